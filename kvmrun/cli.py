@@ -1,0 +1,119 @@
+"""Words to one command, and the only place where an error is printed."""
+
+import argparse
+import os
+import sys
+
+from kvmrun import __version__, commands
+from kvmrun.errors import KvmrunError, Several, UsageError
+from kvmrun.model.text import printable
+
+_WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
+_INTERRUPTED, _BUG = 130, 70
+
+
+def run(words: list[str]) -> int:
+    """Carry out one command line and return its exit code."""
+    os.umask(0o077)
+    try:
+        return _dispatch(words)
+    except KvmrunError as error:
+        for one in error.errors if isinstance(error, Several) else [error]:
+            complain(one)
+        return error.code
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return _INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except Exception as bug:  # the boundary: a bug leaves a report and one line
+        sys.stderr.write(f"kvmrun: this is a bug: {type(bug).__name__}: {printable(bug)}\n  {_report()}\n")
+        return _BUG
+
+
+def complain(error: KvmrunError) -> None:
+    """What happened; why; what mends it; then the last words of whoever said them."""
+    lines = [f"kvmrun: {printable(error.message)}"]
+    lines += [f"  because: {printable(error.why)}"] if error.why else []
+    lines += [f"  mend: {printable(error.hint)}"] if error.hint else []
+    lines += [f"  | {printable(line)}" for line in error.lines]
+    sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _dispatch(words: list[str]) -> int:
+    if words in (["--version"], ["-V"]):
+        sys.stdout.write(f"kvmrun {__version__}\n")
+        return 0
+    name, rest = _command(words)
+    if not name:
+        sys.stdout.write(_overview())
+        return 0 if rest else UsageError.code
+    module = commands.load(name)
+    assert module is not None
+    parser = argparse.ArgumentParser(prog=f"kvmrun {name}", description=f"{module.HELP}.", parents=[_everywhere()])
+    module.configure(parser)
+    cut = rest.index("--") if "--" in rest else len(rest)
+    args = parser.parse_intermixed_args(rest[:cut])
+    args.raw = rest[cut + 1 :]
+    code: int = module.run(args)
+    return code
+
+
+def _command(words: list[str]) -> tuple[str, list[str]]:
+    """The command and its words. A first word that is no command is a guest to start; no command is the overview."""
+    position = 0
+    while position < len(words):
+        word = words[position]
+        if word == "--list":
+            return "list", words[:position] + words[position + 1 :]
+        if word in {"-h", "--help"}:
+            return "", words
+        if word == "--":
+            break
+        if not word.startswith("-"):
+            if commands.load(word) is None:
+                return "up", words
+            name = commands.ALIASES.get(word, word)
+            return name, words[:position] + words[position + 1 :]
+        position += 2 if word in _WITH_VALUE else 1
+    if words:
+        raise UsageError(f"no command in: {' '.join(words)}", "kvmrun --help")
+    return "", []
+
+
+def _everywhere() -> argparse.ArgumentParser:
+    """The flags every command has."""
+    parser = argparse.ArgumentParser(add_help=False)
+    parser.add_argument("-C", "--vms", metavar="DIR", help="the directory of definitions")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say less")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=argparse.SUPPRESS)
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait")
+    return parser
+
+
+def _overview() -> str:
+    lines = [
+        "usage: kvmrun NAME...            start guests",
+        "       kvmrun --list             all guests and their state",
+        "       kvmrun COMMAND [...]      kvmrun COMMAND --help tells more",
+        "",
+    ]
+    lines += [f"  {name:<10} {commands.help_of(name)}" for name in commands.names()]
+    lines += ["", "everywhere: -C DIR, -v, -q, --color auto|always|never, --timeout SECONDS, --version"]
+    return "\n".join(lines) + "\n"
+
+
+def _report() -> str:
+    """Write the traceback to a file of its own and say where."""
+    import tempfile
+    import traceback
+
+    try:
+        fd, path = tempfile.mkstemp(prefix="kvmrun-", suffix=".log")
+        with open(fd, "w", encoding="utf-8") as file:
+            file.write(f"kvmrun {__version__}, Python {sys.version}\n{traceback.format_exc()}")
+    except OSError as why:
+        return f"its traceback could not be written: {why}"
+    return f"please report it with {path}"

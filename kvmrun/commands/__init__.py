@@ -1,0 +1,27 @@
+"""One module per subcommand: HELP, configure(parser), run(args). The folder is the table."""
+
+import os
+from importlib import import_module
+from types import ModuleType
+
+_HERE = os.path.dirname(__file__)
+ALIASES = {"ls": "list"}
+
+
+def names() -> list[str]:
+    """Every command there is."""
+    return sorted(file[:-3] for file in os.listdir(_HERE) if file.endswith(".py") and not file.startswith("_"))
+
+
+def load(name: str) -> ModuleType | None:
+    """The module of the command `name`, None when there is none. The one dynamic import: only what was asked for."""
+    name = ALIASES.get(name, name)
+    if not name.isidentifier() or name.startswith("_") or not os.path.exists(f"{_HERE}/{name}.py"):
+        return None
+    return import_module(f"{__name__}.{name}")
+
+
+def help_of(name: str) -> str:
+    """A command's one line of help, read without loading what it needs."""
+    with open(f"{_HERE}/{name}.py", encoding="utf-8") as file:
+        return next((line.split('"')[1] for line in file if line.startswith("HELP = ")), "")

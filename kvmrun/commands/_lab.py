@@ -1,0 +1,80 @@
+"""The lab a command works on, and finding a guest in it or among those that run."""
+
+import os
+from argparse import Namespace
+from dataclasses import replace
+from difflib import get_close_matches
+from typing import Literal
+
+from kvmrun.config import where as places
+from kvmrun.config.load import load
+from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
+from kvmrun.host import rundir
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.model.values import GuestName
+
+
+def directories(args: Namespace) -> Directories:
+    """Where this command looks, by its words and the environment."""
+    return places.directories(args.vms, os.environ)
+
+
+def open_lab(where: Directories) -> Lab:
+    """The lab, refused when root is to read what others could have written."""
+    if where.root:
+        places.trusted(where.vms, os.environ)
+    return load(where.vms, where.images)
+
+
+def defined(lab: Lab, name: str) -> Guest:
+    """The guest of that name. Raises ConfigError with all that is wrong with it, or NoSuchGuest."""
+    if name in lab.guests:
+        return lab.guests[name]
+    if name in lab.invalid:
+        errors = [f"{one}" for one in lab.problems if one.file in {f"{name}.toml", "networks.toml", "defaults.toml"}]
+        raise ConfigError(f"{name} is not valid", f"edit {lab.directory}/{name}.toml", lines=tuple(errors))
+    raise no_such_guest(lab, name)
+
+
+def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
+    close = get_close_matches(name, [*lab.guests, *lab.invalid], 1)
+    hint = (
+        f"did you mean {close[0]}?"
+        if close
+        else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
+    )
+    return NoSuchGuest(
+        f"there is no guest {printable(name, 60)}", hint, why=f"{lab.directory} has no {printable(name, 60)}.toml"
+    )
+
+
+def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
+    """The lab with another accelerator for this one start."""
+    if accel is None:
+        return lab
+    return replace(lab, guests={name: replace(guest, accel=accel) for name, guest in lab.guests.items()})
+
+
+def running(where: Directories, name: str) -> str:
+    """The run directory of a guest that runs. Raises NoSuchGuest or NotRunning."""
+    try:
+        GuestName.parse(name)
+    except ValueError:
+        raise NoSuchGuest(f"there is no guest {printable(name, 60)}", why=f"wanted {GuestName.WANTED}") from None
+    directory = where.guest(name)
+    if name in rundir.names(where.run) and rundir.is_running(directory):
+        return directory
+    lab = open_lab(where)
+    if name not in lab.guests and name not in lab.invalid:
+        raise no_such_guest(lab, name)
+    raise NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
+
+
+def monitor_socket(args: Namespace, name: str) -> tuple[str, str]:
+    """The people's monitor of a running guest and the UUID it must answer with, "" when that is not recorded."""
+    directory = running(directories(args), name)
+    record = rundir.read_record(directory)
+    return f"{directory}/p", record.uuid if record else ""

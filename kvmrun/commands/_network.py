@@ -1,0 +1,55 @@
+"""Networks that guests are about to use: made right first, held while they are used."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+
+from kvmrun.host import lock, observe, rundir
+from kvmrun.host.apply import applied
+from kvmrun.host.hand import network_hand
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories
+from kvmrun.plan import network as plan
+from kvmrun.plan.steps import NetworkStep
+
+Say = Callable[[str], None]
+
+
+def steps(lab: Lab, network: Network) -> tuple[NetworkStep, ...]:
+    """What is still to be done for `network`, from the host as it is now."""
+    found = observe.bridge(network.bridge)
+    return plan.up(network, lab.seed, found, () if found else observe.routes())
+
+
+@contextmanager
+def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say) -> Iterator[None]:
+    """Bring the networks up that need it and keep others from taking them down until the body ends.
+
+    What was done for them here is undone if the body raises.
+    """
+    with ExitStack() as stack:
+        for name in sorted(names):
+            stack.enter_context(_one(lab, where, lab.networks[name], say))
+        yield
+
+
+@contextmanager
+def _one(lab: Lab, where: Directories, network: Network, say: Say) -> Iterator[None]:
+    directory, what = where.network(network.name), f"network {network.name}"
+    with rundir.held(directory, what, shared=True):
+        if not steps(lab, network):
+            yield
+            return
+    with rundir.held(directory, what) as fd, applied(steps(lab, network), _undo_alone(fd), say):
+        lock.take(fd, shared=True)
+        yield
+
+
+def _undo_alone(fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
+    """The hand of a network, whose undo does nothing while another command has begun to use the network."""
+
+    def hand(step: NetworkStep) -> Callable[[], None] | None:
+        back = network_hand(step)
+        return (lambda: back() if lock.take(fd) else None) if back else None
+
+    return hand

@@ -1,0 +1,127 @@
+"""The live state of guests, from the kernel, QEMU and the definitions: a row each, none waits for another."""
+
+from collections.abc import Iterable
+
+from kvmrun.host import link, process, rundir
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.nic import Port
+from kvmrun.model.place import Directories, Place
+from kvmrun.model.record import Record
+from kvmrun.model.status import NicStatus, Status
+from kvmrun.model.text import printable
+from kvmrun.monitor.probe import Answer, ask
+
+LIMIT = 2.0
+"""How long one guest's monitor may be silent before its row says so, in seconds."""
+_QUESTIONS = ("query-status", "query-kvm", "query-uuid")
+
+
+def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
+    """The status of `names`, by default of every guest that is defined or has a place in the run directory."""
+    present = set(rundir.names(where.run))
+    wanted = sorted(present.union(lab.guests, lab.invalid) if names is None else names)
+    alive = [name for name in wanted if name in present and rundir.is_running(where.guest(name))]
+    answers = ask({name: f"{where.guest(name)}/q" for name in alive}, _QUESTIONS, limit=LIMIT)
+    places = lab.places(where)
+    now = process.uptime()
+    rows = []
+    for name in wanted:
+        guest, place = lab.guests.get(name), places.get(name)
+        record = rundir.read_record(where.guest(name)) if name in present else None
+        if name in answers:
+            rows.append(_alive(name, where.guest(name), record, answers[name], now))
+        else:
+            rows.append(_resting(name, lab, guest, place, record))
+    return rows
+
+
+def unseen(where: Directories) -> str:
+    """What a user who is not root cannot see, in a sentence; "" when everything is seen."""
+    if where.root or where.run == "/run/kvmrun":
+        return ""
+    try:
+        rundir.names("/run/kvmrun")
+    except Exception:
+        return "guests that root started are not shown: /run/kvmrun is root's alone"
+    return ""
+
+
+def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, record: Record | None) -> Status:
+    if guest is None or place is None:
+        if name in lab.invalid:
+            first = next((f"{one}" for one in lab.problems if one.file == f"{name}.toml"), "see kvmrun check")
+            return Status(name=name, state="invalid", problem=printable(first, 200))
+        ports = record.ports if record else ()
+        return Status(name=name, state="stale", nics=_nics(ports), problem="left by a crash, and no definition")
+    return Status(
+        name=name,
+        state="stopped",
+        accel=guest.accel,
+        cpus=guest.cpus,
+        memory_bytes=int(guest.memory),
+        uuid=place.uuid,
+        nics=_nics(place.ports),
+        raw_args=bool(guest.args),
+    )
+
+
+def _alive(name: str, directory: str, record: Record | None, answer: Answer, now: float) -> Status:
+    pid = process.holder(f"{directory}/life", record.pid if record else 0)
+    used = process.usage(pid) if pid else None
+    ports = record.ports if record else ()
+    state, problem = _state(name, answer, ports, record)
+    seconds = now - used.started / process.TICKS if used else 0.0
+    kvm = answer.replies.get("query-kvm")
+    accel = ("kvm" if kvm.get("enabled") else "tcg") if isinstance(kvm, dict) else (record.accel if record else None)
+    return Status(
+        name=name,
+        state=state,
+        accel=accel,
+        pid=pid or None,
+        uptime_s=int(seconds) if used else None,
+        cpus=record.cpus if record else None,
+        cpu_percent=round(100 * used.cpu / process.TICKS / seconds, 1) if used and seconds > 0 else None,
+        memory_bytes=record.memory if record else None,
+        rss_bytes=used.rss if used else None,
+        uuid=record.uuid if record else None,
+        nics=_nics(ports),
+        raw_args=bool(record and record.raw),
+        problem=problem,
+    )
+
+
+def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | None) -> tuple[str, str | None]:
+    """The state by its evidence, and what is wrong with it."""
+    if answer.silence == "busy":
+        return "running", "its monitor is busy with another command"
+    if answer.silence == "gone":
+        return "unresponsive", f"its monitor is closed; kvmrun kill {name} ends it"
+    if answer.silence:
+        return "unresponsive", f"its monitor did not answer in {LIMIT:g} s ({answer.silence})"
+    reply, told = answer.replies.get("query-status"), answer.replies.get("query-uuid")
+    state = printable(reply.get("status"), 40) if isinstance(reply, dict) else "unknown"
+    if record and isinstance(told, dict) and told.get("UUID") != record.uuid:
+        return state, f"it answers with another UUID: {printable(told.get('UUID'), 60)}"
+    if state == "prelaunch":
+        return state, f"a start that did not finish; kvmrun {name} begins again"
+    if state == "io-error":
+        return state, f"a drive could not be written; make room, then kvmrun monitor {name} -c cont"
+    missing = _missing(ports)
+    return ("degraded", missing) if missing and state == "running" else (state, None)
+
+
+def _missing(ports: tuple[Port, ...]) -> str:
+    for port in ports:
+        if not link.index(port.tap):
+            return f"its tap {port.tap} is gone"
+        if (found := link.master(port.tap)) is not None and found != port.bridge:
+            return f"its tap {port.tap} is not on {port.bridge}"
+    return ""
+
+
+def _nics(ports: tuple[Port, ...]) -> tuple[NicStatus, ...]:
+    return tuple(
+        NicStatus(name=one.name, network=one.network, tap=one.tap, mac=one.mac, address=one.address, link=None)
+        for one in ports
+    )

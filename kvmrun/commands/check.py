@@ -1,0 +1,31 @@
+"""kvmrun check: everything wrong with the lab, without touching the host."""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from dataclasses import asdict
+
+from kvmrun.commands._lab import directories, open_lab
+from kvmrun.errors import ConfigError, NoSuchGuest
+
+HELP = "validate the lab without touching the host"
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+
+
+def run(args: Namespace) -> int:
+    lab = open_lab(directories(args))
+    errors = [one for one in lab.problems if not one.warning]
+    if args.output == "json":
+        document = {"schema": 1, "guests": sorted(lab.guests), "problems": [asdict(one) for one in lab.problems]}
+        sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
+    else:
+        for one in lab.problems:
+            sys.stdout.write(f"{'warning' if one.warning else 'error'}: {one}\n")
+        if not (lab.guests or lab.invalid):
+            raise NoSuchGuest(f"{lab.directory} has no guests", "kvmrun init DIR writes an example")
+        if not errors:
+            sys.stdout.write(f"{len(lab.guests)} guests on {len(lab.networks)} networks: no errors\n")
+    return ConfigError.code if errors else 0

@@ -1,0 +1,48 @@
+"""kvmrun --list: every guest and what it is doing."""
+
+import json
+import sys
+import time
+from argparse import ArgumentParser, Namespace
+
+from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._status import gather, unseen
+from kvmrun.model.status import SCHEMA, Status
+from kvmrun.ui import rows
+
+HELP = "list all guests with their live state"
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the output")
+    parser.add_argument("-w", "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="again and again")
+
+
+def run(args: Namespace) -> int:
+    where = directories(args)
+    if args.watch is not None and args.output == "table" and sys.stdout.isatty():
+        from kvmrun.ui.table import watch
+
+        return watch(lambda: gather(where, open_lab(where)), every=max(args.watch, 0.2), color=args.color)
+    while True:
+        found = gather(where, open_lab(where))
+        show(found, args)
+        if note := unseen(where):
+            sys.stderr.write(f"kvmrun: {note}\n")
+        if args.watch is None:
+            return 0
+        sys.stdout.flush()
+        time.sleep(max(args.watch, 0.2))
+
+
+def show(found: list[Status], args: Namespace) -> None:
+    """Print the rows as the words on the command line want them."""
+    if args.output == "json":
+        document = {"schema": SCHEMA, "guests": [one.to_json() for one in found]}
+        sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
+    elif sys.stdout.isatty() or args.color == "always":
+        from kvmrun.ui.table import draw
+
+        draw(found, color=args.color)
+    else:
+        sys.stdout.write(rows.plain(found))

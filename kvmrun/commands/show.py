@@ -1,0 +1,77 @@
+"""kvmrun show: one guest with every default filled in, what follows from its name, and its QEMU command."""
+
+import json
+import sys
+from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from kvmrun.commands._lab import defined, directories, open_lab
+from kvmrun.commands.up import spell
+from kvmrun.host import observe
+from kvmrun.model.option import argv
+from kvmrun.model.place import Place
+from kvmrun.model.text import printable
+
+HELP = "print a guest's definition, derived names and QEMU command"
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument("guest", metavar="NAME", help="the guest")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+
+
+def run(args: Namespace) -> int:
+    where = directories(args)
+    lab = open_lab(where)
+    guest = defined(lab, args.guest)
+    place = lab.places(where)[guest.name]
+    options = tuple(guest.options(place, vhost=observe.has_vhost()))
+    qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
+    if args.output == "json":
+        document = {"schema": 1, "definition": asdict(guest), "place": asdict(place), "command": qemu}
+        sys.stdout.write(json.dumps(document, sort_keys=True, default=str) + "\n")
+    else:
+        sys.stdout.write(f"# {guest.name}.toml with its defaults\n{''.join(_toml(asdict(guest)))}\n{_derived(place)}\n")
+        sys.stdout.write("# the QEMU command as a person would type it\n" + spell(observe.qemu(), options, guest.args))
+    return 0
+
+
+def _toml(table: dict[str, Any], head: str = "") -> Iterator[str]:
+    """The table as TOML, values before tables; None is a key that was not given."""
+    nested = {key: value for key, value in table.items() if _is_table(value)}
+    for key, value in table.items():
+        if key not in nested and value is not None and not (key == "name" and not head):
+            yield f"{key} = {_value(value)}\n"
+    for key, value in nested.items():
+        for one in [value] if isinstance(value, dict) else value:
+            yield f"\n[{key}]\n" if isinstance(value, dict) else f"\n[[{key}]]\n"
+            yield from _toml(one, key)
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, tuple) and bool(value) and isinstance(value[0], dict))
+
+
+def _value(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(_value, value))}]"
+    if type(value) in {bool, int}:
+        return json.dumps(value)
+    return json.dumps(printable(value), ensure_ascii=False)
+
+
+def _derived(place: Place) -> str:
+    account = "the caller's" if place.uid is None else f"{place.uid}"
+    lines = [
+        "# what follows from its name",
+        f"uuid       {place.uuid}",
+        f"uid        {account}",
+        f"directory  {place.directory}",
+        f"log        {place.log}",
+    ]
+    for port in place.ports:
+        address = port.address or "no address"
+        lines.append(f"{port.name:<10} {port.mac} {address} on {port.network}: tap {port.tap}, bridge {port.bridge}")
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,89 @@
+"""kvmrun stop: ask a guest to power down, then insist."""
+
+import time
+from argparse import ArgumentParser, Namespace
+from dataclasses import dataclass
+
+from kvmrun.commands._end import chosen, over, together
+from kvmrun.commands._lab import directories
+from kvmrun.errors import Unresponsive
+from kvmrun.host import process
+from kvmrun.model.place import Directories
+from kvmrun.monitor.probe import Answer, ask
+from kvmrun.ui.progress import Progress
+
+HELP = "power guests down: ACPI first, then quit, then kill"
+_LIMIT = 60.0
+_AGAIN = 3.0
+"""A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
+_QUIT = 10.0
+
+
+def configure(parser: ArgumentParser) -> None:
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to stop")
+    parser.add_argument("-a", "--all", action="store_true", help="every guest that runs")
+    parser.add_argument("-f", "--force", action="store_true", help="do not ask the guest: QEMU quits at once")
+
+
+def run(args: Namespace) -> int:
+    where = directories(args)
+    limit = 0.0 if args.force else _LIMIT if args.timeout is None else args.timeout
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        names = chosen(where, args)
+        together(names, lambda name: _stop(where, name, limit, progress), progress, "stopping")
+    return 0
+
+
+def _stop(where: Directories, name: str, limit: float, progress: Progress) -> None:
+    with over(where, name, progress) as pidfd:
+        if pidfd is not None:
+            end = _End(name=name, directory=where.guest(name), pidfd=pidfd, progress=progress)
+            if not (end.by_guest(limit) or end.by_quit()):
+                end.by_kill()
+
+
+@dataclass(frozen=True, kw_only=True)
+class _End:
+    """The end of one guest, in steps each harder than the one before; True when it came."""
+
+    name: str
+    directory: str
+    pidfd: int
+    progress: Progress
+
+    def by_guest(self, limit: float) -> bool:
+        """Press the power button until the guest is off or `limit` seconds are over."""
+        deadline = time.monotonic() + limit
+        while (left := deadline - time.monotonic()) > 0:
+            state = self._press(min(2.0, left))
+            if state == "prelaunch":
+                return False
+            if process.ended(self.pidfd, min(_AGAIN, left)):
+                return True
+        if limit > 0:
+            self.progress.tell(f"{self.name} did not power down within {limit:g} s: QEMU is told to quit")
+        return False
+
+    def by_quit(self) -> bool:
+        answer = self._ask("quit", limit=2.0)
+        if answer.silence in {"", "gone"} and process.ended(self.pidfd, _QUIT):
+            return True
+        self.progress.tell(f"{self.name}: QEMU did not quit: it is killed")
+        return False
+
+    def by_kill(self) -> None:
+        if not process.kill(self.pidfd):
+            raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
+
+    def _press(self, limit: float) -> object:
+        """Press the power button once, of a guest that can hear it; the state it was in."""
+        answer = self._ask("query-status", "system_powerdown", limit=limit)
+        status = answer.replies.get("query-status")
+        state = status.get("status") if isinstance(status, dict) else None
+        if state == "paused":
+            self.progress.tell(f"{self.name} is paused: resumed, so that it can hear the power button")
+            self._ask("cont", limit=limit)
+        return state
+
+    def _ask(self, *commands: str, limit: float) -> Answer:
+        return ask({"": f"{self.directory}/q"}, commands, limit=limit)[""]

@@ -1,0 +1,122 @@
+"""Rules across guests and networks: what each file may not know of the others."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from difflib import get_close_matches
+from itertools import combinations
+
+from kvmrun.model import derive
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab, Problem, nic_names
+from kvmrun.model.network import Network
+
+
+def across(lab: Lab, stems: list[str]) -> Lab:
+    """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`."""
+    found = list(_between_networks(lab))
+    for guest in lab.guests.values():
+        found += _networks_of(guest, lab)
+    lab = _without(lab, found)
+    lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab)])
+    invalid = tuple(stem for stem in stems if stem not in lab.guests)
+    return replace(lab, invalid=invalid)
+
+
+def _without(lab: Lab, found: list[Problem]) -> Lab:
+    """`lab` with `found` added to its problems, less the guests they name."""
+    bad = {problem.file.removesuffix(".toml") for problem in found if not problem.warning}
+    guests = {name: guest for name, guest in lab.guests.items() if name not in bad}
+    return replace(lab, guests=guests, problems=(*lab.problems, *found))
+
+
+def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
+    names = nic_names(guest.nic)
+    for number, nic in enumerate(guest.nic):
+        if nic.network not in lab.networks:
+            close = get_close_matches(nic.network, lab.networks, 1) or sorted(lab.networks)[:5]
+            wanted = f"a network of networks.toml, such as {', '.join(close)}"
+            yield _problem(guest.name, f"nic[{number}].network", nic.network, wanted)
+        if names.count(names[number]) > 1:
+            yield _problem(guest.name, f"nic[{number}].name", names[number], "a name no other card of the guest has")
+
+
+def _between_networks(lab: Lab) -> Iterator[Problem]:
+    for one, other in combinations(lab.networks.values(), 2):
+        if one.bridge == other.bridge:
+            wanted = f"a bridge of its own: network.{one.name} has it"
+            yield Problem(file="networks.toml", key=f"network.{other.name}.bridge", found=other.bridge, wanted=wanted)
+        if one.subnet.overlaps(other.subnet):
+            wanted = f"a subnet that does not overlap {one.subnet} of network.{one.name}"
+            found = str(other.subnet)
+            yield Problem(file="networks.toml", key=f"network.{other.name}.subnet", found=found, wanted=wanted)
+
+
+def _clashes(lab: Lab) -> Iterator[Problem]:
+    """MACs, UUIDs and taps two guests share. Two given by hand blame both; a derived one blames the other."""
+    owners: dict[str, tuple[str, bool]] = {}
+    for guest, key, value, given in _identities(lab):
+        if value not in owners:
+            owners[value] = guest, given
+            continue
+        other, other_given = owners[value]
+        what = f"another one than {other} has"
+        if given or not other_given:
+            yield _problem(guest, key, value, what)
+        if other_given:
+            yield _problem(other, key, value, f"another one than {guest} has")
+
+
+def _identities(lab: Lab) -> Iterator[tuple[str, str, str, bool]]:
+    """(guest, key, value, given by hand) of everything that must be its owner's alone."""
+    ports = lab.ports()
+    for name, guest in lab.guests.items():
+        yield name, "uuid", guest.uuid or derive.uuid(lab.seed, name), guest.uuid is not None
+        for number, (nic, port) in enumerate(zip(guest.nic, ports[name], strict=True)):
+            yield name, f"nic[{number}].mac", port.mac, nic.mac is not None
+            yield name, f"nic[{number}].name", port.tap, nic.name is not None
+
+
+def _addresses(lab: Lab) -> Iterator[Problem]:
+    given: dict[tuple[str, str], str] = {}
+    ports = lab.ports()
+    for name, guest in lab.guests.items():
+        for number, (nic, port) in enumerate(zip(guest.nic, ports[name], strict=True)):
+            network = lab.networks[nic.network]
+            key = f"nic[{number}].address"
+            if nic.address and not network.can_hold(nic.address):
+                why = f"an address of {network.subnet} that is not the host's ({network.host_address().ip})"
+                yield _problem(name, key, str(nic.address), why)
+            elif nic.address:
+                other = given.setdefault((network.name, str(nic.address)), name)
+                if other != name:
+                    yield _problem(name, key, str(nic.address), f"another one than {other} has")
+                    yield _problem(other, "nic.address", str(nic.address), f"another one than {name} has")
+            elif port.address is None and not network.external:
+                yield _problem(name, key, "no free address", f"room in {network.subnet}")
+            elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
+                wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
+                yield replace(_problem(name, key, "an address that stepped aside", wanted), warning=True)
+
+
+def _stepped_aside(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:
+    first = next(network.candidates(derive.number(lab.seed, guest, nic)), None)
+    return str(first) if first and address and str(first) != address else ""
+
+
+def _shared_images(lab: Lab) -> Iterator[Problem]:
+    """One file as two guests' writable image, or as one's image and another's base."""
+    writers: dict[str, str] = {}
+    for name, guest in lab.guests.items():
+        for number, drive in enumerate(guest.drive):
+            if not drive.is_readonly() and writers.setdefault(drive.image, name) != name:
+                wanted = f"an image of its own: {writers[drive.image]} writes to it"
+                yield _problem(name, f"drive[{number}].image", drive.image, wanted)
+    for name, guest in lab.guests.items():
+        for number, drive in enumerate(guest.drive):
+            for key, path in (("base", drive.base), ("image", drive.image if drive.is_readonly() else None)):
+                if path and writers.get(path, name) != name:
+                    yield _problem(name, f"drive[{number}].{key}", path, f"a file {writers[path]} does not write to")
+
+
+def _problem(guest: str, key: str, found: str, wanted: str) -> Problem:
+    return Problem(file=f"{guest}.toml", key=key, found=found, wanted=wanted)

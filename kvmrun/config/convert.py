@@ -1,0 +1,136 @@
+"""A TOML table to a frozen dataclass, driven by the dataclass: its fields are the keys, their types the checks."""
+
+import dataclasses
+import ipaddress
+import types
+import typing
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from kvmrun.model.lab import Problem
+from kvmrun.model.text import printable
+from kvmrun.model.values import Base
+
+_PLAIN: dict[type, tuple[type, str]] = {
+    bool: (bool, "true or false"),
+    int: (int, "a whole number"),
+    str: (str, "text"),
+}
+_PARSED: dict[type, tuple[Callable[[Any], object], str]] = {
+    ipaddress.IPv4Address: (ipaddress.IPv4Address, 'an IPv4 address, such as "192.168.0.1"'),
+    ipaddress.IPv4Network: (ipaddress.IPv4Network, 'an IPv4 subnet, such as "192.168.0.0/24"'),
+    ipaddress.IPv6Network: (ipaddress.IPv6Network, 'an IPv6 prefix, such as "fd00:77::/64"'),
+}
+
+
+class _Wanted(Exception):
+    """The value cannot be had; the text says what was wanted."""
+
+
+class Converter:
+    """Converts the tables of one file and gathers every problem met on the way."""
+
+    def __init__(self, file: str, base: Base) -> None:
+        self.file = file
+        self.base = base
+        self.problems: list[Problem] = []
+
+    def convert(self, cls: type, table: Mapping[str, object], key: str = "", **given: object) -> Any:
+        """An instance of dataclass `cls`, or None after recording why not. `given` fields are not keys."""
+        before = len(self.problems)
+        fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}
+        prefix = f"{key}." if key else ""
+        for unknown in table.keys() - fields.keys():
+            self.problem(prefix + printable(unknown, 60), "", _suggest(unknown, list(fields)))
+        values = dict(given)
+        for name, field in fields.items():
+            if name in table:
+                values[name] = self._value(field.type, table[name], prefix + name)
+            elif field.default is field.default_factory is dataclasses.MISSING:
+                self.problem(prefix + name, "nothing", "this key")
+        return cls(**values) if len(self.problems) == before else None
+
+    def problem(self, key: str, found: object, wanted: str) -> None:
+        self.problems.append(Problem(file=self.file, key=key, found=printable(found, 80), wanted=wanted))
+
+    def _value(self, kind: Any, raw: object, key: str) -> object:
+        try:
+            return self._of(kind, raw, key)
+        except _Wanted as wanted:
+            self.problem(key, _as_written(raw), str(wanted))
+            return None
+
+    def _of(self, kind: Any, raw: object, key: str) -> object:
+        origin = typing.get_origin(kind)
+        if origin is typing.Literal:
+            return _choice(typing.get_args(kind), raw)
+        if origin is types.UnionType:
+            return self._union(typing.get_args(kind), raw, key)
+        if origin is tuple:
+            return self._list(typing.get_args(kind)[0], raw, key)
+        if origin is dict:
+            return self._table(typing.get_args(kind)[1], raw, key)
+        if dataclasses.is_dataclass(kind):
+            if not isinstance(raw, dict):
+                raise _Wanted(f"a table with {', '.join(field.name for field in dataclasses.fields(kind))}")
+            return self.convert(typing.cast(type, kind), raw, key)
+        return self._single(kind, raw)
+
+    def _single(self, kind: Any, raw: object) -> object:
+        if kind is Any:
+            return raw
+        if hasattr(kind, "parse"):
+            try:
+                return kind.parse(raw, self.base)
+            except ValueError as wanted:
+                raise _Wanted(str(wanted)) from None
+        if kind in _PARSED:
+            parse, wanted_text = _PARSED[kind]
+            try:
+                return parse(raw if isinstance(raw, str) else "")
+            except ValueError as why:
+                detail = " (host bits are set)" if "host bits" in str(why) else ""
+                raise _Wanted(wanted_text + detail) from None
+        plain, wanted_text = _PLAIN[kind]
+        if type(raw) is not plain:
+            raise _Wanted(wanted_text)
+        return raw
+
+    def _union(self, kinds: tuple[Any, ...], raw: object, key: str) -> object:
+        """`X | None` is X, or false where the key can be switched off; `X | bool` is either."""
+        if isinstance(raw, bool) and bool in kinds:
+            return raw
+        (kind,) = (one for one in kinds if one not in {types.NoneType, bool})
+        if dataclasses.is_dataclass(kind) and isinstance(raw, bool):
+            return self.convert(typing.cast(type, kind), {}, key) if raw else None
+        if raw is False and types.NoneType in kinds:
+            return None
+        return self._of(kind, raw, key)
+
+    def _list(self, kind: Any, raw: object, key: str) -> tuple[object, ...]:
+        if not isinstance(raw, list):
+            raise _Wanted(f"a list of tables, [[{key}]]" if dataclasses.is_dataclass(kind) else "a list")
+        return tuple(self._value(kind, one, f"{key}[{number}]") for number, one in enumerate(raw))
+
+    def _table(self, kind: Any, raw: object, key: str) -> dict[str, object]:
+        if not isinstance(raw, dict):
+            raise _Wanted("a table")
+        return {name: self._value(kind, one, f"{key}.{printable(name, 40)}") for name, one in raw.items()}
+
+
+def _choice(choices: tuple[object, ...], raw: object) -> object:
+    if isinstance(raw, str) and raw in choices:
+        return raw
+    raise _Wanted("one of " + ", ".join(f'"{choice}"' for choice in choices if choice))
+
+
+def _suggest(unknown: str, known: list[str]) -> str:
+    close = get_close_matches(unknown, known, 1)
+    return f"a known key (did you mean {close[0]}?)" if close else f"a known key: {', '.join(sorted(known))}"
+
+
+def _as_written(raw: object) -> str:
+    if isinstance(raw, bool):
+        return str(raw).lower()
+    return f'"{raw}"' if isinstance(raw, str) else str(raw)

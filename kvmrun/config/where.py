@@ -1,0 +1,66 @@
+"""Which directories: said on the command line, else by the environment, else the usual ones."""
+
+import os
+import stat
+from collections.abc import Mapping
+
+from kvmrun.errors import Refused
+from kvmrun.model.place import Directories
+
+
+def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
+    """The directories of this run; all absolute, none of them made or looked into."""
+    root = os.geteuid() == 0
+    return Directories(
+        vms=os.path.abspath(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root)),
+        run=os.path.abspath(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root)),
+        state=os.path.abspath(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root)),
+        root=root,
+    )
+
+
+def _usual_vms(environ: Mapping[str, str], *, root: bool) -> str:
+    if os.path.isdir("vms.d"):
+        return "vms.d"
+    own = os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "kvmrun/vms.d")
+    return own if not root and os.path.isdir(own) else "/etc/kvmrun/vms.d"
+
+
+def _run(environ: Mapping[str, str], *, root: bool) -> str:
+    if root:
+        return "/run/kvmrun"
+    return os.path.join(environ.get("XDG_RUNTIME_DIR") or f"/tmp/kvmrun-{os.geteuid()}", "kvmrun")  # noqa: S108
+
+
+def _state(environ: Mapping[str, str], *, root: bool) -> str:
+    if root:
+        return "/var/lib/kvmrun"
+    return os.path.join(environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "kvmrun")
+
+
+def trusted(directory: str, environ: Mapping[str, str]) -> None:
+    """For root: refuse a lab that somebody else could have written. Raises Refused naming the component."""
+    owners = {0, int(environ.get("SUDO_UID") or 0)} if (environ.get("SUDO_UID") or "0").isdigit() else {0}
+    path = os.path.realpath(directory)
+    if not os.path.isdir(path):
+        return
+    parents = [path]
+    while parents[-1] != "/":
+        parents.append(os.path.dirname(parents[-1]))
+    files = [os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml")]
+    for one in (*parents, *files):
+        _own(one, owners, is_parent=one in parents[1:])
+
+
+def _own(path: str, owners: set[int], *, is_parent: bool) -> None:
+    try:
+        found = os.stat(path)
+    except OSError:
+        return
+    if found.st_uid not in owners:
+        raise Refused(
+            f"{path} is not to be trusted", f"chown root {path}", why="root reads a lab only of root's own, or yours"
+        )
+    sticky = is_parent and found.st_mode & stat.S_ISVTX and found.st_uid == 0
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
+        raise Refused(f"{path} is not to be trusted", f"chmod go-w {path}", why="others may write to it")

@@ -1,0 +1,77 @@
+"""Everything kvmrun can say no with; the class is chosen by what the caller can do about it.
+
+    KvmrunError               1   failed, and what was done is undone
+     +-- UsageError           2   the words on the command line
+     +-- NotRunning           3   the guest is not running
+     +-- NoSuchGuest          4   no definition and no running guest has that name
+     +-- ConfigError          5   a file of the lab must be edited (carries every problem found)
+     +-- Refused              6   a conflict, or an object that is not ours
+     +-- Unresponsive         7   asked in time, not answered in time
+     +-- HostLacks           69   this machine has not what it takes
+     +-- Busy                75   somebody else holds it now; try again
+     +-- NotPermitted        77   this user may not
+     +-- Several                  one a guest; the code of the first
+
+Only `cli` prints them and only `cli` exits. Ctrl-C is 130; anything else is a bug, 70.
+"""
+
+
+class KvmrunError(Exception):
+    """What happened, in the user's names; why; and one command or edit that mends it.
+
+    `lines` are the last words of somebody else (QEMU, dnsmasq, nft): untrusted text, shown below.
+    """
+
+    code = 1
+
+    def __init__(self, message: str, hint: str = "", *, why: str = "", lines: tuple[str, ...] = ()) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+        self.why = why
+        self.lines = lines
+
+
+class UsageError(KvmrunError):
+    code = 2
+
+
+class NotRunning(KvmrunError):
+    code = 3
+
+
+class NoSuchGuest(KvmrunError):
+    code = 4
+
+
+class ConfigError(KvmrunError):
+    code = 5
+
+
+class Refused(KvmrunError):
+    code = 6
+
+
+class Unresponsive(KvmrunError):
+    code = 7
+
+
+class HostLacks(KvmrunError):
+    code = 69
+
+
+class Busy(KvmrunError):
+    code = 75
+
+
+class NotPermitted(KvmrunError):
+    code = 77
+
+
+class Several(KvmrunError):
+    """One error a guest, in the order the guests were named; the code is the first one's."""
+
+    def __init__(self, errors: list[KvmrunError]) -> None:
+        super().__init__("; ".join(error.message for error in errors))
+        self.errors = errors
+        self.code = errors[0].code

@@ -1,0 +1,34 @@
+"""Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
+from kvmrun.errors import KvmrunError
+
+S = TypeVar("S")
+Undo = Callable[[], None]
+Say = Callable[[str], None]
+
+
+@contextmanager
+def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
+    """Do every step of `plan`, then the body. If either fails, what was done is undone, last first.
+
+    A hand that fails leaves nothing of its own step behind; its undo speaks only for its success.
+    """
+    with ExitStack() as undo:
+        for step in plan:
+            say(f"{step}")
+            if (back := hand(step)) is not None:
+                undo.callback(_quietly, back, step, say)
+        yield
+        undo.pop_all()
+
+
+def _quietly(back: Undo, step: object, say: Say) -> None:
+    """Run one undo; its failure is told and must not take the place of the first error."""
+    try:
+        back()
+    except (OSError, KvmrunError) as why:
+        say(f"could not undo: {step}: {why}")

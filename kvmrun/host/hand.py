@@ -1,0 +1,232 @@
+"""The hand: each step to the function that does it, and what takes it back."""
+
+import os
+import resource
+import signal
+import socket
+import stat
+from collections.abc import Callable
+from typing import assert_never
+
+from kvmrun.errors import Busy, KvmrunError, Refused
+from kvmrun.host import link, lock, process, rundir
+from kvmrun.model.option import BootFile, Handle, Image, Listener, argv
+from kvmrun.plan import steps
+
+Undo = Callable[[], None]
+_LOGGER_MEMORY = 20_000 * 1024  # s6-log under this limit dies rather than grow on endless lines
+
+
+class Hand:
+    """Does the steps of one guest. Holds the descriptors between being opened and being handed to QEMU."""
+
+    def __init__(self) -> None:
+        self.table: dict[Handle, list[int]] = {}
+        self.pid = 0
+        self.pidfd = -1
+        self._life = -1
+        self._logger = -1
+
+    def __call__(self, step: steps.GuestStep) -> Undo | None:
+        match step:
+            case steps.MakeImage():
+                return self._make_image(step)
+            case steps.TakePlace():
+                return self._take_place(step)
+            case steps.OpenFile():
+                self.table[step.file] = [_open(step.file)]
+            case steps.MakeVncDirectory():
+                return self._make_vnc_directory(step)
+            case steps.PlugTap():
+                self._plug(step)
+            case steps.Listen():
+                return self._listen(step.listener)
+            case steps.StartLogger():
+                self._start_logger(step)
+            case steps.WriteRecord():
+                return self._write_record(step)
+            case steps.Launch():
+                return self._launch(step)
+            case _:
+                assert_never(step)
+        return None
+
+    def reap(self) -> int | None:
+        """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
+        process.ended(self._logger, 2.0)
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        return status if pid else None
+
+    def close(self) -> None:
+        """Close our copies of everything handed over: a copy kept would keep images locked and taps alive."""
+        for fd in {fd for fds in self.table.values() for fd in fds}:
+            os.close(fd)
+        self.table.clear()
+        for fd in (self._life, self.pidfd, self._logger):
+            if fd >= 0:
+                os.close(fd)
+        self._life = self.pidfd = self._logger = -1
+
+    def release(self) -> None:
+        """Close what QEMU has by now, but keep the pidfds that tell of its end."""
+        for fd in {fd for fds in self.table.values() for fd in fds}:
+            os.close(fd)
+        self.table.clear()
+        os.close(self._life)
+        self._life = -1
+
+    def _make_image(self, step: steps.MakeImage) -> Undo:
+        from kvmrun.host import image  # brings subprocess, which an ordinary start does not need
+
+        image.make(step)
+        return lambda: image.remove(step.path)
+
+    def _take_place(self, step: steps.TakePlace) -> Undo:
+        life = lock.open_lock(f"{step.directory}/life")
+        if not lock.take(life):
+            os.close(life)
+            raise Busy(f"{step.guest} is running already", "kvmrun --list", why="its life lock is held")
+        self._life = life
+        rundir.tidy(step.directory)
+        return lambda: rundir.tidy(step.directory)
+
+    def _make_vnc_directory(self, step: steps.MakeVncDirectory) -> Undo:
+        path = step.directory.path
+        os.mkdir(path, 0o700)
+        if step.uid is not None:
+            os.chown(path, step.uid, step.uid)
+        self.table[step.directory] = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)]
+        return lambda: os.rmdir(path)
+
+    def _plug(self, step: steps.PlugTap) -> None:
+        fds = link.open_tap(step.tap.name, step.tap.queues)
+        self.table[step.tap] = fds
+        link.plug(step.tap.name, step.bridge, step.mac, step.mtu)
+        link.set_alias(step.tap.name, step.alias)
+        if step.tap.vhost:
+            fds += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(step.tap.queues)]
+
+    def _listen(self, listener: Listener) -> Undo:
+        at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        at.bind(listener.path)
+        os.chmod(listener.path, 0o600)
+        at.listen(4)
+        self.table[listener] = [at.detach()]
+        return lambda: os.unlink(listener.path)
+
+    def _start_logger(self, step: steps.StartLogger) -> None:
+        _make_log_directory(step.log.path, step.uid)
+        reader, writer = os.pipe2(os.O_CLOEXEC)
+        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+        try:
+            words = [process.tool("s6-log"), "n3", "s1000000", step.log.path]
+            pid = process.spawn([*process.confined(step.uid, None), *words], stdin=reader, output=null)
+            self._logger = os.pidfd_open(pid)
+            resource.prlimit(pid, resource.RLIMIT_AS, (_LOGGER_MEMORY, _LOGGER_MEMORY))
+        finally:
+            os.close(reader)
+            os.close(null)
+        self.table[step.log] = [writer]
+
+    def _write_record(self, step: steps.WriteRecord) -> Undo:
+        rundir.write_record(step.path, step.record)
+        return lambda: os.unlink(step.path)
+
+    def _launch(self, step: steps.Launch) -> Undo:
+        words = [word for option in argv(step.options, self.table) for word in option]
+        command = [*process.confined(step.uid, step.group), step.qemu, *words, *_split(step.raw)]
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]
+            self.pid = process.spawn(command, stdin=null, output=self.table[step.log][0], keep=keep)
+        finally:
+            os.close(null)
+        self.pidfd = os.pidfd_open(self.pid)
+        self.release()
+        return self._end
+
+    def _end(self) -> None:
+        """Undo a launch: our own child, known by its pidfd."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        process.ended(self.pidfd, 10)
+
+
+def network_hand(step: steps.NetworkStep) -> Undo | None:
+    """Does the steps of a network, which are rare and may take a library that loads slowly."""
+    from kvmrun.host import netlink
+
+    match step:
+        case steps.MakeBridge():
+            netlink.make_bridge(step.name, step.mac, step.alias)
+            return lambda: netlink.remove(step.name)
+        case steps.SetBridge():
+            netlink.set_bridge(step.name, step.mac, step.mtu)
+        case steps.AddAddress():
+            netlink.add_address(step.link, step.address)
+        case steps.RemoveAddress():
+            netlink.remove_address(step.link, step.address)
+        case steps.SetUp():
+            netlink.set_up(step.link)
+        case steps.RemoveBridge():
+            netlink.remove(step.name)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _open(file: Image | BootFile) -> int:
+    """A descriptor on a file of the guest. A link is followed: what the lab names is trusted."""
+    readonly = isinstance(file, BootFile) or file.readonly
+    try:
+        fd = os.open(file.path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError as why:
+        raise KvmrunError(f"cannot open {file.path}", why=os.strerror(why.errno or 0)) from None
+    os.set_blocking(fd, True)
+    if isinstance(file, BootFile) and not os.fstat(fd).st_mode & stat.S_IROTH and os.geteuid() == 0:
+        return _sealed_copy(fd)
+    return fd
+
+
+def _sealed_copy(fd: int) -> int:
+    """QEMU opens its kernel by path, with its own uid: one that only root may read goes through memory."""
+    copy = os.memfd_create("kernel", os.MFD_CLOEXEC)
+    size = os.fstat(fd).st_size
+    while size > 0 and (sent := os.sendfile(copy, fd, None, size)):
+        size -= sent
+    os.close(fd)
+    return copy
+
+
+def _make_log_directory(path: str, uid: int | None) -> None:
+    """The logger's own directory: nobody else's to read, and its parents only to pass through."""
+    parent = os.path.dirname(path)
+    os.makedirs(parent, mode=0o711, exist_ok=True)
+    if uid is not None:
+        os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
+        os.chmod(parent, 0o711)  # noqa: S103
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise Refused(f"{path} is not a directory", f"remove {path}") from None
+    if uid is not None and os.lstat(path).st_uid != uid:
+        _give(path, uid)
+
+
+def _give(path: str, uid: int) -> None:
+    os.chown(path, uid, uid, follow_symlinks=False)
+    for name in os.listdir(path):
+        os.chown(f"{path}/{name}", uid, uid, follow_symlinks=False)
+
+
+def _split(raw: tuple[str, ...]) -> list[str]:
+    """Raw arguments are written as on a command line: one string may be "-device virtio-balloon"."""
+    import shlex
+
+    return [word for text in raw for word in shlex.split(text)]

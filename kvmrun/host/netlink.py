@@ -1,0 +1,159 @@
+"""Making, repairing and explaining links by netlink; every write is read back. pyroute2 lives only here."""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from pyroute2 import IPRoute
+from pyroute2.netlink.exceptions import NetlinkError
+
+from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
+from kvmrun.plan.facts import Bridge, Route
+
+_IFF_UP = 1
+_MAIN_TABLE = 254
+_LOCAL_TABLE = 255
+
+
+@contextmanager
+def kernel(doing: str) -> Iterator[Any]:
+    """A netlink socket for one job; what the kernel refuses leaves as an error that names the job."""
+    try:
+        with IPRoute() as route:
+            yield route
+    except NetlinkError as why:
+        name = os.strerror(why.code)
+        if why.code in {1, 13}:
+            raise NotPermitted(f"you may not {doing}", "run it with sudo", why=name) from None
+        if why.code == 95:
+            raise HostLacks(f"this kernel cannot {doing}", "modprobe bridge", why=name) from None
+        raise KvmrunError(f"could not {doing}", why=f"the kernel says: {name}") from None
+    except OSError as why:
+        raise KvmrunError(f"could not {doing}", why=os.strerror(why.errno or 0)) from None
+
+
+def read_bridge(name: str) -> Bridge | None:
+    """The link `name` as netlink shows it, None when there is none."""
+    with kernel(f"look at {name}") as route:
+        if (link := _link(route, name)) is None:
+            return None
+        number = link["index"]
+        data = _data(link)
+        ports = route.get_links(master=number) if _kind(link) == "bridge" else ()
+        return Bridge(
+            kind=_kind(link) or ("" if link.get_attr("IFLA_PARENT_DEV_NAME") else "virtual"),
+            alias=link.get_attr("IFLA_IFALIAS") or "",
+            mac=link.get_attr("IFLA_ADDRESS") or "",
+            addresses=tuple(_addresses(route, number)),
+            up=bool(link["flags"] & _IFF_UP),
+            mtu=link.get_attr("IFLA_MTU"),
+            stp=bool(data.get("IFLA_BR_STP_STATE")),
+            forward_delay=data.get("IFLA_BR_FORWARD_DELAY") or 0,
+            ports=tuple(sorted(port.get_attr("IFLA_IFNAME") for port in ports)),
+        )
+
+
+def routes() -> tuple[Route, ...]:
+    """Every IPv4 route of the host but the default ones and those of the loopback."""
+    with kernel("read the routes") as route:
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
+        found = []
+        for one in route.get_routes(family=socket.AF_INET):
+            destination = one.get_attr("RTA_DST")
+            if destination and one["dst_len"] and one.get_attr("RTA_TABLE", one["table"]) != _LOCAL_TABLE:
+                link = names.get(one.get_attr("RTA_OIF"), "another table")
+                found.append(Route(destination=f"{destination}/{one['dst_len']}", link=link))
+        return tuple(found)
+
+
+def make_bridge(name: str, mac: str, alias: str) -> None:
+    """A bridge with its own MAC and our mark, down and without spanning tree."""
+    with kernel(f"make bridge {name}") as route:
+        route.link("add", ifname=name, kind="bridge", address=mac, br_stp_state=0, br_forward_delay=0)
+        route.link("set", index=_index(route, name), ifalias=alias)
+        _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
+
+
+def set_bridge(name: str, mac: str, mtu: int) -> None:
+    """Write MAC, MTU, no spanning tree and no forwarding delay, and read them back."""
+    with kernel(f"set bridge {name}") as route:
+        number = _index(route, name)
+        route.link("set", index=number, address=mac, mtu=mtu)
+        route.link("set", index=number, kind="bridge", br_stp_state=0, br_forward_delay=0)
+        link = _link(route, name)
+        _expect(link.get_attr("IFLA_ADDRESS") == mac, f"the MAC of {name}")
+        _expect(link.get_attr("IFLA_MTU") == mtu, f"the MTU of {name}")
+        data = _data(link)
+        right = (data.get("IFLA_BR_STP_STATE"), data.get("IFLA_BR_FORWARD_DELAY")) == (0, 0)
+        _expect(right, f"spanning tree and forwarding delay of {name}")
+
+
+def add_address(name: str, address: str) -> None:
+    """Give the link an address "IP/PREFIX", with its broadcast address."""
+    ip, _, prefix = address.partition("/")
+    with kernel(f"give {name} the address {address}") as route:
+        number = _index(route, name)
+        route.addr("add", index=number, address=ip, prefixlen=int(prefix))
+        _expect(address in _addresses(route, number), f"the address of {name}")
+
+
+def remove_address(name: str, address: str) -> None:
+    ip, _, prefix = address.partition("/")
+    with kernel(f"take the address {address} from {name}") as route:
+        route.addr("del", index=_index(route, name), address=ip, prefixlen=int(prefix))
+
+
+def set_up(name: str) -> None:
+    with kernel(f"set {name} up") as route:
+        route.link("set", index=_index(route, name), state="up")
+        _expect(bool(_link(route, name)["flags"] & _IFF_UP), f"{name} being up")
+
+
+def remove(name: str) -> None:
+    """Remove the link; one that is gone already is no error."""
+    with kernel(f"remove {name}") as route:
+        if (link := _link(route, name)) is not None:
+            route.link("del", index=link["index"])
+
+
+def _link(route: Any, name: str) -> Any:
+    """The one link of that name, asked for by name: never a dump of all."""
+    try:
+        found = route.link("get", ifname=name)
+    except NetlinkError as why:
+        if why.code == 19:
+            return None
+        raise
+    return found[0] if found else None
+
+
+def _index(route: Any, name: str) -> int:
+    if (link := _link(route, name)) is None:
+        raise KvmrunError(f"{name} has gone", "try again", why="somebody removed it meanwhile")
+    return int(link["index"])
+
+
+def _addresses(route: Any, number: int) -> Iterator[str]:
+    for one in route.get_addr(family=socket.AF_INET, index=number):
+        yield f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}"
+
+
+def _kind(link: Any) -> str:
+    info = link.get_attr("IFLA_LINKINFO")
+    return (info.get_attr("IFLA_INFO_KIND") or "") if info else ""
+
+
+def _data(link: Any) -> dict[str, Any]:
+    info = link.get_attr("IFLA_LINKINFO")
+    data = info.get_attr("IFLA_INFO_DATA") if info else None
+    return dict(data["attrs"]) if data else {}
+
+
+def _expect(right: bool, what: str) -> None:
+    """pyroute2 passes over an attribute it does not know, without a word: what was written is read back."""
+    if not right:
+        raise KvmrunError(
+            f"{what} did not take", "report it with the version of your kernel", why="written, read back, different"
+        )

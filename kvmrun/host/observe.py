@@ -1,0 +1,151 @@
+"""Looking at the host: the facts a plan asks for, and nothing that is not asked."""
+
+import os
+import pwd
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from typing import Literal
+
+from kvmrun.host import link, process, rundir
+from kvmrun.model.guest import Guest
+from kvmrun.model.place import Directories, Place
+from kvmrun.plan.facts import Bridge, File, Host, Route
+
+
+def bridge(name: str) -> Bridge | None:
+    """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
+    try:
+        return link.read_bridge(name)
+    except LookupError:
+        from kvmrun.host import netlink
+
+        return netlink.read_bridge(name)
+
+
+def routes() -> tuple[Route, ...]:
+    from kvmrun.host import netlink
+
+    return netlink.routes()
+
+
+def host(guest: Guest, place: Place, where: Directories) -> Host:
+    """Everything about the host but its networks that starting `guest` depends on."""
+    kvm, gid = _kvm(root=where.root)
+    others = _others(guest.name, where)
+    return Host(
+        qemu=qemu(),
+        kvm=kvm,
+        kvm_gid=gid,
+        vhost=has_vhost(),
+        root=where.root,
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        files=_files(guest, others),
+        taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
+        taken_uids=_uids(others) if place.uid is not None else {},
+        accounts=accounts([guest.user] if guest.user else []),
+    )
+
+
+def qemu() -> str:
+    """The QEMU binary, "" when there is none."""
+    return os.environ.get("KVMRUN_QEMU") or process.find_tool("qemu-system-x86_64")
+
+
+def has_vhost() -> bool:
+    return os.access("/dev/vhost-net", os.R_OK | os.W_OK)
+
+
+def accounts(names: Iterable[str]) -> dict[str, int]:
+    """The uids of those of `names` that exist."""
+    found = {}
+    for name in names:
+        try:
+            found[name] = pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    return found
+
+
+def _kvm(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
+    """Whether a QEMU without privileges could open /dev/kvm, and the group that lets it."""
+    try:
+        found = os.stat("/dev/kvm")
+    except OSError:
+        return "absent", 0
+    if root:
+        ready = found.st_mode & 0o006 == 0o006 or (found.st_mode & 0o060 == 0o060 and found.st_gid != 0)
+    else:
+        ready = os.access("/dev/kvm", os.R_OK | os.W_OK)
+    return "ready" if ready else "forbidden", found.st_gid
+
+
+def _others(name: str, where: Directories) -> dict[str, int]:
+    """The pids of the other guests that run, by their records; those without one hold no file we know of."""
+    found = {}
+    for other in rundir.names(where.run):
+        record = rundir.read_record(where.guest(other)) if other != name else None
+        if record and record.pid and rundir.is_running(where.guest(other)):
+            found[other] = record.pid
+    return found
+
+
+def _uids(others: Mapping[str, int]) -> dict[int, str]:
+    found = {}
+    for other, pid in others.items():
+        try:
+            found[os.stat(f"/proc/{pid}").st_uid] = other
+        except OSError:
+            continue
+    return found
+
+
+def _files(guest: Guest, others: Mapping[str, int]) -> dict[str, File | None]:
+    files: dict[str, File | None] = {}
+    if guest.drive:
+        from kvmrun.host import image
+
+        opened = _opened(others)
+        for drive in guest.drive:
+            formats = {drive.image: drive.image_format(), **({drive.base: drive.chain_format()} if drive.base else {})}
+            files |= {path: _with_users(image.look(path, formats[path]), path, opened) for path in formats}
+    for path in (guest.boot.kernel, guest.boot.initrd):
+        if path:
+            files[path] = File(kind="file", size=0) if os.path.isfile(path) else None
+    return files
+
+
+def _with_users(file: File | None, path: str, opened: Mapping[tuple[int, int], dict[bool, str]]) -> File | None:
+    if file is None:
+        return None
+    found = os.stat(path)
+    users = opened.get((found.st_dev, found.st_ino), {})
+    return replace(file, writer=users.get(True, ""), reader=users.get(False, ""))
+
+
+def _opened(others: Mapping[str, int]) -> dict[tuple[int, int], dict[bool, str]]:
+    """(device, inode) of every file the running guests have open, to {for writing: guest}."""
+    found: dict[tuple[int, int], dict[bool, str]] = {}
+    for guest, pid in others.items():
+        for number, key in _descriptors(pid):
+            try:
+                with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+                    flags = int(file.read(256).split("flags:")[1].split()[0], 8)
+            except (OSError, ValueError, IndexError):
+                continue
+            found.setdefault(key, {})[flags & os.O_ACCMODE != os.O_RDONLY] = guest
+    return found
+
+
+def _descriptors(pid: int) -> list[tuple[str, tuple[int, int]]]:
+    found = []
+    try:
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return []
+    for number in numbers:
+        try:
+            at = os.stat(f"/proc/{pid}/fd/{number}")
+        except OSError:
+            continue
+        found.append((number, (at.st_dev, at.st_ino)))
+    return found

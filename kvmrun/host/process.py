@@ -1,0 +1,168 @@
+"""Children and processes: spawned with nothing they should not have, signalled only when they are who we think."""
+
+import os
+import select
+import signal
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from kvmrun.errors import HostLacks
+
+_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C.UTF-8"}
+_PACKAGES = {
+    "s6-log": "s6",
+    "setpriv": "util-linux",
+    "qemu-img": "qemu-utils",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
+}
+TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def find_tool(name: str) -> str:
+    """The absolute path of a program, or "" - never looked for in the caller's PATH."""
+    return next((path for place in _PATH if os.access(path := f"{place}/{name}", os.X_OK)), "")
+
+
+def tool(name: str) -> str:
+    """The absolute path of a program we need. Raises HostLacks with the package that has it."""
+    if path := find_tool(name):
+        return path
+    raise HostLacks(f"{name} is not installed", f"apt install {_PACKAGES.get(name, name)}")
+
+
+def confined(uid: int | None, group: int | None) -> list[str]:
+    """The words before a command that take every privilege from it; as `uid`, or as the caller when None."""
+    setpriv = [tool("setpriv"), "--no-new-privs", "--inh-caps=-all", "--ambient-caps=-all"]
+    if uid is None:
+        return [*setpriv, "--"]
+    groups = f"--groups={group}" if group is not None else "--clear-groups"
+    return [*setpriv, f"--reuid={uid}", f"--regid={uid}", groups, "--bounding-set=-all", "--"]
+
+
+def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> int:
+    """Start `argv` in a session of its own with exactly these descriptors, and return its pid.
+
+    Our own descriptors are all close-on-exec; duplicating one onto itself in the child is what lets it through, so a
+    child started by another thread at the same moment never gets it.
+    """
+    actions: list[tuple[int, int, int]] = [
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+        *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep),
+    ]
+    plain = [signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ]
+    return os.posix_spawn(
+        argv[0], argv, _ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """A process as the kernel counts it: start in ticks since boot, CPU in ticks, memory in bytes."""
+
+    pid: int
+    started: int
+    cpu: int
+    rss: int
+    zombie: bool
+
+
+def usage(pid: int) -> Usage | None:
+    """What /proc says of `pid`, or None when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return Usage(
+        pid=pid,
+        started=int(fields[19]),
+        cpu=int(fields[11]) + int(fields[12]),
+        rss=int(fields[21]) * _PAGE,
+        zombie=fields[0] in {b"Z", b"X"},
+    )
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot: start times of another boot mean nothing."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+        return file.read().strip()
+
+
+def uptime() -> float:
+    """Seconds since boot, on the clock that start times are counted on."""
+    with open("/proc/uptime", encoding="ascii") as file:
+        return float(file.read().split()[0])
+
+
+def holds(pid: int, path: str) -> bool:
+    """Whether process `pid` has the file at `path` open: what makes a QEMU the one that holds a guest's life lock."""
+    try:
+        wanted = os.stat(path)
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for number in numbers:
+        try:
+            found = os.stat(f"/proc/{pid}/fd/{number}")
+        except OSError:
+            continue
+        if os.path.samestat(wanted, found):
+            return True
+    return False
+
+
+def holder(path: str, hint: int = 0) -> int:
+    """The pid of the process that has `path` open, `hint` tried first; 0 when there is none we may see."""
+    if hint and holds(hint, path):
+        return hint
+    own = os.getpid()
+    return next(
+        (int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != own and holds(int(pid), path)), 0
+    )
+
+
+@contextmanager
+def opened(path: str, hint: int = 0) -> Iterator[int | None]:
+    """A pidfd on the process that has `path` open, verified after it was opened; None when there is none."""
+    pidfd = _open_holder(path, hint)
+    try:
+        yield pidfd
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def _open_holder(path: str, hint: int) -> int | None:
+    pid = holder(path, hint)
+    if not pid:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if holds(pid, path):
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def kill(pidfd: int, limit: float = 5.0) -> bool:
+    """Kill the process of `pidfd` and wait for its end; False when it does not come within `limit` seconds."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return ended(pidfd, limit)
+
+
+def ended(pidfd: int, limit: float) -> bool:
+    """Wait at most `limit` seconds for the process of `pidfd` to end."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(limit * 1000))

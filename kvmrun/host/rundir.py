@@ -1,0 +1,160 @@
+"""The run directory: one private folder a guest and a network, holding locks, sockets and records."""
+
+import json
+import os
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kvmrun.errors import KvmrunError, NotPermitted, Refused
+from kvmrun.host import lock
+from kvmrun.model.record import Record, from_json
+
+_RECORD_LIMIT = 64 << 10
+_SOCKET_LIMIT = 107 - len("/vm/") - 32 - len("/q")
+OP_LIMIT = 10.0
+"""How long a command waits for another one on the same guest or network, in seconds."""
+
+
+def prepare(root: str) -> None:
+    """Make the run directory at `root` if it is not there, and make sure it is ours alone."""
+    if len(os.fsencode(root)) > _SOCKET_LIMIT:
+        hint = "set KVMRUN_RUN_DIR to a shorter path"
+        raise Refused(
+            f"the run directory {root} is too long", hint, why=f"a socket below it takes {_SOCKET_LIMIT} bytes"
+        )
+    for path in (root, f"{root}/vm", f"{root}/net"):
+        make_private(path)
+
+
+def make_private(path: str) -> None:
+    """A directory of ours at `path`, 0700 whatever the umask. Raises Refused when it is anything else."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    except PermissionError:
+        hint = "run it with sudo, or set KVMRUN_RUN_DIR to a directory of yours"
+        raise NotPermitted(f"you may not make {path}", hint) from None
+    except OSError as why:
+        raise KvmrunError(f"cannot make {path}", "free some room there", why=os.strerror(why.errno or 0)) from None
+    found = os.lstat(path)
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise Refused(f"{path} is not ours", f"remove {path}", why="it should be a directory that belongs to you")
+    if stat.S_IMODE(found.st_mode) != 0o700:
+        os.chmod(path, 0o700)
+
+
+@contextmanager
+def held(directory: str, what: str, *, shared: bool = False) -> Iterator[int]:
+    """Hold the short lock of a guest's or network's directory, so that no other command changes it meanwhile.
+
+    The lock's descriptor is the value, for those who convert it.
+
+    A directory nobody lives in is removed with its locks on the way out; whoever waited for the lock of a removed
+    directory notices and starts again with a new one.
+    """
+    fd = _hold(directory, what, shared=shared)
+    try:
+        yield fd
+    finally:
+        _leave(directory, fd)
+        os.close(fd)
+
+
+def _hold(directory: str, what: str, *, shared: bool) -> int:
+    deadline = time.monotonic() + OP_LIMIT
+    while True:
+        try:
+            prepare(os.path.dirname(os.path.dirname(directory)))
+            make_private(directory)
+            fd = lock.open_lock(f"{directory}/op")
+        except FileNotFoundError:
+            continue
+        try:
+            lock.wait(fd, what, limit=deadline - time.monotonic(), shared=shared)
+            if os.path.samestat(os.fstat(fd), os.stat(f"{directory}/op")):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _leave(directory: str, fd: int) -> None:
+    """Remove the directory if only locks that nobody holds are left in it, and the run directory if it was the last."""
+    try:
+        if set(os.listdir(directory)) - {"op", "life"} or is_running(directory) or not lock.take(fd):
+            return
+        for name in ("life", "op"):
+            _unlink(f"{directory}/{name}")
+        root = os.path.dirname(os.path.dirname(directory))
+        for path in (directory, f"{root}/vm", f"{root}/net", root):
+            os.rmdir(path)
+    except OSError:
+        return
+
+
+def _unlink(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def names(root: str) -> list[str]:
+    """Every guest that has a place in the run directory, running or not. Raises NotPermitted when we may not look."""
+    try:
+        return sorted(os.listdir(f"{root}/vm"))
+    except FileNotFoundError:
+        return []
+    except PermissionError:
+        raise NotPermitted(f"you may not look into {root}", "run it with sudo to see those guests") from None
+
+
+def is_running(directory: str) -> bool:
+    """Whether QEMU holds the life lock in the guest's directory: the one meaning of "runs"."""
+    return lock.is_held(f"{directory}/life")
+
+
+def read_record(directory: str) -> Record | None:
+    """The launch record, or None when there is none that makes sense. Never blocks, reads at most 64 KiB."""
+    try:
+        fd = os.open(f"{directory}/record", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return None
+        return from_json(json.loads(os.read(fd, _RECORD_LIMIT)))
+    except (OSError, ValueError, RecursionError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def write_record(path: str, record: Record) -> None:
+    """Replace the record at `path` in one move: a reader sees the old one or the new one."""
+    text = json.dumps(record.to_json(), sort_keys=True).encode()
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        os.write(fd, text)
+    finally:
+        os.close(fd)
+    os.rename(f"{path}.new", path)
+
+
+def tidy(directory: str) -> None:
+    """Remove what a guest that has ended leaves in its directory; the lock files stay."""
+    for name in ("q", "e", "p", "c", "a", "record", "record.new", "vnc/v"):
+        try:
+            os.unlink(f"{directory}/{name}")
+        except OSError:
+            continue
+    try:
+        os.rmdir(f"{directory}/vnc")
+    except OSError:
+        return

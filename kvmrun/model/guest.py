@@ -1,0 +1,152 @@
+"""A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Literal
+
+from kvmrun.model.drive import Drive
+from kvmrun.model.nic import Nic
+from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
+from kvmrun.model.place import Place
+from kvmrun.model.values import CpuModel, FilePath, GuestName, Line, Size, Uuid, Word
+
+MONITORS = ("q", "e", "p")
+"""The monitors' sockets: short probes, followers of events, people."""
+CONSOLE = "c"
+_MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
+_TURNS = Literal["drive", "cdrom", "network"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Boot:
+    """What the guest boots: a kernel of ours, or what its firmware finds, looked for in this order."""
+
+    kernel: FilePath | None = None
+    initrd: FilePath | None = None
+    cmdline: Line | None = None
+    order: tuple[_TURNS, ...] = ("drive", "cdrom")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        for key in ("initrd", "cmdline"):
+            if getattr(self, key) and not self.kernel:
+                yield key, str(getattr(self, key)), "a kernel beside it"
+
+    def options(self) -> Iterator[Option]:
+        for flag, path in (("kernel", self.kernel), ("initrd", self.initrd)):
+            if path:
+                yield Option(flag=flag, text=BootFile(path=path))
+        if self.cmdline:
+            yield Option(flag="append", text=self.cmdline)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guest:
+    """One file of `vms.d`, every default filled in."""
+
+    name: GuestName
+    description: Line = Line("")
+    machine: Literal["q35", "pc", "microvm"] = "q35"
+    accel: Literal["kvm", "tcg"] = "kvm"
+    cpu: CpuModel | None = None
+    cpus: int = 1
+    memory: Size = Size(512 << 20)
+    boot: Boot = field(default_factory=Boot)
+    drive: tuple[Drive, ...] = ()
+    nic: tuple[Nic, ...] = (Nic(),)
+    console: bool = True
+    display: Literal["none", "vnc"] = "none"
+    args: tuple[Line, ...] = ()
+    uuid: Uuid | None = None
+    user: Word | None = None
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What is wrong across the keys of this guest, as (key, found, wanted)."""
+        if not 1 <= self.cpus <= 255:
+            yield "cpus", str(self.cpus), "1 to 255"
+        if self.display == "vnc" and self.machine == "microvm":
+            yield "display", "vnc", '"none": microvm has no display'
+        for key, found, wanted in self.boot.problems():
+            yield f"boot.{key}", found, wanted
+        for number, drive in enumerate(self.drive):
+            for key, found, wanted in drive.problems(self.machine):
+                yield f"drive[{number}].{key}", found, wanted
+        for number, nic in enumerate(self.nic):
+            for key, found, wanted in nic.problems(self.machine):
+                yield f"nic[{number}].{key}", found, wanted
+
+    def cpu_model(self) -> str:
+        """The CPU model asked of QEMU; `host` needs KVM, so under TCG it becomes `max`."""
+        if self.accel == "tcg":
+            return "max" if self.cpu in {None, "host"} else str(self.cpu)
+        return self.cpu or "host"
+
+    def options(self, place: Place, *, vhost: bool) -> Iterator[Option]:
+        """The whole QEMU command but for the binary's own name."""
+        yield from self._board(place)
+        yield from self._memory_and_cpu()
+        yield from self.boot.options()
+        yield from _monitors(place)
+        yield from self._console(place)
+        yield from self._display(place)
+        turns = _Turns(self)
+        if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
+            yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
+        for number, drive in enumerate(self.drive):
+            yield from drive.options(number, self.machine, turns.next("cdrom" if drive.media == "cdrom" else "drive"))
+        for number, port in enumerate(place.ports):
+            yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
+        yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
+        yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
+
+    def bus(self) -> str:
+        return "device" if self.machine == "microvm" else "pci"
+
+    def _board(self, place: Place) -> Iterator[Option]:
+        yield Option(flag="name", text=f"guest={self.name}")
+        yield Option(flag="uuid", text=place.uuid)
+        yield Option(flag="nodefaults")
+        yield Option(flag="no-user-config")
+        deny = dict.fromkeys(("obsolete", "elevateprivileges", "spawn", "resourcecontrol"), "deny")
+        yield Option(flag="sandbox", text="on", props=deny)
+        yield Option(flag="machine", text=_MACHINES[self.machine])
+        yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
+        yield Option(flag="S")
+
+    def _memory_and_cpu(self) -> Iterator[Option]:
+        yield Option(flag="cpu", text=self.cpu_model())
+        yield Option(flag="smp", text=str(self.cpus))
+        yield Option(flag="m", text=f"size={self.memory // 1024}k")
+
+    def _console(self, place: Place) -> Iterator[Option]:
+        if self.console:
+            log = {"logfile": Log(path=place.log), "logappend": "on"}
+            listen = {"listen": Listener(path=place.socket(CONSOLE)), "server": "on", "wait": "off"}
+            yield Option(flag="chardev", text="socket", props={"id": "c", **listen, **log})
+            yield Option(flag="serial", text="chardev:c")
+
+    def _display(self, place: Place) -> Iterator[Option]:
+        yield Option(flag="display", text="none")
+        if self.display == "vnc":
+            yield Option(flag="vnc", text=VncDirectory(path=place.vnc))
+            yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
+
+
+class _Turns:
+    """Hands out boot indices: a hundred for each kind, in the order the guest asks for."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._next = {kind: 100 * turn for turn, kind in enumerate(guest.boot.order)}
+        self._direct = guest.boot.kernel is not None
+
+    def next(self, kind: str) -> int | None:
+        if self._direct or kind not in self._next:
+            return None
+        self._next[kind] += 1
+        return self._next[kind] - 1
+
+
+def _monitors(place: Place) -> Iterator[Option]:
+    for name in MONITORS:
+        listen = {"listen": Listener(path=place.socket(name)), "server": "on", "wait": "off"}
+        yield Option(flag="chardev", text="socket", props={"id": name, **listen})
+        yield Option(flag="mon", props={"chardev": name, "mode": "control"})

@@ -1,0 +1,92 @@
+"""A lab: everything one directory of definitions says, and what is wrong with it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+
+from kvmrun.model import derive
+from kvmrun.model.guest import Guest
+from kvmrun.model.network import Network
+from kvmrun.model.nic import Nic, Port
+from kvmrun.model.place import Directories, Place
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One thing wrong in one file: the key, what was found there and what is wanted. `warning` costs nothing yet."""
+
+    file: str
+    key: str
+    found: str
+    wanted: str
+    warning: bool = False
+
+    def __str__(self) -> str:
+        found = f"found {self.found}; " if self.found else ""
+        return f"{self.file}: {f'{self.key}: ' if self.key else ''}{found}wanted {self.wanted}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """The guests and networks of one directory. `invalid` names the guests whose files have errors."""
+
+    directory: str
+    seed: str = ""
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    guests: Mapping[str, Guest] = field(default_factory=dict)
+    invalid: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    def ports(self) -> dict[str, tuple[Port, ...]]:
+        """The ports of every guest. Addresses given by hand come first, then names in order probe upward."""
+        taken = {name: set(_given(self.guests.values(), name)) for name in self.networks}
+        ports = {}
+        for name in sorted(self.guests):
+            guest = self.guests[name]
+            named = zip(nic_names(guest.nic), guest.nic, strict=True)
+            ports[name] = tuple(self._port(name, nic, key, taken) for key, nic in named)
+        return ports
+
+    def places(self, where: Directories) -> dict[str, Place]:
+        """The place of every guest below `where`."""
+        return {
+            name: Place(
+                guest=name,
+                uuid=self.guests[name].uuid or derive.uuid(self.seed, name),
+                directory=where.guest(name),
+                log=f"{where.state}/log/{name}",
+                ports=ports,
+                uid=derive.uid(self.seed, name) if where.root else None,
+                log_uid=derive.uid(self.seed, name, "log") if where.root else None,
+            )
+            for name, ports in self.ports().items()
+        }
+
+    def _port(self, guest: str, nic: Nic, name: str, taken: Mapping[str, set[IPv4Address]]) -> Port:
+        network = self.networks[nic.network]
+        address = nic.address
+        if address is None and not network.external:
+            free = network.candidates(derive.number(self.seed, guest, name))
+            address = next((one for one in free if one not in taken[network.name]), None)
+            if address:
+                taken[network.name].add(address)
+        return Port(
+            name=name,
+            network=network.name,
+            bridge=network.bridge,
+            tap=derive.tap(guest, name, first=name == nic_names(self.guests[guest].nic)[0]),
+            mac=nic.mac or derive.mac(self.seed, guest, name),
+            address=str(address) if address else None,
+            model=nic.model,
+            queues=nic.queues,
+            mtu=network.mtu,
+        )
+
+
+def nic_names(nics: tuple[Nic, ...]) -> tuple[str, ...]:
+    """The names of a guest's cards: as given, else eth0, eth1, … by position."""
+    return tuple(nic.name or f"eth{number}" for number, nic in enumerate(nics))
+
+
+def _given(guests: Iterable[Guest], network: str) -> Iterable[IPv4Address]:
+    return (nic.address for guest in guests for nic in guest.nic if nic.network == network and nic.address)

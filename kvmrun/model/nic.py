@@ -1,0 +1,74 @@
+"""A NIC: the guest's card, and the tap on the bridge behind it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address
+from typing import Literal
+
+from kvmrun.model.option import Option, Tap
+from kvmrun.model.values import Mac, NicName
+
+_MODELS = {"virtio": "virtio-net-{bus}", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Nic:
+    """One card. Name, MAC and address are derived where they are not given."""
+
+    name: NicName | None = None
+    network: str = "lan"
+    mac: Mac | None = None
+    address: IPv4Address | None = None
+    model: Literal["virtio", "e1000", "e1000e", "rtl8139"] = "virtio"
+    queues: int = 1
+
+    def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
+        """What is wrong with this card as (key, found, wanted)."""
+        if machine == "microvm" and self.model != "virtio":
+            yield "model", self.model, '"virtio": microvm has no PCI bus'
+        if not 1 <= self.queues <= 16:
+            yield "queues", str(self.queues), "1 to 16"
+        if self.queues > 1 and self.model != "virtio":
+            yield "queues", str(self.queues), f"1: only virtio has several, {self.model} has not"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Port:
+    """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address."""
+
+    name: str
+    network: str
+    bridge: str
+    tap: str
+    mac: str
+    address: str | None
+    model: str = "virtio"
+    queues: int = 1
+    mtu: int = 1500
+
+    def tap_mac(self) -> str:
+        """The tap's own MAC: above every guest's, so that the bridge never takes it for its own."""
+        return f"fe:{self.mac[3:]}"
+
+    def handle(self, *, vhost: bool) -> Tap:
+        return Tap(name=self.tap, queues=self.queues, vhost=vhost and self.model == "virtio")
+
+    def options(self, number: int, machine: str, *, vhost: bool, bootindex: int | None) -> Iterator[Option]:
+        """Card `number` of the guest; with `bootindex` it keeps its boot ROM, without it none is loaded."""
+        yield Option(flag="netdev", props={"type": "tap", "id": f"n{number}", "tap": self.handle(vhost=vhost)})
+        microvm = machine == "microvm"
+        device: dict[str, object] = {
+            "driver": _MODELS[self.model].format(bus="device" if microvm else "pci"),
+            "id": self.name,
+            "netdev": f"n{number}",
+            "mac": self.mac,
+        }
+        if self.queues > 1:
+            device |= {"mq": True} | ({} if microvm else {"vectors": 2 * self.queues + 2})
+        if self.model == "virtio" and self.mtu != 1500:
+            device["host_mtu"] = self.mtu
+        if bootindex is not None:
+            device["bootindex"] = bootindex
+        elif not microvm:
+            device["romfile"] = ""
+        yield Option(flag="device", props=device)

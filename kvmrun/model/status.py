@@ -1,0 +1,38 @@
+"""What is known of one guest right now: a row of the list."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NicStatus:
+    name: str
+    network: str
+    tap: str
+    mac: str
+    address: str | None
+    link: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core."""
+
+    name: str
+    state: str
+    accel: str | None = None
+    pid: int | None = None
+    uptime_s: int | None = None
+    cpus: int | None = None
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+    rss_bytes: int | None = None
+    uuid: str | None = None
+    nics: tuple[NicStatus, ...] = ()
+    raw_args: bool = False
+    problem: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)

@@ -1,0 +1,26 @@
+"""Text from outside (guests, files, QMP) made fit to print: the one place where that is done."""
+
+from unicodedata import category
+
+LIMIT = 4096
+_VISIBLE_CATEGORIES_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+
+
+def printable(text: object, limit: int = LIMIT) -> str:
+    """One line of `text` with every control, bidi, zero-width or unassigned character written as an escape.
+
+    Newlines become spaces. The result has no C0, C1 or DEL, and at most `limit` characters.
+    """
+    words = str(text)[: limit + 1]
+    if not words.isascii() or not words.isprintable():
+        words = "".join(map(_visible, words))
+    return words if len(words) <= limit else words[: limit - 1] + "…"
+
+
+def _visible(char: str) -> str:
+    if char in "\n\r\t":
+        return " "
+    if category(char) in _VISIBLE_CATEGORIES_REFUSED:
+        code = ord(char)
+        return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+    return char

@@ -1,0 +1,153 @@
+"""Small values: each parses itself from a definition and says what it wanted when it cannot.
+
+Every `parse` raises ValueError whose text completes the sentence "wanted …".
+"""
+
+import os
+import re
+from dataclasses import dataclass
+from typing import Self
+
+_UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """Where the paths of one file start: its own directory, and the images made or kept by us."""
+
+    directory: str
+    images: str
+
+
+class GuestName(str):
+    """The name of a guest: a host name label of at most 32 characters, lower case."""
+
+    __slots__ = ()
+    WANTED = "a name of a-z, 0-9 and '-', not at either end, at most 32 characters"
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", raw):
+            return cls(raw)
+        raise ValueError(cls.WANTED)
+
+
+class NicName(str):
+    """The name of a card inside its guest, such as eth0."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[a-z][a-z0-9]{0,7}", raw):
+            return cls(raw)
+        raise ValueError("a name of a-z and 0-9, a letter first, at most 8 characters")
+
+
+class LinkName(str):
+    """The name of a network interface of the host; the kernel takes 15 characters."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"(?!(all|default)$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", raw):
+            return cls(raw)
+        raise ValueError("an interface name of at most 15 letters, digits, '_', '.' or '-'")
+
+
+class Word(str):
+    """One word that QEMU will read: no space, comma or control character."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9_.+=:-]{1,64}", raw):
+            return cls(raw)
+        raise ValueError("one word of letters, digits and _ . + = : -")
+
+
+class CpuModel(str):
+    """A CPU model with its flags, as QEMU's -cpu takes it: "host", "qemu64,+ssse3"."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9_.-]{1,64}(,[A-Za-z0-9_.=+-]{1,64})*", raw):
+            return cls(raw)
+        raise ValueError('a CPU model, such as "host" or "qemu64,+ssse3"')
+
+
+class Line(str):
+    """Free text on one line."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and raw.isprintable() and len(raw) <= 2000:
+            return cls(raw)
+        raise ValueError("one line of at most 2000 printable characters")
+
+
+class Mac(str):
+    """A unicast Ethernet address, lower case with colons."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[0-9a-fA-F]{2}(:[0-9a-fA-F]{2}){5}", raw):
+            if not int(raw[:2], 16) & 1 and raw != "00:00:00:00:00:00":
+                return cls(raw.lower())
+            raise ValueError("a unicast address: the first byte is even, and not all are zero")
+        raise ValueError('six bytes such as "52:54:1b:24:cb:2b"')
+
+
+class Uuid(str):
+    """A UUID in its usual form, lower case."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}", raw):
+            return cls(raw.lower())
+        raise ValueError("a UUID of 8-4-4-4-12 hexadecimal digits")
+
+
+class Size(int):
+    """A number of bytes, written with a unit: "512M", "2G" (powers of 1024)."""
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        found = re.fullmatch(r"([0-9]{1,12})([KMGT])(iB|B)?", raw) if isinstance(raw, str) else None
+        if found is None:
+            raise ValueError('a size with its unit, such as "512M" or "2G"')
+        if size := int(found[1]) * _UNITS[found[2]]:
+            return cls(size)
+        raise ValueError("a size above zero")
+
+    def __str__(self) -> str:
+        for unit in ("T", "G", "M", "K"):
+            if self and self % _UNITS[unit] == 0:
+                return f"{int(self) // _UNITS[unit]}{unit}"
+        return f"{int(self)}"
+
+
+class FilePath(str):
+    """An absolute path. Written relative to the file that names it; a bare name is one of our images."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, base: Base) -> Self:
+        if not isinstance(raw, str) or not raw or not raw.isprintable() or len(raw) > 1000:
+            raise ValueError("a path")
+        if raw.startswith("~/"):
+            return cls(os.path.normpath(os.path.expanduser(raw)))
+        if "/" not in raw:
+            return cls(os.path.join(base.images, raw))
+        return cls(os.path.normpath(os.path.join(base.directory, raw)))

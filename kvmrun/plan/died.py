@@ -1,0 +1,51 @@
+"""A QEMU that ended during its start: what it said, how it ended, and the mend where we know the cause."""
+
+import os
+import re
+import signal
+
+from kvmrun.errors import KvmrunError
+
+_CAUSES = (
+    (r"Could not access KVM kernel module: No such file", "modprobe kvm_intel (or kvm_amd), or --accel tcg"),
+    (r"Could not access KVM kernel module: Permission", "chgrp kvm /dev/kvm; chmod 660 /dev/kvm"),
+    (
+        r"failed to set MSR|host doesn't support requested feature|unable to find CPU model",
+        'choose another model: cpu = "qemu64"',
+    ),
+    (
+        r"Failed to get .*lock|Is another process using the image",
+        "stop whoever uses the image, or give the guest an overlay",
+    ),
+    (r"Cannot allocate memory|cannot set up guest memory", "lower memory, or stop another guest"),
+    (r"Address already in use|Failed to find an available port", "another guest has that port: correct args"),
+    (r"Image is not in qcow2 format", 'correct the format of the drive (format = "raw"?)'),
+    (
+        r"is not a valid (device model|machine type)|unsupported machine type",
+        "this QEMU has no such device: correct args or machine",
+    ),
+    (
+        r"error: ?linux kernel too old to load a ram disk|could not load kernel|invalid kernel header",
+        "name a Linux kernel (bzImage) in boot.kernel",
+    ),
+)
+
+
+class StartFailed(KvmrunError):
+    """QEMU started and gave up."""
+
+
+def explain(guest: str, status: int | None, said: list[str]) -> StartFailed:
+    """The error for `guest` whose QEMU ended with wait status `status` (None: not known), having said `said`."""
+    text = "\n".join(said)
+    hint = next(
+        (mend for pattern, mend in _CAUSES if re.search(pattern, text, re.IGNORECASE)), "kvmrun show prints its command"
+    )
+    return StartFailed(f"{guest} did not start", hint, why=f"QEMU {_ending(status)}", lines=tuple(said[-8:]))
+
+
+def _ending(status: int | None) -> str:
+    if status is None:
+        return "ended before it answered"
+    code = os.waitstatus_to_exitcode(status)
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"

@@ -1,0 +1,56 @@
+"""What is true of the host, as far as a plan asks: observed once, frozen."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bridge:
+    """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX"."""
+
+    kind: str
+    alias: str
+    mac: str
+    addresses: tuple[str, ...]
+    up: bool
+    mtu: int
+    stp: bool = False
+    forward_delay: int = 0
+    ports: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Route:
+    """A route of the host: where to, and through which link."""
+
+    destination: str
+    link: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open."""
+
+    kind: Literal["file", "device", "other"]
+    size: int
+    backing: bool = False
+    data_file: bool = False
+    writer: str = ""
+    reader: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """The rest of the host for one start. `files` has None for a path that is not there."""
+
+    qemu: str
+    kvm: Literal["ready", "absent", "forbidden"]
+    kvm_gid: int
+    vhost: bool
+    root: bool
+    memory: int
+    files: Mapping[str, File | None] = field(default_factory=dict)
+    taken_taps: frozenset[str] = frozenset()
+    taken_uids: Mapping[int, str] = field(default_factory=dict)
+    accounts: Mapping[str, int] = field(default_factory=dict)

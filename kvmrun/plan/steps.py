@@ -1,0 +1,165 @@
+"""Everything that can be done to a host. A step says what it is in words; host.hand does it."""
+
+from dataclasses import dataclass
+
+from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
+from kvmrun.model.record import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeBridge:
+    name: str
+    mac: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"make bridge {self.name} with MAC {self.mac}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetBridge:
+    """Attributes of a bridge of ours, all written at once."""
+
+    name: str
+    mac: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AddAddress:
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"give {self.link} the address {self.address}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveAddress:
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"take the address {self.address} from {self.link}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SetUp:
+    link: str
+
+    def __str__(self) -> str:
+        return f"set {self.link} up"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RemoveBridge:
+    name: str
+
+    def __str__(self) -> str:
+        return f"remove bridge {self.name}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeImage:
+    """An empty image, or an overlay of `base`. `size` in bytes, None for the base's own."""
+
+    path: str
+    format: str
+    size: int | None
+    base: str | None = None
+    base_format: str = ""
+
+    def __str__(self) -> str:
+        size = f" of {self.size} bytes" if self.size else ""
+        over = f" over {self.base}" if self.base else ""
+        return f"make {self.format} image {self.path}{size}{over}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakePlace:
+    """The guest's run directory, and in it the lock that says the guest lives."""
+
+    guest: str
+    directory: str
+
+    def __str__(self) -> str:
+        return f"take the place of {self.guest} in {self.directory}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenFile:
+    file: Image | BootFile
+
+    def __str__(self) -> str:
+        how = "" if isinstance(self.file, BootFile) else " read-only" if self.file.readonly else " for writing"
+        return f"open {self.file.path}{how}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MakeVncDirectory:
+    directory: VncDirectory
+    uid: int | None
+
+    def __str__(self) -> str:
+        return f"make {self.directory.path} for the VNC socket"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlugTap:
+    tap: Tap
+    mac: str
+    bridge: str
+    alias: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"plug tap {self.tap.name} into {self.bridge}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listen:
+    listener: Listener
+
+    def __str__(self) -> str:
+        return f"listen on {self.listener.path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartLogger:
+    log: Log
+    uid: int | None
+
+    def __str__(self) -> str:
+        return f"start a logger that keeps the newest 4 MB in {self.log.path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteRecord:
+    path: str
+    record: Record
+
+    def __str__(self) -> str:
+        return f"write the record {self.path}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """QEMU itself, paused. `uid` None: as the caller. `raw` are the user's own words, at the end."""
+
+    qemu: str
+    options: tuple[Option, ...]
+    raw: tuple[str, ...]
+    uid: int | None
+    group: int | None
+    log: Log
+
+    def __str__(self) -> str:
+        return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
+
+
+NetworkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | RemoveBridge
+GuestStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | PlugTap | Listen | StartLogger | WriteRecord | Launch
+Step = NetworkStep | GuestStep

@@ -1,0 +1,178 @@
+"""Starting one guest: everything that is refused is refused here, before the first step."""
+
+from collections.abc import Iterator
+
+from kvmrun.errors import HostLacks, NotPermitted, Refused
+from kvmrun.model.drive import Drive
+from kvmrun.model.guest import CONSOLE, MONITORS, Guest
+from kvmrun.model.option import BootFile, Listener, Log, VncDirectory
+from kvmrun.model.place import Place
+from kvmrun.model.record import Record
+from kvmrun.plan.facts import File, Host
+from kvmrun.plan.steps import (
+    GuestStep,
+    Launch,
+    Listen,
+    MakeImage,
+    MakeVncDirectory,
+    OpenFile,
+    PlugTap,
+    StartLogger,
+    TakePlace,
+    WriteRecord,
+)
+
+
+def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tuple[GuestStep, ...]:
+    """The steps that start `guest`, which is not running. Raises what the host refuses, with the mend."""
+    _accelerator(guest, host)
+    _memory(guest, host)
+    _identity(guest, place, host)
+    return (
+        *_images(guest, host),
+        TakePlace(guest=guest.name, directory=place.directory),
+        *_files(guest),
+        *_ports(guest, place, host),
+        *_sockets(guest, place),
+        StartLogger(log=Log(path=place.log), uid=place.log_uid),
+        WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw))),
+        _launch(guest, place, host, (*guest.args, *raw)),
+    )
+
+
+def record(guest: Guest, place: Place, raw: tuple[str, ...]) -> Record:
+    """The guest as it is about to be started."""
+    return Record(
+        name=guest.name,
+        uuid=place.uuid,
+        accel=guest.accel,
+        cpus=guest.cpus,
+        memory=guest.memory,
+        ports=place.ports,
+        raw=raw,
+    )
+
+
+def _accelerator(guest: Guest, host: Host) -> None:
+    if guest.accel == "tcg" or host.kvm == "ready":
+        return
+    if host.kvm == "absent":
+        hint = "modprobe kvm_intel or kvm_amd (virtualisation on in the firmware); or --accel tcg to emulate"
+        raise HostLacks(f"{guest.name} asks for KVM and this host has no /dev/kvm", hint)
+    hint = "chgrp kvm /dev/kvm; chmod 660 /dev/kvm" if host.root else "add yourself to the group kvm, or use sudo"
+    why = "only its owner may open it" if host.root else "you may not open it"
+    raise NotPermitted(
+        f"{guest.name} asks for KVM and may not use /dev/kvm", f"{hint}; or --accel tcg to emulate", why=why
+    )
+
+
+def _memory(guest: Guest, host: Host) -> None:
+    if guest.memory > host.memory:
+        have = f"{host.memory // (1 << 20)}M"
+        hint = f"lower memory in {guest.name}.toml"
+        raise Refused(f"{guest.name} asks for {guest.memory} of memory", hint, why=f"this host has {have}")
+
+
+def _identity(guest: Guest, place: Place, host: Host) -> None:
+    if guest.user and guest.user not in host.accounts:
+        raise Refused(
+            f"{guest.name} is to run as {guest.user}",
+            "name an existing account, or leave user out",
+            why="no such account",
+        )
+    if place.uid is not None and not guest.user and (other := host.taken_uids.get(place.uid, guest.name)) != guest.name:
+        hint = "change seed in networks.toml, or rename one of the guests"
+        raise Refused(f"{guest.name} would share its uid {place.uid}", hint, why=f"it is that of {other}, which runs")
+    for port in place.ports:
+        if port.tap in host.taken_taps:
+            hint = f"ip link delete {port.tap}, if nobody needs it; or name the NIC otherwise"
+            raise Refused(f"the interface {port.tap} of {guest.name} exists already", hint, why="it is not ours")
+
+
+def _images(guest: Guest, host: Host) -> Iterator[MakeImage]:
+    for drive in guest.drive:
+        found = host.files.get(drive.image)
+        if drive.base:
+            _usable(guest, drive.base, host.files.get(drive.base), writing=False)
+        if found is None:
+            yield _missing(guest, drive)
+        else:
+            _usable(guest, drive.image, found, writing=not drive.is_readonly())
+            _chain(guest, drive, found)
+    for path in (guest.boot.kernel, guest.boot.initrd):
+        if path:
+            _usable(guest, path, host.files.get(path), writing=False)
+
+
+def _missing(guest: Guest, drive: Drive) -> MakeImage:
+    if drive.is_readonly() or not (drive.base or drive.size):
+        hint = (
+            "correct the path, or give size (and base) to have it made" if drive.media == "disk" else "correct the path"
+        )
+        raise Refused(f"{guest.name} has no image {drive.image}", hint, why="no such file")
+    return MakeImage(
+        path=drive.image,
+        format=drive.image_format(),
+        size=drive.size,
+        base=drive.base,
+        base_format=drive.chain_format(),
+    )
+
+
+def _usable(guest: Guest, path: str, found: File | None, *, writing: bool) -> None:
+    if found is None:
+        hint = "scripts/guest builds the demo guest" if "/demo-" in path else f"correct the path in {guest.name}.toml"
+        raise Refused(f"{guest.name} has no {path}", hint, why="no such file")
+    if found.kind == "other":
+        raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", why="it is neither")
+    if other := found.writer or (found.reader if writing else ""):
+        hint = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
+        verb = "write to" if writing else "read"
+        raise Refused(f"{guest.name} cannot {verb} {path}", hint, why=f"{other} is running and has it")
+
+
+def _chain(guest: Guest, drive: Drive, found: File) -> None:
+    if found.data_file:
+        why = "its header names a data file elsewhere on this host"
+        raise Refused(f"{guest.name} cannot use {drive.image}", "qemu-img convert it to a whole image", why=why)
+    if found.backing and not drive.base:
+        why = "it is an overlay, and a base is never taken from the image's own word"
+        raise Refused(f"{guest.name} cannot use {drive.image}", "name its base with base = … in the drive", why=why)
+
+
+def _files(guest: Guest) -> Iterator[OpenFile]:
+    for drive in guest.drive:
+        for image in drive.files():
+            yield OpenFile(file=image)
+    for path in (guest.boot.kernel, guest.boot.initrd):
+        if path:
+            yield OpenFile(file=BootFile(path=path))
+
+
+def _ports(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
+    for port in place.ports:
+        alias = f"kvmrun:{guest.name}:{port.name}"
+        tap = port.handle(vhost=host.vhost)
+        yield PlugTap(tap=tap, mac=port.tap_mac(), bridge=port.bridge, alias=alias, mtu=port.mtu)
+
+
+def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:
+    for name in (*MONITORS, *([CONSOLE] if guest.console else [])):
+        yield Listen(listener=Listener(path=place.socket(name)))
+    if guest.display == "vnc":
+        yield MakeVncDirectory(directory=VncDirectory(path=place.vnc), uid=place.uid)
+
+
+def _launch(guest: Guest, place: Place, host: Host, raw: tuple[str, ...]) -> Launch:
+    if not host.qemu:
+        raise HostLacks(
+            "qemu-system-x86_64 is not installed", "apt install qemu-system-x86", why="KVMRUN_QEMU names another"
+        )
+    return Launch(
+        qemu=host.qemu,
+        options=tuple(guest.options(place, vhost=host.vhost)),
+        raw=raw,
+        uid=place.uid,
+        group=host.kvm_gid if guest.accel == "kvm" else None,
+        log=Log(path=place.log),
+    )

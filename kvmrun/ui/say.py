@@ -1,0 +1,85 @@
+"""Answers, announcements and complaints of a conversation, one printable line at a time."""
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from kvmrun.errors import KvmrunError
+from kvmrun.model.text import printable
+
+BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
+_TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)')
+_COLOUR = {"key": CYAN, "text": GREEN, "word": YELLOW}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What a command returned: shown as JSON."""
+
+    json: object
+
+
+Answer = Value | tuple[str, ...] | None
+
+
+def colored(choice: str) -> bool:
+    """Whether to use colours on standard output; `choice` is auto, always or never."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def say(line: str, *, style: str = "", color: bool) -> None:
+    """One line; `style` is an escape sequence, used only with `color`."""
+    text = _whole(line)
+    sys.stdout.write(f"{style}{text}{END}\n" if color and style else f"{text}\n")
+
+
+def show(answer: Answer, *, color: bool) -> None:
+    """An answer for people: JSON spread over lines, with its parts in colours; text as it is."""
+    if isinstance(answer, Value):
+        for line in _json(answer.json, indent=2, ensure_ascii=False).split("\n"):
+            text = _whole(line)
+            sys.stdout.write((_TOKEN.sub(_paint, text) if color else text) + "\n")
+    else:
+        for line in answer or ():
+            say(line, color=False)
+
+
+def dump(value: object) -> None:
+    """A value for programs: JSON on one line, all of it ASCII that no terminal acts upon."""
+    sys.stdout.write(_json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n")
+
+
+def complain(error: KvmrunError, *, color: bool) -> None:
+    """An error inside a conversation, where it ends nothing."""
+    say(error.message, style=RED, color=color)
+    for line in (error.why, error.hint, *error.lines):
+        if line:
+            say(f"  {line}", color=color)
+
+
+def news(event: Mapping[str, object]) -> str:
+    """An event on one line: the time it came, its name, its data."""
+    data = event.get("data")
+    return f"{time.strftime('%H:%M:%S')} {event.get('event')}" + (f" {_json(data, ensure_ascii=False)}" if data else "")
+
+
+def _json(value: object, *, indent: int | None = None, ensure_ascii: bool = True, sort_keys: bool = False) -> str:
+    try:
+        return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+    except RecursionError:
+        raise KvmrunError("the answer is nested too deeply to be shown") from None
+
+
+def _whole(line: str) -> str:
+    """Printable and not cut: an answer was asked for. An escape takes at most ten characters."""
+    return printable(line, limit=max(4096, 10 * len(line)))
+
+
+def _paint(token: re.Match[str]) -> str:
+    return f"{_COLOUR[token.lastgroup or 'word']}{token[0]}{END}"

@@ -1,0 +1,77 @@
+"""The list as a table on a terminal: what fits is shown, the least useful columns go first."""
+
+import time
+from collections.abc import Callable
+
+from rich import box
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from kvmrun.model.status import Status
+from kvmrun.ui import rows
+
+_DISPENSABLE = ("ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY")
+"""Columns that may go on a narrow terminal, the first to go first."""
+_STYLES = {"running": "green", "stopped": "dim", "paused": "yellow", "invalid": "red", "stale": "yellow"}
+_RIGHT = frozenset({"PID", "CPU%", "MEMORY", "UPTIME"})
+
+
+def draw(found: list[Status], *, color: str) -> None:
+    """Print the table on standard output, as wide as the terminal."""
+    console = _console(color)
+    console.print(_table(found, console.width))
+
+
+def watch(gather: Callable[[], list[Status]], *, every: float, color: str) -> int:
+    """Show the table on a screen of its own, drawn anew every `every` seconds, until Ctrl-C."""
+    console = _console(color)
+    with Live(console=console, screen=True, auto_refresh=False) as live:
+        try:
+            while True:
+                live.update(_table(gather(), console.width), refresh=True)
+                time.sleep(every)
+        except KeyboardInterrupt:
+            return 0
+
+
+def _console(color: str) -> Console:
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        force_terminal=True if color == "always" else None,
+        no_color=True if color == "never" else None,
+    )
+
+
+def _table(found: list[Status], width: int) -> Table:
+    body = [dict(zip(rows.HEADS, rows.cells(one), strict=True)) for one in found]
+    heads = [head for head in rows.HEADS if head != "PROBLEM" or any(row[head] for row in body)]
+    for head in _DISPENSABLE:
+        if _width(heads, body) <= width:
+            break
+        heads.remove(head)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    for head in heads:
+        last = head == "PROBLEM"
+        table.add_column(head, justify="right" if head in _RIGHT else "left", no_wrap=not last, overflow="fold")
+    for row in body:
+        table.add_row(*(Text(row[head], style=_style(head, row)) for head in heads))
+    return table
+
+
+def _width(heads: list[str], body: list[dict[str, str]]) -> int:
+    """The width the table wants; the problem may be folded, so it counts with what it needs to be read."""
+    total = 2 * len(heads)
+    for head in heads:
+        longest = max((len(line) for row in body for line in row[head].split("\n")), default=0)
+        total += max(len(head), min(longest, 24) if head == "PROBLEM" else longest)
+    return total
+
+
+def _style(head: str, row: dict[str, str]) -> str:
+    if head == "STATE":
+        return _STYLES.get(row[head], "red")
+    return "red" if head == "PROBLEM" else "bold" if head == "NAME" else ""

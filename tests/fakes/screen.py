@@ -1,0 +1,97 @@
+"""A person at a terminal: a child on a real pseudo-terminal, keys typed, what it shows read back."""
+
+import os
+import pty
+import re
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+
+_ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]")
+_PATIENCE = 30.0
+
+
+@dataclass
+class Screen:
+    """`text` is all that was shown so far without the escape sequences that place and colour it."""
+
+    child: subprocess.Popen[bytes]
+    terminal: int
+    raw: bytes = field(default=b"")
+
+    @property
+    def text(self) -> str:
+        return _ESCAPE.sub(b"", self.raw).decode(errors="replace")
+
+    def type(self, keys: str) -> None:
+        os.write(self.terminal, keys.encode())
+
+    def wait_for(self, wanted: str) -> str:
+        """Reads until `wanted` is shown; returns what came up to it and forgets that."""
+        deadline = time.monotonic() + _PATIENCE
+        while wanted not in self.text:
+            assert time.monotonic() < deadline, f"no {wanted!r} in {self.text!r}"
+            assert self._read(), f"ended without {wanted!r}: {self.text!r}"
+        before, _, after = self.text.partition(wanted)
+        self.raw = after.encode()
+        return before + wanted
+
+    def end(self) -> int:
+        """Reads all that is left; the exit code."""
+        deadline = time.monotonic() + _PATIENCE
+        while self._read():
+            assert time.monotonic() < deadline, self.text
+        return self.child.wait(_PATIENCE)
+
+    def _read(self) -> bool:
+        if not select.select([self.terminal], [], [], 0.5)[0]:
+            return True
+        try:
+            data = os.read(self.terminal, 65536)
+        except OSError:  # EIO: the child has closed its side
+            return False
+        self.raw += data
+        return bool(data)
+
+
+@contextmanager
+def screen(script: str, *args: str, **environment: str) -> Iterator[Screen]:
+    """A Python `script` on a terminal of 80 columns."""
+    terminal, side = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", script, *args],
+        stdin=side,
+        stdout=side,
+        stderr=side,
+        start_new_session=True,
+        preexec_fn=_own_terminal,
+        env={
+            **os.environ,
+            "TERM": "xterm",
+            "PROMPT_TOOLKIT_NO_CPR": "1",
+            "COLUMNS": "80",
+            "LINES": "24",
+            **environment,
+        },
+    )
+    os.close(side)
+    try:
+        yield Screen(child, terminal)
+    finally:
+        with suppress(ProcessLookupError):
+            child.kill()
+        child.wait()
+        os.close(terminal)
+
+
+def _own_terminal() -> None:
+    """Makes the terminal the child's own, so that Ctrl-C on it becomes SIGINT."""
+    import fcntl
+    import termios
+
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    fcntl.ioctl(0, termios.TIOCSWINSZ, b"\x18\x00\x50\x00\x00\x00\x00\x00")
