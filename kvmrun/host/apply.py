@@ -1,5 +1,6 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -20,10 +21,19 @@ def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> It
     with ExitStack() as undo:
         for step in plan:
             say(f"{step}")
-            if (back := hand(step)) is not None:
+            if (back := _done(hand, step)) is not None:
                 undo.callback(_quietly, back, step, say)
         yield
         undo.pop_all()
+
+
+def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:
+    """Do one step; what the kernel refuses on the way is named after the step."""
+    try:
+        return hand(step)
+    except OSError as why:
+        text = os.strerror(why.errno) if why.errno else f"{why}"
+        raise KvmrunError(f"could not {step}", "nothing was changed: try again once that is mended", why=text) from why
 
 
 def _quietly(back: Undo, step: object, say: Say) -> None:

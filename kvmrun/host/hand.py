@@ -1,7 +1,6 @@
 """The hand: each step to the function that does it, and what takes it back."""
 
 import os
-import resource
 import signal
 import socket
 import stat
@@ -122,10 +121,10 @@ class Hand:
         reader, writer = os.pipe2(os.O_CLOEXEC)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         try:
+            limited = [process.tool("prlimit"), f"--as={_LOGGER_MEMORY}", "--"]
             words = [process.tool("s6-log"), "n3", "s1000000", step.log.path]
-            pid = process.spawn([*process.confined(step.uid, None), *words], stdin=reader, output=null)
+            pid = process.spawn([*limited, *process.confined(step.uid, None), *words], stdin=reader, output=null)
             self._logger = os.pidfd_open(pid)
-            resource.prlimit(pid, resource.RLIMIT_AS, (_LOGGER_MEMORY, _LOGGER_MEMORY))
         finally:
             os.close(reader)
             os.close(null)
@@ -163,8 +162,8 @@ def network_hand(step: steps.NetworkStep) -> Undo | None:
 
     match step:
         case steps.MakeBridge():
-            netlink.make_bridge(step.name, step.mac, step.alias)
-            return lambda: netlink.remove(step.name)
+            netlink.make_bridge(step.name, step.alias)
+            return lambda: netlink.remove_unused(step.name)
         case steps.SetBridge():
             netlink.set_bridge(step.name, step.mac, step.mtu)
         case steps.AddAddress():

@@ -68,10 +68,10 @@ def routes() -> tuple[Route, ...]:
         return tuple(found)
 
 
-def make_bridge(name: str, mac: str, alias: str) -> None:
-    """A bridge with its own MAC and our mark, down and without spanning tree."""
+def make_bridge(name: str, alias: str) -> None:
+    """A bridge with our mark, down."""
     with kernel(f"make bridge {name}") as route:
-        route.link("add", ifname=name, kind="bridge", address=mac, br_stp_state=0, br_forward_delay=0)
+        route.link("add", ifname=name, kind="bridge")
         route.link("set", index=_index(route, name), ifalias=alias)
         _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
 
@@ -109,6 +109,13 @@ def set_up(name: str) -> None:
     with kernel(f"set {name} up") as route:
         route.link("set", index=_index(route, name), state="up")
         _expect(bool(_link(route, name)["flags"] & _IFF_UP), f"{name} being up")
+
+
+def remove_unused(name: str) -> None:
+    """Remove a bridge unless something is plugged into it by now."""
+    found = read_bridge(name)
+    if found is not None and not found.ports:
+        remove(name)
 
 
 def remove(name: str) -> None:

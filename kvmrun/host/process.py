@@ -14,6 +14,7 @@ _ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C.UTF-8"}
 _PACKAGES = {
     "s6-log": "s6",
     "setpriv": "util-linux",
+    "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
     "nft": "nftables",
     "dnsmasq": "dnsmasq-base",

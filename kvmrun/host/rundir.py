@@ -91,11 +91,14 @@ def _leave(directory: str, fd: int) -> None:
             return
         for name in ("life", "op"):
             _unlink(f"{directory}/{name}")
-        root = os.path.dirname(os.path.dirname(directory))
-        for path in (directory, f"{root}/vm", f"{root}/net", root):
-            os.rmdir(path)
     except OSError:
         return
+    root = os.path.dirname(os.path.dirname(directory))
+    for path in (directory, f"{root}/vm", f"{root}/net", root):
+        try:
+            os.rmdir(path)
+        except OSError:
+            continue
 
 
 def _unlink(path: str) -> None:

@@ -8,7 +8,7 @@ from kvmrun.errors import KvmrunError
 
 _CAUSES = (
     (r"Could not access KVM kernel module: No such file", "modprobe kvm_intel (or kvm_amd), or --accel tcg"),
-    (r"Could not access KVM kernel module: Permission", "chgrp kvm /dev/kvm; chmod 660 /dev/kvm"),
+    (r"Could not access KVM kernel module: Permission", "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"),
     (
         r"failed to set MSR|host doesn't support requested feature|unable to find CPU model",
         'choose another model: cpu = "qemu64"',

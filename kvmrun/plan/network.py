@@ -26,7 +26,7 @@ def up(network: Network, seed: str, found: Bridge | None, routes: Iterable[Route
     _refuse_overlap(network, routes)
     mac = derive.mac(seed, "bridge", network.bridge)
     return (
-        MakeBridge(name=network.bridge, mac=mac, alias=mark(network)),
+        MakeBridge(name=network.bridge, alias=mark(network)),
         SetBridge(name=network.bridge, mac=mac, mtu=network.mtu),
         AddAddress(link=network.bridge, address=str(network.host_address())),
         SetUp(link=network.bridge),

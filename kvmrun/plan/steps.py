@@ -9,11 +9,10 @@ from kvmrun.model.record import Record
 @dataclass(frozen=True, kw_only=True)
 class MakeBridge:
     name: str
-    mac: str
     alias: str
 
     def __str__(self) -> str:
-        return f"make bridge {self.name} with MAC {self.mac}"
+        return f"make bridge {self.name}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,13 +6,16 @@ import re
 import select
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
 _ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]")
-_PATIENCE = 30.0
+# prompt_toolkit draws blanks by moving over them, often back to the margin first.
+_BLANKS = re.compile(rb"(?:\x1b\[(\d+)D)?\x1b\[(\d*)C")
+_PATIENCE = 20.0
 
 
 @dataclass
@@ -25,7 +28,7 @@ class Screen:
 
     @property
     def text(self) -> str:
-        return _ESCAPE.sub(b"", self.raw).decode(errors="replace")
+        return _ESCAPE.sub(b"", _BLANKS.sub(_blanks, self.raw)).decode(errors="replace")
 
     def type(self, keys: str) -> None:
         os.write(self.terminal, keys.encode())
@@ -58,17 +61,20 @@ class Screen:
         return bool(data)
 
 
+def _blanks(move: re.Match[bytes]) -> bytes:
+    return b" " * (int(move[2] or 1) - int(move[1] or 0))
+
+
 @contextmanager
 def screen(script: str, *args: str, **environment: str) -> Iterator[Screen]:
     """A Python `script` on a terminal of 80 columns."""
     terminal, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 80))
     child = subprocess.Popen(
-        [sys.executable, "-c", script, *args],
+        ["setsid", "--ctty", sys.executable, "-c", script, *args],  # so that Ctrl-C on it becomes SIGINT
         stdin=side,
         stdout=side,
         stderr=side,
-        start_new_session=True,
-        preexec_fn=_own_terminal,
         env={
             **os.environ,
             "TERM": "xterm",
@@ -86,12 +92,3 @@ def screen(script: str, *args: str, **environment: str) -> Iterator[Screen]:
             child.kill()
         child.wait()
         os.close(terminal)
-
-
-def _own_terminal() -> None:
-    """Makes the terminal the child's own, so that Ctrl-C on it becomes SIGINT."""
-    import fcntl
-    import termios
-
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    fcntl.ioctl(0, termios.TIOCSWINSZ, b"\x18\x00\x50\x00\x00\x00\x00\x00")

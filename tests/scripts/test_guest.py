@@ -69,7 +69,8 @@ def test_boots_names_itself_and_obeys_the_button(images: Path, tmp_path: Path, m
     command = [
         "qemu-system-x86_64", "-M", machine, "-accel", "tcg", "-cpu", "max", "-m", "128", "-nodefaults",
         "-no-user-config", "-display", "none", "-serial", f"file:{console}", "-qmp", f"unix:{qmp},server=on,wait=off",
-        "-kernel", images / "demo-vmlinuz", "-initrd", images / "demo-initrd", "-append", f"console=ttyS0 quiet {address}",
+        "-kernel", images / "demo-vmlinuz", "-initrd", images / "demo-initrd",
+        "-append", f"console=ttyS0 quiet {address}",
         "-netdev", f"user,id=n0,restrict=on,hostname=vm7,hostfwd=tcp:127.0.0.1:{port}-10.0.2.15:80",
         "-device", "virtio-net-pci,netdev=n0,romfile=",
     ]  # fmt: skip

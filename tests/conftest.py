@@ -1,0 +1,101 @@
+"""What every test stands on: directories of its own, and for those that ask a network namespace of its own."""
+
+import ctypes
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.cli import Cli
+
+_CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@pytest.fixture(autouse=True)
+def own_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Run and state directories of the test's own: short, because socket paths must be, and never the real ones."""
+    root = Path(tempfile.mkdtemp(prefix="kt", dir="/tmp"))
+    root.chmod(0o755)
+    for name in ("KVMRUN_VMS", "KVMRUN_QEMU", "NO_COLOR", "SUDO_UID"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("KVMRUN_RUN_DIR", str(root / "run"))
+    monkeypatch.setenv("KVMRUN_STATE_DIR", str(root / "state"))
+    yield root
+    shutil.rmtree(root, ignore_errors=True)
+
+
+@pytest.fixture
+def lab(own_directories: Path) -> Path:
+    """An empty directory of definitions."""
+    path = own_directories / "vms.d"
+    path.mkdir(mode=0o755)
+    return path
+
+
+@pytest.fixture(scope="session")
+def _own_mounts() -> None:
+    """A mount namespace for the whole run, so that /sys and /dev can be shown as a test needs them."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root: namespaces, bridges and taps")
+    if _libc.unshare(_CLONE_NEWNS):
+        pytest.skip(f"cannot unshare: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+
+
+@pytest.fixture
+def netns(_own_mounts: None) -> Iterator[None]:
+    """A fresh network namespace with its own view of /sys; this process and its children are in it."""
+    home = os.open("/proc/self/ns/net", os.O_RDONLY)
+    if _libc.unshare(_CLONE_NEWNET):
+        pytest.skip(f"cannot unshare: {os.strerror(ctypes.get_errno())}")
+    subprocess.run(["mount", "-t", "sysfs", "sysfs", "/sys"], check=True)
+    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    yield
+    subprocess.run(["umount", "/sys"], check=True)
+    _libc.setns(home, _CLONE_NEWNET)
+    os.close(home)
+
+
+@pytest.fixture
+def kvmrun(lab: Path) -> Iterator[Cli]:
+    """The command, as a user runs it, on `lab`. Guests still running at the end are killed."""
+    cli = Cli([sys.executable, "-m", "kvmrun", "-C", str(lab)])
+    yield cli
+    cli("kill", "--all")
+
+
+@pytest.fixture
+def tun() -> None:
+    """Skips where a tap cannot be made."""
+    if not os.access("/dev/net/tun", os.R_OK | os.W_OK):
+        pytest.skip("needs /dev/net/tun")
+
+
+@pytest.fixture
+def kvm(_own_mounts: None, own_directories: Path) -> Iterator[None]:
+    """A /dev/kvm that the group kvm may open, whatever the real one's mode; skips where there is none."""
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("needs /dev/kvm")
+    node = own_directories / "kvm"
+    os.mknod(node, 0o660 | stat.S_IFCHR, os.stat("/dev/kvm").st_rdev)
+    os.chmod(node, 0o660)
+    shutil.chown(node, group=36)
+    subprocess.run(["mount", "--bind", str(node), "/dev/kvm"], check=True)
+    yield
+    subprocess.run(["umount", "/dev/kvm"], check=True)
+
+
+@pytest.fixture(scope="session")
+def demo() -> str:
+    """The directory of the demo guest's kernel and initrd, built by scripts/guest; skips where it is not."""
+    for state in (os.environ.get("KVMRUN_TEST_STATE", ""), "/var/lib/kvmrun"):
+        if state and os.path.exists(f"{state}/images/demo-vmlinuz"):
+            return f"{state}/images"
+    pytest.skip("needs the demo guest: scripts/guest")

@@ -1,0 +1,72 @@
+"""Everything a command could leave behind, as one value to compare before and after."""
+
+import json
+import os
+import subprocess
+from pathlib import Path
+from typing import Any
+
+
+def world() -> dict[str, Any]:
+    """Links, addresses, routes, rules, packet filter, sysctls, guests' processes and files below the run directory."""
+    return {
+        "links": _ip("-d", "link"),
+        "addresses": _ip("address"),
+        "routes": _ip("route", "show", "table", "all"),
+        "rules": _ip("rule"),
+        "nft": _nft(),
+        "sysctls": _sysctls(),
+        "processes": processes(),
+        "files": _files(Path(os.environ["KVMRUN_RUN_DIR"])),
+    }
+
+
+def processes() -> list[str]:
+    """The commands of every QEMU, logger and name server that has to do with this test's directories."""
+    mine = os.environ["KVMRUN_RUN_DIR"].rsplit("/", 1)[0].encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes()
+                links = [os.readlink(entry / "fd" / fd).encode() for fd in os.listdir(entry / "fd")]
+            except OSError:
+                continue
+            if int(entry.name) != os.getpid() and any(mine in text for text in (command, *links)):
+                found.append(command.split(b"\0")[0].decode())
+    return sorted(found)
+
+
+def _ip(*words: str) -> Any:
+    out = subprocess.run(["ip", "-j", *words], capture_output=True, text=True, check=True).stdout
+    return _steady(json.loads(out or "[]"))
+
+
+def _steady(value: Any) -> Any:
+    """Without what changes by itself: counters and timers."""
+    if isinstance(value, list):
+        return [_steady(one) for one in value]
+    if isinstance(value, dict):
+        timers = ("_timer", "life_time", "stats", "operstate")
+        return {key: _steady(one) for key, one in value.items() if not any(word in key for word in timers)}
+    return value
+
+
+def _nft() -> Any:
+    try:
+        out = subprocess.run(["nft", "-j", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return [one for one in json.loads(out)["nftables"] if "metainfo" not in one]
+
+
+def _sysctls() -> dict[str, str]:
+    found = {}
+    for family in ("ipv4", "ipv6"):
+        for path in Path(f"/proc/sys/net/{family}").rglob("*forwarding"):
+            found[str(path)] = path.read_text().strip()
+    return found
+
+
+def _files(root: Path) -> list[tuple[str, int]]:
+    return sorted((str(path), path.lstat().st_mode) for path in root.rglob("*")) if root.exists() else []
