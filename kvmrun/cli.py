@@ -1,10 +1,11 @@
 """Words to one command, and the only place where an error is printed."""
 
-import argparse
 import os
 import sys
+from types import ModuleType
 
 from kvmrun import __version__, commands
+from kvmrun.commands._words import Args, Parser, QuickParser
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.model.text import printable
 
@@ -51,13 +52,24 @@ def _dispatch(words: list[str]) -> int:
         return 0 if rest else UsageError.code
     module = commands.load(name)
     assert module is not None
-    parser = argparse.ArgumentParser(prog=f"kvmrun {name}", description=f"{module.HELP}.", parents=[_everywhere()])
-    module.configure(parser)
     cut = rest.index("--") if "--" in rest else len(rest)
-    args = parser.parse_intermixed_args(rest[:cut])
+    quick = QuickParser()
+    _everywhere(quick)
+    module.configure(quick)
+    args = quick.parse(rest[:cut]) or _explained(name, module, rest[:cut])
     args.raw = rest[cut + 1 :]
     code: int = module.run(args)
     return code
+
+
+def _explained(name: str, module: ModuleType, words: list[str]) -> Args:
+    """The same by argparse, which explains: --help and mistakes end here, by SystemExit."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog=f"kvmrun {name}", description=f"{module.HELP}.")
+    _everywhere(parser)
+    module.configure(parser)
+    return Args(**vars(parser.parse_intermixed_args(words)))
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:
@@ -82,15 +94,13 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
     return "", []
 
 
-def _everywhere() -> argparse.ArgumentParser:
+def _everywhere(parser: Parser) -> None:
     """The flags every command has."""
-    parser = argparse.ArgumentParser(add_help=False)
     parser.add_argument("-C", "--vms", metavar="DIR", help="the directory of definitions")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     parser.add_argument("-q", "--quiet", action="store_true", help="say less")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help=argparse.SUPPRESS)
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colours")
     parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait")
-    return parser
 
 
 def _overview() -> str:

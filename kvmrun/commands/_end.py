@@ -1,19 +1,19 @@
 """What stop and kill share: which guests, and tidying up after them."""
 
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.commands._lab import no_such_guest, open_lab
 from kvmrun.commands._parallel import each
+from kvmrun.commands._words import Args
 from kvmrun.errors import Several, UsageError
 from kvmrun.host import process, rundir
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
 
-def chosen(where: Directories, args: Namespace) -> list[str]:
+def chosen(where: Directories, args: Args) -> list[str]:
     """The guests the words mean; with --all those that have a place in the run directory. Raises NoSuchGuest."""
     present = rundir.names(where.run)
     if args.all:

@@ -1,11 +1,9 @@
 """The lab a command works on, and finding a guest in it or among those that run."""
 
 import os
-from argparse import Namespace
-from dataclasses import replace
-from difflib import get_close_matches
 from typing import Literal
 
+from kvmrun.commands._words import Args
 from kvmrun.config import where as places
 from kvmrun.config.load import load
 from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
@@ -13,11 +11,12 @@ from kvmrun.host import rundir
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
+from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
 
 
-def directories(args: Namespace) -> Directories:
+def directories(args: Args) -> Directories:
     """Where this command looks, by its words and the environment."""
     return places.directories(args.vms, os.environ)
 
@@ -40,11 +39,9 @@ def defined(lab: Lab, name: str) -> Guest:
 
 
 def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
-    close = get_close_matches(name, [*lab.guests, *lab.invalid], 1)
+    close = closest(name, [*lab.guests, *lab.invalid])
     hint = (
-        f"did you mean {close[0]}?"
-        if close
-        else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
+        f"did you mean {close}?" if close else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
     )
     return NoSuchGuest(
         f"there is no guest {printable(name, 60)}", hint, why=f"{lab.directory} has no {printable(name, 60)}.toml"
@@ -55,7 +52,7 @@ def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
     """The lab with another accelerator for this one start."""
     if accel is None:
         return lab
-    return replace(lab, guests={name: replace(guest, accel=accel) for name, guest in lab.guests.items()})
+    return lab.but(guests={name: guest.but(accel=accel) for name, guest in lab.guests.items()})
 
 
 def running(where: Directories, name: str) -> str:
@@ -73,7 +70,7 @@ def running(where: Directories, name: str) -> str:
     raise NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
 
 
-def monitor_socket(args: Namespace, name: str) -> tuple[str, str]:
+def monitor_socket(args: Args, name: str) -> tuple[str, str]:
     """The people's monitor of a running guest and the UUID it must answer with, "" when that is not recorded."""
     directory = running(directories(args), name)
     record = rundir.read_record(directory)

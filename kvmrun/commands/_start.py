@@ -1,12 +1,11 @@
 """Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
 
-from dataclasses import dataclass, field, replace
-
 from kvmrun.commands import _network
 from kvmrun.commands._wait import Wait, Watch
 from kvmrun.host import logs, observe, process, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
 from kvmrun.monitor import handshake
@@ -18,8 +17,7 @@ from kvmrun.plan.up import up as plan_up
 from kvmrun.ui.progress import Progress
 
 
-@dataclass(frozen=True, kw_only=True)
-class Job:
+class Job(Frozen):
     """What the starts of one command share. `watches` gathers what is still to be waited for, by guest."""
 
     lab: Lab
@@ -27,7 +25,7 @@ class Job:
     places: dict[str, Place]
     raw: tuple[str, ...]
     wait: Wait
-    watches: dict[str, Watch | None] = field(default_factory=dict)
+    watches: dict[str, Watch | None]
 
 
 def plan(
@@ -56,7 +54,7 @@ def _steps(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> 
     guest = lab.guests[place.guest]
     facts = observe.host(guest, place, where)
     if guest.user and where.root:
-        place = replace(place, uid=facts.accounts.get(guest.user))
+        place = place.but(uid=facts.accounts.get(guest.user))
     return place, plan_up(guest, place, facts, raw)
 
 
@@ -69,7 +67,7 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
             handshake.check(place.socket("q"), uuid=place.uuid, accel=guest.accel)
             used = process.usage(hand.pid)
             record = record_of(guest, place, (*guest.args, *job.raw))
-            record = replace(record, pid=hand.pid, started=used.started if used else 0, boot=process.boot_id())
+            record = record.but(pid=hand.pid, started=used.started if used else 0, boot=process.boot_id())
             rundir.write_record(place.socket("record"), record)
             watch = job.wait.begin(place, running=False)
             handshake.resume(place.socket("q"))

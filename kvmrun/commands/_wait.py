@@ -1,11 +1,11 @@
 """What a start may wait for: that QEMU says running, that the guest answers, that its console says something."""
 
 import time
-from dataclasses import dataclass
 from typing import Protocol
 
 from kvmrun.errors import Unresponsive, UsageError
-from kvmrun.host import neighbour
+from kvmrun.host import logs, neighbour
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.place import Place
 from kvmrun.monitor.console import Listening
@@ -27,8 +27,7 @@ class Watch(Protocol):
         """Let go of what it holds."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wait:
+class Wait(Frozen):
     """A condition for every guest of one command, and the seconds it may take."""
 
     HELP = "until qmp says running, address answers, or console:TEXT was printed"
@@ -90,10 +89,11 @@ class _Console:
         self._seen = b""
         self._at = Listening(place.socket(CONSOLE))
         if running:
-            self._seen = b""
+            self._seen = "\n".join(logs.since(place.log, 0)).encode()
 
     def met(self) -> bool:
-        self._seen = self._seen[-len(self._text) :] + self._at.read(limit=0.2)
+        if self._text not in self._seen:
+            self._seen = self._seen[-len(self._text) :] + self._at.read(limit=0.2)
         return self._text in self._seen
 
     def close(self) -> None:

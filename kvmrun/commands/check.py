@@ -2,24 +2,23 @@
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
-from dataclasses import asdict
 
 from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, NoSuchGuest
 
 HELP = "validate the lab without touching the host"
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     lab = open_lab(directories(args))
     errors = [one for one in lab.problems if not one.warning]
     if args.output == "json":
-        document = {"schema": 1, "guests": sorted(lab.guests), "problems": [asdict(one) for one in lab.problems]}
+        document = {"schema": 1, "guests": sorted(lab.guests), "problems": [one.as_dict() for one in lab.problems]}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:
         for one in lab.problems:

@@ -3,8 +3,8 @@
 import os
 import shutil
 import sys
-from argparse import ArgumentParser, Namespace
 
+from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import HostLacks, KvmrunError, Refused
 
 HELP = "write an example lab into a new directory"
@@ -13,11 +13,11 @@ _EXAMPLES = (f"{_PACKAGE}/example", f"{os.path.dirname(_PACKAGE)}/vms.d")
 """Where the example is: in the installed package, or beside it in a checkout."""
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("directory", metavar="DIR", help="the directory to make")
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     example = next((path for path in _EXAMPLES if os.path.isdir(path)), None)
     if example is None:
         raise HostLacks("the example lab is not installed", "install kvmrun again", why=f"{_EXAMPLES[0]} is missing")

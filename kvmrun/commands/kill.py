@@ -1,9 +1,8 @@
 """kvmrun kill: end a guest's QEMU at once, whatever it is doing."""
 
-from argparse import ArgumentParser, Namespace
-
 from kvmrun.commands._end import chosen, over, together
 from kvmrun.commands._lab import directories
+from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Unresponsive
 from kvmrun.host import process, rundir
 from kvmrun.model.place import Directories
@@ -12,12 +11,12 @@ from kvmrun.ui.progress import Progress
 HELP = "end guests at once, as if their plug were pulled"
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to kill")
     parser.add_argument("-a", "--all", action="store_true", help="every guest that runs")
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     where = directories(args)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         together(chosen(where, args), lambda name: _kill(where, name, progress), progress, "killing")

@@ -3,22 +3,22 @@
 import json
 import sys
 import time
-from argparse import ArgumentParser, Namespace
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._status import gather, unseen
+from kvmrun.commands._words import Args, Parser
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
 HELP = "list all guests with their live state"
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the output")
     parser.add_argument("-w", "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="again and again")
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     where = directories(args)
     if args.watch is not None and args.output == "table" and sys.stdout.isatty():
         from kvmrun.ui.table import watch
@@ -35,7 +35,7 @@ def run(args: Namespace) -> int:
         time.sleep(max(args.watch, 0.2))
 
 
-def show(found: list[Status], args: Namespace) -> None:
+def show(found: list[Status], args: Args) -> None:
     """Print the rows as the words on the command line want them."""
     if args.output == "json":
         document = {"schema": SCHEMA, "guests": [one.to_json() for one in found]}

@@ -1,15 +1,15 @@
 """kvmrun monitor NAME: speak QMP with a running guest, on the monitor kept for people."""
 
-import argparse
 import asyncio
 import os
 import shutil
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from dataclasses import dataclass
 
-from kvmrun.errors import UsageError
 from kvmrun.commands._lab import monitor_socket
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import UsageError
+from kvmrun.model.frozen import Frozen
 from kvmrun.monitor import guide, schema, words
 from kvmrun.monitor.client import Monitor, connect
 from kvmrun.ui import shell
@@ -23,12 +23,9 @@ _SHELL_LIMIT = 600.0  # a person can press Ctrl-C; savevm of a large guest takes
 _HUMAN_ERRORS = ("Error:", "unknown command:")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     """The words after `monitor`."""
-    parser.description = (
-        "Without -c or --hmp CMD: a shell, or the lines of standard input. Leaving it never stops the guest."
-    )
-    parser.add_argument("guest", help="a running guest")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; leaving the shell leaves it alone")
     parser.add_argument(
         "-c", "--command", dest="lines", action="append", metavar="CMD", help="carry out one line; may be repeated"
     )
@@ -36,17 +33,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o", "--output", choices=("pretty", "json"), default="pretty", help="json: one value on one line per command"
     )
     parser.add_argument(
-        "--hmp", nargs=argparse.REMAINDER, metavar="CMD", help="the human monitor: CMD and all that follows, or a shell"
+        "--hmp", nargs="...", metavar="CMD", help="the human monitor: CMD and all that follows, or a shell"
     )
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: Args) -> int:
     """Finds the guest's monitor and talks. Raises NoSuchGuest, NotRunning and all that `converse` raises."""
     path, uuid = monitor_socket(args, args.guest)
     return converse(path, uuid, args)
 
 
-def converse(path: str, uuid: str, args: argparse.Namespace) -> int:
+def converse(path: str, uuid: str, args: Args) -> int:
     """The exit code after a conversation on the Unix socket `path` with the guest of that `uuid` ("" for any).
 
     Raises MonitorError when a command fails (later ones are not sent), UsageError, and what `connect` raises.
@@ -56,7 +53,7 @@ def converse(path: str, uuid: str, args: argparse.Namespace) -> int:
     return asyncio.run(_converse(path, uuid, args))
 
 
-async def _converse(path: str, uuid: str, args: argparse.Namespace) -> int:
+async def _converse(path: str, uuid: str, args: Args) -> int:
     interactive = not args.lines and not args.hmp and sys.stdin.isatty() and sys.stdout.isatty()
     limit = args.timeout or _GREETING_LIMIT
     async with connect(path, name=args.guest, limit=limit, uuid=uuid, events=interactive) as monitor:
@@ -69,8 +66,7 @@ async def _converse(path: str, uuid: str, args: argparse.Namespace) -> int:
         return await _each(speaker.answer, lines, as_json=args.output == "json")
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Speaker:
+class _Speaker(Frozen):
     """A language spoken over the monitor: QMP typed by its schema, or that of the human monitor (no schema)."""
 
     monitor: Monitor
@@ -133,7 +129,7 @@ def _typed_ahead() -> Iterator[str]:
     return iter(sys.stdin.readline, "")
 
 
-async def _shell(speaker: _Speaker, args: argparse.Namespace) -> None:
+async def _shell(speaker: _Speaker, args: Args) -> None:
     helps = [await speaker.human(topic) for topic in ("help", "help info")]
     human = guide.human_commands(*("\n".join(lines) for lines in helps))
     version = f" (QEMU {speaker.monitor.version})" if speaker.monitor.version else ""

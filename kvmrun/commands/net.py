@@ -2,10 +2,10 @@
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
 
 from kvmrun.commands import _network
 from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, Refused
 from kvmrun.host import observe, rundir
 from kvmrun.host.apply import applied
@@ -20,7 +20,7 @@ from kvmrun.ui.progress import Progress
 HELP = "bring networks up or down, or show them"
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("verb", choices=("up", "down", "restart", "status"), help="what to do")
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="which ones; all when none is named")
     parser.add_argument("-f", "--force", action="store_true", help="down: also under guests that are attached")
@@ -29,7 +29,7 @@ def configure(parser: ArgumentParser) -> None:
     )
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
     chosen = [_network_of(lab, name) for name in args.networks or sorted(lab.networks)]
@@ -66,7 +66,7 @@ def _down(where: Directories, network: Network, progress: Progress, *, force: bo
     progress.tell(f"network {network.name} is down" + ("" if steps else " already"))
 
 
-def _status(lab: Lab, networks: list[Network], args: Namespace) -> int:
+def _status(lab: Lab, networks: list[Network], args: Args) -> int:
     rows = []
     for network in networks:
         found = observe.bridge(network.bridge)

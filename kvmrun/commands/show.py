@@ -2,12 +2,11 @@
 
 import json
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
-from dataclasses import asdict
 from typing import Any
 
 from kvmrun.commands._lab import defined, directories, open_lab
+from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
 from kvmrun.host import observe
 from kvmrun.model.option import argv
@@ -17,12 +16,12 @@ from kvmrun.model.text import printable
 HELP = "print a guest's definition, derived names and QEMU command"
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="the guest")
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
     guest = defined(lab, args.guest)
@@ -30,10 +29,12 @@ def run(args: Namespace) -> int:
     options = tuple(guest.options(place, vhost=observe.has_vhost()))
     qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
     if args.output == "json":
-        document = {"schema": 1, "definition": asdict(guest), "place": asdict(place), "command": qemu}
+        document = {"schema": 1, "definition": guest.as_dict(), "place": place.as_dict(), "command": qemu}
         sys.stdout.write(json.dumps(document, sort_keys=True, default=str) + "\n")
     else:
-        sys.stdout.write(f"# {guest.name}.toml with its defaults\n{''.join(_toml(asdict(guest)))}\n{_derived(place)}\n")
+        sys.stdout.write(
+            f"# {guest.name}.toml with its defaults\n{''.join(_toml(guest.as_dict()))}\n{_derived(place)}\n"
+        )
         sys.stdout.write("# the QEMU command as a person would type it\n" + spell(observe.qemu(), options, guest.args))
     return 0
 

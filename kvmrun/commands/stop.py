@@ -1,13 +1,13 @@
 """kvmrun stop: ask a guest to power down, then insist."""
 
 import time
-from argparse import ArgumentParser, Namespace
-from dataclasses import dataclass
 
 from kvmrun.commands._end import chosen, over, together
 from kvmrun.commands._lab import directories
+from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Unresponsive
 from kvmrun.host import process
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.ui.progress import Progress
@@ -19,13 +19,13 @@ _AGAIN = 3.0
 _QUIT = 10.0
 
 
-def configure(parser: ArgumentParser) -> None:
+def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to stop")
     parser.add_argument("-a", "--all", action="store_true", help="every guest that runs")
     parser.add_argument("-f", "--force", action="store_true", help="do not ask the guest: QEMU quits at once")
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     where = directories(args)
     limit = 0.0 if args.force else _LIMIT if args.timeout is None else args.timeout
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
@@ -42,8 +42,7 @@ def _stop(where: Directories, name: str, limit: float, progress: Progress) -> No
                 end.by_kill()
 
 
-@dataclass(frozen=True, kw_only=True)
-class _End:
+class _End(Frozen):
     """The end of one guest, in steps each harder than the one before; True when it came."""
 
     name: str

@@ -2,13 +2,13 @@
 
 import shlex
 import sys
-from argparse import ArgumentParser, Namespace
 from collections.abc import Iterable
 
 from kvmrun.commands import _network, _start
 from kvmrun.commands._lab import defined, directories, open_lab, with_accel
 from kvmrun.commands._parallel import each
 from kvmrun.commands._wait import Wait
+from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv
@@ -19,8 +19,7 @@ from kvmrun.ui.progress import Progress
 HELP = "start guests (what kvmrun NAME means)"
 
 
-def configure(parser: ArgumentParser) -> None:
-    parser.usage = "kvmrun [up] NAME... [options] [-- QEMU ARGS]"
+def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to start")
     parser.add_argument("-a", "--all", action="store_true", help="every guest of the lab")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print plan and QEMU command, change nothing")
@@ -28,7 +27,7 @@ def configure(parser: ArgumentParser) -> None:
     parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=Wait.HELP)
 
 
-def run(args: Namespace) -> int:
+def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
     wait = Wait.parse(args.wait, args.timeout)
@@ -51,12 +50,12 @@ def run(args: Namespace) -> int:
     return 0
 
 
-def _all(lab: Lab, where: Directories, names: list[str], *, args: Namespace, wait: Wait) -> dict[str, KvmrunError]:
+def _all(lab: Lab, where: Directories, names: list[str], *, args: Args, wait: Wait) -> dict[str, KvmrunError]:
     """Start `names` on networks that are ready; networks made for them are undone when none of them started."""
     places = lab.places(where)
     networks = {port.network for name in names for port in places[name].ports}
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        job = _start.Job(lab=lab, where=where, places=places, raw=tuple(args.raw), wait=wait)
+        job = _start.Job(lab=lab, where=where, places=places, raw=tuple(args.raw), wait=wait, watches={})
         errors: dict[str, KvmrunError] = {}
         try:
             with _network.ready(lab, where, networks, progress.detail):

@@ -1,14 +1,13 @@
 """Rules across guests and networks: what each file may not know of the others."""
 
 from collections.abc import Iterator
-from dataclasses import replace
-from difflib import get_close_matches
 from itertools import combinations
 
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem, nic_names
 from kvmrun.model.network import Network
+from kvmrun.model.suggest import closest
 
 
 def across(lab: Lab, stems: list[str]) -> Lab:
@@ -19,22 +18,22 @@ def across(lab: Lab, stems: list[str]) -> Lab:
     lab = _without(lab, found)
     lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab)])
     invalid = tuple(stem for stem in stems if stem not in lab.guests)
-    return replace(lab, invalid=invalid)
+    return lab.but(invalid=invalid)
 
 
 def _without(lab: Lab, found: list[Problem]) -> Lab:
     """`lab` with `found` added to its problems, less the guests they name."""
     bad = {problem.file.removesuffix(".toml") for problem in found if not problem.warning}
     guests = {name: guest for name, guest in lab.guests.items() if name not in bad}
-    return replace(lab, guests=guests, problems=(*lab.problems, *found))
+    return lab.but(guests=guests, problems=(*lab.problems, *found))
 
 
 def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
     names = nic_names(guest.nic)
     for number, nic in enumerate(guest.nic):
         if nic.network not in lab.networks:
-            close = get_close_matches(nic.network, lab.networks, 1) or sorted(lab.networks)[:5]
-            wanted = f"a network of networks.toml, such as {', '.join(close)}"
+            close = closest(nic.network, lab.networks) or ", ".join(sorted(lab.networks)[:5])
+            wanted = f"a network of networks.toml{f', such as {close}' if close else ', which has none without errors'}"
             yield _problem(guest.name, f"nic[{number}].network", nic.network, wanted)
         if names.count(names[number]) > 1:
             yield _problem(guest.name, f"nic[{number}].name", names[number], "a name no other card of the guest has")
@@ -95,7 +94,7 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                 yield _problem(name, key, "no free address", f"room in {network.subnet}")
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
-                yield replace(_problem(name, key, "an address that stepped aside", wanted), warning=True)
+                yield _problem(name, key, "an address that stepped aside", wanted).but(warning=True)
 
 
 def _stepped_aside(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:

@@ -1,14 +1,14 @@
-"""A TOML table to a frozen dataclass, driven by the dataclass: its fields are the keys, their types the checks."""
+"""A TOML table to a frozen value, driven by its class: the fields are the keys, their types the checks."""
 
-import dataclasses
 import ipaddress
 import types
 import typing
 from collections.abc import Callable, Mapping
-from difflib import get_close_matches
 from typing import Any
 
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Problem
+from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.model.values import Base
 
@@ -36,18 +36,18 @@ class Converter:
         self.base = base
         self.problems: list[Problem] = []
 
-    def convert(self, cls: type, table: Mapping[str, object], key: str = "", **given: object) -> Any:
-        """An instance of dataclass `cls`, or None after recording why not. `given` fields are not keys."""
+    def convert(self, cls: type[Frozen], table: Mapping[str, object], key: str = "", **given: object) -> Any:
+        """An instance of `cls`, or None after recording why not. `given` fields are not keys."""
         before = len(self.problems)
-        fields = {field.name: field for field in dataclasses.fields(cls) if field.name not in given}
+        fields = {name: kind for name, kind in cls.FIELDS.items() if name not in given}
         prefix = f"{key}." if key else ""
-        for unknown in table.keys() - fields.keys():
+        for unknown in (name for name in table if name not in fields):
             self.problem(prefix + printable(unknown, 60), "", _suggest(unknown, list(fields)))
         values = dict(given)
-        for name, field in fields.items():
+        for name, kind in fields.items():
             if name in table:
-                values[name] = self._value(field.type, table[name], prefix + name)
-            elif field.default is field.default_factory is dataclasses.MISSING:
+                values[name] = self._value(kind, table[name], prefix + name)
+            elif name not in cls.DEFAULTS:
                 self.problem(prefix + name, "nothing", "this key")
         return cls(**values) if len(self.problems) == before else None
 
@@ -69,12 +69,12 @@ class Converter:
             return self._union(typing.get_args(kind), raw, key)
         if origin is tuple:
             return self._list(typing.get_args(kind)[0], raw, key)
-        if origin is dict:
+        if origin is Mapping:
             return self._table(typing.get_args(kind)[1], raw, key)
-        if dataclasses.is_dataclass(kind):
+        if _is_value(kind):
             if not isinstance(raw, dict):
-                raise _Wanted(f"a table with {', '.join(field.name for field in dataclasses.fields(kind))}")
-            return self.convert(typing.cast(type, kind), raw, key)
+                raise _Wanted(f"a table with {', '.join(kind.FIELDS)}")
+            return self.convert(kind, raw, key)
         return self._single(kind, raw)
 
     def _single(self, kind: Any, raw: object) -> object:
@@ -102,21 +102,25 @@ class Converter:
         if isinstance(raw, bool) and bool in kinds:
             return raw
         (kind,) = (one for one in kinds if one not in {types.NoneType, bool})
-        if dataclasses.is_dataclass(kind) and isinstance(raw, bool):
-            return self.convert(typing.cast(type, kind), {}, key) if raw else None
+        if _is_value(kind) and isinstance(raw, bool):
+            return self.convert(kind, {}, key) if raw else None
         if raw is False and types.NoneType in kinds:
             return None
         return self._of(kind, raw, key)
 
     def _list(self, kind: Any, raw: object, key: str) -> tuple[object, ...]:
         if not isinstance(raw, list):
-            raise _Wanted(f"a list of tables, [[{key}]]" if dataclasses.is_dataclass(kind) else "a list")
+            raise _Wanted(f"a list of tables, [[{key}]]" if _is_value(kind) else "a list")
         return tuple(self._value(kind, one, f"{key}[{number}]") for number, one in enumerate(raw))
 
     def _table(self, kind: Any, raw: object, key: str) -> dict[str, object]:
         if not isinstance(raw, dict):
             raise _Wanted("a table")
         return {name: self._value(kind, one, f"{key}.{printable(name, 40)}") for name, one in raw.items()}
+
+
+def _is_value(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Frozen)
 
 
 def _choice(choices: tuple[object, ...], raw: object) -> object:
@@ -126,8 +130,8 @@ def _choice(choices: tuple[object, ...], raw: object) -> object:
 
 
 def _suggest(unknown: str, known: list[str]) -> str:
-    close = get_close_matches(unknown, known, 1)
-    return f"a known key (did you mean {close[0]}?)" if close else f"a known key: {', '.join(sorted(known))}"
+    close = closest(unknown, known)
+    return f"a known key (did you mean {close}?)" if close else f"a known key: {', '.join(sorted(known))}"
 
 
 def _as_written(raw: object) -> str:

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 from kvmrun.config import check
 from kvmrun.config.convert import Converter
 from kvmrun.config.read import Unreadable, read
+from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.network import Network
@@ -17,12 +17,11 @@ from kvmrun.model.values import Base, GuestName, Line, NicName
 RESERVED = ("networks", "defaults")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Networks:
+class Networks(Frozen):
     """`networks.toml` but for its tables of networks, which are converted one by one."""
 
     seed: Line = Line("")
-    network: dict[str, Any] = field(default_factory=dict)
+    network: Mapping[str, Any] = EMPTY
 
 
 def load(directory: str, images: str) -> Lab:
@@ -35,7 +34,7 @@ def load(directory: str, images: str) -> Lab:
     problems: list[Problem] = []
     tables = {name[:-5]: _read(directory, name, problems) for name in files}
     networks, seed = _networks(tables.get("networks", {}), base, problems)
-    defaults = tables.get("defaults") or {}
+    defaults = tables.get("defaults", {})
     guests = {}
     stems = [stem for stem in tables if stem not in RESERVED]
     for stem in stems:
@@ -86,9 +85,9 @@ def _network(file: Converter, name: str, table: dict[str, Any]) -> Network | Non
 
 
 def _guest(
-    stem: str, table: dict[str, Any] | None, defaults: Mapping[str, Any], base: Base, problems: list[Problem]
+    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: Base, problems: list[Problem]
 ) -> Guest | None:
-    if table is None:
+    if table is None or defaults is None:  # a guest without the defaults it counts on is another guest
         return None
     file = Converter(f"{printable(stem, 60)}.toml", base)
     try:

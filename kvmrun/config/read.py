@@ -1,12 +1,19 @@
 """One file of a lab, read with suspicion: bounded, regular, not too deep, TOML."""
 
 import os
+import re
 import stat
 import tomllib
 from typing import Any
 
 LIMIT = 16 << 10
 _DEEPEST = 32
+_QUOTED = re.compile(
+    r'"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"|#[^\n]*'
+    r"|'''.*?(?:'''|\Z)|'[^'\n]*'",
+    re.DOTALL,
+)
+"""Strings and comments: what may hold any number of dots."""
 
 
 class Unreadable(Exception):
@@ -26,12 +33,16 @@ def read(path: str) -> dict[str, Any]:
         raise Unreadable(os.strerror(why.errno or 0).lower(), "a file that can be read") from None
     except UnicodeDecodeError:
         raise Unreadable("bytes that are not UTF-8", "TOML text in UTF-8") from None
-    if _too_deep(text):
-        raise Unreadable("tables nested too deeply", f"at most {_DEEPEST} levels")
+    if any(line.count(".") > _DEEPEST for line in _QUOTED.sub("_", text).splitlines()):
+        raise _too_deep()  # tomllib takes a time that is quadratic in the dots of a key
     try:
-        return tomllib.loads(text)
-    except (ValueError, RecursionError) as why:  # tomllib lets int() and the stack speak for themselves
+        table = tomllib.loads(text)
+    except RecursionError:
+        raise _too_deep() from None
+    except ValueError as why:  # tomllib lets int() speak for itself
         raise Unreadable(f"{why}", "valid TOML") from None
+    _bounded(table)
+    return table
 
 
 def _bytes(path: str) -> bytes:
@@ -52,18 +63,17 @@ def _kind(mode: int) -> str:
     return kinds.get(stat.S_IFMT(mode), "character device")
 
 
-def _too_deep(text: str) -> bool:
-    """A cheap bound on nesting: tomllib is quadratic in dots and recurses in brackets."""
-    return any(line.count(".") > 4 * _DEEPEST and "=" not in line.split(".", 1)[0] for line in text.splitlines()) or (
-        _nesting(text, "[", "]") > _DEEPEST or _nesting(text, "{", "}") > _DEEPEST
-    )
+def _too_deep() -> Unreadable:
+    return Unreadable("tables nested too deeply", f"at most {_DEEPEST} levels")
 
 
-def _nesting(text: str, opening: str, closing: str) -> int:
-    depth = deepest = 0
-    if text.count(opening) <= _DEEPEST:
-        return 0
-    for char in text:
-        depth += (char == opening) - (char == closing and depth > 0)
-        deepest = max(deepest, depth)
-    return deepest
+def _bounded(table: dict[str, Any]) -> None:
+    """Refuse values Python can read but not write: printing deep ones exhausts its stack, long numbers its patience."""
+    level: list[Any] = [table]
+    for _ in range(_DEEPEST):
+        values = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
+        if any(isinstance(value, int) and value.bit_length() > 64 for value in values):
+            raise Unreadable("a number of more than 64 bits", "a smaller number")
+        level = [value for value in values if isinstance(value, dict | list)]
+    if level:
+        raise _too_deep()

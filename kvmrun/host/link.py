@@ -7,17 +7,15 @@ import socket
 import struct
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
-from kvmrun.plan.facts import Bridge
 
 _TUNSETIFF = 0x400454CA
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _SIOCSIFHWADDR, _SIOCSIFMTU = 0x8924, 0x8922
 _SIOCBRADDIF = 0x89A2
-_SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 _IFF_UP = 1
 _ARPHRD_ETHER = 1
-_NET = "/sys/class/net"
+NET = "/sys/class/net"
 
 
 def index(name: str) -> int:
@@ -47,86 +45,48 @@ def plug(name: str, bridge: str, mac: str, mtu: int) -> None:
     """Give the tap its own MAC and MTU, make it a port of `bridge` and set it up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         address = bytes.fromhex(mac.replace(":", ""))
-        _ioctl(at, _SIOCSIFHWADDR, name, struct.pack("H6s8x", _ARPHRD_ETHER, address))
+        control(at, _SIOCSIFHWADDR, name, struct.pack("H6s8x", _ARPHRD_ETHER, address))
         if mtu != 1500:
-            _ioctl(at, _SIOCSIFMTU, name, struct.pack("i", mtu))
+            control(at, _SIOCSIFMTU, name, struct.pack("i", mtu))
         try:
-            _ioctl(at, _SIOCBRADDIF, bridge, struct.pack("i", index(name)))
+            control(at, _SIOCBRADDIF, bridge, struct.pack("i", index(name)))
         except OSError as why:
             hint = "kvmrun net up mends it"
             raise KvmrunError(f"{name} could not join {bridge}", hint, why=os.strerror(why.errno or 0)) from None
-        _ioctl(at, _SIOCSIFFLAGS, name, struct.pack("H", _IFF_UP))
+        control(at, _SIOCSIFFLAGS, name, struct.pack("H", _IFF_UP))
 
 
 def set_alias(name: str, alias: str) -> None:
     """Write the mark of a link, where sysfs shows this namespace; the mark of a tap is for people."""
-    if _sysfs_is_ours(name):
-        with open(f"{_NET}/{name}/ifalias", "w", encoding="ascii") as file:
+    if sysfs_is_ours(name):
+        with open(f"{NET}/{name}/ifalias", "w", encoding="ascii") as file:
             file.write(alias)
 
 
 def master(name: str) -> str | None:
     """The bridge `name` is a port of, "" for none; None where sysfs cannot tell."""
-    if not _sysfs_is_ours(name):
+    if not sysfs_is_ours(name):
         return None
     try:
-        return os.path.basename(os.readlink(f"{_NET}/{name}/master"))
+        return os.path.basename(os.readlink(f"{NET}/{name}/master"))
     except OSError:
         return ""
 
 
-def read_bridge(name: str) -> Bridge | None:
-    """The link `name` as ioctl and sysfs show it. Raises LookupError where sysfs shows another namespace."""
-    if not index(name):
-        return None
-    if not _sysfs_is_ours(name):
-        raise LookupError(name)
-    here = f"{_NET}/{name}"
-    is_bridge = os.path.isdir(f"{here}/bridge")
-    return Bridge(
-        kind="bridge" if is_bridge else _kind(here),
-        alias=_read(f"{here}/ifalias"),
-        mac=_read(f"{here}/address"),
-        addresses=_addresses(name),
-        up=bool(int(_read(f"{here}/flags"), 16) & _IFF_UP),
-        mtu=int(_read(f"{here}/mtu")),
-        stp=is_bridge and _read(f"{here}/bridge/stp_state") != "0",
-        forward_delay=int(_read(f"{here}/bridge/forward_delay")) if is_bridge else 0,
-        ports=tuple(sorted(os.listdir(f"{here}/brif"))) if is_bridge else (),
-    )
-
-
-def _sysfs_is_ours(name: str) -> bool:
+def sysfs_is_ours(name: str) -> bool:
     """Whether /sys/class/net shows this network namespace: it shows that of whoever mounted it."""
     try:
-        return int(_read(f"{_NET}/{name}/ifindex")) == index(name)
+        return int(read(f"{NET}/{name}/ifindex")) == index(name)
     except (OSError, ValueError):
         return False
 
 
-def _addresses(name: str) -> tuple[str, ...]:
-    """The first IPv4 address of the link; ioctl tells no more."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
-        try:
-            address, mask = (_ioctl(at, ask, name, b"")[20:24] for ask in (_SIOCGIFADDR, _SIOCGIFNETMASK))
-        except OSError:
-            return ()
-    return (f"{socket.inet_ntoa(address)}/{int.from_bytes(mask).bit_count()}",)
-
-
-def _kind(here: str) -> str:
-    """What sort of link this is, "" for a physical one."""
-    if os.path.exists(f"{here}/tun_flags"):
-        return "tap"
-    return "" if os.path.exists(f"{here}/device") else "virtual"
-
-
-def _read(path: str) -> str:
+def read(path: str) -> str:
     with open(path, encoding="ascii", errors="replace") as file:
         return file.read(256).strip()
 
 
-def _ioctl(at: socket.socket, ask: int, name: str, value: bytes) -> bytes:
+def control(at: socket.socket, ask: int, name: str, value: bytes) -> bytes:
     return fcntl.ioctl(at.fileno(), ask, struct.pack("16s24s", name.encode(), value))
 
 

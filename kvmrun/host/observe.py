@@ -3,9 +3,9 @@
 import os
 import pwd
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Literal
 
+from kvmrun.host import bridge as bridge_now
 from kvmrun.host import link, process, rundir
 from kvmrun.model.guest import Guest
 from kvmrun.model.place import Directories, Place
@@ -15,7 +15,7 @@ from kvmrun.plan.facts import Bridge, File, Host, Route
 def bridge(name: str) -> Bridge | None:
     """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
     try:
-        return link.read_bridge(name)
+        return bridge_now.read_bridge(name)
     except LookupError:
         from kvmrun.host import netlink
 
@@ -119,7 +119,7 @@ def _with_users(file: File | None, path: str, opened: Mapping[tuple[int, int], d
         return None
     found = os.stat(path)
     users = opened.get((found.st_dev, found.st_ino), {})
-    return replace(file, writer=users.get(True, ""), reader=users.get(False, ""))
+    return file.but(writer=users.get(True, ""), reader=users.get(False, ""))
 
 
 def _opened(others: Mapping[str, int]) -> dict[tuple[int, int], dict[bool, str]]:

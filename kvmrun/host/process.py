@@ -5,9 +5,9 @@ import select
 import signal
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from kvmrun.errors import HostLacks
+from kvmrun.model.frozen import Frozen
 
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C.UTF-8"}
@@ -62,8 +62,7 @@ def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ())
     )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Usage:
+class Usage(Frozen):
     """A process as the kernel counts it: start in ticks since boot, CPU in ticks, memory in bytes."""
 
     pid: int

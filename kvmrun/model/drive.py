@@ -1,9 +1,9 @@
 """A drive: what the guest sees, and the image behind it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Literal
 
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Image, Option
 from kvmrun.model.values import FilePath, Size
 
@@ -12,8 +12,7 @@ _DEVICES = {"virtio": "virtio-blk-{bus}", "scsi": "scsi-{kind}", "ide": "ide-{ki
 _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "scsi")}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Drive:
+class Drive(Frozen):
     """One drive. `format` and `base_format` are never probed: given, or told by the suffix of the file's name."""
 
     image: FilePath

@@ -1,10 +1,10 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Literal
 
 from kvmrun.model.drive import Drive
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
 from kvmrun.model.place import Place
@@ -17,8 +17,7 @@ _MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
 _TURNS = Literal["drive", "cdrom", "network"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Boot:
+class Boot(Frozen):
     """What the guest boots: a kernel of ours, or what its firmware finds, looked for in this order."""
 
     kernel: FilePath | None = None
@@ -39,8 +38,7 @@ class Boot:
             yield Option(flag="append", text=self.cmdline)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Guest:
+class Guest(Frozen):
     """One file of `vms.d`, every default filled in."""
 
     name: GuestName
@@ -50,7 +48,7 @@ class Guest:
     cpu: CpuModel | None = None
     cpus: int = 1
     memory: Size = Size(512 << 20)
-    boot: Boot = field(default_factory=Boot)
+    boot: Boot = Boot()
     drive: tuple[Drive, ...] = ()
     nic: tuple[Nic, ...] = (Nic(),)
     console: bool = True
@@ -73,6 +71,9 @@ class Guest:
         for number, nic in enumerate(self.nic):
             for key, found, wanted in nic.problems(self.machine):
                 yield f"nic[{number}].{key}", found, wanted
+        for number, words in enumerate(self.args):
+            if not _splits(words):
+                yield f"args[{number}]", words, "words as on a command line, every quote closed"
 
     def cpu_model(self) -> str:
         """The CPU model asked of QEMU; `host` needs KVM, so under TCG it becomes `max`."""
@@ -129,6 +130,15 @@ class Guest:
         if self.display == "vnc":
             yield Option(flag="vnc", text=VncDirectory(path=place.vnc))
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
+
+
+def _splits(words: str) -> bool:
+    import shlex
+
+    try:
+        return bool(shlex.split(words))
+    except ValueError:
+        return False
 
 
 class _Turns:

@@ -1,18 +1,17 @@
 """A lab: everything one directory of definitions says, and what is wrong with it."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 
 from kvmrun.model import derive
+from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
 from kvmrun.model.network import Network
 from kvmrun.model.nic import Nic, Port
 from kvmrun.model.place import Directories, Place
 
 
-@dataclass(frozen=True, kw_only=True)
-class Problem:
+class Problem(Frozen):
     """One thing wrong in one file: the key, what was found there and what is wanted. `warning` costs nothing yet."""
 
     file: str
@@ -26,14 +25,13 @@ class Problem:
         return f"{self.file}: {f'{self.key}: ' if self.key else ''}{found}wanted {self.wanted}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Lab:
+class Lab(Frozen):
     """The guests and networks of one directory. `invalid` names the guests whose files have errors."""
 
     directory: str
     seed: str = ""
-    networks: Mapping[str, Network] = field(default_factory=dict)
-    guests: Mapping[str, Guest] = field(default_factory=dict)
+    networks: Mapping[str, Network] = EMPTY
+    guests: Mapping[str, Guest] = EMPTY
     invalid: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
 

@@ -1,14 +1,13 @@
 """A network: one bridge with its subnet and its host address."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.values import LinkName, NicName
 
 
-@dataclass(frozen=True, kw_only=True)
-class Network:
+class Network(Frozen):
     """One table of `networks.toml`, every default filled in."""
 
     name: NicName

@@ -1,18 +1,17 @@
 """A NIC: the guest's card, and the tap on the bridge behind it."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import Literal
 
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Option, Tap
 from kvmrun.model.values import Mac, NicName
 
 _MODELS = {"virtio": "virtio-net-{bus}", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Nic:
+class Nic(Frozen):
     """One card. Name, MAC and address are derived where they are not given."""
 
     name: NicName | None = None
@@ -24,6 +23,8 @@ class Nic:
 
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with this card as (key, found, wanted)."""
+        if self.mac and self.mac.startswith("fe:"):
+            yield "mac", self.mac, 'a first byte other than "fe", which is for the host\'s end of the tap'
         if machine == "microvm" and self.model != "virtio":
             yield "model", self.model, '"virtio": microvm has no PCI bus'
         if not 1 <= self.queues <= 16:
@@ -32,8 +33,7 @@ class Nic:
             yield "queues", str(self.queues), f"1: only virtio has several, {self.model} has not"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Port:
+class Port(Frozen):
     """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address."""
 
     name: str

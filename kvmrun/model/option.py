@@ -6,13 +6,13 @@ as a person would type it, it is a path or an interface name.
 
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+
+from kvmrun.model.frozen import EMPTY, Frozen
 
 _JSON_FLAGS = frozenset({"blockdev", "device", "netdev", "object"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Image:
+class Image(Frozen):
     """An image file, opened by us and passed as a descriptor set."""
 
     path: str
@@ -25,8 +25,7 @@ class Image:
         return f"/dev/fdset/{fds[0]}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class BootFile:
+class BootFile(Frozen):
     """A kernel or an initial RAM disk: QEMU takes no descriptor set here, but opens its own descriptor by path."""
 
     path: str
@@ -38,8 +37,7 @@ class BootFile:
         return f"/proc/self/fd/{fds[0]}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listener:
+class Listener(Frozen):
     """A Unix socket in the guest's run directory on which QEMU listens."""
 
     path: str
@@ -51,21 +49,19 @@ class Listener:
         return {"fd": str(fds[0])}
 
 
-@dataclass(frozen=True, kw_only=True)
-class VncDirectory:
+class VncDirectory(Frozen):
     """The directory, owned by the guest's uid, in which QEMU makes its VNC socket."""
 
     path: str
 
     def typed(self) -> str:
-        return f"unix:{self.path}/v"
+        return f"unix:{self.path.replace(',', ',,')}/v"
 
     def passed(self, fds: Sequence[int]) -> str:
         return f"unix:/proc/self/fd/{fds[0]}/v"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Tap:
+class Tap(Frozen):
     """The host end of a card; one descriptor a queue, then one of /dev/vhost-net a queue where that is used."""
 
     name: str
@@ -87,8 +83,7 @@ class Tap:
         return spelled
 
 
-@dataclass(frozen=True, kw_only=True)
-class Log:
+class Log(Frozen):
     """The pipe into the guest's logger, passed as a descriptor set; `path` is the directory it keeps."""
 
     path: str
@@ -105,8 +100,7 @@ Handle = Image | BootFile | Listener | VncDirectory | Tap | Log
 Table = Mapping[Handle, Sequence[int]]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Option:
+class Option(Frozen):
     """`-flag`, then `text`, then `props` (as JSON where QEMU takes it). A handle may stand for either value.
 
     A handle among the props whose spelling is a mapping puts its keys in place of its own.
@@ -114,7 +108,7 @@ class Option:
 
     flag: str
     text: str | Handle = ""
-    props: Mapping[str, object] = field(default_factory=dict)
+    props: Mapping[str, object] = EMPTY
 
     def argv(self, table: Table | None) -> tuple[str, ...]:
         """The words of this option; `table` gives the descriptors of each handle, None spells it for a person."""

@@ -1,12 +1,10 @@
 """The place of one guest on this host: every name and path derived for it."""
 
-from dataclasses import dataclass
-
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Port
 
 
-@dataclass(frozen=True, kw_only=True)
-class Directories:
+class Directories(Frozen):
     """Where things are kept: definitions, run state, lasting state. `root` says whether we are."""
 
     vms: str
@@ -25,8 +23,7 @@ class Directories:
         return f"{self.run}/net/{name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Place:
+class Place(Frozen):
     """Names and paths of one guest.
 
     `uid` and `log_uid` are the accounts QEMU and its logger run as, None when they run as the caller.

@@ -1,13 +1,13 @@
 """What is known of one guest right now: a row of the list."""
 
-from dataclasses import asdict, dataclass
 from typing import Any
+
+from kvmrun.model.frozen import Frozen
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True, kw_only=True)
-class NicStatus:
+class NicStatus(Frozen):
     name: str
     network: str
     tap: str
@@ -16,8 +16,7 @@ class NicStatus:
     link: str | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Status:
+class Status(Frozen):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core."""
 
     name: str
@@ -35,4 +34,4 @@ class Status:
     problem: str | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return asdict(self)
+        return self.as_dict()

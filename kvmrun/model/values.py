@@ -5,14 +5,14 @@ Every `parse` raises ValueError whose text completes the sentence "wanted …".
 
 import os
 import re
-from dataclasses import dataclass
 from typing import Self
+
+from kvmrun.model.frozen import Frozen
 
 _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Base:
+class Base(Frozen):
     """Where the paths of one file start: its own directory, and the images made or kept by us."""
 
     directory: str

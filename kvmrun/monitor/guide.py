@@ -1,10 +1,10 @@
 """Help and completion of the monitor shell, from the schema of the QEMU it talks to."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from textwrap import wrap
 
 from kvmrun.errors import UsageError
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 from kvmrun.monitor.schema import Command, Member, Schema
 from kvmrun.monitor.split import split
@@ -25,8 +25,7 @@ _LEFT = 34
 _DEEPEST = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Completion:
+class Completion(Frozen):
     """`text` replaces the last `length` characters before the cursor; `meta` says what it is."""
 
     text: str

@@ -11,8 +11,9 @@ import select
 import socket
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any, Literal
+
+from kvmrun.model.frozen import EMPTY, Frozen
 
 _BUDGET = 256 << 10
 _LOCK_PAUSE_MS = 5
@@ -20,12 +21,11 @@ _LOCK_PAUSE_MS = 5
 Silence = Literal["", "busy", "silent", "gone", "garbled"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Answer:
+class Answer(Frozen):
     """What a guest said. `silence` is "" when every command was answered; `errors` are QEMU's own words."""
 
-    replies: Mapping[str, Any] = field(default_factory=dict)
-    errors: Mapping[str, str] = field(default_factory=dict)
+    replies: Mapping[str, Any] = EMPTY
+    errors: Mapping[str, str] = EMPTY
     version: tuple[int, int] = (0, 0)
     silence: Silence = ""
 

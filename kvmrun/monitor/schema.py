@@ -1,16 +1,15 @@
 """What the running QEMU understands, read from its own reply to query-qmp-schema."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
 
 from kvmrun.errors import KvmrunError
+from kvmrun.model.frozen import EMPTY, Frozen
 
 # The one command whose arguments go beyond its schema: the properties of the device.
 _OPEN = frozenset({"device_add"})
 
 
-@dataclass(frozen=True, kw_only=True)
-class Member:
+class Member(Frozen):
     """One argument, or one field of an object; `type` is a key of Schema.types."""
 
     name: str
@@ -18,21 +17,19 @@ class Member:
     optional: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Type:
+class Type(Frozen):
     """One type; which fields are filled depends on `kind`."""
 
     kind: str  # builtin, enum, object, array, alternate
     values: tuple[str, ...] = ()
     members: tuple[Member, ...] = ()
     tag: str = ""
-    variants: Mapping[str, str] = field(default_factory=dict)
+    variants: Mapping[str, str] = EMPTY
     element: str = ""
     choices: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Command:
+class Command(Frozen):
     """One command: `takes` and `returns` are keys of Schema.types; `open` takes arguments no schema lists."""
 
     name: str
@@ -44,8 +41,7 @@ class Command:
 _ANY = Type(kind="builtin")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Schema:
+class Schema(Frozen):
     """Commands, events (name to the type of its data) and types of one QEMU, by name."""
 
     commands: Mapping[str, Command]

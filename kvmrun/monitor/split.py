@@ -3,17 +3,16 @@
 import json
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from kvmrun.errors import UsageError
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 
 _KEY = re.compile(r"([A-Za-z_][\w.-]*)=")
 _DECODER = json.JSONDecoder()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Word:
+class Word(Frozen):
     """One word: `key=` before it, its text without quotes, and the JSON list or object it was written as."""
 
     key: str = ""

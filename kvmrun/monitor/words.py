@@ -2,17 +2,16 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kvmrun.errors import UsageError
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 from kvmrun.monitor.schema import Command, Schema
 from kvmrun.monitor.split import Word, split, tree
 from kvmrun.monitor.typed import arguments, nearest
 
 
-@dataclass(frozen=True, kw_only=True)
-class Call:
+class Call(Frozen):
     """A QMP command with its arguments as they go out; `oob` asks out of band."""
 
     command: str
@@ -20,28 +19,24 @@ class Call:
     oob: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Human:
+class Human(Frozen):
     """A line for the human monitor."""
 
     line: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Help:
+class Help(Frozen):
     """A question about `topic` (a command, or "" for all); `given` chooses among variants."""
 
     topic: str = ""
     given: Mapping[str, str]
 
 
-@dataclass(frozen=True)
-class Leave:
+class Leave(Frozen):
     """The end of the conversation; the guest is left alone."""
 
 
-@dataclass(frozen=True)
-class Nothing:
+class Nothing(Frozen):
     """An empty line, or a comment."""
 
 

@@ -1,12 +1,12 @@
 """What is true of the host, as far as a plan asks: observed once, frozen."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
 
+from kvmrun.model.frozen import EMPTY, Frozen
 
-@dataclass(frozen=True, kw_only=True)
-class Bridge:
+
+class Bridge(Frozen):
     """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX"."""
 
     kind: str
@@ -20,16 +20,14 @@ class Bridge:
     ports: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, kw_only=True)
-class Route:
+class Route(Frozen):
     """A route of the host: where to, and through which link."""
 
     destination: str
     link: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class File:
+class File(Frozen):
     """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open."""
 
     kind: Literal["file", "device", "other"]
@@ -40,8 +38,7 @@ class File:
     reader: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Host:
+class Host(Frozen):
     """The rest of the host for one start. `files` has None for a path that is not there."""
 
     qemu: str
@@ -50,7 +47,7 @@ class Host:
     vhost: bool
     root: bool
     memory: int
-    files: Mapping[str, File | None] = field(default_factory=dict)
+    files: Mapping[str, File | None] = EMPTY
     taken_taps: frozenset[str] = frozenset()
-    taken_uids: Mapping[int, str] = field(default_factory=dict)
-    accounts: Mapping[str, int] = field(default_factory=dict)
+    taken_uids: Mapping[int, str] = EMPTY
+    accounts: Mapping[str, int] = EMPTY

@@ -1,13 +1,11 @@
 """Everything that can be done to a host. A step says what it is in words; host.hand does it."""
 
-from dataclasses import dataclass
-
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
 from kvmrun.model.record import Record
 
 
-@dataclass(frozen=True, kw_only=True)
-class MakeBridge:
+class MakeBridge(Frozen):
     name: str
     alias: str
 
@@ -15,8 +13,7 @@ class MakeBridge:
         return f"make bridge {self.name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetBridge:
+class SetBridge(Frozen):
     """Attributes of a bridge of ours, all written at once."""
 
     name: str
@@ -27,8 +24,7 @@ class SetBridge:
         return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
 
 
-@dataclass(frozen=True, kw_only=True)
-class AddAddress:
+class AddAddress(Frozen):
     link: str
     address: str
 
@@ -36,8 +32,7 @@ class AddAddress:
         return f"give {self.link} the address {self.address}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoveAddress:
+class RemoveAddress(Frozen):
     link: str
     address: str
 
@@ -45,24 +40,21 @@ class RemoveAddress:
         return f"take the address {self.address} from {self.link}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetUp:
+class SetUp(Frozen):
     link: str
 
     def __str__(self) -> str:
         return f"set {self.link} up"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RemoveBridge:
+class RemoveBridge(Frozen):
     name: str
 
     def __str__(self) -> str:
         return f"remove bridge {self.name}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MakeImage:
+class MakeImage(Frozen):
     """An empty image, or an overlay of `base`. `size` in bytes, None for the base's own."""
 
     path: str
@@ -77,8 +69,7 @@ class MakeImage:
         return f"make {self.format} image {self.path}{size}{over}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TakePlace:
+class TakePlace(Frozen):
     """The guest's run directory, and in it the lock that says the guest lives."""
 
     guest: str
@@ -88,8 +79,7 @@ class TakePlace:
         return f"take the place of {self.guest} in {self.directory}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class OpenFile:
+class OpenFile(Frozen):
     file: Image | BootFile
 
     def __str__(self) -> str:
@@ -97,8 +87,7 @@ class OpenFile:
         return f"open {self.file.path}{how}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class MakeVncDirectory:
+class MakeVncDirectory(Frozen):
     directory: VncDirectory
     uid: int | None
 
@@ -106,8 +95,7 @@ class MakeVncDirectory:
         return f"make {self.directory.path} for the VNC socket"
 
 
-@dataclass(frozen=True, kw_only=True)
-class PlugTap:
+class PlugTap(Frozen):
     tap: Tap
     mac: str
     bridge: str
@@ -118,16 +106,14 @@ class PlugTap:
         return f"plug tap {self.tap.name} into {self.bridge}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Listen:
+class Listen(Frozen):
     listener: Listener
 
     def __str__(self) -> str:
         return f"listen on {self.listener.path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class StartLogger:
+class StartLogger(Frozen):
     log: Log
     uid: int | None
 
@@ -135,8 +121,7 @@ class StartLogger:
         return f"start a logger that keeps the newest 4 MB in {self.log.path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class WriteRecord:
+class WriteRecord(Frozen):
     path: str
     record: Record
 
@@ -144,8 +129,7 @@ class WriteRecord:
         return f"write the record {self.path}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class Launch:
+class Launch(Frozen):
     """QEMU itself, paused. `uid` None: as the caller. `raw` are the user's own words, at the end."""
 
     qemu: str

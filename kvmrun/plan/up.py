@@ -59,7 +59,11 @@ def _accelerator(guest: Guest, host: Host) -> None:
     if host.kvm == "absent":
         hint = "modprobe kvm_intel or kvm_amd (virtualisation on in the firmware); or --accel tcg to emulate"
         raise HostLacks(f"{guest.name} asks for KVM and this host has no /dev/kvm", hint)
-    hint = "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm" if host.root else "add yourself to the group kvm, or use sudo"
+    hint = (
+        "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
+        if host.root
+        else "add yourself to the group kvm, or use sudo"
+    )
     why = "only its owner may open it" if host.root else "you may not open it"
     raise NotPermitted(
         f"{guest.name} asks for KVM and may not use /dev/kvm", f"{hint}; or --accel tcg to emulate", why=why

@@ -13,7 +13,7 @@ def cells(status: Status) -> tuple[str, ...]:
     return (
         printable(status.name, 60),
         printable(status.state, 40),
-        (status.accel or _DASH) + (" +args" if status.raw_args else ""),
+        printable(status.accel or _DASH, 20) + (" +args" if status.raw_args else ""),
         str(status.pid or _DASH),
         _DASH if status.uptime_s is None else _duration(status.uptime_s),
         _DASH if status.cpu_percent is None else f"{status.cpu_percent:.0f}",

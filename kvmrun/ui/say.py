@@ -6,9 +6,9 @@ import re
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from kvmrun.errors import KvmrunError
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 
 BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
@@ -16,8 +16,7 @@ _TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*
 _COLOUR = {"key": CYAN, "text": GREEN, "word": YELLOW}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Value:
+class Value(Frozen):
     """What a command returned: shown as JSON."""
 
     json: object

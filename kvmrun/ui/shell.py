@@ -4,7 +4,6 @@ import asyncio
 import signal
 from collections.abc import Awaitable, Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -13,12 +12,12 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from kvmrun.errors import KvmrunError, NotRunning
+from kvmrun.model.frozen import Frozen
 from kvmrun.ui.history import History
 from kvmrun.ui.say import BOLD, DIM, YELLOW, Answer, complain, say, show
 
 
-@dataclass(frozen=True, kw_only=True)
-class Talk:
+class Talk(Frozen):
     """What the shell needs to know of whom it talks to; every text it is given is shown one printable line at a time.
 
     `answer` gives what to print, or None to leave; `complete` gives (text, characters to replace, what it is);
@@ -39,20 +38,22 @@ class Talk:
 async def converse(talk: Talk) -> None:
     """Until the person leaves or the guest ends, which is said. Raises KvmrunError when the monitor misbehaves."""
     say(talk.welcome, style=DIM, color=talk.color)
-    with patch_stdout(raw=True):
-        announcer = asyncio.create_task(_announce(talk))
-        try:
+    announcer = asyncio.create_task(_announce(talk))
+    try:
+        with _on_interrupt(lambda: None):  # a Ctrl-C between two prompts
             await _lines(talk, announcer)
-        except NotRunning:
-            say(f"{talk.guest} has ended; its monitor is closed.", style=BOLD, color=talk.color)
-        finally:
-            announcer.cancel()
-            await asyncio.gather(announcer, return_exceptions=True)
+    except NotRunning:
+        say(f"{talk.guest} has ended; its monitor is closed.", style=BOLD, color=talk.color)
+    finally:
+        announcer.cancel()
+        await asyncio.gather(announcer, return_exceptions=True)
 
 
 async def _lines(talk: Talk, announcer: asyncio.Task[None]) -> None:
     session = _session(talk)
     while (line := await _typed(session, talk.prompt, announcer)) is not None:
+        if not line.strip():
+            continue
         if (question := talk.question(line)) and not await _agreed(question, announcer):
             continue
         try:
@@ -79,14 +80,20 @@ def _session(talk: Talk) -> PromptSession[str]:
 
 async def _typed(session: PromptSession[str], prompt: str, announcer: asyncio.Task[None]) -> str | None:
     """The next line; "" after Ctrl-C, None after Ctrl-D. Raises what ended the conversation meanwhile."""
-    typing = asyncio.ensure_future(session.prompt_async(prompt))
+    typing = asyncio.ensure_future(_prompted(session, prompt))
     await asyncio.wait((typing, announcer), return_when=asyncio.FIRST_COMPLETED)
     if announcer.done():
         typing.cancel()
         await asyncio.wait((typing,))
         announcer.result()
+    return await typing
+
+
+async def _prompted(session: PromptSession[str], prompt: str) -> str | None:
+    """What is said meanwhile goes above the line. A KeyboardInterrupt that left this task would end the whole loop."""
     try:
-        return await typing
+        with patch_stdout(raw=True):
+            return await session.prompt_async(prompt)
     except KeyboardInterrupt:
         return ""
     except EOFError:

@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+import time
 
 import pytest
 from fakes.screen import Screen, screen
@@ -84,9 +85,10 @@ def test_tab_completes_and_shows_what_each_is(history: str) -> None:
         one.wait_for("query-")
         one.type("\t")
         one.wait_for("what it does")
-        one.type("\x03")
-        one.wait_for("vm2> ")
-        one.type("query-s\t\r")
+    with screen(SCRIPT, history, "plain") as one:
+        ready(one).type("query-s\t")
+        one.wait_for("query-status")
+        one.type("\r")
         one.wait_for("heard query-status")
 
 
@@ -107,6 +109,16 @@ def test_control_c_clears_the_line(history: str) -> None:
         one.wait_for("vm2> ")
         one.type("hello\r")
         assert "heard never" not in one.wait_for("heard hello")
+
+
+def test_control_c_again_and_again_does_not_leave(history: str) -> None:
+    with screen(SCRIPT, history, "plain") as one:
+        ready(one)
+        for _ in range(40):
+            one.type("\x03")
+            time.sleep(0.01)  # some of them between two prompts
+        one.type("\rhello\r")
+        one.wait_for("heard hello")
 
 
 def test_control_c_stops_waiting_for_a_command(history: str) -> None:

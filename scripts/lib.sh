@@ -1,0 +1,53 @@
+# shellcheck shell=bash
+# What the scripts share: where the project is, what it needs from the system, and its virtual environment.
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+venv=$here/.venv
+
+say() { printf '%s\n' "$*"; }
+fail() { printf '%s\n' "$1" >&2; exit "${2:-1}"; }
+
+# packages_for COMMAND:PACKAGE...: install the packages whose commands are missing
+packages_for() {
+    local pair missing=()
+    for pair in "$@"; do
+        command -v "${pair%%:*}" > /dev/null || missing+=("${pair#*:}")
+    done
+    ((${#missing[@]})) || return 0
+    [[ $(id -u) == 0 ]] || fail "missing: ${missing[*]}. Install them: apt install ${missing[*]}" 69
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    apt-get install -qq -y --no-install-recommends "${missing[@]}" > /dev/null 2>&1 ||
+        { apt-get update -qq && apt-get install -qq -y --no-install-recommends "${missing[@]}" > /dev/null; }
+}
+
+# The system's Python, not one a version manager puts in the way: it starts quicker and stays when that one goes.
+system_python() {
+    local python
+    for python in /usr/bin/python3 python3; do
+        if "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2> /dev/null; then
+            say "$python"
+            return
+        fi
+    done
+    fail "kvmrun needs Python 3.11 or later" 69
+}
+
+# environment WHAT: make .venv and install the project into it (WHAT as pip takes it), when pyproject.toml has changed
+environment() {
+    local python stamp=$venv/kvmrun-stamp want
+    python=$(system_python)
+    want=$(printf '%s\n' "$*" "$here" | cat - "$here/pyproject.toml" | sha256sum)
+    [[ $(cat "$stamp" 2> /dev/null) == "$want" ]] && return
+    "$python" -c 'import ensurepip, venv' 2> /dev/null || packages_for "no-such-command:python3-venv"
+    say "installing kvmrun into $venv"
+    [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=23.3'
+    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    printf '%s\n' "$want" > "$stamp"
+}
+
+runtime=(
+    qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils s6-log:s6 setpriv:util-linux
+    dnsmasq:dnsmasq-base nft:nftables ip:iproute2
+)

@@ -1,0 +1,197 @@
+import argparse
+import asyncio
+import io
+import json
+
+import pytest
+from fakes.qemu import needs_qemu, qemu
+from fakes.qmp import WAYS, serve
+from fakes.screen import Screen, screen
+
+from kvmrun.commands import monitor
+from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
+from kvmrun.monitor.client import MonitorError, connect
+
+SCRIPT = """
+import argparse, sys
+from kvmrun.commands import monitor
+parser = argparse.ArgumentParser()
+monitor.configure(parser)
+args = parser.parse_args(sys.argv[2:], argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=None))
+sys.exit(monitor.converse(sys.argv[1], "", args))
+"""
+
+
+def arguments(*words: str, timeout: float | None = 20) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    monitor.configure(parser)
+    given = argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=timeout)
+    return parser.parse_args(["vm2", *words], given)
+
+
+def converse(path: str, *words: str) -> int:
+    return monitor.converse(path, "", arguments(*words))
+
+
+@pytest.fixture
+def path(tmp_path) -> str:
+    return f"{tmp_path}/p"
+
+
+@needs_qemu
+class TestOnce:
+    def test_each_command_in_turn_on_one_connection(self, path: str, capsys) -> None:
+        with qemu(path):
+            assert converse(path, "-c", "query-name", "-c", "query-kvm", "-o", "json") == 0
+        name, kvm = map(json.loads, capsys.readouterr().out.splitlines())
+        assert name == {}
+        assert set(kvm) == {"enabled", "present"}
+
+    def test_pretty_is_indented_json_without_colours(self, path: str, capsys) -> None:
+        with qemu(path):
+            assert converse(path, "-c", "query-status") == 0
+        out = capsys.readouterr().out
+        assert json.loads(out)["running"] is False
+        assert '\n  "running": false' in out
+
+    def test_an_error_ends_it_and_later_ones_are_not_sent(self, path: str, capsys) -> None:
+        with qemu(path) as child:
+            with pytest.raises(MonitorError, match="nothing") as caught:
+                converse(path, "-c", "query-name", "-c", "device_del id=nothing", "-c", "quit")
+            assert caught.value.code == 1
+            assert child.poll() is None
+        assert capsys.readouterr().out == "{}\n"
+
+    def test_a_slip_is_a_usage_error_and_nothing_is_sent(self, path: str) -> None:
+        with qemu(path), pytest.raises(UsageError) as caught:
+            converse(path, "-c", "query-block-job")
+        assert caught.value.hint == "did you mean 'query-block-jobs'?"
+
+    def test_quit_ends_the_guest_and_leaving_does_not(self, path: str) -> None:
+        with qemu(path) as child:
+            assert converse(path, "-c", "exit", "-c", "quit") == 0
+            assert child.poll() is None
+            assert converse(path, "-c", "quit") == 0
+            assert child.wait(20) == 0
+            with pytest.raises(NotRunning):
+                converse(path, "-c", "query-status")
+
+    def test_the_human_monitor(self, path: str, capsys) -> None:
+        with qemu(path):
+            assert converse(path, "--hmp", "info", "status") == 0
+            assert "VM status" in capsys.readouterr().out
+            assert converse(path, "-c", "/info status") == 0
+            assert "VM status" in capsys.readouterr().out
+            assert converse(path, "--hmp", "info", "mtree", "-f") == 0
+            assert converse(path, "--hmp", "no-such-thing") == 1
+            assert converse(path, "-c", "help query-status", "-c", "help") == 0
+
+    def test_lines_from_standard_input(self, path: str, capsys, monkeypatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("# a comment\n\nquery-name\n/info name\nexit\nquit\n"))
+        with qemu(path) as child:
+            assert converse(path, "-o", "json") == 0
+            assert child.poll() is None
+        assert capsys.readouterr().out == "{}\n"
+
+    def test_human_lines_from_standard_input(self, path: str, capsys, monkeypatch) -> None:
+        monkeypatch.setattr("sys.stdin", io.StringIO("info status\n"))
+        with qemu(path):
+            assert converse(path, "--hmp") == 0
+        assert "VM status" in capsys.readouterr().out
+
+
+def test_two_ways_at_once_are_refused(path: str) -> None:
+    with pytest.raises(UsageError, match="exclude"):
+        converse(path, "-c", "x", "--hmp", "y")
+
+
+def test_nobody_there(path: str) -> None:
+    with pytest.raises(NotRunning, match="vm2 is not running"):
+        converse(path, "-c", "query-status")
+
+
+def test_the_time_limit_is_ours_to_set(path: str) -> None:
+    with serve(path, WAYS["accepts-then-silent"]), pytest.raises(Unresponsive, match="query-qmp-schema"):
+        monitor.converse(path, "", arguments("-c", "query-status", timeout=0.2))
+
+
+@pytest.mark.parametrize("way", ["random-bytes", "half-a-reply", "too-deep", "unsolicited-error", "line-without-end"])
+def test_hostile_peers_end_in_our_errors(way: str, path: str) -> None:
+    with serve(path, WAYS[way]), pytest.raises(KvmrunError):
+        monitor.converse(path, "", arguments("-c", "query-status", timeout=5))
+
+
+def answered(one: Screen, line: str, wanted: str) -> None:
+    one.type(f"{line}\r")
+    one.wait_for(wanted)
+
+
+async def stop_and_go(path: str) -> None:
+    async with connect(path, limit=20) as other:
+        await other.execute("cont")
+
+
+@needs_qemu
+class TestAtTheKeyboard:
+    def test_a_session(self, path: str, tmp_path) -> None:
+        other = f"{tmp_path}/q"
+        more = ("-chardev", f"socket,id=q,path={other},server=on,wait=off", "-mon", "chardev=q,mode=control")
+        with qemu(path, *more) as child, screen(SCRIPT, path, "vm2", KVMRUN_STATE_DIR=str(tmp_path)) as one:
+            assert "exit or Ctrl-D leaves" in one.wait_for("running.")
+            one.wait_for("vm2> ")
+            one.type("query-statu\t")
+            one.wait_for("query-status")
+            answered(one, "", '"running": false')
+            one.wait_for("vm2> ")
+            one.type("block_resize d\t")
+            one.wait_for("device=")
+            one.type("\x03")
+            one.wait_for("vm2> ")
+            one.type("/info stat\t\t")
+            one.wait_for("info stat")
+            one.type("\x03")
+            answered(one, "/info status", "VM status")
+            answered(one, "help query-status", "returns object")
+            answered(one, "query-statuss", "did you mean 'query-status'?")
+            one.wait_for("vm2> ")
+            one.type("query-st")
+            asyncio.run(stop_and_go(other))
+            one.wait_for(" RESUME\r\n")
+            one.wait_for("vm2> query-st")
+            answered(one, "atus", '"running": true')
+            one.wait_for("vm2> ")
+            one.type("\x04")
+            assert one.end() == 0
+            assert child.poll() is None
+
+    def test_quit_is_asked_about_and_the_end_is_told(self, path: str, tmp_path) -> None:
+        with qemu(path) as child, screen(SCRIPT, path, "vm2", KVMRUN_STATE_DIR=str(tmp_path)) as one:
+            one.wait_for("vm2> ")
+            answered(one, "quit", "do it? [y/N]")
+            one.type("\r")
+            answered(one, "query-name", "{}")
+            assert child.poll() is None
+            answered(one, "quit", "do it? [y/N]")
+            answered(one, "y", "vm2 has ended")
+            assert one.end() == 0
+            assert child.wait(20) == 0
+
+    def test_the_death_of_the_guest_is_announced(self, path: str, tmp_path) -> None:
+        with qemu(path) as child, screen(SCRIPT, path, "vm2", KVMRUN_STATE_DIR=str(tmp_path)) as one:
+            one.wait_for("vm2> ")
+            child.kill()
+            one.wait_for("vm2 has ended")
+            assert one.end() == 0
+
+    def test_the_human_shell(self, path: str, tmp_path) -> None:
+        with qemu(path) as child, screen(SCRIPT, path, "vm2", "--hmp", KVMRUN_STATE_DIR=str(tmp_path)) as one:
+            one.wait_for("vm2 (human)> ")
+            answered(one, "info status", "VM status")
+            one.type("info cpu\t")
+            one.wait_for("info cpus")
+            one.type("\x03")
+            answered(one, "q", "do it? [y/N]")
+            one.type("n\r")
+            answered(one, "exit", "exit")
+            assert one.end() == 0
+            assert child.poll() is None
