@@ -1,16 +1,13 @@
 """Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
 
 from kvmrun.commands import _network
-from kvmrun.commands._wait import Wait, Watch
-from kvmrun.host import logs, observe, process, rundir
+from kvmrun.commands._until import Wait, Watch
+from kvmrun.host import logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
-from kvmrun.monitor import handshake
-from kvmrun.monitor.probe import ask
-from kvmrun.plan.died import explain
 from kvmrun.plan.steps import GuestStep, NetworkStep
 from kvmrun.plan.up import record as record_of
 from kvmrun.plan.up import up as plan_up
@@ -24,8 +21,9 @@ class Job(Frozen):
     where: Directories
     places: dict[str, Place]
     raw: tuple[str, ...]
-    wait: Wait
-    watches: dict[str, Watch | None]
+    wait: Wait | None
+    paused: bool
+    watches: dict[str, Watch]
 
 
 def plan(
@@ -43,10 +41,16 @@ def start(job: Job, name: str, progress: Progress) -> None:
     with rundir.held(place.directory, name):
         if rundir.is_running(place.directory) and not _half_started(place):
             progress.tell(f"{name} is running already")
-            job.watches[name] = job.wait.begin(place, running=True)
+            _remember(job, name, job.wait.begin(place, running=True) if job.wait else None)
             return
         place, steps = _steps(job.lab, job.where, place, job.raw)
         _launch(job, place, steps, progress)
+
+
+def _half_started(place: Place) -> bool:
+    from kvmrun.commands._confirm import half_started
+
+    return half_started(place)
 
 
 def _steps(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> tuple[Place, tuple[GuestStep, ...]]:
@@ -60,35 +64,24 @@ def _steps(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> 
 
 def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Progress) -> None:
     guest = job.lab.guests[place.guest]
-    since = logs.position(place.log)
+    record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused)
+    said = logs.position(place.log)
     hand = Hand()
     try:
         with applied(steps, hand, progress.detail):
-            handshake.check(place.socket("q"), uuid=place.uuid, accel=guest.accel)
-            used = process.usage(hand.pid)
-            record = record_of(guest, place, (*guest.args, *job.raw))
-            record = record.but(pid=hand.pid, started=used.started if used else 0, boot=process.boot_id())
-            rundir.write_record(place.socket("record"), record)
-            watch = job.wait.begin(place, running=False)
-            handshake.resume(place.socket("q"))
-            job.watches[place.guest] = watch
-    except handshake.Gone:
-        status = hand.reap()
-        raise explain(guest.name, status, logs.since(place.log, since)) from None
+            from kvmrun.commands._confirm import confirm  # loaded while QEMU starts, which takes it longer
+
+            _remember(job, place.guest, confirm(place, hand, record, wait=job.wait, said=said))
     finally:
         hand.close()
-    progress.tell(_told(place, guest.accel, hand.pid))
+    progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}"))
 
 
-def _half_started(place: Place) -> bool:
-    """End a QEMU that an interrupted start left paused before its first instruction: it is begun again."""
-    reply = ask({"": place.socket("q")}, ("query-status",), limit=2.0)[""].replies.get("query-status")
-    if not isinstance(reply, dict) or reply.get("status") != "prelaunch":
-        return False
-    with process.opened(place.socket("life")) as pidfd:
-        return pidfd is None or process.kill(pidfd)
+def _remember(job: Job, name: str, watch: Watch | None) -> None:
+    if watch is not None:
+        job.watches[name] = watch
 
 
-def _told(place: Place, accel: str, pid: int) -> str:
+def _told(place: Place, state: str, how: str) -> str:
     ports = ", ".join(f"{one.tap} on {one.bridge}, {one.mac}, {one.address or 'no address'}" for one in place.ports)
-    return f"{place.guest} is running ({accel}, pid {pid}): {ports or 'no network'}"
+    return f"{place.guest} is {state} ({how}): {ports or 'no network'}"

@@ -30,7 +30,7 @@ def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> 
         guest, place = lab.guests.get(name), places.get(name)
         record = rundir.read_record(where.guest(name)) if name in present else None
         if name in answers:
-            rows.append(_alive(name, where.guest(name), record, answers[name], now))
+            rows.append(_alive(where.guest(name), record, answers[name], name=name, now=now, place=place))
         else:
             rows.append(_resting(name, lab, guest, place, record))
     return rows
@@ -66,7 +66,9 @@ def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, reco
     )
 
 
-def _alive(name: str, directory: str, record: Record | None, answer: Answer, now: float) -> Status:
+def _alive(
+    directory: str, record: Record | None, answer: Answer, *, name: str, now: float, place: Place | None
+) -> Status:
     pid = process.holder(f"{directory}/life", record.pid if record else 0)
     used = process.usage(pid) if pid else None
     ports = record.ports if record else ()
@@ -85,7 +87,7 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
         memory_bytes=record.memory if record else None,
         rss_bytes=used.rss if used else None,
         uuid=record.uuid if record else None,
-        nics=_nics(ports),
+        nics=_nics(record.ports if record else place.ports if place else ()),
         raw_args=bool(record and record.raw),
         problem=problem,
     )
@@ -103,6 +105,8 @@ def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | 
     state = printable(reply.get("status"), 40) if isinstance(reply, dict) else "unknown"
     if record and isinstance(told, dict) and told.get("UUID") != record.uuid:
         return state, f"it answers with another UUID: {printable(told.get('UUID'), 60)}"
+    if state == "prelaunch" and record and record.paused:
+        return "paused", None
     if state == "prelaunch":
         return state, f"a start that did not finish; kvmrun {name} begins again"
     if state == "io-error":

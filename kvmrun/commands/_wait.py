@@ -1,10 +1,10 @@
 """What a start may wait for: that QEMU says running, that the guest answers, that its console says something."""
 
 import time
-from typing import Protocol
 
-from kvmrun.errors import Unresponsive, UsageError
-from kvmrun.host import logs, neighbour
+from kvmrun.commands._until import Watch
+from kvmrun.errors import NotRunning, Unresponsive, UsageError
+from kvmrun.host import logs, neighbour, rundir
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.place import Place
@@ -15,52 +15,37 @@ _PAUSE = 0.05
 _KVM_HINT = "kvmrun console shows what it does; if KVM cannot run it here, try --accel tcg"
 
 
-class Watch(Protocol):
-    """Something begun before the guest runs and finished after."""
-
-    what: str
-
-    def met(self) -> bool:
-        """Whether it has come to pass; returns within 0.2 s."""
-
-    def close(self) -> None:
-        """Let go of what it holds."""
-
-
-class Wait(Frozen):
+class Condition(Frozen):
     """A condition for every guest of one command, and the seconds it may take."""
 
-    HELP = "until qmp says running, address answers, or console:TEXT was printed"
     kind: str
     text: str
     limit: float
 
-    @classmethod
-    def parse(cls, word: str, limit: float | None) -> "Wait":
-        """`qmp`, `address` or `console:TEXT`. Raises UsageError."""
-        kind, _, text = word.partition(":")
-        if kind not in {"qmp", "address", "console"} or (kind == "console") != bool(text):
-            raise UsageError(f"cannot wait for {word}", "--wait=qmp, --wait=address or --wait=console:TEXT")
-        return cls(kind=kind, text=text, limit=_LIMIT if limit is None else limit)
+    def begin(self, place: Place, *, running: bool) -> Watch:
+        """Begin to watch `place`, before its guest runs unless `running`."""
+        return _Address(place) if self.kind == "address" else _Console(place, self.text, running=running)
 
-    def begin(self, place: Place, *, running: bool) -> Watch | None:
-        """Begin to watch `place`, before its guest runs unless `running`; None when there is nothing to wait for."""
-        if self.kind == "address":
-            return _Address(place)
-        if self.kind == "console":
-            return _Console(place, self.text, running=running)
-        return None
-
-    def finish(self, name: str, watch: Watch) -> None:
+    def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait until `watch` is met. Raises Unresponsive when the time is over; the guest goes on running."""
         deadline = time.monotonic() + self.limit
         try:
             while not watch.met():
+                if not rundir.is_running(directory):
+                    raise NotRunning(f"{name} ended meanwhile", f"kvmrun log {name} tells what it said last")
                 if time.monotonic() > deadline:
                     why = f"{watch.what} not within {self.limit:g} s"
                     raise Unresponsive(f"{name} runs, but gives no sign of life", _KVM_HINT, why=why)
         finally:
             watch.close()
+
+
+def parse(word: str, limit: float | None) -> Condition | None:
+    """`qmp` (None: every start waits for that), `address` or `console:TEXT`. Raises UsageError."""
+    kind, _, text = word.partition(":")
+    if kind not in {"qmp", "address", "console"} or (kind == "console") != bool(text):
+        raise UsageError(f"cannot wait for {word}", "--wait=qmp, --wait=address or --wait=console:TEXT")
+    return None if kind == "qmp" else Condition(kind=kind, text=text, limit=_LIMIT if limit is None else limit)
 
 
 class _Address:

@@ -24,11 +24,18 @@ def run(args: Args) -> int:
 
 
 def _kill(where: Directories, name: str, progress: Progress) -> None:
-    """Kill first and lock after: a stop that is still waiting for the guest holds the lock, and sees the end."""
+    """Kill first and lock after: a stop that is still waiting for the guest holds the lock, and sees the end.
+
+    Once more under the lock: a start may have been under way.
+    """
     directory = where.guest(name)
     record = rundir.read_record(directory)
     with process.opened(f"{directory}/life", record.pid if record else 0) as pidfd:
-        if pidfd is not None and not process.kill(pidfd):
-            raise Unresponsive(f"{name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
-    with over(where, name, progress):
-        pass
+        _end(name, pidfd)
+    with over(where, name, progress) as pidfd:
+        _end(name, pidfd)
+
+
+def _end(name: str, pidfd: int | None) -> None:
+    if pidfd is not None and not process.kill(pidfd):
+        raise Unresponsive(f"{name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")

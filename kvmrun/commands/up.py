@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from kvmrun.commands import _network, _start
 from kvmrun.commands._lab import defined, directories, open_lab, with_accel
 from kvmrun.commands._parallel import each
-from kvmrun.commands._wait import Wait
+from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.model.lab import Lab
@@ -17,20 +17,22 @@ from kvmrun.plan.steps import Launch, Step
 from kvmrun.ui.progress import Progress
 
 HELP = "start guests (what kvmrun NAME means)"
+_WAIT = "until qmp says running, address answers, or console:TEXT was printed"
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to start")
     parser.add_argument("-a", "--all", action="store_true", help="every guest of the lab")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print plan and QEMU command, change nothing")
+    parser.add_argument("--paused", action="store_true", help="leave it paused before its first instruction")
     parser.add_argument("--accel", choices=("kvm", "tcg"), help="the accelerator for this start")
-    parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=Wait.HELP)
+    parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=_WAIT)
 
 
 def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
-    wait = Wait.parse(args.wait, args.timeout)
+    wait = _wait(args)
     names = sorted([*lab.guests, *lab.invalid]) if args.all else list(dict.fromkeys(args.guests))
     if not names:
         why = f"{lab.directory} has no guests" if args.all else ""
@@ -50,12 +52,14 @@ def run(args: Args) -> int:
     return 0
 
 
-def _all(lab: Lab, where: Directories, names: list[str], *, args: Args, wait: Wait) -> dict[str, KvmrunError]:
+def _all(lab: Lab, where: Directories, names: list[str], *, args: Args, wait: Wait | None) -> dict[str, KvmrunError]:
     """Start `names` on networks that are ready; networks made for them are undone when none of them started."""
     places = lab.places(where)
     networks = {port.network for name in names for port in places[name].ports}
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        job = _start.Job(lab=lab, where=where, places=places, raw=tuple(args.raw), wait=wait, watches={})
+        job = _start.Job(
+            lab=lab, where=where, places=places, raw=tuple(args.raw), wait=wait, paused=args.paused, watches={}
+        )
         errors: dict[str, KvmrunError] = {}
         try:
             with _network.ready(lab, where, networks, progress.detail):
@@ -69,12 +73,21 @@ def _all(lab: Lab, where: Directories, names: list[str], *, args: Args, wait: Wa
 
 def _waited(job: _start.Job, progress: Progress) -> dict[str, KvmrunError]:
     """Wait for what the started guests are to do, with no lock held."""
-    watches = {name: watch for name, watch in job.watches.items() if watch}
-    if not watches:
+    wait, watches = job.wait, job.watches
+    if wait is None or not watches:
         return {}
     what = ", ".join(f"{name}: {watch.what}" for name, watch in watches.items())
     with progress.waiting(what):
-        return each(list(watches), lambda name: job.wait.finish(name, watches[name]))
+        return each(list(watches), lambda name: wait.finish(name, job.places[name].directory, watches[name]))
+
+
+def _wait(args: Args) -> Wait | None:
+    """What to wait for beyond what every start waits for; its conditions are loaded only when one is asked for."""
+    if args.wait == "qmp":
+        return None
+    from kvmrun.commands._wait import parse
+
+    return parse(args.wait, args.timeout)
 
 
 def _undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:

@@ -8,6 +8,7 @@ from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem, nic_names
 from kvmrun.model.network import Network
 from kvmrun.model.suggest import closest
+from kvmrun.model.text import printable
 
 
 def across(lab: Lab, stems: list[str]) -> Lab:
@@ -51,8 +52,9 @@ def _between_networks(lab: Lab) -> Iterator[Problem]:
 
 
 def _clashes(lab: Lab) -> Iterator[Problem]:
-    """MACs, UUIDs and taps two guests share. Two given by hand blame both; a derived one blames the other."""
-    owners: dict[str, tuple[str, bool]] = {}
+    """MACs, UUIDs and taps that are not their owner's alone. Two given by hand blame both, else the given one."""
+    bridges = {str(one.bridge) for one in lab.networks.values()}
+    owners = {derive.mac(lab.seed, "bridge", name): (name, False) for name in bridges}
     for guest, key, value, given in _identities(lab):
         if value not in owners:
             owners[value] = guest, given
@@ -76,7 +78,7 @@ def _identities(lab: Lab) -> Iterator[tuple[str, str, str, bool]]:
 
 
 def _addresses(lab: Lab) -> Iterator[Problem]:
-    given: dict[tuple[str, str], str] = {}
+    given: dict[tuple[str, str], tuple[str, str]] = {}
     ports = lab.ports()
     for name, guest in lab.guests.items():
         for number, (nic, port) in enumerate(zip(guest.nic, ports[name], strict=True)):
@@ -86,10 +88,10 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                 why = f"an address of {network.subnet} that is not the host's ({network.host_address().ip})"
                 yield _problem(name, key, str(nic.address), why)
             elif nic.address:
-                other = given.setdefault((network.name, str(nic.address)), name)
-                if other != name:
-                    yield _problem(name, key, str(nic.address), f"another one than {other} has")
-                    yield _problem(other, "nic.address", str(nic.address), f"another one than {name} has")
+                other = given.setdefault((network.name, str(nic.address)), (name, key))
+                if other != (name, key):
+                    yield _problem(name, key, str(nic.address), f"another one than {other[0]} has")
+                    yield _problem(*other, str(nic.address), f"another one than {name} has")
             elif port.address is None and not network.external:
                 yield _problem(name, key, "no free address", f"room in {network.subnet}")
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
@@ -103,19 +105,21 @@ def _stepped_aside(lab: Lab, guest: str, nic: str, network: Network, address: st
 
 
 def _shared_images(lab: Lab) -> Iterator[Problem]:
-    """One file as two guests' writable image, or as one's image and another's base."""
-    writers: dict[str, str] = {}
+    """One file as two drives' writable image, or as one's image and another's base."""
+    writers: dict[str, tuple[str, int]] = {}
     for name, guest in lab.guests.items():
         for number, drive in enumerate(guest.drive):
-            if not drive.is_readonly() and writers.setdefault(drive.image, name) != name:
-                wanted = f"an image of its own: {writers[drive.image]} writes to it"
+            me = name, number
+            if not drive.is_readonly() and writers.setdefault(drive.image, me) != me:
+                wanted = f"an image of its own: {writers[drive.image][0]} writes to it"
                 yield _problem(name, f"drive[{number}].image", drive.image, wanted)
     for name, guest in lab.guests.items():
         for number, drive in enumerate(guest.drive):
             for key, path in (("base", drive.base), ("image", drive.image if drive.is_readonly() else None)):
-                if path and writers.get(path, name) != name:
-                    yield _problem(name, f"drive[{number}].{key}", path, f"a file {writers[path]} does not write to")
+                me = name, number
+                if path and writers.get(path, me) != me:
+                    yield _problem(name, f"drive[{number}].{key}", path, f"a file {writers[path][0]} does not write to")
 
 
 def _problem(guest: str, key: str, found: str, wanted: str) -> Problem:
-    return Problem(file=f"{guest}.toml", key=key, found=found, wanted=wanted)
+    return Problem(file=f"{guest}.toml", key=key, found=printable(found, 80), wanted=wanted)

@@ -34,7 +34,7 @@ def load(directory: str, images: str) -> Lab:
     problems: list[Problem] = []
     tables = {name[:-5]: _read(directory, name, problems) for name in files}
     networks, seed = _networks(tables.get("networks", {}), base, problems)
-    defaults = tables.get("defaults", {})
+    defaults = _defaults(tables.get("defaults", {}), base, problems)
     guests = {}
     stems = [stem for stem in tables if stem not in RESERVED]
     for stem in stems:
@@ -82,6 +82,14 @@ def _network(file: Converter, name: str, table: dict[str, Any]) -> Network | Non
     for inner, value, wanted_text in found:
         file.problem(f"{key}.{inner}", value, wanted_text)
     return None if found else network
+
+
+def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> dict[str, Any] | None:
+    """The values every guest starts from, None when the file has errors: they are its own, not each guest's."""
+    file = Converter("defaults.toml", base)
+    good = table is not None and file.convert(Guest, table, name=GuestName("defaults"))
+    problems += file.problems
+    return table if good else None
 
 
 def _guest(

@@ -40,24 +40,33 @@ def _state(environ: Mapping[str, str], *, root: bool) -> str:
 
 def trusted(directory: str, environ: Mapping[str, str]) -> None:
     """For root: refuse a lab that somebody else could have written. Raises Refused naming the component."""
-    owners = {0, int(environ.get("SUDO_UID") or 0)} if (environ.get("SUDO_UID") or "0").isdigit() else {0}
-    path = os.path.realpath(directory)
+    caller = environ.get("SUDO_UID", "")
+    owners = {0, int(caller)} if caller.isdecimal() else {0}
+    path = os.path.abspath(directory)
     if not os.path.isdir(path):
         return
-    parents = [path]
-    while parents[-1] != "/":
-        parents.append(os.path.dirname(parents[-1]))
     files = [os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml")]
-    for one in (*parents, *files):
-        _own(one, owners, is_parent=one in parents[1:])
+    # a link is trusted when the place it is in and the place it leads to are
+    named = dict.fromkeys(way for name in (path, *files) for way in (name, os.path.realpath(name)))
+    for one in dict.fromkeys(step for name in named for step in _way(name)):
+        _own(one, owners, is_parent=one not in named)
+
+
+def _way(path: str) -> list[str]:
+    """The path and every parent."""
+    steps = [path]
+    while steps[-1] != "/":
+        steps.append(os.path.dirname(steps[-1]))
+    return steps
 
 
 def _own(path: str, owners: set[int], *, is_parent: bool) -> None:
     try:
         found = os.stat(path)
+        holder = os.lstat(path).st_uid
     except OSError:
         return
-    if found.st_uid not in owners:
+    if not {found.st_uid, holder} <= owners:
         raise Refused(
             f"{path} is not to be trusted", f"chown root {path}", why="root reads a lab only of root's own, or yours"
         )

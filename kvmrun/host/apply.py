@@ -1,6 +1,7 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
 import os
+import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
@@ -21,10 +22,21 @@ def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> It
     with ExitStack() as undo:
         for step in plan:
             say(f"{step}")
-            if (back := _done(hand, step)) is not None:
-                undo.callback(_quietly, back, step, say)
+            with _whole():
+                if (back := _done(hand, step)) is not None:
+                    undo.callback(_quietly, back, step, say)
         yield
         undo.pop_all()
+
+
+@contextmanager
+def _whole() -> Iterator[None]:
+    """Ctrl-C waits until a step is done and its undo is known: in between, nobody would take it back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:

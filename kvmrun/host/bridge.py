@@ -1,12 +1,17 @@
 """What a bridge is like, by ioctl and sysfs: enough to know that nothing need be done."""
 
+import fcntl
 import os
 import socket
+import struct
+from array import array
 
 from kvmrun.host.link import NET, control, index, read, sysfs_is_ours
 from kvmrun.plan.facts import Bridge
 
-_SIOCGIFADDR, _SIOCGIFNETMASK = 0x8915, 0x891B
+_SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B
+_ENTRY = 40  # sizeof(struct ifreq): a name and a socket address
+_ENTRIES = 1024
 _IFF_UP = 1
 
 
@@ -32,13 +37,18 @@ def read_bridge(name: str) -> Bridge | None:
 
 
 def _addresses(name: str) -> tuple[str, ...]:
-    """The first IPv4 address of the link; ioctl tells no more."""
+    """The IPv4 addresses of the link; the kernel lists those of all links, and tells the mask of each when asked."""
+    listed = array("B", bytes(_ENTRY * _ENTRIES))
+    found = []
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
-        try:
-            address, mask = (control(at, ask, name, b"")[20:24] for ask in (_SIOCGIFADDR, _SIOCGIFNETMASK))
-        except OSError:
-            return ()
-    return (f"{socket.inet_ntoa(address)}/{int.from_bytes(mask).bit_count()}",)
+        where, size = listed.buffer_info()
+        size = struct.unpack("iP", fcntl.ioctl(at.fileno(), _SIOCGIFCONF, struct.pack("iP", size, where)))[0]
+        for entry in (listed[start : start + _ENTRY].tobytes() for start in range(0, size, _ENTRY)):
+            label = entry[:16].rstrip(b"\0").decode(errors="replace")
+            if label.partition(":")[0] == name:
+                mask = control(at, _SIOCGIFNETMASK, label, entry[16:])[20:24]
+                found.append(f"{socket.inet_ntoa(entry[20:24])}/{int.from_bytes(mask).bit_count()}")
+    return tuple(found)
 
 
 def _kind(here: str) -> str:

@@ -24,6 +24,7 @@ class Hand:
         self.pid = 0
         self.pidfd = -1
         self._life = -1
+        self._log = -1
         self._logger = -1
 
     def __call__(self, step: steps.GuestStep) -> Undo | None:
@@ -64,10 +65,10 @@ class Hand:
         for fd in {fd for fds in self.table.values() for fd in fds}:
             os.close(fd)
         self.table.clear()
-        for fd in (self._life, self.pidfd, self._logger):
+        for fd in (self._life, self.pidfd, self._log, self._logger):
             if fd >= 0:
                 os.close(fd)
-        self._life = self.pidfd = self._logger = -1
+        self._life = self.pidfd = self._log = self._logger = -1
 
     def release(self) -> None:
         """Close what QEMU has by now, but keep the pidfds that tell of its end."""
@@ -117,30 +118,31 @@ class Hand:
         return lambda: os.unlink(listener.path)
 
     def _start_logger(self, step: steps.StartLogger) -> None:
-        _make_log_directory(step.log.path, step.uid)
-        reader, writer = os.pipe2(os.O_CLOEXEC)
+        make_log_directory(step.log.path, step.uid)
         null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
         try:
             limited = [process.tool("prlimit"), f"--as={_LOGGER_MEMORY}", "--"]
             words = [process.tool("s6-log"), "n3", "s1000000", step.log.path]
-            pid = process.spawn([*limited, *process.confined(step.uid, None), *words], stdin=reader, output=null)
-            self._logger = os.pidfd_open(pid)
+            command = [*limited, *process.confined(step.uid, None), *words]
+            self._logger = os.pidfd_open(process.spawn(command, stdin=self._log, output=null))
         finally:
-            os.close(reader)
             os.close(null)
-        self.table[step.log] = [writer]
+        os.close(self._log)
+        self._log = -1
 
     def _write_record(self, step: steps.WriteRecord) -> Undo:
         rundir.write_record(step.path, step.record)
         return lambda: os.unlink(step.path)
 
     def _launch(self, step: steps.Launch) -> Undo:
+        self._log, writer = os.pipe2(os.O_CLOEXEC)
+        self.table[step.log] = [writer]
         words = [word for option in argv(step.options, self.table) for word in option]
         command = [*process.confined(step.uid, step.group), step.qemu, *words, *_split(step.raw)]
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]
-            self.pid = process.spawn(command, stdin=null, output=self.table[step.log][0], keep=keep)
+            self.pid = process.spawn(command, stdin=null, output=writer, keep=keep)
         finally:
             os.close(null)
         self.pidfd = os.pidfd_open(self.pid)
@@ -202,7 +204,7 @@ def _sealed_copy(fd: int) -> int:
     return copy
 
 
-def _make_log_directory(path: str, uid: int | None) -> None:
+def make_log_directory(path: str, uid: int | None) -> None:
     """The logger's own directory: nobody else's to read, and its parents only to pass through."""
     parent = os.path.dirname(path)
     os.makedirs(parent, mode=0o711, exist_ok=True)

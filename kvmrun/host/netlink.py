@@ -4,6 +4,7 @@ import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from hashlib import blake2b
 from typing import Any
 
 from pyroute2 import IPRoute
@@ -69,10 +70,19 @@ def routes() -> tuple[Route, ...]:
 
 
 def make_bridge(name: str, alias: str) -> None:
-    """A bridge with our mark, down."""
+    """A bridge with our mark, down. Its name comes last: one left by a crash without a mark would be another's."""
+    part = f"new~{blake2b(name.encode(), digest_size=4).hexdigest()}"
     with kernel(f"make bridge {name}") as route:
-        route.link("add", ifname=name, kind="bridge")
-        route.link("set", index=_index(route, name), ifalias=alias)
+        if (left := _link(route, part)) is not None:
+            route.link("del", index=left["index"])
+        route.link("add", ifname=part, kind="bridge")
+        number = _index(route, part)
+        try:
+            route.link("set", index=number, ifalias=alias)
+            route.link("set", index=number, ifname=name)
+        except NetlinkError:
+            route.link("del", index=number)
+            raise
         _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
 
 
@@ -81,7 +91,8 @@ def set_bridge(name: str, mac: str, mtu: int) -> None:
     with kernel(f"set bridge {name}") as route:
         number = _index(route, name)
         route.link("set", index=number, address=mac, mtu=mtu)
-        route.link("set", index=number, kind="bridge", br_stp_state=0, br_forward_delay=0)
+        route.link("set", index=number, kind="bridge", br_stp_state=0)
+        route.link("set", index=number, kind="bridge", br_forward_delay=0)  # out of range while spanning tree is on
         link = _link(route, name)
         _expect(link.get_attr("IFLA_ADDRESS") == mac, f"the MAC of {name}")
         _expect(link.get_attr("IFLA_MTU") == mtu, f"the MTU of {name}")

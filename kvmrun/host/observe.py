@@ -48,7 +48,8 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
 
 def qemu() -> str:
     """The QEMU binary, "" when there is none."""
-    return os.environ.get("KVMRUN_QEMU") or process.find_tool("qemu-system-x86_64")
+    given = os.environ.get("KVMRUN_QEMU", "")
+    return (os.path.abspath(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
 
 
 def has_vhost() -> bool:

@@ -45,11 +45,15 @@ def confined(uid: int | None, group: int | None) -> list[str]:
 
 
 def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> int:
-    """Start `argv` in a session of its own with exactly these descriptors, and return its pid.
+    """Start `argv` in / and in a session of its own, with exactly these descriptors and no core dumps; its pid.
 
     Our own descriptors are all close-on-exec; duplicating one onto itself in the child is what lets it through, so a
     child started by another thread at the same moment never gets it.
     """
+    import resource  # an extension module, which the list does not need
+
+    os.chdir("/")  # a child has our directory and our limits from its first instruction
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     actions: list[tuple[int, int, int]] = [
         (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),
@@ -101,7 +105,10 @@ def uptime() -> float:
 
 
 def holds(pid: int, path: str) -> bool:
-    """Whether process `pid` has the file at `path` open: what makes a QEMU the one that holds a guest's life lock."""
+    """Whether `pid` holds the lock at `path` by inheritance: what makes a QEMU the guest's.
+
+    Our own commands have lock files open too, to take them or to look. They do so close-on-exec, and are not the guest.
+    """
     try:
         wanted = os.stat(path)
         numbers = os.listdir(f"/proc/{pid}/fd")
@@ -109,16 +116,22 @@ def holds(pid: int, path: str) -> bool:
         return False
     for number in numbers:
         try:
-            found = os.stat(f"/proc/{pid}/fd/{number}")
-        except OSError:
+            if os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{number}")) and _inherited_lock(pid, number):
+                return True
+        except (OSError, ValueError, IndexError):
             continue
-        if os.path.samestat(wanted, found):
-            return True
     return False
 
 
+def _inherited_lock(pid: int, number: str) -> bool:
+    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+        text = file.read(4096)
+    flags = int(text.split("flags:")[1].split()[0], 8)
+    return not flags & os.O_CLOEXEC and "\nlock:" in text
+
+
 def holder(path: str, hint: int = 0) -> int:
-    """The pid of the process that has `path` open, `hint` tried first; 0 when there is none we may see."""
+    """The pid of the process that holds the lock at `path`, `hint` tried first; 0 when there is none we may see."""
     if hint and holds(hint, path):
         return hint
     own = os.getpid()
@@ -129,7 +142,7 @@ def holder(path: str, hint: int = 0) -> int:
 
 @contextmanager
 def opened(path: str, hint: int = 0) -> Iterator[int | None]:
-    """A pidfd on the process that has `path` open, verified after it was opened; None when there is none."""
+    """A pidfd on the process that holds the lock at `path`, verified once it is open; None when there is none."""
     pidfd = _open_holder(path, hint)
     try:
         yield pidfd

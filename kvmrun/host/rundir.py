@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kvmrun.errors import KvmrunError, NotPermitted, Refused
+from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused
 from kvmrun.host import lock
 from kvmrun.model.record import Record, from_json
 
@@ -24,6 +24,8 @@ def prepare(root: str) -> None:
         raise Refused(
             f"the run directory {root} is too long", hint, why=f"a socket below it takes {_SOCKET_LIMIT} bytes"
         )
+    if not os.path.isdir(os.path.dirname(root)):
+        raise KvmrunError(f"cannot make {root}", f"mkdir {os.path.dirname(root)}", why="its parent is not there")
     for path in (root, f"{root}/vm", f"{root}/net"):
         make_private(path)
 
@@ -34,6 +36,8 @@ def make_private(path: str) -> None:
         os.mkdir(path, 0o700)
     except FileExistsError:
         pass
+    except FileNotFoundError:
+        raise  # another command has just removed the parent: whoever holds the lock begins again
     except PermissionError:
         hint = "run it with sudo, or set KVMRUN_RUN_DIR to a directory of yours"
         raise NotPermitted(f"you may not make {path}", hint) from None
@@ -71,7 +75,9 @@ def _hold(directory: str, what: str, *, shared: bool) -> int:
             make_private(directory)
             fd = lock.open_lock(f"{directory}/op")
         except FileNotFoundError:
-            continue
+            if time.monotonic() < deadline:
+                continue
+            raise Busy(f"{what} is busy", "try again", why=f"{directory} is made and removed all the time") from None
         try:
             lock.wait(fd, what, limit=deadline - time.monotonic(), shared=shared)
             if os.path.samestat(os.fstat(fd), os.stat(f"{directory}/op")):

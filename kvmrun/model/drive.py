@@ -9,6 +9,8 @@ from kvmrun.model.values import FilePath, Size
 
 SUFFIXES = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".iso": "raw"}
 _DEVICES = {"virtio": "virtio-blk-{bus}", "scsi": "scsi-{kind}", "ide": "ide-{kind}", "nvme": "nvme"}
+IDE_PORTS = {"q35": ("ide.0", "ide.1", "ide.2", "ide.3", "ide.4", "ide.5"), "pc": ("ide.0", "ide.0", "ide.1", "ide.1")}
+"""The bus of each IDE drive in turn: left to itself QEMU puts all on the first, where q35 has room for one."""
 _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "scsi")}
 
 
@@ -40,6 +42,8 @@ class Drive(Frozen):
             yield "interface", self.interface, f"one that {machine} has: {', '.join(_BUSES[machine])}"
         if self.media == "cdrom" and self.bus(machine) not in {"ide", "scsi"}:
             yield "interface", self.interface, '"ide" or "scsi" for a CD-ROM'
+        if self.media == "disk" and self.readonly and self.bus(machine) == "ide":
+            yield "interface", self.interface, "another: an IDE disk can be written to"
 
     def image_format(self) -> str:
         return self.format or _told_by(self.image)
@@ -61,8 +65,11 @@ class Drive(Frozen):
         if self.base:
             yield Image(path=self.base, readonly=True)
 
-    def options(self, number: int, machine: str, bootindex: int | None) -> Iterator[Option]:
-        """Drive `number` of the guest; `bootindex` is its turn when the firmware looks for something to boot."""
+    def options(self, number: int, machine: str, *, ide: int, bootindex: int | None) -> Iterator[Option]:
+        """Drive `number` of the guest, with `ide` IDE drives before it.
+
+        `bootindex` is its turn when the firmware looks for something to boot.
+        """
         yield Option(flag="blockdev", props=self._blockdev(f"d{number}"))
         bus = self.bus(machine)
         kind = "cd" if self.media == "cdrom" else "hd"
@@ -73,6 +80,8 @@ class Drive(Frozen):
         }
         if bus == "scsi":
             device["bus"] = "scsi0.0"
+        if bus == "ide":
+            device["bus"] = IDE_PORTS[machine][ide]
         if bus == "nvme":
             device["serial"] = f"drive{number}"
         elif self.media == "disk":

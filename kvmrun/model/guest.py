@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from kvmrun.model.drive import Drive
+from kvmrun.model.drive import IDE_PORTS, Drive
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
@@ -68,12 +68,22 @@ class Guest(Frozen):
         for number, drive in enumerate(self.drive):
             for key, found, wanted in drive.problems(self.machine):
                 yield f"drive[{number}].{key}", found, wanted
+        yield from self._crowded()
         for number, nic in enumerate(self.nic):
             for key, found, wanted in nic.problems(self.machine):
                 yield f"nic[{number}].{key}", found, wanted
         for number, words in enumerate(self.args):
             if not _splits(words):
                 yield f"args[{number}]", words, "words as on a command line, every quote closed"
+
+    def _crowded(self) -> Iterator[tuple[str, str, str]]:
+        room = len(IDE_PORTS.get(self.machine, ()))
+        for number in self._ide(self.drive)[room:] if room else []:
+            yield f"drive[{number}].interface", "ide", f"another: {self.machine} has room for {room} IDE drives"
+
+    def _ide(self, drives: tuple[Drive, ...]) -> list[int]:
+        """The numbers of those of `drives` that are IDE drives."""
+        return [number for number, drive in enumerate(drives) if drive.bus(self.machine) == "ide"]
 
     def cpu_model(self) -> str:
         """The CPU model asked of QEMU; `host` needs KVM, so under TCG it becomes `max`."""
@@ -93,7 +103,9 @@ class Guest(Frozen):
         if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
             yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
         for number, drive in enumerate(self.drive):
-            yield from drive.options(number, self.machine, turns.next("cdrom" if drive.media == "cdrom" else "drive"))
+            turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
+            ide = len(self._ide(self.drive[:number]))
+            yield from drive.options(number, self.machine, ide=ide, bootindex=turn)
         for number, port in enumerate(place.ports):
             yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})

@@ -129,11 +129,12 @@ class Option(Frozen):
 def argv(options: Iterable[Option], table: Table | None) -> list[tuple[str, ...]]:
     """All options spelled, each descriptor set introduced before its first use."""
     words: list[tuple[str, ...]] = []
+    known: set[int] = set()
     for option in options:
         if table is not None:
             for handle in option.handles():
-                if isinstance(handle, Image | Log):
-                    fd = table[handle][0]
+                if isinstance(handle, Image | Log) and (fd := table[handle][0]) not in known:
+                    known.add(fd)
                     words.append(("-add-fd", f"fd={fd},set={fd}"))
         words.append(option.argv(table))
     return words

@@ -10,7 +10,7 @@ SCHEMA = 1
 
 
 class Record(Frozen):
-    """The guest as it was started. `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks."""
+    """The guest as it was started, `paused` when that was asked for. `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks."""
 
     name: str
     uuid: str
@@ -19,6 +19,7 @@ class Record(Frozen):
     memory: int
     ports: tuple[Port, ...]
     raw: tuple[str, ...] = ()
+    paused: bool = False
     pid: int = 0
     started: int = 0
     boot: str = ""
@@ -33,8 +34,9 @@ def from_json(data: object) -> Record | None:
         return None
     known = {key: value for key, value in data.items() if key in Record.FIELDS}
     try:
-        ports = tuple(_port(port) for port in known.pop("ports"))
-        record = Record(**known | {"raw": tuple(known.get("raw", ()))}, ports=ports)
+        ports = tuple(_port(port) for port in _list(known.pop("ports")))
+        raw = tuple(_list(known.pop("raw", ())))
+        record = Record(**known, ports=ports, raw=raw)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     numbers = (record.cpus, record.memory, record.pid, record.started)
@@ -43,9 +45,16 @@ def from_json(data: object) -> Record | None:
     return record if right else None
 
 
+def _list(data: object) -> list[Any] | tuple[Any, ...]:
+    if isinstance(data, list | tuple):
+        return data
+    raise ValueError("not a list")
+
+
 def _port(data: Mapping[str, Any]) -> Port:
     port = Port(**{key: value for key, value in data.items() if key in Port.FIELDS})
-    words = (port.name, port.network, port.bridge, port.tap, port.mac, port.address or "", port.model)
+    words: tuple[object, ...] = (port.name, port.network, port.bridge, port.tap, port.mac, port.model)
+    words += () if port.address is None else (port.address,)
     if not all(type(word) is str for word in words) or not all(type(n) is int for n in (port.queues, port.mtu)):
         raise ValueError("not a port")
     return port

@@ -69,6 +69,7 @@ class _Question:
         self._commands = commands
         self._at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._lock = -1
+        self._connected = False
         self._buffer = b""
         self._budget = _BUDGET
         self._results: list[Mapping[str, Any]] = []
@@ -85,6 +86,7 @@ class _Question:
                 self._lock = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._at.connect(self._path)
+            self._connected = True
             words = ("qmp_capabilities", *self._commands)
             self._at.send("".join(f'{{"execute": "{word}"}}\n' for word in words).encode())
         except BlockingIOError:
@@ -137,5 +139,5 @@ class _Question:
             replies={word: result["return"] for word, result in told.items() if "return" in result},
             errors={word: str(result["error"].get("desc")) for word, result in told.items() if "error" in result},
             version=self._version,
-            silence=("busy" if self._lock < 0 else "silent") if self.silence is None else self.silence,
+            silence=("silent" if self._connected else "busy") if self.silence is None else self.silence,
         )

@@ -25,7 +25,7 @@ _CAUSES = (
         "this QEMU has no such device: correct args or machine",
     ),
     (
-        r"error: ?linux kernel too old to load a ram disk|could not load kernel|invalid kernel header",
+        r"linux kernel too old to load a ram disk|could not load kernel|invalid kernel header",
         "name a Linux kernel (bzImage) in boot.kernel",
     ),
 )
@@ -48,4 +48,7 @@ def _ending(status: int | None) -> str:
     if status is None:
         return "ended before it answered"
     code = os.waitstatus_to_exitcode(status)
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit status {code}"
+    if code >= 0:
+        return f"ended with exit status {code}"
+    known = {one.value: one.name for one in signal.Signals}
+    return f"was ended by {known.get(-code, f'signal {-code}')}"

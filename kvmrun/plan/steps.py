@@ -64,7 +64,7 @@ class MakeImage(Frozen):
     base_format: str = ""
 
     def __str__(self) -> str:
-        size = f" of {self.size} bytes" if self.size else ""
+        size = f" of {self.size}" if self.size else ""
         over = f" over {self.base}" if self.base else ""
         return f"make {self.format} image {self.path}{size}{over}"
 
@@ -118,7 +118,7 @@ class StartLogger(Frozen):
     uid: int | None
 
     def __str__(self) -> str:
-        return f"start a logger that keeps the newest 4 MB in {self.log.path}"
+        return f"start its logger, which keeps the newest 4 MB in {self.log.path}"
 
 
 class WriteRecord(Frozen):

@@ -34,9 +34,9 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         *_files(guest),
         *_ports(guest, place, host),
         *_sockets(guest, place),
-        StartLogger(log=Log(path=place.log), uid=place.log_uid),
         WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw))),
         _launch(guest, place, host, (*guest.args, *raw)),
+        StartLogger(log=Log(path=place.log), uid=place.log_uid),  # last: it starts while QEMU does
     )
 
 
@@ -97,12 +97,17 @@ def _images(guest: Guest, host: Host) -> Iterator[MakeImage]:
     for drive in guest.drive:
         found = host.files.get(drive.image)
         if drive.base:
-            _usable(guest, drive.base, host.files.get(drive.base), writing=False)
+            below = host.files.get(drive.base)
+            _usable(guest, drive.base, below, writing=False)
+            _whole(guest, drive.base, below, "use a base that is no overlay: qemu-img convert makes one")
         if found is None:
             yield _missing(guest, drive)
         else:
             _usable(guest, drive.image, found, writing=not drive.is_readonly())
-            _chain(guest, drive, found)
+            if drive.base and not found.backing:
+                hint = "leave base out, or name an image that is still to be made"
+                raise Refused(f"{guest.name} cannot use {drive.image}", hint, why="it has a base, and is no overlay")
+            _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             _usable(guest, path, host.files.get(path), writing=False)
@@ -135,19 +140,19 @@ def _usable(guest: Guest, path: str, found: File | None, *, writing: bool) -> No
         raise Refused(f"{guest.name} cannot {verb} {path}", hint, why=f"{other} is running and has it")
 
 
-def _chain(guest: Guest, drive: Drive, found: File) -> None:
-    if found.data_file:
+def _whole(guest: Guest, path: str, found: File | None, mend: str) -> None:
+    """Refuse an image with parts elsewhere; `mend` is for an overlay, "" where it may be one."""
+    if found and found.data_file:
         why = "its header names a data file elsewhere on this host"
-        raise Refused(f"{guest.name} cannot use {drive.image}", "qemu-img convert it to a whole image", why=why)
-    if found.backing and not drive.base:
+        raise Refused(f"{guest.name} cannot use {path}", "qemu-img convert it to a whole image", why=why)
+    if found and found.backing and mend:
         why = "it is an overlay, and a base is never taken from the image's own word"
-        raise Refused(f"{guest.name} cannot use {drive.image}", "name its base with base = … in the drive", why=why)
+        raise Refused(f"{guest.name} cannot use {path}", mend, why=why)
 
 
 def _files(guest: Guest) -> Iterator[OpenFile]:
-    for drive in guest.drive:
-        for image in drive.files():
-            yield OpenFile(file=image)
+    for image in dict.fromkeys(image for drive in guest.drive for image in drive.files()):
+        yield OpenFile(file=image)
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             yield OpenFile(file=BootFile(path=path))

@@ -3,8 +3,14 @@
 import json
 import os
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+TCG = 'accel = "tcg"\nmemory = "32M"\n'
+"""A guest with nothing to boot that starts anywhere: emulated, small, on the usual network."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,33 @@ class Cli:
         assert result.code == 0, f"{words}: exit {result.code}\n{result.out}{result.err}"
         return result
 
+    @contextmanager
+    def begun(self, *words: str, **environ: str) -> Iterator[subprocess.Popen[str]]:
+        """The same, still running inside the block; killed at its end if it has not ended by itself."""
+        child = subprocess.Popen(
+            [*self.words, *words],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, **environ},
+        )
+        with child:
+            try:
+                yield child
+            finally:
+                child.kill()
+
     def rows(self) -> dict[str, Any]:
         """The list as JSON, by name."""
         return {guest["name"]: guest for guest in self.ok("list", "-o", "json").json()["guests"]}
+
+    def pid(self, name: str) -> int:
+        """The pid of a running guest's QEMU, as the list tells it."""
+        return int(self.rows()[name]["pid"])
+
+
+def guests(lab: Path, *names: str, text: str = TCG) -> None:
+    """Writes the same definition for each of `names`."""
+    for name in names:
+        (lab / f"{name}.toml").write_text(text)

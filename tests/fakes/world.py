@@ -3,6 +3,8 @@
 import json
 import os
 import subprocess
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,57 @@ def world() -> dict[str, Any]:
         "processes": processes(),
         "files": _files(Path(os.environ["KVMRUN_RUN_DIR"])),
     }
+
+
+def until(met: Callable[[], Any], limit: float = 30.0) -> Any:
+    """The first true value of `met`, asked again and again; the test fails when there is none within `limit` seconds."""
+    deadline = time.monotonic() + limit
+    while not (found := met()):
+        assert time.monotonic() < deadline, f"not within {limit:g} s"
+        time.sleep(0.01)
+    return found
+
+
+def world_after(before: dict[str, Any], limit: float = 10.0) -> dict[str, Any]:
+    """The world once it is `before` again, or as it is when `limit` seconds are over: a logger takes a moment to end."""
+    deadline = time.monotonic() + limit
+    while (found := world()) != before and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found
+
+
+def link(name: str) -> dict[str, Any] | None:
+    """One link as the kernel tells it, in detail; None when there is none."""
+    done = subprocess.run(["ip", "-d", "-j", "link", "show", name], capture_output=True, text=True, check=False)
+    return _steady(json.loads(done.stdout))[0] if done.returncode == 0 else None
+
+
+def addresses(name: str) -> list[str]:
+    """The IPv4 addresses of a link as "IP/PREFIX"."""
+    found = _ip("-4", "address", "show", name)
+    return [f"{one['local']}/{one['prefixlen']}" for entry in found for one in entry["addr_info"]]
+
+
+def bridge(name: str) -> dict[str, Any] | None:
+    """What is set on a bridge, without what follows from the ports it has or had."""
+    found = link(name)
+    if found is None:
+        return None
+    data = found["linkinfo"]["info_data"]
+    flags = set(found["flags"]) - {"NO-CARRIER", "LOWER_UP"}
+    kept = ("ifindex", "address", "mtu", "ifalias")
+    options = ("stp_state", "forward_delay", "vlan_filtering", "ageing_time", "mcast_snooping")
+    return {
+        **{key: found.get(key) for key in kept},
+        **{key: data[key] for key in options},
+        "flags": sorted(flags),
+        "addresses": addresses(name),
+    }
+
+
+def ip(*words: str) -> None:
+    """Changes this namespace as another administrator might."""
+    subprocess.run(["ip", *words], check=True)
 
 
 def processes() -> list[str]:

@@ -1,0 +1,45 @@
+"""The second half of a start, loaded while QEMU does its own: shake hands, write the record, let it run."""
+
+from kvmrun.commands._until import Wait, Watch
+from kvmrun.errors import KvmrunError
+from kvmrun.host import logs, process, rundir
+from kvmrun.host.hand import Hand
+from kvmrun.model.place import Place
+from kvmrun.model.record import Record
+from kvmrun.monitor import handshake
+from kvmrun.monitor.probe import ask
+from kvmrun.plan.died import explain
+
+
+def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None, said: int) -> Watch | None:
+    """Make sure that the guest lives and is as asked, and resume it unless it is to stay paused.
+
+    `said` is how long its log was before. Returns what is left to wait for. Raises StartFailed with QEMU's last words.
+    """
+    monitor = place.socket("q")
+    try:
+        handshake.check(monitor, uuid=place.uuid, accel=record.accel)
+        used = process.usage(hand.pid)
+        record = record.but(pid=hand.pid, started=used.started if used else 0, boot=process.boot_id())
+        rundir.write_record(place.socket("record"), record)
+        watch = wait.begin(place, running=False) if wait else None
+        if not record.paused:
+            handshake.resume(monitor)
+    except handshake.Gone:
+        status = hand.reap()
+        raise explain(place.guest, status, logs.since(place.log, said)) from None
+    except OSError as why:
+        raise KvmrunError(f"{place.guest} did not start", "free some room there", why=f"{why}") from None
+    return watch
+
+
+def half_started(place: Place) -> bool:
+    """End a QEMU that an interrupted start left paused before its first instruction: it is begun again."""
+    record = rundir.read_record(place.directory)
+    if record is not None and record.paused and record.pid:
+        return False
+    reply = ask({"": place.socket("q")}, ("query-status",), limit=2.0)[""].replies.get("query-status")
+    if not isinstance(reply, dict) or reply.get("status") != "prelaunch":
+        return False
+    with process.opened(place.socket("life")) as pidfd:
+        return pidfd is None or process.kill(pidfd)

@@ -1,0 +1,248 @@
+"""The measurements of scripts/bench: whole commands, in turn with their rivals, medians and ratios."""
+
+import fcntl
+import os
+import shutil
+import socket
+import statistics
+import stat
+import struct
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+WORK = Path(sys.argv[1])
+QUICK = "--quick" in sys.argv
+KVMRUN = str(WORK / "venv/bin/kvmrun")
+PYTHON = str(WORK / "venv/bin/python")
+LAB = WORK / "lab"
+QEMU = shutil.which("qemu-system-x86_64") or "qemu-system-x86_64"
+OPTIONS = "-cpu qemu64 -M q35 -m 16 -nodefaults -no-user-config -display none -S"
+
+SHELL = """#!/bin/sh
+# the plain script a launcher replaces: bridge if missing, tap, QEMU in the background
+d=$1/$2 tap=sh$2
+mkdir -p $d
+ip link show br0 > /dev/null 2>&1 || { ip link add br0 type bridge && ip link set br0 up; }
+ip tuntap add dev $tap mode tap && ip link set $tap master br0 && ip link set $tap up || exit 1
+exec QEMU -daemonize -name $2 ACCEL OPTIONS -qmp unix:$d/q,server=on,wait=off -pidfile $d/pid \\
+  -netdev tap,id=n,ifname=$tap,script=no,downscript=no -device virtio-net-pci,netdev=n,romfile= 2> /dev/null
+"""
+
+
+def main() -> None:
+    accel = usable_accel()
+    lab(100, accel)
+    print(f"{os.uname().release}, {os.cpu_count()} cores, {version()}, accel {accel}; medians of whole commands in ms\n")
+    print(f"{'what':<44}{'kvmrun':>9}{'rival':>9}{'ratio':>8}{'goal':>7}")
+    words()
+    starts(accel)
+    lists()
+    farm(accel)
+
+
+def words() -> None:
+    """The commands that talk to nobody."""
+    rounds = 10 if QUICK else 30
+    ours, floor = in_turn([lambda: run(KVMRUN, "--help"), lambda: run(PYTHON, "-c", "pass")], rounds)
+    row("--help / python -c pass", ours, floor, 2.5)
+
+
+def starts(accel: str) -> None:
+    """One guest: kvmrun, the shell script, and QEMU with raw ioctls and nothing else."""
+    rounds = 5 if QUICK else 25
+    run(KVMRUN, "-C", str(LAB), "net", "up")
+    script = shell_script(accel)
+    ways = [
+        (lambda: run(KVMRUN, "-C", str(LAB), "g0", "--paused"), lambda: run(KVMRUN, "kill", "-q", "g0")),
+        (lambda: run(script, str(WORK / "sh"), "0"), lambda: end_shell(["0"])),
+    ]
+    times: list[list[float]] = [[], [], []]
+    for _ in range(rounds):
+        for number, (start, stop) in enumerate(ways):
+            times[number].append(timed(start))
+            stop()
+        times[2].append(floor_start(accel))
+    ours, shell, floor = map(statistics.median, times)
+    row("start / shell script", ours, shell, 1.3)
+    row("start / QEMU and raw ioctls alone", ours, floor, 1.5)
+
+
+def lists() -> None:
+    """The list with 1, 10, 50 and 100 guests that live and are asked."""
+    rounds = 5 if QUICK else 20
+    running = 0
+    for count, goal in ((1, 4.0), (10, 4.0), (50, None), (100, 12.0)):
+        run(KVMRUN, "-C", str(LAB), "--paused", "-q", *(f"g{n}" for n in range(running, count)))
+        running = count
+        only = lab_of(count)
+        listing = [lambda: run(KVMRUN, "-C", only, "--list"), lambda: run(PYTHON, "-c", "pass")]
+        ours, floor = in_turn(listing, rounds)
+        row(f"--list of {count}, piped / python -c pass", ours, floor, goal)
+        if count == 10:
+            ours, floor = in_turn([lambda: run(KVMRUN, "-C", only, "--list", "--color", "always"), listing[1]], rounds)
+            row("--list of 10, Rich table / python -c pass", ours, floor, 7.0)
+    resident(100)
+    run(KVMRUN, "kill", "--all", "-q")
+
+
+def farm(accel: str) -> None:
+    """Many at once: one command against the shell script eight at a time, and stopping against QEMU's own quit."""
+    script = shell_script(accel)
+    for count in (1, 10) if QUICK else (1, 10, 50):
+        names = [f"g{n}" for n in range(count)]
+        numbers = [str(n) for n in range(count)]
+        ours, shell, stops, quits = [], [], [], []
+        for _ in range(3):
+            ours.append(timed(lambda: run(KVMRUN, "-C", str(LAB), "--paused", "-q", *names)))
+            stops.append(timed(lambda: run(KVMRUN, "stop", "--force", "-q", *names)))
+            shell.append(timed(lambda: eight_at_a_time(script, numbers)))
+            quits.append(timed(lambda: quit_shell(numbers)))
+            end_shell(numbers)
+        goal = 1.0 if count == 50 else None
+        row(f"start of {count} / shell script, 8 at a time", statistics.median(ours), statistics.median(shell), goal)
+        goal = 1.5 if count == 50 else None
+        row(f"stop --force of {count} / QEMU's own quit", statistics.median(stops), statistics.median(quits), goal)
+
+
+def resident(count: int) -> None:
+    """What is left in memory beside QEMU, by the kernel's proportional count."""
+    sizes = []
+    for entry in Path("/proc").iterdir():
+        try:
+            if entry.name.isdigit() and str(WORK) in (text := (entry / "cmdline").read_text()) and "s6-log" in text:
+                sizes.append(int((entry / "smaps_rollup").read_text().split("Pss:")[1].split()[0]))
+        except OSError:
+            continue
+    print(f"{'resident per guest beside QEMU':<44}{statistics.mean(sizes) / 1024:>6.2f} MiB, {len(sizes)} loggers for {count} guests")
+
+
+def row(what: str, ours: float, rival: float, goal: float | None) -> None:
+    ratio = ours / rival
+    verdict = "" if goal is None else f"{goal:>7} {'met' if ratio <= goal else 'MISSED'}"
+    print(f"{what:<44}{ours * 1000:>9.1f}{rival * 1000:>9.1f}{ratio:>8.2f}{verdict}", flush=True)
+
+
+def in_turn(ways: list[Callable[[], None]], rounds: int) -> list[float]:
+    times: list[list[float]] = [[] for _ in ways]
+    for _ in range(rounds):
+        for kept, way in zip(times, ways, strict=True):
+            kept.append(timed(way))
+    return [statistics.median(kept) for kept in times]
+
+
+def timed(way: Callable[[], None]) -> float:
+    began = time.perf_counter()
+    way()
+    return time.perf_counter() - began
+
+
+def run(*words: str) -> None:
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
+
+
+def floor_start(accel: str) -> float:
+    """QEMU with a passed socket and a tap by ioctl, from a warm process: until query-status is answered."""
+    path = str(WORK / "floor")
+    began = time.perf_counter()
+    server, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
+    server.bind(path)
+    server.listen(4)
+    client.connect(path)
+    tap = os.open("/dev/net/tun", os.O_RDWR)
+    fcntl.ioctl(tap, 0x400454CA, struct.pack("16sH22x", b"floor", 0x5002))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as at:
+        fcntl.ioctl(at, 0x89A2, struct.pack("16si20x", b"br0", socket.if_nametoindex("floor")))
+        fcntl.ioctl(at, 0x8914, struct.pack("16sH22x", b"floor", 1))
+    words = [QEMU, "-accel", accel, *OPTIONS.split(), "-chardev", f"socket,id=m,fd={server.fileno()},server=on,wait=off"]
+    words += ["-mon", "chardev=m,mode=control", "-netdev", f"tap,id=n,fd={tap}", "-device", "virtio-net-pci,netdev=n,romfile="]
+    child = subprocess.Popen(words, pass_fds=(server.fileno(), tap), stderr=subprocess.DEVNULL)
+    client.sendall(b'{"execute":"qmp_capabilities"}\n{"execute":"query-status"}\n')
+    said = b""
+    while b'"status"' not in said:
+        said += client.recv(65536)
+    took = time.perf_counter() - began
+    child.kill()
+    child.wait()
+    for one in (server, client):
+        one.close()
+    os.close(tap)
+    os.unlink(path)
+    return took
+
+
+def shell_script(accel: str) -> str:
+    path = WORK / "start.sh"
+    path.write_text(SHELL.replace("QEMU", QEMU).replace("ACCEL", f"-accel {accel}").replace("OPTIONS", OPTIONS))
+    path.chmod(0o755)
+    return str(path)
+
+
+def eight_at_a_time(script: str, numbers: list[str]) -> None:
+    text = "\n".join(numbers)
+    subprocess.run(["xargs", "-P8", "-n1", script, str(WORK / "sh")], input=text, text=True, check=True)
+
+
+def quit_shell(numbers: list[str]) -> None:
+    """Tell all to quit and wait until the last has."""
+    pids = [int((WORK / "sh" / number / "pid").read_text()) for number in numbers]
+    waiting = [os.pidfd_open(pid) for pid in pids]
+    asked = []
+    for number in numbers:
+        at = socket.socket(socket.AF_UNIX)
+        at.connect(str(WORK / "sh" / number / "q"))
+        at.sendall(b'{"execute":"qmp_capabilities"}\n{"execute":"quit"}\n')
+        asked.append(at)
+    import select
+
+    for fd in waiting:
+        poll = select.poll()
+        poll.register(fd, select.POLLIN)
+        poll.poll(10_000)
+        os.close(fd)
+    for at in asked:
+        at.close()
+
+
+def end_shell(numbers: list[str]) -> None:
+    if any((WORK / "sh" / number / "pid").exists() for number in numbers):
+        quit_shell(numbers)
+    for number in numbers:
+        subprocess.run(["ip", "link", "delete", f"sh{number}"], check=False, stderr=subprocess.DEVNULL)
+        shutil.rmtree(WORK / "sh" / number, ignore_errors=True)
+
+
+def usable_accel() -> str:
+    """KVM where QEMU may have it, on a copy of the node with the mode that allows it; else TCG."""
+    if not os.path.exists("/dev/kvm"):
+        return "tcg"
+    node = WORK / "kvm"
+    os.mknod(node, 0o666 | stat.S_IFCHR, os.stat("/dev/kvm").st_rdev)
+    os.chmod(node, 0o666)
+    return "kvm" if subprocess.run(["mount", "--bind", str(node), "/dev/kvm"], check=False).returncode == 0 else "tcg"
+
+
+def lab(count: int, accel: str) -> None:
+    LAB.mkdir()
+    text = f'accel = "{accel}"\ncpu = "qemu64"\nmemory = "16M"\nconsole = false\n'
+    for number in range(count):
+        (LAB / f"g{number}.toml").write_text(text)
+
+
+def lab_of(count: int) -> str:
+    """A lab of just the first `count` guests."""
+    path = WORK / f"lab{count}"
+    path.mkdir()
+    for number in range(count):
+        shutil.copy(LAB / f"g{number}.toml", path)
+    return str(path)
+
+
+def version() -> str:
+    said = subprocess.run([QEMU, "--version"], capture_output=True, text=True, check=True).stdout
+    return f"QEMU {said.split()[3]}, Python {sys.version.split()[0]}"
+
+
+main()

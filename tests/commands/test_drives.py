@@ -1,0 +1,199 @@
+"""Images for real: made, layered, locked, and never read as what they are not."""
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+from fakes.world import link, until, world, world_after
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+
+@pytest.fixture
+def images(own_directories: Path) -> Path:
+    path = own_directories / "state/images"
+    path.mkdir(parents=True)
+    return path
+
+
+def make(path: Path, *words: str, form: str = "qcow2", size: str = "1M") -> Path:
+    subprocess.run(["qemu-img", "create", "-q", "-f", form, *words, "--", path, size], check=True)
+    return path
+
+
+def drive(**keys: str) -> str:
+    return TCG + "[[drive]]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items())
+
+
+def nodes(kvmrun: Cli, name: str) -> dict[str, dict[str, Any]]:
+    """QEMU's own word for every layer of the guest's drives."""
+    found = kvmrun.ok("monitor", name, "-c", "query-named-block-nodes", "-o", "json").json()
+    return {one["node-name"]: one for one in found}
+
+
+class TestOverlays:
+    @pytest.mark.parametrize("form", ["qcow2", "raw"])
+    def test_one_is_made_at_the_first_start_and_kept_at_the_second(
+        self, lab: Path, kvmrun: Cli, images: Path, form: str
+    ) -> None:
+        base = make(images / f"base.{form}", form=form, size="3M")
+        before = base.read_bytes(), base.stat()
+        guests(lab, "vm1", text=drive(image="own.qcow2", base=base.name))
+        kvmrun.ok("vm1")
+        found = nodes(kvmrun, "vm1")
+        assert (found["d0"]["drv"], found["d0"]["ro"]) == ("qcow2", False)
+        assert (found["d0b"]["drv"], found["d0b"]["ro"]) == (form, True)
+        assert found["d0"]["image"]["virtual-size"] == 3 << 20
+        kvmrun.ok("stop", "--force", "vm1")
+        first = (images / "own.qcow2").stat()
+        kvmrun.ok("vm1")
+        assert (images / "own.qcow2").stat().st_ino == first.st_ino
+        after = base.stat()
+        assert (base.read_bytes(), after.st_mode, after.st_uid) == (before[0], before[1].st_mode, before[1].st_uid)
+
+    def test_it_is_not_left_by_a_start_that_fails(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "base.qcow2")
+        guests(lab, "vm1", text='args = ["-device nonsense"]\n' + drive(image="own.qcow2", base="base.qcow2"))
+        before = world()
+        assert kvmrun("vm1").code == 1
+        assert [path.name for path in images.iterdir()] == ["base.qcow2"]
+        assert world_after(before) == before
+
+    def test_several_guests_share_a_base(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "base.qcow2")
+        for name in ("vm1", "vm2", "vm3"):
+            guests(lab, name, text=drive(image=f"{name}.qcow2", base="base.qcow2"))
+        kvmrun.ok("up", "--all")
+        assert {row["state"] for row in kvmrun.rows().values()} == {"running"}
+
+    def test_a_base_nobody_declared_is_refused(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        base = make(images / "base.qcow2")
+        make(images / "own.qcow2", "-b", str(base), "-F", "qcow2")
+        guests(lab, "vm1", text=drive(image="own.qcow2"))
+        before = world()
+        result = kvmrun("vm1")
+        assert (result.code, "it is an overlay" in result.err) == (6, True)
+        assert world_after(before) == before
+
+    def test_an_image_with_its_data_elsewhere_is_refused(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "own.qcow2", "-o", f"data_file={images}/elsewhere,data_file_raw=on")
+        guests(lab, "vm1", text=drive(image="own.qcow2"))
+        result = kvmrun("vm1")
+        assert (result.code, "data file" in result.err) == (6, True)
+
+
+class TestInUse:
+    def test_the_image_of_a_running_guest_is_refused_naming_it(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "one.qcow2")
+        os.link(images / "one.qcow2", images / "other.qcow2")
+        guests(lab, "vm1", text=drive(image="one.qcow2"))
+        guests(lab, "vm2", text=drive(image="other.qcow2"))
+        kvmrun.ok("vm1")
+        before = world()
+        result = kvmrun("vm2")
+        assert (result.code, "vm1 is running and has it" in result.err) == (6, True)
+        assert world_after(before) == before
+
+    def test_a_base_is_not_written_while_an_overlay_lives_on_it(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "base.qcow2")
+        guests(lab, "vm1", text=drive(image="own.qcow2", base="base.qcow2"))
+        kvmrun.ok("vm1")
+        (images / "link.qcow2").symlink_to("base.qcow2")
+        guests(lab, "vm2", text=drive(image="link.qcow2"))
+        result = kvmrun("vm2")
+        assert (result.code, "vm1 is running and has it" in result.err) == (6, True)
+
+    def test_somebody_else_who_has_it_is_told_by_qemu(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "one.qcow2")
+        guests(lab, "vm1", text=drive(image="one.qcow2"))
+        words = ["qemu-io", "-f", "qcow2", str(images / "one.qcow2")]
+        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+            assert other.stdin and other.stdout
+            other.stdin.write(b"length\n")
+            other.stdin.flush()
+            until(lambda: b"1 MiB" in other.stdout.readline())  # type: ignore[union-attr]
+            result = kvmrun("vm1")
+            other.stdin.close()
+        assert result.code == 1
+        assert "lock" in result.err
+        assert "stop whoever uses the image" in result.err
+        kvmrun.ok("vm1")
+
+    def test_a_dead_qemu_keeps_nothing_locked(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "one.qcow2")
+        guests(lab, "vm1", text=drive(image="one.qcow2"))
+        for _ in range(2):
+            kvmrun.ok("vm1")
+            os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
+            until(lambda: link("tap-vm1") is None)
+        kvmrun.ok("vm1")
+
+
+class TestWhatIsRead:
+    def test_an_image_that_is_not_there_is_refused(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1", text=drive(image="none.qcow2"))
+        guests(lab, "vm2", text=drive(image="own.qcow2", base="none.qcow2"))
+        before = world()
+        for name in ("vm1", "vm2"):
+            result = kvmrun(name)
+            assert (result.code, "none.qcow2" in result.err) == (6, True)
+        assert world_after(before) == before
+
+    def test_a_raw_image_with_a_forged_header_stays_raw(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        secret = images / "secret.raw"
+        secret.write_bytes(b"S" * (1 << 20))
+        forged = make(images / "forged.qcow2", "-b", str(secret), "-F", "raw").rename(images / "forged.raw")
+        os.truncate(forged, 1 << 20)
+        guests(lab, "vm1", text=drive(image="forged.raw"))
+        kvmrun.ok("vm1")
+        found = nodes(kvmrun, "vm1")
+        assert found["d0"]["drv"] == "raw"
+        assert {node["drv"] for node in found.values()} == {"raw", "file"}
+        assert found["d0"]["image"]["virtual-size"] == 1 << 20
+
+    def test_a_qcow2_that_is_none_is_refused(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        (images / "own.qcow2").write_bytes(b"\0" * 4096)
+        guests(lab, "vm1", text=drive(image="own.qcow2"))
+        result = kvmrun("vm1")
+        assert (result.code, "is not a qcow2 image" in result.err) == (6, True)
+
+    @pytest.mark.parametrize(
+        "name", ["a,b=c,readonly=on.raw", "nbd:localhost:1.raw", "with space.raw", "-dash.raw", "json:{}.raw", "ä.raw"]
+    )
+    def test_names_are_taken_as_they_are(self, lab: Path, kvmrun: Cli, images: Path, name: str) -> None:
+        (images / name).write_bytes(b"\0" * (1 << 20))
+        guests(lab, "vm1", text=drive(image=name))
+        kvmrun.ok("vm1")
+        pid = kvmrun.pid("vm1")
+        opened = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
+        assert str(images / name) in opened
+
+    @pytest.mark.parametrize("interface", ["virtio", "scsi", "ide", "nvme"])
+    def test_every_interface_takes_it_and_leaves_owner_and_mode(
+        self, lab: Path, kvmrun: Cli, images: Path, interface: str
+    ) -> None:
+        path = make(images / "own.qcow2")
+        path.chmod(0o640)
+        guests(lab, "vm1", text=drive(image="own.qcow2", interface=interface))
+        before = path.stat()
+        kvmrun.ok("vm1")
+        kvmrun.ok("stop", "--force", "vm1")
+        after = path.stat()
+        assert (after.st_mode, after.st_uid, after.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+
+    def test_a_cdrom_is_read_only(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        (images / "cd.iso").write_bytes(b"\0" * (1 << 20))
+        guests(lab, "vm1", text=drive(image="cd.iso", media="cdrom"))
+        kvmrun.ok("vm1")
+        assert nodes(kvmrun, "vm1")["d0"]["ro"] is True
+
+    def test_a_kernel_only_root_may_read_reaches_qemu(self, lab: Path, kvmrun: Cli, demo: str, images: Path) -> None:
+        kernel = images / "kernel"
+        kernel.write_bytes(Path(f"{demo}/demo-vmlinuz").read_bytes())
+        kernel.chmod(0o600)
+        guests(lab, "vm1", text='accel = "tcg"\nmemory = "128M"\n[boot]\nkernel = "kernel"\n')
+        kvmrun.ok("vm1")

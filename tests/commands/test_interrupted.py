@@ -1,0 +1,152 @@
+"""A start that fails, is interrupted or is killed at any of its steps: nothing is left, or the next one mends it."""
+
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+from fakes.world import link, world, world_after
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+HARMED = """
+import errno, os, signal, sys
+from kvmrun import cli
+from kvmrun.commands import _confirm
+from kvmrun.host import apply
+
+how, when, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+
+def harm():
+    if how == "fail":
+        raise OSError(errno.ENOSPC, "no room")
+    signal.raise_signal(getattr(signal, how))
+
+def around(do):
+    def step(*words, **more):
+        global count
+        count -= 1
+        mine = count == -1
+        if mine and when == "before":
+            harm()
+        result = do(*words, **more)
+        if mine and when == "after":
+            harm()
+        return result
+    return step
+
+def hand(do, step):
+    return do_one(around(do), step)
+
+do_one = apply._done
+apply._done = hand
+_confirm.handshake.check = around(_confirm.handshake.check)
+_confirm.rundir.write_record = around(_confirm.rundir.write_record)
+_confirm.handshake.resume = around(_confirm.handshake.resume)
+code = cli.run(sys.argv[4:])
+sys.stdout.flush()
+os._exit(code)
+"""
+STEPS = 4 + 12 + 3
+"""Those of the network, those of the guest (writing its record counts twice), and what follows while it is paused."""
+
+
+@pytest.fixture
+def images(own_directories: Path, lab: Path) -> None:
+    """A guest with an image that its first start makes."""
+    guests(lab, "vm1", text=TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n')
+
+
+def harmed(kvmrun: Cli, how: str, when: str, count: int) -> Cli:
+    return Cli([sys.executable, "-c", HARMED, how, when, str(count), *kvmrun.words[3:]])
+
+
+@pytest.mark.usefixtures("images")
+class TestEachStep:
+    def test_there_are_as_many_as_are_tried_here(self, kvmrun: Cli) -> None:
+        assert harmed(kvmrun, "fail", "before", STEPS - 1)("vm1").code == 1
+        assert harmed(kvmrun, "fail", "before", STEPS)("vm1").code == 0
+
+    @pytest.mark.parametrize("step", range(STEPS))
+    def test_a_failure_is_undone(self, kvmrun: Cli, own_directories: Path, step: int) -> None:
+        before = world()
+        result = harmed(kvmrun, "fail", "before", step)("vm1")
+        assert (result.code, "this is a bug" in result.err) == (1, False), result.err
+        assert world_after(before) == before
+        assert not list(own_directories.glob("state/images/*"))
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize("step", range(STEPS))
+    def test_an_interrupt_is_undone(self, kvmrun: Cli, own_directories: Path, step: int, when: str) -> None:
+        before = world()
+        result = harmed(kvmrun, "SIGINT", when, step)("vm1")
+        assert result.code == 130, result.err
+        assert world_after(before) == before
+        assert not list(own_directories.glob("state/images/*"))
+
+    @pytest.mark.parametrize("when", ["before", "after"])
+    @pytest.mark.parametrize("step", range(STEPS))
+    def test_a_kill_is_mended_by_the_next_start(self, kvmrun: Cli, step: int, when: str) -> None:
+        before = world()
+        assert harmed(kvmrun, "SIGKILL", when, step)("vm1").code == -signal.SIGKILL
+        kvmrun.ok("list")
+        kvmrun.ok("vm1")
+        row = kvmrun.rows()["vm1"]
+        assert (row["state"], row["problem"]) == ("running", None)
+        kvmrun.ok("kill", "vm1")
+        kvmrun.ok("net", "down")
+        assert world_after(before) == before
+
+
+HALF_MADE = """
+import os, signal, sys
+from contextlib import contextmanager
+from kvmrun import cli
+from kvmrun.host import netlink
+
+count = int(sys.argv[1])
+kernel = netlink.kernel
+
+class Harmed:
+    def __init__(self, route):
+        self._route = route
+
+    def __getattr__(self, name):
+        do = getattr(self._route, name)
+        def call(*words, **more):
+            global count
+            found = do(*words, **more)
+            if words and words[0] != "get":
+                count -= 1
+                if count == -1:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            return found
+        return call
+
+@contextmanager
+def harmed(doing):
+    with kernel(doing) as route:
+        yield Harmed(route)
+
+netlink.kernel = harmed
+sys.exit(cli.run(sys.argv[2:]))
+"""
+
+
+WRITES = 8
+"""Made, marked, named; MAC, spanning tree, delay; address; up."""
+
+
+@pytest.mark.parametrize("write", range(WRITES + 1))
+def test_a_bridge_half_made_is_no_foreign_bridge(lab: Path, kvmrun: Cli, write: int) -> None:
+    guests(lab, "vm1")
+    before = world()
+    half = Cli([sys.executable, "-c", HALF_MADE, str(write), *kvmrun.words[3:]])("net", "up")
+    assert half.code == (-signal.SIGKILL if write < WRITES else 0)
+    kvmrun.ok("net", "up")
+    found = link("br0")
+    assert found
+    assert found["ifalias"] == "kvmrun:net:lan"
+    kvmrun.ok("net", "down")
+    assert world_after(before) == before

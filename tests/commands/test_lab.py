@@ -1,0 +1,74 @@
+"""What works without touching the host: init, check and show."""
+
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+
+from kvmrun.model import derive
+
+
+def test_the_example_is_written_checked_and_shown(kvmrun: Cli, own_directories: Path) -> None:
+    target = str(own_directories / "mine")
+    assert "ursa-vm1.toml" in kvmrun.ok("init", target).out
+    assert kvmrun.ok("check", "-C", target).out == "4 guests on 1 networks: no errors\n"
+    rows = kvmrun.ok("list", "-o", "json", "-C", target).json()["guests"]
+    assert {row["name"]: (row["state"], row["nics"][0]["address"]) for row in rows} == {
+        "ursa-vm1": ("stopped", "192.168.0.1"),
+        "vm2": ("stopped", "192.168.0.2"),
+        "vm3": ("stopped", "192.168.0.3"),
+        "vm4": ("stopped", "192.168.0.4"),
+    }
+    result = kvmrun("init", target)
+    assert (result.code, "exists already" in result.err) == (6, True)
+
+
+def test_check_tells_every_error_and_only_the_bad_guest_is_invalid(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "good")
+    (lab / "bad.toml").write_text('memory = 5\nacel = "tcg"\n')
+    result = kvmrun("check")
+    assert result.code == 5
+    assert len([line for line in result.out.splitlines() if line.startswith("error: bad.toml")]) == 2
+    assert "accel" in result.out
+    document = kvmrun("check", "-o", "json").json()
+    assert document["guests"] == ["good"]
+    assert {one["file"] for one in document["problems"]} == {"bad.toml"}
+
+
+def test_check_of_an_empty_lab_names_the_way_to_an_example(lab: Path, kvmrun: Cli) -> None:
+    result = kvmrun("check")
+    assert (result.code, "kvmrun init" in result.err) == (4, True)
+
+
+def test_show_has_the_derived_names_and_the_command_as_typed(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    out = kvmrun.ok("show", "vm1").out
+    for told in (derive.mac("", "vm1", "eth0"), derive.uuid("", "vm1"), "tap-vm1", "bridge br0", '"ifname": "tap-vm1"'):
+        assert told in out
+    document = kvmrun.ok("show", "vm1", "-o", "json").json()
+    assert document["schema"] == 1
+    assert document["definition"]["accel"] == "tcg"
+    assert document["place"]["ports"][0]["tap"] == "tap-vm1"
+    assert "-nodefaults" in document["command"]
+
+
+def test_a_name_nearly_right_is_suggested(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "ursa-vm1")
+    result = kvmrun("show", "ursa-vm11")
+    assert (result.code, "did you mean ursa-vm1?" in result.err) == (4, True)
+
+
+@pytest.mark.parametrize("harm", ["file", "directory"])
+def test_root_reads_no_lab_that_others_may_write(lab: Path, kvmrun: Cli, harm: str) -> None:
+    guests(lab, "vm1", text=TCG)
+    path = lab / "vm1.toml" if harm == "file" else lab
+    path.chmod(0o777)
+    result = kvmrun("list")
+    assert (result.code, f"{path} is not to be trusted" in result.err) == (6, True)
+
+
+def test_nothing_here_makes_a_file(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    guests(lab, "vm1")
+    for words in (("check",), ("show", "vm1"), ("list",), ("net", "status"), ("stop", "--all")):
+        kvmrun.ok(*words)
+    assert [path.name for path in own_directories.iterdir()] == ["vms.d"]

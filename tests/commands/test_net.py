@@ -1,0 +1,137 @@
+"""Networks for real: made, repaired, shared with others' links, taken away."""
+
+from pathlib import Path
+
+import pytest
+from fakes.cli import Cli, guests
+from fakes.world import bridge, ip, link, world
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+
+def test_up_is_repeatable_and_down_leaves_nothing(lab: Path, kvmrun: Cli) -> None:
+    before = world()
+    assert "is up:" in kvmrun.ok("net", "up").out
+    made = bridge("br0")
+    assert "up already" in kvmrun.ok("net", "up").out
+    assert bridge("br0") == made
+    kvmrun.ok("net", "down")
+    assert world() == before
+    assert "down already" in kvmrun.ok("net", "down").out
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "address del 192.168.0.254/24 dev br0",
+        "address add 10.99.0.1/24 dev br0",
+        "address add 192.168.0.77/24 dev br0 label br0:1",
+        "link set br0 address 02:00:00:00:00:01",
+        "link set br0 mtu 1300",
+        "link set br0 down",
+        "link set br0 type bridge stp_state 1",
+        "link set br0 type bridge forward_delay 1500",
+    ],
+)
+def test_a_bridge_of_ours_that_went_wrong_is_repaired_by_the_next_start(lab: Path, kvmrun: Cli, harm: str) -> None:
+    guests(lab, "vm1")
+    kvmrun.ok("net", "up")
+    right = bridge("br0")
+    ip(*harm.split())
+    assert bridge("br0") != right
+    assert kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["state"].startswith("degraded")
+    kvmrun.ok("vm1")
+    kvmrun.ok("kill", "vm1")
+    assert bridge("br0") == right
+
+
+@pytest.mark.parametrize("kind", ["type bridge", "type veth peer name other", "type bridge alias kvmrun:net:other"])
+def test_a_link_that_is_not_ours_is_refused_and_unchanged(lab: Path, kvmrun: Cli, kind: str) -> None:
+    guests(lab, "vm1")
+    creation, _, alias = kind.partition(" alias ")
+    ip("link", "add", "br0", *creation.split())
+    if alias:
+        ip("link", "set", "br0", "alias", alias)
+    before = world()
+    for words in (("vm1",), ("net", "up"), ("net", "down"), ("net", "down", "--force")):
+        result = kvmrun(*words)
+        assert (result.code, "br0 exists and is not ours" in result.err) == (6, True)
+    assert kvmrun.ok("net", "status").out.startswith("lan: refused")
+    assert world() == before
+
+
+class TestExternal:
+    def test_it_is_used_and_unchanged(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
+        ip("link", "add", "br0", "address", "02:00:00:00:00:05", "type", "bridge", "stp_state", "1")
+        before = bridge("br0")
+        kvmrun.ok("vm1")
+        tap = link("tap-vm1")
+        assert tap
+        assert tap["master"] == "br0"
+        assert (kvmrun.rows()["vm1"]["state"], kvmrun.rows()["vm1"]["nics"][0]["address"]) == ("running", None)
+        kvmrun.ok("kill", "vm1")
+        kvmrun.ok("net", "down")
+        assert bridge("br0") == before
+
+    def test_one_that_is_not_there_is_refused(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
+        result = kvmrun("vm1")
+        assert (result.code, "br0 does not exist" in result.err) == (6, True)
+
+    def test_one_that_is_no_bridge_is_refused(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
+        ip("link", "add", "br0", "type", "veth", "peer", "name", "other")
+        result = kvmrun("vm1")
+        assert (result.code, "br0 is not a bridge" in result.err) == (6, True)
+
+
+def test_a_subnet_that_overlaps_a_route_is_refused_naming_it(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    ip("link", "add", "wan0", "type", "veth", "peer", "name", "wan1")
+    ip("address", "add", "192.168.0.130/25", "dev", "wan0")
+    ip("link", "set", "wan0", "up")
+    before = world()
+    result = kvmrun("vm1")
+    assert result.code == 6
+    assert "192.168.0.128/25" in result.err
+    assert "wan0" in result.err
+    assert "such as 192.168." in result.err
+    assert world() == before
+
+
+def test_a_default_route_is_no_overlap(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    ip("link", "add", "wan0", "type", "veth", "peer", "name", "wan1")
+    ip("address", "add", "172.20.1.130/24", "dev", "wan0")
+    ip("link", "set", "wan0", "up")
+    ip("route", "add", "default", "via", "172.20.1.254")
+    kvmrun.ok("vm1")
+
+
+def test_down_is_refused_while_guests_are_attached(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    kvmrun.ok("vm1")
+    result = kvmrun("net", "down")
+    assert (result.code, "tap-vm1 on br0" in result.err) == (6, True)
+    assert kvmrun.rows()["vm1"]["state"] == "running"
+    kvmrun.ok("net", "down", "--force")
+    row = kvmrun.rows()["vm1"]
+    assert (row["state"], "tap-vm1 is not on br0" in row["problem"]) == ("degraded", True)
+
+
+def test_a_network_nobody_described_is_told(lab: Path, kvmrun: Cli) -> None:
+    result = kvmrun("net", "up", "nowhere")
+    assert (result.code, "networks: lan" in result.err) == (5, True)
+
+
+def test_status_tells_bridge_address_and_ports(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    assert kvmrun.ok("net", "status").out == "lan: down: br0 192.168.0.254/24, ports: none\n"
+    kvmrun.ok("vm1")
+    document = kvmrun.ok("net", "status", "-o", "json").json()
+    row = {"name": "lan", "state": "up", "bridge": "br0", "address": "192.168.0.254/24", "ports": ["tap-vm1"]}
+    assert document == {"schema": 1, "networks": [row]}

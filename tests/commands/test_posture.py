@@ -1,0 +1,157 @@
+"""What a guest's QEMU may do and what it holds, when root starts it: as little as can be."""
+
+import os
+import re
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+OVERLAY = TCG + '[[drive]]\nimage = "NAME.qcow2"\nbase = "base.qcow2"\n'
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def limit(pid: int, what: str) -> list[str]:
+    """Soft and hard limit of a process."""
+    text = Path(f"/proc/{pid}/limits").read_text()
+    return next(line for line in text.splitlines() if line.startswith(what))[len(what) :].split()[:2]
+
+
+def held(pid: int) -> dict[int, str]:
+    """Descriptor to what it is open on."""
+    here = Path(f"/proc/{pid}/fd")
+    return {int(one.name): os.readlink(one) for one in here.iterdir()}
+
+
+def taps(pid: int) -> list[str]:
+    """The names of the taps a process has open, one a descriptor."""
+    texts = (Path(f"/proc/{pid}/fdinfo/{fd}").read_text() for fd, what in held(pid).items() if what == "/dev/net/tun")
+    return sorted(found[1] for text in texts if (found := re.search(r"^iff:\s*(\S+)", text, re.MULTILINE)))
+
+
+def logger(state: Path, name: str) -> int:
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            try:
+                words = (one / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(b"s6-log") and words[-2] == f"{state}/log/{name}".encode():
+                return int(one.name)
+    raise AssertionError("no logger")
+
+
+def sockets_of(directory: Path) -> set[str]:
+    """What the kernel calls the listening sockets below `directory`."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return {f"socket:[{line.split()[6]}]" for line in lines if line.split()[-1].startswith(str(directory))}
+
+
+@pytest.fixture
+def running(lab: Path, kvmrun: Cli, own_directories: Path) -> dict[str, int]:
+    """Four guests with overlays of one base, started at once; their QEMUs' pids."""
+    images = own_directories / "state/images"
+    images.mkdir(parents=True)
+    subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", images / "base.qcow2", "1M"], check=True)
+    names = ["vm1", "vm2", "vm3", "vm4"]
+    for name in names:
+        guests(lab, name, text=OVERLAY.replace("NAME", name))
+    kvmrun.ok(*names)
+    return {name: kvmrun.pid(name) for name in names}
+
+
+def test_it_is_nobody_and_cannot_become_anybody(running: dict[str, int]) -> None:
+    uids = set()
+    for pid in running.values():
+        found = status(pid)
+        uid = found["Uid"].split()
+        assert len(set(uid)) == 1
+        assert found["Gid"].split() == uid
+        assert 0x70000000 <= int(uid[0]) < 0x78000000
+        assert (found["Groups"], found["NoNewPrivs"], found["Seccomp"]) == ("", "1", "2")
+        for kind in ("CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"):
+            assert int(found[kind], 16) == 0, kind
+        uids.add(uid[0])
+    assert len(uids) == len(running)
+
+
+def test_it_holds_its_own_descriptors_and_nothing_of_ours_or_others(
+    running: dict[str, int], own_directories: Path
+) -> None:
+    for name, pid in running.items():
+        place, images = own_directories / "run/vm" / name, own_directories / "state/images"
+        plain = {"/dev/null", f"{place}/life", "/dev/net/tun", f"{images}/{name}.qcow2", f"{images}/base.qcow2"}
+        own = {what for what in held(pid).values() if not what.startswith(("pipe:", "anon_inode:"))}
+        mine = {what for what in own if not what.startswith("socket:")}
+        assert mine <= plain, mine - plain
+        others = set().union(*(sockets_of(own_directories / "run/vm" / other) for other in running if other != name))
+        assert not own & others
+        assert sockets_of(place) <= own
+        assert taps(pid) == [f"tap-{name}"]
+        pipes = {what for what in held(pid).values() if what.startswith("pipe:")}
+        assert pipes == {what for what in held(logger(own_directories / "state", name)).values() if "pipe:" in what}
+
+
+def test_its_surroundings_are_bare(running: dict[str, int]) -> None:
+    for pid in running.values():
+        here = Path(f"/proc/{pid}")
+        environ = dict(word.split(b"=", 1) for word in (here / "environ").read_bytes().split(b"\0") if word)
+        assert set(environ) <= {b"PATH", b"LANG"}
+        assert os.readlink(here / "cwd") == "/"
+        assert limit(pid, "Max core file size") == ["0", "0"]
+        assert status(pid)["Umask"] == "0077"
+        assert os.getsid(pid) == pid
+
+
+def test_its_logger_is_another_nobody_with_a_limit(running: dict[str, int], own_directories: Path) -> None:
+    for name, qemu in running.items():
+        pid = logger(own_directories / "state", name)
+        found = status(pid)
+        assert found["Uid"] != status(qemu)["Uid"]
+        assert int(found["Uid"].split()[0]) >= 0x70000000
+        assert (int(found["CapEff"], 16), found["NoNewPrivs"]) == (0, "1")
+        assert int(limit(pid, "Max address space")[1]) <= 20 << 20
+        assert not sockets_of(own_directories / "run") & set(held(pid).values())
+        assert taps(pid) == []
+
+
+def test_a_umask_that_hides_nothing_changes_nothing(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    guests(lab, "vm1", text=TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n')
+    before = os.umask(0)
+    try:
+        kvmrun.ok("vm1")
+    finally:
+        os.umask(before)
+    for path in [own_directories / "run", *(own_directories / "run").rglob("*")]:
+        assert stat.S_IMODE(path.lstat().st_mode) == (0o700 if path.is_dir() else 0o600), path
+    kept = own_directories / "state"
+    assert stat.S_IMODE((kept / "images/new.qcow2").stat().st_mode) == 0o600
+    assert stat.S_IMODE((kept / "log/vm1").stat().st_mode) == 0o700
+    for path in kept.rglob("*"):
+        assert not path.stat().st_mode & 0o022, path
+
+
+@pytest.mark.usefixtures("kvm")
+def test_under_kvm_its_one_group_is_that_of_the_device(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", text='accel = "kvm"\ncpu = "qemu64"\nmemory = "32M"\n')
+    kvmrun.ok("vm1")
+    found = status(kvmrun.pid("vm1"))
+    assert found["Groups"].split() == [str(os.stat("/dev/kvm").st_gid)]
+    assert int(found["CapEff"], 16) == 0
+
+
+def test_an_account_that_was_named_is_used(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", text=TCG + 'user = "nobody"\n')
+    kvmrun.ok("vm1")
+    assert status(kvmrun.pid("vm1"))["Uid"].split()[0] == "65534"
+    guests(lab, "vm2", text=TCG + 'user = "nosuchaccount"\n')
+    result = kvmrun("vm2")
+    assert (result.code, "nosuchaccount" in result.err) == (6, True)

@@ -1,0 +1,181 @@
+"""A table to a guest: every kind of key, right and wrong, and all that is wrong at once."""
+
+from typing import Any
+
+import pytest
+
+from kvmrun.config.convert import Converter
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.guest import Guest
+from kvmrun.model.network import Network
+from kvmrun.model.values import Base, GuestName, NicName
+
+BASE = Base(directory="/lab", images="/images")
+
+
+def converted(cls: type[Frozen], table: dict[str, Any], **given: object) -> tuple[Any, list[str]]:
+    file = Converter("vm1.toml", BASE)
+    found = file.convert(cls, table, **given)
+    return found, [str(problem).removeprefix("vm1.toml: ") for problem in file.problems]
+
+
+def guest(table: dict[str, Any]) -> tuple[Any, list[str]]:
+    return converted(Guest, table, name=GuestName("vm1"))
+
+
+def test_an_empty_file_is_a_guest_with_every_default() -> None:
+    found, problems = guest({})
+    assert problems == []
+    assert (found.name, found.machine, found.accel, found.cpus, str(found.memory)) == ("vm1", "q35", "kvm", 1, "512M")
+    assert (len(found.nic), found.nic[0].network, found.drive, found.console) == (1, "lan", (), True)
+
+
+def test_every_key_is_taken() -> None:
+    table = {
+        "description": "x", "machine": "pc", "accel": "tcg", "cpu": "qemu64", "cpus": 2, "memory": "1G", "user": "ann",
+        "console": False, "display": "vnc", "args": ["-S"], "uuid": "6b766d72-756e-4d8a-9c0e-5b3f1d2a7c64",
+        "boot": {"kernel": "k", "initrd": "./i", "cmdline": "quiet", "order": ["network"]},
+        "drive": [{"image": "a.raw", "size": "1G", "interface": "ide", "cache": "none", "discard": False}],
+        "nic": [{"name": "wan", "network": "lan", "mac": "52:54:00:00:00:01", "address": "192.168.0.9", "queues": 2}],
+    }  # fmt: skip
+    found, problems = guest(table)
+    assert problems == []
+    assert set(table) == Guest.FIELDS.keys() - {"name"}
+    assert (found.boot.kernel, found.boot.initrd, found.boot.order) == ("/images/k", "/lab/i", ("network",))
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"memroy": 5}, "memroy: wanted a known key (did you mean memory?)"),
+        ({"zzz": 5}, "zzz: wanted a known key: accel, args, boot"),
+        ({"name": "vm2"}, "name: wanted a known key"),
+        ({"\x1b[31m": 5}, "\\x1b[31m: wanted a known key"),
+        ({"boot": {"kernal": "k"}}, "boot.kernal: wanted a known key (did you mean kernel?)"),
+        ({"nic": [{}, {"bridge": "br0"}]}, "nic[1].bridge: wanted a known key"),
+        ({"drive": [{}]}, "drive[0].image: found nothing; wanted this key"),
+        ({"cpus": "2"}, 'cpus: found "2"; wanted a whole number'),
+        ({"cpus": True}, "cpus: found true; wanted a whole number"),
+        ({"cpus": 1.0}, "cpus: found 1.0; wanted a whole number"),
+        ({"console": 1}, "console: found 1; wanted true or false"),
+        ({"console": "yes"}, 'console: found "yes"; wanted true or false'),
+        ({"description": 5}, "description: found 5; wanted one line of"),
+        ({"description": "a\nb"}, 'description: found "a b"; wanted one line of'),
+        ({"description": "x" * 2001}, "wanted one line of at most 2000"),
+        ({"machine": "virt"}, 'machine: found "virt"; wanted one of "q35", "pc", "microvm"'),
+        ({"accel": ["kvm"]}, "accel: found ['kvm']; wanted one of"),
+        ({"accel": ""}, 'accel: found ""; wanted one of "kvm", "tcg"'),
+        ({"memory": "0"}, 'memory: found "0"; wanted a size with its unit'),
+        ({"memory": "0M"}, 'memory: found "0M"; wanted a size above zero'),
+        ({"memory": "2X"}, 'memory: found "2X"; wanted a size with its unit'),
+        ({"memory": "-1G"}, 'memory: found "-1G"; wanted a size with its unit'),
+        ({"memory": 5}, "memory: found 5; wanted a size with its unit"),
+        ({"memory": ""}, 'memory: found ""; wanted a size with its unit'),
+        ({"boot": "k"}, 'boot: found "k"; wanted a table with kernel, initrd, cmdline, order'),
+        ({"boot": {"order": "drive"}}, 'boot.order: found "drive"; wanted a list'),
+        ({"boot": {"order": ["usb"]}}, 'boot.order[0]: found "usb"; wanted one of "drive", "cdrom", "network"'),
+        ({"nic": {}}, "nic: found {}; wanted a list of tables, [[nic]]"),
+        ({"nic": ["eth0"]}, 'nic[0]: found "eth0"; wanted a table with'),
+        ({"nic": [{"mac": "01:00:00:00:00:00"}]}, "wanted a unicast address"),
+        ({"nic": [{"address": "192.168.0.300"}]}, 'nic[0].address: found "192.168.0.300"; wanted an IPv4 address'),
+        ({"nic": [{"address": 5}]}, "nic[0].address: found 5; wanted an IPv4 address"),
+        ({"nic": [{"name": "ETH0"}]}, 'nic[0].name: found "ETH0"; wanted a name of a-z and 0-9'),
+        ({"args": "-S"}, 'args: found "-S"; wanted a list'),
+        ({"args": [5]}, "args[0]: found 5; wanted one line"),
+        ({"uuid": "5"}, 'uuid: found "5"; wanted a UUID'),
+        ({"user": "a b"}, 'user: found "a b"; wanted one word'),
+        ({"cpu": "a b"}, 'cpu: found "a b"; wanted a CPU model'),
+        ({"drive": [{"image": ""}]}, 'drive[0].image: found ""; wanted a path'),
+    ],
+)  # fmt: skip
+def test_a_wrong_key_is_named_with_what_is_wanted(table: dict[str, Any], problem: str) -> None:
+    found, problems = guest(table)
+    assert found is None
+    assert len(problems) == 1
+    assert problem in problems[0]
+
+
+def test_all_errors_are_told_at_once_in_their_order() -> None:
+    _, problems = guest({"x": 1, "y": 1, "cpus": "a", "memory": 5, "drive": [{"siez": 5}], "nic": [{"mac": 1}]})
+    assert [one.split(":")[0] for one in problems] == [
+        "x", "y", "cpus", "memory", "drive[0].siez", "drive[0].image", "nic[0].mac",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("key", ["cpu", "uuid", "user"])
+def test_false_switches_a_key_off(key: str) -> None:
+    found, problems = guest({key: False})
+    assert (problems, getattr(found, key)) == ([], None)
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"subnet": "192.168.0.1/24"}, "(host bits are set)"),
+        ({"subnet": "192.168.0.0/33"}, 'subnet: found "192.168.0.0/33"; wanted an IPv4 subnet'),
+        ({"subnet": 5}, "subnet: found 5; wanted an IPv4 subnet"),
+        ({"bridge": "a/b"}, "wanted an interface name"),
+        ({"external": "no"}, 'external: found "no"; wanted true or false'),
+        ({"mtu": "1500"}, 'mtu: found "1500"; wanted a whole number'),
+    ],
+)
+def test_a_wrong_key_of_a_network_is_named(table: dict[str, Any], problem: str) -> None:
+    found, problems = converted(Network, table, name=NicName("lan"))
+    assert found is None
+    assert problem in problems[0]
+
+
+GOOD = {"drive": [{"image": "a.raw"}]}
+
+
+@pytest.mark.parametrize(
+    ("table", "problem"),
+    [
+        ({"cpus": 0}, "cpus: 0: 1 to 255"),
+        ({"cpus": 256}, "cpus: 256: 1 to 255"),
+        ({"machine": "microvm", "display": "vnc"}, "display: vnc: "),
+        ({"boot": {"initrd": "i"}}, "boot.initrd: /images/i: a kernel beside it"),
+        ({"boot": {"cmdline": "quiet"}}, "boot.cmdline: quiet: a kernel beside it"),
+        ({"args": ["it's"]}, "args[0]: it's: "),
+        ({"args": [""]}, "args[0]: : "),
+        ({"drive": [{"image": "a.vmdk"}]}, "drive[0].format"),
+        ({"drive": [{"image": "a.qcow2", "base": "b"}]}, "drive[0].base_format"),
+        ({"drive": [{"image": "a.raw", "base": "b.raw"}]}, "drive[0].base"),
+        ({"drive": [{"image": "a.qcow2", "base": "a.qcow2"}]}, "drive[0].base"),
+        ({"drive": [{"image": "a.iso", "media": "cdrom", "interface": "nvme"}]}, "drive[0].interface"),
+        ({"drive": [{"image": "a.raw", "readonly": True, "interface": "ide"}]}, "drive[0].interface"),
+        ({"drive": [{"image": "a.raw", "interface": "ide"}], "machine": "microvm"}, "drive[0].interface"),
+        ({"drive": [{"image": f"{n}.raw", "interface": "ide"} for n in range(7)]}, "drive[6].interface: ide: "),
+        (
+            {"drive": [{"image": f"{n}.raw", "interface": "ide"} for n in range(5)], "machine": "pc"},
+            "drive[4].interface",
+        ),
+        ({"nic": [{"queues": 0}]}, "nic[0].queues"),
+        ({"nic": [{"queues": 17}]}, "nic[0].queues"),
+        ({"nic": [{"queues": 2, "model": "e1000"}]}, "nic[0].queues"),
+        ({"nic": [{"model": "e1000"}], "machine": "microvm"}, "nic[0].model"),
+        ({"nic": [{"mac": "fe:54:00:00:00:01"}]}, "nic[0].mac"),
+    ],
+    ids=str,
+)
+def test_keys_that_do_not_go_together_are_named(table: dict[str, Any], problem: str) -> None:
+    found, problems = guest(table)
+    assert problems == []
+    (said,) = (f"{key}: {value}: {wanted}" for key, value, wanted in found.problems())
+    assert said.startswith(problem)
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [
+        ({"subnet": "192.168.0.0/30"}, "subnet"),
+        ({"host": "192.168.1.1"}, "host"),
+        ({"host": "192.168.0.0"}, "host"),
+        ({"host": "192.168.0.255"}, "host"),
+        ({"mtu": 575}, "mtu"),
+        ({"mtu": 65536}, "mtu"),
+    ],
+)
+def test_a_network_that_cannot_be_is_named(table: dict[str, Any], key: str) -> None:
+    found, _ = converted(Network, table, name=NicName("lan"))
+    assert [problem[0] for problem in found.problems()] == [key]

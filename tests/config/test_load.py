@@ -1,0 +1,229 @@
+"""A directory to a lab: defaults, networks, and what files may not know of each other."""
+
+from pathlib import Path
+
+import pytest
+
+from kvmrun.config.load import load
+from kvmrun.model import derive
+from kvmrun.model.lab import Lab
+
+
+def lab_of(directory: Path, **files: str) -> Lab:
+    """The lab of these files, each named without its suffix, "_" for "-"."""
+    for stem, text in files.items():
+        (directory / f"{stem.replace('_', '-')}.toml").write_text(text)
+    return load(str(directory), "/images")
+
+
+def said(lab: Lab) -> list[str]:
+    return [str(problem) for problem in lab.problems]
+
+
+def nic(**keys: object) -> str:
+    return "[[nic]]\n" + "".join(f'{key} = "{value}"\n' for key, value in keys.items())
+
+
+def drive(**keys: object) -> str:
+    return "[[drive]]\n" + "".join(f"{key} = {value}\n" for key, value in keys.items())
+
+
+def test_without_networks_there_is_the_one_of_the_laptop(lab: Path) -> None:
+    (network,) = lab_of(lab, vm1="").networks.values()
+    assert (network.name, network.bridge, str(network.host_address())) == ("lan", "br0", "192.168.0.254/24")
+
+
+@pytest.mark.parametrize("name", ["missing", "vm1.toml"])
+def test_no_directory_is_an_empty_lab(lab: Path, name: str) -> None:
+    (lab / "vm1.toml").touch()
+    found = load(str(lab / name), "/images")
+    assert (found.guests, found.invalid, found.problems) == ({}, (), ())
+
+
+def test_only_definitions_are_read(lab: Path) -> None:
+    for name in ("README.md", ".vm2.toml", "vm3.toml~", "vm4.toml.bak", ".toml"):
+        (lab / name).write_text("rubbish")
+    assert list(lab_of(lab, vm1="").guests) == ["vm1"]
+    assert lab_of(lab).problems == ()
+
+
+def test_defaults_are_under_every_guest_key_by_key(lab: Path) -> None:
+    defaults = 'memory = "1G"\ncpus = 2\n[boot]\nkernel = "k"\ninitrd = "i"\n[[nic]]\n[[nic]]\n'
+    own = 'cpus = 3\nnic = [{ name = "wan" }]\n[boot]\ninitrd = "own"\n'
+    found = lab_of(lab, defaults=defaults, vm1=own, vm2="").guests
+    assert (str(found["vm1"].memory), found["vm1"].cpus, len(found["vm1"].nic)) == ("1G", 3, 1)
+    assert (found["vm1"].boot.kernel, found["vm1"].boot.initrd) == ("/images/k", "/images/own")
+    assert (found["vm2"].cpus, len(found["vm2"].nic)) == (2, 2)
+
+
+@pytest.mark.parametrize("broken", ["x = [", "memroy = 5", "cpus = true"])
+def test_with_broken_defaults_no_guest_is_what_it_says(lab: Path, broken: str) -> None:
+    found = lab_of(lab, defaults=broken, vm1="", vm2="")
+    assert (found.guests, found.invalid) == ({}, ("vm1", "vm2"))
+    (problem,) = said(found)
+    assert problem.startswith("defaults.toml: ")
+
+
+@pytest.mark.parametrize(
+    "broken", ["x = [", "network = 5", "[network.lan]\nmtu = 5", "[network.LAN]", "[network]\nlan = 5"]
+)
+def test_with_broken_networks_their_guests_are_invalid(lab: Path, broken: str) -> None:
+    found = lab_of(lab, networks=broken, vm1="", vm2="nic = []")
+    assert (list(found.guests), found.invalid) == (["vm2"], ("vm1",))
+    assert said(found)[0].startswith("networks.toml: ")
+
+
+def test_one_bad_file_among_two_hundred_costs_one_row(lab: Path) -> None:
+    for number in range(200):
+        (lab / f"vm{number}.toml").write_text("")
+    found = lab_of(lab, bad="cpus = [")
+    assert (len(found.guests), found.invalid) == (200, ("bad",))
+    assert [problem.file for problem in found.problems if not problem.warning] == ["bad.toml"]
+
+
+@pytest.mark.parametrize(
+    "stem",
+    [
+        "..x",
+        "-a",
+        "a" * 33,
+        "VM1",
+        "a b",
+        "a\nb",
+        "a\x1b[31m",
+        "a_b",
+        "vm1\u202e",
+        b"\xff".decode(errors="surrogateescape"),
+    ],
+)
+def test_a_file_with_a_bad_name_is_one_invalid_row(lab: Path, stem: str) -> None:
+    (lab / f"x{stem}.toml" if stem.startswith(".") else lab / f"{stem}.toml").write_text("")
+    found = lab_of(lab, good="")
+    assert (list(found.guests), len(found.invalid), len(found.problems)) == (["good"], 1, 1)
+    assert (said(found)[0] + found.invalid[0]).isprintable()
+
+
+def test_an_unknown_network_is_named_with_a_near_one(lab: Path) -> None:
+    found = lab_of(
+        lab, networks="[network.lan]\n[network.dmz]\nbridge='br1'\nsubnet='10.0.0.0/24'", vm1=nic(network="dnz")
+    )
+    assert said(found) == ["vm1.toml: nic[0].network: found dnz; wanted a network of networks.toml, such as dmz"]
+
+
+def test_what_a_definition_says_cannot_act_on_the_terminal(lab: Path) -> None:
+    found = lab_of(lab, vm1=nic(network="\\u001b[31m"))
+    assert said(found)[0].isprintable()
+
+
+MAC, UUID = "52:54:00:00:00:01", "6b766d72-756e-4d8a-9c0e-5b3f1d2a7c64"
+WRITTEN = drive(image='"a.qcow2"')
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "wanted"),
+    [
+        (nic(mac=MAC), nic(mac=MAC), ("vm1.toml: nic[0].mac", "vm2.toml: nic[0].mac")),
+        (nic(mac=MAC.upper()), nic(mac=MAC), ("vm1.toml: nic[0].mac", "vm2.toml: nic[0].mac")),
+        (f'uuid = "{UUID}"', f'uuid = "{UUID}"', ("vm1.toml: uuid", "vm2.toml: uuid")),
+        (nic(address="192.168.0.7"), nic(address="192.168.0.7"), ("vm1.toml: nic[0].addr", "vm2.toml: nic[0].addr")),
+        (WRITTEN, WRITTEN, ("vm2.toml: drive[0].image: found /images/a.qcow2; wanted an image of its own: vm1",)),
+        (WRITTEN, drive(image='"b.qcow2"', base='"a.qcow2"'), ("vm2.toml: drive[0].base",)),
+        (WRITTEN, drive(image='"a.qcow2"', readonly="true"), ("vm2.toml: drive[0].image",)),
+        ("", nic(mac=derive.mac("", "vm1", "eth0")), ("vm2.toml: nic[0].mac",)),
+        (f'uuid = "{derive.uuid("", "vm2")}"', "", ("vm1.toml: uuid",)),
+    ],
+)  # fmt: skip
+def test_what_two_guests_may_not_share(lab: Path, one: str, other: str, wanted: tuple[str, ...]) -> None:
+    found = lab_of(lab, vm1=one, vm2=other, vm3="")
+    errors = sorted(said(found))
+    assert len(errors) == len(wanted)
+    assert all(error.startswith(start) for error, start in zip(errors, wanted, strict=True))
+    assert set(found.invalid) == {error.split(".")[0] for error in errors}
+    assert "vm3" in found.guests
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        nic(mac=MAC) + nic(mac=MAC),
+        nic(name="wan") + nic(name="wan"),
+        nic(name="eth1") + nic(),
+        nic(address="192.168.0.7") + nic(address="192.168.0.7"),
+        WRITTEN + WRITTEN,
+        WRITTEN + drive(image='"b.qcow2"', base='"a.qcow2"'),
+    ],
+)
+def test_what_one_guest_may_not_have_twice(lab: Path, text: str) -> None:
+    assert lab_of(lab, vm1=text).invalid == ("vm1",)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (drive(image='"a.iso"', media='"cdrom"'), drive(image='"a.iso"', media='"cdrom"')),
+        (drive(image='"a.qcow2"', base='"b.raw"'), drive(image='"c.qcow2"', base='"b.raw"')),
+        ('boot = { kernel = "k" }', 'boot = { kernel = "k" }'),
+    ],
+)
+def test_what_two_guests_may_share(lab: Path, one: str, other: str) -> None:
+    assert lab_of(lab, vm1=one, vm2=other).problems == ()
+
+
+@pytest.mark.parametrize("address", ["192.168.1.1", "192.168.0.0", "192.168.0.255", "192.168.0.254"])
+def test_an_address_a_guest_cannot_have_is_refused(lab: Path, address: str) -> None:
+    (problem,) = said(lab_of(lab, vm1=nic(address=address)))
+    assert problem.startswith(f"vm1.toml: nic[0].address: found {address}; wanted an address of 192.168.0.0/24")
+
+
+def test_a_mac_that_is_the_bridges_is_refused(lab: Path) -> None:
+    (problem,) = said(lab_of(lab, vm1=nic(mac=derive.mac("", "bridge", "br0"))))
+    assert problem.endswith("wanted another one than br0 has")
+
+
+def test_a_guest_named_like_anothers_card_is_told(lab: Path) -> None:
+    found = lab_of(lab, a="nic = [{}, {}]", a_eth1="")
+    assert [one for one in said(found) if "tap-a-eth1" in one]
+
+
+@pytest.mark.parametrize(("key", "value"), [("bridge", '"br0"'), ("subnet", '"192.168.0.128/25"')])
+def test_two_networks_share_neither_bridge_nor_subnet(lab: Path, key: str, value: str) -> None:
+    tables = {"bridge": '"br1"', "subnet": '"10.0.0.0/24"', key: value}
+    text = "[network.lan]\n[network.dmz]\n" + "".join(f"{name} = {one}\n" for name, one in tables.items())
+    (problem,) = said(lab_of(lab, networks=text, vm1=""))
+    assert problem.startswith(f"networks.toml: network.dmz.{key}")
+
+
+def test_addresses_are_derived_and_no_two_alike(lab: Path) -> None:
+    for number in range(200):
+        (lab / f"vm{number}.toml").write_text("")
+    ports = lab_of(lab).ports()
+    addresses = [port.address for some in ports.values() for port in some]
+    assert len(set(addresses)) == 200
+    assert "192.168.0.254" not in addresses
+
+
+def test_an_address_that_steps_aside_is_a_warning_with_the_line_to_paste(lab: Path) -> None:
+    derived = lab_of(lab, vm2="").ports()["vm2"][0].address
+    found = lab_of(lab, vm1=nic(address=derived))
+    (problem,) = found.problems
+    assert (problem.warning, problem.file, list(found.guests)) == (True, "vm2.toml", ["vm1", "vm2"])
+    assert f'address = "{found.ports()["vm2"][0].address}"' in problem.wanted
+
+
+def test_a_full_network_refuses_the_one_too_many(lab: Path) -> None:
+    text = '[network.lan]\nsubnet = "10.0.0.0/29"'
+    found = lab_of(lab, networks=text, **dict.fromkeys((f"vm{number}" for number in range(6)), ""))
+    errors = [str(problem) for problem in found.problems if not problem.warning]
+    assert errors == ["vm5.toml: nic[0].address: found no free address; wanted room in 10.0.0.0/29"]
+
+
+def test_the_seed_changes_every_name(lab: Path) -> None:
+    (before,) = lab_of(lab, vm1="").ports()["vm1"]
+    (after,) = lab_of(lab, networks='seed = "x"').ports()["vm1"]
+    assert (before.mac != after.mac, before.tap == after.tap) == (True, True)
+
+
+def test_the_example_lab_is_valid() -> None:
+    found = load(str(Path(__file__).parents[2] / "vms.d"), "/images")
+    assert (found.problems, found.invalid) == ((), ())
+    assert "ursa-vm1" in found.guests

@@ -1,0 +1,95 @@
+"""A record is a hint: it survives its round trip, and anything else is no record."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmrun.model.nic import Port
+from kvmrun.model.record import Record, from_json
+
+calm = settings(deadline=None)
+PORT = Port(
+    name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", queues=2
+)
+RECORD = Record(
+    name="vm1", uuid="6b76", accel="kvm", cpus=2, memory=1 << 30, ports=(PORT,), raw=("-S",), pid=7, started=9, boot="b"
+)
+TEXT = json.dumps(RECORD.to_json())
+leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
+trees = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
+
+
+def data(**changes: Any) -> dict[str, Any]:
+    return {**json.loads(TEXT), **changes}
+
+
+def port(**changes: Any) -> list[dict[str, Any]]:
+    return [{**json.loads(TEXT)["ports"][0], **changes}]
+
+
+def test_a_record_is_read_as_it_was_written() -> None:
+    assert from_json(json.loads(TEXT)) == RECORD
+    assert json.loads(TEXT)["schema"] == 1
+
+
+@pytest.mark.parametrize("length", range(len(TEXT)))
+def test_a_record_cut_short_is_no_record(length: int) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        json.loads(TEXT[:length])
+
+
+@pytest.mark.parametrize("missing", ["name", "uuid", "accel", "cpus", "memory", "ports"])
+def test_a_record_without_what_it_needs_is_no_record(missing: str) -> None:
+    assert from_json({key: value for key, value in data().items() if key != missing}) is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"name": 5},
+        {"uuid": None},
+        {"accel": ["kvm"]},
+        {"cpus": "2"},
+        {"cpus": True},
+        {"memory": 1.5},
+        {"pid": -1},
+        {"started": None},
+        {"boot": 3},
+        {"raw": "-S"},
+        {"raw": [1]},
+        {"raw": None},
+        {"ports": 5},
+        {"ports": "eth0"},
+        {"ports": [1]},
+        {"ports": {"a": 1}},
+        {"ports": [{}]},
+        {"ports": port(tap=5)},
+        {"ports": port(address=[])},
+        {"ports": port(queues="2")},
+        {"ports": port(mtu=None)},
+        {"ports": port(model=1)},
+    ],
+    ids=str,
+)
+def test_a_wrong_type_anywhere_is_no_record(changes: dict[str, Any]) -> None:
+    assert from_json(data(**changes)) is None
+
+
+def test_what_a_later_version_wrote_is_passed_over() -> None:
+    assert from_json(data(schema=2, colour="blue", ports=port(vlan=5))) == RECORD
+
+
+@calm
+@given(trees)
+def test_any_json_is_a_record_or_none(tree: object) -> None:
+    assert from_json(tree) is None
+
+
+@calm
+@given(st.sampled_from(sorted(Record.FIELDS)), trees)
+def test_any_value_anywhere_is_a_record_or_none(field: str, value: object) -> None:
+    found = from_json(data(**{field: value}))
+    assert found is None or found.to_json() == {**RECORD.to_json(), field: found.to_json()[field]}

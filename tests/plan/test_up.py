@@ -1,0 +1,177 @@
+"""A guest, its place and the host: the steps of a start in their order, or the one thing in the way."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+
+from kvmrun.config.convert import Converter
+from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
+from kvmrun.model.guest import Guest
+from kvmrun.model.nic import Port
+from kvmrun.model.place import Place
+from kvmrun.model.values import Base, GuestName
+from kvmrun.plan.facts import File, Host
+from kvmrun.plan.steps import GuestStep, Launch, MakeImage, MakeVncDirectory, PlugTap, WriteRecord
+from kvmrun.plan.up import up
+
+PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
+PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
+HOST = Host(qemu="/usr/bin/qemu", kvm="ready", kvm_gid=36, vhost=True, root=True, memory=8 << 30)
+IMAGE = {"drive": [{"image": "a.qcow2"}]}
+OVERLAY = {"drive": [{"image": "a.qcow2", "base": "b.raw", "size": "20G"}]}
+HERE = File(kind="file", size=1)
+
+
+def guest(**table: object) -> Guest:
+    found = Converter("vm1.toml", Base(directory="/lab", images="/i")).convert(Guest, table, name=GuestName("vm1"))
+    assert isinstance(found, Guest)
+    return found
+
+
+def on(**files: File | None) -> Host:
+    """The host with these files among the images: a stands for a.qcow2, b for b.raw."""
+    names = {"a": "/i/a.qcow2", "b": "/i/b.raw", "k": "/i/k", "initrd": "/i/initrd", "iso": "/i/a.iso"}
+    return HOST.but(files={names[name]: file for name, file in files.items()})
+
+
+def words(steps: tuple[GuestStep, ...]) -> list[str]:
+    return [str(step) for step in steps]
+
+
+def test_the_steps_are_in_their_order() -> None:
+    one = guest(**OVERLAY, boot={"kernel": "k"}, display="vnc")
+    assert words(up(one, PLACE, on(b=HERE, k=HERE))) == [
+        "make qcow2 image /i/a.qcow2 of 20G over /i/b.raw",
+        "take the place of vm1 in /run/vm1",
+        "open /i/a.qcow2 for writing",
+        "open /i/b.raw read-only",
+        "open /i/k",
+        "plug tap tap-vm1 into br0",
+        "listen on /run/vm1/q",
+        "listen on /run/vm1/e",
+        "listen on /run/vm1/p",
+        "listen on /run/vm1/c",
+        "make /run/vm1/vnc for the VNC socket",
+        "start a logger that keeps the newest 4 MB in /log/vm1",
+        "write the record /run/vm1/record",
+        "start /usr/bin/qemu, paused, as uid 1000",
+    ]
+
+
+def step(kind: type[Any], one: Guest, place: Place = PLACE, host: Host = HOST, raw: tuple[str, ...] = ()) -> Any:
+    (found,) = (step for step in up(one, place, host, raw) if isinstance(step, kind))
+    return found
+
+
+def test_a_guest_without_console_and_cards_needs_less() -> None:
+    steps = up(guest(console=False, nic=[]), PLACE.but(ports=()), HOST)
+    assert not [one for one in words(steps) if "tap" in one or one.endswith("/c")]
+
+
+def test_the_tap_carries_our_mark_and_its_own_mac() -> None:
+    plug = step(PlugTap, guest())
+    assert (plug.alias, plug.mac, plug.tap.vhost) == ("kvmrun:vm1:eth0", "fe:54:00:00:00:01", True)
+
+
+@pytest.mark.parametrize(("accel", "group"), [("kvm", 36), ("tcg", None)])
+def test_only_a_guest_with_kvm_gets_its_group(accel: str, group: int | None) -> None:
+    launch = step(Launch, guest(accel=accel))
+    assert (launch.uid, launch.group) == (1000, group)
+
+
+def test_raw_words_are_launched_and_recorded() -> None:
+    one = guest(args=["-rtc base=utc"])
+    assert step(Launch, one, raw=("-snapshot",)).raw == ("-rtc base=utc", "-snapshot")
+    assert step(WriteRecord, one, raw=("-snapshot",)).record.raw == ("-rtc base=utc", "-snapshot")
+
+
+def test_without_root_everything_runs_as_the_caller() -> None:
+    place = PLACE.but(uid=None, log_uid=None)
+    launch = step(Launch, guest(), place, HOST.but(root=False))
+    assert (launch.uid, str(launch)) == (None, "start /usr/bin/qemu, paused")
+    assert step(MakeVncDirectory, guest(display="vnc"), place).uid is None
+
+
+@pytest.mark.parametrize(
+    ("drive", "base", "size"),
+    [
+        ({"image": "a.qcow2", "size": "1G"}, None, 1 << 30),
+        ({"image": "a.qcow2", "base": "b.raw"}, "/i/b.raw", None),
+        ({"image": "a.qcow2", "base": "b.raw", "size": "2G"}, "/i/b.raw", 2 << 30),
+    ],
+)
+def test_an_image_that_is_not_there_is_made(drive: Mapping[str, str], base: str | None, size: int | None) -> None:
+    made = step(MakeImage, guest(drive=[drive]), host=on(b=HERE))
+    assert (made.path, made.format, made.base, made.size) == ("/i/a.qcow2", "qcow2", base, size)
+    assert made.base_format == ("raw" if base else "")
+
+
+@pytest.mark.parametrize(
+    "files", [{"a": HERE.but(backing=True), "b": HERE}, {"a": HERE.but(backing=True), "b": HERE.but(reader="vm2")}]
+)
+def test_an_overlay_that_is_there_is_used(files: dict[str, File]) -> None:
+    assert not [one for one in words(up(guest(**OVERLAY), PLACE, on(**files))) if one.startswith("make")]
+
+
+def test_a_base_of_two_drives_is_opened_once() -> None:
+    both = [{"image": "a.qcow2", "base": "b.raw"}, {"image": "c.qcow2", "base": "b.raw"}]
+    assert words(up(guest(drive=both), PLACE, on(b=HERE))).count("open /i/b.raw read-only") == 1
+
+
+CDROM = {"drive": [{"image": "a.iso", "media": "cdrom"}]}
+KERNEL = {"boot": {"kernel": "k", "initrd": "initrd"}}
+REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] = [
+    ({}, HOST.but(kvm="absent"), HostLacks, ("no /dev/kvm", "modprobe", "--accel tcg")),
+    ({}, HOST.but(kvm="forbidden"), NotPermitted, ("may not use /dev/kvm", "chgrp kvm /dev/kvm", "--accel tcg")),
+    ({}, HOST.but(kvm="forbidden", root=False), NotPermitted, ("add yourself to the group kvm", "--accel tcg")),
+    ({"memory": "9G"}, HOST, Refused, ("asks for 9G", "8192M", "vm1.toml")),
+    ({"user": "ann"}, HOST, Refused, ("is to run as ann", "no such account")),
+    ({}, HOST.but(taken_uids={1000: "vm2"}), Refused, ("share its uid 1000", "that of vm2", "seed")),
+    ({}, HOST.but(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip link delete tap-vm1")),
+    ({}, HOST.but(qemu=""), HostLacks, ("not installed", "apt install", "KVMRUN_QEMU")),
+    (IMAGE, HOST, Refused, ("has no image /i/a.qcow2", "give size")),
+    (IMAGE, on(a=HERE.but(kind="other")), Refused, ("cannot use /i/a.qcow2", "neither")),
+    (IMAGE, on(a=HERE.but(writer="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running", "kvmrun stop vm2")),
+    (IMAGE, on(a=HERE.but(reader="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running")),
+    (IMAGE, on(a=HERE.but(data_file=True)), Refused, ("data file", "qemu-img convert")),
+    (IMAGE, on(a=HERE.but(backing=True)), Refused, ("is an overlay", "base = ")),
+    (OVERLAY, HOST, Refused, ("has no /i/b.raw", "correct the path")),
+    (OVERLAY, on(a=HERE, b=HERE), Refused, ("is no overlay", "leave base out")),
+    (OVERLAY, on(b=HERE.but(backing=True)), Refused, ("cannot use /i/b.raw", "is an overlay", "qemu-img convert")),
+    (OVERLAY, on(b=HERE.but(data_file=True)), Refused, ("cannot use /i/b.raw", "data file")),
+    (OVERLAY, on(b=HERE.but(writer="vm2")), Refused, ("cannot read /i/b.raw", "vm2 is running")),
+    (CDROM, HOST, Refused, ("has no image /i/a.iso", "correct the path")),
+    (CDROM, on(iso=HERE.but(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
+    (KERNEL, HOST, Refused, ("has no /i/k", "vm1.toml")),
+    (KERNEL, on(k=HERE), Refused, ("has no /i/initrd", "vm1.toml")),
+    ({"boot": {"kernel": "demo-vmlinuz"}}, HOST, Refused, ("has no /i/demo-vmlinuz", "scripts/guest")),
+]
+
+
+@pytest.mark.parametrize(("table", "host", "kind", "says"), REFUSALS)
+def test_what_is_in_the_way_is_said(
+    table: dict[str, Any], host: Host, kind: type[KvmrunError], says: tuple[str, ...]
+) -> None:
+    with pytest.raises(kind) as refused:
+        up(guest(**table), PLACE, host)
+    error = refused.value
+    assert error.hint
+    assert not [one for one in says if one not in f"{error.message} {error.why} {error.hint}"]
+
+
+@pytest.mark.parametrize(
+    ("table", "host"),
+    [
+        ({"accel": "tcg"}, HOST.but(kvm="absent")),
+        ({"accel": "tcg"}, HOST.but(kvm="forbidden")),
+        ({"memory": "8G"}, HOST),
+        ({"user": "ann"}, HOST.but(accounts={"ann": 1000}, taken_uids={1000: "vm2"})),
+        ({}, HOST.but(taken_uids={1000: "vm1", 999: "vm2"})),
+        ({}, HOST.but(taken_taps=frozenset({"tap-vm2"}))),
+        (IMAGE, on(a=HERE.but(kind="device"))),
+        (CDROM, on(iso=HERE.but(reader="vm2"))),
+    ],
+)
+def test_what_is_not_in_the_way_is_let_pass(table: dict[str, Any], host: Host) -> None:
+    assert isinstance(up(guest(**table), PLACE, host)[-1], Launch)

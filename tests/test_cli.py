@@ -1,0 +1,205 @@
+"""Words to a command, and how it ends."""
+
+import argparse
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmrun import __version__, cli, commands
+from kvmrun.commands import check
+from kvmrun.commands._words import QuickParser
+from kvmrun.errors import KvmrunError, Refused, Several, UsageError
+
+
+@pytest.fixture(autouse=True)
+def own_umask() -> Iterator[None]:
+    """cli.run narrows the umask of its process, which here is the tests'."""
+    before = os.umask(0o022)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "rest"),
+    [
+        ("vm1", "up", "vm1"),
+        ("vm1 vm2 -n", "up", "vm1 vm2 -n"),
+        ("up vm1", "up", "vm1"),
+        ("up list", "up", "list"),
+        ("vm1 list", "up", "vm1 list"),
+        ("list", "list", ""),
+        ("ls -o json", "list", "-o json"),
+        ("--list", "list", ""),
+        ("--list -o json", "list", "-o json"),
+        ("-C lab --list", "list", "-C lab"),
+        ("-C lab vm1", "up", "-C lab vm1"),
+        ("-C list vm1", "up", "-C list vm1"),
+        ("--vms=list vm1", "up", "--vms=list vm1"),
+        ("-C lab -v check", "check", "-C lab -v"),
+        ("--color never --timeout 5 stop vm1", "stop", "--color never --timeout 5 vm1"),
+        ("vm1 -- --list", "up", "vm1 -- --list"),
+        ("../x", "up", "../x"),
+        ("_lab", "up", "_lab"),
+        ("__init__", "up", "__init__"),
+        ("LIST", "up", "LIST"),
+        ("--help", "", "--help"),
+        ("-v -h", "", "-v -h"),
+        ("", "", ""),
+    ],
+)
+def test_the_first_word_that_is_no_flag_says_what_to_do(words: str, name: str, rest: str) -> None:
+    assert cli._command(words.split()) == (name, rest.split())
+
+
+@pytest.mark.parametrize("words", ["-v", "-C", "-C lab", "-- vm1", "-x --", "--timeout 5"])
+def test_flags_alone_are_no_command(words: str) -> None:
+    with pytest.raises(UsageError, match="no command"):
+        cli._command(words.split())
+
+
+def test_what_follows_two_dashes_is_for_qemu(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    monkeypatch.setattr(check, "run", lambda args: seen.append((args.raw, args.vms)) or 0)
+    assert cli.run(["check", "-C", str(lab), "--", "-C", "x", "--", "-S"]) == 0
+    assert seen == [(["-C", "x", "--", "-S"], str(lab))]
+
+
+@pytest.mark.parametrize("word", ["--version", "-V"])
+def test_the_version_is_told(word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([word]) == 0
+    assert capsys.readouterr().out == f"kvmrun {__version__}\n"
+
+
+def test_help_tells_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run(["--help"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for name in commands.names():
+        assert commands.help_of(name)
+        assert f"  {name:<10} {commands.help_of(name)}" in lines
+
+
+@pytest.mark.parametrize("name", commands.names())
+def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.run([name, "--help"])
+    assert done.value.code == 0
+    assert f"kvmrun {name}" in capsys.readouterr().out.replace("kvmrun [up]", "kvmrun up")
+
+
+def test_no_words_are_a_usage_error_that_helps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([]) == 2
+    assert "usage:" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", [["list", "--nonsense"], ["list", "-o", "xml"], ["show"], ["check", "--timeout", "x"]]
+)
+def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as done:
+        cli.run(words)
+    assert done.value.code == 2
+    assert "usage:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["nope"], 4, "there is no guest nope"),
+        (["vm9"], 4, "did you mean vm1?"),
+        (["show", "nope"], 4, "there is no guest nope"),
+        (["stop", "nope"], 4, "there is no guest nope"),
+        (["bad"], 5, "bad.toml: cpus"),
+        (["show", "bad"], 5, "bad.toml: cpus"),
+        (["-v"], 2, "no command in: -v"),
+        (["up"], 2, "no guest to start"),
+    ],
+)
+def test_an_error_has_its_exit_code(
+    lab: Path, words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (lab / "vm1.toml").touch()
+    (lab / "bad.toml").write_text("cpus = 0")
+    assert cli.run([*words, *(["-C", str(lab)] if words != ["-v"] else [])]) == code
+    said = capsys.readouterr()
+    assert says in said.err
+    assert said.out == ""
+
+
+@pytest.mark.parametrize(
+    "word", ["\x1b[31mred", "a\x07b", "vm\u202e1", "vm\u200b", "\udcff\udcfe", "a\r\nb", "[red]x[/red]"]
+)
+def test_a_hostile_word_is_printed_as_text(lab: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.run([word, "-C", str(lab)]) == 4
+    assert all(line.isprintable() for line in capsys.readouterr().err.splitlines())
+
+
+def test_an_error_says_what_why_the_mend_and_last_words(capsys: pytest.CaptureFixture[str]) -> None:
+    cli.complain(Refused("no\x1b", "do this", why="because", lines=("said\x07", "more")))
+    assert capsys.readouterr().err.splitlines() == [
+        "kvmrun: no\\x1b", "  because: because", "  mend: do this", "  | said\\x07", "  | more",
+    ]  # fmt: skip
+
+
+WORDS = ["vm1", "vm2", "json", "tcg", "5", "", "-", "-vv", "-ojson", "-5", "--no", "--timeout=5", "--col=never", "a b"]
+
+
+@pytest.mark.parametrize("name", commands.names())
+@settings(deadline=None)
+@given(st.data())
+def test_words_that_are_read_quickly_mean_what_argparse_says(name: str, data: st.DataObject) -> None:
+    module, quick, full = commands.load(name), QuickParser(), argparse.ArgumentParser()
+    assert module is not None
+    for parser in (quick, full):
+        cli._everywhere(parser)
+        module.configure(parser)
+    flags = [*quick._flags, *(f"{flag}=x" for flag in quick._flags if flag.startswith("--"))]
+    words = data.draw(st.lists(st.sampled_from(flags + WORDS), max_size=6))
+    if (found := quick.parse(words)) is not None:
+        assert vars(found) == vars(full.parse_intermixed_args(words))
+
+
+def end(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
+    """How `kvmrun check` ends when `error` is raised within."""
+
+    def fail(_: object) -> int:
+        raise error
+
+    monkeypatch.setattr(check, "run", fail)
+    return cli.run(["check"])
+
+
+def test_of_several_errors_all_are_told_and_the_first_counts(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert end(monkeypatch, Several([Refused("one"), KvmrunError("two")])) == 6
+    assert capsys.readouterr().err == "kvmrun: one\nkvmrun: two\n"
+
+
+def test_ctrl_c_is_130(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert end(monkeypatch, KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "\n"
+
+
+def test_a_bug_leaves_its_traceback_in_a_file_and_says_where(
+    own_directories: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(own_directories))
+    assert end(monkeypatch, RuntimeError("oops\x1b")) == 70
+    said = capsys.readouterr().err
+    (report,) = own_directories.glob("kvmrun-*.log")
+    assert said == f"kvmrun: this is a bug: RuntimeError: oops\\x1b\n  please report it with {report}\n"
+    assert "Traceback" in report.read_text()
+    assert report.stat().st_mode & 0o077 == 0
+
+
+def test_a_bug_without_room_for_a_file_still_ends_well(
+    own_directories: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(own_directories / "missing"))
+    assert end(monkeypatch, RuntimeError("oops")) == 70
+    assert "could not be written" in capsys.readouterr().err

@@ -1,0 +1,75 @@
+"""The list in plain columns."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmrun.model.status import NicStatus, Status
+from kvmrun.ui.rows import HEADS, cells, plain
+
+calm = settings(deadline=None)
+ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", link=None)
+ETH1 = NicStatus(name="eth1", network="dmz", tap="tap-vm1-eth1", mac="52:54:00:00:00:02", address=None, link=None)
+RUNNING = Status(
+    name="vm1", state="running", accel="kvm", pid=4711, uptime_s=3723, cpus=2, cpu_percent=12.6,
+    memory_bytes=512 << 20, rss_bytes=100 << 20, uuid="u", nics=(ETH0, ETH1),
+)  # fmt: skip
+STOPPED = Status(name="a-longer-name", state="stopped", accel="tcg", memory_bytes=16 << 30, nics=(ETH0,), raw_args=True)
+INVALID = Status(name="vm3", state="invalid", problem="vm3.toml: cpus: found [x]; wanted [a] whole number")
+
+
+def test_every_row_has_a_cell_for_each_head() -> None:
+    assert cells(RUNNING) == (
+        "vm1", "running", "kvm", "4711", "1h2m", "13", "100M/512M", "tap-vm1\ntap-vm1-eth1",
+        "52:54:00:00:00:01\n52:54:00:00:00:02", "192.168.0.1\n-", "",
+    )  # fmt: skip
+    assert len(cells(INVALID)) == len(HEADS)
+
+
+def test_what_is_unknown_is_a_dash() -> None:
+    assert cells(Status(name="vm1", state="unknown"))[2:] == ("-",) * 8 + ("",)
+
+
+def test_raw_arguments_are_marked() -> None:
+    assert cells(STOPPED)[2] == "tcg +args"
+
+
+def test_lines_are_aligned_and_nothing_is_cut() -> None:
+    head, *lines = plain([RUNNING, STOPPED, INVALID]).splitlines()
+    for column in HEADS[1:-1]:
+        start = head.index(column)
+        assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines), column
+    assert lines[0].endswith("192.168.0.1,-")
+    assert lines[2].endswith(str(INVALID.problem))
+
+
+@pytest.mark.parametrize(("found", "there"), [([RUNNING], False), ([RUNNING, INVALID], True), ([], False)])
+def test_there_is_a_problem_column_only_where_there_is_a_problem(found: list[Status], there: bool) -> None:
+    assert ("PROBLEM" in plain(found).splitlines()[0]) == there
+    assert len(plain(found).splitlines()) == 1 + len(found)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "shown"),
+    [(0, "0s"), (59, "59s"), (61, "1m1s"), (3600, "1h0m"), (86399, "23h59m"), (90000, "1d1h"), (None, "-")],
+)
+def test_a_time_is_shown_in_its_two_largest_units(seconds: int | None, shown: str) -> None:
+    assert cells(RUNNING.but(uptime_s=seconds))[4] == shown
+
+
+@pytest.mark.parametrize(
+    ("rss", "memory", "shown"),
+    [(None, 512 << 20, "512M"), (0, 1 << 30, "0M/1024M"), (11 << 30, 16 << 30, "11.0G/16.0G"), (5 << 20, None, "5M/-")],
+)
+def test_memory_is_used_of_given(rss: int | None, memory: int | None, shown: str) -> None:
+    assert cells(RUNNING.but(rss_bytes=rss, memory_bytes=memory))[6] == shown
+
+
+@calm
+@given(st.text(), st.text())
+def test_no_text_breaks_a_line(word: str, problem: str) -> None:
+    nic = ETH0.but(tap=word, mac=word, address=word)
+    hostile = Status(name=word, state=word, accel=word, nics=(nic, nic), problem=problem)
+    lines = plain([hostile, RUNNING]).split("\n")
+    assert len(lines) == 4
+    assert not set("".join(lines)) & set(map(chr, (*range(32), *range(127, 160), 0x202E, 0x200B)))
