@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from fakes.cli import Cli
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
@@ -69,6 +68,7 @@ def kvmrun(lab: Path) -> Iterator[Cli]:
     cli = Cli([sys.executable, "-m", "kvmrun", "-C", str(lab)])
     yield cli
     cli("kill", "--all")
+    cli("net", "down", "--force")
 
 
 @pytest.fixture

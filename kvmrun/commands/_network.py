@@ -5,7 +5,6 @@ from contextlib import ExitStack, contextmanager
 
 from kvmrun.host import lock, observe, rundir
 from kvmrun.host.apply import applied
-from kvmrun.host.hand import network_hand
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
@@ -15,10 +14,9 @@ from kvmrun.plan.steps import NetworkStep
 Say = Callable[[str], None]
 
 
-def steps(lab: Lab, network: Network) -> tuple[NetworkStep, ...]:
+def steps(lab: Lab, where: Directories, network: Network) -> tuple[NetworkStep, ...]:
     """What is still to be done for `network`, from the host as it is now."""
-    found = observe.bridge(network.bridge)
-    return plan.up(network, lab.seed, found, () if found else observe.routes())
+    return plan.up(lab, network, where, observe.wire(lab, network, where))
 
 
 @contextmanager
@@ -37,19 +35,22 @@ def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say) -> Itera
 def _one(lab: Lab, where: Directories, network: Network, say: Say) -> Iterator[None]:
     directory, what = where.network(network.name), f"network {network.name}"
     with rundir.held(directory, what, shared=True):
-        if not steps(lab, network):
+        if not steps(lab, where, network):
             yield
             return
-    with rundir.held(directory, what) as fd, applied(steps(lab, network), _undo_alone(fd), say):
+    with rundir.held(directory, what) as fd, applied(steps(lab, where, network), _undone_alone(where, fd), say):
         lock.take(fd, shared=True)
         yield
 
 
-def _undo_alone(fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
+def _undone_alone(where: Directories, fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
     """The hand of a network, whose undo does nothing while another command has begun to use the network."""
+    from kvmrun.host.network import hand  # brings pyroute2 and more: only for a network that is not right
 
-    def hand(step: NetworkStep) -> Callable[[], None] | None:
-        back = network_hand(step)
+    do = hand(where)
+
+    def alone(step: NetworkStep) -> Callable[[], None] | None:
+        back = do(step)
         return (lambda: back() if lock.take(fd) else None) if back else None
 
-    return hand
+    return alone

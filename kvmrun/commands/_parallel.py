@@ -1,10 +1,14 @@
-"""The same for many guests, side by side: one that fails does not stop the others."""
+"""The same for many guests, side by side: one that fails stops only those that come after it."""
 
 import os
-from collections.abc import Callable, Sequence
-from typing import Protocol
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from kvmrun.errors import KvmrunError
+from kvmrun.model.frozen import EMPTY
+
+_interrupts: list[None] = []
+"""Not empty once the person has pressed Ctrl-C."""
 
 
 class Worker(Protocol):
@@ -14,41 +18,107 @@ class Worker(Protocol):
     def join(self) -> None: ...
 
 
-def each(names: Sequence[str], do: Callable[[str], None]) -> dict[str, KvmrunError]:
-    """Call `do` for every name, a few a core at once; the errors by name. Bugs are raised at the end."""
+def interrupted() -> bool:
+    """Whether those that still wait for something should give up."""
+    return bool(_interrupts)
+
+
+def each(
+    names: Sequence[str],
+    do: Callable[[str], None],
+    before: Mapping[str, Collection[str]] = EMPTY,
+    *,
+    despite: bool = False,
+) -> dict[str, KvmrunError]:
+    """Call `do` for every name, a few a core at once; the errors by name. Bugs are raised at the end.
+
+    A name with others `before` it has its turn when theirs is over; it fails with them unless `despite`.
+    """
     if len(names) == 1:
         return _one(names[0], do)
     import threading
 
-    errors: dict[str, KvmrunError] = {}
-    bugs: list[BaseException] = []
-    left = list(reversed(names))
+    queue = _Queue(names, before, threading.Condition(), despite=despite)
+    _run(
+        [threading.Thread(target=queue.work, args=(do,)) for _ in range(min(len(names), 4 * (os.cpu_count() or 1)))],
+        queue,
+    )
+    if queue.bugs:
+        raise queue.bugs[0]
+    return queue.errors
 
-    def work() -> None:
-        while left:
+
+class _Queue:
+    """The names that still have to have their turn. `stirred` guards it, and tells of every end."""
+
+    def __init__(
+        self, names: Sequence[str], before: Mapping[str, Collection[str]], stirred: Any, *, despite: bool
+    ) -> None:
+        self._left = dict.fromkeys(names)
+        self._open = dict.fromkeys(names)
+        self._before = before
+        self._stirred = stirred
+        self._despite = despite
+        self.errors: dict[str, KvmrunError] = {}
+        self.bugs: list[BaseException] = []
+
+    def work(self, do: Callable[[str], None]) -> None:
+        """What every thread does: take a name whose turn has come, until none is left."""
+        while (name := self._next()) is not None:
             try:
-                name = left.pop()
-            except IndexError:
-                return
-            try:
-                errors.update(_one(name, do))
+                found = _one(name, do)
             except BaseException as bug:  # carried to the caller's thread
-                bugs.append(bug)
+                self.bugs.append(bug)
+                found = {}
+            with self._stirred:
+                self.errors.update(found)
+                self._open.pop(name)
+                self._stirred.notify_all()
 
-    _run([threading.Thread(target=work) for _ in range(min(len(names), 4 * (os.cpu_count() or 1)))], left)
-    if bugs:
-        raise bugs[0]
-    return errors
+    def clear(self) -> None:
+        """Nothing new is begun."""
+        with self._stirred:
+            self._left.clear()
+            self._stirred.notify_all()
+
+    def _next(self) -> str | None:
+        with self._stirred:
+            while self._left:
+                for name in self._left:
+                    before = self._before.get(name, ())
+                    if not any(one in self._open for one in before):
+                        self._left.pop(name)
+                        failed = next((one for one in before if one in self.errors), None)
+                        if failed is None or self._despite:
+                            return name
+                        self.errors[name] = _held_up(name, failed, self.errors[failed])
+                        self._open.pop(name)
+                        self._stirred.notify_all()
+                        break
+                else:
+                    self._stirred.wait()
+            return None
 
 
-def _run(workers: Sequence[Worker], left: list[str]) -> None:
+def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:
+    """The error of a guest that was not begun, with the exit code of what held it up."""
+    found = KvmrunError(
+        f"{name} was not started", f"once {other} is mended: kvmrun {name}", why=f"it comes after {other}"
+    )
+    found.code = error.code
+    return found
+
+
+def _run(workers: Sequence[Worker], queue: _Queue) -> None:
+    _interrupts.clear()
     for worker in workers:
         worker.start()
     try:
         for worker in workers:
             worker.join()
     except BaseException:
-        left.clear()  # an interrupt: nothing new is begun, what was begun comes to its end
+        _interrupts.append(None)
+        queue.clear()  # an interrupt: what was begun comes to its end
         for worker in workers:
             worker.join()
         raise

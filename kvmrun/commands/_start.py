@@ -31,7 +31,7 @@ def plan(
 ) -> tuple[list[NetworkStep], tuple[GuestStep, ...]]:
     """What a start would do now, for its networks and for itself. Changes nothing."""
     networks = sorted({port.network for port in place.ports})
-    before = [step for name in networks for step in _network.steps(lab, lab.networks[name])]
+    before = [step for name in networks for step in _network.steps(lab, where, lab.networks[name])]
     return before, _steps(lab, where, place, raw)[1]
 
 

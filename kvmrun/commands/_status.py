@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from kvmrun.host import link, process, rundir
+from kvmrun.host import health, link, process, rundir
+from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.nic import Port
@@ -30,10 +31,29 @@ def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> 
         guest, place = lab.guests.get(name), places.get(name)
         record = rundir.read_record(where.guest(name)) if name in present else None
         if name in answers:
-            rows.append(_alive(where.guest(name), record, answers[name], name=name, now=now, place=place))
+            row = _alive(name, where.guest(name), record, answers[name], now)
+            rows.append(row if record or not place else row.but(nics=_nics(place.ports)))
         else:
             rows.append(_resting(name, lab, guest, place, record))
-    return rows
+    return _with_networks(rows, where, lab)
+
+
+def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
+    """The rows, those of guests that are well on a network that is not marked as degraded."""
+    used = {nic.network for row in rows if row.state == "running" for nic in row.nics}
+    if not (where.root and used):
+        return rows
+    wrong = {name: problem for name in used & lab.networks.keys() if (problem := _network_problem(where, lab, name))}
+    return [_degraded(row, wrong) if row.state == "running" and wrong else row for row in rows]
+
+
+def _network_problem(where: Directories, lab: Lab, name: str) -> str:
+    return health.problem(where.network(name), derive.uid(lab.seed, "net", name), f"kvmrun_{name}")
+
+
+def _degraded(row: Status, wrong: dict[str, str]) -> Status:
+    found = [f"network {nic.network}: {wrong[nic.network]}" for nic in row.nics if nic.network in wrong]
+    return row.but(state="degraded", problem=f"{found[0]}; kvmrun net up mends it") if found else row
 
 
 def unseen(where: Directories) -> str:
@@ -66,9 +86,7 @@ def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, reco
     )
 
 
-def _alive(
-    directory: str, record: Record | None, answer: Answer, *, name: str, now: float, place: Place | None
-) -> Status:
+def _alive(name: str, directory: str, record: Record | None, answer: Answer, now: float) -> Status:
     pid = process.holder(f"{directory}/life", record.pid if record else 0)
     used = process.usage(pid) if pid else None
     ports = record.ports if record else ()
@@ -87,7 +105,7 @@ def _alive(
         memory_bytes=record.memory if record else None,
         rss_bytes=used.rss if used else None,
         uuid=record.uuid if record else None,
-        nics=_nics(record.ports if record else place.ports if place else ()),
+        nics=_nics(ports),
         raw_args=bool(record and record.raw),
         problem=problem,
     )

@@ -108,8 +108,7 @@ def _dry_run(lab: Lab, where: Directories, name: str, raw: tuple[str, ...]) -> N
     steps: list[Step] = [*network_steps, *guest_steps]
     for number, step in enumerate(steps, 1):
         write(f"# {number:2}. {step}\n")
-    launch = guest_steps[-1]
-    assert isinstance(launch, Launch)
+    launch = next(step for step in guest_steps if isinstance(step, Launch))
     write(spell(launch.qemu, launch.options, launch.raw))
 
 

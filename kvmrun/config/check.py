@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from itertools import combinations
 
-from kvmrun.model import derive
+from kvmrun.model import derive, order
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem, nic_names
 from kvmrun.model.network import Network
@@ -15,9 +15,9 @@ def across(lab: Lab, stems: list[str]) -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`."""
     found = list(_between_networks(lab))
     for guest in lab.guests.values():
-        found += _networks_of(guest, lab)
+        found += [*_networks_of(guest, lab), *_order_of(guest, lab, stems)]
     lab = _without(lab, found)
-    lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab)])
+    lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab), *_ways_out(lab)])
     invalid = tuple(stem for stem in stems if stem not in lab.guests)
     return lab.but(invalid=invalid)
 
@@ -40,6 +40,18 @@ def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
             yield _problem(guest.name, f"nic[{number}].name", names[number], "a name no other card of the guest has")
 
 
+def _order_of(guest: Guest, lab: Lab, stems: list[str]) -> Iterator[Problem]:
+    for number, other in enumerate(guest.after):
+        if other not in stems:
+            close = closest(other, stems)
+            yield _problem(
+                guest.name, f"after[{number}]", other, f"a guest of this lab{close and f', such as {close}'}"
+            )
+    before = {name: one.after for name, one in lab.guests.items()}
+    if way := order.circle(before, guest.name):
+        yield _problem(guest.name, "after", " after ".join(way), "an order without a circle")
+
+
 def _between_networks(lab: Lab) -> Iterator[Problem]:
     for one, other in combinations(lab.networks.values(), 2):
         if one.bridge == other.bridge:
@@ -49,6 +61,31 @@ def _between_networks(lab: Lab) -> Iterator[Problem]:
             wanted = f"a subnet that does not overlap {one.subnet} of network.{one.name}"
             found = str(other.subnet)
             yield Problem(file="networks.toml", key=f"network.{other.name}.subnet", found=found, wanted=wanted)
+
+
+def _ways_out(lab: Lab) -> Iterator[Problem]:
+    """Uplinks and guests that the networks name, and ports of the host that two of them want."""
+    wanted: dict[tuple[str, int], str] = {}
+    for network in lab.networks.values():
+        key = f"network.{network.name}"
+        for uplink in network.nat if isinstance(network.nat, tuple) else ():
+            if uplink not in lab.uplinks:
+                close = closest(uplink, lab.uplinks) or ", ".join(lab.uplinks) or "none is defined"
+                yield _of_networks(f"{key}.nat", uplink, f"an [uplink.…] of this file ({close})")
+        for number, one in enumerate(network.forward):
+            other = wanted.setdefault((one.protocol, one.port), f"{key}.forward[{number}]")
+            if other != f"{key}.forward[{number}]":
+                yield _of_networks(f"{key}.forward[{number}]", str(one), f"another port: {other} has it")
+            if one.guest not in lab.guests:
+                close = closest(one.guest, lab.guests)
+                hint = f" (did you mean {close}?)" if close else ""
+                yield _of_networks(f"{key}.forward[{number}]", one.guest, f"a guest of this lab{hint}")
+            elif not any(nic.network == network.name for nic in lab.guests[one.guest].nic):
+                yield _of_networks(f"{key}.forward[{number}]", one.guest, f"a guest on network {network.name}")
+
+
+def _of_networks(key: str, found: str, wanted: str) -> Problem:
+    return Problem(file="networks.toml", key=key, found=found, wanted=wanted)
 
 
 def _clashes(lab: Lab) -> Iterator[Problem]:

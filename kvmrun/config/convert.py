@@ -71,7 +71,7 @@ class Converter:
             return self._list(typing.get_args(kind)[0], raw, key)
         if origin is Mapping:
             return self._table(typing.get_args(kind)[1], raw, key)
-        if _is_value(kind):
+        if _is_value(kind) and not hasattr(kind, "parse"):
             if not isinstance(raw, dict):
                 raise _Wanted(f"a table with {', '.join(kind.FIELDS)}")
             return self.convert(kind, raw, key)
@@ -102,7 +102,7 @@ class Converter:
         if isinstance(raw, bool) and bool in kinds:
             return raw
         (kind,) = (one for one in kinds if one not in {types.NoneType, bool})
-        if _is_value(kind) and isinstance(raw, bool):
+        if _is_value(kind) and isinstance(raw, bool):  # true is the table with nothing in it
             return self.convert(kind, {}, key) if raw else None
         if raw is False and types.NoneType in kinds:
             return None

@@ -6,22 +6,14 @@ from typing import Any
 
 from kvmrun.config import check
 from kvmrun.config.convert import Converter
+from kvmrun.config.networks import Networks, convert
 from kvmrun.config.read import Unreadable, read
-from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem
-from kvmrun.model.network import Network
 from kvmrun.model.text import printable
-from kvmrun.model.values import Base, GuestName, Line, NicName
+from kvmrun.model.values import Base, GuestName
 
 RESERVED = ("networks", "defaults")
-
-
-class Networks(Frozen):
-    """`networks.toml` but for its tables of networks, which are converted one by one."""
-
-    seed: Line = Line("")
-    network: Mapping[str, Any] = EMPTY
 
 
 def load(directory: str, images: str) -> Lab:
@@ -33,14 +25,22 @@ def load(directory: str, images: str) -> Lab:
         files = []
     problems: list[Problem] = []
     tables = {name[:-5]: _read(directory, name, problems) for name in files}
-    networks, seed = _networks(tables.get("networks", {}), base, problems)
+    networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
     guests = {}
     stems = [stem for stem in tables if stem not in RESERVED]
     for stem in stems:
         if (guest := _guest(stem, tables[stem], defaults, base, problems)) is not None:
             guests[stem] = guest
-    lab = Lab(directory=directory, seed=seed, networks=networks, guests=guests, problems=tuple(problems))
+    lab = Lab(
+        directory=directory,
+        seed=networks.seed,
+        firewall=networks.firewall,
+        networks=networks.network,
+        uplinks=networks.uplink,
+        guests=guests,
+        problems=tuple(problems),
+    )
     return check.across(lab, _printable(stems))
 
 
@@ -52,36 +52,14 @@ def _read(directory: str, name: str, problems: list[Problem]) -> dict[str, Any] 
         return None
 
 
-def _networks(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> tuple[dict[str, Network], str]:
-    """The networks and the seed; with no tables at all the one of the original laptop. None: the file had errors."""
+def _networks(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> Networks:
+    """The networks; none at all when their file cannot be read, so that nothing starts on a wrong one."""
     if table is None:
-        return {}, ""
+        return Networks()
     file = Converter("networks.toml", base)
-    whole = file.convert(Networks, table)
-    networks: dict[str, Network] = {}
-    for name, one in (whole.network if whole else {}).items():
-        key = f"network.{printable(name, 40)}"
-        if not isinstance(one, dict):
-            file.problem(key, one, "a table")
-        elif (network := _network(file, name, one)) is not None:
-            networks[name] = network
-    if whole and not whole.network:
-        networks["lan"] = Network(name=NicName("lan"))
+    networks = convert(file, table)
     problems += file.problems
-    return networks, whole.seed if whole else ""
-
-
-def _network(file: Converter, name: str, table: dict[str, Any]) -> Network | None:
-    key = f"network.{printable(name, 40)}"
-    try:
-        network: Network | None = file.convert(Network, table, key, name=NicName.parse(name))
-    except ValueError as wanted:
-        file.problem(key, name, str(wanted))
-        return None
-    found = list(network.problems()) if network else []
-    for inner, value, wanted_text in found:
-        file.problem(f"{key}.{inner}", value, wanted_text)
-    return None if found else network
+    return networks
 
 
 def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> dict[str, Any] | None:

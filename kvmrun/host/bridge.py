@@ -5,6 +5,8 @@ import os
 import socket
 import struct
 from array import array
+from collections.abc import Iterator
+from ipaddress import IPv6Address
 
 from kvmrun.host.link import NET, control, index, read, sysfs_is_ours
 from kvmrun.plan.facts import Bridge
@@ -13,6 +15,7 @@ _SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B
 _ENTRY = 40  # sizeof(struct ifreq): a name and a socket address
 _ENTRIES = 1024
 _IFF_UP = 1
+_SCOPE_LINK = 0x20
 
 
 def read_bridge(name: str) -> Bridge | None:
@@ -48,7 +51,19 @@ def _addresses(name: str) -> tuple[str, ...]:
             if label.partition(":")[0] == name:
                 mask = control(at, _SIOCGIFNETMASK, label, entry[16:])[20:24]
                 found.append(f"{socket.inet_ntoa(entry[20:24])}/{int.from_bytes(mask).bit_count()}")
-    return tuple(found)
+    return (*found, *_addresses6(name))
+
+
+def _addresses6(name: str) -> Iterator[str]:
+    """The IPv6 addresses of the link but those the kernel gives every link by itself."""
+    try:
+        with open(f"/proc/{os.getpid()}/net/if_inet6", encoding="ascii") as file:
+            rows = [line.split() for line in file]
+    except FileNotFoundError:
+        return
+    for address, _, length, scope, _, link in rows:
+        if link == name and int(scope, 16) != _SCOPE_LINK:
+            yield f"{IPv6Address(bytes.fromhex(address))}/{int(length, 16)}"
 
 
 def _kind(here: str) -> str:

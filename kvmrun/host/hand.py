@@ -7,13 +7,12 @@ import stat
 from collections.abc import Callable
 from typing import assert_never
 
-from kvmrun.errors import Busy, KvmrunError, Refused
-from kvmrun.host import link, lock, process, rundir
+from kvmrun.errors import Busy, KvmrunError
+from kvmrun.host import link, lock, logger, process, rundir
 from kvmrun.model.option import BootFile, Handle, Image, Listener, argv
 from kvmrun.plan import steps
 
 Undo = Callable[[], None]
-_LOGGER_MEMORY = 20_000 * 1024  # s6-log under this limit dies rather than grow on endless lines
 
 
 class Hand:
@@ -106,6 +105,8 @@ class Hand:
         self.table[step.tap] = fds
         link.plug(step.tap.name, step.bridge, step.mac, step.mtu)
         link.set_alias(step.tap.name, step.alias)
+        if step.isolated:
+            link.isolate(step.tap.name)
         if step.tap.vhost:
             fds += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(step.tap.queues)]
 
@@ -118,17 +119,8 @@ class Hand:
         return lambda: os.unlink(listener.path)
 
     def _start_logger(self, step: steps.StartLogger) -> None:
-        make_log_directory(step.log.path, step.uid)
-        null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
-        try:
-            limited = [process.tool("prlimit"), f"--as={_LOGGER_MEMORY}", "--"]
-            words = [process.tool("s6-log"), "n3", "s1000000", step.log.path]
-            command = [*limited, *process.confined(step.uid, None), *words]
-            self._logger = os.pidfd_open(process.spawn(command, stdin=self._log, output=null))
-        finally:
-            os.close(null)
-        os.close(self._log)
-        self._log = -1
+        reader, self._log = self._log, -1
+        self._logger = logger.start(step.log.path, step.uid, reader)
 
     def _write_record(self, step: steps.WriteRecord) -> Undo:
         rundir.write_record(step.path, step.record)
@@ -158,29 +150,6 @@ class Hand:
         process.ended(self.pidfd, 10)
 
 
-def network_hand(step: steps.NetworkStep) -> Undo | None:
-    """Does the steps of a network, which are rare and may take a library that loads slowly."""
-    from kvmrun.host import netlink
-
-    match step:
-        case steps.MakeBridge():
-            netlink.make_bridge(step.name, step.alias)
-            return lambda: netlink.remove_unused(step.name)
-        case steps.SetBridge():
-            netlink.set_bridge(step.name, step.mac, step.mtu)
-        case steps.AddAddress():
-            netlink.add_address(step.link, step.address)
-        case steps.RemoveAddress():
-            netlink.remove_address(step.link, step.address)
-        case steps.SetUp():
-            netlink.set_up(step.link)
-        case steps.RemoveBridge():
-            netlink.remove(step.name)
-        case _:
-            assert_never(step)
-    return None
-
-
 def _open(file: Image | BootFile) -> int:
     """A descriptor on a file of the guest. A link is followed: what the lab names is trusted."""
     readonly = isinstance(file, BootFile) or file.readonly
@@ -202,28 +171,6 @@ def _sealed_copy(fd: int) -> int:
         size -= sent
     os.close(fd)
     return copy
-
-
-def make_log_directory(path: str, uid: int | None) -> None:
-    """The logger's own directory: nobody else's to read, and its parents only to pass through."""
-    parent = os.path.dirname(path)
-    os.makedirs(parent, mode=0o711, exist_ok=True)
-    if uid is not None:
-        os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
-        os.chmod(parent, 0o711)  # noqa: S103
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise Refused(f"{path} is not a directory", f"remove {path}") from None
-    if uid is not None and os.lstat(path).st_uid != uid:
-        _give(path, uid)
-
-
-def _give(path: str, uid: int) -> None:
-    os.chown(path, uid, uid, follow_symlinks=False)
-    for name in os.listdir(path):
-        os.chown(f"{path}/{name}", uid, uid, follow_symlinks=False)
 
 
 def _split(raw: tuple[str, ...]) -> list[str]:

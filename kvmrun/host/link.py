@@ -48,12 +48,19 @@ def plug(name: str, bridge: str, mac: str, mtu: int) -> None:
         control(at, _SIOCSIFHWADDR, name, struct.pack("H6s8x", _ARPHRD_ETHER, address))
         if mtu != 1500:
             control(at, _SIOCSIFMTU, name, struct.pack("i", mtu))
+        join(name, bridge)
+        (flags,) = struct.unpack("H", control(at, _SIOCGIFFLAGS, name, b"")[16:18])
+        control(at, _SIOCSIFFLAGS, name, struct.pack("H", flags | _IFF_UP))  # it writes all of them
+
+
+def join(name: str, bridge: str) -> None:
+    """Make the link `name` a port of `bridge`."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         try:
             control(at, _SIOCBRADDIF, bridge, struct.pack("i", index(name)))
         except OSError as why:
-            hint = "kvmrun net up mends it"
-            raise KvmrunError(f"{name} could not join {bridge}", hint, why=os.strerror(why.errno or 0)) from None
-        control(at, _SIOCSIFFLAGS, name, struct.pack("H", _IFF_UP))
+            text = os.strerror(why.errno or 0)
+            raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up mends it", why=text) from None
 
 
 def set_alias(name: str, alias: str) -> None:
@@ -61,6 +68,17 @@ def set_alias(name: str, alias: str) -> None:
     if sysfs_is_ours(name):
         with open(f"{NET}/{name}/ifalias", "w", encoding="ascii") as file:
             file.write(alias)
+
+
+def isolate(name: str) -> None:
+    """Keep the port `name` from talking to other isolated ports of its bridge."""
+    if sysfs_is_ours(name):
+        with open(f"{NET}/{name}/brport/isolated", "w", encoding="ascii") as file:
+            file.write("1")
+    else:
+        from kvmrun.host import netlink
+
+        netlink.isolate(name)
 
 
 def master(name: str) -> str | None:

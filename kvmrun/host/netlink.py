@@ -16,6 +16,7 @@ from kvmrun.plan.facts import Bridge, Route
 _IFF_UP = 1
 _MAIN_TABLE = 254
 _LOCAL_TABLE = 255
+_SCOPE_LINK = 253
 
 
 @contextmanager
@@ -67,6 +68,21 @@ def routes() -> tuple[Route, ...]:
                 link = names.get(one.get_attr("RTA_OIF"), "another table")
                 found.append(Route(destination=f"{destination}/{one['dst_len']}", link=link))
         return tuple(found)
+
+
+def way_out(address: str, source: str = "") -> str | None:
+    """The link by which the kernel would send to `address` now (for packets from `source`), None when it would not."""
+    with kernel("ask for a route") as route:
+        try:
+            found = route.route("get", dst=address, **({"src": source} if source else {}))
+            number = found[0].get_attr("RTA_OIF")
+            gateway = found[0].get_attr("RTA_GATEWAY")
+            name = route.get_links(number)[0].get_attr("IFLA_IFNAME")
+        except NetlinkError as why:
+            if why.code in {101, 113, 13, 22}:
+                return None
+            raise
+    return f"{name} via {gateway}" if gateway else str(name)
 
 
 def make_bridge(name: str, alias: str) -> None:
@@ -122,6 +138,15 @@ def set_up(name: str) -> None:
         _expect(bool(_link(route, name)["flags"] & _IFF_UP), f"{name} being up")
 
 
+def isolate(name: str) -> None:
+    """Keep the port from talking to other isolated ports of its bridge."""
+    with kernel(f"isolate {name}") as route:
+        number = _index(route, name)
+        route.brport("set", index=number, isolated=1)
+        found = route.brport("show", index=number)[0].get_attr("IFLA_PROTINFO")
+        _expect(bool(found.get_attr("IFLA_BRPORT_ISOLATED")), f"the isolation of {name}")
+
+
 def remove_unused(name: str) -> None:
     """Remove a bridge unless something is plugged into it by now."""
     found = read_bridge(name)
@@ -154,8 +179,10 @@ def _index(route: Any, name: str) -> int:
 
 
 def _addresses(route: Any, number: int) -> Iterator[str]:
-    for one in route.get_addr(family=socket.AF_INET, index=number):
-        yield f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}"
+    """The addresses of a link but those the kernel gives every link by itself."""
+    for one in route.get_addr(index=number):
+        if one["scope"] != _SCOPE_LINK:
+            yield f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}"
 
 
 def _kind(link: Any) -> str:

@@ -6,10 +6,14 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from kvmrun.host import bridge as bridge_now
-from kvmrun.host import link, process, rundir
+from kvmrun.host import link, process, rundir, sysctl
 from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan.facts import Bridge, File, Host, Route
+from kvmrun.plan import names, rules
+from kvmrun.plan import network as plan
+from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Wire
 
 
 def bridge(name: str) -> Bridge | None:
@@ -22,10 +26,83 @@ def bridge(name: str) -> Bridge | None:
         return netlink.read_bridge(name)
 
 
+def wire(lab: Lab, network: Network, where: Directories) -> Wire:
+    """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
+    found = bridge(network.bridge)
+    if network.external:
+        return Wire(bridge=found)
+    at = names.files(where.state, network.name)
+    files = {path: text for path in (at.config, at.hosts, at.reservations) if (text := read(path)) is not None}
+    record = plan.rules_record(where, network)
+    pid = dnsmasq(plan.uid(lab, network), where, network)
+    now = Wire(
+        bridge=found,
+        hostname=os.uname().nodename.partition(".")[0].lower() or "host",
+        resolv=_resolv(),
+        loose=_loose(lab, network),
+        routes=routes() if found is None else (),
+        files=files,
+        dnsmasq=pid,
+        owners=_owners() if network.needs_dnsmasq() and not pid else (),
+        rules=_rules(network, record) if os.path.exists(record) else "",
+        uplinks=uplinks(),
+    )
+    wanted = plan.settings(lab, network, now)
+    return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
+
+
+def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
+    """The taps of this network that exist and are ports of nothing, or of another bridge."""
+    taps = [port.tap for ports in lab.ports().values() for port in ports if port.network == network.name]
+    here = [tap for tap in taps if link.index(tap)]
+    return tuple(tap for tap in here if (master := link.master(tap)) is not None and master != network.bridge)
+
+
 def routes() -> tuple[Route, ...]:
     from kvmrun.host import netlink
 
     return netlink.routes()
+
+
+def uplinks() -> tuple[str, ...]:
+    """The links of the default routes of the main table."""
+    with open(f"/proc/{os.getpid()}/net/route", encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
+
+
+def dnsmasq(uid: int, where: Directories, network: Network) -> int:
+    """The pid of the network's dnsmasq, 0 when it does not run."""
+    from kvmrun.host import dnsmasq as names_now
+
+    return names_now.running(uid, f"{where.network(network.name)}/dnsmasq")
+
+
+def read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return None
+
+
+def _resolv() -> str:
+    """The file that names the servers the host really asks: behind a local stub, the stub's own list."""
+    stub = "/run/systemd/resolve/resolv.conf"
+    text = read("/etc/resolv.conf") or ""
+    return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
+
+
+def _owners() -> tuple[Owner, ...]:
+    from kvmrun.host import dnsmasq as names_now
+
+    return names_now.owners()
+
+
+def _rules(network: Network, record: str) -> str:
+    from kvmrun.host import nft
+
+    return nft.loaded(rules.table(network.name), record)
 
 
 def host(guest: Guest, place: Place, where: Directories) -> Host:

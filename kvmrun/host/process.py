@@ -104,10 +104,11 @@ def uptime() -> float:
         return float(file.read().split()[0])
 
 
-def holds(pid: int, path: str) -> bool:
+def holds(pid: int, path: str, *, inherited: bool = True) -> bool:
     """Whether `pid` holds the lock at `path` by inheritance: what makes a QEMU the guest's.
 
-    Our own commands have lock files open too, to take them or to look. They do so close-on-exec, and are not the guest.
+    Our own commands have lock files open too, to take them or to look. They do so close-on-exec, and are not the guest;
+    with `inherited` false it is they who are looked for.
     """
     try:
         wanted = os.stat(path)
@@ -116,34 +117,32 @@ def holds(pid: int, path: str) -> bool:
         return False
     for number in numbers:
         try:
-            if os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{number}")) and _inherited_lock(pid, number):
+            if os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{number}")) and _locks(pid, number, inherited):
                 return True
         except (OSError, ValueError, IndexError):
             continue
     return False
 
 
-def _inherited_lock(pid: int, number: str) -> bool:
+def _locks(pid: int, number: str, inherited: bool) -> bool:
     with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
         text = file.read(4096)
     flags = int(text.split("flags:")[1].split()[0], 8)
-    return not flags & os.O_CLOEXEC and "\nlock:" in text
+    return bool(flags & os.O_CLOEXEC) is not inherited and "\nlock:" in text
 
 
-def holder(path: str, hint: int = 0) -> int:
+def holder(path: str, hint: int = 0, *, inherited: bool = True) -> int:
     """The pid of the process that holds the lock at `path`, `hint` tried first; 0 when there is none we may see."""
-    if hint and holds(hint, path):
+    if hint and holds(hint, path, inherited=inherited):
         return hint
-    own = os.getpid()
-    return next(
-        (int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != own and holds(int(pid), path)), 0
-    )
+    others = (int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid())
+    return next((pid for pid in others if holds(pid, path, inherited=inherited)), 0)
 
 
 @contextmanager
-def opened(path: str, hint: int = 0) -> Iterator[int | None]:
+def opened(path: str, hint: int = 0, *, inherited: bool = True) -> Iterator[int | None]:
     """A pidfd on the process that holds the lock at `path`, verified once it is open; None when there is none."""
-    pidfd = _open_holder(path, hint)
+    pidfd = _open_holder(path, hint, inherited)
     try:
         yield pidfd
     finally:
@@ -151,15 +150,15 @@ def opened(path: str, hint: int = 0) -> Iterator[int | None]:
             os.close(pidfd)
 
 
-def _open_holder(path: str, hint: int) -> int | None:
-    pid = holder(path, hint)
+def _open_holder(path: str, hint: int, inherited: bool) -> int | None:
+    pid = holder(path, hint, inherited=inherited)
     if not pid:
         return None
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if holds(pid, path):
+    if holds(pid, path, inherited=inherited):
         return pidfd
     os.close(pidfd)
     return None

@@ -147,18 +147,20 @@ def read_record(directory: str) -> Record | None:
 
 def write_record(path: str, record: Record) -> None:
     """Replace the record at `path` in one move: a reader sees the old one or the new one."""
-    text = json.dumps(record.to_json(), sort_keys=True).encode()
+    replace(path, json.dumps(record.to_json(), sort_keys=True).encode())
+
+
+def replace(path: str, data: bytes) -> None:
+    """Put `data` at `path` in one move, for us alone to read."""
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        os.write(fd, text)
-    finally:
-        os.close(fd)
+    with open(fd, "wb") as file:
+        file.write(data)
     os.rename(f"{path}.new", path)
 
 
 def tidy(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
-    for name in ("q", "e", "p", "c", "a", "record", "record.new", "vnc/v"):
+    for name in ("q", "e", "p", "c", "a", "console", "record", "record.new", "vnc/v"):
         try:
             os.unlink(f"{directory}/{name}")
         except OSError:

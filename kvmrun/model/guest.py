@@ -8,6 +8,7 @@ from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
 from kvmrun.model.place import Place
+from kvmrun.model.ready import GroupName, Ready
 from kvmrun.model.values import CpuModel, FilePath, GuestName, Line, Size, Uuid, Word
 
 MONITORS = ("q", "e", "p")
@@ -56,6 +57,14 @@ class Guest(Frozen):
     args: tuple[Line, ...] = ()
     uuid: Uuid | None = None
     user: Word | None = None
+    groups: tuple[GroupName, ...] = ()
+    autostart: bool = False
+    after: tuple[GuestName, ...] = ()
+    ready: Ready = Ready("running")
+    protect: bool = False
+    on_reboot: Literal["reset", "shutdown"] = "reset"
+    on_crash: Literal["", "pause", "shutdown", "exit-failure", "none"] = ""
+    watchdog: Literal["", "reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"] = ""
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this guest, as (key, found, wanted)."""
@@ -63,6 +72,7 @@ class Guest(Frozen):
             yield "cpus", str(self.cpus), "1 to 255"
         if self.display == "vnc" and self.machine == "microvm":
             yield "display", "vnc", '"none": microvm has no display'
+        yield from self._unready()
         for key, found, wanted in self.boot.problems():
             yield f"boot.{key}", found, wanted
         for number, drive in enumerate(self.drive):
@@ -75,6 +85,14 @@ class Guest(Frozen):
         for number, words in enumerate(self.args):
             if not _splits(words):
                 yield f"args[{number}]", words, "words as on a command line, every quote closed"
+
+    def _unready(self) -> Iterator[tuple[str, str, str]]:
+        if self.watchdog and self.machine == "microvm":
+            yield "watchdog", self.watchdog, "nothing: microvm has no PCI bus for the device"
+        if self.ready.kind == "console" and not self.console:
+            yield "ready", self.ready, "another sign: this guest has no console"
+        if self.ready.kind in {"address", "port"} and not self.nic:
+            yield "ready", self.ready, "another sign: this guest has no network"
 
     def _crowded(self) -> Iterator[tuple[str, str, str]]:
         room = len(IDE_PORTS.get(self.machine, ()))
@@ -99,6 +117,7 @@ class Guest(Frozen):
         yield from _monitors(place)
         yield from self._console(place)
         yield from self._display(place)
+        yield from self._events()
         turns = _Turns(self)
         if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
             yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
@@ -142,6 +161,16 @@ class Guest(Frozen):
         if self.display == "vnc":
             yield Option(flag="vnc", text=VncDirectory(path=place.vnc))
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
+
+    def _events(self) -> Iterator[Option]:
+        """What happens when the guest reboots, crashes or hangs; the last two need a device to tell of it."""
+        actions = {"reboot": self.on_reboot, "panic": self.on_crash, "watchdog": self.watchdog}
+        if asked := {event: action for event, action in actions.items() if action not in {"", "reset"}}:
+            yield Option(flag="action", props=asked)
+        if self.on_crash:
+            yield Option(flag="device", props={"driver": "pvpanic", "id": "panic0"})
+        if self.watchdog:
+            yield Option(flag="device", props={"driver": "i6300esb", "id": "watchdog0"})
 
 
 def _splits(words: str) -> bool:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
+from typing import Literal
 
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
-from kvmrun.model.network import Network
+from kvmrun.model.network import Network, Uplink
 from kvmrun.model.nic import Nic, Port
 from kvmrun.model.place import Directories, Place
 
@@ -30,6 +31,8 @@ class Lab(Frozen):
 
     directory: str
     seed: str = ""
+    firewall: Literal["nftables", "shorewall", "none"] = "nftables"
+    uplinks: Mapping[str, Uplink] = EMPTY
     networks: Mapping[str, Network] = EMPTY
     guests: Mapping[str, Guest] = EMPTY
     invalid: tuple[str, ...] = ()
@@ -52,7 +55,7 @@ class Lab(Frozen):
                 guest=name,
                 uuid=self.guests[name].uuid or derive.uuid(self.seed, name),
                 directory=where.guest(name),
-                log=f"{where.state}/log/{name}",
+                log=where.log(name),
                 ports=ports,
                 uid=derive.uid(self.seed, name) if where.root else None,
                 log_uid=derive.uid(self.seed, name, "log") if where.root else None,
@@ -78,6 +81,7 @@ class Lab(Frozen):
             model=nic.model,
             queues=nic.queues,
             mtu=network.mtu,
+            isolated=network.isolate,
         )
 
 

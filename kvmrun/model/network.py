@@ -1,10 +1,127 @@
-"""A network: one bridge with its subnet and its host address."""
+"""A network: one bridge with its subnet, its addresses and names, and its way out."""
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network
+import re
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from typing import Literal, Self
 
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.values import LinkName, NicName
+from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.model.values import Base, LinkName, NicName, Word
+
+
+class Pool(Frozen):
+    """A range of addresses for machines nobody has reserved one for."""
+
+    first: IPv4Address
+    last: IPv4Address
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        first, _, last = raw.partition("-") if isinstance(raw, str) else ("", "", "")
+        try:
+            pool = cls(first=IPv4Address(first.strip()), last=IPv4Address(last.strip()))
+        except ValueError:
+            raise ValueError('two addresses, such as "192.168.0.200-192.168.0.219"') from None
+        if pool.first > pool.last:
+            raise ValueError("the lower address first")
+        return pool
+
+    def __contains__(self, address: IPv4Address) -> bool:
+        return self.first <= address <= self.last
+
+    def __str__(self) -> str:
+        return f"{self.first}-{self.last}"
+
+
+class Lease(str):
+    """How long an address is given for, as dnsmasq writes it."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[1-9][0-9]{0,5}[mhd]|infinite", raw):
+            return cls(raw)
+        raise ValueError('a time such as "30m", "24h", "7d", or "infinite"')
+
+
+class Upstream(tuple[IPv4Address, ...]):
+    """The name servers asked about everything else; none given means whatever the host itself asks."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if raw == "host":
+            return cls()
+        try:
+            if isinstance(raw, list) and raw:
+                return cls(IPv4Address(one if isinstance(one, str) else "") for one in raw)
+        except ValueError:
+            pass
+        raise ValueError('"host", or a list of addresses such as ["9.9.9.9"]')
+
+
+class Domain(str):
+    """A domain name of lower-case labels."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+        if isinstance(raw, str) and len(raw) <= 200 and re.fullmatch(rf"{label}(\.{label})*", raw):
+            return cls(raw)
+        raise ValueError('a domain such as "lan" or "lab.example"')
+
+
+class Forward(Frozen):
+    """A port of the host that leads to a port of a guest."""
+
+    protocol: str
+    port: int
+    guest: str
+    to: int
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        pattern = r"(tcp|udp) +([0-9]{1,5}) *-> *([a-z0-9-]{1,32}):([0-9]{1,5})"
+        found = re.fullmatch(pattern, raw) if isinstance(raw, str) else None
+        if found and all(0 < int(found[group]) < 65536 for group in (2, 4)):
+            return cls(protocol=found[1], port=int(found[2]), guest=found[3], to=int(found[4]))
+        raise ValueError('a line such as "tcp 8080 -> ursa-vm1:80"')
+
+    def __str__(self) -> str:
+        return f"{self.protocol} {self.port} -> {self.guest}:{self.to}"
+
+
+class Dhcp(Frozen):
+    """The addresses dnsmasq gives out. `options` are DHCP option numbers to their values."""
+
+    pool: Pool | None = None
+    lease: Lease = Lease("24h")
+    options: Mapping[str, Word] = EMPTY
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        for number in self.options:
+            if not (number.isdecimal() and 0 < int(number) < 255):
+                yield "options", number, "the number of a DHCP option, 1 to 254"
+
+
+class Dns(Frozen):
+    """The names dnsmasq answers."""
+
+    upstream: Upstream = Upstream()
+    search: Domain | None = None
+
+
+class Uplink(Frozen):
+    """A way out of the host."""
+
+    name: NicName
+    interface: LinkName
+    gateway: IPv4Address | None = None
+    table: int | None = None
 
 
 class Network(Frozen):
@@ -14,25 +131,59 @@ class Network(Frozen):
     bridge: LinkName = LinkName("br0")
     subnet: IPv4Network = IPv4Network("192.168.0.0/24")
     host: IPv4Address | None = None
+    domain: Domain = Domain("lan")
+    dhcp: Dhcp | None = Dhcp()
+    dns: Dns | None = Dns()
+    nat: tuple[NicName, ...] | bool = True
+    policy: Literal["private", "open"] = "private"
+    isolate: bool = False
     external: bool = False
     mtu: int = 1500
+    ipv6: IPv6Network | None = None
+    forward: tuple[Forward, ...] = ()
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this network, as (key, found, wanted)."""
-        if self.subnet.prefixlen > 29:
-            yield "subnet", str(self.subnet), "a subnet of /29 or larger"
-        elif self.host and not _usable(self.subnet, self.host):
+        if self.subnet.prefixlen > 28:
+            yield "subnet", str(self.subnet), "a subnet of /28 or larger"
+            return
+        if self.host and not _usable(self.subnet, self.host):
             yield "host", str(self.host), f"an address inside {self.subnet}"
-        if not 576 <= self.mtu <= 65535:
-            yield "mtu", str(self.mtu), "576 to 65535"
+        if not 1280 <= self.mtu <= 65521:
+            yield "mtu", str(self.mtu), "1280 to 65521"
+        if self.ipv6 and self.ipv6.prefixlen != 64:
+            yield "ipv6", str(self.ipv6), "a /64: guests make their own addresses in it"
+        if self.dhcp:
+            pool = self.pool()
+            if not (_usable(self.subnet, pool.first) and _usable(self.subnet, pool.last)):
+                yield "dhcp.pool", str(pool), f"addresses inside {self.subnet}"
+            elif self.host_address().ip in pool:
+                yield "dhcp.pool", str(pool), f"a pool without the host's own address {self.host_address().ip}"
+            for key, found, wanted in self.dhcp.problems():
+                yield f"dhcp.{key}", found, wanted
 
     def host_address(self) -> IPv4Interface:
         """The bridge's own address with its prefix length; the last usable one unless given."""
         return IPv4Interface((self.host or self.subnet.broadcast_address - 1, self.subnet.prefixlen))
 
+    def host_address6(self) -> str | None:
+        """The bridge's own IPv6 address with its prefix length, the first of the prefix; None without IPv6."""
+        return f"{self.ipv6[1]}/64" if self.ipv6 else None
+
+    def pool(self) -> Pool:
+        """The dynamic pool: as given, else from 200/256 to 219/256 of the subnet, .200 to .219 of a /24."""
+        if self.dhcp and self.dhcp.pool:
+            return self.dhcp.pool
+        first, size = self.subnet.network_address, self.subnet.num_addresses
+        return Pool(first=first + size * 200 // 256, last=first + size * 219 // 256)
+
+    def needs_dnsmasq(self) -> bool:
+        return not self.external and bool(self.dhcp or self.dns or self.ipv6)
+
     def can_hold(self, address: IPv4Address) -> bool:
-        """Whether a guest may have `address`: in the subnet, and neither its ends nor the host's."""
-        return _usable(self.subnet, address) and address != self.host_address().ip
+        """Whether a guest may have `address`: in the subnet, and neither its ends, the host's nor the pool's."""
+        taken = address == self.host_address().ip or (self.dhcp is not None and address in self.pool())
+        return _usable(self.subnet, address) and not taken
 
     def candidates(self, start: int) -> Iterator[IPv4Address]:
         """Every address a guest may be given unasked, from the one numbered `start`, once around."""

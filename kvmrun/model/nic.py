@@ -45,6 +45,7 @@ class Port(Frozen):
     model: str = "virtio"
     queues: int = 1
     mtu: int = 1500
+    isolated: bool = False
 
     def tap_mac(self) -> str:
         """The tap's own MAC: above every guest's, so that the bridge never takes it for its own."""

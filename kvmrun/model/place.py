@@ -19,6 +19,9 @@ class Directories(Frozen):
     def guest(self, name: str) -> str:
         return f"{self.run}/vm/{name}"
 
+    def log(self, name: str) -> str:
+        return f"{self.state}/log/{name}"
+
     def network(self, name: str) -> str:
         return f"{self.run}/net/{name}"
 

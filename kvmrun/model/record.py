@@ -10,7 +10,10 @@ SCHEMA = 1
 
 
 class Record(Frozen):
-    """The guest as it was started, `paused` when that was asked for. `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks."""
+    """The guest as it was started, `paused` when that was asked for.
+
+    `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks. `said` is how long its log was before.
+    """
 
     name: str
     uuid: str
@@ -20,6 +23,9 @@ class Record(Frozen):
     ports: tuple[Port, ...]
     raw: tuple[str, ...] = ()
     paused: bool = False
+    protect: bool = False
+    after: tuple[str, ...] = ()
+    said: int = 0
     pid: int = 0
     started: int = 0
     boot: str = ""
@@ -36,12 +42,14 @@ def from_json(data: object) -> Record | None:
     try:
         ports = tuple(_port(port) for port in _list(known.pop("ports")))
         raw = tuple(_list(known.pop("raw", ())))
-        record = Record(**known, ports=ports, raw=raw)
+        after = tuple(_list(known.pop("after", ())))
+        record = Record(**known, ports=ports, raw=raw, after=after)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    numbers = (record.cpus, record.memory, record.pid, record.started)
-    words = (record.name, record.uuid, record.accel, record.boot, *record.raw)
+    numbers = (record.cpus, record.memory, record.pid, record.started, record.said)
+    words = (record.name, record.uuid, record.accel, record.boot, *record.raw, *record.after)
     right = all(type(n) is int and n >= 0 for n in numbers) and all(type(w) is str for w in words)
+    right = right and type(record.protect) is bool
     return record if right else None
 
 

@@ -40,7 +40,7 @@ def ask(paths: Mapping[str, str], commands: tuple[str, ...], *, limit: float) ->
     try:
         while (unsent or asked) and (left := deadline - time.monotonic()) > 0:
             unsent = [one for one in unsent if not _sent(one, poll, asked)]
-            for fd, _ in poll.poll(_LOCK_PAUSE_MS if unsent else left * 1000):
+            for fd, _ in poll.poll(_LOCK_PAUSE_MS if unsent else left * 1000 if asked else 0):
                 asked[fd].read()
                 if asked[fd].silence is not None:
                     poll.unregister(fd)
@@ -122,6 +122,8 @@ class _Question:
             version = message["QMP"]["version"]["qemu"]
             self._version = int(version["major"]), int(version["minor"])
         elif "return" in message or "error" in message:
+            if not isinstance(message.get("error", {}), dict):
+                raise ValueError("an error that is none")
             self._results.append(message)
         elif "event" not in message:
             raise ValueError("neither an answer nor an event")

@@ -27,6 +27,35 @@ class Route(Frozen):
     link: str
 
 
+class Owner(Frozen):
+    """Somebody who listens on a port dnsmasq needs."""
+
+    port: int
+    address: str
+    process: str
+
+
+class Wire(Frozen):
+    """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
+
+    `loose` are taps of running guests that should be ports of the bridge and are not; `files` has the present text
+    of dnsmasq's files by path; `rules` is the digest of the rules last loaded ("changed" when they are no longer what
+    was loaded, "" when none were); `uplinks` are the links of the default routes.
+    """
+
+    bridge: Bridge | None
+    hostname: str = "host"
+    resolv: str = "/etc/resolv.conf"
+    loose: tuple[str, ...] = ()
+    routes: tuple[Route, ...] = ()
+    files: Mapping[str, str] = EMPTY
+    dnsmasq: int = 0
+    owners: tuple[Owner, ...] = ()
+    rules: str = ""
+    sysctls: Mapping[str, str] = EMPTY
+    uplinks: tuple[str, ...] = ()
+
+
 class File(Frozen):
     """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open."""
 

@@ -1,106 +1,171 @@
-"""A network up or down: the bridge as it should be, against the bridge as it is."""
+"""A network up or down: bridge, kernel settings, packet filter, addresses and names, each only if it is not right."""
 
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
+from collections.abc import Iterator, Sequence
+from hashlib import blake2b
 
 from kvmrun.errors import Refused
 from kvmrun.model import derive
+from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
-from kvmrun.plan.facts import Bridge, Route
-from kvmrun.plan.steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, RemoveBridge, SetBridge, SetUp
+from kvmrun.model.nic import Port
+from kvmrun.model.place import Directories
+from kvmrun.plan import bridge, names, rules
+from kvmrun.plan.facts import Owner, Wire
+from kvmrun.plan.steps import (
+    DropRules,
+    Join,
+    LoadRules,
+    NetworkStep,
+    ReloadNames,
+    RemoveBridge,
+    RemoveFiles,
+    RestoreSysctls,
+    SetSysctl,
+    StartNames,
+    StopNames,
+    WriteNames,
+)
 
-MARK = "kvmrun:"
 
-
-def up(network: Network, seed: str, found: Bridge | None, routes: Iterable[Route]) -> tuple[NetworkStep, ...]:
-    """The steps that make `network` right; none when it is. `routes` is asked only when the bridge is made.
-
-    Raises Refused when the name belongs to somebody else's link, or the subnet to another route of the host.
-    """
+def up(lab: Lab, network: Network, where: Directories, now: Wire) -> tuple[NetworkStep, ...]:
+    """The steps that make `network` right; none when it is. Raises Refused for what is not ours to change."""
     if network.external:
-        _accept_external(network, found)
+        bridge.accept_external(network, now.bridge)
         return ()
-    if found is not None:
-        _refuse_foreign(network, found)
-        return tuple(_mend(network, seed, found))
-    _refuse_overlap(network, routes)
-    mac = derive.mac(seed, "bridge", network.bridge)
     return (
-        MakeBridge(name=network.bridge, alias=mark(network)),
-        SetBridge(name=network.bridge, mac=mac, mtu=network.mtu),
-        AddAddress(link=network.bridge, address=str(network.host_address())),
-        SetUp(link=network.bridge),
+        *bridge.link(network, lab.seed, now.bridge, now.routes),
+        *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
+        *bridge.reachable(network, now.bridge),
+        *(Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose),
+        *_rules(lab, network, where, now),
+        *_names(lab, network, where, now),
     )
 
 
-def down(network: Network, found: Bridge | None, *, force: bool) -> tuple[NetworkStep, ...]:
+def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bool) -> tuple[NetworkStep, ...]:
     """The steps that take `network` away. Raises Refused while guests are attached, unless `force`."""
-    if found is None or network.external:
+    if network.external:
         return ()
-    _refuse_foreign(network, found)
-    if found.ports and not force:
-        ports = ", ".join(found.ports)
-        hint = f"kvmrun stop the guests first, or kvmrun net down --force {network.name}"
-        raise Refused(f"network {network.name} is in use", hint, why=f"{ports} on {network.bridge}")
-    return (RemoveBridge(name=network.bridge),)
+    if now.bridge is not None:
+        bridge.refuse_foreign(network, now.bridge)
+        _refuse_in_use(network, now.bridge.ports, force=force)
+    at = names.files(where.state, network.name)
+    written = tuple(path for path in (at.config, at.hosts, at.reservations) if path in now.files)
+    steps: list[NetworkStep] = []
+    if now.dnsmasq:
+        steps.append(StopNames(network=network.name, uid=uid(lab, network)))
+    if now.rules:
+        steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
+    if now.bridge is not None:
+        steps += [RestoreSysctls(user=network.name), RemoveBridge(name=network.bridge)]
+    return (*steps, *([RemoveFiles(paths=written)] if written else []))
 
 
-def mark(network: Network) -> str:
-    """The alias that says a bridge is ours, and which network it is."""
-    return f"{MARK}net:{network.name}"
+def uid(lab: Lab, network: Network) -> int:
+    """The account dnsmasq runs as: nobody else's, so that a process of that account is ours."""
+    return derive.uid(lab.seed, "net", network.name)
 
 
-def is_right(network: Network, seed: str, found: Bridge | None) -> bool:
-    """Whether nothing would be done to bring `network` up."""
-    return found is not None and not up(network, seed, found, ())
+def rules_record(where: Directories, network: Network) -> str:
+    """The file that says which rules were loaded last."""
+    return f"{where.network(network.name)}/rules"
 
 
-def _mend(network: Network, seed: str, found: Bridge) -> Iterator[NetworkStep]:
-    mac = derive.mac(seed, "bridge", network.bridge)
-    if (found.mac, found.mtu, found.stp, found.forward_delay) != (mac, network.mtu, False, 0):
-        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu)
-    wanted = str(network.host_address())
-    for address in found.addresses:
-        if address != wanted:
-            yield RemoveAddress(link=network.bridge, address=address)
-    if wanted not in found.addresses:
-        yield AddAddress(link=network.bridge, address=wanted)
-    if not found.up:
-        yield SetUp(link=network.bridge)
+def rules_text(lab: Lab, network: Network) -> str:
+    addresses = {guest: _address(ports, network) for guest, ports in lab.ports().items()}
+    ours = [one.bridge for one in lab.networks.values()]
+    return rules.text(network, ours, lab.uplinks, addresses)
 
 
-def _accept_external(network: Network, found: Bridge | None) -> None:
-    if found is None:
-        hint = f"make it, or set external = false in network.{network.name}"
-        raise Refused(f"bridge {network.bridge} does not exist", hint, why="an external bridge is never made by us")
-    if found.kind != "bridge":
-        hint = f"name a bridge in network.{network.name}"
-        raise Refused(f"{network.bridge} is not a bridge", hint, why=f"its kind is {found.kind or 'physical'}")
+def digest(text: str) -> str:
+    return blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-def _refuse_foreign(network: Network, found: Bridge) -> None:
-    if found.kind == "bridge" and found.alias == mark(network):
+def names_texts(lab: Lab, network: Network, where: Directories, now: Wire) -> dict[str, str]:
+    """dnsmasq's files for `network`, by path, as they should be."""
+    at = names.files(where.state, network.name)
+    ports = lab.ports()
+    return {
+        at.config: names.config(network, at, now.resolv),
+        at.hosts: names.hosts(network, ports, now.hostname),
+        at.reservations: names.reservations(network, ports),
+    }
+
+
+def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
+    """The kernel settings `network` needs: forwarding where its traffic passes, no IPv6 nobody asked for."""
+    needed = {f"ipv6/conf/{network.bridge}/accept_ra": "0"}
+    needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
+    if network.nat is not False:
+        named = {lab.uplinks[name].interface for name in network.nat} if isinstance(network.nat, tuple) else set()
+        for link in sorted({network.bridge, *(named or now.uplinks)}):
+            needed[f"ipv4/conf/{link}/forwarding"] = "1"
+    return needed
+
+
+def _sysctls(lab: Lab, network: Network, now: Wire) -> Iterator[SetSysctl]:
+    """A setting that cannot be read is skipped (an uplink that is absent), but for those of a bridge not made yet."""
+    for name, value in settings(lab, network, now).items():
+        fresh = now.bridge is None and f"/{network.bridge}/" in name
+        if fresh or now.sysctls.get(name, value) != value:
+            yield SetSysctl(name=name, value=value, user=network.name)
+
+
+def _rules(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[LoadRules | DropRules]:
+    record = rules_record(where, network)
+    if lab.firewall != "nftables":
+        if now.rules:
+            yield DropRules(table=rules.table(network.name), record=record)
         return
-    kind = found.kind or "physical interface"
-    why = f"it is a {kind} without our mark ({mark(network)})"
-    if found.kind == "bridge" and found.alias.startswith(MARK):
-        why = f"it is another network's: {found.alias}"
-    hint = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
-    raise Refused(f"{network.bridge} exists and is not ours", hint, why=why)
+    text = rules_text(lab, network)
+    if now.rules != digest(text):
+        yield LoadRules(table=rules.table(network.name), text=text, digest=digest(text), record=record)
 
 
-def _refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
-    for route in routes:
-        if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
-            hint = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
-            why = f"the host has a route to {route.destination} through {route.link}"
-            raise Refused(f"subnet {network.subnet} of network {network.name} overlaps another route", hint, why=why)
+def _names(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[NetworkStep]:
+    account = uid(lab, network)
+    if not network.needs_dnsmasq():
+        if now.dnsmasq:
+            yield StopNames(network=network.name, uid=account)
+        return
+    texts = names_texts(lab, network, where, now)
+    changed = [path for path, text in texts.items() if now.files.get(path) != text]
+    yield from (WriteNames(path=path, text=texts[path], uid=account) for path in changed)
+    at = names.files(where.state, network.name)
+    if not now.dnsmasq:
+        _refuse_taken(network, now.owners)
+    if not now.dnsmasq or at.config in changed:
+        yield StartNames(
+            network=network.name,
+            bridge=network.bridge,
+            config=at.config,
+            leases=at.leases,
+            log=f"{where.state}/log/net-{network.name}",
+            uid=account,
+            log_uid=derive.uid(lab.seed, "net", network.name, "log"),
+        )
+    elif changed:
+        yield ReloadNames(network=network.name, uid=account)
 
 
-def _elsewhere(subnet: IPv4Network, routes: Iterable[Route]) -> str:
-    taken = [IPv4Network(route.destination) for route in routes]
-    for third in (*range(100, 255), *range(100)):
-        free = IPv4Network(f"192.168.{third}.0/24")
-        if not any(free.overlaps(one) for one in taken) and free != subnet:
-            return str(free)
-    return "10.77.0.0/24"
+def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:
+    own = str(network.host_address().ip)
+    for owner in owners:
+        if owner.address not in {"0.0.0.0", "::", own}:  # noqa: S104 - the wildcard somebody else listens on
+            continue
+        if owner.port == 53 and network.dns:
+            hint = f"have it listen on its own addresses only, or set dns = false in network.{network.name}"
+            raise Refused(f"port 53 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
+        if owner.port == 67 and network.dhcp:
+            hint = f"stop it, or set dhcp = false in network.{network.name}"
+            raise Refused(f"port 67 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
+
+
+def _refuse_in_use(network: Network, ports: Sequence[str], *, force: bool) -> None:
+    if ports and not force:
+        hint = f"kvmrun stop the guests first, or kvmrun net down --force {network.name}"
+        raise Refused(f"network {network.name} is in use", hint, why=f"{', '.join(ports)} on {network.bridge}")
+
+
+def _address(ports: Sequence[Port], network: Network) -> str:
+    return next((port.address for port in ports if port.network == network.name and port.address), "")

@@ -40,11 +40,109 @@ class RemoveAddress(Frozen):
         return f"take the address {self.address} from {self.link}"
 
 
+class Join(Frozen):
+    """A running guest's tap back to its bridge."""
+
+    tap: str
+    bridge: str
+    isolated: bool
+
+    def __str__(self) -> str:
+        return f"plug tap {self.tap} into {self.bridge} again"
+
+
 class SetUp(Frozen):
     link: str
 
     def __str__(self) -> str:
         return f"set {self.link} up"
+
+
+class SetSysctl(Frozen):
+    """A setting below /proc/sys/net, remembered with its earlier value as long as a `user` needs it."""
+
+    name: str
+    value: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"set net.{self.name.replace('/', '.')} = {self.value}"
+
+
+class RestoreSysctls(Frozen):
+    user: str
+
+    def __str__(self) -> str:
+        return "restore the settings of the kernel that were changed"
+
+
+class LoadRules(Frozen):
+    """Replace our table in one transaction. `digest` is that of the text, kept in `record`."""
+
+    table: str
+    text: str
+    digest: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"load the packet filter table inet {self.table}"
+
+
+class DropRules(Frozen):
+    table: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"remove the packet filter table inet {self.table}"
+
+
+class WriteNames(Frozen):
+    """One of dnsmasq's files: ours, readable for the account it runs as."""
+
+    path: str
+    text: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"write {self.path}"
+
+
+class StartNames(Frozen):
+    """dnsmasq for one network, with the configuration at `config`, in place of one that runs."""
+
+    network: str
+    bridge: str
+    config: str
+    leases: str
+    log: str
+    uid: int
+    log_uid: int
+
+    def __str__(self) -> str:
+        return f"start dnsmasq on {self.bridge} with {self.config}"
+
+
+class ReloadNames(Frozen):
+    network: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"have dnsmasq of {self.network} read names and reservations again"
+
+
+class StopNames(Frozen):
+    network: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"stop dnsmasq of {self.network}"
+
+
+class RemoveFiles(Frozen):
+    paths: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"remove {', '.join(self.paths)}"
 
 
 class RemoveBridge(Frozen):
@@ -101,9 +199,10 @@ class PlugTap(Frozen):
     bridge: str
     alias: str
     mtu: int
+    isolated: bool
 
     def __str__(self) -> str:
-        return f"plug tap {self.tap.name} into {self.bridge}"
+        return f"plug tap {self.tap.name} into {self.bridge}{', isolated' if self.isolated else ''}"
 
 
 class Listen(Frozen):
@@ -143,6 +242,9 @@ class Launch(Frozen):
         return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
 
 
-NetworkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | RemoveBridge
+LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | RemoveBridge
+NamesStep = StartNames | ReloadNames | StopNames
+OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
+NetworkStep = LinkStep | NamesStep | OtherStep
 GuestStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | PlugTap | Listen | StartLogger | WriteRecord | Launch
 Step = NetworkStep | GuestStep

@@ -50,6 +50,8 @@ def record(guest: Guest, place: Place, raw: tuple[str, ...]) -> Record:
         memory=guest.memory,
         ports=place.ports,
         raw=raw,
+        protect=guest.protect,
+        after=guest.after,
     )
 
 
@@ -162,7 +164,9 @@ def _ports(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
     for port in place.ports:
         alias = f"kvmrun:{guest.name}:{port.name}"
         tap = port.handle(vhost=host.vhost)
-        yield PlugTap(tap=tap, mac=port.tap_mac(), bridge=port.bridge, alias=alias, mtu=port.mtu)
+        yield PlugTap(
+            tap=tap, mac=port.tap_mac(), bridge=port.bridge, alias=alias, mtu=port.mtu, isolated=port.isolated
+        )
 
 
 def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:

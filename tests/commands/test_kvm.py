@@ -11,8 +11,8 @@ from fakes.world import until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
-SECTOR = bytes.fromhex("bafb03 b003 ee baf803 b04b ee fa f4 ebfd")
-"""mov dx,0x3fb; mov al,3; out dx,al; mov dx,0x3f8; mov al,'K'; out dx,al; cli; hlt; jmp to hlt."""
+SECTOR = bytes.fromhex("bafb03 b003 ee baf803 b04b ee b00a ee fa f4 ebfd")
+"""COM1: mov dx,0x3fb; mov al,3; out dx,al; mov dx,0x3f8; 'K' and a newline (logs keep whole lines); cli; hlt; again."""
 KVM = 'accel = "kvm"\ncpu = "qemu64"\nmemory = "32M"\n'
 
 
@@ -46,7 +46,7 @@ def test_a_boot_sector_runs_on_the_hardware(lab: Path, kvmrun: Cli, own_director
     assert (row["state"], row["accel"]) == ("running", "kvm")
     assert kvmrun.ok("monitor", "vm1", "-c", "query-kvm", "-o", "json").json() == {"enabled": True, "present": True}
     log = own_directories / "state/log/vm1/current"
-    until(lambda: log.read_bytes().endswith(b"K"), limit=60)
+    until(lambda: log.read_bytes().endswith(b"K\n"), limit=60)
     kvmrun.ok("stop", "vm1", "--force")
     kvmrun.ok("net", "down")
     assert world_after(before) == before

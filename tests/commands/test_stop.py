@@ -199,7 +199,11 @@ class TestBystanders:
 
 def looker(path: Path) -> "subprocess.Popen[bytes]":
     """A process that has `path` open and does nothing with it."""
-    words = [sys.executable, "-c", "import sys, time; at = open(sys.argv[1], 'r+'); print('x', flush=True); time.sleep(99)"]
+    words = [
+        sys.executable,
+        "-c",
+        "import sys, time; at = open(sys.argv[1], 'r+'); print('x', flush=True); time.sleep(99)",
+    ]
     child = subprocess.Popen([*words, str(path)], stdout=subprocess.PIPE)
     assert child.stdout
     child.stdout.readline()

@@ -78,7 +78,9 @@ class TestLinks:
         guests(lab, "vm1", text=TCG + 'cpus = 2\n[[nic]]\nqueues = 2\n[[nic]]\nnetwork = "dmz"\nmodel = "e1000"\n')
         kvmrun.ok("vm1")
         one, other, below = link("tap-vm1"), link("tap-vm1-eth1"), link("br1")
-        assert one and other and below
+        assert one
+        assert other
+        assert below
         assert (one["master"], other["master"]) == ("br0", "br1")
         assert (one["mtu"], other["mtu"], below["mtu"]) == (1500, 1400, 1400)
         assert one["linkinfo"]["info_data"]["multi_queue"] is True

@@ -211,10 +211,10 @@ def test_an_address_that_steps_aside_is_a_warning_with_the_line_to_paste(lab: Pa
 
 
 def test_a_full_network_refuses_the_one_too_many(lab: Path) -> None:
-    text = '[network.lan]\nsubnet = "10.0.0.0/29"'
-    found = lab_of(lab, networks=text, **dict.fromkeys((f"vm{number}" for number in range(6)), ""))
+    text = '[network.lan]\nsubnet = "10.0.0.0/28"\ndhcp = false'
+    found = lab_of(lab, networks=text, **dict.fromkeys((f"vm{number}" for number in range(10, 24)), ""))
     errors = [str(problem) for problem in found.problems if not problem.warning]
-    assert errors == ["vm5.toml: nic[0].address: found no free address; wanted room in 10.0.0.0/29"]
+    assert errors == ["vm23.toml: nic[0].address: found no free address; wanted room in 10.0.0.0/28"]
 
 
 def test_the_seed_changes_every_name(lab: Path) -> None:

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from kvmrun.config.load import load
 from kvmrun.config.read import Unreadable, read
+from kvmrun.model.text import printable
 
 calm = settings(deadline=None)
 DEEP = 10_000
@@ -125,25 +126,56 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 KEYS = [
-    "cpus",
-    "memory",
-    "nic",
-    "drive",
-    "boot",
-    "args",
-    "description",
-    "accel",
-    "x",
-    "image",
-    "network",
-    "mac",
-    "order",
+    *(
+        "cpus",
+        "memory",
+        "nic",
+        "drive",
+        "boot",
+        "args",
+        "description",
+        "accel",
+        "x",
+        "image",
+        "network",
+        "mac",
+        "order",
+    ),
+    *(
+        "network.lan",
+        "network.lan.dhcp",
+        "uplink.wan",
+        "seed",
+        "subnet",
+        "host",
+        "bridge",
+        "pool",
+        "options",
+        "forward",
+    ),
+    *("nat", "dns", "ipv6", "interface", "table", "external", "domain", "address"),
 ]
 values = st.one_of(
     st.integers().map(str),
     st.floats().map(str),
     st.sampled_from(
-        ["true", "[]", "{}", "[[]]", "[{}]", '"1G"', '"kvm"', '"a.raw"', '""', "1979-05-27", '"""\n"""', "["]
+        [
+            "true",
+            "[]",
+            "{}",
+            "[[]]",
+            "[{}]",
+            '"1G"',
+            '"kvm"',
+            '"a.raw"',
+            '""',
+            "1979-05-27",
+            '"10.0.0.0/24"',
+            '"10.0.0.1"',
+            '"tcp 1 -> vm1:2"',
+            '"""\n"""',
+            "[",
+        ]
     ),
     st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map(lambda word: f'"{word}"'),
 )
@@ -163,6 +195,6 @@ def test_no_bytes_are_more_than_a_lab_with_problems(scratch: Path, content: byte
         (scratch / f"{name}.toml").write_bytes(content if name == stem else b"")
     lab = load(str(scratch), "/images")
     assert set(lab.invalid) | set(lab.guests) == {"vm1"}
-    assert all(str(problem).isprintable() for problem in lab.problems)
+    assert all(printable(problem) == str(problem) for problem in lab.problems)
     if lab.invalid:
         assert lab.problems

@@ -1,7 +1,7 @@
 """Which directories, and whether root may believe what is in them."""
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -69,7 +69,7 @@ def test_run_and_state_are_found(
 
 
 @pytest.fixture
-def tree(own_directories: Path) -> Iterator[Path]:
+def tree(own_directories: Path) -> Path:
     """A lab two levels deep, to be trusted as it is."""
     path = own_directories / "deep" / "vms.d"
     path.mkdir(parents=True, mode=0o755)

@@ -24,7 +24,7 @@ def world() -> dict[str, Any]:
 
 
 def until(met: Callable[[], Any], limit: float = 30.0) -> Any:
-    """The first true value of `met`, asked again and again; the test fails when there is none within `limit` seconds."""
+    """The first true value of `met`, asked again and again; the test fails when none comes within `limit` seconds."""
     deadline = time.monotonic() + limit
     while not (found := met()):
         assert time.monotonic() < deadline, f"not within {limit:g} s"
@@ -33,7 +33,7 @@ def until(met: Callable[[], Any], limit: float = 30.0) -> Any:
 
 
 def world_after(before: dict[str, Any], limit: float = 10.0) -> dict[str, Any]:
-    """The world once it is `before` again, or as it is when `limit` seconds are over: a logger takes a moment to end."""
+    """The world once it is `before` again, or as it is after `limit` seconds: a logger takes a moment to end."""
     deadline = time.monotonic() + limit
     while (found := world()) != before and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,139 +1,119 @@
-"""A network as wanted, a bridge as found: the steps between them, or the refusal."""
+"""A whole network as wanted and as found: bridge, settings, rules, names, each only where it is not right."""
 
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
 
 from kvmrun.errors import Refused
 from kvmrun.model import derive
+from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.place import Directories
 from kvmrun.model.values import NicName
-from kvmrun.plan.facts import Bridge, Route
-from kvmrun.plan.network import down, is_right, up
-from kvmrun.plan.steps import AddAddress, MakeBridge, RemoveAddress, RemoveBridge, SetBridge, SetUp
+from kvmrun.plan.facts import Bridge, Owner, Wire
+from kvmrun.plan.network import digest, down, names_texts, rules_text, settings, up
+from kvmrun.plan.steps import LoadRules, ReloadNames, RemoveBridge, SetSysctl, StartNames, StopNames, WriteNames
 
+WHERE = Directories(vms="/lab", run="/run", state="/state", root=True)
 LAN = Network(name=NicName("lan"))
+BARE = LAN.but(dhcp=None, dns=None, nat=False)
 EXTERNAL = LAN.but(external=True)
 MAC = derive.mac("", "bridge", "br0")
 OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
-MADE = MakeBridge(name="br0", alias="kvmrun:net:lan")
-SET = SetBridge(name="br0", mac=MAC, mtu=1500)
-GIVEN = AddAddress(link="br0", address="192.168.0.254/24")
-UP = SetUp(link="br0")
 
 
-def elsewhere(*destinations: str) -> list[Route]:
-    return [Route(destination=one, link="eth0") for one in destinations]
+def lab(network: Network) -> Lab:
+    return Lab(directory="/lab", networks={network.name: network})
 
 
-@pytest.mark.parametrize(
-    ("network", "found", "steps"),
-    [
-        (LAN, None, (MADE, SET, GIVEN, UP)),
-        (LAN, OURS, ()),
-        (LAN, OURS.but(ports=("tap-vm1",)), ()),
-        (LAN, OURS.but(mac="52:54:00:00:00:01"), (SET,)),
-        (LAN, OURS.but(mtu=9000), (SET,)),
-        (LAN, OURS.but(stp=True), (SET,)),
-        (LAN, OURS.but(forward_delay=1500), (SET,)),
-        (LAN, OURS.but(addresses=()), (GIVEN,)),
-        (LAN, OURS.but(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
-        (
-            LAN,
-            OURS.but(addresses=("192.168.0.254/24", "10.0.0.1/8")),
-            (RemoveAddress(link="br0", address="10.0.0.1/8"),),
-        ),
-        (
-            LAN,
-            OURS.but(addresses=("192.168.0.254/16",)),
-            (RemoveAddress(link="br0", address="192.168.0.254/16"), GIVEN),
-        ),
-        (LAN, OURS.but(up=False), (UP,)),
-        (LAN, OURS.but(mac="", addresses=(), up=False), (SET, GIVEN, UP)),
-        (LAN.but(mtu=9000), OURS, (SET.but(mtu=9000),)),
-        (LAN.but(host=IPv4Address("192.168.0.1")), OURS.but(addresses=()), (GIVEN.but(address="192.168.0.1/24"),)),
-        (EXTERNAL, OURS.but(alias="", mac="", addresses=(), up=False), ()),
-    ],
-)
-def test_up_does_what_is_still_to_be_done(network: Network, found: Bridge | None, steps: tuple[Any, ...]) -> None:
-    assert up(network, "", found, ()) == steps
-    assert is_right(network, "", found) == (found is not None and not steps)
+def wire(network: Network, **changes: Any) -> Wire:
+    """Everything as `network` wants it, but for `changes`."""
+    whole, now = lab(network), Wire(bridge=OURS, dnsmasq=7)
+    files = names_texts(whole, network, WHERE, now) if network.needs_dnsmasq() else {}
+    rules, sysctls = digest(rules_text(whole, network)), settings(whole, network, now)
+    return now.but(**{"files": files, "rules": rules, "sysctls": sysctls, **changes})
+
+
+def kinds(steps: tuple[Any, ...]) -> list[str]:
+    return [type(step).__name__ for step in steps]
+
+
+@pytest.mark.parametrize("network", [LAN, BARE.but(nat=True), LAN.but(dhcp=None), LAN.but(isolate=True, mtu=1500)])
+def test_nothing_is_done_to_a_network_that_is_right(network: Network) -> None:
+    found = wire(network, dnsmasq=7 if network.needs_dnsmasq() else 0)
+    assert up(lab(network), network, WHERE, found) == ()
+
+
+def test_a_network_that_is_not_there_is_made_from_the_bridge_up() -> None:
+    steps = kinds(up(lab(LAN), LAN, WHERE, Wire(bridge=None)))
+    order = ["MakeBridge", "SetSysctl", "AddAddress", "WriteNames", "StartNames"]
+    assert [step for step in dict.fromkeys(steps) if step in order] == order
+    assert steps[-1] == "StartNames"
 
 
 @pytest.mark.parametrize(
-    ("network", "found", "message", "why"),
+    ("network", "changes", "wanted"),
     [
-        (LAN, OURS.but(alias=""), "br0 exists and is not ours", "bridge without our mark"),
-        (LAN, OURS.but(alias="my bridge"), "not ours", "bridge without our mark"),
-        (LAN, OURS.but(alias="kvmrun:net:dmz"), "not ours", "another network's: kvmrun:net:dmz"),
-        (LAN, OURS.but(kind=""), "not ours", "physical interface"),
-        (LAN, OURS.but(kind="tun"), "not ours", "it is a tun"),
-        (EXTERNAL, None, "br0 does not exist", "never made by us"),
-        (EXTERNAL, OURS.but(kind=""), "br0 is not a bridge", "physical"),
-        (EXTERNAL, OURS.but(kind="vlan"), "br0 is not a bridge", "vlan"),
+        (LAN, {"rules": ""}, [LoadRules]),
+        (LAN, {"rules": "of another time"}, [LoadRules]),
+        (LAN, {"dnsmasq": 0}, [StartNames]),
+        (LAN, {"files": {}}, [WriteNames, WriteNames, WriteNames, StartNames]),
+        (LAN, {"hostname": "another"}, [WriteNames, ReloadNames]),
+        (LAN, {"sysctls": {"ipv4/conf/br0/forwarding": "0"}}, [SetSysctl]),
+        (LAN, {"sysctls": {}}, []),
+        (BARE, {"dnsmasq": 7}, [StopNames]),
     ],
 )
-def test_up_refuses_what_is_not_ours(network: Network, found: Bridge | None, message: str, why: str) -> None:
-    with pytest.raises(Refused, match=message) as refused:
-        up(network, "", found, ())
-    assert why in refused.value.why
+def test_only_what_is_wrong_is_done(network: Network, changes: dict[str, Any], wanted: list[type[Any]]) -> None:
+    assert kinds(up(lab(network), network, WHERE, wire(network, **changes))) == [kind.__name__ for kind in wanted]
+
+
+@pytest.mark.parametrize("found", [OURS, OURS.but(alias="", mac="", addresses=(), up=False)])
+def test_an_external_network_is_left_as_it_is(found: Bridge) -> None:
+    assert up(lab(EXTERNAL), EXTERNAL, WHERE, Wire(bridge=found)) == ()
+    assert down(lab(EXTERNAL), EXTERNAL, WHERE, Wire(bridge=found), force=True) == ()
+
+
+def taken(port: int, address: str, network: Network) -> Wire:
+    return wire(network, dnsmasq=0, owners=(Owner(port=port, address=address, process="named"),))
+
+
+@pytest.mark.parametrize(
+    ("port", "address"), [(53, "0.0.0.0"), (53, "::"), (53, "192.168.0.254"), (67, "0.0.0.0"), (67, "192.168.0.254")]
+)
+def test_a_port_somebody_has_is_a_refusal(port: int, address: str) -> None:
+    with pytest.raises(Refused, match=f"port {port} is taken by named") as refused:
+        up(lab(LAN), LAN, WHERE, taken(port, address, LAN))
     assert "network.lan" in refused.value.hint
 
 
 @pytest.mark.parametrize(
-    "taken", ["192.168.0.0/24", "192.168.0.128/25", "192.168.0.254/32", "192.168.0.0/16", "128.0.0.0/1"]
+    ("port", "address", "network"),
+    [(53, "127.0.0.53", LAN), (53, "0.0.0.0", LAN.but(dns=None)), (67, "0.0.0.0", LAN.but(dhcp=None))],
 )
-def test_up_refuses_a_subnet_the_host_reaches_elsewhere(taken: str) -> None:
-    with pytest.raises(Refused, match=r"subnet 192.168.0.0/24 of network lan overlaps") as refused:
-        up(LAN, "", None, elsewhere("10.0.0.0/8", taken))
-    assert f"{taken} through eth0" in refused.value.why
+def test_a_port_we_do_not_need_may_be_anybodys(port: int, address: str, network: Network) -> None:
+    assert kinds(up(lab(network), network, WHERE, taken(port, address, network)))[-1] == "StartNames"
 
 
-def test_the_subnet_it_proposes_is_free() -> None:
-    with pytest.raises(Refused) as refused:
-        up(LAN, "", None, elsewhere("192.168.0.0/24", "192.168.100.0/22"))
-    assert refused.value.hint.endswith("192.168.104.0/24")
+def test_down_takes_everything_away_the_bridge_after_those_who_use_it() -> None:
+    steps = kinds(down(lab(LAN), LAN, WHERE, wire(LAN), force=False))
+    assert steps == ["StopNames", "DropRules", "RestoreSysctls", "RemoveBridge", "RemoveFiles"]
 
 
-def test_with_all_of_192_168_taken_it_looks_further() -> None:
-    with pytest.raises(Refused, match="overlaps") as refused:
-        up(LAN, "", None, elsewhere("192.168.0.0/16"))
-    assert not IPv4Network(refused.value.hint.split()[-1]).overlaps(IPv4Network("192.168.0.0/16"))
-
-
-@pytest.mark.parametrize("route", [*elsewhere("192.168.1.0/24"), Route(destination="192.168.0.0/24", link="br0")])
-def test_a_route_that_is_not_in_the_way_is_none_of_ours(route: Route) -> None:
-    assert up(LAN, "", None, [route])[0] == MADE
-
-
-@pytest.mark.parametrize(
-    ("network", "found", "force", "steps"),
-    [
-        (LAN, None, False, ()),
-        (EXTERNAL, OURS, True, ()),
-        (LAN, OURS, False, (RemoveBridge(name="br0"),)),
-        (LAN, OURS.but(up=False, addresses=()), False, (RemoveBridge(name="br0"),)),
-        (LAN, OURS.but(ports=("tap-vm1",)), True, (RemoveBridge(name="br0"),)),
-    ],
-)
-def test_down_removes_what_is_ours(network: Network, found: Bridge | None, force: bool, steps: tuple[Any, ...]) -> None:
-    assert down(network, found, force=force) == steps
+def test_down_of_nothing_is_nothing() -> None:
+    assert down(lab(LAN), LAN, WHERE, Wire(bridge=None), force=False) == ()
 
 
 def test_down_names_the_ports_that_are_in_use() -> None:
+    found = wire(LAN, bridge=OURS.but(ports=("tap-vm1", "tap-vm2")))
     with pytest.raises(Refused, match="lan is in use") as refused:
-        down(LAN, OURS.but(ports=("tap-vm1", "tap-vm2")), force=False)
+        down(lab(LAN), LAN, WHERE, found, force=False)
     assert refused.value.why == "tap-vm1, tap-vm2 on br0"
     assert "--force lan" in refused.value.hint
+    assert RemoveBridge(name="br0") in down(lab(LAN), LAN, WHERE, found, force=True)
 
 
 @pytest.mark.parametrize("found", [OURS.but(alias=""), OURS.but(kind=""), OURS.but(alias="kvmrun:net:dmz")])
-def test_down_never_removes_what_is_not_ours(found: Bridge) -> None:
+def test_down_never_touches_what_is_not_ours(found: Bridge) -> None:
     with pytest.raises(Refused, match="not ours"):
-        down(LAN, found, force=True)
-
-
-def test_every_step_says_itself() -> None:
-    steps = up(LAN, "", None, ())
-    assert [str(step) for step in steps][::3] == ["make bridge br0", "set br0 up"]
+        down(lab(LAN), LAN, WHERE, wire(LAN, bridge=found), force=True)

@@ -53,9 +53,9 @@ def test_the_steps_are_in_their_order() -> None:
         "listen on /run/vm1/p",
         "listen on /run/vm1/c",
         "make /run/vm1/vnc for the VNC socket",
-        "start a logger that keeps the newest 4 MB in /log/vm1",
         "write the record /run/vm1/record",
         "start /usr/bin/qemu, paused, as uid 1000",
+        "start its logger, which keeps the newest 4 MB in /log/vm1",
     ]
 
 
@@ -174,4 +174,4 @@ def test_what_is_in_the_way_is_said(
     ],
 )
 def test_what_is_not_in_the_way_is_let_pass(table: dict[str, Any], host: Host) -> None:
-    assert isinstance(up(guest(**table), PLACE, host)[-1], Launch)
+    assert step(Launch, guest(**table), host=host).qemu == HOST.qemu

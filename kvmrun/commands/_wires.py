@@ -1,0 +1,88 @@
+"""The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
+
+import os
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import dnsmasq, netlink, nft, observe
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus
+from kvmrun.plan import names
+from kvmrun.plan import network as plan
+from kvmrun.plan.facts import Wire
+
+_ANYWHERE = "192.0.2.1"
+"""An address of nobody's (RFC 5737), to ask the kernel which way the rest of the world is."""
+
+
+def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
+    """Everything about `network`; nothing is changed."""
+    now = observe.wire(lab, network, where)
+    state, problem = _state(lab, where, network, now)
+    taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
+    ports = now.bridge.ports if now.bridge else ()
+    return NetworkStatus(
+        name=network.name,
+        state=state,
+        problem=problem,
+        bridge=network.bridge,
+        address=str(network.host_address()),
+        ports=tuple(PortStatus(tap=port, guest=taps.get(port, "")) for port in ports),
+        dnsmasq=_dnsmasq(network, now),
+        rules=_rules(lab, network, now),
+        uplink=netlink.way_out(_ANYWHERE) if network.nat is not False else None,
+        leases=_leases(names.files(where.state, network.name).leases),
+    )
+
+
+def foreign_drops(found: list[NetworkStatus]) -> list[str]:
+    """One line for every chain of somebody else's that drops what our guests send, with its mend."""
+    bridges = [one.bridge for one in found if one.state in {"up", "degraded"}]
+    if not bridges or os.geteuid() != 0:
+        return []
+    return [
+        f"chain {chain} drops what guests send ({why}); an accept of ours cannot undo that: {_mend(chain, bridges)}"
+        for chain, why in nft.foreign_drops()
+    ]
+
+
+def _mend(chain: str, bridges: list[str]) -> str:
+    rules = [f'insert rule {chain} {way} "{bridge}" accept' for bridge in bridges for way in ("iifname", "oifname")]
+    return f"nft '{'; '.join(rules)}'"
+
+
+def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:
+    if now.bridge is None and not (now.loose or now.dnsmasq or now.rules):
+        return "down", None
+    try:
+        missing = plan.up(lab, network, where, now)
+    except KvmrunError as why:
+        return "refused", printable(f"{why.message}: {why.why}")
+    return ("degraded", f"to be done: {'; '.join(map(str, missing))}") if missing else ("up", None)
+
+
+def _dnsmasq(network: Network, now: Wire) -> str:
+    if not network.needs_dnsmasq():
+        return "off"
+    return f"serving (pid {now.dnsmasq})" if now.dnsmasq else "not running"
+
+
+def _rules(lab: Lab, network: Network, now: Wire) -> str:
+    if network.external or lab.firewall != "nftables":
+        return "off" if network.external else f"left to {lab.firewall}"
+    if not now.rules:
+        return "missing"
+    return "present" if now.rules == plan.digest(plan.rules_text(lab, network)) else "changed"
+
+
+def _leases(path: str) -> tuple[LeaseStatus, ...]:
+    found = []
+    for line in (dnsmasq.read(path) or "").splitlines()[:1000]:
+        fields = line.split()
+        if len(fields) == 5 and fields[0].isdecimal() and ":" in fields[1]:
+            name = "" if fields[3] == "*" else printable(fields[3], 64)
+            words = {"address": printable(fields[2], 40), "mac": printable(fields[1], 20), "name": name}
+            found.append(LeaseStatus(expires=int(fields[0]), **words))
+    return tuple(found)

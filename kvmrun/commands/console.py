@@ -1,0 +1,101 @@
+"""kvmrun console NAME: a guest's serial line in the terminal."""
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from kvmrun.commands._lab import directories, running
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import Busy, Refused, UsageError
+from kvmrun.host import seat
+from kvmrun.model.guest import CONSOLE
+from kvmrun.model.text import printable
+from kvmrun.monitor.console import Ending, Person, Relay, dial
+from kvmrun.monitor.filter import Filter
+from kvmrun.ui import terminal
+
+HELP = "connect to a guest's serial line"
+_SEAT = "console"
+_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, seat.STOLEN)
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guest", metavar="NAME", help="a running guest; leaving its console leaves it alone")
+    parser.add_argument(
+        "--escape", default="^]", metavar="CHAR", help="the key that leaves: one character, or ^] for Ctrl-]"
+    )
+    parser.add_argument("--steal", action="store_true", help="take it over from whoever is connected")
+    parser.add_argument("--raw", action="store_true", help="pass everything to the terminal, also what could harm it")
+
+
+def run(args: Args) -> int:
+    key = escape(args.escape)
+    directory = running(directories(args), args.guest)
+    if not os.path.exists(f"{directory}/{CONSOLE}"):
+        raise Refused(f"{args.guest} has no console", f"set console = true in {args.guest}.toml and start it anew")
+    with terminal.catching(_ENDS) as caught, seat.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal):
+        ending = _connected(args, f"{directory}/{CONSOLE}", key, caught)
+        number = caught.number if ending == "signal" else 0
+        by = printable(seat.occupant(f"{directory}/{_SEAT}"), 100)
+    if number == seat.STOLEN:
+        raise Busy(
+            f"the console of {args.guest} was taken over", f"kvmrun console {args.guest} --steal", why=f"by {by}"
+        )
+    _say(args, _told(ending, args.guest, args.timeout))
+    return 128 + number if number else 0
+
+
+def escape(word: str) -> int:
+    """The byte of a key written as itself, or as ^ and a letter. Raises UsageError."""
+    if len(word) == 2 and word[0] == "^" and "?" < word[1].upper() < "`":
+        return ord(word[1].upper()) & 0x1F
+    if len(word) == 1 and word.isascii():
+        return ord(word)
+    raise UsageError(
+        f"{word} is no key to leave with", "one character, or ^ and one of A-Z [ \\ ] ^ _, such as --escape ^A"
+    )
+
+
+def _connected(args: Args, path: str, key: int, caught: terminal.Caught) -> Ending:
+    """Carry on until it ends; the terminal is as before when this returns or raises."""
+    person = os.isatty(0)
+    with ExitStack() as stack:
+        line = stack.enter_context(dial(path))
+        sink = stack.enter_context(terminal.unblocked(1))
+        if person:
+            name = args.escape.upper() if len(args.escape) == 1 else f"Ctrl-{args.escape[1].upper()}"
+            _say(args, f"connected to {args.guest}; {name} leaves, and the guest goes on")
+            stack.enter_context(terminal.raw(0))
+        filtering = Filter()
+        if os.isatty(1):
+            stack.callback(lambda: terminal.send(sink, filtering.leave()))
+        ends = Person(source=0, sink=sink, wake=caught.fd, escape=key if person else None)
+        relay = Relay(line, ends, _show(filtering, args.raw))
+        return relay.run(args.timeout)
+
+
+def _show(filtering: Filter, raw: bool) -> Callable[[bytes], bytes]:
+    """The filter; or all that comes, while the filter still takes note of what is to be undone."""
+
+    def both(data: bytes) -> bytes:
+        filtering.feed(data)
+        return data
+
+    return both if raw else filtering.feed
+
+
+def _told(ending: Ending, guest: str, limit: float | None) -> str:
+    return {
+        "left": f"left {guest}, which goes on",
+        "ended": f"{guest} has ended, or closed its console; kvmrun log {guest} tells what it said",
+        "over": f"left {guest} after {limit or 0:g} s",
+    }.get(ending, "")
+
+
+def _say(args: Args, line: str) -> None:
+    """A word to the person, apart from what the guest prints."""
+    if line and not args.quiet and os.isatty(0):
+        sys.stderr.write(f"\r\nkvmrun: {line}\n")
+        sys.stderr.flush()

@@ -1,0 +1,58 @@
+"""`networks.toml`: the networks of a lab and the ways out of the host."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
+from kvmrun.config.convert import Converter
+from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.model.network import Network, Uplink
+from kvmrun.model.text import printable
+from kvmrun.model.values import Line, NicName
+
+T = TypeVar("T", bound=Frozen)
+
+
+class Networks(Frozen):
+    """The whole file, its tables converted one by one so that one bad network costs only itself."""
+
+    seed: Line = Line("")
+    firewall: Literal["nftables", "shorewall", "none"] = "nftables"
+    network: Mapping[str, Any] = EMPTY
+    uplink: Mapping[str, Any] = EMPTY
+
+
+def convert(file: Converter, table: Mapping[str, Any]) -> Networks:
+    """The file with every good table converted; without any table of networks, the one of the original laptop."""
+    whole: Networks | None = file.convert(Networks, table)
+    if whole is None:
+        return Networks()
+    networks = _tables(file, "network", Network, whole.network)
+    for name in [name for name, network in networks.items() if _wrong(file, network)]:
+        del networks[name]
+    if not whole.network:
+        networks["lan"] = Network(name=NicName("lan"))
+    return whole.but(network=networks, uplink=_tables(file, "uplink", Uplink, whole.uplink))
+
+
+def _tables(file: Converter, head: str, kind: type[T], tables: Mapping[str, Any]) -> dict[str, T]:
+    found = {}
+    for name, table in tables.items():
+        key = f"{head}.{printable(name, 40)}"
+        try:
+            right = NicName.parse(name)
+        except ValueError as wanted:
+            file.problem(key, name, str(wanted))
+            continue
+        if not isinstance(table, dict):
+            file.problem(key, table, "a table")
+        elif (value := file.convert(kind, table, key, name=right)) is not None:
+            found[name] = value
+    return found
+
+
+def _wrong(file: Converter, network: Network) -> bool:
+    """Whether the network's keys contradict each other; says how."""
+    found = list(network.problems())
+    for key, value, wanted in found:
+        file.problem(f"network.{network.name}.{key}", value, wanted)
+    return bool(found)

@@ -1,0 +1,183 @@
+"""dnsmasq, one a network, as an account of its own: by that account it is known, whatever a record says."""
+
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Callable
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import logger, logs, process
+from kvmrun.plan.facts import Owner
+from kvmrun.plan.steps import StartNames, WriteNames
+
+_READY = 5.0
+_CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"
+_LEASE = re.compile(
+    r"[0-9]+ [0-9a-f]{2}(:[0-9a-f]{2}){5} [0-9.]+ [A-Za-z0-9*._-]+ [0-9a-f:*]+|duid .*|[0-9]+ .* .*:.* .*"
+)
+
+
+def running(uid: int, hint: str) -> int:
+    """The pid of the dnsmasq that has the account `uid`, 0 when there is none. `hint` is where its pid is noted."""
+    try:
+        with open(hint, "rb") as file:
+            pid = int(json.loads(file.read(100)))
+        if _is_ours(pid, uid):
+            return pid
+    except (OSError, ValueError, TypeError):
+        pass
+    return next((int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _is_ours(int(pid), uid)), 0)
+
+
+def _is_ours(pid: int, uid: int) -> bool:
+    try:
+        if os.stat(f"/proc/{pid}").st_uid != uid:
+            return False
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            name = file.read(32).strip()
+    except OSError:
+        return False
+    used = process.usage(pid)
+    return name == "dnsmasq" and used is not None and not used.zombie
+
+
+def write(step: WriteNames) -> Callable[[], None]:
+    """Write one file for the account to read, in one move; the undo writes the earlier text, or removes it."""
+    _directory(os.path.dirname(step.path), step.uid)
+    before = read(step.path)
+    _replace(step.path, step.text, step.uid)
+    return lambda: _replace(step.path, before, step.uid) if before is not None else os.unlink(step.path)
+
+
+def read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return None
+
+
+def start(step: StartNames, hint: str) -> Callable[[], None]:
+    """Start dnsmasq in place of one that runs, and wait until it serves. Raises with its own words when it ends."""
+    stop(step.uid, hint)
+    _leases(step.leases, step.uid)
+    said = logs.position(step.log)
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        command = [*_confined(step.uid), process.tool("dnsmasq"), f"--conf-file={step.config}"]
+        pid = process.spawn(command, stdin=null, output=writer)
+        pidfd = os.pidfd_open(pid)
+    finally:
+        os.close(writer)
+        os.close(null)
+    log = logger.start(step.log, step.log_uid, reader)
+    try:
+        _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), logs.since(step.log, said))[1])
+    finally:
+        os.close(pidfd)
+        os.close(log)
+    with open(hint, "w", encoding="ascii") as file:
+        file.write(f"{pid}")
+    return lambda: stop(step.uid, hint)
+
+
+def _confined(uid: int) -> list[str]:
+    """The words that leave it three capabilities: low ports, its DHCP answers, and raw packets for them."""
+    return [
+        process.tool("setpriv"),
+        *(f"--{kind}={uid}" for kind in ("reuid", "regid")),
+        "--clear-groups",
+        "--no-new-privs",
+        *(f"--{kind}=-all,{_CAPABILITIES}" for kind in ("inh-caps", "ambient-caps", "bounding-set")),
+        "--",
+    ]
+
+
+def _await(pid: int, pidfd: int, step: StartNames, said: Callable[[], list[str]]) -> None:
+    """Until the process has its sockets: it makes them after it has read everything and before it serves."""
+    deadline = time.monotonic() + _READY
+    while not _serves(pid):
+        if process.ended(pidfd, 0.01):
+            raise KvmrunError(f"dnsmasq did not start on {step.bridge}", "see its own words", lines=tuple(said()[-4:]))
+        if time.monotonic() > deadline:
+            process.kill(pidfd)
+            raise KvmrunError(f"dnsmasq did not serve on {step.bridge} within {_READY:g} s", lines=tuple(said()[-4:]))
+
+
+def _serves(pid: int) -> bool:
+    """Whether it is dnsmasq by now and has dropped its standard streams, its last act before serving."""
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+            return file.read().strip() == "dnsmasq" and os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
+    except OSError:
+        return False
+
+
+def reload(uid: int, hint: str) -> None:
+    if pid := running(uid, hint):
+        os.kill(pid, signal.SIGHUP)
+
+
+def stop(uid: int, hint: str) -> None:
+    """End the dnsmasq of that account, if it runs."""
+    if pid := running(uid, hint):
+        pidfd = os.pidfd_open(pid)
+        try:
+            if _is_ours(pid, uid):
+                signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                if not process.ended(pidfd, 2.0):
+                    process.kill(pidfd)
+        finally:
+            os.close(pidfd)
+    try:
+        os.unlink(hint)
+    except FileNotFoundError:
+        return
+
+
+def owners() -> tuple[Owner, ...]:
+    """Who listens on ports 53 and 67 of this namespace."""
+    import psutil
+
+    found = []
+    for one in psutil.net_connections(kind="inet"):
+        if one.laddr and one.laddr.port in {53, 67} and one.status in {psutil.CONN_LISTEN, psutil.CONN_NONE}:
+            name = _name(one.pid) if one.pid else "another process"
+            found.append(Owner(port=one.laddr.port, address=one.laddr.ip, process=name))
+    return tuple(found)
+
+
+def _name(pid: int) -> str:
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return f"{file.read(32).strip()} (pid {pid})"
+    except OSError:
+        return f"pid {pid}"
+
+
+def _leases(path: str, uid: int) -> None:
+    """Keep only the lines of the lease file that make sense: dnsmasq aborts on an address that is not hexadecimal."""
+    _directory(os.path.dirname(path), uid)
+    lines = [line for line in (read(path) or "").splitlines() if _LEASE.fullmatch(line)]
+    _replace(path, "".join(f"{line}\n" for line in lines), uid)
+    os.chown(path, uid, uid)
+
+
+def _directory(path: str, uid: int) -> None:
+    os.makedirs(path, mode=0o750, exist_ok=True)
+    for parent in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
+        os.chmod(parent, os.stat(parent).st_mode | 0o711)  # noqa: S103 - to pass through to what is its own
+    os.chown(path, 0, uid, follow_symlinks=False)
+    os.chmod(path, 0o750)  # noqa: S103 - its group is dnsmasq's own
+
+
+def _replace(path: str, text: str, uid: int) -> None:
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
+    with open(fd, "w", encoding="utf-8") as file:
+        file.write(text)
+        os.fchown(fd, 0, uid)
+        os.fchmod(fd, 0o640)
+    os.rename(f"{path}.new", path)

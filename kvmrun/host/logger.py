@@ -1,0 +1,44 @@
+"""The bounded log: s6-log fed by a pipe. It may die, and never stalls whoever writes to it."""
+
+import os
+import stat
+
+from kvmrun.errors import Refused
+from kvmrun.host import process
+
+_MEMORY = 20_000 * 1024  # under this limit it dies rather than grow on endless lines
+
+
+def start(directory: str, uid: int | None, reader: int) -> int:
+    """Start a logger that keeps the newest 4 MB of what comes from `reader`, which is closed here; its pidfd."""
+    _make_directory(directory, uid)
+    null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        limited = [process.tool("prlimit"), f"--as={_MEMORY}", "--"]
+        command = [*limited, *process.confined(uid, None), process.tool("s6-log"), "n3", "s1000000", directory]
+        return os.pidfd_open(process.spawn(command, stdin=reader, output=null))
+    finally:
+        os.close(null)
+        os.close(reader)
+
+
+def _make_directory(path: str, uid: int | None) -> None:
+    """The logger's own directory: nobody else's to read, and its parents only to pass through."""
+    parent = os.path.dirname(path)
+    os.makedirs(parent, mode=0o711, exist_ok=True)
+    if uid is not None:
+        os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
+        os.chmod(parent, 0o711)  # noqa: S103
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        if not stat.S_ISDIR(os.lstat(path).st_mode):
+            raise Refused(f"{path} is not a directory", f"remove {path}") from None
+    if uid is not None and os.lstat(path).st_uid != uid:
+        _give(path, uid)
+
+
+def _give(path: str, uid: int) -> None:
+    os.chown(path, uid, uid, follow_symlinks=False)
+    for name in os.listdir(path):
+        os.chown(f"{path}/{name}", uid, uid, follow_symlinks=False)

@@ -1,0 +1,82 @@
+"""The hand of a network: each step to the function that does it, and what takes it back."""
+
+import os
+from collections.abc import Callable
+from typing import assert_never
+
+from kvmrun.host import dnsmasq, link, netlink, nft, sysctl
+from kvmrun.model.place import Directories
+from kvmrun.plan import steps
+
+Undo = Callable[[], None]
+
+
+def hand(where: Directories) -> Callable[[steps.NetworkStep], Undo | None]:
+    """What does the steps of networks whose run state is below `where`."""
+
+    def do(step: steps.NetworkStep) -> Undo | None:
+        if isinstance(step, steps.LinkStep):
+            return _link(step)
+        if isinstance(step, steps.NamesStep):
+            return _names(step, f"{where.run}/net/{step.network}/dnsmasq")
+        return _rest(step, where)
+
+    return do
+
+
+def _link(step: steps.LinkStep) -> Undo | None:
+    match step:
+        case steps.MakeBridge():
+            netlink.make_bridge(step.name, step.alias)
+            return lambda: netlink.remove_unused(step.name)
+        case steps.SetBridge():
+            netlink.set_bridge(step.name, step.mac, step.mtu)
+        case steps.AddAddress():
+            netlink.add_address(step.link, step.address)
+        case steps.RemoveAddress():
+            netlink.remove_address(step.link, step.address)
+        case steps.SetUp():
+            netlink.set_up(step.link)
+        case steps.Join():
+            link.join(step.tap, step.bridge)
+            if step.isolated:
+                link.isolate(step.tap)
+        case steps.RemoveBridge():
+            netlink.remove(step.name)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _names(step: steps.NamesStep, hint: str) -> Undo | None:
+    match step:
+        case steps.StartNames():
+            return dnsmasq.start(step, hint)
+        case steps.ReloadNames():
+            dnsmasq.reload(step.uid, hint)
+        case steps.StopNames():
+            dnsmasq.stop(step.uid, hint)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
+    match step:
+        case steps.SetSysctl():
+            return sysctl.change(where.run, step.name, step.value, step.user)
+        case steps.RestoreSysctls():
+            sysctl.restore(where.run, step.user)
+        case steps.LoadRules():
+            nft.load(step.text, step.record, step.digest)
+            return lambda: nft.drop(step.table, step.record)
+        case steps.DropRules():
+            nft.drop(step.table, step.record)
+        case steps.WriteNames():
+            return dnsmasq.write(step)
+        case steps.RemoveFiles():
+            for path in step.paths:
+                os.unlink(path)
+        case _:
+            assert_never(step)
+    return None

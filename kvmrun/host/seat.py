@@ -1,0 +1,96 @@
+"""The one seat at a guest's console: a lock that says whether it is taken, with a word in it that says by whom."""
+
+import os
+import pwd
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from kvmrun.errors import Busy
+from kvmrun.host import lock, process
+
+STOLEN = signal.SIGUSR1
+"""What a holder is sent whose seat is taken over."""
+_LIMIT = 5.0
+
+
+@contextmanager
+def taken(path: str, guest: str, *, steal: bool) -> Iterator[None]:
+    """Sit at the console whose lock is at `path`; with `steal` whoever sits there is told to leave. Raises Busy."""
+    fd = _hold(path)
+    try:
+        if fd < 0:
+            fd = _stolen(path, guest) if steal else _refused(path, guest)
+        _sign(path)
+        yield
+    finally:
+        if fd >= 0:
+            os.close(fd)
+
+
+def occupant(path: str) -> str:
+    """Who took the seat last, by their own word."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return "somebody"
+    try:
+        return os.read(fd, 200).decode(errors="replace").strip() or "somebody"
+    finally:
+        os.close(fd)
+
+
+def _refused(path: str, guest: str) -> int:
+    hint = f"kvmrun console {guest} --steal takes it over"
+    raise Busy(f"the console of {guest} is in use", hint, why=f"{occupant(path)} is connected to it")
+
+
+def _stolen(path: str, guest: str) -> int:
+    holder = occupant(path)
+    hint = holder.rpartition("pid ")[2].rstrip(")")
+    _sign(path)  # first: the holder tells its person who it was
+    with process.opened(path, int(hint) if hint.isdecimal() else 0, inherited=False) as pidfd:
+        if pidfd is not None:
+            signal.pidfd_send_signal(pidfd, STOLEN)
+    deadline = time.monotonic() + _LIMIT
+    while time.monotonic() < deadline:
+        if (fd := _hold(path)) >= 0:
+            return fd
+        time.sleep(0.02)
+    raise Busy(f"the console of {guest} is in use", "end that process, then try again", why=f"{holder} does not let go")
+
+
+def _hold(path: str) -> int:
+    """A descriptor that holds the lock, -1 when somebody else does; a lock file removed meanwhile is no seat."""
+    while True:
+        fd = lock.open_lock(path)
+        if not lock.take(fd):
+            os.close(fd)
+            return -1
+        try:
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        os.close(fd)
+
+
+def _sign(path: str) -> None:
+    """Write who we are: a hint for people. The file is replaced in place, for the lock is on it."""
+    name = os.environ.get("SUDO_USER") or _account()
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    try:
+        os.truncate(fd, 0)
+        os.write(fd, f"{name[:64]} (pid {os.getpid()})\n".encode())
+    except OSError:
+        pass  # a full disk: the lock holds without the word
+    finally:
+        os.close(fd)
+
+
+def _account() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return f"uid {os.getuid()}"

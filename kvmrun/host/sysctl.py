@@ -1,0 +1,78 @@
+"""Settings of the kernel: changed only where needed, remembered, and put back by the last who needed them."""
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from kvmrun.host import lock
+
+_ROOT = "/proc/sys/net"
+
+
+def read(name: str) -> str | None:
+    """The value of a setting below net, None where the kernel has none of that name."""
+    try:
+        with open(f"{_ROOT}/{name}", encoding="ascii") as file:
+            return file.read(256).strip()
+    except OSError:
+        return None
+
+
+def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
+    """Set `name` and remember for `user` what it was; the returned undo puts it back."""
+    with _book(run) as book:
+        entry = book.setdefault(name, {"before": read(name), "set": value, "users": []})
+        entry["set"] = value
+        entry["users"] = sorted({*entry["users"], user})
+    _write(name, value)
+    return lambda: restore(run, user, only=name)
+
+
+def restore(run: str, user: str, only: str = "") -> None:
+    """Let go of what `user` needed; what nobody needs is put back, unless somebody else has changed it since."""
+    with _book(run) as book:
+        for name, entry in list(book.items()):
+            if user not in entry["users"] or (only and name != only):
+                continue
+            entry["users"].remove(user)
+            if not entry["users"]:
+                del book[name]
+                if entry["before"] is not None and read(name) == entry["set"]:
+                    _write(name, entry["before"])
+
+
+def _write(name: str, value: str) -> None:
+    try:
+        with open(f"{_ROOT}/{name}", "w", encoding="ascii") as file:
+            file.write(value)
+    except FileNotFoundError:
+        return  # the link went away, or this kernel has no IPv6
+
+
+@contextmanager
+def _book(run: str) -> Iterator[dict[str, Any]]:
+    """The settings changed and by whom, read and written under one lock: {name: {before, set, users}}."""
+    path = f"{run}/sysctls"
+    fd = lock.open_lock(path)
+    try:
+        lock.wait(fd, "the list of changed settings", limit=10.0)
+        book = _entries(os.read(fd, 64 << 10))
+        yield book
+        text = json.dumps(book, sort_keys=True).encode() if book else b""
+        os.pwrite(fd, text, 0)
+        os.ftruncate(fd, len(text))
+        if not book:
+            os.unlink(path)
+    finally:
+        os.close(fd)
+
+
+def _entries(text: bytes) -> dict[str, Any]:
+    """What of the book can be understood: a damaged one costs the way back, never the way on."""
+    try:
+        book = json.loads(text or b"{}")
+        return {name: one for name, one in book.items() if {"before", "set", "users"} <= one.keys()}
+    except (ValueError, AttributeError):
+        return {}

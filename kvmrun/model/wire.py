@@ -1,0 +1,32 @@
+"""What is known of one network right now."""
+
+from kvmrun.model.frozen import Frozen
+
+
+class LeaseStatus(Frozen):
+    """An address given out by dnsmasq. `expires` in seconds since 1970, 0 for never."""
+
+    address: str
+    mac: str
+    name: str
+    expires: int
+
+
+class PortStatus(Frozen):
+    tap: str
+    guest: str
+
+
+class NetworkStatus(Frozen):
+    """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by, None for none."""
+
+    name: str
+    state: str
+    problem: str | None
+    bridge: str
+    address: str
+    ports: tuple[PortStatus, ...]
+    dnsmasq: str
+    rules: str
+    uplink: str | None
+    leases: tuple[LeaseStatus, ...]

@@ -1,0 +1,80 @@
+"""The bridge of a network: as it should be, against what is there by that name."""
+
+from collections.abc import Iterable, Iterator
+from ipaddress import IPv4Network
+
+from kvmrun.errors import Refused
+from kvmrun.model import derive
+from kvmrun.model.network import Network
+from kvmrun.plan.facts import Bridge, Route
+from kvmrun.plan.steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+
+MARK = "kvmrun:"
+
+
+def link(network: Network, seed: str, found: Bridge | None, routes: Iterable[Route]) -> Iterator[NetworkStep]:
+    """The steps that make the bridge itself right; none when it is. `routes` is asked only when the bridge is made.
+
+    Raises Refused when the name belongs to somebody else's link, or the subnet to another route of the host.
+    """
+    if found is None:
+        refuse_overlap(network, routes)
+        yield MakeBridge(name=network.bridge, alias=mark(network))
+    else:
+        refuse_foreign(network, found)
+    mac = derive.mac(seed, "bridge", network.bridge)
+    wanted = (mac, network.mtu, False, 0)
+    if found is None or (found.mac, found.mtu, found.stp, found.forward_delay) != wanted:
+        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu)
+
+
+def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
+    """The steps that give the bridge its addresses, no others, and set it up."""
+    wanted = {str(network.host_address()), *([six] if (six := network.host_address6()) else [])}
+    have = set(found.addresses) if found else set()
+    yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(have - wanted))
+    yield from (AddAddress(link=network.bridge, address=address) for address in sorted(wanted - have))
+    if found is None or not found.up:
+        yield SetUp(link=network.bridge)
+
+
+def mark(network: Network) -> str:
+    """The alias that says a bridge is ours, and which network it is."""
+    return f"{MARK}net:{network.name}"
+
+
+def accept_external(network: Network, found: Bridge | None) -> None:
+    if found is None:
+        hint = f"make it, or set external = false in network.{network.name}"
+        raise Refused(f"bridge {network.bridge} does not exist", hint, why="an external bridge is never made by us")
+    if found.kind != "bridge":
+        hint = f"name a bridge in network.{network.name}"
+        raise Refused(f"{network.bridge} is not a bridge", hint, why=f"its kind is {found.kind or 'physical'}")
+
+
+def refuse_foreign(network: Network, found: Bridge) -> None:
+    if found.kind == "bridge" and found.alias == mark(network):
+        return
+    kind = found.kind or "physical interface"
+    why = f"it is a {kind} without our mark ({mark(network)})"
+    if found.kind == "bridge" and found.alias.startswith(MARK):
+        why = f"it is another network's: {found.alias}"
+    hint = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
+    raise Refused(f"{network.bridge} exists and is not ours", hint, why=why)
+
+
+def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
+    for route in routes:
+        if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
+            hint = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
+            why = f"the host has a route to {route.destination} through {route.link}"
+            raise Refused(f"subnet {network.subnet} of network {network.name} overlaps another route", hint, why=why)
+
+
+def _elsewhere(subnet: IPv4Network, routes: Iterable[Route]) -> str:
+    taken = [IPv4Network(route.destination) for route in routes]
+    for third in (*range(100, 255), *range(100)):
+        free = IPv4Network(f"192.168.{third}.0/24")
+        if not any(free.overlaps(one) for one in taken) and free != subnet:
+            return str(free)
+    return "10.77.0.0/24"

@@ -1,0 +1,98 @@
+"""What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
+
+from kvmrun.model.network import Network
+from kvmrun.model.nic import Port
+
+Ports = Mapping[str, Sequence[Port]]
+
+
+class Files(NamedTuple):
+    """Where dnsmasq finds what, all of it ours."""
+
+    config: str
+    hosts: str
+    reservations: str
+    leases: str
+
+
+def files(state: str, network: str) -> Files:
+    here = f"{state}/net/{network}"
+    return Files(f"{here}/config", f"{here}/hosts", f"{here}/reservations", f"{here}/leases")
+
+
+def config(network: Network, at: Files, resolv: str) -> str:
+    """The whole configuration. `resolv` is the file that names the host's current name servers."""
+    return "".join(f"{line}\n" for line in _config(network, at, resolv))
+
+
+def _config(network: Network, at: Files, resolv: str) -> Iterator[str]:
+    yield f"# network {network.name}, written by kvmrun: edit networks.toml instead"
+    yield from ("keep-in-foreground", "pid-file", "log-facility=-", "no-hosts", "bind-dynamic")
+    yield from (f"interface={network.bridge}", "except-interface=lo")
+    yield from _dns(network, at, resolv)
+    if network.dhcp:
+        yield from _dhcp(network, at)
+    if network.ipv6:
+        yield from ("enable-ra", "quiet-ra", "quiet-dhcp6")
+        yield f"dhcp-range={network.ipv6.network_address},ra-stateless,ra-names,64,{_lease(network)}"
+
+
+def _dns(network: Network, at: Files, resolv: str) -> Iterator[str]:
+    if not network.dns:
+        yield "port=0"
+        return
+    yield from (f"domain={network.domain}", f"local=/{network.domain}/", "expand-hosts")
+    yield from ("domain-needed", f"addn-hosts={at.hosts}")
+    if network.dns.upstream:
+        yield "no-resolv"
+        yield from (f"server={server}" for server in network.dns.upstream)
+    else:
+        yield f"resolv-file={resolv}"
+
+
+def _dhcp(network: Network, at: Files) -> Iterator[str]:
+    assert network.dhcp is not None
+    pool, own = network.pool(), network.host_address()
+    # the only server on this bridge: clients from elsewhere are told at once, and nobody waits for a ping
+    yield from ("dhcp-authoritative", "no-ping", "quiet-dhcp")
+    # cloned guests share their client id and their name: neither tells them apart
+    yield from ("dhcp-ignore-clid", "dhcp-ignore-names=tag:!known")
+    yield f"dhcp-range={pool.first},{pool.last},{own.netmask},{network.dhcp.lease}"
+    yield from (f"dhcp-hostsfile={at.reservations}", f"dhcp-leasefile={at.leases}")
+    yield f"dhcp-option=option:router,{own.ip}"
+    if network.dns:
+        yield f"dhcp-option=option:dns-server,{own.ip}"
+        yield f"dhcp-option=option:domain-search,{network.dns.search or network.domain}"
+    if network.mtu != 1500:
+        yield f"dhcp-option=option:mtu,{network.mtu}"
+    yield from (f"dhcp-option={number},{value}" for number, value in sorted(network.dhcp.options.items()))
+
+
+def _lease(network: Network) -> str:
+    return network.dhcp.lease if network.dhcp else "24h"
+
+
+def hosts(network: Network, ports: Ports, hostname: str) -> str:
+    """Names for dnsmasq, in the form of /etc/hosts: the host by its bridge address, each guest by each of its own."""
+    lines = [f"{network.host_address().ip} {hostname}"]
+    if network.ipv6:
+        lines.append(f"{network.ipv6[1]} {hostname}")
+    lines += [f"{address} {name}" for name, address, _ in _named(network, ports)]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def reservations(network: Network, ports: Ports) -> str:
+    """One line a NIC: its address and name by its MAC, whatever client id it sends."""
+    lease = network.dhcp.lease if network.dhcp else "24h"
+    return "".join(f"{mac},id:*,{address},{name},{lease}\n" for name, address, mac in _named(network, ports))
+
+
+def _named(network: Network, ports: Ports) -> Iterator[tuple[str, str, str]]:
+    """(name, address, MAC) of every NIC on the network; a guest's second one there is called GUEST-NIC."""
+    for guest in sorted(ports):
+        here = [port for port in ports[guest] if port.network == network.name and port.address]
+        for number, port in enumerate(here):
+            yield guest if number == 0 else f"{guest}-{port.name}", port.address or "", port.mac

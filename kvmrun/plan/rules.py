@@ -1,0 +1,75 @@
+"""The packet filter of one network as nftables text: masquerading, replies in, nothing else in, and port forwards."""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from kvmrun.model.network import Network, Uplink
+
+
+def table(network: str) -> str:
+    """The name of the network's own table, in family inet."""
+    return f"kvmrun_{network}"
+
+
+def text(network: Network, bridges: Iterable[str], uplinks: Mapping[str, Uplink], addresses: Mapping[str, str]) -> str:
+    """One transaction that replaces the table. `bridges` are those of all our networks, `addresses` the guests'."""
+    own = ", ".join(f'"{bridge}"' for bridge in sorted(bridges))
+    name = table(network.name)
+    lines = [f"table inet {name} {{}}", f"delete table inet {name}", f"table inet {name} {{"]
+    lines += _indented(_forward(network, own))
+    lines += _indented(_input(network))
+    if network.nat is not False:
+        lines += _indented(_masquerade(network, own, uplinks))
+    if network.forward:
+        lines += _indented(_port_forwards(network, addresses))
+    return "".join(f"{line}\n" for line in [*lines, "}"])
+
+
+def _forward(network: Network, own: str) -> Iterator[str]:
+    bridge = f'"{network.bridge}"'
+    yield "chain forward {"
+    yield "  type filter hook forward priority filter; policy accept;"
+    # frames between ports pass here too where bridge netfilter is on
+    yield f"  iifname {bridge} oifname {bridge} {'counter drop' if network.isolate else 'accept'}"
+    yield f"  oifname {bridge} ct state established,related accept"
+    yield f"  oifname {bridge} ct status dnat accept"
+    if network.policy == "private":
+        yield f"  iifname {{ {own} }} oifname {bridge} accept"
+        yield f"  oifname {bridge} counter drop"
+    yield "}"
+
+
+def _input(network: Network) -> Iterator[str]:
+    """Our name and address server is for our bridge: an address of the host answers on every interface otherwise."""
+    address = network.host_address().ip
+    yield "chain input {"
+    yield "  type filter hook input priority filter; policy accept;"
+    for protocol, ports in (("udp", "53, 67"), ("tcp", "53")):
+        others = f'iifname != {{ "lo", "{network.bridge}" }}'
+        yield f"  {others} ip daddr {address} {protocol} dport {{ {ports} }} counter drop"
+    yield "}"
+
+
+def _masquerade(network: Network, own: str, uplinks: Mapping[str, Uplink]) -> Iterator[str]:
+    yield "chain postrouting {"
+    yield "  type nat hook postrouting priority srcnat; policy accept;"
+    if network.nat is True:
+        yield f"  ip saddr {network.subnet} oifname != {{ {own} }} masquerade"
+    elif isinstance(network.nat, tuple):
+        out = ", ".join(sorted({f'"{uplinks[name].interface}"' for name in network.nat}))
+        yield f"  ip saddr {network.subnet} oifname {{ {out} }} masquerade"
+    yield "}"
+
+
+def _port_forwards(network: Network, addresses: Mapping[str, str]) -> Iterator[str]:
+    """From outside, and from the host itself; not from the bridge, where the guest has its own address."""
+    for hook, priority, where in (("prerouting", "dstnat", f'iifname != "{network.bridge}" '), ("output", "-100", "")):
+        yield f"chain {hook} {{"
+        yield f"  type nat hook {hook} priority {priority}; policy accept;"
+        for one in network.forward:
+            match = f"{where}fib daddr type local ip daddr != 127.0.0.0/8 {one.protocol} dport {one.port}"
+            yield f"  {match} dnat ip to {addresses[one.guest]}:{one.to}"
+        yield "}"
+
+
+def _indented(lines: Iterable[str]) -> list[str]:
+    return [f"  {line}" for line in lines]

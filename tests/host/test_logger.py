@@ -1,0 +1,49 @@
+"""The logger behind a guest's console: bounded on disk, and read back from where one was."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from kvmrun.host import logs, process
+from kvmrun.host.hand import Hand
+from kvmrun.model.option import Log
+from kvmrun.plan.steps import StartLogger
+
+CHUNK = b"".join(b"[%8d.000000] something happened on the console again\r\n" % number for number in range(1000))
+
+
+def feed(log: Path, chunks: list[bytes]) -> None:
+    """What QEMU does: write into the pipe, and end."""
+    hand = Hand()
+    hand._log, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        with open(writer, "wb") as pipe:
+            hand(StartLogger(log=Log(path=str(log)), uid=None))
+            for chunk in chunks:
+                pipe.write(chunk)
+        assert process.ended(hand._logger, 20)
+    finally:
+        hand.close()
+
+
+@pytest.mark.parametrize("chunk", [CHUNK, b"x" * 65536], ids=["lines", "one-endless-line"])
+def test_fifty_megabytes_keep_four_on_disk(own_directories: Path, chunk: bytes) -> None:
+    log = own_directories / "log" / "vm1"
+    feed(log, [chunk] * (50_000_000 // len(chunk)))
+    kept = [path for path in log.iterdir() if path.name not in {"lock", "state"}]
+    assert 1 << 20 < sum(path.stat().st_size for path in kept) <= 4 << 20
+    assert log.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_came_since_is_read_back(own_directories: Path) -> None:
+    log = own_directories / "log" / "vm1"
+    assert (logs.position(str(log)), logs.since(str(log), 0)) == (0, [])
+    feed(log, [b"one\n", b"two\n"])
+    before = logs.position(str(log))
+    assert before == 8
+    feed(log, [b"three\n", b"\xff\xfe\n"])
+    assert logs.since(str(log), before) == ["three", "\ufffd\ufffd"]
+    assert logs.since(str(log), 10_000)[0] == "one"
+    feed(log, [b"z" * 100 + b"\n"] * 2000)
+    assert sum(map(len, logs.since(str(log), 0))) <= 64 << 10

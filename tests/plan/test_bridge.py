@@ -1,0 +1,130 @@
+"""A bridge as wanted, a bridge as found: the steps between them, or the refusal."""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+from typing import Any
+
+import pytest
+
+from kvmrun.errors import Refused
+from kvmrun.model import derive
+from kvmrun.model.network import Network
+from kvmrun.model.values import NicName
+from kvmrun.plan.bridge import accept_external, link, reachable
+from kvmrun.plan.facts import Bridge, Route
+from kvmrun.plan.steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+
+LAN = Network(name=NicName("lan"))
+MAC = derive.mac("", "bridge", "br0")
+OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
+MADE = MakeBridge(name="br0", alias="kvmrun:net:lan")
+SET = SetBridge(name="br0", mac=MAC, mtu=1500)
+GIVEN = AddAddress(link="br0", address="192.168.0.254/24")
+UP = SetUp(link="br0")
+
+
+def right(network: Network, found: Bridge | None, routes: Iterable[Route] = ()) -> list[NetworkStep]:
+    return [*link(network, "", found, routes), *reachable(network, found)]
+
+
+def elsewhere(*destinations: str) -> list[Route]:
+    return [Route(destination=one, link="eth0") for one in destinations]
+
+
+@pytest.mark.parametrize(
+    ("network", "found", "steps"),
+    [
+        (LAN, None, (MADE, SET, GIVEN, UP)),
+        (LAN, OURS, ()),
+        (LAN, OURS.but(ports=("tap-vm1",)), ()),
+        (LAN, OURS.but(mac="52:54:00:00:00:01"), (SET,)),
+        (LAN, OURS.but(mtu=9000), (SET,)),
+        (LAN, OURS.but(stp=True), (SET,)),
+        (LAN, OURS.but(forward_delay=1500), (SET,)),
+        (LAN, OURS.but(addresses=()), (GIVEN,)),
+        (LAN, OURS.but(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
+        (
+            LAN,
+            OURS.but(addresses=("192.168.0.254/24", "10.0.0.1/8")),
+            (RemoveAddress(link="br0", address="10.0.0.1/8"),),
+        ),
+        (
+            LAN,
+            OURS.but(addresses=("192.168.0.254/16",)),
+            (RemoveAddress(link="br0", address="192.168.0.254/16"), GIVEN),
+        ),
+        (LAN, OURS.but(up=False), (UP,)),
+        (LAN, OURS.but(mac="", addresses=(), up=False), (SET, GIVEN, UP)),
+        (LAN.but(mtu=9000), OURS, (SET.but(mtu=9000),)),
+        (LAN.but(host=IPv4Address("192.168.0.1")), OURS.but(addresses=()), (GIVEN.but(address="192.168.0.1/24"),)),
+        (LAN.but(ipv6=IPv6Network("fd00:77::/64")), OURS, (GIVEN.but(address="fd00:77::1/64"),)),
+    ],
+)
+def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, steps: tuple[Any, ...]) -> None:
+    assert tuple(right(network, found)) == steps
+
+
+@pytest.mark.parametrize(
+    ("found", "why"),
+    [
+        (OURS.but(alias=""), "bridge without our mark"),
+        (OURS.but(alias="my bridge"), "bridge without our mark"),
+        (OURS.but(alias="kvmrun:net:dmz"), "another network's: kvmrun:net:dmz"),
+        (OURS.but(kind=""), "physical interface"),
+        (OURS.but(kind="tun"), "it is a tun"),
+    ],
+)
+def test_what_is_not_ours_is_refused(found: Bridge, why: str) -> None:
+    with pytest.raises(Refused, match="br0 exists and is not ours") as refused:
+        right(LAN, found)
+    assert why in refused.value.why
+    assert "network.lan" in refused.value.hint
+
+
+@pytest.mark.parametrize(
+    ("found", "message", "why"),
+    [
+        (None, "br0 does not exist", "never made by us"),
+        (OURS.but(kind=""), "br0 is not a bridge", "physical"),
+        (OURS.but(kind="vlan"), "br0 is not a bridge", "vlan"),
+    ],
+)
+def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, why: str) -> None:
+    with pytest.raises(Refused, match=message) as refused:
+        accept_external(LAN, found)
+    assert why in refused.value.why
+    assert "network.lan" in refused.value.hint
+
+
+def test_an_external_bridge_is_taken_as_it_is() -> None:
+    accept_external(LAN, OURS.but(alias="", mac="", addresses=(), up=False))
+
+
+@pytest.mark.parametrize(
+    "taken", ["192.168.0.0/24", "192.168.0.128/25", "192.168.0.254/32", "192.168.0.0/16", "128.0.0.0/1"]
+)
+def test_a_subnet_the_host_reaches_elsewhere_is_refused(taken: str) -> None:
+    with pytest.raises(Refused, match=r"subnet 192.168.0.0/24 of network lan overlaps") as refused:
+        right(LAN, None, elsewhere("10.0.0.0/8", taken))
+    assert f"{taken} through eth0" in refused.value.why
+
+
+def test_the_subnet_it_proposes_is_free() -> None:
+    with pytest.raises(Refused) as refused:
+        right(LAN, None, elsewhere("192.168.0.0/24", "192.168.100.0/22"))
+    assert refused.value.hint.endswith("192.168.104.0/24")
+
+
+def test_with_all_of_192_168_taken_it_looks_further() -> None:
+    with pytest.raises(Refused, match="overlaps") as refused:
+        right(LAN, None, elsewhere("192.168.0.0/16"))
+    assert not IPv4Network(refused.value.hint.split()[-1]).overlaps(IPv4Network("192.168.0.0/16"))
+
+
+@pytest.mark.parametrize("route", [*elsewhere("192.168.1.0/24"), Route(destination="192.168.0.0/24", link="br0")])
+def test_a_route_that_is_not_in_the_way_is_none_of_ours(route: Route) -> None:
+    assert right(LAN, None, [route])[0] == MADE
+
+
+def test_every_step_says_itself() -> None:
+    assert [str(step) for step in right(LAN, None)][::3] == ["make bridge br0", "set br0 up"]
