@@ -44,7 +44,7 @@ def run(args: Args) -> int:
     good = [name for name in names if name not in errors]
     if args.dry_run:
         for name in good:
-            _dry_run(lab, where, name, tuple(args.raw))
+            _dry_run(lab, where, name, _raw(args))
     elif good:
         errors |= _all(lab, where, good, args=args, wait=wait)
     if errors:
@@ -57,9 +57,7 @@ def _all(lab: Lab, where: Directories, names: list[str], *, args: Args, wait: Wa
     places = lab.places(where)
     networks = {port.network for name in names for port in places[name].ports}
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        job = _start.Job(
-            lab=lab, where=where, places=places, raw=tuple(args.raw), wait=wait, paused=args.paused, watches={}
-        )
+        job = _start.Job(lab=lab, where=where, places=places, raw=_raw(args), wait=wait, paused=args.paused, watches={})
         errors: dict[str, KvmrunError] = {}
         try:
             with _network.ready(lab, where, networks, progress.detail):
@@ -79,6 +77,11 @@ def _waited(job: _start.Job, progress: Progress) -> dict[str, KvmrunError]:
     what = ", ".join(f"{name}: {watch.what}" for name, watch in watches.items())
     with progress.waiting(what):
         return each(list(watches), lambda name: wait.finish(name, job.places[name].directory, watches[name]))
+
+
+def _raw(args: Args) -> tuple[str, ...]:
+    """The words after --, each to reach QEMU as it is: those of a definition are split like a command line."""
+    return tuple(shlex.quote(word) for word in args.raw)
 
 
 def _wait(args: Args) -> Wait | None:

@@ -14,6 +14,8 @@ from kvmrun.model.text import printable
 def across(lab: Lab, stems: list[str]) -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`."""
     found = list(_between_networks(lab))
+    clashing = {problem.key.split(".")[1] for problem in found}
+    lab = lab.but(networks={name: one for name, one in lab.networks.items() if name not in clashing})
     for guest in lab.guests.values():
         found += [*_networks_of(guest, lab), *_order_of(guest, lab, stems)]
     lab = _without(lab, found)

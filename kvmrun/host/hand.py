@@ -52,7 +52,8 @@ class Hand:
 
     def reap(self) -> int | None:
         """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
-        process.ended(self._logger, 2.0)
+        for pidfd in (self._logger, self.pidfd):  # its sockets close a moment before it counts as ended
+            process.ended(pidfd, 2.0)
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:

@@ -35,9 +35,9 @@ def up(lab: Lab, network: Network, where: Directories, now: Wire) -> tuple[Netwo
     return (
         *bridge.link(network, lab.seed, now.bridge, now.routes),
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
+        *_rules(lab, network, where, now),  # before anything can pass
         *bridge.reachable(network, now.bridge),
         *(Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose),
-        *_rules(lab, network, where, now),
         *_names(lab, network, where, now),
     )
 
