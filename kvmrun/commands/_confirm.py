@@ -11,10 +11,10 @@ from kvmrun.monitor.probe import ask
 from kvmrun.plan.died import explain
 
 
-def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None, said: int) -> Watch | None:
+def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> Watch | None:
     """Make sure that the guest lives and is as asked, and resume it unless it is to stay paused.
 
-    `said` is how long its log was before. Returns what is left to wait for. Raises StartFailed with QEMU's last words.
+    Returns what is left to wait for. Raises StartFailed with QEMU's last words.
     """
     monitor = place.socket("q")
     try:
@@ -27,7 +27,7 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None, said
             handshake.resume(monitor)
     except handshake.Gone:
         status = hand.reap()
-        raise explain(place.guest, status, logs.since(place.log, said)) from None
+        raise explain(place.guest, status, logs.since(place.log, record.said)) from None
     except OSError as why:
         raise KvmrunError(f"{place.guest} did not start", "free some room there", why=f"{why}") from None
     return watch

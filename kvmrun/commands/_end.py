@@ -1,16 +1,25 @@
-"""What stop and kill share: which guests, and tidying up after them."""
+"""What those share that speak to guests that run: which guests, whether they may, and tidying up after them."""
 
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kvmrun.commands._lab import no_such_guest, open_lab
+from kvmrun.commands._lab import expanded, no_such_guest, open_lab
 from kvmrun.commands._parallel import each
-from kvmrun.commands._words import Args
-from kvmrun.errors import Several, UsageError
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import KvmrunError, Refused, Several, UsageError
 from kvmrun.host import process, rundir
+from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
+
+
+def configure(parser: Parser, verb: str, *, force: str = "") -> None:
+    """The words that name guests; `force` says what --force does, where there is one."""
+    parser.add_argument("guests", nargs="*", metavar="NAME", help=f"the guests to {verb}, or @GROUP")
+    parser.add_argument("-a", "--all", action="store_true", help="every guest that runs")
+    if force:
+        parser.add_argument("-f", "--force", action="store_true", help=force)
 
 
 def chosen(where: Directories, args: Args) -> list[str]:
@@ -20,22 +29,60 @@ def chosen(where: Directories, args: Args) -> list[str]:
         return present
     if not args.guests:
         raise UsageError("no guest named", "name one, or --all")
-    names = list(dict.fromkeys(args.guests))
-    if unknown := [name for name in names if name not in present]:
-        lab = open_lab(where)
-        for name in unknown:
-            if name not in lab.guests and name not in lab.invalid:
-                raise no_such_guest(lab, name)
+    if all(name in present for name in args.guests):
+        return list(dict.fromkeys(args.guests))
+    lab = open_lab(where)
+    names = expanded(lab, args.guests)
+    for name in names:
+        if name not in present and name not in lab.guests and name not in lab.invalid:
+            raise no_such_guest(lab, name)
     return names
 
 
-def together(names: list[str], do: Callable[[str], None], progress: Progress, doing: str) -> None:
-    """Do it to all at once; raises the errors in the order of `names`."""
-    if names:
-        with progress.waiting(f"{doing} {', '.join(names)}"):
-            errors = each(names, do)
-        if errors:
-            raise Several([errors[name] for name in names if name in errors])
+def unprotected(where: Directories, names: list[str]) -> dict[str, KvmrunError]:
+    """A refusal for each of `names` that runs and is protected: by its definition, or as it was started without one."""
+    records = {name: rundir.read_record(where.guest(name)) for name in names if rundir.is_running(where.guest(name))}
+    if not records:
+        return {}
+    try:
+        now = open_lab(where).guests
+    except KvmrunError:
+        now = {}
+    refused: dict[str, KvmrunError] = {}
+    for name, record in records.items():
+        if now[name].protect if name in now else record and record.protect:
+            hint = f"set protect = false in {name}.toml, or add --force"
+            refused[name] = Refused(f"{name} is protected", hint, why="its definition says protect = true")
+    return refused
+
+
+def backwards(where: Directories, names: list[str]) -> dict[str, tuple[str, ...]]:
+    """For each of `names` those that end before it: they were started after it."""
+    records = {name: rundir.read_record(where.guest(name)) for name in names}
+    after = {name: record.after for name, record in records.items() if record}
+    return order.reverse(order.untangled(order.among(after, names)))
+
+
+def together(
+    names: list[str],
+    do: Callable[[str], None],
+    progress: Progress,
+    doing: str,
+    *,
+    before: order.Before | None = None,
+) -> dict[str, KvmrunError]:
+    """Do it to all at once, but for those that come `before` others; the errors by name."""
+    if not names:
+        return {}
+    with progress.waiting(f"{doing} {', '.join(names)}"):
+        return each(names, do, before or {}, despite=True)
+
+
+def report(names: list[str], errors: dict[str, KvmrunError]) -> int:
+    """The exit code of success; raises the errors in the order of `names`."""
+    if errors:
+        raise Several([errors[name] for name in names if name in errors])
+    return 0
 
 
 @contextmanager

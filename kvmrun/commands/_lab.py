@@ -1,6 +1,8 @@
 """The lab a command works on, and finding a guest in it or among those that run."""
 
 import os
+from collections.abc import Iterable
+from itertools import chain
 from typing import Literal
 
 from kvmrun.commands._words import Args
@@ -10,7 +12,7 @@ from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
 from kvmrun.host import rundir
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
+from kvmrun.model.place import Directories, Place
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
@@ -46,6 +48,33 @@ def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
     return NoSuchGuest(
         f"there is no guest {printable(name, 60)}", hint, why=f"{lab.directory} has no {printable(name, 60)}.toml"
     )
+
+
+def expanded(lab: Lab, words: Iterable[str]) -> list[str]:
+    """The guests that `words` name, each once: a word that begins with @ means a group. Raises NoSuchGuest."""
+    names = chain.from_iterable(_group(lab, word[1:]) if word.startswith("@") else [word] for word in words)
+    return list(dict.fromkeys(names))
+
+
+def _group(lab: Lab, group: str) -> list[str]:
+    if found := sorted(name for name, guest in lab.guests.items() if group in guest.groups):
+        return found
+    groups = sorted({one for guest in lab.guests.values() for one in guest.groups})
+    close = closest(group, groups)
+    hint = f"did you mean @{close}?" if close else f"groups: {', '.join(groups) or 'none'}"
+    raise NoSuchGuest(
+        f"there is no group {printable(group, 60)}", hint, why=f"no guest of {lab.directory} has it in groups = […]"
+    )
+
+
+def place_of(where: Directories, name: str) -> Place:
+    """The place of a guest that runs or is defined: as it was started, where that is known."""
+    record = rundir.read_record(where.guest(name)) if name in rundir.names(where.run) else None
+    if record is not None and rundir.is_running(where.guest(name)):
+        return Place(guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports)
+    lab = open_lab(where)
+    defined(lab, name)
+    return lab.places(where)[name]
 
 
 def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:

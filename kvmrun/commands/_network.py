@@ -14,31 +14,31 @@ from kvmrun.plan.steps import NetworkStep
 Say = Callable[[str], None]
 
 
-def steps(lab: Lab, where: Directories, network: Network) -> tuple[NetworkStep, ...]:
+def steps(lab: Lab, where: Directories, network: Network, owner: int | None = None) -> tuple[NetworkStep, ...]:
     """What is still to be done for `network`, from the host as it is now."""
-    return plan.up(lab, network, where, observe.wire(lab, network, where))
+    return plan.up(lab, network, where, observe.wire(lab, network, where), owner)
 
 
 @contextmanager
-def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say) -> Iterator[None]:
+def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say, *, owner: int | None = None) -> Iterator[None]:
     """Bring the networks up that need it and keep others from taking them down until the body ends.
 
     What was done for them here is undone if the body raises.
     """
     with ExitStack() as stack:
         for name in sorted(names):
-            stack.enter_context(_one(lab, where, lab.networks[name], say))
+            stack.enter_context(_one(lab, where, lab.networks[name], say, owner=owner))
         yield
 
 
 @contextmanager
-def _one(lab: Lab, where: Directories, network: Network, say: Say) -> Iterator[None]:
+def _one(lab: Lab, where: Directories, network: Network, say: Say, *, owner: int | None) -> Iterator[None]:
     directory, what = where.network(network.name), f"network {network.name}"
     with rundir.held(directory, what, shared=True):
-        if not steps(lab, where, network):
+        if not steps(lab, where, network, owner):
             yield
             return
-    with rundir.held(directory, what) as fd, applied(steps(lab, where, network), _undone_alone(where, fd), say):
+    with rundir.held(directory, what) as fd, applied(steps(lab, where, network, owner), _undone_alone(where, fd), say):
         lock.take(fd, shared=True)
         yield
 

@@ -28,21 +28,21 @@ def each(
     do: Callable[[str], None],
     before: Mapping[str, Collection[str]] = EMPTY,
     *,
+    failed: Mapping[str, KvmrunError] = EMPTY,
     despite: bool = False,
 ) -> dict[str, KvmrunError]:
     """Call `do` for every name, a few a core at once; the errors by name. Bugs are raised at the end.
 
-    A name with others `before` it has its turn when theirs is over; it fails with them unless `despite`.
+    A name with others `before` it has its turn when theirs is over; it fails with them unless `despite`. Those that
+    have `failed` already are among the errors.
     """
-    if len(names) == 1:
+    if len(names) == 1 and not failed:
         return _one(names[0], do)
     import threading
 
-    queue = _Queue(names, before, threading.Condition(), despite=despite)
-    _run(
-        [threading.Thread(target=queue.work, args=(do,)) for _ in range(min(len(names), 4 * (os.cpu_count() or 1)))],
-        queue,
-    )
+    queue = _Queue(names, before, failed, threading.Condition(), despite=despite)
+    workers = min(len(names), 4 * (os.cpu_count() or 1))
+    _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
     if queue.bugs:
         raise queue.bugs[0]
     return queue.errors
@@ -52,14 +52,20 @@ class _Queue:
     """The names that still have to have their turn. `stirred` guards it, and tells of every end."""
 
     def __init__(
-        self, names: Sequence[str], before: Mapping[str, Collection[str]], stirred: Any, *, despite: bool
+        self,
+        names: Sequence[str],
+        before: Mapping[str, Collection[str]],
+        failed: Mapping[str, KvmrunError],
+        stirred: Any,
+        *,
+        despite: bool,
     ) -> None:
         self._left = dict.fromkeys(names)
         self._open = dict.fromkeys(names)
         self._before = before
         self._stirred = stirred
         self._despite = despite
-        self.errors: dict[str, KvmrunError] = {}
+        self.errors = dict(failed)
         self.bugs: list[BaseException] = []
 
     def work(self, do: Callable[[str], None]) -> None:
@@ -84,20 +90,27 @@ class _Queue:
     def _next(self) -> str | None:
         with self._stirred:
             while self._left:
-                for name in self._left:
-                    before = self._before.get(name, ())
-                    if not any(one in self._open for one in before):
-                        self._left.pop(name)
-                        failed = next((one for one in before if one in self.errors), None)
-                        if failed is None or self._despite:
-                            return name
-                        self.errors[name] = _held_up(name, failed, self.errors[failed])
-                        self._open.pop(name)
-                        self._stirred.notify_all()
-                        break
-                else:
+                if (name := next(filter(self._may, self._left), None)) is None:
                     self._stirred.wait()
+                    continue
+                self._left.pop(name)
+                if not self._hold_up(name):
+                    return name
             return None
+
+    def _may(self, name: str) -> bool:
+        """Whether all those before `name` have had their turn."""
+        return not any(one in self._open for one in self._before.get(name, ()))
+
+    def _hold_up(self, name: str) -> bool:
+        """Let `name` fail with one that was before it, if one has failed and that matters."""
+        failed = next((one for one in self._before.get(name, ()) if one in self.errors), None)
+        if failed is None or self._despite:
+            return False
+        self.errors[name] = _held_up(name, failed, self.errors[failed])
+        self._open.pop(name)
+        self._stirred.notify_all()
+        return True
 
 
 def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:

@@ -1,5 +1,7 @@
 """Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
 
+from collections.abc import Mapping
+
 from kvmrun.commands import _network
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.host import logs, observe, rundir
@@ -21,7 +23,7 @@ class Job(Frozen):
     where: Directories
     places: dict[str, Place]
     raw: tuple[str, ...]
-    wait: Wait | None
+    waits: Mapping[str, Wait]
     paused: bool
     watches: dict[str, Watch]
 
@@ -40,11 +42,22 @@ def start(job: Job, name: str, progress: Progress) -> None:
     place = job.places[name]
     with rundir.held(place.directory, name):
         if rundir.is_running(place.directory) and not _half_started(place):
-            progress.tell(f"{name} is running already")
-            _remember(job, name, job.wait.begin(place, running=True) if job.wait else None)
+            logged = logs.is_kept(place.log) or not _logger_mended(place)
+            progress.tell(f"{name} is running already" + ("" if logged else ", and has a new logger"))
+            _remember(job, name, _begun(job, name, place))
             return
         place, steps = _steps(job.lab, job.where, place, job.raw)
         _launch(job, place, steps, progress)
+
+
+def _begun(job: Job, name: str, place: Place) -> Watch | None:
+    return job.waits[name].begin(place, running=True) if name in job.waits else None
+
+
+def _logger_mended(place: Place) -> bool:
+    from kvmrun.commands._logger import mended
+
+    return mended(place)
 
 
 def _half_started(place: Place) -> bool:
@@ -64,14 +77,14 @@ def _steps(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> 
 
 def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Progress) -> None:
     guest = job.lab.guests[place.guest]
-    record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused)
     said = logs.position(place.log)
+    record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused, said=said)
     hand = Hand()
     try:
         with applied(steps, hand, progress.detail):
             from kvmrun.commands._confirm import confirm  # loaded while QEMU starts, which takes it longer
 
-            _remember(job, place.guest, confirm(place, hand, record, wait=job.wait, said=said))
+            _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
     finally:
         hand.close()
     progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}"))

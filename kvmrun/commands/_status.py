@@ -1,8 +1,9 @@
 """The live state of guests, from the kernel, QEMU and the definitions: a row each, none waits for another."""
 
+import glob
 from collections.abc import Iterable
 
-from kvmrun.host import health, link, process, rundir
+from kvmrun.host import health, link, logs, process, rundir
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
@@ -15,27 +16,47 @@ from kvmrun.monitor.probe import Answer, ask
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
+_USERS = "/run/user/*/kvmrun"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
 
 def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
-    """The status of `names`, by default of every guest that is defined or has a place in the run directory."""
-    present = set(rundir.names(where.run))
-    wanted = sorted(present.union(lab.guests, lab.invalid) if names is None else names)
-    alive = [name for name in wanted if name in present and rundir.is_running(where.guest(name))]
-    answers = ask({name: f"{where.guest(name)}/q" for name in alive}, _QUESTIONS, limit=LIMIT)
+    """The status of `names`, by default of every guest that is defined or has a place in a run directory we may see."""
+    here = _directories(where)
+    wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
+    alive = [name for name in wanted if name in here and rundir.is_running(here[name])]
+    answers = ask({name: f"{here[name]}/q" for name in alive}, _QUESTIONS, limit=LIMIT)
     places = lab.places(where)
     now = process.uptime()
     rows = []
     for name in wanted:
         guest, place = lab.guests.get(name), places.get(name)
-        record = rundir.read_record(where.guest(name)) if name in present else None
+        record = rundir.read_record(here[name]) if name in here else None
         if name in answers:
-            row = _alive(name, where.guest(name), record, answers[name], now)
+            row = _alive(name, here[name], record, answers[name], now)
+            row = _unlogged(row, where)
             rows.append(row if record or not place else row.but(nics=_nics(place.ports)))
         else:
-            rows.append(_resting(name, lab, guest, place, record))
+            row = _resting(name, lab, guest, place, record)
+            rows.append(row if where.root else _perhaps(row))
     return _with_networks(rows, where, lab)
+
+
+def _directories(where: Directories) -> dict[str, str]:
+    """The run directory of every guest we may see; for root also those that users started."""
+    found: dict[str, str] = {}
+    others = sorted(glob.glob(_USERS)) if where.root else []
+    for run in (*others, where.run):
+        found |= {name: f"{run}/vm/{name}" for name in rundir.names(run)}
+    return found
+
+
+def _perhaps(row: Status) -> Status:
+    """A guest that does not run as ours may run as somebody else's: its tap has a holder then."""
+    held = [nic.tap for nic in row.nics if link.has_carrier(nic.tap)]
+    if row.state != "stopped" or not held:
+        return row
+    return row.but(state="unknown", problem=f"somebody else holds its tap {held[0]}; only root may look")
 
 
 def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
@@ -131,6 +152,13 @@ def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | 
         return state, f"a drive could not be written; make room, then kvmrun monitor {name} -c cont"
     missing = _missing(ports)
     return ("degraded", missing) if missing and state == "running" else (state, None)
+
+
+def _unlogged(row: Status, where: Directories) -> Status:
+    """The row, with a logger that died as its problem. One that has just been started may not be there yet."""
+    if row.problem or row.uptime_s is None or row.uptime_s < logs.BEGINS or logs.is_kept(where.log(row.name)):
+        return row
+    return row.but(problem=f"its logger died; kvmrun log {row.name} --restart starts another")
 
 
 def _missing(ports: tuple[Port, ...]) -> str:

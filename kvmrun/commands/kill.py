@@ -1,6 +1,6 @@
 """kvmrun kill: end a guest's QEMU at once, whatever it is doing."""
 
-from kvmrun.commands._end import chosen, over, together
+from kvmrun.commands import _end
 from kvmrun.commands._lab import directories
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Unresponsive
@@ -12,15 +12,17 @@ HELP = "end guests at once, as if their plug were pulled"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to kill")
-    parser.add_argument("-a", "--all", action="store_true", help="every guest that runs")
+    _end.configure(parser, "kill", force="also where it is protected")
 
 
 def run(args: Args) -> int:
     where = directories(args)
+    names = _end.chosen(where, args)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        together(chosen(where, args), lambda name: _kill(where, name, progress), progress, "killing")
-    return 0
+        errors = {} if args.force else _end.unprotected(where, names)
+        good = [name for name in names if name not in errors]
+        errors |= _end.together(good, lambda name: _kill(where, name, progress), progress, "killing")
+    return _end.report(names, errors)
 
 
 def _kill(where: Directories, name: str, progress: Progress) -> None:
@@ -31,11 +33,11 @@ def _kill(where: Directories, name: str, progress: Progress) -> None:
     directory = where.guest(name)
     record = rundir.read_record(directory)
     with process.opened(f"{directory}/life", record.pid if record else 0) as pidfd:
-        _end(name, pidfd)
-    with over(where, name, progress) as pidfd:
-        _end(name, pidfd)
+        _finish(name, pidfd)
+    with _end.over(where, name, progress) as pidfd:
+        _finish(name, pidfd)
 
 
-def _end(name: str, pidfd: int | None) -> None:
+def _finish(name: str, pidfd: int | None) -> None:
     if pidfd is not None and not process.kill(pidfd):
         raise Unresponsive(f"{name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")

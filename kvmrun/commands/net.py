@@ -6,7 +6,7 @@ import sys
 from kvmrun.commands import _network, _wires
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import ConfigError
+from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host import observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.network import hand
@@ -25,6 +25,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("verb", choices=("up", "down", "restart", "status"), help="what to do")
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="which ones; all when none is named")
     parser.add_argument("-f", "--force", action="store_true", help="down: also under guests that are attached")
+    parser.add_argument("--owner", metavar="USER", help="up: taps to stay, so that USER starts guests without root")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="status: its form")
 
 
@@ -39,7 +40,7 @@ def run(args: Args) -> int:
             if args.verb in {"down", "restart"}:
                 _down(lab, where, network, progress, force=args.force or args.verb == "restart")
             if args.verb in {"up", "restart"}:
-                _up(lab, where, network, progress)
+                _up(lab, where, network, progress, owner=_uid(args.owner) if args.owner else None)
     return 0
 
 
@@ -50,11 +51,18 @@ def _named(lab: Lab, name: str) -> Network:
     raise ConfigError(f"there is no network {printable(name)}", f"networks: {', '.join(lab.networks)}", lines=lines)
 
 
-def _up(lab: Lab, where: Directories, network: Network, progress: Progress) -> None:
-    before = _network.steps(lab, where, network)
-    with _network.ready(lab, where, [network.name], progress.detail):
+def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, owner: int | None) -> None:
+    before = _network.steps(lab, where, network, owner)
+    with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
+
+
+def _uid(user: str) -> int:
+    found = observe.accounts([user])
+    if user not in found:
+        raise UsageError(f"there is no user {printable(user)}", "--owner takes the name of an account")
+    return found[user]
 
 
 def _down(lab: Lab, where: Directories, network: Network, progress: Progress, *, force: bool) -> None:

@@ -2,10 +2,10 @@
 
 import time
 
-from kvmrun.commands._end import chosen, over, together
+from kvmrun.commands import _end
 from kvmrun.commands._lab import directories
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import Unresponsive
+from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import process
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories
@@ -20,22 +20,30 @@ _QUIT = 10.0
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to stop")
-    parser.add_argument("-a", "--all", action="store_true", help="every guest that runs")
-    parser.add_argument("-f", "--force", action="store_true", help="do not ask the guest: QEMU quits at once")
+    _end.configure(parser, "stop", force="do not ask the guest: QEMU quits at once; also where it is protected")
 
 
 def run(args: Args) -> int:
     where = directories(args)
-    limit = 0.0 if args.force else _LIMIT if args.timeout is None else args.timeout
+    names = _end.chosen(where, args)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        names = chosen(where, args)
-        together(names, lambda name: _stop(where, name, limit, progress), progress, "stopping")
-    return 0
+        errors = stop_all(where, names, args, progress)
+    return _end.report(names, errors)
+
+
+def stop_all(where: Directories, names: list[str], args: Args, progress: Progress) -> dict[str, KvmrunError]:
+    """Stop `names`, those first that were started after others; the errors by name."""
+    limit = 0.0 if args.force else _LIMIT if args.timeout is None else args.timeout
+    refused = {} if args.force else _end.unprotected(where, names)
+    good = [name for name in names if name not in refused]
+    before = _end.backwards(where, good)
+    return refused | _end.together(
+        good, lambda name: _stop(where, name, limit, progress), progress, "stopping", before=before
+    )
 
 
 def _stop(where: Directories, name: str, limit: float, progress: Progress) -> None:
-    with over(where, name, progress) as pidfd:
+    with _end.over(where, name, progress) as pidfd:
         if pidfd is not None:
             end = _End(name=name, directory=where.guest(name), pidfd=pidfd, progress=progress)
             if not (end.by_guest(limit) or end.by_quit()):

@@ -4,79 +4,49 @@ import shlex
 import sys
 from collections.abc import Iterable
 
-from kvmrun.commands import _network, _start
-from kvmrun.commands._lab import defined, directories, open_lab, with_accel
-from kvmrun.commands._parallel import each
-from kvmrun.commands._until import Wait
+from kvmrun.commands import _begin, _start
+from kvmrun.commands._lab import directories, expanded, open_lab, with_accel
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv
 from kvmrun.model.place import Directories
 from kvmrun.plan.steps import Launch, Step
-from kvmrun.ui.progress import Progress
 
 HELP = "start guests (what kvmrun NAME means)"
-_WAIT = "until qmp says running, address answers, or console:TEXT was printed"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to start")
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to start, or @GROUP")
     parser.add_argument("-a", "--all", action="store_true", help="every guest of the lab")
+    parser.add_argument("--autostart", action="store_true", help="every guest with autostart = true")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print plan and QEMU command, change nothing")
-    parser.add_argument("--paused", action="store_true", help="leave it paused before its first instruction")
-    parser.add_argument("--accel", choices=("kvm", "tcg"), help="the accelerator for this start")
-    parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=_WAIT)
+    _begin.configure(parser)
 
 
 def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
-    wait = _wait(args)
-    names = sorted([*lab.guests, *lab.invalid]) if args.all else list(dict.fromkeys(args.guests))
-    if not names:
-        why = f"{lab.directory} has no guests" if args.all else ""
-        raise UsageError("no guest to start", "kvmrun NAME, or kvmrun up --all", why=why)
+    names = _named(lab, args)
     if args.raw and len(names) > 1:
         raise UsageError("QEMU arguments after -- are for one guest", f"kvmrun {names[0]} -- …")
-    errors = _undefined(lab, names)
-    lab = with_accel(lab, args.accel)
-    good = [name for name in names if name not in errors]
-    if args.dry_run:
-        for name in good:
-            _dry_run(lab, where, name, _raw(args))
-    elif good:
-        errors |= _all(lab, where, good, args=args, wait=wait)
+    errors = _dry_runs(lab, where, names, args) if args.dry_run else _begin.begin(lab, where, names, _raw(args), args)
     if errors:
         raise Several([errors[name] for name in names if name in errors])
     return 0
 
 
-def _all(lab: Lab, where: Directories, names: list[str], *, args: Args, wait: Wait | None) -> dict[str, KvmrunError]:
-    """Start `names` on networks that are ready; networks made for them are undone when none of them started."""
-    places = lab.places(where)
-    networks = {port.network for name in names for port in places[name].ports}
-    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        job = _start.Job(lab=lab, where=where, places=places, raw=_raw(args), wait=wait, paused=args.paused, watches={})
-        errors: dict[str, KvmrunError] = {}
-        try:
-            with _network.ready(lab, where, networks, progress.detail):
-                errors = each(names, lambda name: _start.start(job, name, progress))
-                if len(errors) == len(names):
-                    raise Several(list(errors.values()))
-        except Several:
-            return errors
-        return errors | _waited(job, progress)
-
-
-def _waited(job: _start.Job, progress: Progress) -> dict[str, KvmrunError]:
-    """Wait for what the started guests are to do, with no lock held."""
-    wait, watches = job.wait, job.watches
-    if wait is None or not watches:
-        return {}
-    what = ", ".join(f"{name}: {watch.what}" for name, watch in watches.items())
-    with progress.waiting(what):
-        return each(list(watches), lambda name: wait.finish(name, job.places[name].directory, watches[name]))
+def _named(lab: Lab, args: Args) -> list[str]:
+    if args.all:
+        names = sorted([*lab.guests, *lab.invalid])
+    elif args.autostart:
+        names = sorted(name for name, guest in lab.guests.items() if guest.autostart)
+    else:
+        names = expanded(lab, args.guests)
+    if names or (args.autostart and not args.all):
+        return names
+    why = f"{lab.directory} has no guests" if args.all else ""
+    raise UsageError("no guest to start", "kvmrun NAME, or kvmrun up --all", why=why)
 
 
 def _raw(args: Args) -> tuple[str, ...]:
@@ -84,22 +54,12 @@ def _raw(args: Args) -> tuple[str, ...]:
     return tuple(shlex.quote(word) for word in args.raw)
 
 
-def _wait(args: Args) -> Wait | None:
-    """What to wait for beyond what every start waits for; its conditions are loaded only when one is asked for."""
-    if args.wait == "qmp":
-        return None
-    from kvmrun.commands._wait import parse
-
-    return parse(args.wait, args.timeout)
-
-
-def _undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:
-    errors: dict[str, KvmrunError] = {}
+def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dict[str, KvmrunError]:
+    errors = _begin.undefined(lab, names)
+    lab = with_accel(lab, args.accel)
     for name in names:
-        try:
-            defined(lab, name)
-        except KvmrunError as error:
-            errors[name] = error
+        if name not in errors:
+            _dry_run(lab, where, name, _raw(args))
     return errors
 
 

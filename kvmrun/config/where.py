@@ -29,7 +29,7 @@ def _usual_vms(environ: Mapping[str, str], *, root: bool) -> str:
 def _run(environ: Mapping[str, str], *, root: bool) -> str:
     if root:
         return "/run/kvmrun"
-    return os.path.join(environ.get("XDG_RUNTIME_DIR") or f"/tmp/kvmrun-{os.geteuid()}", "kvmrun")  # noqa: S108
+    return os.path.join(environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}", "kvmrun")
 
 
 def _state(environ: Mapping[str, str], *, root: bool) -> str:

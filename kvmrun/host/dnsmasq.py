@@ -5,7 +5,7 @@ import os
 import re
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import logger, logs, process
@@ -19,28 +19,34 @@ _LEASE = re.compile(
 )
 
 
-def running(uid: int, hint: str) -> int:
-    """The pid of the dnsmasq that has the account `uid`, 0 when there is none. `hint` is where its pid is noted."""
+def running(uid: int, config: str, hint: str) -> int:
+    """The pid of the dnsmasq of account `uid` with the configuration `config`, 0 when there is none.
+
+    `hint` is where its pid is noted. The account is nobody else's, so nobody else can look like it.
+    """
     try:
         with open(hint, "rb") as file:
             pid = int(json.loads(file.read(100)))
-        if _is_ours(pid, uid):
+        if _is_ours(pid, uid, config):
             return pid
     except (OSError, ValueError, TypeError):
         pass
-    return next((int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _is_ours(int(pid), uid)), 0)
+    return next((int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _is_ours(int(pid), uid, config)), 0)
 
 
-def _is_ours(pid: int, uid: int) -> bool:
+def _is_ours(pid: int, uid: int, config: str) -> bool:
+    """Whether that is who `pid` is, in our network namespace: another one has networks of its own."""
     try:
         if os.stat(f"/proc/{pid}").st_uid != uid:
             return False
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            name = file.read(32).strip()
+        if not os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.stat("/proc/self/ns/net")):
+            return False
+        with open(f"/proc/{pid}/cmdline", "rb") as file:
+            words = file.read(4096).split(b"\0")
     except OSError:
         return False
     used = process.usage(pid)
-    return name == "dnsmasq" and used is not None and not used.zombie
+    return f"--conf-file={config}".encode() in words and used is not None and not used.zombie
 
 
 def write(step: WriteNames) -> Callable[[], None]:
@@ -61,7 +67,7 @@ def read(path: str) -> str | None:
 
 def start(step: StartNames, hint: str) -> Callable[[], None]:
     """Start dnsmasq in place of one that runs, and wait until it serves. Raises with its own words when it ends."""
-    stop(step.uid, hint)
+    stop(step.uid, step.config, hint)
     _leases(step.leases, step.uid)
     said = logs.position(step.log)
     reader, writer = os.pipe2(os.O_CLOEXEC)
@@ -81,7 +87,7 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
         os.close(log)
     with open(hint, "w", encoding="ascii") as file:
         file.write(f"{pid}")
-    return lambda: stop(step.uid, hint)
+    return lambda: stop(step.uid, step.config, hint)
 
 
 def _confined(uid: int) -> list[str]:
@@ -116,17 +122,17 @@ def _serves(pid: int) -> bool:
         return False
 
 
-def reload(uid: int, hint: str) -> None:
-    if pid := running(uid, hint):
+def reload(uid: int, config: str, hint: str) -> None:
+    if pid := running(uid, config, hint):
         os.kill(pid, signal.SIGHUP)
 
 
-def stop(uid: int, hint: str) -> None:
-    """End the dnsmasq of that account, if it runs."""
-    if pid := running(uid, hint):
+def stop(uid: int, config: str, hint: str) -> None:
+    """End the dnsmasq of that account and configuration, if it runs."""
+    if pid := running(uid, config, hint):
         pidfd = os.pidfd_open(pid)
         try:
-            if _is_ours(pid, uid):
+            if _is_ours(pid, uid, config):
                 signal.pidfd_send_signal(pidfd, signal.SIGTERM)
                 if not process.ended(pidfd, 2.0):
                     process.kill(pidfd)
@@ -138,13 +144,15 @@ def stop(uid: int, hint: str) -> None:
         return
 
 
-def owners() -> tuple[Owner, ...]:
-    """Who listens on ports 53 and 67 of this namespace."""
+def owners(but: Collection[int]) -> tuple[Owner, ...]:
+    """Who listens on ports 53 and 67 of this namespace, `but` for some pids."""
     import psutil
 
     found = []
     for one in psutil.net_connections(kind="inet"):
-        if one.laddr and one.laddr.port in {53, 67} and one.status in {psutil.CONN_LISTEN, psutil.CONN_NONE}:
+        if one.pid in but or not one.laddr or one.laddr.port not in {53, 67}:
+            continue
+        if one.status in {psutil.CONN_LISTEN, psutil.CONN_NONE}:
             name = _name(one.pid) if one.pid else "another process"
             found.append(Owner(port=one.laddr.port, address=one.laddr.ip, process=name))
     return tuple(found)

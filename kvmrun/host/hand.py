@@ -9,7 +9,7 @@ from typing import assert_never
 
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host import link, lock, logger, process, rundir
-from kvmrun.model.option import BootFile, Handle, Image, Listener, argv
+from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps
 
 Undo = Callable[[], None]
@@ -38,6 +38,9 @@ class Hand:
                 return self._make_vnc_directory(step)
             case steps.PlugTap():
                 self._plug(step)
+            case steps.AttachTap():
+                self.table[step.tap] = link.open_tap(step.tap.name, step.tap.queues)
+                self._add_vhost(step.tap)
             case steps.Listen():
                 return self._listen(step.listener)
             case steps.StartLogger():
@@ -108,8 +111,11 @@ class Hand:
         link.set_alias(step.tap.name, step.alias)
         if step.isolated:
             link.isolate(step.tap.name)
-        if step.tap.vhost:
-            fds += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(step.tap.queues)]
+        self._add_vhost(step.tap)
+
+    def _add_vhost(self, tap: Tap) -> None:
+        if tap.vhost:
+            self.table[tap] += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(tap.queues)]
 
     def _listen(self, listener: Listener) -> Undo:
         at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)

@@ -7,13 +7,14 @@ import socket
 import struct
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
+from kvmrun.model.nic import KeptTap
 
-_TUNSETIFF = 0x400454CA
+_TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _SIOCSIFHWADDR, _SIOCSIFMTU = 0x8924, 0x8922
 _SIOCBRADDIF = 0x89A2
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
-_IFF_UP = 1
+_IFF_UP, _IFF_PERSIST = 1, 0x0800
 _ARPHRD_ETHER = 1
 NET = "/sys/class/net"
 
@@ -41,6 +42,54 @@ def open_tap(name: str, queues: int) -> list[int]:
     return fds
 
 
+def keep_tap(name: str, queues: int, owner: int) -> None:
+    """Make a tap that stays when nobody holds it, and that `owner` may open without privileges."""
+    fds = open_tap(name, queues)
+    try:
+        fcntl.ioctl(fds[0], _TUNSETOWNER, owner)
+        fcntl.ioctl(fds[0], _TUNSETPERSIST, 1)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def drop_tap(name: str, queues: int) -> None:
+    """Let a kept tap go; it vanishes at once when nobody holds it."""
+    fds = open_tap(name, queues)
+    try:
+        fcntl.ioctl(fds[0], _TUNSETPERSIST, 0)
+    finally:
+        for fd in fds:
+            os.close(fd)
+
+
+def kept_tap(name: str) -> KeptTap | None:
+    """What sysfs says of a tap that stays; None when there is none, or it goes with its holder."""
+    if not index(name) or not sysfs_is_ours(name):
+        return None
+    try:
+        flags = int(read(f"{NET}/{name}/tun_flags"), 16)
+        if not flags & _IFF_PERSIST:
+            return None
+        return KeptTap(
+            name=name,
+            alias=read(f"{NET}/{name}/ifalias"),
+            owner=int(read(f"{NET}/{name}/owner")),
+            queues=2 if flags & _IFF_MULTI_QUEUE else 1,
+            held=has_carrier(name),
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def has_carrier(name: str) -> bool:
+    """A tap has a carrier while a process holds it; one that is down does not tell."""
+    try:
+        return read(f"{NET}/{name}/carrier") == "1"
+    except OSError:
+        return False
+
+
 def plug(name: str, bridge: str, mac: str, mtu: int) -> None:
     """Give the tap its own MAC and MTU, make it a port of `bridge` and set it up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
@@ -64,10 +113,22 @@ def join(name: str, bridge: str) -> None:
 
 
 def set_alias(name: str, alias: str) -> None:
-    """Write the mark of a link, where sysfs shows this namespace; the mark of a tap is for people."""
+    """Write the mark of a link."""
     if sysfs_is_ours(name):
         with open(f"{NET}/{name}/ifalias", "w", encoding="ascii") as file:
             file.write(alias)
+    else:
+        from kvmrun.host import netlink
+
+        netlink.set_alias(name, alias)
+
+
+def alias(name: str) -> str:
+    """The mark of a link, "" for none or where sysfs cannot tell."""
+    try:
+        return read(f"{NET}/{name}/ifalias") if sysfs_is_ours(name) else ""
+    except OSError:
+        return ""
 
 
 def isolate(name: str) -> None:

@@ -138,6 +138,13 @@ def set_up(name: str) -> None:
         _expect(bool(_link(route, name)["flags"] & _IFF_UP), f"{name} being up")
 
 
+def set_alias(name: str, alias: str) -> None:
+    """Write the mark of a link."""
+    with kernel(f"mark {name}") as route:
+        route.link("set", index=_index(route, name), ifalias=alias)
+        _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
+
+
 def isolate(name: str) -> None:
     """Keep the port from talking to other isolated ports of its bridge."""
     with kernel(f"isolate {name}") as route:

@@ -41,6 +41,15 @@ def _link(step: steps.LinkStep) -> Undo | None:
             link.join(step.tap, step.bridge)
             if step.isolated:
                 link.isolate(step.tap)
+        case steps.KeepTap():
+            link.keep_tap(step.tap, step.queues, step.owner)
+            link.plug(step.tap, step.bridge, step.mac, step.mtu)
+            link.set_alias(step.tap, step.alias)
+            if step.isolated:
+                link.isolate(step.tap)
+            return lambda: link.drop_tap(step.tap, step.queues)
+        case steps.DropTap():
+            link.drop_tap(step.tap, step.queues)
         case steps.RemoveBridge():
             netlink.remove(step.name)
         case _:
@@ -53,9 +62,9 @@ def _names(step: steps.NamesStep, hint: str) -> Undo | None:
         case steps.StartNames():
             return dnsmasq.start(step, hint)
         case steps.ReloadNames():
-            dnsmasq.reload(step.uid, hint)
+            dnsmasq.reload(step.uid, step.config, hint)
         case steps.StopNames():
-            dnsmasq.stop(step.uid, hint)
+            dnsmasq.stop(step.uid, step.config, hint)
         case _:
             assert_never(step)
     return None

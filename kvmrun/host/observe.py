@@ -10,6 +10,7 @@ from kvmrun.host import link, process, rundir, sysctl
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
 from kvmrun.plan import names, rules
 from kvmrun.plan import network as plan
@@ -34,16 +35,17 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     at = names.files(where.state, network.name)
     files = {path: text for path in (at.config, at.hosts, at.reservations) if (text := read(path)) is not None}
     record = plan.rules_record(where, network)
-    pid = dnsmasq(plan.uid(lab, network), where, network)
+    pid = _dnsmasq(lab, where, network)
     now = Wire(
         bridge=found,
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         resolv=_resolv(),
         loose=_loose(lab, network),
+        kept=_kept(port for ports in lab.ports().values() for port in ports if port.network == network.name),
         routes=routes() if found is None else (),
         files=files,
         dnsmasq=pid,
-        owners=_owners() if network.needs_dnsmasq() and not pid else (),
+        owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
         rules=_rules(network, record) if os.path.exists(record) else "",
         uplinks=uplinks(),
     )
@@ -51,10 +53,19 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
 
 
+def _kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
+    return {port.tap: tap for port in ports if (tap := link.kept_tap(port.tap)) is not None}
+
+
 def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
-    """The taps of this network that exist and are ports of nothing, or of another bridge."""
-    taps = [port.tap for ports in lab.ports().values() for port in ports if port.network == network.name]
-    here = [tap for tap in taps if link.index(tap)]
+    """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
+    marks = {
+        port.tap: f"kvmrun:{guest}:{port.name}"
+        for guest, ports in lab.ports().items()
+        for port in ports
+        if port.network == network.name
+    }
+    here = [tap for tap in marks if link.index(tap) and link.alias(tap) == marks[tap]]
     return tuple(tap for tap in here if (master := link.master(tap)) is not None and master != network.bridge)
 
 
@@ -71,11 +82,12 @@ def uplinks() -> tuple[str, ...]:
     return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
 
 
-def dnsmasq(uid: int, where: Directories, network: Network) -> int:
+def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
     """The pid of the network's dnsmasq, 0 when it does not run."""
-    from kvmrun.host import dnsmasq as names_now
+    from kvmrun.host import dnsmasq
 
-    return names_now.running(uid, f"{where.network(network.name)}/dnsmasq")
+    config = names.files(where.state, network.name).config
+    return dnsmasq.running(plan.uid(lab, network), config, f"{where.network(network.name)}/dnsmasq")
 
 
 def read(path: str) -> str | None:
@@ -93,10 +105,11 @@ def _resolv() -> str:
     return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
 
 
-def _owners() -> tuple[Owner, ...]:
+def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
+    """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
     from kvmrun.host import dnsmasq as names_now
 
-    return names_now.owners()
+    return names_now.owners({_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
 def _rules(network: Network, record: str) -> str:
@@ -115,9 +128,11 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
         kvm_gid=gid,
         vhost=has_vhost(),
         root=where.root,
+        uid=os.geteuid(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         files=_files(guest, others),
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
+        kept_taps=_kept(place.ports),
         taken_uids=_uids(others) if place.uid is not None else {},
         accounts=accounts([guest.user] if guest.user else []),
     )

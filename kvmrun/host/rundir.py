@@ -160,7 +160,7 @@ def replace(path: str, data: bytes) -> None:
 
 def tidy(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
-    for name in ("q", "e", "p", "c", "a", "console", "record", "record.new", "vnc/v"):
+    for name in ("q", "e", "p", "c", "a", "c.new", "console", "record", "record.new", "vnc/v"):
         try:
             os.unlink(f"{directory}/{name}")
         except OSError:

@@ -33,6 +33,16 @@ class Nic(Frozen):
             yield "queues", str(self.queues), f"1: only virtio has several, {self.model} has not"
 
 
+class KeptTap(Frozen):
+    """A tap made to stay, so that its owner may start guests without privileges. `held` while a process has it."""
+
+    name: str
+    alias: str
+    owner: int
+    queues: int
+    held: bool
+
+
 class Port(Frozen):
     """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address."""
 
@@ -50,6 +60,10 @@ class Port(Frozen):
     def tap_mac(self) -> str:
         """The tap's own MAC: above every guest's, so that the bridge never takes it for its own."""
         return f"fe:{self.mac[3:]}"
+
+    def alias(self, guest: str) -> str:
+        """The mark of the tap: whose it is, in full."""
+        return f"kvmrun:{guest}:{self.name}"
 
     def handle(self, *, vhost: bool) -> Tap:
         return Tap(name=self.tap, queues=self.queues, vhost=vhost and self.model == "virtio")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.model.nic import KeptTap
 
 
 class Bridge(Frozen):
@@ -38,15 +39,17 @@ class Owner(Frozen):
 class Wire(Frozen):
     """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
 
-    `loose` are taps of running guests that should be ports of the bridge and are not; `files` has the present text
-    of dnsmasq's files by path; `rules` is the digest of the rules last loaded ("changed" when they are no longer what
-    was loaded, "" when none were); `uplinks` are the links of the default routes.
+    `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
+    of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
+    rules last loaded ("changed" when they are no longer what was loaded, "" when none were); `uplinks` are the links
+    of the default routes.
     """
 
     bridge: Bridge | None
     hostname: str = "host"
     resolv: str = "/etc/resolv.conf"
     loose: tuple[str, ...] = ()
+    kept: Mapping[str, KeptTap] = EMPTY
     routes: tuple[Route, ...] = ()
     files: Mapping[str, str] = EMPTY
     dnsmasq: int = 0
@@ -75,8 +78,10 @@ class Host(Frozen):
     kvm_gid: int
     vhost: bool
     root: bool
+    uid: int
     memory: int
     files: Mapping[str, File | None] = EMPTY
     taken_taps: frozenset[str] = frozenset()
+    kept_taps: Mapping[str, KeptTap] = EMPTY
     taken_uids: Mapping[int, str] = EMPTY
     accounts: Mapping[str, int] = EMPTY

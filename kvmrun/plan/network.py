@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
-from kvmrun.errors import Refused
+from kvmrun.errors import NotPermitted, Refused
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
@@ -13,7 +13,9 @@ from kvmrun.plan import bridge, names, rules
 from kvmrun.plan.facts import Owner, Wire
 from kvmrun.plan.steps import (
     DropRules,
+    DropTap,
     Join,
+    KeepTap,
     LoadRules,
     NetworkStep,
     ReloadNames,
@@ -27,10 +29,16 @@ from kvmrun.plan.steps import (
 )
 
 
-def up(lab: Lab, network: Network, where: Directories, now: Wire) -> tuple[NetworkStep, ...]:
-    """The steps that make `network` right; none when it is. Raises Refused for what is not ours to change."""
+def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | None = None) -> tuple[NetworkStep, ...]:
+    """The steps that make `network` right; none when it is. With `owner`, that uid gets taps of its own.
+
+    Raises Refused for what is not ours to change.
+    """
     if network.external:
         bridge.accept_external(network, now.bridge)
+        return ()
+    if not where.root:
+        _refuse_user(network, now)
         return ()
     return (
         *bridge.link(network, lab.seed, now.bridge, now.routes),
@@ -38,6 +46,7 @@ def up(lab: Lab, network: Network, where: Directories, now: Wire) -> tuple[Netwo
         *_rules(lab, network, where, now),  # before anything can pass
         *bridge.reachable(network, now.bridge),
         *(Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose),
+        *(_kept_taps(lab, network, now, owner) if owner is not None else ()),
         *_names(lab, network, where, now),
     )
 
@@ -48,17 +57,48 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         return ()
     if now.bridge is not None:
         bridge.refuse_foreign(network, now.bridge)
-        _refuse_in_use(network, now.bridge.ports, force=force)
+        idle = {tap.name for tap in now.kept.values() if not tap.held}
+        _refuse_in_use(network, [port for port in now.bridge.ports if port not in idle], force=force)
+    drop = [DropTap(tap=tap.name, queues=tap.queues) for tap in now.kept.values()]
     at = names.files(where.state, network.name)
     written = tuple(path for path in (at.config, at.hosts, at.reservations) if path in now.files)
-    steps: list[NetworkStep] = []
+    steps: list[NetworkStep] = [*drop]
     if now.dnsmasq:
-        steps.append(StopNames(network=network.name, uid=uid(lab, network)))
+        steps.append(StopNames(network=network.name, config=at.config, uid=uid(lab, network)))
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
     if now.bridge is not None:
         steps += [RestoreSysctls(user=network.name), RemoveBridge(name=network.bridge)]
     return (*steps, *([RemoveFiles(paths=written)] if written else []))
+
+
+def _kept_taps(lab: Lab, network: Network, now: Wire, owner: int) -> Iterator[KeepTap | DropTap]:
+    """A tap for every NIC on the network. One kept for somebody else changes hands, unless it is in use."""
+    for guest, ports in sorted(lab.ports().items()):
+        for port in (one for one in ports if one.network == network.name):
+            kept = now.kept.get(port.tap)
+            if kept and (kept.owner == owner or kept.held):
+                continue
+            if kept:
+                yield DropTap(tap=port.tap, queues=kept.queues)
+            yield KeepTap(
+                tap=port.tap,
+                queues=port.queues,
+                owner=owner,
+                mac=port.tap_mac(),
+                bridge=network.bridge,
+                alias=port.alias(guest),
+                mtu=network.mtu,
+                isolated=network.isolate,
+            )
+
+
+def _refuse_user(network: Network, now: Wire) -> None:
+    """Without root a network is used as it is: it must be there, and ours."""
+    if now.bridge is None:
+        hint = "sudo kvmrun net up --owner $USER"
+        raise NotPermitted(f"network {network.name} is down, and only root may bring it up", hint)
+    bridge.refuse_foreign(network, now.bridge)
 
 
 def uid(lab: Lab, network: Network) -> int:
@@ -124,14 +164,14 @@ def _rules(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterato
 
 def _names(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[NetworkStep]:
     account = uid(lab, network)
+    at = names.files(where.state, network.name)
     if not network.needs_dnsmasq():
         if now.dnsmasq:
-            yield StopNames(network=network.name, uid=account)
+            yield StopNames(network=network.name, config=at.config, uid=account)
         return
     texts = names_texts(lab, network, where, now)
     changed = [path for path, text in texts.items() if now.files.get(path) != text]
     yield from (WriteNames(path=path, text=texts[path], uid=account) for path in changed)
-    at = names.files(where.state, network.name)
     if not now.dnsmasq:
         _refuse_taken(network, now.owners)
     if not now.dnsmasq or at.config in changed:
@@ -145,7 +185,7 @@ def _names(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterato
             log_uid=derive.uid(lab.seed, "net", network.name, "log"),
         )
     elif changed:
-        yield ReloadNames(network=network.name, uid=account)
+        yield ReloadNames(network=network.name, config=at.config, uid=account)
 
 
 def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:

@@ -40,6 +40,30 @@ class RemoveAddress(Frozen):
         return f"take the address {self.address} from {self.link}"
 
 
+class KeepTap(Frozen):
+    """A tap that stays, for `owner` (a uid) to start its guest without privileges."""
+
+    tap: str
+    queues: int
+    owner: int
+    mac: str
+    bridge: str
+    alias: str
+    mtu: int
+    isolated: bool
+
+    def __str__(self) -> str:
+        return f"make tap {self.tap} on {self.bridge} for uid {self.owner}, to stay"
+
+
+class DropTap(Frozen):
+    tap: str
+    queues: int
+
+    def __str__(self) -> str:
+        return f"remove tap {self.tap}"
+
+
 class Join(Frozen):
     """A running guest's tap back to its bridge."""
 
@@ -124,6 +148,7 @@ class StartNames(Frozen):
 
 class ReloadNames(Frozen):
     network: str
+    config: str
     uid: int
 
     def __str__(self) -> str:
@@ -132,6 +157,7 @@ class ReloadNames(Frozen):
 
 class StopNames(Frozen):
     network: str
+    config: str
     uid: int
 
     def __str__(self) -> str:
@@ -205,6 +231,15 @@ class PlugTap(Frozen):
         return f"plug tap {self.tap.name} into {self.bridge}{', isolated' if self.isolated else ''}"
 
 
+class AttachTap(Frozen):
+    """A tap that was made to stay and is a port already: opened, nothing else."""
+
+    tap: Tap
+
+    def __str__(self) -> str:
+        return f"open tap {self.tap.name}, made by kvmrun net up --owner"
+
+
 class Listen(Frozen):
     listener: Listener
 
@@ -242,9 +277,20 @@ class Launch(Frozen):
         return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
 
 
-LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | RemoveBridge
+LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | DropTap | RemoveBridge
 NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
 NetworkStep = LinkStep | NamesStep | OtherStep
-GuestStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | PlugTap | Listen | StartLogger | WriteRecord | Launch
+GuestStep = (
+    MakeImage
+    | TakePlace
+    | OpenFile
+    | MakeVncDirectory
+    | PlugTap
+    | AttachTap
+    | Listen
+    | StartLogger
+    | WriteRecord
+    | Launch
+)
 Step = NetworkStep | GuestStep

@@ -5,11 +5,13 @@ from collections.abc import Iterator
 from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.model.drive import Drive
 from kvmrun.model.guest import CONSOLE, MONITORS, Guest
+from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
 from kvmrun.plan.facts import File, Host
 from kvmrun.plan.steps import (
+    AttachTap,
     GuestStep,
     Launch,
     Listen,
@@ -90,9 +92,29 @@ def _identity(guest: Guest, place: Place, host: Host) -> None:
         hint = "change seed in networks.toml, or rename one of the guests"
         raise Refused(f"{guest.name} would share its uid {place.uid}", hint, why=f"it is that of {other}, which runs")
     for port in place.ports:
-        if port.tap in host.taken_taps:
-            hint = f"ip link delete {port.tap}, if nobody needs it; or name the NIC otherwise"
-            raise Refused(f"the interface {port.tap} of {guest.name} exists already", hint, why="it is not ours")
+        _tap(guest, port, host)
+
+
+def _tap(guest: Guest, port: Port, host: Host) -> None:
+    """A tap of that name: kept for us, or nobody's. Without root there must be one."""
+    kept = host.kept_taps.get(port.tap)
+    if kept and kept.alias == port.alias(guest.name):
+        if kept.held:
+            raise Refused(
+                f"{guest.name} is running already", "kvmrun --list", why=f"a process holds its tap {port.tap}"
+            )
+        if not host.root and kept.owner != host.uid:
+            raise _needs_root(guest.name, f"its tap {port.tap} is kept for uid {kept.owner}")
+    elif port.tap in host.taken_taps:
+        hint = f"ip link delete {port.tap}, if nobody needs it; or name the NIC otherwise"
+        raise Refused(f"the interface {port.tap} of {guest.name} exists already", hint, why="it is not ours")
+    elif not host.root:
+        raise _needs_root(guest.name, f"it has no tap {port.tap} yet")
+
+
+def _needs_root(guest: str, why: str) -> NotPermitted:
+    hint = f"sudo kvmrun {guest}; or once: sudo kvmrun net up --owner $USER"
+    return NotPermitted(f"you may not plug {guest} into its network", hint, why=why)
 
 
 def _images(guest: Guest, host: Host) -> Iterator[MakeImage]:
@@ -160,13 +182,20 @@ def _files(guest: Guest) -> Iterator[OpenFile]:
             yield OpenFile(file=BootFile(path=path))
 
 
-def _ports(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
+def _ports(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap | AttachTap]:
     for port in place.ports:
-        alias = f"kvmrun:{guest.name}:{port.name}"
         tap = port.handle(vhost=host.vhost)
-        yield PlugTap(
-            tap=tap, mac=port.tap_mac(), bridge=port.bridge, alias=alias, mtu=port.mtu, isolated=port.isolated
-        )
+        if port.tap in host.kept_taps:
+            yield AttachTap(tap=tap)
+        else:
+            yield PlugTap(
+                tap=tap,
+                mac=port.tap_mac(),
+                bridge=port.bridge,
+                alias=port.alias(guest.name),
+                mtu=port.mtu,
+                isolated=port.isolated,
+            )
 
 
 def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:

@@ -1,0 +1,118 @@
+"""Starting guests together: on networks that are ready, in their order, and waiting for what they are to do."""
+
+from collections.abc import Iterable, Mapping
+from itertools import chain
+
+from kvmrun.commands import _network, _start
+from kvmrun.commands._lab import defined, with_accel
+from kvmrun.commands._parallel import each
+from kvmrun.commands._until import Wait
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import KvmrunError, Several
+from kvmrun.model import order
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+from kvmrun.ui.progress import Progress
+
+_WAIT = "until qmp says running, address answers, port:NUMBER is open, or console:TEXT was printed"
+
+
+def configure(parser: Parser) -> None:
+    """The words of every command that starts guests."""
+    parser.add_argument("--paused", action="store_true", help="leave it paused before its first instruction")
+    parser.add_argument("--accel", choices=("kvm", "tcg"), help="the accelerator for this start")
+    parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=_WAIT)
+
+
+def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], args: Args) -> dict[str, KvmrunError]:
+    """Start `names` as the words on the command line want it; the errors by name, of undefined guests too."""
+    wait = _wait(args.wait, args.timeout)
+    errors = undefined(lab, names)
+    lab = with_accel(lab, args.accel)
+    before = order.untangled(order.among({name: one.after for name, one in lab.guests.items()}, names))
+    good = [name for name in names if name not in errors]
+    if not good:
+        return errors
+    awaited = set() if args.paused else set(chain.from_iterable(before.values()))
+    waits = {name: found for name in good if (found := _both(_own(lab, name, awaited, args.timeout), wait))}
+    job = _start.Job(
+        lab=lab, where=where, places=lab.places(where), raw=raw, waits=waits, paused=args.paused, watches={}
+    )
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        return _all(_Order(before=before, awaited=awaited, errors=errors), job, good, progress)
+
+
+def undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:
+    """What is wrong with those of `names` that cannot be started because of their definitions."""
+    errors: dict[str, KvmrunError] = {}
+    for name in names:
+        try:
+            defined(lab, name)
+        except KvmrunError as error:
+            errors[name] = error
+    return errors
+
+
+class _Order(Frozen):
+    """Who comes after whom, who is waited for, and who has failed before the first start."""
+
+    before: order.Before
+    awaited: set[str]
+    errors: Mapping[str, KvmrunError]
+
+
+def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -> dict[str, KvmrunError]:
+    """Start `names` on networks that are ready; networks made for them are undone when none of them started."""
+    networks = {port.network for name in names for port in job.places[name].ports}
+
+    def one(name: str) -> None:
+        _start.start(job, name, progress)
+        if name in turns.awaited and name in job.watches:
+            progress.detail(f"waiting for {name}: {job.watches[name].what}")
+            _finish(job, name)
+
+    errors = dict(turns.errors)
+    try:
+        with _network.ready(job.lab, job.where, networks, progress.detail):
+            errors = each(names, one, turns.before, failed=turns.errors)
+            if all(name in errors for name in names):
+                raise Several(list(errors.values()))
+    except Several:
+        return errors
+    return errors | _waited(job, progress)
+
+
+def _waited(job: _start.Job, progress: Progress) -> dict[str, KvmrunError]:
+    """Wait for what the started guests are to do, with no lock held."""
+    if not job.watches:
+        return {}
+    what = ", ".join(f"{name}: {watch.what}" for name, watch in job.watches.items())
+    with progress.waiting(what):
+        return each(list(job.watches), lambda name: _finish(job, name))
+
+
+def _finish(job: _start.Job, name: str) -> None:
+    job.waits[name].finish(name, job.places[name].directory, job.watches.pop(name))
+
+
+def _own(lab: Lab, name: str, awaited: set[str], limit: float | None) -> Wait | None:
+    """What the guest's own definition calls ready, where others wait for it."""
+    return _wait(lab.guests[name].ready, limit) if name in awaited else None
+
+
+def _wait(word: str, limit: float | None) -> Wait | None:
+    """What to wait for beyond what every start waits for; its conditions are loaded only when one is asked for."""
+    if word in {"qmp", "running"}:
+        return None
+    from kvmrun.commands._wait import parse
+
+    return parse(word, limit)
+
+
+def _both(own: Wait | None, wait: Wait | None) -> Wait | None:
+    if own is None or wait is None or own == wait:
+        return own or wait
+    from kvmrun.commands._wait import All
+
+    return All(waits=(own, wait))

@@ -1,0 +1,74 @@
+"""A new logger for a guest that runs on without one."""
+
+import os
+import socket
+import time
+from contextlib import suppress
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import logger, logs, process, rundir
+from kvmrun.model.guest import CONSOLE
+from kvmrun.model.place import Place
+from kvmrun.monitor.carry import Carrier, carrier
+
+_LIMIT = 10.0
+_NAME = "console"
+
+
+def mended(place: Place) -> bool:
+    """Whether the logger of a running guest had died, and another was put in its place. The guest's lock is held.
+
+    The console's socket is replaced along with its log: whoever was connected is disconnected. What QEMU itself says
+    on its standard error stays lost until the guest is started again: that pipe cannot be exchanged.
+    """
+    record = rundir.read_record(place.directory)
+    begun = record.started / process.TICKS if record else 0.0
+    if logs.is_kept(place.log) or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + logs.BEGINS:
+        return False
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        os.close(logger.start(place.log, _account(place), reader))
+        _await(place)
+        with carrier(place.socket("q"), _LIMIT) as monitor:
+            _exchange(monitor, place, writer)
+    finally:
+        os.close(writer)
+    return True
+
+
+def _account(place: Place) -> int | None:
+    """Whose log it is, None for the caller: the seed, and with it the account, may have changed since the start."""
+    try:
+        uid = os.stat(place.log).st_uid
+    except FileNotFoundError:
+        return place.log_uid
+    return uid if uid != os.geteuid() else None
+
+
+def _await(place: Place) -> None:
+    deadline = time.monotonic() + _LIMIT
+    while not logs.is_kept(place.log):
+        if time.monotonic() > deadline:
+            raise KvmrunError(f"the logger of {place.guest} does not start", f"look into {place.log}")
+        time.sleep(0.01)
+
+
+def _exchange(monitor: Carrier, place: Place, writer: int) -> None:
+    """Hand over the pipe and a socket in the place of the old one, and have the console use both."""
+    number = monitor.execute("add-fd", {"opaque": "log"}, fd=writer)["fdset-id"]
+    path, new = place.socket(CONSOLE), place.socket(f"{CONSOLE}.new")
+    with suppress(FileNotFoundError):
+        os.unlink(new)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
+        at.bind(new)
+        os.chmod(new, 0o600)
+        at.listen(4)
+        monitor.execute("getfd", {"fdname": _NAME}, fd=at.fileno())
+    log = {"logfile": f"/dev/fdset/{number}", "logappend": True}
+    listen = {"addr": {"type": "fd", "data": {"str": _NAME}}, "server": True, "wait": False}
+    try:
+        monitor.execute("chardev-change", {"id": "c", "backend": {"type": "socket", "data": {**listen, **log}}})
+    except BaseException:
+        os.unlink(new)
+        raise
+    os.rename(new, path)

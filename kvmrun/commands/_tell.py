@@ -1,0 +1,74 @@
+"""Telling running guests one thing, side by side: pause, resume and reset."""
+
+from kvmrun.commands import _end
+from kvmrun.commands._lab import directories, running
+from kvmrun.commands._words import Args
+from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
+from kvmrun.host import rundir
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.text import printable
+from kvmrun.monitor.probe import Answer, ask
+from kvmrun.ui.progress import Progress
+
+_LIMIT = 5.0
+
+
+class Word(Frozen):
+    """A QMP command; what is said while and after; the states in which nothing is to be done, and must be after."""
+
+    command: str
+    doing: str
+    done: str
+    already: tuple[str, ...] = ()
+
+
+def tell(args: Args, word: Word) -> int:
+    """Tell the guests that the words on the command line name. Raises Several."""
+    where = directories(args)
+    names = _end.chosen(where, args)
+    if args.all:
+        names = [name for name in names if rundir.is_running(where.guest(name))]
+    errors = {} if getattr(args, "force", True) else _end.unprotected(where, names)
+    limit = _LIMIT if args.timeout is None else args.timeout
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+
+        def one(name: str) -> None:
+            with rundir.held(running(where, name), name):
+                progress.tell(f"{name} {_told(name, where.guest(name), word, limit)}")
+
+        good = [name for name in names if name not in errors]
+        errors |= _end.together(good, one, progress, word.doing)
+    return _end.report(names, errors)
+
+
+def _told(name: str, directory: str, word: Word, limit: float) -> str:
+    """Tell one guest; what is to be said of it afterwards."""
+    state = _state(name, _ask(name, directory, ("query-status",), limit))
+    record = rundir.read_record(directory)
+    if state == "prelaunch" and not (record and record.paused and record.pid):
+        raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
+    if state in word.already:
+        return f"is {word.done} already"
+    answer = _ask(name, directory, (word.command, "query-status"), limit)
+    if error := answer.errors.get(word.command):
+        raise KvmrunError(f"{name} could not be {word.done}", why=printable(error))
+    if word.already and (state := _state(name, answer)) not in word.already:
+        raise KvmrunError(f"{name} is not {word.done}", "kvmrun --list shows its state", why=f"QEMU calls it {state}")
+    return f"is {word.done}" if word.already else f"was {word.done}"
+
+
+def _ask(name: str, directory: str, commands: tuple[str, ...], limit: float) -> Answer:
+    answer = ask({"": f"{directory}/q"}, commands, limit=limit)[""]
+    if answer.silence == "gone":
+        raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state")
+    if answer.silence:
+        hint = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer"
+        raise Unresponsive(f"{name} does not answer", hint, why=f"its monitor was {answer.silence} for {limit:g} s")
+    return answer
+
+
+def _state(name: str, answer: Answer) -> str:
+    status = answer.replies.get("query-status")
+    if not isinstance(status, dict):
+        raise Unresponsive(f"{name} does not say how it is", "kvmrun --list shows its state")
+    return printable(status.get("status"), 40)

@@ -1,0 +1,99 @@
+"""kvmrun log NAME: what a guest's console printed and QEMU said, kept also after its end."""
+
+import re
+import sys
+import time
+from collections.abc import Callable, Iterable
+
+from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of, running
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import NotRunning, UsageError
+from kvmrun.host import logs, rundir
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.model.values import GuestName
+
+HELP = "print what a guest's console and QEMU said"
+_LINES = 100
+_LOGGER_ENDS = 2.0
+_STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
+"""Colours and cursor movements mean nothing in a log; whatever else is in it is shown as an escape."""
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guest", metavar="NAME", help="a guest, running or not")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the guest ends, or Ctrl-C")
+    parser.add_argument("-n", "--lines", type=int, default=_LINES, metavar="LINES", help="how many of the last lines")
+    parser.add_argument("--raw", action="store_true", help="every byte as it was printed")
+    parser.add_argument("--restart", action="store_true", help="replace the logger of a running guest, if it died")
+
+
+def run(args: Args) -> int:
+    where = directories(args)
+    if args.lines < 0:
+        raise UsageError(f"{args.lines} is no number of lines", "-n 100")
+    if args.restart:
+        return _restart(where, args)
+    directory = where.log(_known(where, args.guest))
+    if not args.follow and not logs.is_there(directory):
+        raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
+    write = _raw if args.raw else _shown
+    reader = logs.Reader(directory)
+    try:
+        write(reader.last(args.lines))
+        if args.follow:
+            _follow(reader, where, args.guest, write)
+    finally:
+        reader.close()
+    return 0
+
+
+def _known(where: Directories, name: str) -> str:
+    """The name of a guest that is defined, or has left a log. Raises NoSuchGuest."""
+    try:
+        if logs.is_there(where.log(GuestName.parse(name))):
+            return name
+    except ValueError:
+        pass
+    lab = open_lab(where)
+    if name in lab.guests or name in lab.invalid:
+        return name
+    raise no_such_guest(lab, name)
+
+
+def _follow(reader: logs.Reader, where: Directories, name: str, write: Callable[[Iterable[bytes]], None]) -> None:
+    """Until the guest ends; one that does not run is waited for."""
+    ran = False
+    for lines in logs.followed(reader):
+        write(lines)
+        sys.stdout.flush()
+        runs = rundir.is_running(where.guest(name))
+        if ran and not runs:
+            break
+        ran = runs
+    deadline = time.monotonic() + _LOGGER_ENDS
+    while logs.is_kept(where.log(name)) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    write(reader.more())
+
+
+def _shown(lines: Iterable[bytes]) -> None:
+    for line in lines:
+        text = _STYLE.sub("", line.decode(errors="replace")).rstrip("\r")
+        sys.stdout.write(printable(text, limit=10 * len(text) + 1) + "\n")
+
+
+def _raw(lines: Iterable[bytes]) -> None:
+    for line in lines:
+        sys.stdout.buffer.write(line + b"\n")
+    sys.stdout.buffer.flush()
+
+
+def _restart(where: Directories, args: Args) -> int:
+    from kvmrun.commands._logger import mended
+
+    with rundir.held(running(where, args.guest), args.guest):
+        done = mended(place_of(where, args.guest))
+    if not args.quiet:
+        sys.stdout.write(f"{args.guest} has {'a new logger' if done else 'its logger, nothing to do'}\n")
+    return 0

@@ -1,0 +1,16 @@
+"""kvmrun reset: press a guest's reset button."""
+
+from kvmrun.commands import _end
+from kvmrun.commands._tell import Word, tell
+from kvmrun.commands._words import Args, Parser
+
+HELP = "reset guests at once, as with the button; a paused one stays paused"
+_WORD = Word(command="system_reset", doing="resetting", done="reset")
+
+
+def configure(parser: Parser) -> None:
+    _end.configure(parser, "reset", force="also where it is protected")
+
+
+def run(args: Args) -> int:
+    return tell(args, _WORD)

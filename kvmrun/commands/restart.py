@@ -1,0 +1,32 @@
+"""kvmrun restart: stop guests, then start them as their definitions are now."""
+
+from kvmrun.commands import _begin, _end
+from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._words import Args, Parser
+from kvmrun.commands.stop import stop_all
+from kvmrun.host import rundir
+from kvmrun.ui.progress import Progress
+
+HELP = "stop guests and start them as their definitions are now"
+
+
+def configure(parser: Parser) -> None:
+    _end.configure(parser, "restart", force="also where it is protected; it is not asked, QEMU quits at once")
+    _begin.configure(parser)
+
+
+def run(args: Args) -> int:
+    """A guest that could not be started again is not stopped. Raises Several."""
+    where = directories(args)
+    lab = open_lab(where)
+    names = _end.chosen(where, args)
+    if args.all:
+        names = [name for name in names if rundir.is_running(where.guest(name))]
+    errors = _begin.undefined(lab, names)
+    good = [name for name in names if name not in errors]
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        errors |= stop_all(where, good, args, progress)
+    good = [name for name in good if name not in errors]
+    if good:
+        errors |= _begin.begin(lab, where, good, (), args)
+    return _end.report(names, errors)

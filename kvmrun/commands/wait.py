@@ -1,0 +1,42 @@
+"""kvmrun wait NAME --for COND: until a guest is as one wants it."""
+
+from kvmrun.commands import _end
+from kvmrun.commands._lab import directories, expanded, open_lab, place_of, running
+from kvmrun.commands._parallel import each
+from kvmrun.commands._wait import Condition, condition
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import UsageError
+from kvmrun.host import rundir
+from kvmrun.model.place import Directories
+from kvmrun.ui.progress import Progress
+
+HELP = "wait until guests run, answer, let connect, say something or have ended"
+_FOR = "running (the default), address, port:NUMBER, console:TEXT or stopped"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to wait for, or @GROUP")
+    parser.add_argument("--for", dest="condition", default="running", metavar="COND", help=_FOR)
+
+
+def run(args: Args) -> int:
+    """Raises Several with Unresponsive for a guest that is not so within --timeout (60 s)."""
+    where = directories(args)
+    wanted = condition(args.condition, args.timeout)
+    if not args.guests:
+        raise UsageError("no guest named", "kvmrun wait NAME --for address")
+    lone = not any(word.startswith("@") for word in args.guests)
+    names = list(dict.fromkeys(args.guests)) if lone else expanded(open_lab(where), args.guests)
+    what = f"{', '.join(names)}: {args.condition}"
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress, progress.waiting(what):
+        errors = each(names, lambda name: _wait(where, name, wanted))
+    return _end.report(names, errors)
+
+
+def _wait(where: Directories, name: str, wanted: Condition) -> None:
+    if wanted.kind == "stopped" and name in rundir.names(where.run) and not rundir.is_running(where.guest(name)):
+        return
+    place = place_of(where, name)
+    if wanted.kind not in {"running", "stopped"}:
+        running(where, name)
+    wanted.finish(name, place.directory, wanted.begin(place, running=True))

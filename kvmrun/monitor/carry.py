@@ -1,0 +1,106 @@
+"""QMP commands that carry descriptors: what QEMU may not open itself is opened for it and handed over.
+
+One connection, one deadline, a byte budget; the same lock as the short probes, so that neither finds the seat taken.
+"""
+
+import fcntl
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
+from kvmrun.model.text import printable
+
+_BUDGET = 256 << 10
+_PAUSE = 0.01
+
+
+class Said(KvmrunError):
+    """QEMU understood the command and said no."""
+
+
+class Carrier:
+    """An open connection; made by `carrier`."""
+
+    def __init__(self, at: socket.socket, deadline: float) -> None:
+        self._at = at
+        self._deadline = deadline
+        self._buffer = b""
+        self._budget = _BUDGET
+
+    def execute(self, command: str, arguments: Mapping[str, object] | None = None, *, fd: int | None = None) -> Any:
+        """What QEMU returns; `fd` goes along. Raises Said, Unresponsive or NotRunning."""
+        words = json.dumps({"execute": command, "arguments": dict(arguments or {})}).encode() + b"\n"
+        try:
+            self._at.settimeout(self._left())
+            if fd is None:
+                self._at.sendall(words)
+            else:
+                socket.send_fds(self._at, [words], [fd])
+            while True:
+                said = self._message()
+                if "error" in said:
+                    raise Said(printable(said["error"].get("desc"), 400))
+                if "return" in said:
+                    return said["return"]
+        except TimeoutError:
+            raise Unresponsive(f"QEMU has not answered {command} in time", "--timeout SECONDS waits longer") from None
+        except (OSError, ValueError, RecursionError, AttributeError, TypeError) as why:
+            raise NotRunning(
+                "the guest has ended, or does not speak QMP", "kvmrun --list", why=printable(why)
+            ) from None
+
+    def _message(self) -> dict[str, Any]:
+        while b"\n" not in self._buffer:
+            self._at.settimeout(self._left())
+            data = self._at.recv(65536)
+            self._budget -= len(data)
+            if not data or self._budget < 0:
+                raise ValueError("closed" if not data else "too many words")
+            self._buffer += data
+        line, _, self._buffer = self._buffer.partition(b"\n")
+        said = json.loads(line)
+        if not isinstance(said, dict):
+            raise ValueError("not an object")
+        return said
+
+    def _left(self) -> float:
+        left = self._deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+@contextmanager
+def carrier(path: str, limit: float) -> Iterator[Carrier]:
+    """A connection to the monitor at `path`, for at most `limit` seconds."""
+    deadline = time.monotonic() + limit
+    held = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        _wait(held, deadline)
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
+            try:
+                at.connect(path)
+            except OSError as why:
+                raise NotRunning("the guest is not running", "kvmrun --list", why=f"{why}") from None
+            one = Carrier(at, deadline)
+            one.execute("qmp_capabilities")
+            yield one
+    finally:
+        os.close(held)
+
+
+def _wait(held: int, deadline: float) -> None:
+    while True:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Unresponsive("the monitor is busy with another command", "try again") from None
+            time.sleep(_PAUSE)
+        else:
+            return

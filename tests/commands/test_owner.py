@@ -1,0 +1,104 @@
+"""A network brought up for somebody without root: QEMU, list, monitor and stop work as that user."""
+
+import os
+import pwd
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from fakes.cli import Cli
+from fakes.world import world
+
+pytestmark = pytest.mark.usefixtures("netns", "open_tun")
+
+USER = "nobody"
+TCG = 'accel = "tcg"\nmemory = "32M"\n'
+
+
+@pytest.fixture
+def open_tun(_own_mounts: None, own_directories: Path) -> Iterator[None]:
+    """A /dev/net/tun that everybody may open, as distributions have it."""
+    if not os.path.exists("/dev/net/tun"):
+        pytest.skip("needs /dev/net/tun")
+    node = own_directories / "tun"
+    os.mknod(node, 0o666 | stat.S_IFCHR, os.stat("/dev/net/tun").st_rdev)
+    node.chmod(0o666)
+    subprocess.run(["mount", "--bind", str(node), "/dev/net/tun"], check=True)
+    yield
+    subprocess.run(["umount", "/dev/net/tun"], check=True)
+
+
+@pytest.fixture
+def user(lab: Path, own_directories: Path, _own_mounts: None) -> Iterator[Cli]:
+    """The command as that user runs it, with run and state directories of the user's own."""
+    uid = pwd.getpwnam(USER).pw_uid
+    os.makedirs("/run/user", exist_ok=True)
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/run/user"], check=True)
+    for path in (Path(f"/run/user/{uid}"), own_directories / "home"):
+        path.mkdir(mode=0o700)
+        os.chown(path, uid, uid)
+    drop = ["setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", "--"]
+    clean = ["env", "-u", "KVMRUN_RUN_DIR", f"XDG_RUNTIME_DIR=/run/user/{uid}", f"HOME={own_directories}/home"]
+    state = f"KVMRUN_STATE_DIR={own_directories}/home/state"
+    cli = Cli([*drop, *clean, state, sys.executable, "-m", "kvmrun", "-C", str(lab)])
+    if cli("--version").code:
+        pytest.skip(f"{USER} cannot run this Python or read this checkout")
+    yield cli
+    cli("kill", "--all")
+    subprocess.run(["umount", "/run/user"], check=True)
+
+
+def test_a_user_starts_lists_monitors_and_stops_a_guest(lab: Path, kvmrun: Cli, user: Cli) -> None:
+    (lab / "vm1.toml").write_text(TCG)
+    before = world()
+    kvmrun.ok("net", "up", "--owner", USER)
+    user.ok("vm1")
+    row = user.rows()["vm1"]
+    assert (row["state"], row["problem"]) == ("running", None)
+    status = Path(f"/proc/{row['pid']}/status").read_text()
+    assert f"Uid:\t{pwd.getpwnam(USER).pw_uid}\t" in status
+    assert '"running"' in user.ok("monitor", "vm1", "-c", "query-status").out
+    assert kvmrun.rows()["vm1"]["pid"] == row["pid"], "root sees the user's guest"
+    user.ok("stop", "--force", "vm1")
+    kvmrun.ok("net", "down")
+    assert world() == before
+
+
+def test_without_a_kept_tap_the_user_is_told_what_root_must_do(lab: Path, kvmrun: Cli, user: Cli) -> None:
+    (lab / "vm1.toml").write_text(TCG)
+    down = user("vm1")
+    assert down.code == 77
+    assert "net up --owner" in down.err
+    kvmrun.ok("net", "up")
+    up = user("vm1")
+    assert up.code == 77
+    assert "net up --owner" in up.err
+
+
+def test_the_network_stays_while_the_user_has_guests_on_it(lab: Path, kvmrun: Cli, user: Cli) -> None:
+    (lab / "vm1.toml").write_text(TCG)
+    kvmrun.ok("net", "up", "--owner", USER)
+    user.ok("vm1")
+    refused = kvmrun("net", "down")
+    assert refused.code == 6
+    assert "tap-vm1" in refused.err
+    user.ok("stop", "--force", "vm1")
+    kvmrun.ok("net", "down")
+
+
+def test_root_may_use_a_kept_tap_too(lab: Path, kvmrun: Cli, user: Cli) -> None:
+    (lab / "vm1.toml").write_text(TCG)
+    kvmrun.ok("net", "up", "--owner", USER)
+    kvmrun.ok("vm1")
+    assert kvmrun.rows()["vm1"]["state"] == "running"
+    assert user.rows()["vm1"]["state"] == "unknown", "a user may not look at root's guests, and says so"
+    kvmrun.ok("stop", "--force", "vm1")
+
+
+def test_an_unknown_owner_is_a_usage_error(lab: Path, kvmrun: Cli) -> None:
+    (lab / "vm1.toml").write_text(TCG)
+    assert kvmrun("net", "up", "--owner", "nobody-of-that-name").code == 2
