@@ -43,10 +43,10 @@ def complain(error: KvmrunError) -> None:
 
 
 def _dispatch(words: list[str]) -> int:
-    if words in (["--version"], ["-V"]):
+    name, rest = _command(words)
+    if name == "--version":
         sys.stdout.write(f"kvmrun {__version__}\n")
         return 0
-    name, rest = _command(words)
     if not name:
         sys.stdout.write(_overview())
         return 0 if rest else UsageError.code
@@ -81,6 +81,8 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
             return "list", words[:position] + words[position + 1 :]
         if word in {"-h", "--help"}:
             return "", words
+        if word in {"--version", "-V"}:
+            return "--version", []
         if word == "--":
             break
         if not word.startswith("-"):

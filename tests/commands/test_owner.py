@@ -45,8 +45,8 @@ def user(lab: Path, own_directories: Path, _own_mounts: None) -> Iterator[Cli]:
     clean = ["env", "-u", "KVMRUN_RUN_DIR", f"XDG_RUNTIME_DIR=/run/user/{uid}", f"HOME={own_directories}/home"]
     state = f"KVMRUN_STATE_DIR={own_directories}/home/state"
     cli = Cli([*drop, *clean, state, sys.executable, "-m", "kvmrun", "-C", str(lab)])
-    if cli("--version").code:
-        pytest.skip(f"{USER} cannot run this Python or read this checkout")
+    if (tried := cli("--version")).code:
+        pytest.skip(f"{USER} cannot run this Python or read this checkout: {tried.err[-200:]}")
     yield cli
     cli("kill", "--all")
     subprocess.run(["umount", "/run/user"], check=True)

@@ -20,7 +20,7 @@ _LEASE_SCRIPT = """#!/bin/sh
 ip address replace "$ip/$mask" dev "$interface"
 ip route replace default via "$router"
 printf '%s\\n' "ip=$ip" "mask=$mask" "router=$router" "dns=$dns" "domain=$domain" "search=$search" \
-    "hostname=$hostname" "mtu=$mtu" "lease=$lease" "ipforwarding=$ipforw"
+    "hostname=$hostname" "mtu=$mtu" "lease=$lease" "opt19=$opt19"
 """
 _libc = ctypes.CDLL(None, use_errno=True)
 T = TypeVar("T")
@@ -59,7 +59,7 @@ class Host:
         script = Path(os.environ["KVMRUN_RUN_DIR"]).parent / "lease"
         script.write_text(_LEASE_SCRIPT)
         script.chmod(0o755)
-        asked = ("search", "hostname", "mtu", "ipforw")
+        asked = ("search", "hostname", "mtu", "19")
         options = [word for name in asked for word in ("-O", name)]
         out = self("busybox", "udhcpc", "-i", "eth0", "-nqf", "-T1", "-t5", "-s", str(script), *options, *words)
         return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
