@@ -14,8 +14,11 @@ from kvmrun.plan.steps import StartNames, WriteNames
 
 _READY = 5.0
 _CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"
+_BYTES = r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,99}"
 _LEASE = re.compile(
-    r"[0-9]+ [0-9a-f]{2}(:[0-9a-f]{2}){5} [0-9.]+ [A-Za-z0-9*._-]+ [0-9a-f:*]+|duid .*|[0-9]+ .* .*:.* .*"
+    rf"[0-9]{{1,12}} [0-9a-f]{{2}}(?::[0-9a-f]{{2}}){{5}} [0-9.]{{7,15}} [A-Za-z0-9*._-]{{1,64}} (?:\*|{_BYTES})"
+    rf"|duid {_BYTES}"
+    rf"|[0-9]{{1,12}} T?[0-9]{{1,12}} [0-9a-f:.]{{2,45}} [A-Za-z0-9*._-]{{1,64}} (?:\*|{_BYTES})"
 )
 
 

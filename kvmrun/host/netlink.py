@@ -1,5 +1,6 @@
 """Making, repairing and explaining links by netlink; every write is read back. pyroute2 lives only here."""
 
+import errno
 import os
 import socket
 from collections.abc import Iterator
@@ -118,18 +119,23 @@ def set_bridge(name: str, mac: str, mtu: int) -> None:
 
 
 def add_address(name: str, address: str) -> None:
-    """Give the link an address "IP/PREFIX", with its broadcast address."""
+    """Give the link an address "IP/PREFIX"; one it has already is no error."""
     ip, _, prefix = address.partition("/")
     with kernel(f"give {name} the address {address}") as route:
         number = _index(route, name)
-        route.addr("add", index=number, address=ip, prefixlen=int(prefix))
+        route.addr("replace", index=number, address=ip, prefixlen=int(prefix))
         _expect(address in _addresses(route, number), f"the address of {name}")
 
 
 def remove_address(name: str, address: str) -> None:
+    """Take an address away; one that went with another, or with IPv6 as a whole, is no error."""
     ip, _, prefix = address.partition("/")
     with kernel(f"take the address {address} from {name}") as route:
-        route.addr("del", index=_index(route, name), address=ip, prefixlen=int(prefix))
+        try:
+            route.addr("del", index=_index(route, name), address=ip, prefixlen=int(prefix))
+        except NetlinkError as why:
+            if why.code != errno.EADDRNOTAVAIL:
+                raise
 
 
 def set_up(name: str) -> None:

@@ -32,8 +32,10 @@ def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
     """The steps that give the bridge its addresses, no others, and set it up."""
     wanted = {str(network.host_address()), *([six] if (six := network.host_address6()) else [])}
     have = set(found.addresses) if found else set()
-    yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(have - wanted))
-    yield from (AddAddress(link=network.bridge, address=address) for address in sorted(wanted - have))
+    stale = have - wanted
+    missing = wanted if stale else wanted - have  # the kernel may take ours away with another of the same subnet
+    yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(stale))
+    yield from (AddAddress(link=network.bridge, address=address) for address in sorted(missing))
     if found is None or not found.up:
         yield SetUp(link=network.bridge)
 

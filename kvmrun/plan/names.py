@@ -33,6 +33,8 @@ def _config(network: Network, at: Files, resolv: str) -> Iterator[str]:
     yield from ("keep-in-foreground", "pid-file", "log-facility=-", "no-hosts", "bind-dynamic")
     yield from (f"interface={network.bridge}", "except-interface=lo")
     yield from _dns(network, at, resolv)
+    if network.dhcp or network.ipv6:  # with IPv6 alone it keeps a list of leases, too
+        yield f"dhcp-leasefile={at.leases}"
     if network.dhcp:
         yield from _dhcp(network, at)
     if network.ipv6:
@@ -61,7 +63,7 @@ def _dhcp(network: Network, at: Files) -> Iterator[str]:
     # cloned guests share their client id and their name: neither tells them apart
     yield from ("dhcp-ignore-clid", "dhcp-ignore-names=tag:!known")
     yield f"dhcp-range={pool.first},{pool.last},{own.netmask},{network.dhcp.lease}"
-    yield from (f"dhcp-hostsfile={at.reservations}", f"dhcp-leasefile={at.leases}")
+    yield f"dhcp-hostsfile={at.reservations}"
     yield f"dhcp-option=option:router,{own.ip}"
     if network.dns:
         yield f"dhcp-option=option:dns-server,{own.ip}"
