@@ -35,7 +35,8 @@ def run(words: list[str]) -> int:
 
 def complain(error: KvmrunError) -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
-    lines = [f"kvmrun: {printable(error.message)}"]
+    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    lines = [f"{red}kvmrun:{plain} {printable(error.message)}"]
     lines += [f"  because: {printable(error.why)}"] if error.why else []
     lines += [f"  mend: {printable(error.hint)}"] if error.hint else []
     lines += [f"  | {printable(line)}" for line in error.lines]

@@ -67,7 +67,7 @@ def kvmrun(lab: Path) -> Iterator[Cli]:
     """The command, as a user runs it, on `lab`. Guests still running at the end are killed."""
     cli = Cli([sys.executable, "-m", "kvmrun", "-C", str(lab)])
     yield cli
-    cli("kill", "--all")
+    cli("kill", "--all", "--force")
     cli("net", "down", "--force")
 
 

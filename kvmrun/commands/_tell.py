@@ -20,6 +20,8 @@ class Word(Frozen):
     doing: str
     done: str
     already: tuple[str, ...] = ()
+    ended: str = ""
+    """Why the guest may have ended by this."""
 
 
 def tell(args: Args, word: Word) -> int:
@@ -49,7 +51,7 @@ def _told(name: str, directory: str, word: Word, limit: float) -> str:
         raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
     if state in word.already:
         return f"is {word.done} already"
-    answer = _ask(name, directory, (word.command, "query-status"), limit)
+    answer = _ask(name, directory, (word.command, "query-status"), limit, word.ended)
     if error := answer.errors.get(word.command):
         raise KvmrunError(f"{name} could not be {word.done}", why=printable(error))
     if word.already and (state := _state(name, answer)) not in word.already:
@@ -57,10 +59,10 @@ def _told(name: str, directory: str, word: Word, limit: float) -> str:
     return f"is {word.done}" if word.already else f"was {word.done}"
 
 
-def _ask(name: str, directory: str, commands: tuple[str, ...], limit: float) -> Answer:
+def _ask(name: str, directory: str, commands: tuple[str, ...], limit: float, ended: str = "") -> Answer:
     answer = ask({"": f"{directory}/q"}, commands, limit=limit)[""]
     if answer.silence == "gone":
-        raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state")
+        raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
     if answer.silence:
         hint = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer"
         raise Unresponsive(f"{name} does not answer", hint, why=f"its monitor was {answer.silence} for {limit:g} s")

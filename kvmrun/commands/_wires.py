@@ -4,6 +4,7 @@ import os
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq, netlink, nft, observe
+from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
@@ -43,8 +44,8 @@ def foreign_drops(found: list[NetworkStatus]) -> list[str]:
     if not bridges or os.geteuid() != 0:
         return []
     return [
-        f"chain {chain} drops what guests send ({why}); an accept of ours cannot undo that: {_mend(chain, bridges)}"
-        for chain, why in nft.foreign_drops()
+        f"chain {chain} drops what guests send ({why}); an accept of ours cannot undo that: {_mend(chain, shut)}"
+        for chain, why, shut in nft.foreign_drops(bridges)
     ]
 
 
@@ -74,7 +75,7 @@ def _rules(lab: Lab, network: Network, now: Wire) -> str:
         return "off" if network.external else f"left to {lab.firewall}"
     if not now.rules:
         return "missing"
-    return "present" if now.rules == plan.digest(plan.rules_text(lab, network)) else "changed"
+    return "present" if now.rules == derive.digest(plan.rules_text(lab, network)) else "changed"
 
 
 def _leases(path: str) -> tuple[LeaseStatus, ...]:

@@ -41,14 +41,20 @@ def run(args: Args) -> int:
                 _down(lab, where, network, progress, force=args.force or args.verb == "restart")
             if args.verb in {"up", "restart"}:
                 _up(lab, where, network, progress, owner=_uid(args.owner) if args.owner else None)
+    if not args.networks and (wrong := _problems(lab)):
+        raise ConfigError("networks.toml has errors", f"edit {lab.directory}/networks.toml", lines=wrong)
     return 0
 
 
 def _named(lab: Lab, name: str) -> Network:
     if name in lab.networks:
         return lab.networks[name]
-    lines = tuple(f"{one}" for one in lab.problems if one.file == "networks.toml")
-    raise ConfigError(f"there is no network {printable(name)}", f"networks: {', '.join(lab.networks)}", lines=lines)
+    hint = f"networks: {', '.join(lab.networks) or 'none'}"
+    raise ConfigError(f"there is no network {printable(name)}", hint, lines=_problems(lab))
+
+
+def _problems(lab: Lab) -> tuple[str, ...]:
+    return tuple(f"{one}" for one in lab.problems if one.file == "networks.toml")
 
 
 def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, owner: int | None) -> None:
@@ -75,10 +81,10 @@ def _down(lab: Lab, where: Directories, network: Network, progress: Progress, *,
 
 def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -> int:
     found = [_wires.look(lab, where, network) for network in networks]
-    drops = _wires.foreign_drops(found)
+    problems = [*_problems(lab), *_wires.foreign_drops(found)]
     if args.output == "json":
-        document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": drops}
+        document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": problems}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:
-        sys.stdout.write("\n".join(wires.lines(found, drops)) + "\n")
+        sys.stdout.write("\n".join(wires.lines(found, problems)) + "\n")
     return 0

@@ -5,7 +5,8 @@ from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
 HELP = "reset guests at once, as with the button; a paused one stays paused"
-_WORD = Word(command="system_reset", doing="resetting", done="reset")
+_ENDED = 'with on_reboot = "shutdown" a reset is the end'
+_WORD = Word(command="system_reset", doing="resetting", done="reset", ended=_ENDED)
 
 
 def configure(parser: Parser) -> None:

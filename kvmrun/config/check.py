@@ -13,13 +13,10 @@ from kvmrun.model.text import printable
 
 def across(lab: Lab, stems: list[str]) -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`."""
-    found = list(_between_networks(lab))
-    clashing = {problem.key.split(".")[1] for problem in found}
-    lab = lab.but(networks={name: one for name, one in lab.networks.items() if name not in clashing})
-    for guest in lab.guests.values():
-        found += [*_networks_of(guest, lab), *_order_of(guest, lab, stems)]
+    lab = _without_networks(lab, [*_between_networks(lab), *_ways_out(lab), *_port_forwards(lab, stems)])
+    found = [one for guest in lab.guests.values() for one in (*_networks_of(guest, lab), *_order_of(guest, lab, stems))]
     lab = _without(lab, found)
-    lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab), *_ways_out(lab)])
+    lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab)])
     invalid = tuple(stem for stem in stems if stem not in lab.guests)
     return lab.but(invalid=invalid)
 
@@ -29,6 +26,13 @@ def _without(lab: Lab, found: list[Problem]) -> Lab:
     bad = {problem.file.removesuffix(".toml") for problem in found if not problem.warning}
     guests = {name: guest for name, guest in lab.guests.items() if name not in bad}
     return lab.but(guests=guests, problems=(*lab.problems, *found))
+
+
+def _without_networks(lab: Lab, found: list[Problem]) -> Lab:
+    """`lab` with `found` added to its problems, less the networks they are in: none is brought up half right."""
+    bad = {problem.key.split(".")[1] for problem in found}
+    networks = {name: network for name, network in lab.networks.items() if name not in bad}
+    return lab.but(networks=networks, problems=(*lab.problems, *found))
 
 
 def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
@@ -56,34 +60,37 @@ def _order_of(guest: Guest, lab: Lab, stems: list[str]) -> Iterator[Problem]:
 
 def _between_networks(lab: Lab) -> Iterator[Problem]:
     for one, other in combinations(lab.networks.values(), 2):
+        key = f"network.{other.name}"
         if one.bridge == other.bridge:
-            wanted = f"a bridge of its own: network.{one.name} has it"
-            yield Problem(file="networks.toml", key=f"network.{other.name}.bridge", found=other.bridge, wanted=wanted)
-        if one.subnet.overlaps(other.subnet):
-            wanted = f"a subnet that does not overlap {one.subnet} of network.{one.name}"
-            found = str(other.subnet)
-            yield Problem(file="networks.toml", key=f"network.{other.name}.subnet", found=found, wanted=wanted)
+            yield _of_networks(f"{key}.bridge", other.bridge, f"a bridge of its own: network.{one.name} has it")
+        for name, mine, theirs in (("subnet", one.subnet, other.subnet), ("ipv6", one.ipv6, other.ipv6)):
+            if mine and theirs and mine.overlaps(theirs):
+                wanted = f"a subnet that does not overlap {mine} of network.{one.name}"
+                yield _of_networks(f"{key}.{name}", str(theirs), wanted)
 
 
 def _ways_out(lab: Lab) -> Iterator[Problem]:
-    """Uplinks and guests that the networks name, and ports of the host that two of them want."""
-    wanted: dict[tuple[str, int], str] = {}
+    """Uplinks that the networks name and nobody defines."""
     for network in lab.networks.values():
-        key = f"network.{network.name}"
         for uplink in network.nat if isinstance(network.nat, tuple) else ():
             if uplink not in lab.uplinks:
                 close = closest(uplink, lab.uplinks) or ", ".join(lab.uplinks) or "none is defined"
-                yield _of_networks(f"{key}.nat", uplink, f"an [uplink.…] of this file ({close})")
+                yield _of_networks(f"network.{network.name}.nat", uplink, f"an [uplink.…] of this file ({close})")
+
+
+def _port_forwards(lab: Lab, stems: list[str]) -> Iterator[Problem]:
+    """Ports that two of them want, and guests that are not there. One with errors of its own has been told so."""
+    wanted: dict[tuple[str, int], str] = {}
+    for network in lab.networks.values():
         for number, one in enumerate(network.forward):
-            other = wanted.setdefault((one.protocol, one.port), f"{key}.forward[{number}]")
-            if other != f"{key}.forward[{number}]":
-                yield _of_networks(f"{key}.forward[{number}]", str(one), f"another port: {other} has it")
-            if one.guest not in lab.guests:
-                close = closest(one.guest, lab.guests)
-                hint = f" (did you mean {close}?)" if close else ""
-                yield _of_networks(f"{key}.forward[{number}]", one.guest, f"a guest of this lab{hint}")
-            elif not any(nic.network == network.name for nic in lab.guests[one.guest].nic):
-                yield _of_networks(f"{key}.forward[{number}]", one.guest, f"a guest on network {network.name}")
+            key = f"network.{network.name}.forward[{number}]"
+            if (other := wanted.setdefault((one.protocol, one.port), key)) != key:
+                yield _of_networks(key, str(one), f"another port: {other} has it")
+            if one.guest not in stems:
+                close = closest(one.guest, stems)
+                yield _of_networks(key, one.guest, f"a guest of this lab{f' (did you mean {close}?)' if close else ''}")
+            elif one.guest in lab.guests and not any(nic.network == network.name for nic in lab.guests[one.guest].nic):
+                yield _of_networks(key, one.guest, f"a guest on network {network.name}")
 
 
 def _of_networks(key: str, found: str, wanted: str) -> Problem:
@@ -124,8 +131,7 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
             network = lab.networks[nic.network]
             key = f"nic[{number}].address"
             if nic.address and not network.can_hold(nic.address):
-                why = f"an address of {network.subnet} that is not the host's ({network.host_address().ip})"
-                yield _problem(name, key, str(nic.address), why)
+                yield _problem(name, key, str(nic.address), _holdable(network))
             elif nic.address:
                 other = given.setdefault((network.name, str(nic.address)), (name, key))
                 if other != (name, key):
@@ -136,6 +142,11 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
                 yield _problem(name, key, "an address that stepped aside", wanted).but(warning=True)
+
+
+def _holdable(network: Network) -> str:
+    pool = f", nor in the pool {network.pool()}" if network.dhcp else ""
+    return f"an address of {network.subnet} that is not the host's ({network.host_address().ip}){pool}"
 
 
 def _stepped_aside(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:

@@ -149,19 +149,20 @@ def stop(uid: int, config: str, hint: str) -> None:
 
 def owners(but: Collection[int]) -> tuple[Owner, ...]:
     """Who listens on ports 53 and 67 of this namespace, `but` for some pids."""
-    import psutil
+    from kvmrun.host import netlink
 
-    found = []
-    for one in psutil.net_connections(kind="inet"):
-        if one.pid in but or not one.laddr or one.laddr.port not in {53, 67}:
-            continue
-        if one.status in {psutil.CONN_LISTEN, psutil.CONN_NONE}:
-            name = _name(one.pid) if one.pid else "another process"
-            found.append(Owner(port=one.laddr.port, address=one.laddr.ip, process=name))
-    return tuple(found)
+    found = netlink.listeners({53, 67})
+    pids = process.with_sockets({inode for _, _, _, inode in found}) if found else {}
+    return tuple(
+        Owner(port=port, address=address, process=_name(pids.get(inode, 0)), link=link)
+        for port, address, link, inode in found
+        if pids.get(inode) not in but
+    )
 
 
 def _name(pid: int) -> str:
+    if not pid:
+        return "another process"
     try:
         with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
             return f"{file.read(32).strip()} (pid {pid})"

@@ -3,12 +3,13 @@
 import errno
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
+from itertools import product
 from typing import Any
 
-from pyroute2 import IPRoute
+from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
@@ -18,6 +19,7 @@ _IFF_UP = 1
 _MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 _SCOPE_LINK = 253
+_UNCONNECTED, _LISTENING = 1 << 7, 1 << 10  # states of UDP and TCP sockets, as a mask
 
 
 @contextmanager
@@ -84,6 +86,20 @@ def way_out(address: str, source: str = "") -> str | None:
                 return None
             raise
     return f"{name} via {gateway}" if gateway else str(name)
+
+
+def listeners(ports: Collection[int]) -> list[tuple[int, str, str, int]]:
+    """(port, address, link or "", inode) of every socket of this namespace that waits on one of `ports`."""
+    found = []
+    with kernel("ask who listens") as route, DiagSocket() as at:
+        at.bind()
+        for family, protocol in product((socket.AF_INET, socket.AF_INET6), (socket.IPPROTO_UDP, socket.IPPROTO_TCP)):
+            for one in at.get_sock_stats(family=family, protocol=protocol, states=_UNCONNECTED | _LISTENING):
+                if one["idiag_sport"] in ports:
+                    number = one["idiag_if"]
+                    link = route.get_links(number)[0].get_attr("IFLA_IFNAME") if number else ""
+                    found.append((one["idiag_sport"], one["idiag_src"], link, one["idiag_inode"]))
+    return found
 
 
 def make_bridge(name: str, alias: str) -> None:

@@ -77,8 +77,7 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
         case steps.RestoreSysctls():
             sysctl.restore(where.run, step.user)
         case steps.LoadRules():
-            nft.load(step.text, step.record, step.digest)
-            return lambda: nft.drop(step.table, step.record)
+            return nft.load(step.text, step.record, step.digest)
         case steps.DropRules():
             nft.drop(step.table, step.record)
         case steps.WriteNames():

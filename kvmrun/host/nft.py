@@ -4,6 +4,7 @@ import json
 import os
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvmrun.errors import HostLacks, KvmrunError
@@ -13,12 +14,23 @@ _LIMIT = 10.0
 _NETLINK_NETFILTER, _NFT_MSG_GETGEN, _NFTA_GEN_ID = 12, (10 << 8) | 16, 1
 
 
-def load(text: str, record: str, digest: str) -> None:
-    """Run the transaction in `text` and note in `record` what it left: its digest, the listing, the generation."""
+def load(text: str, record: str, digest: str) -> Callable[[], None]:
+    """Run the transaction in `text` and note in `record` what it left: its digest, the listing, the generation.
+
+    The undo loads what was there before, or removes the table.
+    """
+    before = _note(record)
     _nft(["-f", "-"], text)
     table = text.split()[2]
-    note = {"digest": digest, "listing": _listing(table), "generation": generation()}
+    note = {"text": text, "digest": digest, "listing": _listing(table), "generation": generation()}
     rundir.replace(record, json.dumps(note, sort_keys=True).encode())
+    if before:
+        return lambda: _again(before, record)
+    return lambda: drop(table, record)
+
+
+def _again(before: dict[str, Any], record: str) -> None:
+    load(str(before["text"]), record, str(before["digest"]))
 
 
 def drop(table: str, record: str) -> None:
@@ -35,34 +47,64 @@ def loaded(table: str, record: str) -> str:
 
     The kernel counts the changes of the packet filter: while its count is the one noted, nothing need be listed.
     """
+    if not (note := _note(record)):
+        return ""
+    digest = str(note["digest"])
+    if note["generation"] and generation() == note["generation"]:
+        return digest
+    return digest if _listing(table) == note["listing"] else "changed"
+
+
+def _note(record: str) -> dict[str, Any]:
+    """What was noted when rules were loaded, {} when nothing was that makes sense."""
     try:
         with open(record, "rb") as file:
             note = json.loads(file.read(1 << 20))
-        digest, listing, then = str(note["digest"]), note["listing"], note["generation"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
-    if then and generation() == then:
-        return digest
-    return digest if _listing(table) == listing else "changed"
+        return note if {"text", "digest", "listing", "generation"} <= note.keys() else {}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
-def foreign_drops() -> list[tuple[str, str]]:
-    """(chain, why) of every chain of others that drops forwarded packets by its policy or without condition."""
+def foreign_drops(bridges: Sequence[str]) -> list[tuple[str, str, list[str]]]:
+    """(chain, why, bridges) of every chain of others that drops whatever is forwarded from or to those bridges."""
     try:
         found = json.loads(_nft(["-j", "list", "ruleset"]))["nftables"]
     except (KvmrunError, ValueError, KeyError):
         return []
     chains = [one["chain"] for one in found if "chain" in one and one["chain"].get("hook") == "forward"]
-    foreign = [one for one in chains if not one["table"].startswith("kvmrun_")]
     drops = []
-    for one in foreign:
-        where = f"{one['family']} {one['table']} {one['name']}"
+    for one in (one for one in chains if not one["table"].startswith("kvmrun_")):
         rules = [rule["rule"]["expr"] for rule in found if "rule" in rule and _is_in(rule["rule"], one)]
-        if one.get("policy") == "drop":
-            drops.append((where, "its policy is drop"))
-        elif any(set(expr[0]) & {"drop", "reject"} for expr in rules if len(expr) == 1):
-            drops.append((where, "it drops everything"))
+        shut = [bridge for bridge in bridges if not _opened(rules, bridge)]
+        if shut and (why := _drops(one, rules)):
+            drops.append((f"{one['family']} {one['table']} {one['name']}", why, shut))
     return drops
+
+
+def _drops(chain: dict[str, Any], rules: list[Any]) -> str:
+    """Why the chain drops whatever none of its conditions is about, "" when it does not."""
+    for conditions, verdict in map(_parts, rules):
+        if verdict and not conditions:
+            return "" if verdict == "accept" else "it drops everything"
+    return "its policy is drop" if chain.get("policy") == "drop" else ""
+
+
+def _opened(rules: list[Any], bridge: str) -> bool:
+    """Whether all that comes from and goes to `bridge` is accepted before a rule drops everything."""
+    ways = set()
+    for conditions, verdict in map(_parts, rules):
+        if verdict and not conditions:
+            break
+        match = conditions[0].get("match", {}) if verdict == "accept" and len(conditions) == 1 else {}
+        if (match.get("op"), match.get("right")) == ("==", bridge):
+            ways.add(match["left"].get("meta", {}).get("key"))
+    return {"iifname", "oifname"} <= ways
+
+
+def _parts(expressions: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
+    """The conditions of a rule, and what it does with what meets them: accept, drop, reject or "" for the rest."""
+    verdict = next(iter({"accept", "drop", "reject"} & expressions[-1].keys()), "") if expressions else ""
+    return [one for one in expressions[: -1 if verdict else None] if not {"counter", "log"} & one.keys()], verdict
 
 
 def generation() -> int:

@@ -47,6 +47,7 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         dnsmasq=pid,
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
         rules=_rules(network, record) if os.path.exists(record) else "",
+        changed=found is None and sysctl.remembered(where.run, network.name),
         uplinks=uplinks(),
     )
     wanted = plan.settings(lab, network, now)

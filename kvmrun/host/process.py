@@ -3,7 +3,7 @@
 import os
 import select
 import signal
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.errors import HostLacks
@@ -102,6 +102,20 @@ def uptime() -> float:
     """Seconds since boot, on the clock that start times are counted on."""
     with open("/proc/uptime", encoding="ascii") as file:
         return float(file.read().split()[0])
+
+
+def with_sockets(inodes: Collection[int]) -> dict[int, int]:
+    """The pid of one process that has it, for each of these sockets that we may see."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, int] = {}
+    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit()):
+        try:
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                if (link := os.readlink(f"/proc/{pid}/fd/{number}")) in wanted:
+                    found[wanted[link]] = int(pid)
+        except OSError:
+            continue
+    return found
 
 
 def holds(pid: int, path: str, *, inherited: bool = True) -> bool:

@@ -43,6 +43,15 @@ def restore(run: str, user: str, only: str = "") -> None:
                     _write(name, entry["before"])
 
 
+def remembered(run: str, user: str) -> bool:
+    """Whether settings wait for `user` to let go of them."""
+    try:
+        with open(f"{run}/sysctls", "rb") as file:
+            return any(user in entry["users"] for entry in _entries(file.read(64 << 10)).values())
+    except OSError:
+        return False
+
+
 def _write(name: str, value: str) -> None:
     try:
         with open(f"{_ROOT}/{name}", "w", encoding="ascii") as file:

@@ -43,3 +43,8 @@ def tap(guest: str, nic: str, *, first: bool) -> str:
 def number(seed: str, guest: str, nic: str) -> int:
     """Where in its subnet the search for the guest's address begins."""
     return int.from_bytes(blake2b(f"address\0{guest}\0{nic}".encode(), key=seed.encode()[:64], digest_size=4).digest())
+
+
+def digest(text: str) -> str:
+    """A short name for a text: to know later whether it is still the same."""
+    return blake2b(text.encode(), digest_size=16).hexdigest()

@@ -6,7 +6,7 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Literal, Self
 
 from kvmrun.model.frozen import EMPTY, Frozen
-from kvmrun.model.values import Base, LinkName, NicName, Word
+from kvmrun.model.values import Base, LinkName, NicName
 
 
 class Pool(Frozen):
@@ -95,16 +95,28 @@ class Forward(Frozen):
         return f"{self.protocol} {self.port} -> {self.guest}:{self.to}"
 
 
+class OptionValue(str):
+    """What a DHCP option says, as dnsmasq writes it: nothing, one value or several with commas between."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and re.fullmatch(r"[A-Za-z0-9_.:/+=,-]{0,200}", raw):
+            return cls(raw)
+        raise ValueError('text such as "0", "10.0.0.1,10.0.0.2" or ""')
+
+
 class Dhcp(Frozen):
     """The addresses dnsmasq gives out. `options` are DHCP option numbers to their values."""
 
     pool: Pool | None = None
     lease: Lease = Lease("24h")
-    options: Mapping[str, Word] = EMPTY
+    options: Mapping[str, OptionValue] = EMPTY
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         for number in self.options:
-            if not (number.isdecimal() and 0 < int(number) < 255):
+            if not (re.fullmatch(r"[1-9][0-9]{0,2}", number) and int(number) < 255):
                 yield "options", number, "the number of a DHCP option, 1 to 254"
 
 

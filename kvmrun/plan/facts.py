@@ -29,11 +29,12 @@ class Route(Frozen):
 
 
 class Owner(Frozen):
-    """Somebody who listens on a port dnsmasq needs."""
+    """Somebody who listens on a port dnsmasq needs; with `link`, only for what comes in there."""
 
     port: int
     address: str
     process: str
+    link: str = ""
 
 
 class Wire(Frozen):
@@ -41,8 +42,8 @@ class Wire(Frozen):
 
     `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
-    rules last loaded ("changed" when they are no longer what was loaded, "" when none were); `uplinks` are the links
-    of the default routes.
+    rules last loaded ("changed" when they are no longer what was loaded, "" when none were); `changed` says that
+    settings wait to be put back though the bridge is gone; `uplinks` are the links of the default routes.
     """
 
     bridge: Bridge | None
@@ -56,6 +57,7 @@ class Wire(Frozen):
     owners: tuple[Owner, ...] = ()
     rules: str = ""
     sysctls: Mapping[str, str] = EMPTY
+    changed: bool = False
     uplinks: tuple[str, ...] = ()
 
 

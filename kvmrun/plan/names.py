@@ -70,7 +70,7 @@ def _dhcp(network: Network, at: Files) -> Iterator[str]:
         yield f"dhcp-option=option:domain-search,{network.dns.search or network.domain}"
     if network.mtu != 1500:
         yield f"dhcp-option=option:mtu,{network.mtu}"
-    yield from (f"dhcp-option={number},{value}" for number, value in sorted(network.dhcp.options.items()))
+    yield from (f"dhcp-option={number},{value}".rstrip(",") for number, value in sorted(network.dhcp.options.items()))
 
 
 def _lease(network: Network) -> str:

@@ -1,7 +1,6 @@
 """A network up or down: bridge, kernel settings, packet filter, addresses and names, each only if it is not right."""
 
 from collections.abc import Iterator, Sequence
-from hashlib import blake2b
 
 from kvmrun.errors import NotPermitted, Refused
 from kvmrun.model import derive
@@ -67,8 +66,10 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         steps.append(StopNames(network=network.name, config=at.config, uid=uid(lab, network)))
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
+    if now.bridge is not None or now.changed:
+        steps.append(RestoreSysctls(user=network.name))
     if now.bridge is not None:
-        steps += [RestoreSysctls(user=network.name), RemoveBridge(name=network.bridge)]
+        steps.append(RemoveBridge(name=network.bridge))
     return (*steps, *([RemoveFiles(paths=written)] if written else []))
 
 
@@ -117,10 +118,6 @@ def rules_text(lab: Lab, network: Network) -> str:
     return rules.text(network, ours, lab.uplinks, addresses)
 
 
-def digest(text: str) -> str:
-    return blake2b(text.encode(), digest_size=16).hexdigest()
-
-
 def names_texts(lab: Lab, network: Network, where: Directories, now: Wire) -> dict[str, str]:
     """dnsmasq's files for `network`, by path, as they should be."""
     at = names.files(where.state, network.name)
@@ -158,8 +155,8 @@ def _rules(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterato
             yield DropRules(table=rules.table(network.name), record=record)
         return
     text = rules_text(lab, network)
-    if now.rules != digest(text):
-        yield LoadRules(table=rules.table(network.name), text=text, digest=digest(text), record=record)
+    if now.rules != derive.digest(text):
+        yield LoadRules(table=rules.table(network.name), text=text, digest=derive.digest(text), record=record)
 
 
 def _names(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[NetworkStep]:
@@ -192,6 +189,8 @@ def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:
     own = str(network.host_address().ip)
     for owner in owners:
         if owner.address not in {"0.0.0.0", "::", own}:  # noqa: S104 - the wildcard somebody else listens on
+            continue
+        if owner.link not in {"", network.bridge}:
             continue
         if owner.port == 53 and network.dns:
             hint = f"have it listen on its own addresses only, or set dns = false in network.{network.name}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from kvmrun.model.network import Network, Uplink
+from kvmrun.model.network import Forward, Network, Uplink
 
 
 def table(network: str) -> str:
@@ -19,8 +19,8 @@ def text(network: Network, bridges: Iterable[str], uplinks: Mapping[str, Uplink]
     lines += _indented(_input(network))
     if network.nat is not False:
         lines += _indented(_masquerade(network, own, uplinks))
-    if network.forward:
-        lines += _indented(_port_forwards(network, addresses))
+    if forwards := [one for one in network.forward if addresses.get(one.guest)]:  # not to a guest with errors
+        lines += _indented(_port_forwards(network, forwards, addresses))
     return "".join(f"{line}\n" for line in [*lines, "}"])
 
 
@@ -60,12 +60,12 @@ def _masquerade(network: Network, own: str, uplinks: Mapping[str, Uplink]) -> It
     yield "}"
 
 
-def _port_forwards(network: Network, addresses: Mapping[str, str]) -> Iterator[str]:
+def _port_forwards(network: Network, forwards: Iterable[Forward], addresses: Mapping[str, str]) -> Iterator[str]:
     """From outside, and from the host itself; not from the bridge, where the guest has its own address."""
     for hook, priority, where in (("prerouting", "dstnat", f'iifname != "{network.bridge}" '), ("output", "-100", "")):
         yield f"chain {hook} {{"
         yield f"  type nat hook {hook} priority {priority}; policy accept;"
-        for one in network.forward:
+        for one in forwards:
             match = f"{where}fib daddr type local ip daddr != 127.0.0.0/8 {one.protocol} dport {one.port}"
             yield f"  {match} dnat ip to {addresses[one.guest]}:{one.to}"
         yield "}"

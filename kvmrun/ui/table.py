@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable
 
-from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -53,7 +52,7 @@ def _table(found: list[Status], width: int) -> Table:
         if _width(heads, body) <= width:
             break
         heads.remove(head)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         last = head == "PROBLEM"
         table.add_column(head, justify="right" if head in _RIGHT else "left", no_wrap=not last, overflow="fold")

@@ -44,6 +44,13 @@ class Cli:
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
+    def typed(self, *words: str, text: str) -> Result:
+        """The same, with `text` on its standard input."""
+        done = subprocess.run(
+            [*self.words, *words], input=text, capture_output=True, text=True, timeout=self.limit, check=False
+        )
+        return Result(done.returncode, done.stdout, done.stderr)
+
     def ok(self, *words: str, **environ: str) -> Result:
         """The same, for a command that must succeed."""
         result = self(*words, **environ)

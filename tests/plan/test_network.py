@@ -6,12 +6,13 @@ import pytest
 
 from kvmrun.errors import Refused
 from kvmrun.model import derive
+from kvmrun.model.derive import digest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.values import NicName
 from kvmrun.plan.facts import Bridge, Owner, Wire
-from kvmrun.plan.network import digest, down, names_texts, rules_text, settings, up
+from kvmrun.plan.network import down, names_texts, rules_text, settings, up
 from kvmrun.plan.steps import LoadRules, ReloadNames, RemoveBridge, SetSysctl, StartNames, StopNames, WriteNames
 
 WHERE = Directories(vms="/lab", run="/run", state="/state", root=True)

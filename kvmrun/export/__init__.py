@@ -1,0 +1,1 @@
+"""The same lab in other languages: pure, from model to text."""

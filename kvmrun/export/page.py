@@ -1,0 +1,27 @@
+"""What every exported file has in common: a first line that says whose it is, and a comment above each entry."""
+
+from collections.abc import Iterable
+
+from kvmrun.model.frozen import Frozen
+
+MARK = "# kvmrun export"
+"""How the first line of a file of ours begins: one without it is somebody else's."""
+
+
+class Entry(Frozen):
+    """One line of a table: what it is for, and its columns."""
+
+    why: str
+    columns: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"# {self.why}\n{'\t'.join(self.columns)}\n" if self.why else f"{'\t'.join(self.columns)}\n"
+
+
+def entry(why: str, *columns: str) -> Entry:
+    return Entry(why=why, columns=columns)
+
+
+def page(kind: str, name: str, about: str, entries: Iterable[Entry]) -> str:
+    """A whole file; `kind` is the word it was exported by."""
+    return f"{MARK} {kind}: {name}\n# {about}\n\n" + "\n".join(map(str, entries))
