@@ -1,8 +1,10 @@
 """Words to one command, and the only place where an error is printed."""
 
 import os
+import signal
 import sys
 from types import ModuleType
+from typing import Never
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, Parser, QuickParser
@@ -17,20 +19,32 @@ def run(words: list[str]) -> int:
     """Carry out one command line and return its exit code."""
     os.umask(0o077)
     try:
+        _undo_on_signals()
         return _dispatch(words)
     except KvmrunError as error:
         for one in error.errors if isinstance(error, Several) else [error]:
             complain(one)
         return error.code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n")
-        return _INTERRUPTED
+        return interrupt.args[0] if interrupt.args else _INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as bug:  # the boundary: a bug leaves a report and one line
         sys.stderr.write(f"kvmrun: this is a bug: {type(bug).__name__}: {printable(bug)}\n  {_report()}\n")
         return _BUG
+
+
+def _undo_on_signals() -> None:
+    """Being told to end, or losing the terminal, takes back what was begun, like Ctrl-C."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_DFL:
+            signal.signal(number, _interrupt)
+
+
+def _interrupt(number: int, _frame: object) -> Never:
+    raise KeyboardInterrupt(128 + number)
 
 
 def complain(error: KvmrunError) -> None:

@@ -27,7 +27,7 @@ def configure(parser: Parser) -> None:
         "--escape", default="^]", metavar="CHAR", help="the key that leaves: one character, or ^] for Ctrl-]"
     )
     parser.add_argument("--steal", action="store_true", help="take it over from whoever is connected")
-    parser.add_argument("--raw", action="store_true", help="pass everything to the terminal, also what could harm it")
+    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="pass everything to the terminal, also what could harm it")
 
 
 def run(args: Args) -> int:
@@ -72,7 +72,7 @@ def _connected(args: Args, path: str, key: int, caught: terminal.Caught) -> Endi
         if os.isatty(1):
             stack.callback(lambda: terminal.send(sink, filtering.leave()))
         ends = Person(source=0, sink=sink, wake=caught.fd, escape=key if person else None)
-        relay = Relay(line, ends, _show(filtering, args.raw))
+        relay = Relay(line, ends, _show(filtering, args.unfiltered))
         return relay.run(args.timeout)
 
 

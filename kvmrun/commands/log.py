@@ -24,7 +24,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a guest, running or not")
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the guest ends, or Ctrl-C")
     parser.add_argument("-n", "--lines", type=int, default=_LINES, metavar="LINES", help="how many of the last lines")
-    parser.add_argument("--raw", action="store_true", help="every byte as it was printed")
+    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="every byte as it was printed")
     parser.add_argument("--restart", action="store_true", help="replace the logger of a running guest, if it died")
 
 
@@ -37,7 +37,7 @@ def run(args: Args) -> int:
     directory = where.log(_known(where, args.guest))
     if not args.follow and not logs.is_there(directory):
         raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
-    write = _raw if args.raw else _shown
+    write = _raw if args.unfiltered else _shown
     reader = logs.Reader(directory)
     try:
         write(reader.last(args.lines))

@@ -15,7 +15,8 @@ class Entry(Frozen):
     columns: tuple[str, ...]
 
     def __str__(self) -> str:
-        return f"# {self.why}\n{'\t'.join(self.columns)}\n" if self.why else f"{'\t'.join(self.columns)}\n"
+        lines = [f"# {self.why}"] if self.why else []
+        return "".join(f"{line}\n" for line in [*lines, *filter(None, ["\t".join(self.columns)])])
 
 
 def entry(why: str, *columns: str) -> Entry:

@@ -39,9 +39,13 @@ def _settings(found: Outlook) -> Iterator[Entry]:
     yield entry("replies may come by another way than the kernel expects: sfilter stands in", "ROUTE_FILTER=No")
     yield entry("new rules do not cut connections that are open", "ADMINISABSENTMINDED=Yes")
     if found.providers:
-        yield entry("table main first, without a default route; then the rules, then table balance", "USE_DEFAULT_RT=Yes")
+        yield entry(
+            "table main first, without a default route; then the rules, then table balance", "USE_DEFAULT_RT=Yes"
+        )
         yield entry("every provider keeps its own connections", "TRACK_PROVIDERS=Yes")
-        yield entry("the default route that was there before comes back when Shorewall stops", "RESTORE_DEFAULT_ROUTE=Yes")
+        yield entry(
+            "the default route that was there before comes back when Shorewall stops", "RESTORE_DEFAULT_ROUTE=Yes"
+        )
         yield entry("marks are set before the routing decision", "MARK_IN_FORWARD_CHAIN=No")
     for network in found.networks:
         if network.ipv6:
@@ -83,7 +87,9 @@ def _policy(found: Outlook) -> Iterator[Entry]:
             yield entry(f"guests of {network.name} are kept apart", zone, zone, "DROP")
         yield entry(f"guests of {network.name} reach the host, each other and the world", zone, "all", "ACCEPT")
         if network.policy == "open":
-            yield entry(f"and the world reaches them: policy is open in network.{network.name}", OUTSIDE, zone, "ACCEPT")
+            yield entry(
+                f"and the world reaches them: policy is open in network.{network.name}", OUTSIDE, zone, "ACCEPT"
+            )
     yield entry("no transit from uplink to uplink", OUTSIDE, OUTSIDE, "NONE")
     yield entry("nothing else comes in but replies", OUTSIDE, "all", "DROP", "info")
     yield entry("the rest is refused, and logged", "all", "all", "REJECT", "info")
@@ -152,4 +158,6 @@ def _rtrules(found: Outlook) -> Iterator[Entry]:
         yield entry(f"{who} leaves by {uplink}", source, "-", provider(uplink), str(_PRIORITY + number))
     if not found.chosen:
         first = provider(found.providers[-1].name)
-        yield entry("nobody asks for one; a guest with uplink = … gets a line such as", f"#192.168.0.2\t-\t{first}\t1001")
+        yield entry(
+            "nobody asks for one; a guest with uplink = … gets a line such as", f"#192.168.0.2\t-\t{first}\t1001"
+        )

@@ -9,7 +9,7 @@ from kvmrun.model.lab import Lab
 
 KIND = "systemd"
 NETWORKS = "kvmrun-net.service"
-_OTHERS_FIREWALLS = "nftables.service firewalld.service ufw.service docker.service"
+_OTHERS_FIREWALLS = "nftables.service firewalld.service ufw.service"
 _STARTED = "7 75"
 """Codes that leave a guest running: no sign of life in time, and running already."""
 
@@ -29,7 +29,7 @@ def files(lab: Lab, program: str, environment: Mapping[str, str]) -> dict[str, s
             [f"Wants={NETWORKS}", f"After={' '.join(after)}"],
             [
                 f"ExecStart={command} up {start}",
-                f"ExecStop=-{command} stop {name}",
+                *_stop(starting[name], command),
                 f"SuccessExitStatus={_STARTED}",
                 "TimeoutStartSec=180",
                 "TimeoutStopSec=120",
@@ -70,7 +70,7 @@ def _unit(what: str, ordering: Iterable[str], service: Iterable[str], environmen
         "Type=oneshot",
         "RemainAfterExit=yes",
         "KillMode=process",
-        *(f"Environment={_quoted(f'{name}={value}')}" for name, value in sorted(environment.items())),
+        *(f"Environment={_quoted(f'{name}={value}', variables=False)}" for name, value in sorted(environment.items())),
         *service,
         "",
         "[Install]",
@@ -79,14 +79,23 @@ def _unit(what: str, ordering: Iterable[str], service: Iterable[str], environmen
     return "".join(f"{line}\n" for line in lines)
 
 
+def _stop(guest: Guest, command: str) -> list[str]:
+    """A guest that is protected from `stop` is still to hear that the host goes down."""
+    if not guest.protect:
+        return [f"ExecStop=-{command} stop {guest.name}"]
+    press = f"ExecStop=-{command} monitor {guest.name} -c system_powerdown"
+    return [press, f"ExecStop=-{command} --timeout 90 wait {guest.name} --for stopped"]
+
+
 def _wait(guest: Guest) -> str:
     """What others wait for before they start."""
     return "" if guest.ready == "running" else f"{_quoted(f'--wait={guest.ready}')} "
 
 
-def _quoted(word: str) -> str:
-    """A word as systemd reads it: its specifiers and variables switched off, quoted where it must be."""
-    plain = word.replace("%", "%%").replace("$", "$$")
-    if all(char.isalnum() or char in "/._-=:%$" for char in plain) and plain.isascii():
+def _quoted(word: str, *, variables: bool = True) -> str:
+    """A word as systemd reads it, quoted where it must be: its specifiers are switched off, and its variables."""
+    plain = word.replace("%", "%%")
+    plain = plain.replace("$", "$$") if variables else plain
+    if plain.isascii() and all(char.isalnum() or char in "/._-=:%$" for char in plain):
         return plain
     return '"' + plain.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -94,7 +94,9 @@ def _refuse_unable(found: Outlook) -> None:
             raise Refused(f"uplink {one.name} shares {one.interface} and has no gateway", hint)
         if found.shares(one) and one.name not in found.own:
             hint = f"bring {one.interface} up, with an address, and export again"
-            why = f"Shorewall wants the host's own address there, and {one.interface} has none that reaches {one.gateway}"
+            why = (
+                f"Shorewall wants the host's own address there, and {one.interface} has none that reaches {one.gateway}"
+            )
             raise Refused(f"uplink {one.name} is not to be reached", hint, why=why)
     known = {str(one.name) for one in found.providers}
     for _, uplink, who in found.chosen:

@@ -31,8 +31,8 @@ def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> It
 
 @contextmanager
 def _whole() -> Iterator[None]:
-    """Ctrl-C waits until a step is done and its undo is known: in between, nobody would take it back."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    """An interrupt waits until a step is done and its undo is known: in between, nobody would take it back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield
     finally:

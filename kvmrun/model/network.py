@@ -165,6 +165,8 @@ class Network(Frozen):
             yield "mtu", str(self.mtu), "1280 to 65521"
         if self.ipv6 and self.ipv6.prefixlen != 64:
             yield "ipv6", str(self.ipv6), "a /64: guests make their own addresses in it"
+        if self.nat == ():
+            yield "nat", "an empty list", "names of uplinks, true or false"
         if self.dhcp:
             pool = self.pool()
             if not (_usable(self.subnet, pool.first) and _usable(self.subnet, pool.last)):

@@ -45,8 +45,8 @@ def elsewhere(*destinations: str) -> list[Route]:
         (LAN, OURS.but(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
         (
             LAN,
-            OURS.but(addresses=("192.168.0.254/24", "10.0.0.1/8")),
-            (RemoveAddress(link="br0", address="10.0.0.1/8"),),
+            OURS.but(addresses=("192.168.0.254/24", "192.168.0.1/24")),  # ours may have been the other's secondary
+            (RemoveAddress(link="br0", address="192.168.0.1/24"), GIVEN),
         ),
         (
             LAN,

@@ -1,37 +1,67 @@
 """A whole network as wanted and as found: bridge, settings, rules, names, each only where it is not right."""
 
+from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 import pytest
 
-from kvmrun.errors import Refused
+from kvmrun.errors import NotPermitted, Refused
 from kvmrun.model import derive
-from kvmrun.model.derive import digest
+from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
+from kvmrun.model.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
+from kvmrun.model.nic import Nic
 from kvmrun.model.place import Directories
-from kvmrun.model.values import NicName
-from kvmrun.plan.facts import Bridge, Owner, Wire
+from kvmrun.model.values import GuestName, LinkName, NicName
+from kvmrun.plan import names
+from kvmrun.plan.facts import Bridge, Owner, Route, Wire
 from kvmrun.plan.network import down, names_texts, rules_text, settings, up
-from kvmrun.plan.steps import LoadRules, ReloadNames, RemoveBridge, SetSysctl, StartNames, StopNames, WriteNames
+from kvmrun.plan.steps import (
+    AddAddress,
+    DropRules,
+    Join,
+    LoadRules,
+    ReloadNames,
+    RemoveAddress,
+    RemoveBridge,
+    RestoreSysctls,
+    SetBridge,
+    SetSysctl,
+    SetUp,
+    StartNames,
+    StopNames,
+    WriteNames,
+)
 
 WHERE = Directories(vms="/lab", run="/run", state="/state", root=True)
+AT = names.files("/state", "lan")
 LAN = Network(name=NicName("lan"))
 BARE = LAN.but(dhcp=None, dns=None, nat=False)
+SIX = LAN.but(ipv6=IPv6Network("fd00:77::/64"))
 EXTERNAL = LAN.but(external=True)
 MAC = derive.mac("", "bridge", "br0")
 OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
+FORWARDING = {"ipv4/conf/br0/forwarding", "ipv4/conf/eth0/forwarding", "ipv4/conf/wlan0/forwarding"}
+UPLINKS = {"wire": Uplink(name=NicName("wire"), interface=LinkName("eth0"))}
+GUESTS = {
+    name: Guest(name=GuestName(name), nic=(Nic(address=IPv4Address(f"192.168.0.{number}")),))
+    for number, name in enumerate(("vm1", "vm2"), 1)
+}
 
 
-def lab(network: Network) -> Lab:
-    return Lab(directory="/lab", networks={network.name: network})
+def lab(network: Network, **changes: Any) -> Lab:
+    whole = Lab(directory="/lab", networks={network.name: network}, uplinks=UPLINKS, guests=GUESTS)
+    return whole.but(**changes)
 
 
-def wire(network: Network, **changes: Any) -> Wire:
+def wire(network: Network, whole: Lab | None = None, **changes: Any) -> Wire:
     """Everything as `network` wants it, but for `changes`."""
-    whole, now = lab(network), Wire(bridge=OURS, dnsmasq=7)
+    whole = whole or lab(network)
+    six = [address] if (address := network.host_address6()) else []
+    bridge = OURS.but(addresses=(str(network.host_address()), *six), mtu=network.mtu)
+    now = Wire(bridge=bridge, dnsmasq=7 if network.needs_dnsmasq() else 0, uplinks=("eth0", "wlan0"))
     files = names_texts(whole, network, WHERE, now) if network.needs_dnsmasq() else {}
-    rules, sysctls = digest(rules_text(whole, network)), settings(whole, network, now)
+    rules, sysctls = derive.digest(rules_text(whole, network)), settings(whole, network, now)
     return now.but(**{"files": files, "rules": rules, "sysctls": sysctls, **changes})
 
 
@@ -39,34 +69,147 @@ def kinds(steps: tuple[Any, ...]) -> list[str]:
     return [type(step).__name__ for step in steps]
 
 
-@pytest.mark.parametrize("network", [LAN, BARE.but(nat=True), LAN.but(dhcp=None), LAN.but(isolate=True, mtu=1500)])
+NETWORKS = [
+    LAN,
+    BARE,
+    BARE.but(nat=True),
+    SIX,
+    LAN.but(dhcp=None),
+    LAN.but(dns=None),
+    LAN.but(dhcp=None, dns=None, ipv6=IPv6Network("fd00:77::/64")),
+    LAN.but(isolate=True, mtu=9000, policy="open"),
+    LAN.but(nat=(NicName("wire"),)),
+    LAN.but(forward=(Forward(protocol="tcp", port=80, guest="vm1", to=80),)),
+]
+
+
+@pytest.mark.parametrize("network", NETWORKS)
 def test_nothing_is_done_to_a_network_that_is_right(network: Network) -> None:
-    found = wire(network, dnsmasq=7 if network.needs_dnsmasq() else 0)
-    assert up(lab(network), network, WHERE, found) == ()
+    assert up(lab(network), network, WHERE, wire(network)) == ()
 
 
 def test_a_network_that_is_not_there_is_made_from_the_bridge_up() -> None:
-    steps = kinds(up(lab(LAN), LAN, WHERE, Wire(bridge=None)))
-    order = ["MakeBridge", "SetSysctl", "AddAddress", "WriteNames", "StartNames"]
-    assert [step for step in dict.fromkeys(steps) if step in order] == order
-    assert steps[-1] == "StartNames"
+    steps = up(lab(LAN), LAN, WHERE, Wire(bridge=None, uplinks=("eth0",), sysctls={"ipv4/conf/eth0/forwarding": "0"}))
+    assert list(dict.fromkeys(kinds(steps))) == [
+        "MakeBridge",
+        "SetBridge",
+        "SetSysctl",
+        "LoadRules",  # before an address makes anything reachable
+        "AddAddress",
+        "SetUp",
+        "WriteNames",
+        "StartNames",
+    ]
+
+
+def sysctl(name: str, value: str) -> SetSysctl:
+    return SetSysctl(name=name, value=value, user="lan")
 
 
 @pytest.mark.parametrize(
-    ("network", "changes", "wanted"),
+    ("changes", "wanted"),
     [
-        (LAN, {"rules": ""}, [LoadRules]),
-        (LAN, {"rules": "of another time"}, [LoadRules]),
-        (LAN, {"dnsmasq": 0}, [StartNames]),
-        (LAN, {"files": {}}, [WriteNames, WriteNames, WriteNames, StartNames]),
-        (LAN, {"hostname": "another"}, [WriteNames, ReloadNames]),
-        (LAN, {"sysctls": {"ipv4/conf/br0/forwarding": "0"}}, [SetSysctl]),
-        (LAN, {"sysctls": {}}, []),
-        (BARE, {"dnsmasq": 7}, [StopNames]),
+        ({"bridge": OURS.but(mac="02:00:00:00:00:01")}, [SetBridge]),
+        ({"bridge": OURS.but(mtu=1300)}, [SetBridge]),
+        ({"bridge": OURS.but(addresses=())}, [AddAddress]),
+        ({"bridge": OURS.but(addresses=("192.168.0.254/24", "192.168.0.77/24"))}, [RemoveAddress, AddAddress]),
+        ({"bridge": OURS.but(up=False)}, [SetUp]),
+        ({"rules": ""}, [LoadRules]),
+        ({"rules": "changed"}, [LoadRules]),
+        ({"dnsmasq": 0}, [StartNames]),
+        ({"files": {}}, [WriteNames, WriteNames, WriteNames, StartNames]),
+        ({"hostname": "another"}, [WriteNames, ReloadNames]),
+        ({"resolv": "/run/resolv.conf"}, [WriteNames, StartNames]),
+        ({"loose": ("tap-vm1", "tap-vm2")}, [Join, Join]),
+        ({"sysctls": {"ipv4/conf/br0/forwarding": "0"}}, [SetSysctl]),
+        ({"sysctls": {"ipv4/conf/wlan0/forwarding": "0"}}, [SetSysctl]),
+        ({"sysctls": {"ipv6/conf/br0/disable_ipv6": "0"}}, [SetSysctl]),
+        ({"sysctls": {}}, []),  # an uplink that is absent, a kernel without IPv6
+        ({"routes": (Route(destination="192.168.0.0/16", link="eth0"),)}, []),  # it has stood beside that before
+        ({"owners": (Owner(port=53, address="0.0.0.0", process="named"),)}, []),  # and so has dnsmasq
+        ({"changed": True}, []),
     ],
 )
-def test_only_what_is_wrong_is_done(network: Network, changes: dict[str, Any], wanted: list[type[Any]]) -> None:
-    assert kinds(up(lab(network), network, WHERE, wire(network, **changes))) == [kind.__name__ for kind in wanted]
+def test_only_what_is_wrong_is_done(changes: dict[str, Any], wanted: list[type[Any]]) -> None:
+    assert kinds(up(lab(LAN), LAN, WHERE, wire(LAN, **changes))) == [kind.__name__ for kind in wanted]
+
+
+def test_taps_rejoin_as_they_were() -> None:
+    found = up(lab(LAN), LAN.but(isolate=True), WHERE, wire(LAN, loose=("tap-vm1",)))
+    assert Join(tap="tap-vm1", bridge="br0", isolated=True) in found
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        (LAN, LAN.but(dhcp=Dhcp(options={"19": "0"})), [WriteNames, StartNames]),  # type: ignore[dict-item]
+        (LAN, LAN.but(dns=None), [WriteNames, StartNames]),
+        (LAN, LAN.but(nat=False), [LoadRules]),
+        (LAN, LAN.but(isolate=True), [LoadRules]),
+        (LAN, LAN.but(policy="open"), [LoadRules]),
+        (LAN, LAN.but(mtu=9000), [SetBridge, WriteNames, StartNames]),
+        (LAN, LAN.but(dhcp=None), [WriteNames, StartNames]),
+        (LAN, BARE.but(nat=True), [StopNames]),
+        (LAN, LAN.but(host=IPv4Address("192.168.0.99")), [
+            LoadRules, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames,
+        ]),
+        (LAN, SIX, [SetSysctl, AddAddress, WriteNames, WriteNames, StartNames]),
+        (SIX, LAN, [SetSysctl, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames]),
+    ],
+)  # fmt: skip
+def test_an_edit_costs_what_it_changes(before: Network, after: Network, wanted: list[type[Any]]) -> None:
+    assert kinds(up(lab(after), after, WHERE, wire(before))) == [kind.__name__ for kind in wanted]
+
+
+def test_another_guest_is_told_to_the_dnsmasq_that_runs() -> None:
+    more = lab(LAN, guests={**GUESTS, "vm3": Guest(name=GuestName("vm3"), nic=(Nic(),))})
+    steps = up(more, LAN, WHERE, wire(LAN))
+    assert kinds(steps) == ["WriteNames", "WriteNames", "ReloadNames"]
+    assert {step.path for step in steps if isinstance(step, WriteNames)} == {AT.hosts, AT.reservations}
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted"),
+    [
+        (LAN, FORWARDING),
+        (LAN.but(nat=(NicName("wire"),)), FORWARDING - {"ipv4/conf/wlan0/forwarding"}),
+        (LAN.but(nat=False), set()),
+    ],
+)
+def test_only_links_that_carry_its_traffic_forward(network: Network, wanted: set[str]) -> None:
+    found = settings(lab(network), network, wire(LAN))
+    assert {name for name, value in found.items() if name.startswith("ipv4/")} == wanted
+    assert all(value == "1" for name, value in found.items() if name.startswith("ipv4/"))
+
+
+@pytest.mark.parametrize(("network", "off"), [(LAN, "1"), (SIX, "0")])
+def test_a_bridge_has_no_ipv6_nobody_asked_for_and_never_a_route_from_a_guest(network: Network, off: str) -> None:
+    found = settings(lab(network), network, wire(network))
+    assert (found["ipv6/conf/br0/disable_ipv6"], found["ipv6/conf/br0/accept_ra"]) == (off, "0")
+
+
+@pytest.mark.parametrize("firewall", ["shorewall", "none"])
+def test_with_another_firewall_there_are_no_rules_of_ours(firewall: str) -> None:
+    whole = lab(LAN, firewall=firewall)
+    assert up(whole, LAN, WHERE, wire(LAN, whole, rules="")) == ()
+    assert kinds(up(whole, LAN, WHERE, wire(LAN, whole))) == ["DropRules"]
+    assert "LoadRules" not in kinds(up(whole, LAN, WHERE, Wire(bridge=None)))
+
+
+@pytest.mark.parametrize(
+    "found", [OURS.but(alias=""), OURS.but(kind=""), OURS.but(kind="veth"), OURS.but(alias="kvmrun:net:dmz")]
+)
+def test_what_is_not_ours_is_refused(found: Bridge) -> None:
+    with pytest.raises(Refused, match="br0 exists and is not ours"):
+        up(lab(LAN), LAN, WHERE, wire(LAN, bridge=found))
+    with pytest.raises(Refused, match="not ours"):
+        down(lab(LAN), LAN, WHERE, wire(LAN, bridge=found), force=True)
+
+
+def test_a_subnet_that_overlaps_a_route_is_refused() -> None:
+    with pytest.raises(Refused, match="overlaps") as refused:
+        up(lab(LAN), LAN, WHERE, Wire(bridge=None, routes=(Route(destination="192.168.0.0/16", link="eth0"),)))
+    assert "eth0" in refused.value.why
 
 
 @pytest.mark.parametrize("found", [OURS, OURS.but(alias="", mac="", addresses=(), up=False)])
@@ -75,46 +218,122 @@ def test_an_external_network_is_left_as_it_is(found: Bridge) -> None:
     assert down(lab(EXTERNAL), EXTERNAL, WHERE, Wire(bridge=found), force=True) == ()
 
 
-def taken(port: int, address: str, network: Network) -> Wire:
-    return wire(network, dnsmasq=0, owners=(Owner(port=port, address=address, process="named"),))
+@pytest.mark.parametrize("found", [None, OURS.but(kind="veth")])
+def test_an_external_network_must_be_a_bridge(found: Bridge | None) -> None:
+    with pytest.raises(Refused, match="br0"):
+        up(lab(EXTERNAL), EXTERNAL, WHERE, Wire(bridge=found))
 
 
-@pytest.mark.parametrize(
-    ("port", "address"), [(53, "0.0.0.0"), (53, "::"), (53, "192.168.0.254"), (67, "0.0.0.0"), (67, "192.168.0.254")]
-)
-def test_a_port_somebody_has_is_a_refusal(port: int, address: str) -> None:
-    with pytest.raises(Refused, match=f"port {port} is taken by named") as refused:
-        up(lab(LAN), LAN, WHERE, taken(port, address, LAN))
+def taken(port: int, address: str, network: Network, link: str = "") -> Wire:
+    owner = Owner(port=port, address=address, process="named (pid 7)", link=link)
+    return wire(network, dnsmasq=0, owners=(owner,))
+
+
+@pytest.mark.parametrize("link", ["", "br0"])
+@pytest.mark.parametrize("port", [53, 67])
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.0.254"])
+def test_a_port_somebody_has_is_a_refusal_that_names_them(port: int, address: str, link: str) -> None:
+    with pytest.raises(Refused, match=rf"port {port} is taken by named \(pid 7\)") as refused:
+        up(lab(LAN), LAN, WHERE, taken(port, address, LAN, link))
+    assert address in refused.value.why
     assert "network.lan" in refused.value.hint
 
 
 @pytest.mark.parametrize(
-    ("port", "address", "network"),
-    [(53, "127.0.0.53", LAN), (53, "0.0.0.0", LAN.but(dns=None)), (67, "0.0.0.0", LAN.but(dhcp=None))],
+    ("port", "address", "link", "network"),
+    [
+        (53, "127.0.0.53", "", LAN),
+        (53, "127.0.0.1", "", LAN),
+        (53, "::1", "", LAN),
+        (53, "172.20.1.130", "", LAN),
+        (53, "0.0.0.0", "virbr0", LAN),
+        (67, "0.0.0.0", "virbr0", LAN),
+        (53, "0.0.0.0", "", LAN.but(dns=None)),
+        (67, "0.0.0.0", "", LAN.but(dhcp=None)),
+    ],
 )
-def test_a_port_we_do_not_need_may_be_anybodys(port: int, address: str, network: Network) -> None:
-    assert kinds(up(lab(network), network, WHERE, taken(port, address, network)))[-1] == "StartNames"
+def test_a_port_we_do_not_need_may_be_anybodys(port: int, address: str, link: str, network: Network) -> None:
+    assert kinds(up(lab(network), network, WHERE, taken(port, address, network, link))) == ["StartNames"]
 
 
-def test_down_takes_everything_away_the_bridge_after_those_who_use_it() -> None:
-    steps = kinds(down(lab(LAN), LAN, WHERE, wire(LAN), force=False))
-    assert steps == ["StopNames", "DropRules", "RestoreSysctls", "RemoveBridge", "RemoveFiles"]
+def test_dnsmasq_is_started_as_an_account_of_its_own_with_files_of_its_own() -> None:
+    (step,) = up(lab(LAN), LAN, WHERE, wire(LAN, dnsmasq=0))
+    assert isinstance(step, StartNames)
+    assert len({step.uid, step.log_uid, derive.uid("", "lan")}) == 3
+    assert step.uid >= 0x70000000
+    assert (step.config, step.leases, step.bridge) == ("/state/net/lan/config", "/state/net/lan/leases", "br0")
 
 
-def test_down_of_nothing_is_nothing() -> None:
-    assert down(lab(LAN), LAN, WHERE, Wire(bridge=None), force=False) == ()
+def test_names_follow_the_hosts_own_servers_or_those_given() -> None:
+    given = LAN.but(dns=Dns(upstream=Upstream((IPv4Address("9.9.9.9"),))))
+    texts = [names_texts(lab(one), one, WHERE, wire(one, resolv="/r"))[AT.config] for one in (LAN, given)]
+    assert [("resolv-file=/r" in text, "server=9.9.9.9" in text) for text in texts] == [(True, False), (False, True)]
 
 
-def test_down_names_the_ports_that_are_in_use() -> None:
-    found = wire(LAN, bridge=OURS.but(ports=("tap-vm1", "tap-vm2")))
-    with pytest.raises(Refused, match="lan is in use") as refused:
-        down(lab(LAN), LAN, WHERE, found, force=False)
-    assert refused.value.why == "tap-vm1, tap-vm2 on br0"
-    assert "--force lan" in refused.value.hint
-    assert RemoveBridge(name="br0") in down(lab(LAN), LAN, WHERE, found, force=True)
+class TestDown:
+    def test_it_takes_everything_away_the_bridge_after_those_who_use_it(self) -> None:
+        steps = kinds(down(lab(LAN), LAN, WHERE, wire(LAN), force=False))
+        assert steps == ["StopNames", "DropRules", "RestoreSysctls", "RemoveBridge", "RemoveFiles"]
+
+    @pytest.mark.parametrize(
+        ("found", "wanted"),
+        [
+            (Wire(bridge=None), []),
+            (Wire(bridge=None, dnsmasq=7), ["StopNames"]),
+            (Wire(bridge=None, rules="changed"), ["DropRules"]),
+            (Wire(bridge=None, changed=True), ["RestoreSysctls"]),
+            (Wire(bridge=None, files={AT.hosts: "x", "/etc/passwd": "y"}), ["RemoveFiles"]),
+            (Wire(bridge=OURS), ["RestoreSysctls", "RemoveBridge"]),
+        ],
+    )
+    def test_it_takes_away_what_is_left(self, found: Wire, wanted: list[str]) -> None:
+        steps = down(lab(LAN), LAN, WHERE, found, force=False)
+        assert kinds(steps) == wanted
+        assert "/etc/passwd" not in f"{steps}"
+
+    def test_leases_stay(self) -> None:
+        steps = down(lab(LAN), LAN, WHERE, wire(LAN), force=False)
+        assert AT.leases not in f"{steps[-1]}"
+
+    def test_ports_in_use_are_named(self) -> None:
+        found = wire(LAN, bridge=OURS.but(ports=("tap-vm1", "tap-vm2")))
+        with pytest.raises(Refused, match="lan is in use") as refused:
+            down(lab(LAN), LAN, WHERE, found, force=False)
+        assert refused.value.why == "tap-vm1, tap-vm2 on br0"
+        assert "--force lan" in refused.value.hint
+        assert RemoveBridge(name="br0") in down(lab(LAN), LAN, WHERE, found, force=True)
+
+    def test_settings_go_back_before_the_bridge_goes(self) -> None:
+        steps = down(lab(LAN), LAN, WHERE, Wire(bridge=OURS), force=False)
+        assert steps == (RestoreSysctls(user="lan"), RemoveBridge(name="br0"))
 
 
-@pytest.mark.parametrize("found", [OURS.but(alias=""), OURS.but(kind=""), OURS.but(alias="kvmrun:net:dmz")])
-def test_down_never_touches_what_is_not_ours(found: Bridge) -> None:
-    with pytest.raises(Refused, match="not ours"):
-        down(lab(LAN), LAN, WHERE, wire(LAN, bridge=found), force=True)
+class TestWithoutRoot:
+    """A user takes a network as it is."""
+
+    user = WHERE.but(root=False)
+
+    def test_one_that_is_there_is_used_unchanged(self) -> None:
+        assert up(lab(LAN), LAN, self.user, Wire(bridge=OURS.but(addresses=()))) == ()
+
+    def test_one_that_is_down_needs_root(self) -> None:
+        with pytest.raises(NotPermitted, match="network lan is down") as refused:
+            up(lab(LAN), LAN, self.user, Wire(bridge=None))
+        assert "sudo kvmrun net up --owner" in refused.value.hint
+
+    def test_one_that_is_not_ours_is_refused(self) -> None:
+        with pytest.raises(Refused, match="not ours"):
+            up(lab(LAN), LAN, self.user, Wire(bridge=OURS.but(alias="")))
+
+
+def test_every_step_says_itself() -> None:
+    steps = [
+        *up(lab(LAN), LAN, WHERE, Wire(bridge=None, loose=("tap-vm1",))),
+        *up(lab(LAN), LAN, WHERE, wire(LAN, hostname="x")),
+        *down(lab(LAN), LAN, WHERE, wire(LAN), force=False),
+    ]
+    said = [str(step) for step in steps]
+    assert len(set(said)) >= 14
+    assert all(text.isprintable() and len(text) < 120 for text in said)
+    assert "set net.ipv4.conf.br0.forwarding = 1" in said
+    assert str(DropRules(table="kvmrun_lan", record="/r")) in said

@@ -1,0 +1,147 @@
+"""What a guest printed: kept after its end, followed while it lives, and its logger replaced when it died."""
+
+import os
+import re
+import signal
+import time
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+from fakes.sector import sector
+from fakes.world import until
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
+
+
+@pytest.fixture
+def echo(lab: Path, kvmrun: Cli) -> Cli:
+    """A running guest, vm1, that says hello and echoes what is typed."""
+    sector(lab, "vm1", b"hello\r\n")
+    kvmrun.ok("vm1", "--wait=console:hello")
+    return kvmrun
+
+
+def logger(guest: str) -> int:
+    """The pid of the guest's logger, 0 when there is none."""
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            with suppress(OSError):
+                words = (one / "cmdline").read_bytes().split(b"\0")
+                mine = words[-2:-1] == [f"{os.environ['KVMRUN_STATE_DIR']}/log/{guest}".encode()]
+                if mine and words[0].endswith(b"s6-log"):
+                    return int(one.name)
+    return 0
+
+
+def test_it_outlives_the_guest(lab: Path, kvmrun: Cli) -> None:
+    sector(lab, "vm1", b"first\r\nsecond\r\nno end")
+    assert kvmrun("log", "vm1").code == 3
+    kvmrun.ok("vm1", "--wait=console:end")
+    kvmrun.ok("kill", "vm1")
+    until(lambda: not logger("vm1"))
+    lines = kvmrun.ok("log", "vm1").out.splitlines()
+    assert lines[-3:] == ["first", "second", "no end"]
+    assert kvmrun.ok("log", "vm1", "-n", "2").out == "second\nno end\n"
+    (lab / "vm1.toml").unlink()
+    assert kvmrun.ok("log", "vm1", "-n", "1").out == "no end\n"
+
+
+def test_what_is_not_there(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", text=TCG)
+    assert kvmrun("log", "vm2").code == 4
+    assert kvmrun("log", "../log").code == 4
+    assert kvmrun("log", "vm1", "-n", "-1").code == 2
+    assert kvmrun("log", "vm1", "--restart").code == 3
+
+
+def test_the_last_words_of_qemu_are_in_it(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", text=TCG + 'nic = []\nargs = ["-device nonsense"]\n')
+    assert kvmrun("vm1").code == 1
+    assert "'nonsense' is not a valid device" in kvmrun.ok("log", "vm1").out
+
+
+def test_it_is_printable_unless_raw(lab: Path, kvmrun: Cli) -> None:
+    sector(lab, "vm1", b"\x1b[31mred\x1b[0m \x1b]0;title\x07\x9b6n\x7f\r\nnext\r\n")
+    kvmrun.ok("vm1", "--wait=console:next")
+    until(lambda: "next" in kvmrun.ok("log", "vm1").out)
+    assert "red \\x1b]0;title\\x07\ufffd6n\\x7f\nnext" in kvmrun.ok("log", "vm1").out
+    raw = kvmrun.ok("log", "vm1", "--raw", PYTHONIOENCODING="latin-1").out.encode(errors="surrogateescape")
+    assert b"\x1b[31mred" in raw
+
+
+class TestFollowing:
+    def test_until_the_guest_ends(self, echo: Cli) -> None:
+        with echo.begun("log", "vm1", "-f", "-n", "1") as follower:
+            assert follower.stdout
+            assert follower.stdout.readline() == "hello\n"
+            echo.typed("console", "vm1", text="typed\n")
+            assert follower.stdout.readline() == "typed\n"
+            echo.typed("console", "vm1", text="last")
+            echo.ok("kill", "vm1")
+            assert follower.stdout.read() == "last\n"
+            assert follower.wait(10) == 0
+
+    def test_until_an_interrupt(self, echo: Cli) -> None:
+        with echo.begun("log", "vm1", "-f") as follower:
+            assert follower.stdout
+            until(lambda: "hello" in follower.stdout.readline())  # type: ignore[union-attr]
+            follower.send_signal(signal.SIGINT)
+            assert follower.wait(10) == 130
+
+    def test_from_before_the_start_and_over_many_files(self, lab: Path, kvmrun: Cli) -> None:
+        sector(lab, "vm1", b"%s\r\n" % (b"all work and no play " * 20), flood=True)
+        with kvmrun.begun("log", "vm1", "-f", "-n", "0") as follower:
+            assert follower.stdout
+            kvmrun.ok("vm1")
+            until(lambda: len(list(log(lab).glob("@*"))) >= 2, limit=120)
+            kvmrun.ok("kill", "vm1")
+            lines = follower.stdout.read().splitlines()
+            assert follower.wait(10) == 0
+        play = [line for line in lines if "play" in line]
+        assert sum(map(len, play)) > 1_000_000
+        assert not [line for line in play[:-1] if not re.fullmatch("(all work and no play ){20}", line)]
+
+
+def log(lab: Path) -> Path:
+    return lab.parent / "state/log/vm1"
+
+
+class TestADeadLogger:
+    @pytest.fixture
+    def dead(self, echo: Cli) -> Cli:
+        os.kill(logger("vm1"), signal.SIGKILL)
+        time.sleep(3.5)
+        return echo
+
+    def test_it_is_a_problem_with_a_mend(self, dead: Cli) -> None:
+        row = dead.rows()["vm1"]
+        assert (row["state"], row["problem"]) == (
+            "running",
+            "its logger died; kvmrun log vm1 --restart starts another",
+        )
+        assert dead.ok("log", "vm1", "--restart").out == "vm1 has a new logger\n"
+        assert dead.rows()["vm1"]["problem"] is None
+        assert dead.typed("console", "vm1", text="typed\n").out == "typed\n"
+        until(lambda: "typed" in dead.ok("log", "vm1").out)
+        assert dead.ok("log", "vm1", "--restart").out == "vm1 has its logger, nothing to do\n"
+        dead.ok("wait", "vm1", "--for", "console:typed")
+        status = Path(f"/proc/{logger('vm1')}/status").read_text()
+        assert "\nUid:\t0" not in status
+        assert "\nCapEff:\t0000000000000000" in status
+
+    def test_the_next_up_mends_it(self, dead: Cli) -> None:
+        pid = dead.pid("vm1")
+        assert dead.ok("vm1").out == "vm1 is running already, and has a new logger\n"
+        assert dead.pid("vm1") == pid
+        assert dead.ok("vm1").out == "vm1 is running already\n"
+        dead.ok("kill", "vm1")
+        until(lambda: not logger("vm1"))
+
+
+def test_a_logger_that_has_just_been_started_is_no_problem(lab: Path, kvmrun: Cli) -> None:
+    sector(lab, "vm1", b"hello\r\n")
+    kvmrun.ok("vm1")
+    assert kvmrun.rows()["vm1"]["problem"] is None
+    assert kvmrun.ok("log", "vm1", "--restart").out == "vm1 has its logger, nothing to do\n"

@@ -1,0 +1,36 @@
+"""Who comes after whom: no circles, the same backwards, and only of those that take part."""
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmrun.model import order
+
+names = st.sampled_from("abcdef")
+orders = st.dictionaries(names, st.lists(names, max_size=3).map(tuple))
+
+
+def test_only_those_that_take_part() -> None:
+    before = {"a": ("b", "c", "b"), "b": ("c",)}
+    assert order.among(before, ["a", "b", "x"]) == {"a": ("b",), "b": (), "x": ()}
+
+
+def test_backwards() -> None:
+    assert order.reverse({"a": ("b", "c"), "b": ("c",), "c": ()}) == {"a": (), "b": ("a",), "c": ("a", "b")}
+
+
+def test_a_circle_is_told_as_a_way() -> None:
+    before = {"a": ("b",), "b": ("c",), "c": ("a",), "d": ("a",), "e": ("e",)}
+    assert order.circle(before, "a") == ("a", "b", "c", "a")
+    assert order.circle(before, "e") == ("e", "e")
+    assert order.circle(before, "d") == ()
+
+
+@settings(deadline=None)
+@given(orders)
+def test_what_is_untangled_has_no_circle_and_backwards_twice_is_forwards(before: order.Before) -> None:
+    clear = order.untangled(order.among(before, before))
+    assert not any(order.circle(clear, name) for name in clear)
+    twice = order.reverse(order.reverse(clear))
+    assert {name: set(others) for name, others in twice.items()} == {
+        name: set(others) for name, others in clear.items()
+    }
