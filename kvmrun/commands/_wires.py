@@ -32,6 +32,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         address=str(network.host_address()),
         ports=tuple(PortStatus(tap=port, guest=taps.get(port, "")) for port in ports),
         dnsmasq=_dnsmasq(network, now),
+        domain=network.domain if network.dns and not network.external else None,
         rules=_rules(lab, network, now),
         uplink=netlink.way_out(_ANYWHERE) if network.nat is not False else None,
         leases=_leases(names.files(where.state, network.name).leases),

@@ -27,7 +27,7 @@ def configure(parser: Parser) -> None:
         "--escape", default="^]", metavar="CHAR", help="the key that leaves: one character, or ^] for Ctrl-]"
     )
     parser.add_argument("--steal", action="store_true", help="take it over from whoever is connected")
-    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="pass everything to the terminal, also what could harm it")
+    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="filter nothing")
 
 
 def run(args: Args) -> int:

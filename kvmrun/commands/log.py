@@ -38,13 +38,10 @@ def run(args: Args) -> int:
     if not args.follow and not logs.is_there(directory):
         raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
     write = _raw if args.unfiltered else _shown
-    reader = logs.Reader(directory)
-    try:
+    with logs.Reader(directory) as reader:
         write(reader.last(args.lines))
         if args.follow:
             _follow(reader, where, args.guest, write)
-    finally:
-        reader.close()
     return 0
 
 

@@ -70,6 +70,7 @@ def read(path: str) -> str | None:
 
 def start(step: StartNames, hint: str) -> Callable[[], None]:
     """Start dnsmasq in place of one that runs, and wait until it serves. Raises with its own words when it ends."""
+    _check(step)
     stop(step.uid, step.config, hint)
     _leases(step.leases, step.uid)
     said = logs.position(step.log)
@@ -93,6 +94,21 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
     return lambda: stop(step.uid, step.config, hint)
 
 
+def _check(step: StartNames) -> None:
+    """Have it read its configuration first: for one it refuses, the one that runs is not stopped."""
+    import subprocess
+
+    command = [process.tool("dnsmasq"), "--test", f"--conf-file={step.config}"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_READY, check=False)
+    if done.returncode:
+        raise _refused(step, done.stderr.splitlines())
+
+
+def _refused(step: StartNames, said: list[str]) -> KvmrunError:
+    lines = tuple(line for line in said if line.strip())[-4:]
+    return KvmrunError(f"dnsmasq did not start on {step.bridge}", "its own words say why", lines=lines)
+
+
 def _confined(uid: int) -> list[str]:
     """The words that leave it three capabilities: low ports, its DHCP answers, and raw packets for them."""
     return [
@@ -110,7 +126,7 @@ def _await(pid: int, pidfd: int, step: StartNames, said: Callable[[], list[str]]
     deadline = time.monotonic() + _READY
     while not _serves(pid):
         if process.ended(pidfd, 0.01):
-            raise KvmrunError(f"dnsmasq did not start on {step.bridge}", "see its own words", lines=tuple(said()[-4:]))
+            raise _refused(step, said())
         if time.monotonic() > deadline:
             process.kill(pidfd)
             raise KvmrunError(f"dnsmasq did not serve on {step.bridge} within {_READY:g} s", lines=tuple(said()[-4:]))

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Iterator
 from io import FileIO
+from typing import Self
 
 from kvmrun.host import lock
 
@@ -57,6 +58,12 @@ class Reader:
         self._directory = directory
         self._file: FileIO | None = None
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
     def last(self, count: int) -> list[bytes]:
         """The last `count` lines there are; what comes later is read by `more`."""
         lines: list[bytes] = []
@@ -76,7 +83,7 @@ class Reader:
             lines += self._rest()
         return lines
 
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._file:
             self._file.close()
 
@@ -106,7 +113,7 @@ class Reader:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
         except OSError:
             return False
-        self.close()
+        self._close()
         self._file = FileIO(fd)
         return True
 

@@ -18,7 +18,9 @@ class PortStatus(Frozen):
 
 
 class NetworkStatus(Frozen):
-    """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by, None for none."""
+    """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
+    `domain` the one whose names dnsmasq answers; None for none.
+    """
 
     name: str
     state: str
@@ -27,6 +29,7 @@ class NetworkStatus(Frozen):
     address: str
     ports: tuple[PortStatus, ...]
     dnsmasq: str
+    domain: str | None
     rules: str
     uplink: str | None
     leases: tuple[LeaseStatus, ...]

@@ -40,12 +40,13 @@ def _forward(network: Network, own: str) -> Iterator[str]:
 
 def _input(network: Network) -> Iterator[str]:
     """Our name and address server is for our bridge: an address of the host answers on every interface otherwise."""
-    address = network.host_address().ip
+    six = f"ip6 daddr {network.ipv6[1]}" if network.ipv6 else ""
     yield "chain input {"
     yield "  type filter hook input priority filter; policy accept;"
-    for protocol, ports in (("udp", "53, 67"), ("tcp", "53")):
-        others = f'iifname != {{ "lo", "{network.bridge}" }}'
-        yield f"  {others} ip daddr {address} {protocol} dport {{ {ports} }} counter drop"
+    for own in (one for one in (f"ip daddr {network.host_address().ip}", six) if one):
+        for protocol, ports in (("udp", "53, 67"), ("tcp", "53")):
+            others = f'iifname != {{ "lo", "{network.bridge}" }}'
+            yield f"  {others} {own} {protocol} dport {{ {ports} }} counter drop"
     yield "}"
 
 

@@ -17,6 +17,9 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[str]) -> Iterator[s
         yield f"  bridge   {one.bridge} {one.address}"
         yield f"  ports    {printable(ports) or 'none'}"
         yield f"  dnsmasq  {one.dnsmasq}"
+        if one.domain:
+            server = one.address.partition("/")[0]
+            yield f"  names    *.{one.domain} at {server}; for the host: {_resolver(one.bridge, server, one.domain)}"
         yield f"  rules    {one.rules}"
         yield f"  uplink   {printable(one.uplink or 'none')}"
         for lease in one.leases:
@@ -24,3 +27,8 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[str]) -> Iterator[s
             yield f"  lease    {lease.address:<15} {lease.mac}  {lease.name or '(no name)'}  {left}"
     for problem in problems:
         yield f"problem: {printable(problem, 1000)}"
+
+
+def _resolver(bridge: str, server: str, domain: str) -> str:
+    """What has systemd-resolved ask for the guests' names; offered, never done."""
+    return f"resolvectl dns {bridge} {server}; resolvectl domain {bridge} '~{domain}'"

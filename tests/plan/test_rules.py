@@ -1,0 +1,78 @@
+"""The packet filter as text: whole tables are golden, here is what each key adds or takes away."""
+
+import re
+
+import pytest
+
+from kvmrun.model.network import Forward, Network, Uplink
+from kvmrun.model.values import LinkName, NicName
+from kvmrun.plan import rules
+
+LAN = Network(name=NicName("lan"))
+UPLINKS = {
+    name: Uplink(name=NicName(name), interface=LinkName(link))
+    for name, link in (("wire", "eth0"), ("air", "wlan0"), ("wire2", "eth0"))
+}
+WEB = Forward(protocol="tcp", port=8080, guest="vm1", to=80)
+
+
+def told(network: Network, addresses: dict[str, str] | None = None) -> list[str]:
+    return rules.text(network, ["br0", "br1"], UPLINKS, addresses or {}).splitlines()
+
+
+def chains(network: Network) -> list[str]:
+    return re.findall(r"chain (\w+)", "\n".join(told(network, {"vm1": "192.168.0.1"})))
+
+
+@pytest.mark.parametrize(
+    ("network", "wanted"),
+    [
+        (LAN, ["forward", "input", "postrouting"]),
+        (LAN.but(nat=False), ["forward", "input"]),
+        (LAN.but(nat=False, forward=(WEB,)), ["forward", "input", "prerouting", "output"]),
+    ],
+)
+def test_there_are_only_chains_that_do_something(network: Network, wanted: list[str]) -> None:
+    assert chains(network) == wanted
+
+
+def test_it_replaces_its_own_table_whole_whether_it_is_there_or_not() -> None:
+    assert told(LAN)[:3] == ["table inet kvmrun_lan {}", "delete table inet kvmrun_lan", "table inet kvmrun_lan {"]
+    assert [line for line in told(LAN) if "table" in line] == told(LAN)[:3]
+
+
+@pytest.mark.parametrize(
+    ("nat", "out"),
+    [
+        (True, 'oifname != { "br0", "br1" }'),
+        ((NicName("air"),), 'oifname { "wlan0" }'),
+        ((NicName("wire"), NicName("air"), NicName("wire2")), 'oifname { "eth0", "wlan0" }'),
+    ],
+)
+def test_it_masquerades_out_of_any_uplink_or_those_named(nat: tuple[NicName, ...] | bool, out: str) -> None:
+    found = [line.strip() for line in told(LAN.but(nat=nat)) if "masquerade" in line]
+    assert found == [f"ip saddr 192.168.0.0/24 {out} masquerade"]
+
+
+@pytest.mark.parametrize(("isolate", "verdict"), [(False, "accept"), (True, "counter drop")])
+def test_guest_to_guest_is_said_first(isolate: bool, verdict: str) -> None:
+    found = [line.strip() for line in told(LAN.but(isolate=isolate)) if "iifname" in line]
+    assert found[0] == f'iifname "br0" oifname "br0" {verdict}'
+
+
+@pytest.mark.parametrize(("policy", "closed"), [("private", True), ("open", False)])
+def test_new_flows_from_outside_are_dropped_and_counted_unless_it_is_open(policy: str, closed: bool) -> None:
+    assert ('    oifname "br0" counter drop' in told(LAN.but(policy=policy))) is closed
+
+
+def test_a_port_leads_to_the_guest_from_outside_and_from_the_host_never_from_the_bridge() -> None:
+    found = [line for line in told(LAN.but(forward=(WEB,)), {"vm1": "192.168.0.1"}) if "dnat ip" in line]
+    assert len(found) == 2
+    assert all(line.endswith("tcp dport 8080 dnat ip to 192.168.0.1:80") for line in found)
+    assert ['iifname != "br0"' in line for line in found] == [True, False]
+    assert all("fib daddr type local ip daddr != 127.0.0.0/8" in line for line in found)
+
+
+@pytest.mark.parametrize("addresses", [{}, {"vm1": ""}])
+def test_a_port_to_a_guest_without_an_address_leads_nowhere(addresses: dict[str, str]) -> None:
+    assert "dnat ip" not in "".join(told(LAN.but(forward=(WEB,)), addresses))
