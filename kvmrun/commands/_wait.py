@@ -18,6 +18,7 @@ from kvmrun.monitor.probe import ask
 _LIMIT = 60.0
 _PAUSE = 0.05
 _GLANCE = 0.2
+_WHOLE_LOG = 1 << 20
 _KVM_HINT = "kvmrun console shows what it does; if KVM cannot run it here, try --accel tcg"
 
 
@@ -147,6 +148,7 @@ class _Console:
         self._text = text.encode()
         self._seen = b""
         self._log = place.log
+        self._read = -1
         record = rundir.read_record(place.directory) if running else None
         self._start = record.said if record else logs.position(place.log)
         self._at = Listening(place.socket(CONSOLE))
@@ -154,9 +156,15 @@ class _Console:
     def met(self) -> bool:
         if self._text not in self._seen:
             self._seen = self._seen[-len(self._text) :] + self._at.read(limit=_GLANCE)
-        return self._text in self._seen or any(
-            self._text in line.encode() for line in logs.since(self._log, self._start)
-        )
+        return self._text in self._seen or self._logged()
+
+    def _logged(self) -> bool:
+        """Whether it is in the log, which is read again only when there is more of it."""
+        now = logs.position(self._log)
+        if now == self._read:
+            return False
+        self._read = now
+        return any(self._text in line.encode() for line in logs.since(self._log, self._start, _WHOLE_LOG))
 
     def close(self) -> None:
         self._at.close()

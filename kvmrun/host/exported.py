@@ -68,8 +68,10 @@ def _discard(paths: Iterable[str]) -> None:
 
 def _begins(path: str, mark: str) -> bool:
     try:
+        if not stat.S_ISREG(os.lstat(path).st_mode):
+            return False
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:
         return False
     with open(fd, "rb", buffering=0) as file:
-        return stat.S_ISREG(os.fstat(fd).st_mode) and (file.read(len(mark)) or b"") == mark.encode()
+        return file.read(len(mark)) == mark.encode()

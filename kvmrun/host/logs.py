@@ -12,7 +12,6 @@ from typing import Self
 
 from kvmrun.host import lock
 
-_TAIL = 64 << 10
 _ARCHIVE = re.compile(r"@[0-9a-f]{24}\.[su]")
 _PAUSE = 0.1
 BEGINS = 3.0
@@ -27,13 +26,16 @@ def position(directory: str) -> int:
         return 0
 
 
-def since(directory: str, start: int) -> list[str]:
-    """The lines that came after `position` said `start`; a log begun anew meanwhile is read whole. At most 64 KiB."""
+def since(directory: str, start: int, most: int = 64 << 10) -> list[str]:
+    """The lines that came after `position` said `start`; a log begun anew meanwhile is read whole.
+
+    At most the last `most` bytes.
+    """
     try:
         with open(f"{directory}/current", "rb", buffering=0) as file:
             size = os.fstat(file.fileno()).st_size
-            file.seek(max(start if start <= size else 0, size - _TAIL))
-            data = file.read(_TAIL)
+            file.seek(max(start if start <= size else 0, size - most))
+            data = file.read(most)
     except OSError:
         return []
     return data.decode(errors="replace").splitlines()

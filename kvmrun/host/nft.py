@@ -43,12 +43,13 @@ def drop(table: str, record: str) -> None:
 
 
 def loaded(table: str, record: str) -> str:
-    """The digest of the rules that were loaded last and are still there untouched; "" when there are none.
+    """The digest of the rules that were loaded last and are still there; "changed" when they are not untouched,
+    or nobody can tell any more; "" when none were loaded.
 
     The kernel counts the changes of the packet filter: while its count is the one noted, nothing need be listed.
     """
     if not (note := _note(record)):
-        return ""
+        return "changed" if os.path.exists(record) else ""
     digest = str(note["digest"])
     if note["generation"] and generation() == note["generation"]:
         return digest
@@ -63,6 +64,14 @@ def _note(record: str) -> dict[str, Any]:
         return note if {"text", "digest", "listing", "generation"} <= note.keys() else {}
     except (OSError, ValueError, AttributeError):
         return {}
+
+
+def ruleset() -> tuple[dict[str, Any], ...]:
+    """Everybody's rules, as nft lists them. Raises KvmrunError when it does not."""
+    try:
+        return tuple(one for one in json.loads(_nft(["-j", "list", "ruleset"]))["nftables"] if "metainfo" not in one)
+    except (ValueError, KeyError):
+        raise KvmrunError("the packet filter could not be read", why="nft listed no JSON") from None
 
 
 def foreign_drops(bridges: Sequence[str]) -> list[tuple[str, str, list[str]]]:

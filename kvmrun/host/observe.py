@@ -33,7 +33,8 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     if network.external:
         return Wire(bridge=found)
     at = names.files(where.state, network.name)
-    files = {path: text for path in (at.config, at.hosts, at.reservations) if (text := read(path)) is not None}
+    paths = (at.config, at.hosts, at.reservations, plan.names_note(where, network))
+    files = {path: text for path in paths if (text := read(path)) is not None}
     record = plan.rules_record(where, network)
     pid = _dnsmasq(lab, where, network)
     now = Wire(
@@ -88,7 +89,7 @@ def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
     from kvmrun.host import dnsmasq
 
     config = names.files(where.state, network.name).config
-    return dnsmasq.running(plan.uid(lab, network), config, f"{where.network(network.name)}/dnsmasq")
+    return dnsmasq.running(plan.uid(lab, network), config, plan.names_note(where, network))
 
 
 def read(path: str) -> str | None:
@@ -121,11 +122,11 @@ def _rules(network: Network, record: str) -> str:
 
 def host(guest: Guest, place: Place, where: Directories) -> Host:
     """Everything about the host but its networks that starting `guest` depends on."""
-    kvm, gid = _kvm(root=where.root)
+    access, gid = kvm(root=where.root)
     others = _others(guest.name, where)
     return Host(
         qemu=qemu(),
-        kvm=kvm,
+        kvm=access,
         kvm_gid=gid,
         vhost=has_vhost(),
         root=where.root,
@@ -160,7 +161,7 @@ def accounts(names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def _kvm(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
+def kvm(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
     """Whether a QEMU without privileges could open /dev/kvm, and the group that lets it."""
     try:
         found = os.stat("/dev/kvm")

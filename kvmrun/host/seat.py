@@ -58,6 +58,7 @@ def _stolen(path: str, guest: str) -> int:
         if (fd := _hold(path)) >= 0:
             return fd
         time.sleep(0.02)
+    _sign(path, holder)
     raise Busy(f"the console of {guest} is in use", "end that process, then try again", why=f"{holder} does not let go")
 
 
@@ -76,13 +77,13 @@ def _hold(path: str) -> int:
         os.close(fd)
 
 
-def _sign(path: str) -> None:
+def _sign(path: str, who: str = "") -> None:
     """Write who we are: a hint for people. The file is replaced in place, for the lock is on it."""
-    name = os.environ.get("SUDO_USER") or _account()
+    who = who or f"{(os.environ.get('SUDO_USER') or _account())[:64]} (pid {os.getpid()})"
     fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     try:
         os.truncate(fd, 0)
-        os.write(fd, f"{name[:64]} (pid {os.getpid()})\n".encode())
+        os.write(fd, f"{who}\n".encode())
     except OSError:
         pass  # a full disk: the lock holds without the word
     finally:

@@ -17,8 +17,9 @@ _UTF8 = (
     rb"|\xf4[\x80-\x8f][\x80-\xbf]{2}"
 )
 """One character of two bytes or more; U+0080 to U+009F are not among them: a terminal takes those as controls."""
+# Only the inner ++ keeps no way back, which makes text forty times quicker: around a group Python 3.11.2 mismatches.
 _TOKEN = re.compile(
-    rb"(?P<text>(?:[\x20-\x7e\t\n\v\f\r\a\b]|" + _UTF8 + rb")+)"
+    rb"(?P<text>(?:[\x20-\x7e\t\n\v\f\r\a\b]++|" + _UTF8 + rb")+)"
     rb"|(?P<csi>\x1b\[[0-?]{0,%d}[ -/]{0,2}[@-~])" % _PARAMETERS + rb"|(?P<string>\x1b[P\]X^_])"
     rb"|(?P<escape>\x1b[ -/]{0,2}[0-~])"
     rb"|(?P<shift>[\x0e\x0f])"

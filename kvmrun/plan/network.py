@@ -60,7 +60,8 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         _refuse_in_use(network, [port for port in now.bridge.ports if port not in idle], force=force)
     drop = [DropTap(tap=tap.name, queues=tap.queues) for tap in now.kept.values()]
     at = names.files(where.state, network.name)
-    written = tuple(path for path in (at.config, at.hosts, at.reservations) if path in now.files)
+    note = () if now.dnsmasq else (names_note(where, network),)  # of one that ended by itself
+    written = tuple(path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files)
     steps: list[NetworkStep] = [*drop]
     if now.dnsmasq:
         steps.append(StopNames(network=network.name, config=at.config, uid=uid(lab, network)))
@@ -105,6 +106,11 @@ def _refuse_user(network: Network, now: Wire) -> None:
 def uid(lab: Lab, network: Network) -> int:
     """The account dnsmasq runs as: nobody else's, so that a process of that account is ours."""
     return derive.uid(lab.seed, "net", network.name)
+
+
+def names_note(where: Directories, network: Network) -> str:
+    """The file that says which process was started to serve names."""
+    return f"{where.network(network.name)}/dnsmasq"
 
 
 def rules_record(where: Directories, network: Network) -> str:

@@ -227,3 +227,62 @@ def test_the_example_lab_is_valid() -> None:
     found = load(str(Path(__file__).parents[2] / "vms.d"), "/images")
     assert (found.problems, found.invalid) == ((), ())
     assert "ursa-vm1" in found.guests
+
+
+class TestOrder:
+    def test_groups_order_and_readiness_are_read(self, lab: Path) -> None:
+        found = lab_of(lab, vm1='ready = "port:22"\n', vm2='after = ["vm1"]\ngroups = ["lab", "web"]\n')
+        assert (found.problems, found.guests["vm2"].after, found.guests["vm2"].groups) == ((), ("vm1",), ("lab", "web"))
+        assert (found.guests["vm1"].ready.kind, found.guests["vm1"].ready.text) == ("port", "22")
+
+    def test_an_unknown_guest_before_it_is_named(self, lab: Path) -> None:
+        found = lab_of(lab, vm1="", vm2='after = ["vm1", "vmm1"]\n')
+        assert said(found) == ["vm2.toml: after[1]: found vmm1; wanted a guest of this lab, such as vm1"]
+        assert found.invalid == ("vm2",)
+
+    def test_an_invalid_guest_is_no_unknown_one(self, lab: Path) -> None:
+        found = lab_of(lab, vm1="cpus = 0\n", vm2='after = ["vm1"]\n')
+        assert (found.invalid, list(found.guests)) == (("vm1",), ["vm2"])
+
+    def test_a_circle_is_told_to_each_guest_in_it(self, lab: Path) -> None:
+        found = lab_of(
+            lab, vm1='after = ["vm2"]\n', vm2='after = ["vm1"]\n', vm3='after = ["vm1"]\n', vm4='after = ["vm4"]\n'
+        )
+        assert said(found) == [
+            "vm1.toml: after: found vm1 after vm2 after vm1; wanted an order without a circle",
+            "vm2.toml: after: found vm2 after vm1 after vm2; wanted an order without a circle",
+            "vm4.toml: after: found vm4 after vm4; wanted an order without a circle",
+        ]
+        assert list(found.guests) == ["vm3"]
+
+    @pytest.mark.parametrize(
+        ("key", "value"),
+        [
+            ("ready", '"port:x"'),
+            ("ready", '"port:99999"'),
+            ("ready", '"console:"'),
+            ("ready", '"agent"'),
+            ("groups", '["A"]'),
+            ("groups", '["@lab"]'),
+            ("groups", '"lab"'),
+            ("after", '["../x"]'),
+            ("on_crash", '"reboot"'),
+            ("on_reboot", '"pause"'),
+            ("watchdog", '"bark"'),
+            ("protect", "1"),
+        ],
+    )
+    def test_what_is_no_value_of_these_keys(self, lab: Path, key: str, value: str) -> None:
+        (problem,) = lab_of(lab, vm1=f"{key} = {value}\n").problems
+        assert problem.key.startswith(key)
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            'machine = "microvm"\nwatchdog = "reset"\n',
+            'console = false\nready = "console:x"\n',
+            'nic = []\nready = "address"\n',
+        ],
+    )
+    def test_keys_that_exclude_each_other(self, lab: Path, text: str) -> None:
+        assert len(lab_of(lab, vm1=text).problems) == 1

@@ -150,7 +150,7 @@ WRONG = [
     ('forward = ["tcp 80 -> vm1:65536"]', "forward[0]", "a line such as"),
     ('forward = ["icmp 80 -> vm1:80"]', "forward[0]", "a line such as"),
     ('forward = ["tcp 80 -> vm1:80\\n"]', "forward[0]", "a line such as"),
-    ('forward = ["tcp 80 -> vm:80"]', "forward[0]", "did you mean vm1"),
+    ('forward = ["tcp 80 -> vm11:80"]', "forward[0]", "did you mean vm1"),
     ('forward = ["tcp 80 -> vm1:80", "tcp 80 -> vm1:81"]', "forward[1]", "another port: network.lan.forward[0]"),
     ('brigde = "br0"', "brigde", "did you mean bridge"),
 ]

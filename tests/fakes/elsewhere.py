@@ -1,211 +1,126 @@
-"""Other hosts: network namespaces without a name, wired to the test's own, gone with their last descriptor."""
+"""Other hosts: network namespaces of their own, wired to the test's."""
 
-import ctypes
-import os
-import socket
-import struct
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeVar
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from fakes.world import ip
 
-_CLONE_NEWNET = 0x40000000
-_LEASE_SCRIPT = """#!/bin/sh
-[ "$1" = bound ] || exit 0
-ip address replace "$ip/$mask" dev "$interface"
-ip route replace default via "$router"
-printf '%s\\n' "ip=$ip" "mask=$mask" "router=$router" "dns=$dns" "domain=$domain" "search=$search" \
-    "hostname=$hostname" "mtu=$mtu" "lease=$lease" "opt19=$opt19"
+_SERVER = """
+import socket, sys
+at = socket.create_server(("0.0.0.0", int(sys.argv[1])), reuse_port=True)
+print("up", flush=True)
+while True:
+    peer, (address, port) = at.accept()
+    peer.sendall(f"{sys.argv[2]} to {address}".encode())
+    peer.close()
 """
-_libc = ctypes.CDLL(None, use_errno=True)
-T = TypeVar("T")
+_CLIENT = """
+import socket, sys
+with socket.create_connection((sys.argv[1], int(sys.argv[2])), 3) as at:
+    at.settimeout(3)
+    print(at.recv(200).decode())
+"""
+_ASK = """
+import socket, sys
+labels = b"".join(bytes([len(one)]) + one.encode() for one in sys.argv[1].split("."))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as at:
+    at.settimeout(3)
+    at.sendto(b"\\1\\2\\1\\0\\0\\1\\0\\0\\0\\0\\0\\0" + labels + b"\\0\\0\\1\\0\\1", (sys.argv[2], 53))
+    print(socket.inet_ntoa(at.recv(512)[-4:]))
+"""
+_DISCOVER = """
+import socket
+mac = bytes.fromhex(open("/sys/class/net/eth0/address").read().replace(":", ""))
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as at:
+    at.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    at.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"eth0")
+    at.bind(("0.0.0.0", 68))
+    at.settimeout(8)
+    head = b"\\1\\1\\6\\0" + b"wxyz" + b"\\0\\0\\x80\\0" + bytes(16) + mac.ljust(16, b"\\0") + bytes(192)
+    at.sendto(head + bytes.fromhex("63825363 350101 ff"), ("255.255.255.255", 67))
+    print(socket.inet_ntoa(at.recv(1500)[16:20]))
+"""
 
 
-@dataclass(frozen=True)
-class Host:
-    """A host of its own. `link` is this side of the wire to it; the other side is its eth0."""
+class Elsewhere:
+    """A host of its own for as long as its process lives."""
 
-    fd: int
-    link: str
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._children = [subprocess.Popen(["unshare", "-n", "sleep", "600"])]
+        self.pid = self._children[0].pid
+        while self("readlink", "/proc/self/ns/net") == here():
+            time.sleep(0.005)
+        self("ip", "link", "set", "lo", "up")
 
     def __call__(self, *words: str) -> str:
-        """Runs a command there; what it printed."""
-        inside = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.fd}", "--", *words]
-        return subprocess.run(inside, capture_output=True, text=True, check=True, timeout=30).stdout
+        done = subprocess.run(
+            ["nsenter", f"--net=/proc/{self.pid}/ns/net", *words],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return (done.stdout + done.stderr).strip()
 
-    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-        """An IPv4 socket of that host; nothing on it waits longer than a second."""
-        made = inside(self.fd, lambda: socket.socket(socket.AF_INET, kind))
-        made.settimeout(1.0)
-        return made
+    def plugged(self, bridge: str, *addresses: str, via: str = "") -> None:
+        """Plug a wire into a bridge of the test's namespace, and call its far end eth0."""
+        self.wired(f"p-{self.name}", *addresses, via=via)
+        ip("link", "set", f"p-{self.name}", "master", bridge)
 
-    def page(self, address: str, port: int = 80) -> str:
-        """What the page at `address` tells this host; "" when it cannot be had."""
-        with self.socket() as at:
-            return fetch(at, address, port)
+    def wired(self, link: str, *addresses: str, via: str = "") -> None:
+        """A wire from `link` here to eth0 there."""
+        ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(self.pid))
+        ip("link", "set", link, "up")
+        self("ip", "link", "set", "eth0", "up")
+        for address in addresses:
+            self("ip", "address", "add", address, "dev", "eth0")
+        if via:
+            self("ip", "route", "add", "default", "via", via)
 
-    def addresses(self, family: str = "-4") -> list[str]:
-        """The addresses of its eth0 as "IP/PREFIX", without those the kernel gives by itself."""
-        rows = self("ip", "-o", family, "address", "show", "eth0", "scope", "global").splitlines()
-        return [row.split()[3] for row in rows if "tentative" not in row]
+    def serves(self, port: int) -> None:
+        """Whoever connects is told our name, and which address they came from."""
+        words = [sys.executable, "-c", _SERVER, str(port), self.name]
+        child = subprocess.Popen(
+            ["nsenter", f"--net=/proc/{self.pid}/ns/net", *words], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        assert child.stdout
+        assert child.stdout.readline() == b"up\n"
+        child.stdout.close()
+        self._children.append(child)
 
-    def lease(self, *words: str) -> dict[str, str]:
-        """Asks DHCP for an address, takes it, and returns what came with it."""
-        script = Path(os.environ["KVMRUN_RUN_DIR"]).parent / "lease"
-        script.write_text(_LEASE_SCRIPT)
-        script.chmod(0o755)
-        asked = ("search", "hostname", "mtu", "19")
-        options = [word for name in asked for word in ("-O", name)]
-        out = self("busybox", "udhcpc", "-i", "eth0", "-nqf", "-T1", "-t5", "-s", str(script), *options, *words)
-        return dict(line.split("=", 1) for line in out.splitlines() if "=" in line)
+    def hears(self, address: str, port: int) -> str:
+        """What a server at `address` says to us; the last line of the error when it cannot be reached."""
+        return self(sys.executable, "-c", _CLIENT, address, str(port)).rpartition("\n")[2]
 
+    def asks(self, name: str, server: str) -> str:
+        """The address the name server gives for `name`."""
+        return self(sys.executable, "-c", _ASK, name, server).rpartition("\n")[2]
 
-@contextmanager
-def host(link: str, *, mac: str = "", bridge: str = "", address: str = "") -> Iterator[Host]:
-    """A host at the other end of the wire `link`, which may be plugged into a bridge."""
-    with _namespace() as fd:
-        there = f"/proc/{os.getpid()}/fd/{fd}"
-        ip("link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", there)
-        one = Host(fd, link)
-        if mac:
-            one("ip", "link", "set", "eth0", "address", mac)
-        one("ip", "link", "set", "lo", "up")
-        one("ip", "link", "set", "eth0", "up")
-        if address:
-            one("ip", "address", "add", address, "dev", "eth0")
-        ip("link", "set", link, "up", *(("master", bridge) if bridge else ()))
-        try:
-            yield one
-        finally:
-            with suppress(subprocess.CalledProcessError):
-                ip("link", "delete", link)
+    def is_offered(self) -> str:
+        """The address a DHCP server offers to our eth0."""
+        self("ip", "route", "add", "255.255.255.255", "dev", "eth0")
+        inside = f"mount -t sysfs sysfs /sys && exec {sys.executable} -c '{_DISCOVER}'"
+        return self("unshare", "-m", "sh", "-c", inside).rpartition("\n")[2]
+
+    def close(self) -> None:
+        for child in self._children:
+            child.kill()
+            child.wait()
 
 
-@contextmanager
-def uplink(link: str, number: int, metric: int = 100) -> Iterator[Host]:
-    """A way out: 10.NUMBER.0.1 over there, with a page that says who asks; a default route goes through it."""
-    with host(link, address=f"10.{number}.0.1/24") as one, served(one, f"10.{number}.0.1"):
-        ip("address", "add", f"10.{number}.0.2/24", "dev", link)
-        ip("route", "add", "default", "via", f"10.{number}.0.1", "metric", f"{metric}")
-        one("ip", "address", "add", "203.0.113.9/32", "dev", "lo")  # an address of the world beyond
-        yield one
+def here() -> str:
+    return subprocess.run(["readlink", "/proc/self/ns/net"], capture_output=True, text=True, check=True).stdout.strip()
 
 
 @contextmanager
-def served(one: Host, address: str = "0.0.0.0", port: int = 80) -> Iterator[None]:
-    """A page there that says "you are PEER at HOST'S WIRE"."""
-    listener = one.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.settimeout(None)
-    listener.bind(("0.0.0.0" if address else "", port))
-    listener.listen()
-    thread = threading.Thread(target=_serve, args=(listener, one.link), daemon=True)
-    thread.start()
+def elsewhere(*names: str) -> Iterator[list[Elsewhere]]:
+    found = [Elsewhere(name) for name in names]
     try:
-        yield
+        yield found
     finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        thread.join()
-        listener.close()
-
-
-def fetch(at: socket.socket, address: str, port: int = 80) -> str:
-    """The text of a page over a socket not connected yet, "" when there is none."""
-    try:
-        at.connect((address, port))
-        at.sendall(b"GET / HTTP/1.0\r\n\r\n")
-        answer = b""
-        while more := at.recv(4096):
-            answer += more
-    except OSError:
-        return ""
-    return answer.partition(b"\r\n\r\n")[2].decode().strip()
-
-
-def ask(server: str, name: str, kind: str = "A", at: socket.socket | None = None) -> list[str]:
-    """What the name server says, asked over one UDP packet: addresses or names, [] for nothing."""
-    code = {"A": 1, "PTR": 12, "AAAA": 28}[kind]
-    labels = b"".join(bytes([len(part)]) + part.encode() for part in name.split("."))
-    question = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", code, 1)
-    with at or socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
-        own.settimeout(5.0)
-        own.sendto(question, (server, 53))
-        answer = own.recv(4096)
-    place, found = len(question), []
-    for _ in range(int.from_bytes(answer[6:8])):
-        _, place = _name(answer, place)
-        got, _, _, size = struct.unpack_from("!HHIH", answer, place)
-        data = place + 10
-        if got == code:
-            found.append(_name(answer, data)[0] if kind == "PTR" else _address(answer[data : data + size]))
-        place = data + size
-    return found
-
-
-def reverse(address: str) -> str:
-    return ".".join(reversed(address.split("."))) + ".in-addr.arpa"
-
-
-def inside(fd: int, call: Callable[[], T]) -> T:
-    """The result of `call` in the network namespace behind `fd`; the caller's thread stays where it is."""
-    found: list[T] = []
-
-    def work() -> None:
-        assert not _libc.setns(fd, _CLONE_NEWNET)
-        found.append(call())
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    return found[0]
-
-
-@contextmanager
-def _namespace() -> Iterator[int]:
-    """A descriptor on a network namespace that nobody is in."""
-    made: list[int] = []
-
-    def work() -> None:
-        assert not _libc.unshare(_CLONE_NEWNET)
-        made.append(os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC))
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-    try:
-        yield made[0]
-    finally:
-        os.close(made[0])
-
-
-def _serve(listener: socket.socket, name: str) -> None:
-    while True:
-        try:
-            peer, (address, _) = listener.accept()
-        except OSError:
-            return
-        with peer, suppress(OSError):
-            peer.settimeout(5.0)
-            peer.recv(4096)
-            peer.sendall(f"HTTP/1.0 200 OK\r\n\r\nyou are {address} at {name}\n".encode())
-
-
-def _name(answer: bytes, place: int) -> tuple[str, int]:
-    """The name at `place`, and where what follows it begins."""
-    labels: list[str] = []
-    while size := answer[place]:
-        if size >= 0xC0:
-            rest, _ = _name(answer, int.from_bytes(answer[place : place + 2]) & 0x3FFF)
-            return ".".join([*labels, rest]), place + 2
-        labels.append(answer[place + 1 : place + 1 + size].decode())
-        place += size + 1
-    return ".".join(labels), place + 1
-
-
-def _address(data: bytes) -> str:
-    return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+        for one in found:
+            one.close()

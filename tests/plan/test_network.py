@@ -15,7 +15,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.values import GuestName, LinkName, NicName
 from kvmrun.plan import names
 from kvmrun.plan.facts import Bridge, Owner, Route, Wire
-from kvmrun.plan.network import down, names_texts, rules_text, settings, up
+from kvmrun.plan.network import down, names_note, names_texts, rules_text, settings, up
 from kvmrun.plan.steps import (
     AddAddress,
     DropRules,
@@ -34,8 +34,9 @@ from kvmrun.plan.steps import (
 )
 
 WHERE = Directories(vms="/lab", run="/run", state="/state", root=True)
-AT = names.files("/state", "lan")
 LAN = Network(name=NicName("lan"))
+AT = names.files("/state", "lan")
+NOTE = names_note(WHERE, LAN)
 BARE = LAN.but(dhcp=None, dns=None, nat=False)
 SIX = LAN.but(ipv6=IPv6Network("fd00:77::/64"))
 EXTERNAL = LAN.but(external=True)
@@ -153,8 +154,8 @@ def test_taps_rejoin_as_they_were() -> None:
         (LAN, LAN.but(host=IPv4Address("192.168.0.99")), [
             LoadRules, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames,
         ]),
-        (LAN, SIX, [SetSysctl, AddAddress, WriteNames, WriteNames, StartNames]),
-        (SIX, LAN, [SetSysctl, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames]),
+        (LAN, SIX, [SetSysctl, LoadRules, AddAddress, WriteNames, WriteNames, StartNames]),
+        (SIX, LAN, [SetSysctl, LoadRules, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames]),
     ],
 )  # fmt: skip
 def test_an_edit_costs_what_it_changes(before: Network, after: Network, wanted: list[type[Any]]) -> None:
@@ -279,7 +280,8 @@ class TestDown:
         ("found", "wanted"),
         [
             (Wire(bridge=None), []),
-            (Wire(bridge=None, dnsmasq=7), ["StopNames"]),
+            (Wire(bridge=None, dnsmasq=7, files={NOTE: "7"}), ["StopNames"]),
+            (Wire(bridge=None, files={NOTE: "7"}), ["RemoveFiles"]),
             (Wire(bridge=None, rules="changed"), ["DropRules"]),
             (Wire(bridge=None, changed=True), ["RestoreSysctls"]),
             (Wire(bridge=None, files={AT.hosts: "x", "/etc/passwd": "y"}), ["RemoveFiles"]),

@@ -1,0 +1,79 @@
+"""kvmrun doctor: whether guests can run here and reach out, who is in the way, and what mends it."""
+
+import json
+import sys
+
+from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import KvmrunError
+from kvmrun.host import diagnosis, observe
+from kvmrun.model import derive
+from kvmrun.model.finding import Finding, problem, warning
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.plan import doctor, doctor_net
+from kvmrun.plan.examined import Trial
+from kvmrun.ui import findings
+from kvmrun.ui.progress import Progress
+from kvmrun.ui.say import colored
+
+HELP = "find what on this host is in the way, and the mend"
+_LIMIT = 10.0
+_MODELS = ("host", "qemu64")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+
+
+def run(args: Args) -> int:
+    where = directories(args)
+    lab, told = _lab(where)
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        with progress.waiting("a guest of one sector boots"):
+            trials = _trials(lab, where, _LIMIT if args.timeout is None else args.timeout)
+        machine = diagnosis.machine(where, trials)
+    found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(lab, where, diagnosis.wires(lab, where))]
+    _show(found, args)
+    return 1 if any(one.level == "problem" for one in found) else 0
+
+
+def _lab(where: Directories) -> tuple[Lab, list[Finding]]:
+    """The lab, as far as it is one; a doctor that gave up on a bad lab would not see the host."""
+    try:
+        lab = open_lab(where)
+    except KvmrunError as error:
+        return Lab(directory=where.vms), [problem("lab", f"{error.message}: {error.why}", error.hint)]
+    errors = [one for one in lab.problems if not one.warning]
+    check = "kvmrun check"
+    return lab, [warning("lab", f"{len(errors)} errors in {lab.directory}", check)] if errors else []
+
+
+def _trials(lab: Lab, where: Directories, limit: float) -> tuple[Trial, ...]:
+    """The processor's own model, and only if that fails a plain one."""
+    state, group = observe.kvm(root=where.root)
+    if state != "ready" or not observe.qemu():
+        return ()
+    from kvmrun.host import trial
+
+    account = (derive.uid(lab.seed, "doctor", "kvm"), group) if where.root else (None, None)
+    made: list[Trial] = []
+    for model in _MODELS:
+        made.append(trial.kvm(observe.qemu(), model, account, limit))
+        if made[-1].worked:
+            break
+    return tuple(made)
+
+
+def _show(found: list[Finding], args: Args) -> None:
+    if args.output == "json":
+        well = not any(one.level == "problem" for one in found)
+        body = [{key: printable(value, 1000) for key, value in one.as_dict().items()} for one in found]
+        sys.stdout.write(json.dumps({"schema": 1, "well": well, "findings": body}, sort_keys=True) + "\n")
+        return
+    for line in findings.lines(
+        [one for one in found if one.level != "ok" or not args.quiet], color=colored(args.color)
+    ):
+        sys.stdout.write(f"{line}\n")
+    sys.stdout.write(f"{findings.verdict(found)}\n")

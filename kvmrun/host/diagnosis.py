@@ -1,0 +1,158 @@
+"""Looking at this host for `doctor`: everything is only read, and what may not be looked at is said."""
+
+import os
+import re
+import subprocess
+from collections.abc import Callable
+from typing import Literal, TypeVar
+
+from kvmrun.errors import HostLacks, KvmrunError
+from kvmrun.host import netlink, nft, observe, process, sysctl
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.plan.doctor_filter import ANYWHERE
+from kvmrun.plan.examined import Access, Machine, Trial, Wires
+from kvmrun.plan.facts import Wire
+
+T = TypeVar("T")
+_TOOLS = ("setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
+_UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
+_LIMIT = 10.0
+
+
+def machine(where: Directories, trials: tuple[Trial, ...]) -> Machine:
+    """Everything about the machine but its networks; `trials` were made before."""
+    import psutil
+
+    version, said = _version()
+    writable, free = _room(where.state)
+    memory = psutil.virtual_memory()
+    return Machine(
+        root=where.root,
+        vms=where.vms,
+        kvm=observe.kvm(root=where.root)[0],
+        kvm_mode=_mode("/dev/kvm"),
+        extension=_extension(),
+        trials=trials,
+        qemu=observe.qemu(),
+        qemu_given="KVMRUN_QEMU" in os.environ,
+        qemu_version=version,
+        qemu_says=said,
+        tun=_access("/dev/net/tun"),
+        vhost=observe.has_vhost(),
+        missing=_missing(),
+        memory=memory.total,
+        available=memory.available,
+        state=where.state,
+        state_writable=writable,
+        state_free=free,
+        units=_units() if os.path.isdir("/run/systemd/system") else None,
+    )
+
+
+def wires(lab: Lab, where: Directories) -> Wires:
+    """What the networks stand on. What cannot be looked at becomes an error of its own."""
+    errors: list[str] = []
+
+    def tried(look: Callable[[], T], otherwise: T) -> T:
+        try:
+            return look()
+        except (KvmrunError, OSError) as why:
+            errors.append(printable(why, 200))
+            return otherwise
+
+    networks: dict[str, Wire] = {}
+    for name, network in lab.networks.items():
+        found = tried(lambda network=network: observe.wire(lab, network, where), None)  # type: ignore[misc]
+        if found is not None:
+            networks[name] = found
+    return Wires(
+        networks=networks,
+        routes=tried(observe.routes, ()),
+        way_out=tried(lambda: netlink.way_out(ANYWHERE), None) or "",
+        bridge_netfilter=sysctl.read("bridge/bridge-nf-call-iptables") == "1",
+        ruleset=tried(nft.ruleset, None) if where.root and process.find_tool("nft") else None,
+        legacy=tried(_legacy, ()) if where.root else (),
+        errors=tuple(errors),
+    )
+
+
+def _version() -> tuple[tuple[int, ...], str]:
+    """The version QEMU tells, () when it tells none; and what it said instead."""
+    try:
+        done = subprocess.run(
+            [observe.qemu(), "--version"], capture_output=True, text=True, timeout=_LIMIT, check=False, errors="replace"
+        )
+    except (OSError, subprocess.TimeoutExpired) as why:
+        return (), printable(why, 200)
+    found = re.search(r"version ([0-9]+)\.([0-9]+)(?:\.([0-9]+))?", done.stdout)
+    said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
+    return (tuple(int(part) for part in found.groups() if part), "") if found else ((), printable(said, 200))
+
+
+def _mode(path: str) -> str:
+    """Who may open a file, as ls shows it: "root:kvm 0660"."""
+    import grp
+    import pwd
+
+    try:
+        found = os.stat(path)
+    except OSError:
+        return ""
+    names: list[str] = []
+    for look, number in ((pwd.getpwuid, found.st_uid), (grp.getgrgid, found.st_gid)):
+        try:
+            names.append(look(number)[0])
+        except KeyError:
+            names.append(str(number))
+    return f"{':'.join(names)} {found.st_mode & 0o7777:04o}"
+
+
+def _access(path: str) -> Access:
+    if not os.path.exists(path):
+        return "absent"
+    return "ready" if os.access(path, os.R_OK | os.W_OK) else "forbidden"
+
+
+def _extension() -> Literal["kvm_intel", "kvm_amd", ""]:
+    text = observe.read("/proc/cpuinfo") or ""
+    found = re.search(r"^flags\s*:.*\b(vmx|svm)\b", text, re.MULTILINE)
+    return "" if not found else "kvm_intel" if found[1] == "vmx" else "kvm_amd"
+
+
+def _missing() -> dict[str, str]:
+    found = {}
+    for name in _TOOLS:
+        try:
+            process.tool(name)
+        except HostLacks as lack:
+            found[name] = lack.hint
+    return found
+
+
+def _room(state: str) -> tuple[bool, int]:
+    """Whether `state` can be written, or made, and how much room there is."""
+    here = state
+    while not os.path.exists(here):
+        here = os.path.dirname(here)
+    found = os.statvfs(here)
+    readonly = bool(found.f_flag & os.ST_RDONLY)
+    writable = os.path.isdir(here) and os.access(here, os.W_OK | os.X_OK) and not readonly
+    return writable, found.f_bavail * found.f_frsize
+
+
+def _units() -> bool:
+    return any(os.path.lexists(f"{place}/kvmrun-net.service") for place in _UNITS)
+
+
+def _legacy() -> tuple[str, ...]:
+    """The forward chain of the older iptables, asked only where its table is in use: asking would make one."""
+    tables = observe.read(f"/proc/{os.getpid()}/net/ip_tables_names") or ""
+    path = process.find_tool("iptables-legacy")
+    if "filter" not in tables.split() or not path:
+        return ()
+    done = subprocess.run(
+        [path, "-S", "FORWARD"], capture_output=True, text=True, timeout=_LIMIT, check=False, errors="replace"
+    )
+    return tuple(done.stdout.splitlines())

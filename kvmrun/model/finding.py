@@ -1,0 +1,26 @@
+"""What was found out about the host: one sentence, how bad it is, and what mends it."""
+
+from typing import Literal
+
+from kvmrun.model.frozen import Frozen
+
+
+class Finding(Frozen):
+    """`subject` is the part of the host; `mend` a command or an edit, "" where nothing is to be mended."""
+
+    subject: str
+    level: Literal["ok", "warning", "problem"]
+    text: str
+    mend: str = ""
+
+
+def ok(subject: str, text: str) -> Finding:
+    return Finding(subject=subject, level="ok", text=text)
+
+
+def warning(subject: str, text: str, mend: str) -> Finding:
+    return Finding(subject=subject, level="warning", text=text, mend=mend)
+
+
+def problem(subject: str, text: str, mend: str) -> Finding:
+    return Finding(subject=subject, level="problem", text=text, mend=mend)

@@ -1,0 +1,108 @@
+"""What the facts of the networks mean: whether guests reach each other and the world, and who is in the way."""
+
+import re
+from collections.abc import Iterator
+
+from kvmrun.errors import KvmrunError, Refused
+from kvmrun.model.finding import Finding, ok, problem, warning
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories
+from kvmrun.plan import bridge, doctor_filter
+from kvmrun.plan import network as plan
+from kvmrun.plan.examined import Wires
+from kvmrun.plan.facts import Owner, Wire
+
+
+def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
+    """Everything about the networks."""
+    yield from (problem("host", f"could not be looked at: {error}", "sudo kvmrun doctor") for error in now.errors)
+    for name, wire in now.networks.items():
+        yield from _network(lab, lab.networks[name], where, wire, now)
+    yield _way_out(lab, now)
+    yield _bridge_netfilter(now)
+    yield from doctor_filter.filters(lab, now)
+
+
+def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wires) -> Iterator[Finding]:
+    subject = f"network {network.name}"
+    found = [*_overlap(subject, network, now), *_owners(subject, network, wire)]
+    yield from found
+    if wire.bridge is not None:
+        yield from _forwarding(subject, lab, network, wire)
+    if not found:
+        yield _right(subject, lab, network, where, wire)
+
+
+def _overlap(subject: str, network: Network, now: Wires) -> Iterator[Finding]:
+    try:
+        if not network.external:
+            bridge.refuse_overlap(network, now.routes)
+    except Refused as error:
+        yield problem(subject, f"{error.message}: {error.why}", error.hint)
+
+
+def _owners(subject: str, network: Network, wire: Wire) -> Iterator[Finding]:
+    """Those who listen where the network's own server has to."""
+    for port, wanted in ((53, network.dns), (67, network.dhcp)):
+        others = [one for one in wire.owners if one.port == port and _is_in_the_way(network, one)]
+        for one in {other.process: other for other in others}.values() if wanted else ():
+            otherwise = f"{'dns' if port == 53 else 'dhcp'} = false in network.{network.name}"
+            pid = re.search(r"pid ([0-9]+)", one.process)
+            stop = f"kill {pid[1]}" if pid else f"ss -lnp 'sport = :{port}' tells who, as root"
+            text = f"port {port} is taken by {one.process} on {one.address}: it must go, or else {otherwise}"
+            yield problem(subject, text, stop)
+
+
+def _is_in_the_way(network: Network, owner: Owner) -> bool:
+    wildcards = {"0.0.0.0", "::", "*"}  # noqa: S104 - others' wildcards
+    here = owner.address in {*wildcards, str(network.host_address().ip)}
+    return here and getattr(owner, "link", "") in {"", network.bridge}
+
+
+def _forwarding(subject: str, lab: Lab, network: Network, wire: Wire) -> Iterator[Finding]:
+    wanted = plan.settings(lab, network, wire)
+    off = [
+        name.split("/")[2]
+        for name, value in wanted.items()
+        if "ipv4" in name and wire.sysctls.get(name) == "0" != value
+    ]
+    if off:
+        yield problem(subject, f"forwarding is off on {', '.join(off)}", f"kvmrun net up {network.name}")
+    elif network.nat is not False and not network.external:
+        yield ok(subject, "the host forwards between its guests and its uplinks")
+
+
+def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: Wire) -> Finding:
+    """What `net up` would say and do."""
+    try:
+        steps = plan.up(lab, network, where, wire)
+    except KvmrunError as error:
+        text = f"{error.message}{f': {error.why}' if error.why else ''}"
+        return problem(subject, text, error.hint)
+    if wire.bridge is None:
+        return ok(subject, f"is down; the start of a guest brings {network.bridge} up on {network.subnet}")
+    if steps:
+        text = f"is not as it should be; to be done: {'; '.join(map(str, steps))}"
+        return warning(subject, text, f"kvmrun net up {network.name}")
+    return ok(subject, f"is up: {network.bridge} {network.host_address()}")
+
+
+def _way_out(lab: Lab, now: Wires) -> Finding:
+    if now.way_out:
+        return ok("uplink", f"the world is reached through {now.way_out}")
+    say = problem if any(network.nat is not False for network in lab.networks.values()) else warning
+    known = next((one for one in lab.uplinks.values() if one.gateway), None)
+    mend = (
+        f"ip route add default via {known.gateway} dev {known.interface}"
+        if known
+        else "ip route add default via GATEWAY"
+    )
+    return say("uplink", "this host has no way out: there is no default route", mend)
+
+
+def _bridge_netfilter(now: Wires) -> Finding:
+    if not now.bridge_netfilter:
+        return ok("bridge", "frames between guests do not pass the host's packet filter")
+    text = "bridge netfilter is on: frames between guests pass the host's forward chains (Docker wants it so)"
+    return warning("bridge", text, "sysctl -w net.bridge.bridge-nf-call-iptables=0")

@@ -1,0 +1,62 @@
+"""What `doctor` looked at: facts of the host beyond those a start asks for."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.plan.facts import Route, Wire
+
+Access = Literal["ready", "absent", "forbidden"]
+
+
+class Trial(Frozen):
+    """A guest of one sector that was started with KVM and this CPU model: how it went, and how long it took."""
+
+    cpu: str
+    worked: bool
+    seconds: float
+    why: str = ""
+
+
+class Machine(Frozen):
+    """What guests run on.
+
+    `extension` is the module of the processor's virtualisation, "" when it shows none; `kvm_mode` is who may open
+    /dev/kvm; `missing` has the mend of each program that is not there; sizes in bytes; `units` tells whether systemd
+    has ours, None where it does not run.
+    """
+
+    root: bool
+    vms: str
+    kvm: Access
+    kvm_mode: str
+    extension: str
+    trials: tuple[Trial, ...]
+    qemu: str
+    qemu_given: bool
+    qemu_version: tuple[int, ...]
+    qemu_says: str
+    tun: Access
+    vhost: bool
+    missing: Mapping[str, str]
+    memory: int
+    available: int
+    state: str
+    state_writable: bool
+    state_free: int
+    units: bool | None
+
+
+class Wires(Frozen):
+    """What networks stand on. `ruleset` is None when we may not look; `legacy` is the forward chain of the older
+    iptables; `way_out` the link to the rest of the world; `errors` what could not be looked at.
+    """
+
+    networks: Mapping[str, Wire] = EMPTY
+    routes: tuple[Route, ...] = ()
+    way_out: str = ""
+    bridge_netfilter: bool = False
+    ruleset: tuple[Mapping[str, Any], ...] | None = None
+    legacy: tuple[str, ...] = ()
+    shorewall: bool = False
+    errors: tuple[str, ...] = ()

@@ -1,0 +1,181 @@
+"""Which way a packet would go through the packet filter as it is: the rules of others read, one packet at a time.
+
+The ruleset is that of `nft -j list ruleset`. What cannot be judged from it counts as not fitting, with one exception:
+nft does not show what iptables asks of the connection, and for a reply such a rule is taken for the usual one.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network
+from typing import Any, Literal
+
+from kvmrun.model.frozen import Frozen
+
+_DEEPEST = 16
+_VERDICTS = {"accept", "drop", "reject", "masquerade", "snat"}
+Rules = Mapping[tuple[str, str, str], list[list[dict[str, Any]]]]
+
+
+class Packet(Frozen):
+    """A TCP packet that the host would forward: from where to where, and whether it opens a connection or answers."""
+
+    iif: str
+    oif: str
+    source: IPv4Address
+    target: IPv4Address
+    state: Literal["new", "established"]
+
+
+class Outcome(Frozen):
+    """What a base chain does: the verdict, and the chain that gave it, as "FAMILY TABLE CHAIN"."""
+
+    base: str
+    verdict: str
+    by: str
+    why: str
+
+
+def outcomes(ruleset: Iterable[Mapping[str, Any]], hook: str, packet: Packet) -> list[Outcome]:
+    """What each base chain at `hook` does with an IPv4 packet, but for our own tables."""
+    found = list(ruleset)
+    rules: dict[tuple[str, str, str], list[list[dict[str, Any]]]] = {}
+    for one in found:
+        if rule := one.get("rule"):
+            rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule["expr"])
+    chains = [one["chain"] for one in found if one.get("chain", {}).get("hook") == hook]
+    return [
+        _through(chain, _Walk(rules=rules, packet=packet))
+        for chain in chains
+        if chain["family"] in {"ip", "inet"} and not chain["table"].startswith("kvmrun_")
+    ]
+
+
+def _through(chain: Mapping[str, Any], walk: "_Walk") -> Outcome:
+    key = chain["family"], chain["table"], chain["name"]
+    verdict, by = walk.chain(key, 0)
+    why = "it drops what no rule of it accepts"
+    if verdict in {"", "return"}:
+        verdict, by, why = chain.get("policy", "accept"), key, "its policy is drop"
+    return Outcome(base=" ".join(key), verdict=verdict, by=" ".join(by), why=why)
+
+
+class _Walk(Frozen):
+    """One packet on its way through the chains."""
+
+    rules: Rules
+    packet: Packet
+
+    def chain(self, key: tuple[str, str, str], depth: int) -> tuple[str, tuple[str, str, str]]:
+        """The verdict of a chain and the chain that gave it; "" at its end, "return" where it says so."""
+        for expr in self.rules.get(key, []):
+            verdict, to = self._rule(expr)
+            if verdict in {"jump", "goto"} and depth < _DEEPEST:
+                found, by = self.chain((*key[:2], to), depth + 1)
+                if found not in {"", "return"}:
+                    return found, by
+                verdict = "return" if verdict == "goto" else ""
+            if verdict:
+                return verdict, key
+        return "", key
+
+    def _rule(self, expr: list[dict[str, Any]]) -> tuple[str, str]:
+        """What a rule says of the packet, and where to; ("", "") when it does not fit or says nothing."""
+        unsure = False
+        for one in expr:
+            for kind, what in one.items():
+                fits = self._fits(kind, what)
+                if fits is False:
+                    return "", ""
+                unsure = unsure or fits is None
+                if verdict := self._verdict(kind, what):
+                    return verdict if not unsure or self._is_usual(expr, verdict[0]) else ("", "")
+        return "", ""
+
+    def _is_usual(self, expr: list[dict[str, Any]], verdict: str) -> bool:
+        """Whether all that is not known is what iptables asks of the connection, and it is to accept replies."""
+        hidden = {"xt": {"type": "match", "name": "conntrack"}} in expr or _xt("state") in expr
+        return hidden and verdict == "accept" and self.packet.state == "established"
+
+    def _verdict(self, kind: str, what: Any) -> tuple[str, str]:
+        if kind in {"jump", "goto"}:
+            return kind, what["target"]
+        if kind == "vmap":
+            return self._mapped(what)
+        if kind == "xt" and what and what.get("type") == "target":
+            return (name, "") if (name := str(what.get("name")).lower()) in _VERDICTS else ("", "")
+        return (kind, "") if kind in _VERDICTS | {"return"} else ("", "")
+
+    def _mapped(self, what: Any) -> tuple[str, str]:
+        mine = self._value(what["key"])
+        pairs = what["data"]["set"] if isinstance(what["data"], dict) else []
+        for key, verdict in pairs if mine is not None else []:
+            if _equal(mine, key):
+                return next((found for kind, to in verdict.items() if (found := self._verdict(kind, to))[0]), ("", ""))
+        return "", ""
+
+    def _fits(self, kind: str, what: Any) -> bool | None:
+        """Whether one part of a rule fits; None when it cannot be told."""
+        if kind == "match":
+            mine = self._value(what["left"])
+            if mine is None or what["op"] not in {"==", "!=", "in"}:
+                return None
+            return _equal(mine, what["right"]) is not (what["op"] == "!=")
+        return None if kind == "limit" or (kind == "xt" and what and _asks(what)) else True
+
+    def _value(self, left: Any) -> object:
+        """What the packet has where a rule looks; None for what is not known of it."""
+        packet = self.packet
+        known: Mapping[str, Callable[[], object]] = {
+            "meta iifname": lambda: packet.iif,
+            "meta oifname": lambda: packet.oif,
+            "meta iif": lambda: packet.iif,
+            "meta oif": lambda: packet.oif,
+            "meta nfproto": lambda: "ipv4",
+            "meta l4proto": lambda: "tcp",
+            "meta mark": lambda: 0,
+            "ct state": lambda: packet.state,
+            "ct status": lambda: "",
+            "payload ip saddr": lambda: packet.source,
+            "payload ip daddr": lambda: packet.target,
+            "payload ip protocol": lambda: "tcp",
+        }
+        if not isinstance(left, dict) or len(left) != 1:
+            return None
+        ((kind, what),) = left.items()
+        if kind == "payload" and isinstance(what, dict) and str(what.get("protocol")) in {"ip6", "udp", "icmp"}:
+            return ""  # it is none of those: nothing there is equal to anything
+        words = [what.get("protocol"), what.get("field"), what.get("key")] if isinstance(what, dict) else []
+        name = " ".join([kind, *(word for word in words if word)])
+        return known[name]() if name in known else None
+
+
+def _xt(name: str) -> dict[str, Any]:
+    return {"xt": {"type": "match", "name": name}}
+
+
+def _asks(what: Mapping[str, Any]) -> bool:
+    return what.get("type") == "match" and what.get("name") != "comment"
+
+
+def _equal(mine: object, right: Any) -> bool:
+    """Whether what the packet has is what a rule names: a word, a prefix, a range, or one of several."""
+    if isinstance(right, list):
+        return any(_equal(mine, one) for one in right)
+    if isinstance(right, dict):
+        return _within(mine, right)
+    if isinstance(mine, str) and isinstance(right, str) and right.endswith("*"):
+        return mine.startswith(right[:-1])
+    return bool((str(mine) if isinstance(mine, IPv4Address) else mine) == right)
+
+
+def _within(mine: object, right: Mapping[str, Any]) -> bool:
+    if "set" in right:
+        return any(_equal(mine, one) for one in right["set"])
+    if not isinstance(mine, IPv4Address):
+        return False
+    try:
+        if "prefix" in right:
+            return mine in IPv4Network(f"{right['prefix']['addr']}/{right['prefix']['len']}")
+        first, last = (IPv4Address(one) for one in right["range"])
+    except (ValueError, TypeError, KeyError):  # IPv6, a name, or a form that nft has learned since
+        return False
+    return first <= mine <= last

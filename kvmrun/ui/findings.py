@@ -1,0 +1,25 @@
+"""Findings about the host for people: a mark and a sentence each, and what mends it below."""
+
+from collections.abc import Iterable, Iterator
+
+from kvmrun.model.finding import Finding
+from kvmrun.model.text import printable
+from kvmrun.ui.say import BOLD, END, GREEN, RED, YELLOW
+
+_MARKS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}
+_COLOURS = {"ok": GREEN, "warning": YELLOW, "problem": RED}
+
+
+def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
+    """The word tells how bad it is; a colour only repeats it."""
+    for one in found:
+        mark = f"{_MARKS[one.level]:<8}"
+        text = f"{printable(one.subject, 60)}: {printable(one.text, 1000)}"
+        yield f"{_COLOURS[one.level]}{mark}{END} {text}" if color else f"{mark} {text}"
+        if one.mend:
+            yield f"{'':<9}mend: {BOLD if color else ''}{printable(one.mend, 1000)}{END if color else ''}"
+
+
+def verdict(found: Iterable[Finding]) -> str:
+    problems = sum(one.level == "problem" for one in found)
+    return f"{problems} problem{'s' if problems > 1 else ''} in the way" if problems else "guests can run and reach out"

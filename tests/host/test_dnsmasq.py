@@ -1,0 +1,251 @@
+"""dnsmasq for real: confined, one a network, stopped only for a configuration it takes; who else has its ports."""
+
+import os
+import signal
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.hosts import ask
+from fakes.world import ip, processes, until
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import dnsmasq
+from kvmrun.model.network import Network
+from kvmrun.model.values import LinkName, NicName
+from kvmrun.plan import names
+from kvmrun.plan.facts import Owner
+from kvmrun.plan.steps import StartNames, WriteNames
+
+pytestmark = pytest.mark.usefixtures("netns")
+
+LAN = Network(name=NicName("lan"))
+UID = 0x70000777
+THREE = (1 << 10) | (1 << 12) | (1 << 13)  # net_bind_service, net_admin, net_raw
+GOOD = "4000000000 52:54:00:00:00:01 192.168.0.1 vm1 *"
+
+
+@pytest.fixture
+def hint(own_directories: Path) -> str:
+    ip("link", "add", "br0", "type", "bridge")
+    ip("address", "add", "192.168.0.254/24", "dev", "br0")
+    ip("link", "set", "br0", "up")
+    (own_directories / "run").mkdir()
+    return str(own_directories / "run/dnsmasq")
+
+
+@pytest.fixture
+def step(own_directories: Path, hint: str) -> Iterator[StartNames]:
+    at = names.files(str(own_directories / "state"), "lan")
+    log = str(own_directories / "state/log/net-lan")
+    started = StartNames(
+        network="lan", bridge="br0", config=at.config, leases=at.leases, log=log, uid=UID, log_uid=UID + 1
+    )
+    write(started, names.config(LAN, at, "/etc/resolv.conf"), at.config)
+    write(started, "192.168.0.254 ursa\n192.168.0.1 vm1\n", at.hosts)
+    write(started, names.reservations(LAN, {}), at.reservations)
+    yield started
+    dnsmasq.stop(UID, at.config, hint)
+    until(lambda: not processes())
+
+
+def write(step: StartNames, text: str, path: str) -> None:
+    dnsmasq.write(WriteNames(path=path, text=text, uid=step.uid))
+
+
+def running(step: StartNames, hint: str) -> int:
+    return dnsmasq.running(step.uid, step.config, hint)
+
+
+def state(pid: int) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+
+def test_it_serves_when_it_is_said_to(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    assert ask("192.168.0.254", "vm1") == ask("192.168.0.254", "vm1.lan") == ["192.168.0.1"]
+    assert ask("192.168.0.254", "ursa") == ["192.168.0.254"]
+
+
+def test_it_has_an_account_of_its_own_three_capabilities_and_no_way_to_more(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    found = state(running(step, hint))
+    assert set(found["Uid"].split() + found["Gid"].split()) == {f"{UID}"}
+    assert (found["Groups"].split(), found["NoNewPrivs"]) == ([], "1")
+    for kind in ("CapEff", "CapPrm", "CapBnd", "CapInh", "CapAmb"):
+        assert int(found[kind], 16) & ~THREE == 0, kind
+    assert int(found["CapEff"], 16) & THREE
+
+
+def test_others_cannot_read_its_files_and_it_can_write_but_its_leases(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    for path in Path(step.config).parent.iterdir():
+        mode = path.stat().st_mode & 0o777
+        assert (path.stat().st_uid, mode) == ((UID if path.name == "leases" else 0), 0o640)
+    assert Path(step.config).parent.stat().st_uid == 0
+
+
+def test_started_again_there_is_one(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    first = running(step, hint)
+    dnsmasq.start(step, hint)
+    second = running(step, hint)
+    assert first != second
+    assert processes().count("/usr/sbin/dnsmasq") == 1
+
+
+@pytest.mark.parametrize("text", ["", "x", "1", "99999999", "[]"])
+def test_it_is_known_by_its_account_whatever_the_note_says(step: StartNames, hint: str, text: str) -> None:
+    dnsmasq.start(step, hint)
+    pid = running(step, hint)
+    Path(hint).write_text(text)
+    assert running(step, hint) == pid
+    assert dnsmasq.running(step.uid + 5, step.config, hint) == 0
+
+
+def test_killed_it_is_gone_and_comes_back(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    os.kill(running(step, hint), signal.SIGKILL)
+    until(lambda: not running(step, hint))
+    dnsmasq.start(step, hint)
+    assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
+
+
+def test_stopped_nothing_is_left_not_even_its_logger(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    dnsmasq.stop(step.uid, step.config, hint)
+    assert (running(step, hint), Path(hint).exists()) == (0, False)
+    until(lambda: not processes())
+    dnsmasq.stop(step.uid, step.config, hint)
+
+
+def test_names_are_read_again_without_a_restart(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    pid = running(step, hint)
+    assert ask("192.168.0.254", "vm2") == []
+    write(step, "192.168.0.2 vm2\n", f"{Path(step.config).parent}/hosts")
+    dnsmasq.reload(step.uid, step.config, hint)
+    assert until(lambda: ask("192.168.0.254", "vm2")) == ["192.168.0.2"]
+    assert running(step, hint) == pid
+
+
+def test_a_configuration_it_does_not_take_leaves_the_one_that_runs(step: StartNames, hint: str) -> None:
+    dnsmasq.start(step, hint)
+    pid = running(step, hint)
+    write(step, "nonsense\n", step.config)
+    with pytest.raises(KvmrunError, match="did not start on br0") as refused:
+        dnsmasq.start(step, hint)
+    assert "nonsense" in "".join(refused.value.lines) or "bad option" in "".join(refused.value.lines)
+    assert running(step, hint) == pid
+    assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
+
+
+def test_one_that_ends_at_once_says_why_in_its_own_words(step: StartNames, hint: str) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("192.168.0.254", 53))
+        with pytest.raises(KvmrunError) as refused:
+            dnsmasq.start(step, hint)
+    assert "in use" in "".join(refused.value.lines)
+    assert all(refused.value.lines)
+    assert running(step, hint) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "4000000000 zz:zz:zz:zz:zz:zz 192.168.0.7 bad *",
+        "4000000000 rubbish 192.168.0.7 a:b c",
+        "4000000000 52:54:00:00:00:07 192.168.0.7 bad not:hex",
+        "4000000000 52:54:00:00:00:07 192.168.0.7 bad abc",
+        "4000000000 52:54:00:00:00:07 192.168.0.7",
+        "4000000000 52:54:00:00:00:07 999.168.0.7 bad *",
+        "duid rubbish",
+        "duid",
+        "\x00\x01\x02\xff",
+        "x" * 5000,
+    ],
+)
+def test_a_lease_file_with_garbage_keeps_its_good_lines(step: StartNames, hint: str, line: str) -> None:
+    Path(step.leases).write_text(f"{GOOD}\n{line}\n{GOOD.replace('1 vm1', '2 vm2').replace('00:01', '00:02')}\n")
+    dnsmasq.start(step, hint)
+    kept = Path(step.leases).read_text()
+    assert "192.168.0.1 vm1" in kept
+    assert "192.168.0.2 vm2" in kept
+    assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "0 52:54:00:00:00:01 192.168.0.1 vm1 *",
+        "4000000000 52:54:00:00:00:01 192.168.0.201 * ff:56:50:4d:98:00:02:00:00:ab:11",
+        "duid 00:01:00:01:2c:6e:10:b7:52:54:00:00:00:01",
+        "4000000000 1234567 fd00:77::99 * 00:01:00:01",
+        "4000000000 T1234567 fd00:77::99 vm1 00:01:00:01",
+    ],
+)
+def test_a_lease_dnsmasq_writes_is_kept(step: StartNames, line: str) -> None:
+    Path(step.leases).write_text(f"{line}\n")
+    dnsmasq._leases(step.leases, UID)
+    assert Path(step.leases).read_text() == f"{line}\n"
+
+
+class TestOwners:
+    """Who has the ports of a name server."""
+
+    def test_nobody(self) -> None:
+        assert dnsmasq.owners(()) == ()
+
+    @pytest.mark.parametrize(
+        ("kind", "family", "address", "port"),
+        [
+            (socket.SOCK_DGRAM, socket.AF_INET, "0.0.0.0", 53),
+            (socket.SOCK_STREAM, socket.AF_INET, "0.0.0.0", 53),
+            (socket.SOCK_DGRAM, socket.AF_INET6, "::", 53),
+            (socket.SOCK_DGRAM, socket.AF_INET, "127.0.0.53", 53),
+            (socket.SOCK_DGRAM, socket.AF_INET, "0.0.0.0", 67),
+        ],
+    )
+    def test_its_address_and_its_name_are_told(
+        self, kind: socket.SocketKind, family: socket.AddressFamily, address: str, port: int
+    ) -> None:
+        with socket.socket(family, kind) as other:
+            other.bind((address, port))
+            if kind == socket.SOCK_STREAM:
+                other.listen()
+            comm = Path("/proc/self/comm").read_text().strip()
+            wanted = Owner(port=port, address=address, process=f"{comm} (pid {os.getpid()})")
+            assert dnsmasq.owners(()) == (wanted,)
+            assert dnsmasq.owners((os.getpid(),)) == ()
+
+    def test_one_bound_to_a_link_is_told_with_it(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+            other.bind(("0.0.0.0", 67))
+            assert [(one.address, one.link) for one in dnsmasq.owners(())] == [("0.0.0.0", "lo")]
+
+    def test_other_ports_and_connections_are_no_matter(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, socket.socket() as other:
+            other.bind(("127.0.0.1", 5353))
+            other.listen()
+            client.connect(("127.0.0.1", 53))
+            assert dnsmasq.owners(()) == ()
+
+
+def test_two_networks_have_one_each(step: StartNames, hint: str, own_directories: Path) -> None:
+    ip("link", "add", "br1", "type", "bridge")
+    ip("address", "add", "192.168.1.254/24", "dev", "br1")
+    ip("link", "set", "br1", "up")
+    at = names.files(str(own_directories / "state"), "dmz")
+    other = step.but(network="dmz", bridge="br1", config=at.config, leases=at.leases, uid=UID + 2)
+    dmz = LAN.but(name=NicName("dmz"), bridge=LinkName("br1"))
+    write(other, names.config(dmz, at, "/etc/resolv.conf"), at.config)
+    write(other, "192.168.1.1 vm1\n", at.hosts)
+    write(other, "", at.reservations)
+    dnsmasq.start(step, hint)
+    dnsmasq.start(other, f"{hint}2")
+    assert (ask("192.168.0.254", "vm1"), ask("192.168.1.254", "vm1")) == (["192.168.0.1"], ["192.168.1.1"])
+    dnsmasq.stop(other.uid, other.config, f"{hint}2")
+    assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
+    assert (running(step, hint) > 0, running(other, f"{hint}2")) == (True, 0)

@@ -1,0 +1,61 @@
+"""Whether a network that was brought up still stands, as a list asks: cheaply, and never an exception."""
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kvmrun.host import health, nft
+from kvmrun.model.network import Network
+from kvmrun.model.values import NicName
+from kvmrun.plan import rules
+
+TEXT = rules.text(Network(name=NicName("lan")), ["br0"], {}, {})
+NAMES, RULES = "dnsmasq is not running", "its packet filter was changed"
+
+
+@pytest.fixture
+def process() -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["sleep", "1000"])
+    yield child
+    child.kill()
+    child.wait()
+
+
+def problem(at: Path, uid: int | None = None) -> str:
+    return health.problem(str(at), os.getuid() if uid is None else uid, "kvmrun_lan")
+
+
+def test_a_network_that_is_not_up_by_us_has_no_problem(own_directories: Path) -> None:
+    assert problem(own_directories) == problem(own_directories / "missing") == ""
+
+
+def test_dnsmasq_is_missed_when_it_has_ended(own_directories: Path, process: subprocess.Popen[bytes]) -> None:
+    (own_directories / "dnsmasq").write_text(f"{process.pid}")
+    assert problem(own_directories) == ""
+    assert problem(own_directories, uid=0x70000001) == NAMES
+    process.kill()
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # a zombie, still there
+    assert problem(own_directories) == NAMES
+    process.wait()
+    assert problem(own_directories) == NAMES
+
+
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "99999999999999999999999", "1 2"])
+def test_a_damaged_note_is_a_dnsmasq_that_is_missed(own_directories: Path, text: str) -> None:
+    (own_directories / "dnsmasq").write_text(text)
+    assert problem(own_directories) == NAMES
+
+
+@pytest.mark.usefixtures("netns")
+def test_rules_are_missed_when_they_were_changed(own_directories: Path) -> None:
+    nft.load(TEXT, str(own_directories / "rules"), "x")
+    assert problem(own_directories) == ""
+    subprocess.run(["nft", "flush", "chain", "inet", "kvmrun_lan", "forward"], check=True)
+    assert problem(own_directories) == RULES
+    nft.load(TEXT, str(own_directories / "rules"), "x")
+    assert problem(own_directories) == ""
+    (own_directories / "rules").write_text("{")
+    assert problem(own_directories) == RULES

@@ -1,0 +1,167 @@
+"""The packet filter for real: loaded whole, known again, removed whole, and what others drop."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from fakes.world import world
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import nft
+from kvmrun.model import derive
+from kvmrun.model.network import Network
+from kvmrun.model.values import NicName
+from kvmrun.plan import rules
+
+pytestmark = pytest.mark.usefixtures("netns")
+
+TEXT = rules.text(Network(name=NicName("lan")), ["br0"], {}, {})
+OTHER = rules.text(Network(name=NicName("lan"), isolate=True), ["br0"], {}, {})
+DIGEST = derive.digest(TEXT)
+TABLE = "kvmrun_lan"
+
+
+def run(*words: str) -> str:
+    return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
+
+
+def handle() -> str:
+    """The number of the first rule of our forward chain."""
+    listing = run("-a", "list", "chain", "inet", TABLE, "forward").splitlines()
+    return next(line.split()[-1] for line in listing if "iifname" in line)
+
+
+@pytest.fixture
+def record(own_directories: Path) -> str:
+    return str(own_directories / "rules")
+
+
+def test_what_was_loaded_is_known_again_until_it_is_dropped(record: str) -> None:
+    before = world()["nft"]
+    assert nft.loaded(TABLE, record) == ""
+    nft.load(TEXT, record, DIGEST)
+    assert nft.loaded(TABLE, record) == DIGEST
+    nft.load(TEXT, record, DIGEST)
+    assert nft.loaded(TABLE, record) == DIGEST
+    nft.drop(TABLE, record)
+    assert nft.loaded(TABLE, record) == ""
+    nft.drop(TABLE, record)
+    assert world()["nft"] == before
+    assert not Path(record).exists()
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        "flush ruleset",
+        "flush table inet kvmrun_lan",
+        "delete table inet kvmrun_lan",
+        "flush chain inet kvmrun_lan forward",
+        "delete rule inet kvmrun_lan forward handle {number}",
+        "insert rule inet kvmrun_lan forward drop",
+        "replace rule inet kvmrun_lan forward handle {number} counter accept",
+        "add chain inet kvmrun_lan another",
+        "add chain inet kvmrun_lan forward {{ policy drop ; }}",
+    ],
+)
+def test_any_change_to_it_is_seen_and_mended_by_loading_again(record: str, harm: str) -> None:
+    nft.load(TEXT, record, DIGEST)
+    listing = run("list", "table", "inet", TABLE)
+    run(harm.format(number=handle()))
+    assert nft.loaded(TABLE, record) == "changed"
+    nft.load(TEXT, record, DIGEST)
+    assert (nft.loaded(TABLE, record), run("list", "table", "inet", TABLE)) == (DIGEST, listing)
+
+
+def test_the_work_of_others_is_no_change(record: str) -> None:
+    nft.load(TEXT, record, DIGEST)
+    run("add table ip others; add chain ip others forward { type filter hook forward priority 0; policy drop; }")
+    assert nft.loaded(TABLE, record) == DIGEST
+    nft.drop(TABLE, record)
+    assert "table ip others" in run("list", "ruleset")
+
+
+def test_the_kernel_counts_changes() -> None:
+    first = nft.generation()
+    assert first == nft.generation() > 0
+    run("add", "table", "ip", "others")
+    assert nft.generation() > first
+
+
+def test_rules_the_kernel_refuses_change_nothing(record: str) -> None:
+    nft.load(TEXT, record, DIGEST)
+    before = world()["nft"]
+    with pytest.raises(KvmrunError) as refused:
+        nft.load(TEXT.replace("masquerade", "masquerade to nowhere"), record, "other")
+    assert "nowhere" in "".join(refused.value.lines)
+    assert (world()["nft"], nft.loaded(TABLE, record)) == (before, DIGEST)
+
+
+def test_the_undo_brings_back_what_was_there(record: str) -> None:
+    nft.load(TEXT, record, DIGEST)()
+    assert (nft.loaded(TABLE, record), "kvmrun" in run("list", "ruleset")) == ("", False)
+    nft.load(TEXT, record, DIGEST)
+    listing = run("list", "ruleset")
+    undo = nft.load(OTHER, record, derive.digest(OTHER))
+    assert run("list", "ruleset") != listing
+    undo()
+    assert (nft.loaded(TABLE, record), run("list", "ruleset")) == (DIGEST, listing)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"digest": 1}', "\x00"])
+def test_a_damaged_record_means_they_may_be_anything(record: str, text: str) -> None:
+    nft.load(TEXT, record, DIGEST)
+    Path(record).write_text(text)
+    assert nft.loaded(TABLE, record) == "changed"
+    nft.load(TEXT, record, DIGEST)
+    assert json.loads(Path(record).read_text())["digest"] == DIGEST
+
+
+class TestForeignDrops:
+    """Chains of others that would drop what our guests send."""
+
+    head = "add table ip others; add chain ip others FWD { type filter hook forward priority 0; policy %s; }"
+    pair = 'iifname "%s" accept', 'oifname "%s" accept'
+
+    @pytest.mark.parametrize(
+        ("policy", "rules", "why"),
+        [
+            ("drop", [], "its policy is drop"),
+            ("drop", ['iifname "eth0" accept'], "its policy is drop"),
+            ("drop", ['iifname "br0" accept'], "its policy is drop"),
+            ("drop", ['oifname "br0" accept', 'iifname "br0" ip saddr 10.0.0.1 accept'], "its policy is drop"),
+            ("drop", ['oifname "br0" accept', 'iifname != "br0" accept'], "its policy is drop"),
+            ("accept", ["drop"], "it drops everything"),
+            ("accept", ["counter drop"], "it drops everything"),
+            ("accept", ["ct state established accept", "counter reject"], "it drops everything"),
+            ("accept", ["drop", 'iifname "br0" accept', 'oifname "br0" accept'], "it drops everything"),
+        ],
+    )
+    def test_it_is_named(self, policy: str, rules: list[str], why: str) -> None:
+        run("; ".join([self.head % policy, *(f"add rule ip others FWD {one}" for one in rules)]))
+        assert nft.foreign_drops(["br0"]) == [("ip others FWD", why, ["br0"])]
+
+    @pytest.mark.parametrize(
+        ("policy", "rules"),
+        [
+            ("accept", []),
+            ("accept", ["tcp dport 25 drop"]),
+            ("accept", ["accept", "drop"]),
+            ("drop", ["accept"]),
+            ("drop", ['iifname "br0" accept', 'oifname "br0" counter accept']),
+            ("accept", ['iifname "br0" accept', 'oifname "br0" accept', "drop"]),
+        ],
+    )
+    def test_what_lets_our_guests_pass_is_not(self, policy: str, rules: list[str]) -> None:
+        run("; ".join([self.head % policy, *(f"add rule ip others FWD {one}" for one in rules)]))
+        assert nft.foreign_drops(["br0"]) == []
+
+    def test_only_the_bridges_it_drops_are_named(self) -> None:
+        run("; ".join([self.head % "drop", *(f"add rule ip others FWD {one % 'br1'}" for one in self.pair)]))
+        assert nft.foreign_drops(["br0", "br1", "br2"]) == [("ip others FWD", "its policy is drop", ["br0", "br2"])]
+
+    def test_our_own_tables_and_other_hooks_are_no_matter(self, record: str) -> None:
+        nft.load(OTHER, record, "")
+        run("add table ip others; add chain ip others in { type filter hook input priority 0; policy drop; }")
+        assert nft.foreign_drops(["br0"]) == []

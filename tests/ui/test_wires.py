@@ -1,0 +1,73 @@
+"""Networks as people see them: every fact, what is wrong first, nothing that acts on the terminal."""
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus
+from kvmrun.ui.wires import lines
+
+LEASE = LeaseStatus(address="192.168.0.1", mac="52:54:00:00:00:01", name="vm1", expires=0)
+UP = NetworkStatus(
+    name="lan",
+    state="up",
+    problem=None,
+    bridge="br0",
+    address="192.168.0.254/24",
+    domain="lan",
+    ports=(PortStatus(tap="tap-vm1", guest="vm1"), PortStatus(tap="veth0", guest="")),
+    dnsmasq="serving (pid 7)",
+    rules="present",
+    uplink="eth0 via 172.20.1.1",
+    leases=(LEASE,),
+)
+
+
+def told(*networks: NetworkStatus, problems: tuple[str, ...] = ()) -> str:
+    return "\n".join(lines(networks, problems))
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        "lan: up",
+        "br0 192.168.0.254/24",
+        "tap-vm1 (vm1), veth0 (unknown)",
+        "serving (pid 7)",
+        "present",
+        "eth0 via 172.20.1.1",
+        "192.168.0.1     52:54:00:00:00:01  vm1  for good",
+        "*.lan at 192.168.0.254",
+        "resolvectl dns br0 192.168.0.254; resolvectl domain br0 '~lan'",
+    ],
+)
+def test_every_fact_is_told(fact: str) -> None:
+    assert fact in told(UP)
+
+
+def test_what_there_is_not_is_said() -> None:
+    text = told(UP.but(ports=(), uplink=None, leases=(), domain=""))
+    assert "ports    none" in text
+    assert "uplink   none" in text
+    assert "resolvectl" not in text
+
+
+def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> None:
+    text = told(UP.but(state="degraded", problem="to be done: x"), problems=("chain y",))
+    assert text.splitlines()[:2] == ["lan: degraded", "  problem  to be done: x"]
+    assert text.splitlines()[-1] == "problem: chain y"
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(-50, "0 min left"), (3700, "61 min left")])
+def test_a_lease_tells_how_long_it_has(seconds: int, text: str) -> None:
+    assert text in told(UP.but(leases=(LEASE.but(name="", expires=int(time.time()) + seconds),)))
+
+
+@settings(deadline=None)
+@given(st.text())
+def test_nothing_it_shows_acts_on_the_terminal(text: str) -> None:
+    shown: dict[str, Any] = {"problem": text, "uplink": text, "ports": (PortStatus(tap=text, guest=text),)}
+    assert all(line.isprintable() for line in lines([UP.but(**shown)], [text]))
