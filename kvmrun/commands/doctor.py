@@ -51,9 +51,9 @@ def _lab(where: Directories) -> tuple[Lab, list[Finding]]:
 
 
 def _trials(lab: Lab, where: Directories, limit: float) -> tuple[Trial, ...]:
-    """The processor's own model, and only if that fails a plain one."""
+    """The processor's own model, and only if that fails a plain one; none where no guest asks for KVM."""
     state, group = observe.kvm(root=where.root)
-    if state != "ready" or not observe.qemu():
+    if state != "ready" or not observe.qemu() or (lab.guests and not doctor.asking(lab)):
         return ()
     from kvmrun.host import trial
 

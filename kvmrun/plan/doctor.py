@@ -29,7 +29,7 @@ def machine(lab: Lab, now: Machine) -> Iterator[Finding]:
 
 def _kvm(lab: Lab, now: Machine) -> Finding:
     """Guests that ask for KVM need it; where all are emulated it is only a pity."""
-    say = problem if _asking(lab) or not lab.guests else warning
+    say = problem if asking(lab) or not lab.guests else warning
     emulate = f'accel = "tcg" in {now.vms}/defaults.toml'
     if now.kvm == "absent":
         if now.extension:
@@ -45,24 +45,26 @@ def _kvm(lab: Lab, now: Machine) -> Finding:
 def _tried(lab: Lab, now: Machine, emulate: str) -> Finding:
     good = [one for one in now.trials if one.worked]
     bad = [one for one in now.trials if not one.worked]
+    if not now.trials and lab.guests and not asking(lab):
+        return ok("kvm", "not tried: no guest of the lab asks for it")
     if not now.trials:
-        return warning("kvm", "/dev/kvm is there, but no guest was tried: there is no QEMU to try it", "see qemu")
+        return warning("kvm", "/dev/kvm is there, but there is no QEMU to try it with", "apt install qemu-system-x86")
     if not good:
-        say = problem if _asking(lab) or not lab.guests else warning
+        say = problem if asking(lab) or not lab.guests else warning
         return say("kvm", f"KVM is there but runs no guest: {'; '.join(map(_failed, bad))}", f"emulate: {emulate}")
     well = f"KVM boots a small guest with -cpu {good[0].cpu} in {good[0].seconds:.1f} s"
     if not bad:
         return ok("kvm", well)
-    asking = _asking(lab, bad[0].cpu)
-    if lab.guests and not asking:
+    those = asking(lab, bad[0].cpu)
+    if lab.guests and not those:
         return ok("kvm", f"{well}; no guest asks for -cpu {bad[0].cpu}, which it refuses")
-    say = problem if asking else warning
-    who = f", which {', '.join(asking)} would have" if asking else ""
+    say = problem if those else warning
+    who = f", which {', '.join(those)} would have" if those else ""
     mend = f'cpu = "{good[0].cpu}" in {now.vms}/defaults.toml'
     return say("kvm", f"KVM refuses -cpu {bad[0].cpu}{who} ({bad[0].why}); {well}", mend)
 
 
-def _asking(lab: Lab, cpu: str = "") -> list[str]:
+def asking(lab: Lab, cpu: str = "") -> list[str]:
     """The guests that ask for KVM, and for that CPU model if one is given."""
     return [name for name, one in lab.guests.items() if one.accel == "kvm" and cpu in {"", one.cpu_model()}]
 

@@ -139,7 +139,7 @@ def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     """The kernel settings `network` needs: forwarding where its traffic passes, no IPv6 nobody asked for."""
     needed = {f"ipv6/conf/{network.bridge}/accept_ra": "0"}
     needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
-    if network.nat is not False:
+    if network.nat is not False or network.forward:
         named = {lab.uplinks[name].interface for name in network.nat} if isinstance(network.nat, tuple) else set()
         for link in sorted({network.bridge, *(named or now.uplinks)}):
             needed[f"ipv4/conf/{link}/forwarding"] = "1"

@@ -86,7 +86,8 @@ class _Walk(Frozen):
                 if fits is False:
                     return "", ""
                 unsure = unsure or fits is None
-                if verdict := self._verdict(kind, what):
+                verdict = self._verdict(kind, what)
+                if verdict[0]:
                     return verdict if not unsure or self._is_usual(expr, verdict[0]) else ("", "")
         return "", ""
 

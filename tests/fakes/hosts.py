@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fakes.world import ip
+from fakes.world import ip, until
 
 _CLONE_NEWNET = 0x40000000
 _LEASE_SCRIPT = """#!/bin/sh
@@ -115,6 +115,27 @@ def served(one: Host, port: int = 80) -> Iterator[None]:
         listener.shutdown(socket.SHUT_RDWR)
         thread.join()
         listener.close()
+
+
+@contextmanager
+def name_server(one: Host, address: str, answer: str) -> Iterator[None]:
+    """A name server there at `address` that knows outside.example as `answer`."""
+    there = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{one.fd}", "--", "dnsmasq", "--keep-in-foreground"]
+    plain = ["--conf-file=/dev/null", "--pid-file=", "--user=root", "--no-hosts", "--no-resolv", "--bind-interfaces"]
+    child = subprocess.Popen([*there, *plain, f"--listen-address={address}", f"--address=/outside.example/{answer}"])
+    try:
+        until(lambda: _answers(one, address))
+        yield
+    finally:
+        child.kill()
+        child.wait()
+
+
+def _answers(one: Host, address: str) -> bool:
+    try:
+        return bool(ask(address, "outside.example", at=one.socket(socket.SOCK_DGRAM)))
+    except OSError:
+        return False
 
 
 def fetch(at: socket.socket, address: str, port: int = 80) -> str:

@@ -175,6 +175,7 @@ def test_another_guest_is_told_to_the_dnsmasq_that_runs() -> None:
         (LAN, FORWARDING),
         (LAN.but(nat=(NicName("wire"),)), FORWARDING - {"ipv4/conf/wlan0/forwarding"}),
         (LAN.but(nat=False), set()),
+        (LAN.but(nat=False, forward=(Forward(protocol="tcp", port=80, guest="vm1", to=80),)), FORWARDING),
     ],
 )
 def test_only_links_that_carry_its_traffic_forward(network: Network, wanted: set[str]) -> None:

@@ -1,0 +1,319 @@
+"""What passes through a network and what does not, with other hosts in namespaces of their own."""
+
+import re
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.cli import Cli, guests
+from fakes.etc import name_servers, own_etc
+from fakes.hosts import Host, ask, fetch, host, name_server, reverse, served, uplink
+from fakes.world import ip, until
+
+pytestmark = [
+    pytest.mark.usefixtures("netns", "tun"),
+    pytest.mark.skipif(not shutil.which("busybox"), reason="needs busybox, for its DHCP client"),
+]
+
+WORLD = "203.0.113.9"
+TWO = '[network.lan]\n{}\n[network.dmz]\nbridge = "br1"\nsubnet = "192.168.1.0/24"\n'
+
+
+@pytest.fixture
+def etc(own_directories: Path) -> Iterator[Path]:
+    (own_directories / "etc").mkdir()
+    with own_etc(own_directories / "etc") as path:
+        yield path
+
+
+def networks(lab: Path, text: str) -> None:
+    (lab / "networks.toml").write_text(f"[network.lan]\n{text}\n")
+
+
+@contextmanager
+def guest(kvmrun: Cli, name: str, link: str = "v1", bridge: str = "br0") -> Iterator[tuple[Host, str]]:
+    """A host with the MAC of a guest's first card, its lease taken; and its address."""
+    nic = kvmrun.rows()[name]["nics"][0]
+    with host(link, mac=nic["mac"], bridge=bridge) as one:
+        assert one.lease()["ip"] == nic["address"]
+        yield one, nic["address"]
+
+
+def packets(pattern: str) -> int:
+    """What the counters of our rules have counted whose text has `pattern`."""
+    listing = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    return sum(int(number) for number in re.findall(rf"{pattern} counter packets (\d+)", listing))
+
+
+def status(kvmrun: Cli) -> dict[str, Any]:
+    return dict(kvmrun.ok("net", "status", "-o", "json").json())
+
+
+class TestOut:
+    """From guests to the world."""
+
+    def test_every_uplink_sees_the_hosts_own_address_and_traffic_follows_the_routes(
+        self, lab: Path, kvmrun: Cli
+    ) -> None:
+        guests(lab, "vm1")
+        with uplink("wan0", 1), uplink("wan1", 2, metric=200):
+            kvmrun.ok("net", "up")
+            with guest(kvmrun, "vm1") as (one, _):
+                assert one.page("10.1.0.1") == "you are 10.1.0.2 at wan0"
+                assert one.page("10.2.0.1") == "you are 10.2.0.2 at wan1"
+                assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
+                assert status(kvmrun)["networks"][0]["uplink"] == "wan0 via 10.1.0.1"
+                ip("link", "set", "wan0", "down")
+                assert one.page(WORLD) == "you are 10.2.0.2 at wan1"
+                assert status(kvmrun)["networks"][0]["uplink"] == "wan1 via 10.2.0.1"
+
+    def test_an_uplink_that_comes_later_is_told_and_mended(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        kvmrun.ok("net", "up")
+        with guest(kvmrun, "vm1") as (one, _), uplink("wan0", 1):
+            assert status(kvmrun)["networks"][0]["problem"] == "to be done: set net.ipv4.conf.wan0.forwarding = 1"
+            kvmrun.ok("net", "up")
+            assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
+
+    def test_with_names_of_uplinks_only_those_are_used(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        networks(lab, 'nat = ["wire"]\n[uplink.wire]\ninterface = "wan1"')
+        with uplink("wan0", 1), uplink("wan1", 2, metric=200):
+            kvmrun.ok("net", "up")
+            with guest(kvmrun, "vm1") as (one, _):
+                assert one.page("10.2.0.1") == "you are 10.2.0.2 at wan1"
+                assert one.page("10.1.0.1") == ""
+
+    def test_without_nat_nothing_is_rewritten_and_nothing_leaves(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        networks(lab, "nat = false")
+        with uplink("wan0", 1) as out:
+            out("ip", "route", "add", "192.168.0.0/24", "via", "10.1.0.2")
+            kvmrun.ok("net", "up")
+            with guest(kvmrun, "vm1") as (one, _):
+                assert one.page(WORLD) == ""
+
+    def test_between_networks_of_ours_addresses_stay_what_they_are(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        guests(lab, "vm2", text='accel = "tcg"\n[[nic]]\nnetwork = "dmz"\n')
+        (lab / "networks.toml").write_text(TWO.format(""))
+        kvmrun.ok("net", "up")
+        with guest(kvmrun, "vm1") as (one, address), guest(kvmrun, "vm2", "v2", "br1") as (other, there):
+            with served(other):
+                assert one.page(there) == f"you are {address} at v2"
+
+
+class TestIn:
+    """From the world to guests."""
+
+    @pytest.mark.parametrize(("policy", "reached"), [("private", False), ("open", True)])
+    def test_new_flows_are_dropped_and_counted_unless_it_is_open(
+        self, lab: Path, kvmrun: Cli, policy: str, reached: bool
+    ) -> None:
+        guests(lab, "vm1")
+        networks(lab, f'policy = "{policy}"')
+        with uplink("wan0", 1) as out:
+            out("ip", "route", "add", "192.168.0.0/24", "via", "10.1.0.2")
+            kvmrun.ok("net", "up")
+            with guest(kvmrun, "vm1") as (one, address), served(one):
+                assert (out.page(address) != "") is reached
+                assert (packets('oifname "br0"') > 0) is not reached
+                assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
+                assert status(kvmrun)["networks"][0]["state"] == "up"  # what counts up is no change
+
+    @pytest.mark.parametrize("nat", ["true", "false"])
+    def test_a_port_leads_to_its_guest_from_outside_and_from_the_host(self, lab: Path, kvmrun: Cli, nat: str) -> None:
+        guests(lab, "vm1")
+        networks(lab, f'nat = {nat}\nforward = ["tcp 8080 -> vm1:80"]')
+        with uplink("wan0", 1) as out:
+            kvmrun.ok("net", "up")
+            with guest(kvmrun, "vm1") as (one, _), served(one):
+                assert out.page("10.1.0.2", 8080) == "you are 10.1.0.1 at v1"
+                assert out.page("10.1.0.2", 8081) == ""
+                for own in ("10.1.0.2", "192.168.0.254"):
+                    with socket.socket() as at:
+                        at.settimeout(2)
+                        assert fetch(at, own, 8080).endswith("at v1")
+                with socket.socket() as at:
+                    assert fetch(at, "127.0.0.1", 8080) == ""
+
+    def test_our_name_server_is_not_the_worlds(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        with uplink("wan0", 1) as out:
+            out("ip", "route", "add", "192.168.0.0/24", "via", "10.1.0.2")
+            kvmrun.ok("net", "up")
+            at = out.socket(socket.SOCK_DGRAM)
+            at.connect(("192.168.0.254", 53))
+            at.send(b"\0" * 12)
+            with pytest.raises(TimeoutError):
+                at.recv(100)
+            at.close()
+            assert packets("udp dport {[^}]*}") == 1
+
+
+class TestBetweenGuests:
+    """Frames from port to port, with bridge netfilter on."""
+
+    @pytest.fixture(autouse=True)
+    def bridge_netfilter(self, netns: None) -> None:
+        switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        if not switch.exists():
+            pytest.skip("needs br_netfilter")
+        switch.write_text("1")
+
+    @pytest.mark.parametrize("firewall", ["table ip filter", "table inet others"])
+    def test_a_foreign_chain_that_drops_is_named_with_a_mend_that_mends(
+        self, lab: Path, kvmrun: Cli, firewall: str
+    ) -> None:
+        guests(lab, "vm1", "vm2")
+        with uplink("wan0", 1):
+            kvmrun.ok("net", "up")
+            with guest(kvmrun, "vm1") as (one, address), guest(kvmrun, "vm2", "v2") as (other, there), served(other):
+                assert one.page(there) == f"you are {address} at v2"
+                chain = f"{firewall[6:]} FORWARD {{ type filter hook forward priority 0; policy drop; }}"
+                subprocess.run(["nft", f"add {firewall}; add chain {chain}"], check=True)
+                assert (one.page(there), one.page(WORLD)) == ("", "")
+                (problem,) = status(kvmrun)["problems"]
+                assert problem.startswith(f"chain {firewall[6:]} FORWARD drops what guests send (its policy is drop)")
+                assert problem in kvmrun.ok("net", "status").out
+                subprocess.run(["sh", "-ec", problem[problem.index("nft '") :]], check=True)
+                assert one.page(there) == f"you are {address} at v2"
+                assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
+                assert status(kvmrun)["problems"] == []
+
+    def test_isolated_ones_reach_the_host_and_not_each_other(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1", "vm2")
+        networks(lab, "isolate = true")
+        kvmrun.ok("net", "up")
+        with guest(kvmrun, "vm1") as (one, _), guest(kvmrun, "vm2", "v2") as (other, there), served(other):
+            assert one.page(there) == ""
+            assert packets('iifname "br0" oifname "br0"') > 0
+            assert ask("192.168.0.254", "vm2", at=one.socket(socket.SOCK_DGRAM)) == [there]
+
+
+def test_a_guest_on_an_isolated_network_has_an_isolated_port(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    networks(lab, "isolate = true")
+    kvmrun.ok("vm1")
+    isolated = Path("/sys/class/net/tap-vm1/brport/isolated")
+    assert isolated.read_text() == "1\n"
+    kvmrun.ok("net", "restart")
+    assert isolated.read_text() == "1\n"
+
+
+class TestAddresses:
+    """What DHCP gives."""
+
+    def test_a_guest_gets_its_own_and_all_that_goes_with_it(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        networks(lab, 'domain = "lab.example"\nmtu = 1400\ndhcp = { lease = "2h", options = { 19 = "0" } }')
+        kvmrun.ok("net", "up")
+        nic = kvmrun.rows()["vm1"]["nics"][0]
+        with host("v1", mac=nic["mac"], bridge="br0") as one:
+            assert one.lease() == {
+                "ip": nic["address"],
+                "mask": "24",
+                "router": "192.168.0.254",
+                "dns": "192.168.0.254",
+                "domain": "lab.example",
+                "search": "lab.example",
+                "hostname": "vm1",
+                "mtu": "1400",
+                "lease": "7200",
+                "opt19": "00",
+            }
+
+    def test_cloned_guests_with_one_client_id_and_one_name_are_told_apart(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1", "vm2")
+        kvmrun.ok("net", "up")
+        rows = kvmrun.rows()
+        for name in ("vm1", "vm2", "vm1"):
+            nic = rows[name]["nics"][0]
+            with host("v1", mac=nic["mac"], bridge="br0") as one:
+                got = one.lease("-x", "0x3d:ff01020304", "-x", "hostname:clone")
+                assert (got["ip"], got["hostname"]) == (nic["address"], name)
+        assert ask("192.168.0.254", "clone") == []
+
+    def test_a_stranger_gets_one_of_the_pool_and_no_name(self, lab: Path, kvmrun: Cli) -> None:
+        networks(lab, 'dhcp = { pool = "192.168.0.77-192.168.0.77" }')
+        guests(lab, "vm1")
+        kvmrun.ok("net", "up")
+        right = ask("192.168.0.254", "vm1")
+        with host("v1", bridge="br0") as one:
+            assert one.lease("-x", "hostname:vm1")["ip"] == "192.168.0.77"
+            assert ask("192.168.0.254", "vm1") == right
+            assert ask("192.168.0.254", reverse("192.168.0.77"), "PTR") == []
+            (lease,) = status(kvmrun)["networks"][0]["leases"]
+            assert (lease["address"], lease["name"]) == ("192.168.0.77", "")
+
+    @pytest.mark.parametrize(("text", "given"), [("dns = false", ("", "", "")), ("dhcp = false", None)])
+    def test_what_is_off_is_not_given(self, lab: Path, kvmrun: Cli, text: str, given: tuple[str, ...] | None) -> None:
+        networks(lab, text)
+        kvmrun.ok("net", "up")
+        with host("v1", bridge="br0") as one:
+            if given is None:
+                with pytest.raises(subprocess.CalledProcessError):
+                    one.lease("-t1")
+            else:
+                got = one.lease()
+                assert (got["dns"], got["domain"], got["search"]) == given
+                assert got["router"] == "192.168.0.254"
+
+    @pytest.mark.parametrize("dhcp", ["", "dhcp = false"])
+    def test_with_ipv6_a_guest_makes_its_own_address_in_the_prefix(self, lab: Path, kvmrun: Cli, dhcp: str) -> None:
+        networks(lab, f'ipv6 = "fd00:77::/64"\n{dhcp}')
+        kvmrun.ok("net", "up")
+        own = subprocess.run(["hostname", "-s"], capture_output=True, text=True, check=True).stdout.strip().lower()
+        with host("v1", mac="52:54:00:00:00:07", bridge="br0") as one:
+            assert until(lambda: one.addresses("-6")) == ["fd00:77::5054:ff:fe00:7/64"]
+            assert until(lambda: ask("192.168.0.254", own, "AAAA")) == ["fd00:77::1"]
+            assert "bytes from" in until(lambda: pinged(one, "fd00:77::1"))
+
+
+def pinged(one: Host, address: str) -> str:
+    try:
+        return one("busybox", "ping", "-c1", "-W1", address).replace("seq", "bytes from")
+    except subprocess.CalledProcessError:
+        return ""
+
+
+@pytest.mark.usefixtures("etc")
+class TestNames:
+    """What the name server says."""
+
+    def test_guests_and_the_host_are_known_by_every_name_they_have(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1")
+        networks(lab, 'domain = "lab.example"')
+        name_servers("127.0.0.1")
+        kvmrun.ok("net", "up")
+        address = kvmrun.rows()["vm1"]["nics"][0]["address"]
+        own = socket.gethostname().partition(".")[0].lower()
+        for server in ("192.168.0.254",):
+            assert ask(server, "vm1") == ask(server, "vm1.lab.example") == [address]
+            assert ask(server, reverse(address), "PTR") == ["vm1.lab.example"]
+            assert ask(server, own) == ask(server, f"{own}.lab.example") == [server]
+            assert ask(server, reverse(server), "PTR") == [f"{own}.lab.example"]
+            assert ask(server, "vm9.lab.example") == ask(server, "vm9") == []
+
+    def test_everything_else_is_asked_of_the_hosts_servers_of_the_moment(self, lab: Path, kvmrun: Cli) -> None:
+        with ExitStack() as stack:
+            for number in (1, 2):
+                out = stack.enter_context(uplink(f"wan{number}", number, number))
+                stack.enter_context(name_server(out, f"10.{number}.0.1", f"198.51.100.{number}"))
+            name_servers("10.1.0.1")
+            kvmrun.ok("net", "up")
+            assert ask("192.168.0.254", "outside.example") == ["198.51.100.1"]
+            name_servers("10.2.0.1")
+            until(lambda: ask("192.168.0.254", "outside.example") == ["198.51.100.2"])
+
+    def test_servers_given_are_asked_instead(self, lab: Path, kvmrun: Cli) -> None:
+        networks(lab, 'dns = { upstream = ["10.1.0.1"] }')
+        name_servers("192.0.2.1")
+        with uplink("wan0", 1) as out, name_server(out, "10.1.0.1", "198.51.100.7"):
+            kvmrun.ok("net", "up")
+            assert ask("192.168.0.254", "outside.example") == ["198.51.100.7"]
