@@ -34,7 +34,8 @@ def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> 
         record = rundir.read_record(here[name]) if name in here else None
         if name in answers:
             row = _alive(name, here[name], record, answers[name], now)
-            row = _unlogged(row, where)
+            if here[name] == where.guest(name):  # a user's log is not ours to judge
+                row = _unlogged(row, where)
             rows.append(row if record or not place else row.but(nics=_nics(place.ports)))
         else:
             row = _resting(name, lab, guest, place, record)

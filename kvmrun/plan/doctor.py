@@ -37,9 +37,18 @@ def _kvm(lab: Lab, now: Machine) -> Finding:
         text = "there is no /dev/kvm, and the processor shows no virtualisation: it may be off in the firmware"
         return say("kvm", text, f"switch VT-x or AMD-V on; or emulate: {emulate}")
     if now.kvm == "forbidden":
-        mend = _MEND_KVM if now.root else f"sudo sh -c '{_MEND_KVM}; usermod -aG kvm $USER', then log in again"
-        return say("kvm", f"guests may not open /dev/kvm ({now.kvm_mode})", mend)
+        return say("kvm", f"guests may not open /dev/kvm ({now.kvm_mode})", _permit(now))
     return _tried(lab, now, emulate)
+
+
+def _permit(now: Machine) -> str:
+    """Root's guests get the group of /dev/kvm; a user must be in it."""
+    if now.root:
+        return _MEND_KVM
+    group = now.kvm_mode.partition(":")[2].partition(" ")[0]
+    if group in {"", "root"} or not now.kvm_mode.endswith(("60", "66")):
+        return f"sudo sh -c '{_MEND_KVM}' && sudo usermod -aG kvm $USER && newgrp kvm"
+    return f"sudo usermod -aG {group} $USER && newgrp {group}"
 
 
 def _tried(lab: Lab, now: Machine, emulate: str) -> Finding:

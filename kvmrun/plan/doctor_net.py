@@ -78,7 +78,7 @@ def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: W
     try:
         steps = plan.up(lab, network, where, wire)
     except KvmrunError as error:
-        text = f"{error.message}{f': {error.why}' if error.why else ''}"
+        text = f"{error.message.removeprefix(f'{subject} ')}{f': {error.why}' if error.why else ''}"
         return problem(subject, text, error.hint)
     if wire.bridge is None:
         return ok(subject, f"is down; the start of a guest brings {network.bridge} up on {network.subnet}")

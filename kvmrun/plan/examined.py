@@ -58,5 +58,4 @@ class Wires(Frozen):
     bridge_netfilter: bool = False
     ruleset: tuple[Mapping[str, Any], ...] | None = None
     legacy: tuple[str, ...] = ()
-    shorewall: bool = False
     errors: tuple[str, ...] = ()

@@ -80,8 +80,8 @@ class Host(Frozen):
     kvm_gid: int
     vhost: bool
     root: bool
-    uid: int
     memory: int
+    uid: int = 0
     files: Mapping[str, File | None] = EMPTY
     taken_taps: frozenset[str] = frozenset()
     kept_taps: Mapping[str, KeptTap] = EMPTY

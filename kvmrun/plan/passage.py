@@ -11,6 +11,7 @@ from typing import Any, Literal
 from kvmrun.model.frozen import Frozen
 
 _DEEPEST = 16
+"""Of jumps; the kernel takes no more, and no circles."""
 _VERDICTS = {"accept", "drop", "reject", "masquerade", "snat"}
 Rules = Mapping[tuple[str, str, str], list[list[dict[str, Any]]]]
 
@@ -68,8 +69,8 @@ class _Walk(Frozen):
         """The verdict of a chain and the chain that gave it; "" at its end, "return" where it says so."""
         for expr in self.rules.get(key, []):
             verdict, to = self._rule(expr)
-            if verdict in {"jump", "goto"} and depth < _DEEPEST:
-                found, by = self.chain((*key[:2], to), depth + 1)
+            if verdict in {"jump", "goto"}:
+                found, by = self.chain((*key[:2], to), depth + 1) if depth < _DEEPEST else ("", key)
                 if found not in {"", "return"}:
                     return found, by
                 verdict = "return" if verdict == "goto" else ""

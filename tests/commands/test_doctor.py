@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, Cli, guests
+from fakes.cli import Cli, guests
 from fakes.world import ip, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -376,4 +376,3 @@ def test_people_get_a_line_each_and_colours_only_repeat(doctor: Doctor, kvmrun: 
     assert plain.out.endswith("1 problem in the way\n")
     assert "\x1b[31mPROBLEM" in coloured.out
     assert "ok " not in kvmrun("doctor", "-q").out
-    assert TCG

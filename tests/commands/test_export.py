@@ -198,6 +198,7 @@ ipv6 = "fd00:7::/64"
             assert "0% packet loss" in vm1("ping", "-c1", "-W2", "192.168.0.254")
             assert kvmrun.ok("net", "status").out.startswith("lan: up\n")
             assert nft_tables().isdisjoint({"kvmrun_lan"})
+            assert in_the_way(kvmrun) == []
 
     def test_a_stricter_policy_leaves_guests_addresses_and_names(self, lab: Path, kvmrun: Cli, files: Path) -> None:
         (lab / "networks.toml").write_text(ONE)
@@ -230,6 +231,7 @@ ipv6 = "fd00:7::/64"
             assert vm1.hears(WORLD, 7) == "comcast to 172.20.1.130"
             assert vm2.hears(WORLD, 7) == "avvanta to 172.20.1.130"
             assert vm1.hears("192.168.0.2", 9).endswith("refused")
+            assert in_the_way(kvmrun) == []
 
 
 def wire(office: Elsewhere, *gateways: Elsewhere) -> None:
@@ -254,6 +256,12 @@ def shorewall(verb: str, files: Path) -> str:
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
+
+
+def in_the_way(kvmrun: Cli) -> list[str]:
+    """What the doctor finds in the way of the networks."""
+    found = kvmrun("doctor", "--timeout", "0.1", "-o", "json").json()["findings"]
+    return [one["text"] for one in found if one["level"] == "problem" and one["subject"] != "kvm"]
 
 
 def nft_tables() -> set[str]:

@@ -24,6 +24,12 @@ WORLD = "203.0.113.9"
 TWO = '[network.lan]\n{}\n[network.dmz]\nbridge = "br1"\nsubnet = "192.168.1.0/24"\n'
 
 
+@pytest.fixture(autouse=True)
+def nothing_forwards(netns: None) -> None:
+    """Whatever the machine is set to, which a new namespace inherits."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+
+
 @pytest.fixture
 def etc(own_directories: Path) -> Iterator[Path]:
     (own_directories / "etc").mkdir()
@@ -103,9 +109,11 @@ class TestOut:
         guests(lab, "vm2", text='accel = "tcg"\n[[nic]]\nnetwork = "dmz"\n')
         (lab / "networks.toml").write_text(TWO.format(""))
         kvmrun.ok("net", "up")
-        with guest(kvmrun, "vm1") as (one, address), guest(kvmrun, "vm2", "v2", "br1") as (other, there):
-            with served(other):
-                assert one.page(there) == f"you are {address} at v2"
+        with ExitStack() as stack:
+            one, address = stack.enter_context(guest(kvmrun, "vm1"))
+            other, there = stack.enter_context(guest(kvmrun, "vm2", "v2", "br1"))
+            stack.enter_context(served(other))
+            assert one.page(there) == f"you are {address} at v2"
 
 
 class TestIn:
@@ -266,20 +274,13 @@ class TestAddresses:
 
     @pytest.mark.parametrize("dhcp", ["", "dhcp = false"])
     def test_with_ipv6_a_guest_makes_its_own_address_in_the_prefix(self, lab: Path, kvmrun: Cli, dhcp: str) -> None:
+        guests(lab, "vm1", text='accel = "tcg"\n[[nic]]\nmac = "52:54:00:00:00:07"\n')
         networks(lab, f'ipv6 = "fd00:77::/64"\n{dhcp}')
         kvmrun.ok("net", "up")
         own = subprocess.run(["hostname", "-s"], capture_output=True, text=True, check=True).stdout.strip().lower()
         with host("v1", mac="52:54:00:00:00:07", bridge="br0") as one:
             assert until(lambda: one.addresses("-6")) == ["fd00:77::5054:ff:fe00:7/64"]
             assert until(lambda: ask("192.168.0.254", own, "AAAA")) == ["fd00:77::1"]
-            assert "bytes from" in until(lambda: pinged(one, "fd00:77::1"))
-
-
-def pinged(one: Host, address: str) -> str:
-    try:
-        return one("busybox", "ping", "-c1", "-W1", address).replace("seq", "bytes from")
-    except subprocess.CalledProcessError:
-        return ""
 
 
 @pytest.mark.usefixtures("etc")
@@ -293,12 +294,12 @@ class TestNames:
         kvmrun.ok("net", "up")
         address = kvmrun.rows()["vm1"]["nics"][0]["address"]
         own = socket.gethostname().partition(".")[0].lower()
-        for server in ("192.168.0.254",):
-            assert ask(server, "vm1") == ask(server, "vm1.lab.example") == [address]
-            assert ask(server, reverse(address), "PTR") == ["vm1.lab.example"]
-            assert ask(server, own) == ask(server, f"{own}.lab.example") == [server]
-            assert ask(server, reverse(server), "PTR") == [f"{own}.lab.example"]
-            assert ask(server, "vm9.lab.example") == ask(server, "vm9") == []
+        server = "192.168.0.254"
+        assert ask(server, "vm1") == ask(server, "vm1.lab.example") == [address]
+        assert ask(server, reverse(address), "PTR") == ["vm1.lab.example"]
+        assert ask(server, own) == ask(server, f"{own}.lab.example") == [server]
+        assert ask(server, reverse(server), "PTR") == [f"{own}.lab.example"]
+        assert ask(server, "vm9.lab.example") == ask(server, "vm9") == []
 
     def test_everything_else_is_asked_of_the_hosts_servers_of_the_moment(self, lab: Path, kvmrun: Cli) -> None:
         with ExitStack() as stack:

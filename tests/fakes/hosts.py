@@ -158,7 +158,8 @@ def ask(server: str, name: str, kind: str = "A", at: socket.socket | None = None
     question = struct.pack("!6H", 7, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack("!2H", code, 1)
     with at or socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as own:
         own.settimeout(5.0)
-        own.sendto(question, (server, 53))
+        own.connect((server, 53))  # so that nobody listening is told at once
+        own.send(question)
         answer = own.recv(4096)
     place, found = len(question), []
     for _ in range(int.from_bytes(answer[6:8])):

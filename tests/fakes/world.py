@@ -116,8 +116,9 @@ def _nft() -> Any:
 def _sysctls() -> dict[str, str]:
     found = {}
     for family in ("ipv4", "ipv6"):
-        for path in Path(f"/proc/sys/net/{family}").rglob("*forwarding"):
-            found[str(path)] = path.read_text().strip()
+        for name in ("*forwarding", "accept_ra", "disable_ipv6"):
+            for path in Path(f"/proc/sys/net/{family}").rglob(name):
+                found[str(path)] = path.read_text().strip()
     return found
 
 

@@ -8,11 +8,11 @@ import pytest
 from kvmrun.config.convert import Converter
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest import Guest
-from kvmrun.model.nic import Port
+from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Place
 from kvmrun.model.values import Base, GuestName
 from kvmrun.plan.facts import File, Host
-from kvmrun.plan.steps import GuestStep, Launch, MakeImage, MakeVncDirectory, PlugTap, WriteRecord
+from kvmrun.plan.steps import AttachTap, GuestStep, Launch, MakeImage, MakeVncDirectory, PlugTap, WriteRecord
 from kvmrun.plan.up import up
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
@@ -175,3 +175,30 @@ def test_what_is_in_the_way_is_said(
 )
 def test_what_is_not_in_the_way_is_let_pass(table: dict[str, Any], host: Host) -> None:
     assert step(Launch, guest(**table), host=host).qemu == HOST.qemu
+
+
+KEPT = KeptTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, held=False)
+
+
+def test_a_kept_tap_is_opened_and_not_plugged() -> None:
+    host = HOST.but(root=False, uid=1000, kept_taps={"tap-vm1": KEPT}, taken_taps=frozenset({"tap-vm1"}))
+    steps = up(guest(accel="tcg"), PLACE, host)
+    assert [step for step in steps if isinstance(step, AttachTap | PlugTap)] == [AttachTap(tap=PORT.handle(vhost=True))]
+
+
+@pytest.mark.parametrize(
+    ("kept", "root", "error"),
+    [
+        ({}, False, NotPermitted),
+        ({"tap-vm1": KEPT.but(owner=1)}, False, NotPermitted),
+        ({"tap-vm1": KEPT.but(held=True)}, False, Refused),
+        ({"tap-vm1": KEPT.but(held=True)}, True, Refused),
+        ({"tap-vm1": KEPT.but(alias="kvmrun:other:eth0")}, True, Refused),
+    ],
+)
+def test_a_tap_that_is_not_for_this_guest_and_user_is_refused(
+    kept: dict[str, KeptTap], root: bool, error: type[Exception]
+) -> None:
+    host = HOST.but(root=root, uid=1000, kept_taps=kept, taken_taps=frozenset(kept))
+    with pytest.raises(error):
+        up(guest(accel="tcg"), PLACE, host)

@@ -1,0 +1,183 @@
+"""Facts of a host to findings: those a test cannot stage, or only at a price."""
+
+from typing import Any
+
+import pytest
+
+from kvmrun.model.finding import Finding
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories
+from kvmrun.model.values import GuestName, NicName, Size
+from kvmrun.plan import doctor, doctor_net
+from kvmrun.plan.examined import Machine, Trial, Wires
+from kvmrun.plan.facts import Bridge, Owner, Wire
+
+WHERE = Directories(vms="/vms.d", run="/run/kvmrun", state="/state", root=True)
+GOOD = Machine(
+    root=True, vms="/vms.d", kvm="ready", kvm_mode="root:kvm 0660", extension="kvm_intel",
+    trials=(Trial(cpu="host", worked=True, seconds=0.2),), qemu="/usr/bin/qemu", qemu_given=False,
+    qemu_version=(7, 2, 0), qemu_says="", tun="ready", vhost=True, missing={}, memory=16 << 30, available=8 << 30,
+    state="/state", state_writable=True, state_free=20 << 30, units=None,
+)  # fmt: skip
+HOST = Trial(cpu="host", worked=False, seconds=0.1, why="QEMU died of SIGABRT")
+PLAIN = Trial(cpu="qemu64", worked=True, seconds=3.3)
+
+
+def guest(name: str = "vm1", **more: Any) -> Guest:
+    return Guest(name=GuestName(name), **more)
+
+
+def lab(*guests: Guest, **more: Any) -> Lab:
+    return Lab(
+        directory="/vms.d",
+        networks={"lan": Network(name=NicName("lan"))},
+        guests={str(one.name): one for one in guests},
+        **more,
+    )
+
+
+def found(subject: str, now: Machine, some: Lab | None = None) -> Finding:
+    (one,) = [one for one in doctor.machine(some or lab(guest()), now) if one.subject == subject]
+    assert one.mend if one.level != "ok" else not one.mend
+    return one
+
+
+def test_a_good_machine_has_nothing_to_mend() -> None:
+    assert {one.level for one in doctor.machine(lab(guest()), GOOD)} == {"ok"}
+
+
+class TestKvm:
+    """KVM is judged by what the lab's guests ask of it."""
+
+    @pytest.mark.parametrize(
+        ("guests", "level"),
+        [
+            ((), "warning"),
+            ((guest(),), "problem"),
+            ((guest(cpu="qemu64"),), "ok"),
+            ((guest(accel="tcg"),), "ok"),
+            ((guest(accel="tcg"), guest("vm2")), "problem"),
+        ],
+    )
+    def test_a_refused_processor(self, guests: tuple[Guest, ...], level: str) -> None:
+        one = found("kvm", GOOD.but(trials=(HOST, PLAIN)), lab(*guests))
+        assert one.level == level
+        if level != "ok":
+            assert one.mend == 'cpu = "qemu64" in /vms.d/defaults.toml'
+
+    @pytest.mark.parametrize(
+        ("guests", "level"), [((), "problem"), ((guest(),), "problem"), ((guest(accel="tcg"),), "warning")]
+    )
+    def test_none_at_all(self, guests: tuple[Guest, ...], level: str) -> None:
+        for now in (GOOD.but(kvm="absent"), GOOD.but(kvm="forbidden"), GOOD.but(trials=(HOST,))):
+            assert found("kvm", now, lab(*guests)).level == level
+
+    def test_the_module_is_that_of_the_processor(self) -> None:
+        assert found("kvm", GOOD.but(kvm="absent", extension="kvm_amd")).mend == "modprobe kvm_amd"
+        assert "firmware" in found("kvm", GOOD.but(kvm="absent", extension="")).text
+
+    @pytest.mark.parametrize(
+        ("mode", "mend"),
+        [
+            ("root:kvm 0660", "sudo usermod -aG kvm $USER && newgrp kvm"),
+            ("root:root 0600", "sudo sh -c 'groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm' && sudo usermod"),
+            ("root:kvm 0600", "sudo sh -c 'groupadd -rf kvm;"),
+        ],
+    )
+    def test_without_root_the_mend_is_for_sudo(self, mode: str, mend: str) -> None:
+        assert found("kvm", GOOD.but(kvm="forbidden", root=False, kvm_mode=mode)).mend.startswith(mend)
+
+    def test_without_qemu_it_cannot_be_tried(self) -> None:
+        assert found("kvm", GOOD.but(trials=(), qemu="")).level == "warning"
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "level", "mend"),
+    [
+        ({"qemu": ""}, "qemu", "problem", "apt install qemu-system-x86"),
+        ({"qemu_version": (7, 1, 9)}, "qemu", "problem", "apt install qemu-system-x86"),
+        ({"qemu_version": (), "qemu_given": True}, "qemu", "problem", "unset KVMRUN_QEMU"),
+        ({"tun": "absent"}, "tun", "problem", "modprobe tun"),
+        ({"tun": "forbidden"}, "tun", "problem", "sudo chmod 666 /dev/net/tun"),
+        ({"vhost": False}, "vhost", "warning", "modprobe vhost_net"),
+        ({"missing": {"nft": "apt install nftables"}}, "programs", "problem", "apt install nftables"),
+        ({"missing": {"qemu-img": "apt install qemu-utils"}}, "programs", "warning", "apt install qemu-utils"),
+        ({"available": 100 << 20}, "memory", "warning", "less memory"),
+        ({"memory": 256 << 20}, "memory", "problem", 'memory = "128M" in /vms.d/vm1.toml'),
+        ({"state_free": 1 << 20}, "state", "warning", "KVMRUN_STATE_DIR"),
+        ({"state_writable": False, "root": False}, "state", "problem", "export KVMRUN_STATE_DIR"),
+    ],
+)
+def test_what_a_machine_lacks(changes: dict[str, Any], subject: str, level: str, mend: str) -> None:
+    one = found(subject, GOOD.but(**changes), lab(guest(memory=Size(512 << 20))))
+    assert (one.level, mend in one.mend) == (level, True)
+
+
+def test_units_are_wanted_only_for_guests_that_start_at_boot() -> None:
+    assert found("boot", GOOD.but(units=False)).level == "ok"
+    assert found("boot", GOOD.but(units=False), lab(guest(autostart=True))).mend.startswith("kvmrun export systemd")
+    assert found("boot", GOOD.but(units=True), lab(guest(autostart=True))).level == "ok"
+
+
+class TestNetworks:
+    """What is found of networks, from facts that are hard to come by."""
+
+    good = Wires(networks={"lan": Wire(bridge=None)}, way_out="eth0 via 10.0.0.1", ruleset=())
+
+    def of(self, subject: str, some: Lab | None = None, **changes: Any) -> list[Finding]:
+        all_of = doctor_net.wires(some or lab(), WHERE, self.good.but(**changes))
+        return [one for one in all_of if one.subject == subject and one.level != "ok"]
+
+    def test_a_good_one_has_nothing_to_mend(self) -> None:
+        assert {one.level for one in doctor_net.wires(lab(), WHERE, self.good)} == {"ok"}
+
+    def test_without_root_the_packet_filter_is_not_looked_at(self) -> None:
+        (one,) = self.of("filter", ruleset=None)
+        assert (one.level, one.mend) == ("warning", "sudo kvmrun doctor")
+
+    def test_what_could_not_be_looked_at_is_a_problem(self) -> None:
+        assert self.of("host", errors=("netlink said no",))[0].level == "problem"
+
+    @pytest.mark.parametrize(
+        ("address", "link", "counts"),
+        [
+            ("0.0.0.0", "", True),
+            ("::", "", True),
+            ("192.168.0.254", "", True),
+            ("127.0.0.53", "", False),
+            ("0.0.0.0", "virbr0", False),
+            ("0.0.0.0", "br0", True),
+        ],
+    )
+    def test_only_those_who_listen_where_we_must_are_in_the_way(self, address: str, link: str, *, counts: bool) -> None:
+        owner = Owner(port=53, address=address, process="named (pid 7)", link=link)
+        found = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
+        assert bool(found) == counts
+        assert not counts or found[0].mend == "kill 7"
+
+    def test_one_whose_process_is_not_known_is_to_be_looked_for(self) -> None:
+        owner = Owner(port=67, address="0.0.0.0", process="another process")
+        (one,) = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
+        assert one.mend.startswith("ss -lnp")
+
+    def test_a_network_that_is_not_as_it_should_be_is_told_with_what_is_missing(self) -> None:
+        ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="02:00:00:00:00:01", addresses=(), up=False, mtu=1500)
+        (one,) = self.of("network lan", networks={"lan": Wire(bridge=ours, dnsmasq=1)})
+        assert (one.level, one.mend) == ("warning", "kvmrun net up lan")
+
+    def test_networks_without_masquerading_need_no_way_out(self) -> None:
+        alone = lab().but(networks={"lan": Network(name=NicName("lan"), nat=False)})
+        assert self.of("uplink", alone, way_out="")[0].level == "warning"
+        assert self.of("uplink", way_out="")[0].level == "problem"
+
+    def test_with_shorewall_the_mend_is_its_export(self) -> None:
+        (one,) = self.of("filter", lab(firewall="shorewall"))
+        assert one.mend == "kvmrun export shorewall --force /etc/shorewall && shorewall restart"
+
+    def test_the_older_iptables_is_mended_where_it_drops(self) -> None:
+        half = ("-P FORWARD DROP", "-A FORWARD -i br0 -j ACCEPT")
+        (one,) = self.of("filter", legacy=half)
+        assert one.mend == "iptables-legacy -I FORWARD -o br0 -j ACCEPT"
+        assert self.of("filter", legacy=(*half, "-A FORWARD -o br0 -j ACCEPT")) == []
