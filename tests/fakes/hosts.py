@@ -38,16 +38,21 @@ class Host:
         there = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{self.fd}", "--", *words]
         return subprocess.run(there, capture_output=True, text=True, check=True, timeout=30).stdout
 
-    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
-        """An IPv4 socket of that host; nothing on it waits longer than a second."""
+    def socket(self, kind: socket.SocketKind = socket.SOCK_STREAM, limit: float = 5.0) -> socket.socket:
+        """An IPv4 socket of that host; nothing on it waits longer than `limit` seconds."""
         made = inside(self.fd, lambda: socket.socket(socket.AF_INET, kind))
-        made.settimeout(1.0)
+        made.settimeout(limit)
         return made
 
     def page(self, address: str, port: int = 80) -> str:
         """What the page at `address` tells this host; "" when it cannot be had."""
         with self.socket() as at:
             return fetch(at, address, port)
+
+    def reaches(self, address: str, port: int = 80) -> bool:
+        """Whether there is a page; asked for with little patience, by those who expect none."""
+        with self.socket(limit=1.0) as at:
+            return fetch(at, address, port) != ""
 
     def addresses(self, family: str = "-4") -> list[str]:
         """The addresses of its eth0 as "IP/PREFIX", without those the kernel gives by itself."""

@@ -88,7 +88,7 @@ def test_raw_words_are_launched_and_recorded() -> None:
 
 def test_without_root_everything_runs_as_the_caller() -> None:
     place = PLACE.but(uid=None, log_uid=None)
-    launch = step(Launch, guest(), place, HOST.but(root=False))
+    launch = step(Launch, guest(nic=[]), place.but(ports=()), HOST.but(root=False))
     assert (launch.uid, str(launch)) == (None, "start /usr/bin/qemu, paused")
     assert step(MakeVncDirectory, guest(display="vnc"), place).uid is None
 
