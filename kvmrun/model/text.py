@@ -3,11 +3,11 @@
 from unicodedata import category
 
 LIMIT = 4096
-_VISIBLE_CATEGORIES_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+_REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 
 
 def printable(text: object, limit: int = LIMIT) -> str:
-    """One line of `text` with every control, bidi, zero-width or unassigned character written as an escape.
+    """One line of `text` with every control, bidi, zero-width, odd space or unassigned character written as an escape.
 
     Newlines become spaces. The result has no C0, C1 or DEL, and at most `limit` characters.
     """
@@ -20,7 +20,7 @@ def printable(text: object, limit: int = LIMIT) -> str:
 def _visible(char: str) -> str:
     if char in "\n\r\t":
         return " "
-    if category(char) in _VISIBLE_CATEGORIES_REFUSED:
+    if char != " " and category(char) in _REFUSED:
         code = ord(char)
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return char

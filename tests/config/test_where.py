@@ -54,7 +54,7 @@ def test_the_lab_is_found(
         ({}, 0, "/run/kvmrun", "/var/lib/kvmrun"),
         ({"XDG_RUNTIME_DIR": "/r", "XDG_STATE_HOME": "/s"}, 0, "/run/kvmrun", "/var/lib/kvmrun"),
         ({"XDG_RUNTIME_DIR": "/r", "XDG_STATE_HOME": "/s"}, 7, "/r/kvmrun", "/s/kvmrun"),
-        ({}, 7, "/tmp/kvmrun-7/kvmrun", "@/.local/state/kvmrun"),
+        ({}, 7, "/run/user/7/kvmrun", "@/.local/state/kvmrun"),
         ({"KVMRUN_RUN_DIR": "/a", "KVMRUN_STATE_DIR": "/b"}, 0, "/a", "/b"),
         ({"KVMRUN_RUN_DIR": "a", "KVMRUN_STATE_DIR": "b"}, 7, "@/a", "@/b"),
     ],
