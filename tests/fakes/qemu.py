@@ -37,5 +37,5 @@ def _await_listener(child: subprocess.Popen[bytes], path: str) -> None:
 
 
 def _listens(path: str) -> bool:
-    with open("/proc/net/unix") as table:
-        return any(line.rstrip().endswith(path) for line in table)
+    with open("/proc/net/unix") as table:  # a socket is there from its bind(); its flags tell when it listens
+        return any(line.rstrip().endswith(path) and " 00010000 " in line for line in table)
