@@ -3,7 +3,7 @@
 import json
 import sys
 
-from kvmrun.commands import _network, _wires
+from kvmrun.commands import _guards, _network, _wires
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
@@ -62,6 +62,7 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
     with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
+    _guards.mend(where, network.name, progress)
 
 
 def _uid(user: str) -> int:

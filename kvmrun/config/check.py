@@ -139,6 +139,9 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                     yield _problem(*other, str(nic.address), f"another one than {name} has")
             elif port.address is None and not network.external:
                 yield _problem(name, key, "no free address", f"room in {network.subnet}")
+            elif port.address is None and port.guard == "address":
+                wanted = 'an address on this card, or "mac": on an external network none is known by itself'
+                yield _problem(name, f"nic[{number}].guard", "address", wanted)
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
                 yield _problem(name, key, "an address that stepped aside", wanted).but(warning=True)

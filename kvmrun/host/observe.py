@@ -12,7 +12,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan import names, rules
+from kvmrun.plan import guard, names, rules
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Wire
 
@@ -35,7 +35,6 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     at = names.files(where.state, network.name)
     paths = (at.config, at.hosts, at.reservations, plan.names_note(where, network))
     files = {path: text for path in paths if (text := read(path)) is not None}
-    record = plan.rules_record(where, network)
     pid = _dnsmasq(lab, where, network)
     now = Wire(
         bridge=found,
@@ -47,7 +46,8 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         files=files,
         dnsmasq=pid,
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
-        rules=_rules(network, record) if os.path.exists(record) else "",
+        rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
+        guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
         changed=found is None and sysctl.remembered(where.run, network.name),
         uplinks=uplinks(),
     )
@@ -114,10 +114,13 @@ def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
     return names_now.owners({_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
-def _rules(network: Network, record: str) -> str:
+def _loaded(table: str, record: str) -> str:
+    """The digest of our rules in a table of the packet filter, "" when there are none."""
+    if not os.path.exists(record):
+        return ""
     from kvmrun.host import nft
 
-    return nft.loaded(rules.table(network.name), record)
+    return nft.loaded(table, record)
 
 
 def host(guest: Guest, place: Place, where: Directories) -> Host:
@@ -129,6 +132,7 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
         kvm=access,
         kvm_gid=gid,
         vhost=has_vhost(),
+        nft=bool(process.find_tool("nft")),
         root=where.root,
         uid=os.geteuid(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),

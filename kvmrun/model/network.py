@@ -148,6 +148,7 @@ class Network(Frozen):
     dns: Dns | None = Dns()
     nat: tuple[NicName, ...] | bool = True
     policy: Literal["private", "open"] = "private"
+    guard: Literal["none", "mac", "address"] = "mac"
     isolate: bool = False
     external: bool = False
     mtu: int = 1500

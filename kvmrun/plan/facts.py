@@ -42,8 +42,9 @@ class Wire(Frozen):
 
     `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
-    rules last loaded ("changed" when they are no longer what was loaded, "" when none were); `changed` says that
-    settings wait to be put back though the bridge is gone; `uplinks` are the links of the default routes.
+    rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
+    guard of the kept taps; `changed` says that settings wait to be put back though the bridge is gone; `uplinks` are
+    the links of the default routes.
     """
 
     bridge: Bridge | None
@@ -56,6 +57,7 @@ class Wire(Frozen):
     dnsmasq: int = 0
     owners: tuple[Owner, ...] = ()
     rules: str = ""
+    guard: str = ""
     sysctls: Mapping[str, str] = EMPTY
     changed: bool = False
     uplinks: tuple[str, ...] = ()
@@ -79,6 +81,7 @@ class Host(Frozen):
     kvm: Literal["ready", "absent", "forbidden"]
     kvm_gid: int
     vhost: bool
+    nft: bool
     root: bool
     memory: int
     uid: int = 0

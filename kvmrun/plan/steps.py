@@ -3,6 +3,7 @@
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
 from kvmrun.model.record import Record
+from kvmrun.plan.guard import LoadGuard
 
 
 class MakeBridge(Frozen):
@@ -109,7 +110,7 @@ class LoadRules(Frozen):
     record: str
 
     def __str__(self) -> str:
-        return f"load the packet filter table inet {self.table}"
+        return f"load the packet filter table {self.table}"
 
 
 class DropRules(Frozen):
@@ -117,7 +118,7 @@ class DropRules(Frozen):
     record: str
 
     def __str__(self) -> str:
-        return f"remove the packet filter table inet {self.table}"
+        return f"remove the packet filter table {self.table}"
 
 
 class WriteNames(Frozen):
@@ -289,6 +290,7 @@ GuestStep = (
     | PlugTap
     | AttachTap
     | Listen
+    | LoadGuard
     | StartLogger
     | WriteRecord
     | Launch
