@@ -11,6 +11,7 @@ _REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
 _ERROR, _DONE = 2, 3
 _HEAD = struct.Struct("=IHHII")
 _ATTRIBUTE = struct.Struct("=HH")
+_SOL_NETLINK, _STRICT = 270, 12
 _LIMIT = 2.0
 _AGAIN = 5
 
@@ -19,10 +20,15 @@ class Moved(Exception):
     """The list changed while it was read, again and again."""
 
 
-def dump(protocol: int, kind: int, body: bytes) -> list[bytes]:
-    """The payloads of the kernel's answer to a request for a whole list. Raises OSError, or Moved."""
+def dump(protocol: int, kind: int, body: bytes, *, strict: bool = False) -> list[bytes]:
+    """The payloads of the kernel's answer to a request for a list. Raises OSError, or Moved.
+
+    With `strict` the attributes of the request choose what is listed; otherwise the kernel may pass over them.
+    """
     for _ in range(_AGAIN):
         with _socket(protocol) as at:
+            if strict:
+                at.setsockopt(_SOL_NETLINK, _STRICT, 1)
             at.send(_message(kind, _REQUEST | _DUMP, 1, body))
             found: list[bytes] = []
             for number, flags, payload in _answers(at):

@@ -12,9 +12,9 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan import guard, names, rules
+from kvmrun.plan import guard, names, rules, ways
 from kvmrun.plan import network as plan
-from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Wire
+from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Ways, Wire
 
 
 def bridge(name: str) -> Bridge | None:
@@ -50,6 +50,7 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
         changed=found is None and sysctl.remembered(where.run, network.name),
         uplinks=uplinks(),
+        ways=ways_out(lab, network),
     )
     wanted = plan.settings(lab, network, now)
     return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
@@ -57,6 +58,14 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
 
 def _kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
     return {port.tap: tap for port in ports if (tap := link.kept_tap(port.tap)) is not None}
+
+
+def ways_out(lab: Lab, network: Network) -> Ways:
+    """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
+    from kvmrun.host import ways as now
+
+    told = ways.uplinks(lab, network)
+    return now.look([one.number() for one in told], [one.interface for one in told])
 
 
 def _loose(lab: Lab, network: Network) -> tuple[str, ...]:

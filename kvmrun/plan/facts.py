@@ -1,6 +1,7 @@
 """What is true of the host, as far as a plan asks: observed once, frozen."""
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from typing import Literal
 
 from kvmrun.model.frozen import EMPTY, Frozen
@@ -26,6 +27,38 @@ class Route(Frozen):
 
     destination: str
     link: str
+
+
+class Rule(Frozen):
+    """A source rule of ours: what comes from `source` is looked up in `table`, `specific` without default routes."""
+
+    priority: int
+    source: str
+    table: int
+    specific: bool = False
+
+    def within(self, subnet: IPv4Network) -> bool:
+        return IPv4Network(self.source).subnet_of(subnet)
+
+    def __str__(self) -> str:
+        return f"{self.priority} from {self.source} to table {self.table}{' but its defaults' if self.specific else ''}"
+
+
+class TableRoute(Frozen):
+    """A route of some table: `destination` "" for a default, `link` "" for several; ours, or somebody else's."""
+
+    destination: str
+    link: str
+    gateway: str
+    ours: bool
+
+
+class Ways(Frozen):
+    """Our source rules, the routes of the tables that matter, and which uplinks' links are up."""
+
+    rules: tuple[Rule, ...] = ()
+    routes: Mapping[int, tuple[TableRoute, ...]] = EMPTY
+    links: frozenset[str] = frozenset()
 
 
 class Owner(Frozen):
@@ -61,6 +94,7 @@ class Wire(Frozen):
     sysctls: Mapping[str, str] = EMPTY
     changed: bool = False
     uplinks: tuple[str, ...] = ()
+    ways: Ways = Ways()
 
 
 class File(Frozen):

@@ -8,7 +8,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, guard, names, rules
+from kvmrun.plan import bridge, guard, names, rules, ways
 from kvmrun.plan.facts import Owner, Wire
 from kvmrun.plan.steps import (
     DropRules,
@@ -46,6 +46,7 @@ def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | N
         *bridge.reachable(network, now.bridge),
         *(Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose),
         *(_kept_taps(lab, network, now, owner) if owner is not None else ()),
+        *ways.up(lab, network, now.ways),
         *_kept_guard(lab, network, where, now, everybody=owner is not None),
         *_names(lab, network, where, now),
     )
@@ -70,6 +71,7 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
     if now.guard:
         steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
+    steps += ways.down(network, now.ways)
     if now.bridge is not None or now.changed:
         steps.append(RestoreSysctls(user=network.name))
     if now.bridge is not None:
@@ -164,7 +166,8 @@ def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
     if network.nat is not False or network.forward:
         named = {lab.uplinks[name].interface for name in network.nat} if isinstance(network.nat, tuple) else set()
-        for link in sorted({network.bridge, *(named or now.uplinks)}):
+        told = {uplink.interface for uplink in ways.uplinks(lab, network)}
+        for link in sorted({network.bridge, *(named or now.uplinks), *told}):
             needed[f"ipv4/conf/{link}/forwarding"] = "1"
     return needed
 

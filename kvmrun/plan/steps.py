@@ -4,6 +4,7 @@ from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
 from kvmrun.model.record import Record
 from kvmrun.plan.guard import LoadGuard
+from kvmrun.plan.ways import WayStep
 
 
 class MakeBridge(Frozen):
@@ -281,7 +282,7 @@ class Launch(Frozen):
 LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | DropTap | RemoveBridge
 NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
-NetworkStep = LinkStep | NamesStep | OtherStep
+NetworkStep = LinkStep | NamesStep | OtherStep | WayStep
 GuestStep = (
     MakeImage
     | TakePlace
