@@ -7,10 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
-from kvmrun.host import dump, process, rundir, tables
+from kvmrun.host import dump, process, rundir, tables, transaction
 
 _LIMIT = 10.0
-_SAID = 4000
 _turn, _asked = allocate_lock(), set[str]()
 """Tables that are to go. The kernel takes 15 ms to remove one or fifty: whoever has the turn does it for all."""
 
@@ -23,22 +22,19 @@ class Loading:
         self._table = " ".join(text.split(maxsplit=3)[1:3])  # what a transaction replaces it names first
         self._before = _note(record)
         _write(record, {"text": text})  # first: a table of ours always has a note beside it
-        self._said = _memory("")
-        given = _memory(text)
+        self._finished = False
         try:
-            self._pid = process.spawn([process.tool("nft"), "-f", "-"], stdin=given, output=self._said)
+            self._ticket = transaction.begin(text)
         except BaseException:
-            os.close(self._said)
             self._put_back()
             raise
-        finally:
-            os.close(given)
 
     def finish(self) -> None:
         """Wait for the end, read back what is there and note it: digest, print, generation. Raises what nft says."""
-        if self._said < 0:
+        if self._finished:
             return
-        status, said = self._end()
+        status, said = self._ticket.wait()
+        self._finished = True
         if status:
             self._put_back()
             raise _refusal(said)
@@ -54,18 +50,6 @@ class Loading:
             load(str(self._before["text"]), self._record, str(self._before["digest"]))
         else:
             drop(self._table, self._record)
-
-    def _end(self) -> tuple[int, str]:
-        """How nft ended and what it said."""
-        pidfd = os.pidfd_open(self._pid)
-        try:
-            if not process.ended(pidfd, _LIMIT):
-                process.kill(pidfd)
-            return os.waitpid(self._pid, 0)[1], os.pread(self._said, _SAID, 0).decode(errors="replace")
-        finally:
-            os.close(pidfd)
-            os.close(self._said)
-            self._said = -1
 
     def _put_back(self) -> None:
         """The note as it was: what nft refuses changes nothing."""
@@ -212,13 +196,6 @@ def _listed() -> str:
     if done.returncode:
         raise _refusal(done.stderr)
     return done.stdout
-
-
-def _memory(text: str) -> int:
-    """A file without a name that holds `text`, to be read from its start."""
-    fd = os.memfd_create("rules", os.MFD_CLOEXEC)
-    os.pwrite(fd, text.encode(), 0)
-    return fd
 
 
 def _refusal(said: str) -> KvmrunError:
