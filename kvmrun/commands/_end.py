@@ -8,7 +8,7 @@ from kvmrun.commands._lab import expanded, no_such_guest, open_lab
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
-from kvmrun.host import process, rundir
+from kvmrun.host import guards, process, rundir
 from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
@@ -98,6 +98,7 @@ def over(where: Directories, name: str, progress: Progress) -> Iterator[int | No
         began = time.monotonic()
         with process.opened(f"{directory}/life", record.pid if record else 0) as pidfd:
             yield pidfd
+        guards.remove(directory, name)
         rundir.tidy(directory)
     progress.tell(
         f"{name} is stopped" + (f" after {time.monotonic() - began:.1f} s" if pidfd is not None else " already")

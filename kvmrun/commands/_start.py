@@ -43,7 +43,9 @@ def start(job: Job, name: str, progress: Progress) -> None:
     with rundir.held(place.directory, name):
         if rundir.is_running(place.directory) and not _half_started(place):
             logged = logs.is_kept(place.log) or not _logger_mended(place)
-            progress.tell(f"{name} is running already" + ("" if logged else ", and has a new logger"))
+            guarded = not job.where.root or not _guard_mended(place)
+            news = ("" if logged else ", and has a new logger") + ("" if guarded else ", and is guarded again")
+            progress.tell(f"{name} is running already{news}")
             _remember(job, name, _begun(job, name, place))
             return
         place, steps = _steps(job.lab, job.where, place, job.raw)
@@ -58,6 +60,12 @@ def _logger_mended(place: Place) -> bool:
     from kvmrun.commands._logger import mended
 
     return mended(place)
+
+
+def _guard_mended(place: Place) -> bool:
+    from kvmrun.commands._guards import mended
+
+    return mended(place.directory, place.guest)
 
 
 def _half_started(place: Place) -> bool:

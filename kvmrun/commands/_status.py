@@ -13,6 +13,7 @@ from kvmrun.model.record import Record
 from kvmrun.model.status import NicStatus, Status
 from kvmrun.model.text import printable
 from kvmrun.monitor.probe import Answer, ask
+from kvmrun.plan import guard, rules
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
@@ -28,11 +29,13 @@ def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> 
     answers = ask({name: f"{here[name]}/q" for name in alive}, _QUESTIONS, limit=LIMIT)
     places = lab.places(where)
     now = process.uptime()
-    rows = []
+    rows, guarded = [], {}
     for name in wanted:
         guest, place = lab.guests.get(name), places.get(name)
         record = rundir.read_record(here[name]) if name in here else None
         if name in answers:
+            if record and here[name] == where.guest(name) and any(port.guard != "none" for port in record.ports):
+                guarded[name] = here[name]
             row = _alive(name, here[name], record, answers[name], now)
             if here[name] == where.guest(name):  # a user's log is not ours to judge
                 row = _unlogged(row, where)
@@ -40,7 +43,21 @@ def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> 
         else:
             row = _resting(name, lab, guest, place, record)
             rows.append(row if where.root else _perhaps(row))
-    return _with_networks(rows, where, lab)
+    return _with_networks(_with_guards(rows, guarded if where.root else {}), where, lab)
+
+
+def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
+    """The rows, those of guests that are well but no longer guarded marked as degraded."""
+    if not guarded:
+        return rows
+    from kvmrun.host import guards  # brings the packet filter's modules
+
+    bare = guards.gone(guarded)
+    text = "unguarded: its packet filter was changed; kvmrun {} mends it"
+    return [
+        row.but(state="degraded", problem=text.format(row.name)) if row.name in bare and row.state == "running" else row
+        for row in rows
+    ]
 
 
 def _directories(where: Directories) -> dict[str, str]:
@@ -70,7 +87,11 @@ def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Sta
 
 
 def _network_problem(where: Directories, lab: Lab, name: str) -> str:
-    return health.problem(where.network(name), derive.uid(lab.seed, "net", name), f"kvmrun_{name}")
+    return health.problem(
+        where.network(name),
+        derive.uid(lab.seed, "net", name),
+        {"rules": rules.table(name), "guard": guard.kept_table(name)},
+    )
 
 
 def _degraded(row: Status, wrong: dict[str, str]) -> Status:

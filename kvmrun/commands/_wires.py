@@ -1,16 +1,18 @@
 """The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
 
 import os
+from collections.abc import Iterator
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq, netlink, nft, observe
+from kvmrun.host import ways as ways_now
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
-from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus
-from kvmrun.plan import names
+from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
+from kvmrun.plan import names, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 
@@ -35,8 +37,27 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         domain=network.domain if network.dns and not network.external else None,
         rules=_rules(lab, network, now),
         uplink=netlink.way_out(_ANYWHERE) if network.nat is not False else None,
+        ways=tuple(_ways(lab, network, now)),
+        warnings=tuple(ways.absent(lab, network, now.ways)),
         leases=_leases(names.files(where.state, network.name).leases),
     )
+
+
+def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
+    """Which way each guest of the network would leave, by the kernel's own word; nothing while the bridge is not up."""
+    if now.bridge is None or not now.bridge.up or network.external:
+        return
+    for guest, ports in sorted(lab.ports().items()):
+        for address in (port.address for port in ports if port.network == network.name and port.address):
+            link, gateway = ways_now.leaves(_ANYWHERE, address, network.bridge)
+            fits = (one.name for one in lab.uplinks.values() if one.leads(link, gateway))
+            yield WayStatus(
+                guest=guest,
+                address=address,
+                leaves=(f"{link} via {gateway}" if gateway else link) or None,
+                uplink=next(fits, None),
+                told=lab.guests[guest].uplink or network.uplink,
+            )
 
 
 def foreign_drops(found: list[NetworkStatus]) -> list[str]:

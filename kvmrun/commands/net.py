@@ -3,7 +3,7 @@
 import json
 import sys
 
-from kvmrun.commands import _network, _wires
+from kvmrun.commands import _guards, _network, _wires
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
@@ -15,6 +15,7 @@ from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.plan import network as plan
+from kvmrun.plan import ways
 from kvmrun.ui import wires
 from kvmrun.ui.progress import Progress
 
@@ -62,6 +63,9 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
     with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
+    for warning in ways.absent(lab, network, observe.ways_out(lab, network)):
+        progress.tell(f"warning: {warning}")
+    _guards.mend(where, network.name, progress)
 
 
 def _uid(user: str) -> int:

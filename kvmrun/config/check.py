@@ -14,11 +14,17 @@ from kvmrun.model.text import printable
 def across(lab: Lab, stems: list[str]) -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`."""
     lab = _without_networks(lab, [*_between_networks(lab), *_ways_out(lab), *_port_forwards(lab, stems)])
-    found = [one for guest in lab.guests.values() for one in (*_networks_of(guest, lab), *_order_of(guest, lab, stems))]
+    found = [one for guest in lab.guests.values() for one in _of_guest(guest, lab, stems)]
     lab = _without(lab, found)
     lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab)])
     invalid = tuple(stem for stem in stems if stem not in lab.guests)
     return lab.but(invalid=invalid)
+
+
+def _of_guest(guest: Guest, lab: Lab, stems: list[str]) -> Iterator[Problem]:
+    yield from _networks_of(guest, lab)
+    yield from _order_of(guest, lab, stems)
+    yield from _way_of(guest, lab)
 
 
 def _without(lab: Lab, found: list[Problem]) -> Lab:
@@ -70,12 +76,44 @@ def _between_networks(lab: Lab) -> Iterator[Problem]:
 
 
 def _ways_out(lab: Lab) -> Iterator[Problem]:
-    """Uplinks that the networks name and nobody defines."""
+    """Uplinks that the networks name and nobody defines, or that lead nowhere."""
     for network in lab.networks.values():
         for uplink in network.nat if isinstance(network.nat, tuple) else ():
             if uplink not in lab.uplinks:
-                close = closest(uplink, lab.uplinks) or ", ".join(lab.uplinks) or "none is defined"
-                yield _of_networks(f"network.{network.name}.nat", uplink, f"an [uplink.…] of this file ({close})")
+                yield _of_networks(f"network.{network.name}.nat", uplink, _an_uplink(lab, uplink))
+        if network.uplink and (wanted := _wanted_uplink(lab, network.uplink)):
+            yield _of_networks(f"network.{network.name}.uplink", network.uplink, wanted)
+
+
+def _way_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
+    """The uplink a guest is told to use, and whether its networks let it leave there as itself."""
+    if not guest.uplink:
+        return
+    if wanted := _wanted_uplink(lab, guest.uplink):
+        yield _problem(guest.name, "uplink", guest.uplink, wanted)
+        return
+    interface = lab.uplinks[guest.uplink].interface
+    for name in sorted({nic.network for nic in guest.nic} & lab.networks.keys()):
+        nat = lab.networks[name].nat
+        if isinstance(nat, tuple) and interface not in {lab.uplinks[one].interface for one in nat}:
+            wanted = f"{guest.uplink} among nat of network.{name} too, or nobody answers there"
+            yield _problem(guest.name, "uplink", guest.uplink, wanted).but(warning=True)
+
+
+def _wanted_uplink(lab: Lab, name: str) -> str:
+    """What is wanted instead of the uplink `name` for a way to choose; "" when it will do."""
+    if name not in lab.uplinks:
+        return _an_uplink(lab, name)
+    uplink = lab.uplinks[name]
+    if uplink.gateway is None and uplink.table is None:
+        return f"a gateway in uplink.{name}, or the table that has its routes"
+    same = [one.name for one in lab.uplinks.values() if one.number() == uplink.number() and one.name != name]
+    return f"a table in uplink.{name} that is not that of uplink.{same[0]}" if same else ""
+
+
+def _an_uplink(lab: Lab, name: str) -> str:
+    close = closest(name, lab.uplinks) or ", ".join(lab.uplinks) or "none is defined"
+    return f"an [uplink.…] of networks.toml ({close})"
 
 
 def _port_forwards(lab: Lab, stems: list[str]) -> Iterator[Problem]:
@@ -139,6 +177,9 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                     yield _problem(*other, str(nic.address), f"another one than {name} has")
             elif port.address is None and not network.external:
                 yield _problem(name, key, "no free address", f"room in {network.subnet}")
+            elif port.address is None and port.guard == "address":
+                wanted = 'an address on this card, or "mac": on an external network none is known by itself'
+                yield _problem(name, f"nic[{number}].guard", "address", wanted)
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
                 yield _problem(name, key, "an address that stepped aside", wanted).but(warning=True)

@@ -31,7 +31,8 @@ def convert(file: Converter, table: Mapping[str, Any]) -> Networks:
         del networks[name]
     if not whole.network:
         networks["lan"] = Network(name=NicName("lan"))
-    return whole.but(network=networks, uplink=_tables(file, "uplink", Uplink, whole.uplink))
+    uplinks = _tables(file, "uplink", Uplink, whole.uplink)
+    return whole.but(network=networks, uplink={name: one for name, one in uplinks.items() if not _wrong(file, one)})
 
 
 def _tables(file: Converter, head: str, kind: type[T], tables: Mapping[str, Any]) -> dict[str, T]:
@@ -50,9 +51,10 @@ def _tables(file: Converter, head: str, kind: type[T], tables: Mapping[str, Any]
     return found
 
 
-def _wrong(file: Converter, network: Network) -> bool:
-    """Whether the network's keys contradict each other; says how."""
-    found = list(network.problems())
+def _wrong(file: Converter, table: Network | Uplink) -> bool:
+    """Whether the keys of the table contradict each other; says how."""
+    found = list(table.problems())
+    head = "network" if isinstance(table, Network) else "uplink"
     for key, value, wanted in found:
-        file.problem(f"network.{network.name}.{key}", value, wanted)
+        file.problem(f"{head}.{table.name}.{key}", value, wanted)
     return bool(found)

@@ -5,12 +5,14 @@ import signal
 import socket
 import stat
 from collections.abc import Callable
+from contextlib import suppress
 from typing import assert_never
 
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host import link, lock, logger, process, rundir
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps
+from kvmrun.plan.guard import LoadGuard
 
 Undo = Callable[[], None]
 
@@ -25,6 +27,7 @@ class Hand:
         self._life = -1
         self._log = -1
         self._logger = -1
+        self._guarded: Undo | None = None
 
     def __call__(self, step: steps.GuestStep) -> Undo | None:
         match step:
@@ -45,6 +48,8 @@ class Hand:
                 return self._listen(step.listener)
             case steps.StartLogger():
                 self._start_logger(step)
+            case LoadGuard():
+                return self._load_guard(step)
             case steps.WriteRecord():
                 return self._write_record(step)
             case steps.Launch():
@@ -52,6 +57,11 @@ class Hand:
             case _:
                 assert_never(step)
         return None
+
+    def guarded(self) -> None:
+        """Wait until the guard is there; before that the guest must not run. Raises what is in its way."""
+        if self._guarded is not None:
+            self._guarded()
 
     def reap(self) -> int | None:
         """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
@@ -93,6 +103,7 @@ class Hand:
             os.close(life)
             raise Busy(f"{step.guest} is running already", "kvmrun --list", why="its life lock is held")
         self._life = life
+        _unguard(step)
         rundir.tidy(step.directory)
         return lambda: rundir.tidy(step.directory)
 
@@ -125,6 +136,19 @@ class Hand:
         self.table[listener] = [at.detach()]
         return lambda: os.unlink(listener.path)
 
+    def _load_guard(self, step: LoadGuard) -> Undo:
+        from kvmrun.host import nft  # loaded while QEMU starts
+
+        loading = nft.Loading(step.text, step.record, step.digest)
+        self._guarded = loading.finish
+
+        def back() -> None:
+            with suppress(KvmrunError):
+                loading.finish()  # it may still be at work
+            nft.drop(step.table, step.record)
+
+        return back
+
     def _start_logger(self, step: steps.StartLogger) -> None:
         reader, self._log = self._log, -1
         self._logger = logger.start(step.log.path, step.uid, reader)
@@ -155,6 +179,14 @@ class Hand:
         except ProcessLookupError:
             return
         process.ended(self.pidfd, 10)
+
+
+def _unguard(step: steps.TakePlace) -> None:
+    """Remove a guard left by a crash: its rules are of another time, and would find the new tap by its name."""
+    if os.path.exists(f"{step.directory}/guard"):
+        from kvmrun.host import guards
+
+        guards.remove(step.directory, step.guest)
 
 
 def _open(file: Image | BootFile) -> int:

@@ -112,6 +112,16 @@ def join(name: str, bridge: str) -> None:
             raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up mends it", why=text) from None
 
 
+def is_up(name: str) -> bool:
+    """Whether the link is there and up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
+        try:
+            (flags,) = struct.unpack("H", control(at, _SIOCGIFFLAGS, name, b"")[16:18])
+        except OSError:
+            return False
+    return bool(flags & _IFF_UP)
+
+
 def set_alias(name: str, alias: str) -> None:
     """Write the mark of a link."""
     if sysfs_is_ours(name):

@@ -4,9 +4,10 @@ import os
 from collections.abc import Callable
 from typing import assert_never
 
-from kvmrun.host import dnsmasq, link, netlink, nft, sysctl
+from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
 from kvmrun.model.place import Directories
 from kvmrun.plan import steps
+from kvmrun.plan.ways import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
 
 Undo = Callable[[], None]
 
@@ -17,6 +18,8 @@ def hand(where: Directories) -> Callable[[steps.NetworkStep], Undo | None]:
     def do(step: steps.NetworkStep) -> Undo | None:
         if isinstance(step, steps.LinkStep):
             return _link(step)
+        if isinstance(step, WayStep):
+            return _way(step)
         if isinstance(step, steps.NamesStep):
             return _names(step, f"{where.run}/net/{step.network}/dnsmasq")
         return _rest(step, where)
@@ -52,6 +55,23 @@ def _link(step: steps.LinkStep) -> Undo | None:
             link.drop_tap(step.tap, step.queues)
         case steps.RemoveBridge():
             netlink.remove(step.name)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _way(step: WayStep) -> Undo | None:
+    match step:
+        case AddRule():
+            ways.add_rule(step.rule)
+            return lambda: ways.remove_rule(step.rule)
+        case RemoveRule():
+            ways.remove_rule(step.rule)
+        case AddDefault():
+            ways.add_default(step)
+            return lambda: ways.remove_default(step)
+        case RemoveDefault():
+            ways.remove_default(step)
         case _:
             assert_never(step)
     return None

@@ -1,41 +1,83 @@
-"""The packet filter: our tables loaded whole, removed whole, and looked at without being loaded."""
+"""The packet filter: our tables loaded whole, removed whole, and looked at without being listed."""
 
 import json
 import os
-import socket
-import struct
+from _thread import allocate_lock
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from kvmrun.errors import HostLacks, KvmrunError
-from kvmrun.host import process, rundir
+from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
+from kvmrun.host import dump, process, rundir, tables, transaction
 
 _LIMIT = 10.0
-_NETLINK_NETFILTER, _NFT_MSG_GETGEN, _NFTA_GEN_ID = 12, (10 << 8) | 16, 1
+_turn, _asked = allocate_lock(), set[str]()
+"""Tables that are to go. The kernel takes 15 ms to remove one or fifty: whoever has the turn does it for all."""
+
+
+class Loading:
+    """A transaction under way in a process of its own, which needs nothing of ours while it works."""
+
+    def __init__(self, text: str, record: str, digest: str) -> None:
+        self._text, self._record, self._digest = text, record, digest
+        self._table = " ".join(text.split(maxsplit=3)[1:3])  # what a transaction replaces it names first
+        self._before = _note(record)
+        _write(record, {"text": text})  # first: a table of ours always has a note beside it
+        self._finished = False
+        try:
+            self._ticket = transaction.begin(text)
+        except BaseException:
+            self._put_back()
+            raise
+
+    def finish(self) -> None:
+        """Wait for the end, read back what is there and note it: digest, print, generation. Raises what nft says."""
+        if self._finished:
+            return
+        status, said = self._ticket.wait()
+        self._finished = True
+        if status:
+            self._put_back()
+            raise _refusal(said)
+        then = tables.generation()  # first: a change while we read shows as one
+        found = _print(self._table)
+        if not found:
+            raise KvmrunError("the packet filter did not keep the rules", "try again", why="loaded, read back, gone")
+        _write(self._record, {"text": self._text, "digest": self._digest, "print": found, "generation": then})
+
+    def undo(self) -> None:
+        """Load what was there before, or remove the table."""
+        if self._before:
+            load(str(self._before["text"]), self._record, str(self._before["digest"]))
+        else:
+            drop(self._table, self._record)
+
+    def _put_back(self) -> None:
+        """The note as it was: what nft refuses changes nothing."""
+        if self._before:
+            _write(self._record, self._before)
+        else:
+            os.unlink(self._record)
 
 
 def load(text: str, record: str, digest: str) -> Callable[[], None]:
-    """Run the transaction in `text` and note in `record` what it left: its digest, the listing, the generation.
-
-    The undo loads what was there before, or removes the table.
-    """
-    before = _note(record)
-    _nft(["-f", "-"], text)
-    table = text.split()[2]
-    note = {"text": text, "digest": digest, "listing": _listing(table), "generation": generation()}
-    rundir.replace(record, json.dumps(note, sort_keys=True).encode())
-    if before:
-        return lambda: _again(before, record)
-    return lambda: drop(table, record)
-
-
-def _again(before: dict[str, Any], record: str) -> None:
-    load(str(before["text"]), record, str(before["digest"]))
+    """Run the transaction in `text` and note in `record` what it left. The undo brings back what was there before."""
+    loading = Loading(text, record, digest)
+    loading.finish()
+    return loading.undo
 
 
 def drop(table: str, record: str) -> None:
-    """Remove the table; one that is gone already is no error."""
-    _nft(["-f", "-"], f"table inet {table} {{}}\ndelete table inet {table}\n")
+    """Remove the table, "FAMILY NAME"; one that is gone already is no error."""
+    _asked.add(table)
+    try:
+        with _turn:
+            if table in _asked:
+                batch = set(_asked)
+                tables.delete(batch)
+                _asked.difference_update(batch)
+    except OSError as why:
+        hint = f"nft delete table {table}"
+        raise KvmrunError(f"could not remove table {table}", hint, why=os.strerror(why.errno or 0)) from None
     try:
         os.unlink(record)
     except FileNotFoundError:
@@ -43,17 +85,29 @@ def drop(table: str, record: str) -> None:
 
 
 def loaded(table: str, record: str) -> str:
-    """The digest of the rules that were loaded last and are still there; "changed" when they are not untouched,
-    or nobody can tell any more; "" when none were loaded.
+    """The digest of the rules that were loaded last and are still there untouched.
 
-    The kernel counts the changes of the packet filter: while its count is the one noted, nothing need be listed.
+    "" when there are none, "changed" when they are not what was loaded. The kernel counts the changes of the packet
+    filter: while its count is the one noted, nothing need be read.
     """
     if not (note := _note(record)):
         return "changed" if os.path.exists(record) else ""
-    digest = str(note["digest"])
-    if note["generation"] and generation() == note["generation"]:
-        return digest
-    return digest if _listing(table) == note["listing"] else "changed"
+    if note["generation"] and tables.generation() == note["generation"]:
+        return str(note["digest"])
+    return str(note["digest"]) if _print(table) == note["print"] else "changed"
+
+
+def touched(family: str, records: dict[str, str]) -> list[str]:
+    """Those of the tables in `records` (names to notes) that are no longer what was loaded; one look for all."""
+    now = tables.generation()
+    notes = {name: _note(record) for name, record in records.items()}
+    if now and all(note.get("generation") == now for note in notes.values()):
+        return []
+    try:
+        found = tables.prints(family)
+    except (OSError, dump.Moved):
+        return []
+    return [name for name, note in notes.items() if not note or note["print"] != found.get(name)]
 
 
 def _note(record: str) -> dict[str, Any]:
@@ -61,7 +115,7 @@ def _note(record: str) -> dict[str, Any]:
     try:
         with open(record, "rb") as file:
             note = json.loads(file.read(1 << 20))
-        return note if {"text", "digest", "listing", "generation"} <= note.keys() else {}
+        return note if {"text", "digest", "print", "generation"} <= note.keys() else {}
     except (OSError, ValueError, AttributeError):
         return {}
 
@@ -69,15 +123,28 @@ def _note(record: str) -> dict[str, Any]:
 def ruleset() -> tuple[dict[str, Any], ...]:
     """Everybody's rules, as nft lists them. Raises KvmrunError when it does not."""
     try:
-        return tuple(one for one in json.loads(_nft(["-j", "list", "ruleset"]))["nftables"] if "metainfo" not in one)
+        return tuple(one for one in json.loads(_listed())["nftables"] if "metainfo" not in one)
     except (ValueError, KeyError):
         raise KvmrunError("the packet filter could not be read", why="nft listed no JSON") from None
+
+
+def _write(record: str, note: dict[str, Any]) -> None:
+    rundir.replace(record, json.dumps(note, sort_keys=True).encode())
+
+
+def _print(table: str) -> str:
+    """What is in the table now, "" when it is not there or cannot be read."""
+    family, _, name = table.partition(" ")
+    try:
+        return tables.prints(family, name).get(name, "")
+    except (OSError, dump.Moved):
+        return ""
 
 
 def foreign_drops(bridges: Sequence[str]) -> list[tuple[str, str, list[str]]]:
     """(chain, why, bridges) of every chain of others that drops whatever is forwarded from or to those bridges."""
     try:
-        found = json.loads(_nft(["-j", "list", "ruleset"]))["nftables"]
+        found = json.loads(_listed())["nftables"]
     except (KvmrunError, ValueError, KeyError):
         return []
     chains = [one["chain"] for one in found if "chain" in one and one["chain"].get("hook") == "forward"]
@@ -116,53 +183,27 @@ def _parts(expressions: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str
     return [one for one in expressions[: -1 if verdict else None] if not {"counter", "log"} & one.keys()], verdict
 
 
-def generation() -> int:
-    """How often the packet filter of this namespace was changed, 0 when the kernel does not say."""
-    ask = struct.pack("=IHHII", 20, _NFT_MSG_GETGEN, 1, 1, 0) + struct.pack("=BBH", 0, 0, 0)
-    try:
-        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER) as at:
-            at.settimeout(1.0)
-            at.send(ask)
-            answer = at.recv(4096)
-    except OSError:
-        return 0
-    place = 20
-    while place + 4 <= len(answer):
-        size, kind = struct.unpack_from("=HH", answer, place)
-        if kind & 0x3FFF == _NFTA_GEN_ID:
-            return int.from_bytes(answer[place + 4 : place + 8])
-        place += max((size + 3) & ~3, 4)
-    return 0
-
-
-def _listing(table: str) -> Any:
-    """The table as the kernel has it now, without what counts up; None when it is not there."""
-    try:
-        found = json.loads(_nft(["-j", "list", "table", "inet", table]))["nftables"]
-    except (KvmrunError, ValueError, KeyError):
-        return None
-    return [_steady(one) for one in found if "metainfo" not in one]
-
-
-def _steady(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _steady(one) for key, one in value.items() if key not in {"handle", "packets", "bytes"}}
-    return [_steady(one) for one in value] if isinstance(value, list) else value
-
-
 def _is_in(rule: dict[str, Any], chain: dict[str, Any]) -> bool:
     return (rule["family"], rule["table"], rule["chain"]) == (chain["family"], chain["table"], chain["name"])
 
 
-def _nft(words: list[str], text: str = "") -> str:
+def _listed() -> str:
+    """Everything there is, in nft's own JSON."""
     import subprocess  # 8 ms that a list whose rules are untouched does not need
 
-    done = subprocess.run(
-        [process.tool("nft"), *words], input=text, capture_output=True, text=True, timeout=_LIMIT, check=False
-    )
-    if done.returncode == 0:
-        return done.stdout
-    lines = tuple(done.stderr.splitlines()[:4])
-    if "Operation not supported" in done.stderr or "Protocol not supported" in done.stderr:
-        raise HostLacks("this kernel has no nftables", "modprobe nf_tables", lines=lines)
-    raise KvmrunError("the packet filter refused the rules", "kvmrun check; report it if the lab is right", lines=lines)
+    words = [process.tool("nft"), "-j", "list", "ruleset"]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
+    if done.returncode:
+        raise _refusal(done.stderr)
+    return done.stdout
+
+
+def _refusal(said: str) -> KvmrunError:
+    """The error for what nft said."""
+    lines = tuple(said.splitlines()[:4])
+    if "Operation not permitted" in said:
+        return NotPermitted("you may not change the packet filter", "run it with sudo", lines=lines)
+    if "Operation not supported" in said or "Protocol not supported" in said:
+        return HostLacks("this kernel has not the packet filter that is needed", "modprobe nf_tables", lines=lines)
+    hint = "kvmrun check; report it if the lab is right"
+    return KvmrunError("the packet filter refused the rules", hint, lines=lines)

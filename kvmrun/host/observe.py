@@ -12,9 +12,9 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan import names, rules
+from kvmrun.plan import guard, names, rules, ways
 from kvmrun.plan import network as plan
-from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Wire
+from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Ways, Wire
 
 
 def bridge(name: str) -> Bridge | None:
@@ -35,7 +35,6 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     at = names.files(where.state, network.name)
     paths = (at.config, at.hosts, at.reservations, plan.names_note(where, network))
     files = {path: text for path in paths if (text := read(path)) is not None}
-    record = plan.rules_record(where, network)
     pid = _dnsmasq(lab, where, network)
     now = Wire(
         bridge=found,
@@ -47,9 +46,11 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         files=files,
         dnsmasq=pid,
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
-        rules=_rules(network, record) if os.path.exists(record) else "",
+        rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
+        guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
         changed=found is None and sysctl.remembered(where.run, network.name),
         uplinks=uplinks(),
+        ways=ways_out(lab, network),
     )
     wanted = plan.settings(lab, network, now)
     return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
@@ -57,6 +58,14 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
 
 def _kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
     return {port.tap: tap for port in ports if (tap := link.kept_tap(port.tap)) is not None}
+
+
+def ways_out(lab: Lab, network: Network) -> Ways:
+    """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
+    from kvmrun.host import ways as now
+
+    told = ways.uplinks(lab, network)
+    return now.look([one.number() for one in told], [one.interface for one in told])
 
 
 def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
@@ -114,10 +123,13 @@ def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
     return names_now.owners({_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
-def _rules(network: Network, record: str) -> str:
+def _loaded(table: str, record: str) -> str:
+    """The digest of our rules in a table of the packet filter, "" when there are none."""
+    if not os.path.exists(record):
+        return ""
     from kvmrun.host import nft
 
-    return nft.loaded(rules.table(network.name), record)
+    return nft.loaded(table, record)
 
 
 def host(guest: Guest, place: Place, where: Directories) -> Host:
@@ -129,6 +141,7 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
         kvm=access,
         kvm_gid=gid,
         vhost=has_vhost(),
+        nft=bool(process.find_tool("nft")),
         root=where.root,
         uid=os.geteuid(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),

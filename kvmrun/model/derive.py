@@ -40,9 +40,21 @@ def tap(guest: str, nic: str, *, first: bool) -> str:
     return f"{full[: LINK_NAME_LIMIT - 6]}~{blake2b(full.encode(), digest_size=3).hexdigest()[:5]}"
 
 
+def link_local(mac: str) -> str:
+    """The IPv6 address the kernel gives a link with that MAC by itself (RFC 4291, appendix A)."""
+    raw = bytes.fromhex(mac.replace(":", ""))
+    halves = bytes((raw[0] ^ 2, raw[1], raw[2], 0xFF, 0xFE, *raw[3:])).hex()
+    return "fe80::" + ":".join(halves[place : place + 4] for place in range(0, 16, 4))
+
+
 def number(seed: str, guest: str, nic: str) -> int:
     """Where in its subnet the search for the guest's address begins."""
     return int.from_bytes(blake2b(f"address\0{guest}\0{nic}".encode(), key=seed.encode()[:64], digest_size=4).digest())
+
+
+def table(uplink: str) -> int:
+    """The routing table of an uplink that names none: far above those that people number by hand."""
+    return 0x6B760000 + int.from_bytes(blake2b(f"table\0{uplink}".encode(), digest_size=2).digest())
 
 
 def digest(text: str) -> str:

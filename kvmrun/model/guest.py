@@ -9,7 +9,7 @@ from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
 from kvmrun.model.place import Place
 from kvmrun.model.ready import GroupName, Ready
-from kvmrun.model.values import CpuModel, FilePath, GuestName, Line, Size, Uuid, Word
+from kvmrun.model.values import CpuModel, FilePath, GuestName, Line, NicName, Size, Uuid, Word
 
 MONITORS = ("q", "e", "p")
 """The monitors' sockets: short probes, followers of events, people."""
@@ -57,6 +57,7 @@ class Guest(Frozen):
     args: tuple[Line, ...] = ()
     uuid: Uuid | None = None
     user: Word | None = None
+    uplink: NicName | None = None
     groups: tuple[GroupName, ...] = ()
     autostart: bool = False
     after: tuple[GuestName, ...] = ()

@@ -82,7 +82,17 @@ class Lab(Frozen):
             queues=nic.queues,
             mtu=network.mtu,
             isolated=network.isolate,
+            guard=nic.guard or network.guard,
+            forwarding=nic.forwarding,
+            prefix6=str(network.ipv6 or ""),
+            hosts6=self._hosts6(network),
         )
+
+    def _hosts6(self, network: Network) -> tuple[str, ...]:
+        """The IPv6 addresses of the network's bridge."""
+        if network.ipv6 is None:
+            return ()
+        return str(network.ipv6[1]), derive.link_local(derive.mac(self.seed, "bridge", network.bridge))
 
 
 def nic_names(nics: tuple[Nic, ...]) -> tuple[str, ...]:

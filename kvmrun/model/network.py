@@ -5,8 +5,11 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Literal, Self
 
+from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.values import Base, LinkName, NicName
+
+_KERNELS_TABLES = {253, 254, 255}
 
 
 class Pool(Frozen):
@@ -135,6 +138,19 @@ class Uplink(Frozen):
     gateway: IPv4Address | None = None
     table: int | None = None
 
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What is wrong across the keys of this uplink, as (key, found, wanted)."""
+        if self.table is not None and (self.table in _KERNELS_TABLES or not 0 < self.table < 1 << 31):
+            yield "table", str(self.table), "the number of a routing table but those of the kernel (253 to 255)"
+
+    def leads(self, link: str, gateway: str) -> bool:
+        """Whether a route by that link and gateway is this way out."""
+        return link == self.interface and (self.gateway is None or str(self.gateway) == gateway)
+
+    def number(self) -> int:
+        """The uplink's routing table: as given, else one by its name that nobody is likely to use."""
+        return self.table or derive.table(self.name)
+
 
 class Network(Frozen):
     """One table of `networks.toml`, every default filled in."""
@@ -147,7 +163,9 @@ class Network(Frozen):
     dhcp: Dhcp | None = Dhcp()
     dns: Dns | None = Dns()
     nat: tuple[NicName, ...] | bool = True
+    uplink: NicName | None = None
     policy: Literal["private", "open"] = "private"
+    guard: Literal["none", "mac", "address"] = "mac"
     isolate: bool = False
     external: bool = False
     mtu: int = 1500

@@ -8,11 +8,15 @@ from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Option, Tap
 from kvmrun.model.values import Mac, NicName
 
+Guard = Literal["none", "mac", "address"]
 _MODELS = {"virtio": "virtio-net-{bus}", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
 
 
 class Nic(Frozen):
-    """One card. Name, MAC and address are derived where they are not given."""
+    """One card. Name, MAC and address are derived where they are not given; `guard` is the network's unless given.
+
+    With `forwarding` the guest routes for others: what it sends has their addresses as source, still its own MAC.
+    """
 
     name: NicName | None = None
     network: str = "lan"
@@ -20,6 +24,8 @@ class Nic(Frozen):
     address: IPv4Address | None = None
     model: Literal["virtio", "e1000", "e1000e", "rtl8139"] = "virtio"
     queues: int = 1
+    guard: Literal["", "none", "mac", "address"] = ""
+    forwarding: bool = False
 
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with this card as (key, found, wanted)."""
@@ -44,7 +50,10 @@ class KeptTap(Frozen):
 
 
 class Port(Frozen):
-    """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address."""
+    """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address.
+
+    `prefix6` is the IPv6 prefix of its network, and `hosts6` are the addresses there that are the host's alone.
+    """
 
     name: str
     network: str
@@ -56,6 +65,10 @@ class Port(Frozen):
     queues: int = 1
     mtu: int = 1500
     isolated: bool = False
+    guard: Guard = "none"
+    forwarding: bool = False
+    prefix6: str = ""
+    hosts6: tuple[str, ...] = ()
 
     def tap_mac(self) -> str:
         """The tap's own MAC: above every guest's, so that the bridge never takes it for its own."""

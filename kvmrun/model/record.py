@@ -60,8 +60,10 @@ def _list(data: object) -> list[Any] | tuple[Any, ...]:
 
 
 def _port(data: Mapping[str, Any]) -> Port:
-    port = Port(**{key: value for key, value in data.items() if key in Port.FIELDS})
+    known = {key: value for key, value in data.items() if key in Port.FIELDS}
+    port = Port(**known | {"hosts6": tuple(_list(known.get("hosts6", ())))})
     words: tuple[object, ...] = (port.name, port.network, port.bridge, port.tap, port.mac, port.model)
+    words += (port.guard, port.prefix6, *port.hosts6)
     words += () if port.address is None else (port.address,)
     if not all(type(word) is str for word in words) or not all(type(n) is int for n in (port.queues, port.mtu)):
         raise ValueError("not a port")

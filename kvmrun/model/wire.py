@@ -17,6 +17,16 @@ class PortStatus(Frozen):
     guest: str
 
 
+class WayStatus(Frozen):
+    """By which link and gateway a guest's packets would leave now, None for none, and by which uplink they should."""
+
+    guest: str
+    address: str
+    leaves: str | None
+    uplink: str | None
+    told: str | None
+
+
 class NetworkStatus(Frozen):
     """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
     `domain` the one whose names dnsmasq answers; None for none.
@@ -33,3 +43,5 @@ class NetworkStatus(Frozen):
     rules: str
     uplink: str | None
     leases: tuple[LeaseStatus, ...]
+    ways: tuple[WayStatus, ...] = ()
+    warnings: tuple[str, ...] = ()

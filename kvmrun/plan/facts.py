@@ -1,6 +1,7 @@
 """What is true of the host, as far as a plan asks: observed once, frozen."""
 
 from collections.abc import Mapping
+from ipaddress import IPv4Network
 from typing import Literal
 
 from kvmrun.model.frozen import EMPTY, Frozen
@@ -28,6 +29,38 @@ class Route(Frozen):
     link: str
 
 
+class Rule(Frozen):
+    """A source rule of ours: what comes from `source` is looked up in `table`, `specific` without default routes."""
+
+    priority: int
+    source: str
+    table: int
+    specific: bool = False
+
+    def within(self, subnet: IPv4Network) -> bool:
+        return IPv4Network(self.source).subnet_of(subnet)
+
+    def __str__(self) -> str:
+        return f"{self.priority} from {self.source} to table {self.table}{' but its defaults' if self.specific else ''}"
+
+
+class TableRoute(Frozen):
+    """A route of some table: `destination` "" for a default, `link` "" for several; ours, or somebody else's."""
+
+    destination: str
+    link: str
+    gateway: str
+    ours: bool
+
+
+class Ways(Frozen):
+    """Our source rules, the routes of the tables that matter, and which uplinks' links are up."""
+
+    rules: tuple[Rule, ...] = ()
+    routes: Mapping[int, tuple[TableRoute, ...]] = EMPTY
+    links: frozenset[str] = frozenset()
+
+
 class Owner(Frozen):
     """Somebody who listens on a port dnsmasq needs; with `link`, only for what comes in there."""
 
@@ -42,8 +75,9 @@ class Wire(Frozen):
 
     `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
-    rules last loaded ("changed" when they are no longer what was loaded, "" when none were); `changed` says that
-    settings wait to be put back though the bridge is gone; `uplinks` are the links of the default routes.
+    rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
+    guard of the kept taps; `changed` says that settings wait to be put back though the bridge is gone; `uplinks` are
+    the links of the default routes.
     """
 
     bridge: Bridge | None
@@ -56,9 +90,11 @@ class Wire(Frozen):
     dnsmasq: int = 0
     owners: tuple[Owner, ...] = ()
     rules: str = ""
+    guard: str = ""
     sysctls: Mapping[str, str] = EMPTY
     changed: bool = False
     uplinks: tuple[str, ...] = ()
+    ways: Ways = Ways()
 
 
 class File(Frozen):
@@ -79,6 +115,7 @@ class Host(Frozen):
     kvm: Literal["ready", "absent", "forbidden"]
     kvm_gid: int
     vhost: bool
+    nft: bool
     root: bool
     memory: int
     uid: int = 0

@@ -8,7 +8,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, names, rules
+from kvmrun.plan import bridge, guard, names, rules, ways
 from kvmrun.plan.facts import Owner, Wire
 from kvmrun.plan.steps import (
     DropRules,
@@ -46,6 +46,8 @@ def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | N
         *bridge.reachable(network, now.bridge),
         *(Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose),
         *(_kept_taps(lab, network, now, owner) if owner is not None else ()),
+        *ways.up(lab, network, now.ways),
+        *_kept_guard(lab, network, where, now, everybody=owner is not None),
         *_names(lab, network, where, now),
     )
 
@@ -67,6 +69,9 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         steps.append(StopNames(network=network.name, config=at.config, uid=uid(lab, network)))
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
+    if now.guard:
+        steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
+    steps += ways.down(network, now.ways)
     if now.bridge is not None or now.changed:
         steps.append(RestoreSysctls(user=network.name))
     if now.bridge is not None:
@@ -95,6 +100,21 @@ def _kept_taps(lab: Lab, network: Network, now: Wire, owner: int) -> Iterator[Ke
             )
 
 
+def _kept_guard(
+    lab: Lab, network: Network, where: Directories, now: Wire, *, everybody: bool
+) -> Iterator[LoadRules | DropRules]:
+    """The guard of taps that are kept, here and not with their guests: a user may not load rules."""
+    named = {f"from_{guest}_{port.name}": port for guest, ports in sorted(lab.ports().items()) for port in ports}
+    here = {name: port for name, port in named.items() if port.network == network.name and port.guard != "none"}
+    kept = {name: port for name, port in here.items() if everybody or port.tap in now.kept}
+    table, record = guard.kept_table(network.name), guard_record(where, network)
+    text = guard.text(table, kept)
+    if kept and now.guard != derive.digest(text):
+        yield LoadRules(table=table, text=text, digest=derive.digest(text), record=record)
+    elif now.guard and not kept:
+        yield DropRules(table=table, record=record)
+
+
 def _refuse_user(network: Network, now: Wire) -> None:
     """Without root a network is used as it is: it must be there, and ours."""
     if now.bridge is None:
@@ -116,6 +136,11 @@ def names_note(where: Directories, network: Network) -> str:
 def rules_record(where: Directories, network: Network) -> str:
     """The file that says which rules were loaded last."""
     return f"{where.network(network.name)}/rules"
+
+
+def guard_record(where: Directories, network: Network) -> str:
+    """The same for the guard of the taps that are kept on it."""
+    return f"{where.network(network.name)}/guard"
 
 
 def rules_text(lab: Lab, network: Network) -> str:
@@ -141,7 +166,8 @@ def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
     if network.nat is not False or network.forward:
         named = {lab.uplinks[name].interface for name in network.nat} if isinstance(network.nat, tuple) else set()
-        for link in sorted({network.bridge, *(named or now.uplinks)}):
+        told = {uplink.interface for uplink in ways.uplinks(lab, network)}
+        for link in sorted({network.bridge, *(named or now.uplinks), *told}):
             needed[f"ipv4/conf/{link}/forwarding"] = "1"
     return needed
 

@@ -6,15 +6,15 @@ from kvmrun.model.network import Forward, Network, Uplink
 
 
 def table(network: str) -> str:
-    """The name of the network's own table, in family inet."""
-    return f"kvmrun_{network}"
+    """The network's own table, as nft names it: family and name."""
+    return f"inet kvmrun_{network}"
 
 
 def text(network: Network, bridges: Iterable[str], uplinks: Mapping[str, Uplink], addresses: Mapping[str, str]) -> str:
     """One transaction that replaces the table. `bridges` are those of all our networks, `addresses` the guests'."""
     own = ", ".join(f'"{bridge}"' for bridge in sorted(bridges))
     name = table(network.name)
-    lines = [f"table inet {name} {{}}", f"delete table inet {name}", f"table inet {name} {{"]
+    lines = [f"table {name} {{}}", f"delete table {name}", f"table {name} {{"]
     lines += _indented(_forward(network, own))
     lines += _indented(_input(network))
     if network.nat is not False:

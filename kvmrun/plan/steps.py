@@ -3,6 +3,8 @@
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
 from kvmrun.model.record import Record
+from kvmrun.plan.guard import LoadGuard
+from kvmrun.plan.ways import WayStep
 
 
 class MakeBridge(Frozen):
@@ -109,7 +111,7 @@ class LoadRules(Frozen):
     record: str
 
     def __str__(self) -> str:
-        return f"load the packet filter table inet {self.table}"
+        return f"load the packet filter table {self.table}"
 
 
 class DropRules(Frozen):
@@ -117,7 +119,7 @@ class DropRules(Frozen):
     record: str
 
     def __str__(self) -> str:
-        return f"remove the packet filter table inet {self.table}"
+        return f"remove the packet filter table {self.table}"
 
 
 class WriteNames(Frozen):
@@ -280,7 +282,7 @@ class Launch(Frozen):
 LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | DropTap | RemoveBridge
 NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
-NetworkStep = LinkStep | NamesStep | OtherStep
+NetworkStep = LinkStep | NamesStep | OtherStep | WayStep
 GuestStep = (
     MakeImage
     | TakePlace
@@ -289,6 +291,7 @@ GuestStep = (
     | PlugTap
     | AttachTap
     | Listen
+    | LoadGuard
     | StartLogger
     | WriteRecord
     | Launch

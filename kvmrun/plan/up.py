@@ -9,7 +9,9 @@ from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
+from kvmrun.plan import guard
 from kvmrun.plan.facts import File, Host
+from kvmrun.plan.guard import LoadGuard
 from kvmrun.plan.steps import (
     AttachTap,
     GuestStep,
@@ -38,7 +40,8 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         *_sockets(guest, place),
         WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw))),
         _launch(guest, place, host, (*guest.args, *raw)),
-        StartLogger(log=Log(path=place.log), uid=place.log_uid),  # last: it starts while QEMU does
+        *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
+        StartLogger(log=Log(path=place.log), uid=place.log_uid),
     )
 
 
@@ -196,6 +199,17 @@ def _ports(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap | AttachT
                 mtu=port.mtu,
                 isolated=port.isolated,
             )
+
+
+def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:
+    """Taps kept for a user are guarded by the network that keeps them."""
+    step = guard.load(guest.name, place.ports, place.socket("guard")) if host.root else None
+    if step is None:
+        return
+    if not host.nft:
+        hint = f'apt install nftables, or set guard = "none" in [[nic]] of {guest.name}.toml'
+        raise HostLacks(f"{guest.name} has a guard, and nft is not installed", hint)
+    yield step
 
 
 def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:

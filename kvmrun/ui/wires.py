@@ -4,7 +4,7 @@ import time
 from collections.abc import Iterable, Iterator
 
 from kvmrun.model.text import printable
-from kvmrun.model.wire import NetworkStatus
+from kvmrun.model.wire import NetworkStatus, WayStatus
 
 
 def lines(found: Iterable[NetworkStatus], problems: Iterable[str]) -> Iterator[str]:
@@ -22,11 +22,26 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[str]) -> Iterator[s
             yield f"  names    *.{one.domain} at {server}; for the host: {_resolver(one.bridge, server, one.domain)}"
         yield f"  rules    {one.rules}"
         yield f"  uplink   {printable(one.uplink or 'none')}"
+        for leaves, guests in _ways(one.ways).items():
+            yield f"  leaves   {printable(leaves)}: {printable(', '.join(guests), 1000)}"
+        for warning in one.warnings:
+            yield f"  warning  {printable(warning, 400)}"
         for lease in one.leases:
             left = "for good" if not lease.expires else f"{max(0, lease.expires - int(time.time())) // 60} min left"
             yield f"  lease    {lease.address:<15} {lease.mac}  {lease.name or '(no name)'}  {left}"
     for problem in problems:
         yield f"problem: {printable(problem, 1000)}"
+
+
+def _ways(ways: Iterable[WayStatus]) -> dict[str, list[str]]:
+    """The guests by the way they would leave, in words that say whether it is the one they are told to take."""
+    found: dict[str, list[str]] = {}
+    for way in ways:
+        words = f"by {way.leaves}" if way.leaves else "by no way"
+        words += f" ({way.uplink})" if way.uplink else ""
+        words += f", not by {way.told} as told" if way.told and way.told != way.uplink else ""
+        found.setdefault(words, []).append(f"{way.guest} ({way.address})")
+    return found
 
 
 def _resolver(bridge: str, server: str, domain: str) -> str:

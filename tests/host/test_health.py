@@ -25,7 +25,7 @@ def process() -> Iterator[subprocess.Popen[bytes]]:
 
 
 def problem(at: Path, uid: int | None = None) -> str:
-    return health.problem(str(at), os.getuid() if uid is None else uid, "kvmrun_lan")
+    return health.problem(str(at), os.getuid() if uid is None else uid, {"rules": "inet kvmrun_lan"})
 
 
 def test_a_network_that_is_not_up_by_us_has_no_problem(own_directories: Path) -> None:

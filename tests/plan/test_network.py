@@ -339,4 +339,4 @@ def test_every_step_says_itself() -> None:
     assert len(set(said)) >= 14
     assert all(text.isprintable() and len(text) < 120 for text in said)
     assert "set net.ipv4.conf.br0.forwarding = 1" in said
-    assert str(DropRules(table="kvmrun_lan", record="/r")) in said
+    assert str(DropRules(table="inet kvmrun_lan", record="/r")) in said

@@ -17,7 +17,7 @@ from kvmrun.plan.up import up
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
 PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
-HOST = Host(qemu="/usr/bin/qemu", kvm="ready", kvm_gid=36, vhost=True, root=True, memory=8 << 30)
+HOST = Host(qemu="/usr/bin/qemu", kvm="ready", kvm_gid=36, vhost=True, nft=True, root=True, uid=0, memory=8 << 30)
 IMAGE = {"drive": [{"image": "a.qcow2"}]}
 OVERLAY = {"drive": [{"image": "a.qcow2", "base": "b.raw", "size": "20G"}]}
 HERE = File(kind="file", size=1)

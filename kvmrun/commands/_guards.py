@@ -1,0 +1,21 @@
+"""Guards of guests that run, put back where somebody removed them."""
+
+from kvmrun.host import guards, rundir
+from kvmrun.model.place import Directories
+from kvmrun.ui.progress import Progress
+
+
+def mend(where: Directories, network: str, progress: Progress) -> None:
+    """See that every guest that runs on the network is guarded as it was when it started."""
+    for name in rundir.names(where.run) if where.root else []:
+        record = rundir.read_record(where.guest(name))
+        if record and any(port.network == network for port in record.ports) and rundir.is_running(where.guest(name)):
+            with rundir.held(where.guest(name), name):
+                if mended(where.guest(name), name):
+                    progress.tell(f"{name} is guarded again")
+
+
+def mended(directory: str, name: str) -> bool:
+    """See that a running guest, which the caller holds, is guarded; whether it was not."""
+    record = rundir.read_record(directory)
+    return record is not None and rundir.is_running(directory) and guards.mended(directory, name, record.ports)

@@ -1,0 +1,156 @@
+"""Source rules and the routing tables of uplinks, by netlink; and which way the kernel would send now.
+
+What is ours carries our number as its protocol, which the kernel keeps and shows for routes and rules alike.
+"""
+
+import errno
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import dump, link
+from kvmrun.plan.facts import Rule, TableRoute, Ways
+from kvmrun.plan.ways import AddDefault, RemoveDefault
+
+OURS = 107
+_NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE, _NEW_RULE, _DELETE_RULE, _GET_RULE = 24, 25, 26, 32, 33, 34
+_CREATE_NEW = 0x400 | 0x200
+_HEAD = struct.Struct("=BBBBBBBBI")  # of a route and of a rule: family, lengths, tos, table, protocol, scope, type
+_TABLE_IN_ATTRIBUTE = 252
+_UNICAST, _TO_TABLE = 1, 1
+_ONLINK = 4
+_SUPPRESSED = 1  # prefixes as short as this count as a default route
+_NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EXDEV, errno.ENODEV}
+
+
+def look(tables: Iterable[int], links: Iterable[str]) -> Ways:
+    """Our rules, the routes of `tables` and of those our rules lead to, and which of `links` are up."""
+    rules = _rules()
+    wanted = {*tables, *(rule.table for rule in rules if not rule.specific)}
+    return Ways(
+        rules=rules,
+        routes={table: _routes(table) for table in sorted(wanted)},
+        links=frozenset(name for name in links if link.is_up(name)),
+    )
+
+
+def add_rule(rule: Rule) -> None:
+    """Add a rule of ours; one that is there already is no error."""
+    try:
+        dump.send(dump.ROUTE, [(_NEW_RULE, dump.ACK | _CREATE_NEW, _rule(rule))])
+    except FileExistsError:
+        return
+    _expect(rule in _rules(), f"{rule}")
+
+
+def remove_rule(rule: Rule) -> None:
+    """Remove a rule of ours; one that is gone already is no error."""
+    try:
+        dump.send(dump.ROUTE, [(_DELETE_RULE, dump.ACK, _rule(rule))])
+    except FileNotFoundError:
+        return
+
+
+def add_default(step: AddDefault) -> None:
+    """Add our default route to a table."""
+    dump.send(dump.ROUTE, [(_NEW_ROUTE, dump.ACK | _CREATE_NEW, _default(step))])
+    wanted = TableRoute(destination="", link=step.link, gateway=step.gateway, ours=True)
+    _expect(wanted in _routes(step.table), f"{step}")
+
+
+def remove_default(step: RemoveDefault | AddDefault) -> None:
+    """Remove our default route from a table; one that is gone already is no error."""
+    try:
+        dump.send(dump.ROUTE, [(_DELETE_ROUTE, dump.ACK, _default(step))])
+    except (ProcessLookupError, FileNotFoundError, LookupError):
+        return
+    except OSError as why:
+        if why.errno != errno.ENODEV:
+            raise
+
+
+def leaves(target: str, source: str, bridge: str) -> tuple[str, str]:
+    """The (link, gateway) by which a packet from `source` that comes in by `bridge` would leave; ("", "") for none."""
+    body = _HEAD.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
+    body += dump.attribute(1, socket.inet_aton(target)) + dump.attribute(2, socket.inet_aton(source))
+    body += dump.attribute(3, struct.pack("=I", link.index(bridge)))
+    try:
+        found = dump.attributes(dump.get(dump.ROUTE, _GET_ROUTE, body), _HEAD.size)
+    except OSError as why:
+        if why.errno in _NO_WAY:
+            return "", ""
+        raise
+    return _link(found), _gateway(found)
+
+
+def _rules() -> tuple[Rule, ...]:
+    found = []
+    for payload in dump.dump(dump.ROUTE, _GET_RULE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+        values = dump.attributes(payload, _HEAD.size)
+        if values.get(21) == bytes([OURS]) and 2 in values:
+            found.append(
+                Rule(
+                    priority=_number(values[6]),
+                    source=f"{socket.inet_ntoa(values[2])}/{payload[2]}",
+                    table=_number(values[15]),
+                    specific=_number(values.get(14, b"\xff" * 4)) == _SUPPRESSED,
+                )
+            )
+    return tuple(found)
+
+
+def _routes(table: int) -> tuple[TableRoute, ...]:
+    head = _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
+    try:
+        payloads = dump.dump(dump.ROUTE, _GET_ROUTE, head + dump.attribute(15, struct.pack("=I", table)), strict=True)
+    except FileNotFoundError:  # no route was ever in it
+        return ()
+    found = []
+    for payload in payloads:
+        values = dump.attributes(payload, _HEAD.size)
+        if _number(values.get(15, b"")) == table:
+            destination = f"{socket.inet_ntoa(values[1])}/{payload[1]}" if 1 in values else ""
+            ours = payload[5] == OURS
+            found.append(TableRoute(destination=destination, link=_link(values), gateway=_gateway(values), ours=ours))
+    return tuple(found)
+
+
+def _rule(rule: Rule) -> bytes:
+    address, _, length = rule.source.partition("/")
+    body = _HEAD.pack(socket.AF_INET, 0, int(length), 0, _TABLE_IN_ATTRIBUTE, 0, 0, _TO_TABLE, 0)
+    body += dump.attribute(2, socket.inet_aton(address)) + dump.attribute(21, bytes([OURS]))
+    for number, value in ((6, rule.priority), (15, rule.table), *([(14, _SUPPRESSED)] if rule.specific else [])):
+        body += dump.attribute(number, struct.pack("=I", value))
+    return body
+
+
+def _default(step: AddDefault | RemoveDefault) -> bytes:
+    """The route, through a gateway on the link: that it is there is the lab's word, whatever the link's address."""
+    body = _HEAD.pack(socket.AF_INET, 0, 0, 0, _TABLE_IN_ATTRIBUTE, OURS, 0, _UNICAST, _ONLINK)
+    body += dump.attribute(15, struct.pack("=I", step.table)) + dump.attribute(5, socket.inet_aton(step.gateway))
+    return body + dump.attribute(4, struct.pack("=I", link.index(step.link)))
+
+
+def _link(values: dict[int, bytes]) -> str:
+    """The name of the link of a route, "" for several or none."""
+    if 4 not in values:
+        return ""
+    try:
+        return socket.if_indextoname(_number(values[4]))
+    except OSError:
+        return ""
+
+
+def _gateway(values: dict[int, bytes]) -> str:
+    return socket.inet_ntoa(values[5]) if len(values.get(5, b"")) == 4 else ""
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
+def _expect(right: bool, what: str) -> None:
+    if not right:
+        raise KvmrunError(f"could not {what}", "try again", why="written, read back, not there")

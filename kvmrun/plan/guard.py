@@ -1,0 +1,115 @@
+"""The guard of ports as nftables text: what each may send; everything else is dropped where it enters the host.
+
+One chain a port, of accepts that name everything they let through, so that what nobody thought of (tags, other
+protocols, spanning tree, malformed headers) needs no rule to be dropped. `meta l4proto != 255` says no more than
+that the kernel found a whole and sane IP header: what it cannot read has no protocol.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from kvmrun.model import derive
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.nic import Port
+
+_SANE_ARP = "ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 meta length > 27"
+_SANE_IP = "meta l4proto != 255"
+_PRIORITY = -500
+
+
+class LoadGuard(Frozen):
+    """Guard the ports of one guest. The rules load while QEMU does: the guest stays paused until they are there."""
+
+    table: str
+    text: str
+    digest: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"guard its ports: load the packet filter table {self.table}"
+
+
+def table(guest: str) -> str:
+    """The guest's own table, as nft names it: family and name."""
+    return f"netdev kvmrun_{guest}"
+
+
+def kept_table(network: str) -> str:
+    """The table of the taps that are kept on a network for users without root; no guest's name has a '_'."""
+    return f"netdev kvmrun_net_{network}"
+
+
+def load(guest: str, ports: tuple[Port, ...], record: str) -> LoadGuard | None:
+    """The step that guards the ports of one guest, None when none of them has a guard."""
+    chains = {f"from_{port.name}": port for port in ports if port.guard != "none"}
+    if not chains:
+        return None
+    rules = text(table(guest), chains)
+    return LoadGuard(table=table(guest), text=rules, digest=derive.digest(rules), record=record)
+
+
+def text(name: str, ports: Mapping[str, Port]) -> str:
+    """One transaction that replaces the table `name` by a chain for each of `ports`, which are named by chain."""
+    lines = [f"table {name} {{}}", f"delete table {name}", f"table {name} {{"]
+    for chain, port in ports.items():
+        lines += [f"  chain {chain} {{", f'    type filter hook ingress device "{port.tap}" priority {_PRIORITY};']
+        lines += ["    policy drop;", *(f"    {rule}" for rule in rules(port)), "  }"]
+    return "".join(f"{line}\n" for line in [*lines, "}"])
+
+
+def rules(port: Port) -> Iterator[str]:
+    """The rules of one port, in order; what passes none of them is dropped."""
+    yield f"ether saddr != {port.mac} drop"
+    if port.guard == "address":
+        yield from _address4(port)
+        if port.prefix6:
+            yield from _address6(port)
+    else:
+        yield f"{_SANE_ARP} arp saddr ether {port.mac} accept"
+        yield "ether type ip udp dport 68 drop"  # addresses are given out by the host alone
+        yield f"ether type ip {_SANE_IP} accept"
+        yield from _no_router()
+        yield f"ether type ip6 {_SANE_IP} accept"
+
+
+def _address4(port: Port) -> Iterator[str]:
+    """IPv4 and ARP of the port's own address; DHCP of its own card, whole in one packet."""
+    arp = f"{_SANE_ARP} arp saddr ether {port.mac} arp saddr ip"
+    yield f"{arp} {port.address} arp operation 1-2 accept"
+    yield f"{arp} 0.0.0.0 arp operation 1 accept"  # the question whether somebody has the address already
+    client = f"@th,64,24 0x010106 @th,288,48 0x{port.mac.replace(':', '')}"
+    dhcp = f"ip frag-off & 0x3fff == 0 udp sport 68 udp dport 67 {client} accept"
+    yield f"ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 {dhcp}"
+    yield f"ether type ip ip saddr {port.address} {dhcp}"
+    yield "ether type ip udp dport 67-68 drop"
+    source = "" if port.forwarding else f"ip saddr {port.address} "
+    yield f"ether type ip {source}{_SANE_IP} accept"
+
+
+def _no_router() -> Iterator[str]:
+    """No router, and no DHCPv6 server, but the host. Fragments from link-local addresses could hide one."""
+    yield "ether type ip6 icmpv6 type nd-router-advert drop"
+    yield "ether type ip6 icmpv6 type nd-redirect drop"
+    yield "ether type ip6 icmpv6 type nd-neighbor-advert @th,32,8 & 0x80 == 0x80 drop"  # "I am a router"
+    yield "ether type ip6 udp dport 546 drop"
+    yield "ether type ip6 ip6 saddr fe80::/10 exthdr frag exists drop"
+
+
+def _address6(port: Port) -> Iterator[str]:
+    """IPv6 of the network's prefix and the link: guests make their own addresses, so any there but the host's."""
+    yield from _no_router()
+    for host in port.hosts6:
+        yield f"ether type ip6 ip6 saddr {host} drop"
+        yield f"ether type ip6 icmpv6 type nd-neighbor-advert @th,64,128 0x{_digits(host)} drop"
+    if port.forwarding:
+        yield f"ether type ip6 {_SANE_IP} accept"
+        return
+    yield f"ether type ip6 ip6 saddr fe80::/10 {_SANE_IP} accept"
+    yield f"ether type ip6 ip6 saddr {port.prefix6} {_SANE_IP} accept"
+    yield "ether type ip6 ip6 saddr :: icmpv6 type nd-neighbor-solicit accept"
+    yield "ether type ip6 ip6 saddr :: icmpv6 type mld2-listener-report accept"
+
+
+def _digits(address: str) -> str:
+    from ipaddress import IPv6Address
+
+    return IPv6Address(address).packed.hex()

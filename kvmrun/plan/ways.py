@@ -1,0 +1,162 @@
+"""Which way out a network or a guest takes: source rules to an uplink's routing table, and that table's default route.
+
+The order of the rules: first the main table without its default routes, so that guests still reach each other, the
+host and whatever else has a route of its own; then guests; then networks. Two halves of the world (/1, as VPNs add
+them) count as a default route. The rules do not name the bridge: a strict reverse path filter on the uplink asks the
+same question without it. An uplink that is not there has an empty table, and the packet goes on to the next rule.
+"""
+
+from collections.abc import Iterator, Mapping
+
+from kvmrun.errors import Refused
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network, Uplink
+from kvmrun.plan.facts import Rule, Ways
+
+_SPECIFIC, _GUESTS, _NETWORKS = 1000, 1100, 1200
+MAIN = 254
+
+
+class AddRule(Frozen):
+    rule: Rule
+
+    def __str__(self) -> str:
+        return f"route by source: {self.rule}"
+
+
+class RemoveRule(Frozen):
+    rule: Rule
+
+    def __str__(self) -> str:
+        return f"no longer route by source: {self.rule}"
+
+
+class AddDefault(Frozen):
+    """The default route of a table that nobody else uses."""
+
+    table: int
+    link: str
+    gateway: str
+
+    def __str__(self) -> str:
+        return f"route table {self.table} by default via {self.gateway} on {self.link}"
+
+
+class RemoveDefault(Frozen):
+    """Remove our own default route from a table."""
+
+    table: int
+    link: str
+    gateway: str
+
+    def __str__(self) -> str:
+        return f"remove the default route via {self.gateway} from table {self.table}"
+
+
+WayStep = AddRule | RemoveRule | AddDefault | RemoveDefault
+
+
+def chosen(lab: Lab, network: Network) -> Mapping[str, str]:
+    """Who on `network` is told which uplink: the network by its subnet, guests by their addresses."""
+    found: dict[str, str] = {}
+    for name, ports in lab.ports().items():
+        uplink = lab.guests[name].uplink
+        found |= {one.address: uplink for one in ports if uplink and one.network == network.name and one.address}
+    if network.uplink and not network.external:
+        found[str(network.subnet)] = network.uplink
+    return {} if network.external else found
+
+
+def uplinks(lab: Lab, network: Network) -> list[Uplink]:
+    """The uplinks somebody on `network` is told to use."""
+    return [lab.uplinks[name] for name in sorted(set(chosen(lab, network).values()))]
+
+
+def rules(lab: Lab, network: Network) -> list[Rule]:
+    """The rules `network` wants, in the order of their priorities."""
+    if not (told := chosen(lab, network)):
+        return []
+    subnet = str(network.subnet)
+    wanted = [Rule(priority=_SPECIFIC, source=subnet, table=MAIN, specific=True)]
+    for source, uplink in sorted(told.items()):
+        table = lab.uplinks[uplink].number()
+        whole = source == subnet
+        wanted.append(
+            Rule(priority=_NETWORKS if whole else _GUESTS, source=source if whole else f"{source}/32", table=table)
+        )
+    return sorted(wanted, key=lambda rule: rule.priority)
+
+
+def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
+    """What is still to be done. Raises Refused for an uplink whose table others use for another way."""
+    wanted = rules(lab, network)
+    mine = _mine(network, now)
+    yield from (RemoveRule(rule=rule) for rule in mine if rule not in wanted)
+    yield from _unused(now, wanted, mine)
+    for uplink in uplinks(lab, network):
+        yield from _default(uplink, now, theirs=lab.firewall == "shorewall" and uplink.table is not None)
+    yield from (AddRule(rule=rule) for rule in wanted if rule not in mine)
+
+
+def down(network: Network, now: Ways) -> Iterator[WayStep]:
+    """What takes the network's rules away, and the default routes that only they led to."""
+    mine = _mine(network, now)
+    yield from (RemoveRule(rule=rule) for rule in mine)
+    yield from _unused(now, [], mine)
+
+
+def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
+    """A sentence for each uplink that somebody is told to use and cannot now."""
+    found = []
+    for uplink in uplinks(lab, network):
+        told = ", ".join(source for source, name in sorted(chosen(lab, network).items()) if name == uplink.name)
+        if uplink.interface not in now.links:
+            found.append(
+                f"uplink {uplink.name} of {told}: {uplink.interface} is not there or down; another way is taken"
+            )
+        elif not _fits(uplink, now) and uplink.gateway is None:
+            table = uplink.number()
+            found.append(f"uplink {uplink.name} of {told}: table {table} has no default route; another way is taken")
+    return found
+
+
+def _mine(network: Network, now: Ways) -> list[Rule]:
+    """Those of our rules that are about this network."""
+    return [rule for rule in now.rules if rule.within(network.subnet)]
+
+
+def _unused(now: Ways, wanted: list[Rule], mine: list[Rule]) -> Iterator[RemoveDefault]:
+    """Our default routes in tables that no rule of ours leads to once `mine` are `wanted`."""
+    left = {rule.table for rule in (*wanted, *(rule for rule in now.rules if rule not in mine))}
+    for table in sorted({rule.table for rule in mine} - left):
+        yield from _removals(table, now)
+
+
+def _removals(table: int, now: Ways) -> Iterator[RemoveDefault]:
+    for route in now.routes.get(table, ()):
+        if route.ours and not route.destination:
+            yield RemoveDefault(table=table, link=route.link, gateway=route.gateway)
+
+
+def _default(uplink: Uplink, now: Ways, *, theirs: bool) -> Iterator[WayStep]:
+    """The default route of the uplink's table, if it lacks one and the table is nobody else's."""
+    number, routes = uplink.number(), now.routes.get(uplink.number(), ())
+    if uplink.interface not in now.links or _fits(uplink, now):
+        return
+    if others := [route for route in routes if not route.ours]:
+        hint = f"choose another table in uplink.{uplink.name}, or leave table out"
+        why = f"it routes {others[0].destination or 'by default'} through {others[0].link or 'several links'}"
+        raise Refused(f"table {number} of uplink {uplink.name} is taken", hint, why=why)
+    yield from _removals(number, now)
+    if uplink.gateway and not theirs:
+        yield AddDefault(table=number, link=uplink.interface, gateway=str(uplink.gateway))
+
+
+def _fits(uplink: Uplink, now: Ways) -> bool:
+    """Whether the uplink's table leads out by it already."""
+    gateways = {str(uplink.gateway)} if uplink.gateway else None
+    return any(
+        not route.destination and route.link == uplink.interface and (gateways is None or route.gateway in gateways)
+        for route in now.routes.get(uplink.number(), ())
+    )

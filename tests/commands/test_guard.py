@@ -1,0 +1,164 @@
+"""The guard of real guests: there before their first instruction, put back when flushed, gone with them."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+from fakes.world import ip, until, world, world_after
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+BEFORE_IT_RUNS = """
+import subprocess, sys
+from kvmrun import cli
+from kvmrun.commands import _confirm
+
+resume = _confirm.handshake.resume
+
+def watched(*words):
+    print(subprocess.run(["nft", "list", "table", "netdev", "kvmrun_vm1"], capture_output=True, text=True).stdout)
+    resume(*words)
+
+_confirm.handshake.resume = watched
+sys.exit(cli.run(sys.argv[1:]))
+"""
+
+
+def tables() -> str:
+    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
+
+
+def rules() -> str:
+    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+
+
+def flush() -> None:
+    subprocess.run(["nft", "flush", "ruleset"], check=True)
+
+
+def test_it_is_there_before_the_guest_runs_and_gone_with_it(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    before = world()
+    shown = Cli([sys.executable, "-c", BEFORE_IT_RUNS, *kvmrun.words[3:]]).ok("vm1").out
+    mac = kvmrun.rows()["vm1"]["nics"][0]["mac"]
+    assert 'device "tap-vm1"' in shown
+    assert f"ether saddr != {mac} drop" in shown
+    kvmrun.ok("stop", "--force", "vm1")
+    kvmrun.ok("net", "down")
+    assert world_after(before) == before
+
+
+def test_a_guest_left_paused_is_guarded_too(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    kvmrun.ok("--paused", "vm1")
+    assert "netdev kvmrun_vm1" in tables()
+
+
+def test_the_plan_says_so(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    assert "guard its ports" in kvmrun.ok("-n", "vm1").out
+
+
+@pytest.mark.parametrize("words", [("net", "up"), ("vm1", "vm2")])
+def test_a_flushed_guard_is_told_and_put_back(lab: Path, kvmrun: Cli, words: tuple[str, ...]) -> None:
+    guests(lab, "vm1", "vm2")
+    kvmrun.ok("vm1", "vm2")
+    right = tables()
+    assert {row["state"] for row in kvmrun.rows().values()} == {"running"}
+    flush()
+    rows = kvmrun.rows()
+    assert rows["vm1"]["state"] == "degraded"
+    assert "unguarded" in rows["vm1"]["problem"]
+    said = kvmrun.ok(*words).out + kvmrun.ok(*words).err
+    assert "vm1 is guarded again" in said or "and is guarded again" in said
+    assert sorted(tables().split("\n")) == sorted(right.split("\n"))
+    assert {row["state"] for row in kvmrun.rows().values()} == {"running"}
+
+
+def test_a_single_rule_taken_away_is_noticed(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2")
+    kvmrun.ok("vm1", "vm2")
+    subprocess.run(["nft", "add", "rule", "netdev", "kvmrun_vm1", "from_eth0", "accept"], check=True)
+    states = {name: row["state"] for name, row in kvmrun.rows().items()}
+    assert states == {"vm1": "degraded", "vm2": "running"}
+
+
+def test_what_a_killed_guest_leaves_does_no_harm(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    before = world()
+    kvmrun.ok("vm1")
+    os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
+    until(lambda: kvmrun.rows()["vm1"]["state"] != "running")
+    assert "netdev kvmrun_vm1" in tables()
+    guests(lab, "vm1", text=f'{TCG}[[nic]]\nmac = "52:54:00:00:00:77"\n')
+    kvmrun.ok("vm1")
+    shown = rules()
+    assert "ether saddr != 52:54:00:00:00:77 drop" in shown
+    assert shown.count("ether saddr") == shown.count("chain from_eth0") == 1
+    os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
+    kvmrun.ok("stop", "vm1")
+    kvmrun.ok("net", "down")
+    assert world_after(before) == before
+
+
+def test_a_later_start_without_a_guard_is_without_the_old_one(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    kvmrun.ok("vm1")
+    os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
+    until(lambda: kvmrun.rows()["vm1"]["state"] != "running")
+    guests(lab, "vm1", text=f'{TCG}[[nic]]\nguard = "none"\n')
+    kvmrun.ok("vm1")
+    assert "netdev" not in tables()
+    assert kvmrun.rows()["vm1"]["state"] == "running"
+
+
+@pytest.mark.parametrize("firewall", ["shorewall", "none"])
+def test_it_does_not_depend_on_who_has_the_firewall(lab: Path, kvmrun: Cli, firewall: str) -> None:
+    guests(lab, "vm1")
+    (lab / "networks.toml").write_text(f'firewall = "{firewall}"\n')
+    kvmrun.ok("vm1")
+    assert tables() == "table netdev kvmrun_vm1\n"
+
+
+def test_it_guards_a_port_of_an_external_bridge(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
+    ip("link", "add", "br0", "type", "bridge")
+    kvmrun.ok("vm1")
+    assert tables() == "table netdev kvmrun_vm1\n"
+    kvmrun.ok("kill", "vm1")
+    assert tables() == ""
+
+
+def test_without_nft_a_guarded_guest_does_not_start(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    (lab / "networks.toml").write_text('firewall = "none"\n')
+    subprocess.run(["mount", "--bind", "/dev/null", "/usr/sbin/nft"], check=True)
+    try:
+        refused = kvmrun("vm1")
+        assert refused.code == 69
+        assert "nft is not installed" in refused.err
+        assert 'guard = "none"' in refused.err
+        guests(lab, "vm1", text=f'{TCG}[[nic]]\nguard = "none"\n')
+        kvmrun.ok("vm1")
+    finally:
+        subprocess.run(["umount", "/usr/sbin/nft"], check=True)
+
+
+def test_a_kept_tap_is_guarded_by_its_network(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2")
+    before = world()
+    kvmrun.ok("net", "up", "--owner", "nobody")
+    shown = rules()
+    assert 'device "tap-vm1"' in shown
+    assert 'device "tap-vm2"' in shown
+    flush()
+    assert "degraded" in kvmrun.ok("net", "status").out
+    kvmrun.ok("net", "up")
+    assert "netdev kvmrun_net_lan" in tables()
+    kvmrun.ok("net", "down")
+    assert world_after(before) == before

@@ -1,0 +1,271 @@
+"""Several ways out at once, seen from their far ends: who is told to take which takes it, and it is said when not."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+from fakes.hosts import Host, host, served, uplink
+from fakes.world import ip, world, world_after
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+WORLD = "203.0.113.9"
+TWO = """
+[uplink.first]
+interface = "wan1"
+gateway = "10.1.0.1"
+
+[uplink.second]
+interface = "wan2"
+gateway = "10.2.0.1"
+table = 102
+"""
+
+
+def write(lab: Path, networks: str = "[network.lan]\n", **uplinks: str) -> None:
+    (lab / "networks.toml").write_text(networks + TWO)
+    for number, name in enumerate(("vm1", "vm2"), 1):
+        told = f'uplink = "{uplinks[name]}"\n' if name in uplinks else ""
+        (lab / f"{name}.toml").write_text(f'{told}{TCG}[[nic]]\naddress = "192.168.0.{number}"\n')
+
+
+@contextmanager
+def guest(number: int) -> Iterator[Host]:
+    """The far end of a port of br0, with the address of a guest."""
+    with host(f"port{number}", bridge="br0", address=f"192.168.0.{number}/24") as one:
+        one("ip", "route", "add", "default", "via", "192.168.0.254")
+        yield one
+
+
+@pytest.fixture
+def world_beyond(netns: None) -> Iterator[None]:
+    """Two ways out; the first is the one everybody takes who is not told."""
+    with uplink("wan1", 1, metric=100), uplink("wan2", 2, metric=200):
+        yield
+
+
+def tables() -> str:
+    rules = subprocess.run(["ip", "-N", "rule"], capture_output=True, text=True, check=True).stdout
+    routes = subprocess.run(["ip", "route", "show", "table", "102"], capture_output=True, text=True, check=False).stdout
+    return rules + routes
+
+
+def status(kvmrun: Cli) -> dict[str, tuple[str | None, str | None]]:
+    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    return {way["guest"]: (way["leaves"], way["uplink"]) for way in network["ways"]}
+
+
+@pytest.mark.usefixtures("world_beyond")
+class TestTwo:
+    def test_a_guest_told_to_takes_the_second_and_the_others_the_first(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        before = world()
+        kvmrun.ok("net", "up")
+        with guest(1) as vm1, guest(2) as vm2:
+            assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
+            assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
+            with served(vm1), served(vm2):
+                assert vm2.page("192.168.0.1") == "you are 192.168.0.2 at port1"
+                assert vm1.page("192.168.0.2") == "you are 192.168.0.1 at port2"
+        assert status(kvmrun) == {"vm1": ("wan1 via 10.1.0.1", "first"), "vm2": ("wan2 via 10.2.0.1", "second")}
+        assert "by wan2 via 10.2.0.1 (second): vm2 (192.168.0.2)" in kvmrun.ok("net", "status").out
+        assert "up already" in kvmrun.ok("net", "up").out
+        kvmrun.ok("net", "down")
+        assert world_after(before) == before
+
+    def test_a_network_may_be_told_and_a_guest_of_it_otherwise(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, '[network.lan]\nuplink = "second"\n', vm1="first")
+        kvmrun.ok("net", "up")
+        with guest(1) as vm1, guest(2) as vm2, guest(77) as stranger:
+            assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
+            assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
+            assert stranger.page(WORLD) == "you are 10.2.0.2 at wan2"
+
+    def test_it_works_with_a_strict_reverse_path_filter(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        for link in ("all", "wan1", "wan2"):
+            Path(f"/proc/sys/net/ipv4/conf/{link}/rp_filter").write_text("1")
+        kvmrun.ok("net", "up")
+        with guest(2) as vm2:
+            assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
+
+    def test_two_networks_reach_each_other_whatever_their_uplinks(self, lab: Path, kvmrun: Cli) -> None:
+        dmz = '[network.dmz]\nbridge = "br1"\nsubnet = "192.168.7.0/24"\ndomain = "dmz"\nuplink = "first"\n'
+        write(lab, f'[network.lan]\nuplink = "second"\n{dmz}')
+        kvmrun.ok("net", "up")
+        with guest(1) as vm1, host("far", bridge="br1", address="192.168.7.1/24") as far:
+            far("ip", "route", "add", "default", "via", "192.168.7.254")
+            with served(far), served(vm1):
+                assert vm1.page("192.168.7.1") == "you are 192.168.0.1 at far"
+                assert far.page("192.168.0.1") == "you are 192.168.7.1 at port1"
+            assert (vm1.page(WORLD), far.page(WORLD)) == ("you are 10.2.0.2 at wan2", "you are 10.1.0.2 at wan1")
+        before = tables()
+        kvmrun.ok("net", "down", "dmz")
+        assert "192.168.7.0" not in tables()
+        assert "192.168.0.0/24 lookup 102" in tables()
+        assert "default via 10.2.0.1" in before
+        assert "default via 10.2.0.1" in tables()
+
+    def test_one_that_goes_away_is_told_and_used_again_when_it_is_back(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        kvmrun.ok("net", "up")
+        ip("link", "set", "wan2", "down")
+        assert status(kvmrun)["vm2"] == ("wan1 via 10.1.0.1", "first")
+        out = kvmrun.ok("net", "status").out
+        assert "by wan1 via 10.1.0.1 (first), not by second as told: vm2" in out
+        assert "warning  uplink second of 192.168.0.2: wan2 is not there or down" in out
+        ip("link", "set", "wan2", "up")
+        assert "degraded" in kvmrun.ok("net", "status").out
+        kvmrun.ok("net", "up")
+        assert status(kvmrun)["vm2"] == ("wan2 via 10.2.0.1", "second")
+
+    def test_with_none_left_no_way_is_told(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        kvmrun.ok("net", "up")
+        for link in ("wan1", "wan2"):
+            ip("link", "delete", link)
+        assert status(kvmrun) == {"vm1": (None, None), "vm2": (None, None)}
+        assert "by no way, not by second as told" in kvmrun.ok("net", "status").out
+
+    def test_a_definition_that_changes_costs_one_rule(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        kvmrun.ok("net", "up")
+        write(lab, vm1="second")
+        kvmrun.ok("net", "up")
+        assert "from 192.168.0.1 lookup 102" in tables()
+        assert "from 192.168.0.2 lookup" not in tables()
+        write(lab)
+        kvmrun.ok("net", "up")
+        assert "102" not in tables()
+        assert "192.168.0" not in tables()
+
+    def test_a_guests_start_brings_its_way(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        kvmrun.ok("vm2")
+        assert "from 192.168.0.2 lookup 102" in tables()
+
+
+def test_an_uplink_that_is_absent_at_the_start_costs_nothing(lab: Path, kvmrun: Cli) -> None:
+    write(lab, vm2="second")
+    with uplink("wan1", 1):
+        said = kvmrun.ok("net", "up")
+        assert "warning: uplink second of 192.168.0.2" in said.out + said.err
+        with guest(2) as vm2:
+            assert vm2.page(WORLD) == "you are 10.1.0.2 at wan1"
+            with uplink("wan2", 2, metric=200):
+                kvmrun.ok("net", "up")
+                assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
+
+
+def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli) -> None:
+    """The office of 2008: one card of the host, and a gateway for each of two providers on the wire behind it."""
+    (lab / "networks.toml").write_text(
+        '[network.lan]\n[uplink.comcast]\ninterface = "eth0"\ngateway = "172.20.1.1"\n'
+        '[uplink.avvanta]\ninterface = "eth0"\ngateway = "172.20.1.254"\n'
+    )
+    for number, told in ((1, "comcast"), (2, "avvanta")):
+        (lab / f"vm{number}.toml").write_text(f'uplink = "{told}"\n[[nic]]\naddress = "192.168.0.{number}"\n')
+    with ExitStack() as stack:
+        ip("link", "add", "eth0", "type", "veth", "peer", "name", "wire")
+        ip("link", "add", "office", "type", "bridge")
+        for link in ("eth0", "wire", "office"):
+            ip("link", "set", link, "up", *(("master", "office") if link == "wire" else ()))
+        ip("address", "add", "172.20.1.130/24", "dev", "eth0")
+        ip("route", "add", "default", "via", "172.20.1.1")
+        for name, address in (("comcast", "172.20.1.1"), ("avvanta", "172.20.1.254")):
+            one = stack.enter_context(host(name, bridge="office", address=f"{address}/24"))
+            one("ip", "address", "add", f"{WORLD}/32", "dev", "lo")
+            stack.enter_context(served(one))
+        kvmrun.ok("net", "up")
+        with guest(1) as vm1, guest(2) as vm2:
+            assert vm1.page(WORLD) == "you are 172.20.1.130 at comcast"
+            assert vm2.page(WORLD) == "you are 172.20.1.130 at avvanta"
+        assert status(kvmrun) == {
+            "vm1": ("eth0 via 172.20.1.1", "comcast"),
+            "vm2": ("eth0 via 172.20.1.254", "avvanta"),
+        }
+
+
+@pytest.mark.usefixtures("world_beyond")
+class TestTables:
+    """A table that others have routes in is used or refused as it is, never changed."""
+
+    def test_a_providers_table_is_used_as_it_is(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        ip("route", "add", "default", "via", "10.2.0.1", "dev", "wan2", "table", "102")
+        before = world()
+        kvmrun.ok("net", "up")
+        with guest(2) as vm2:
+            assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
+        kvmrun.ok("net", "down")
+        assert world_after(before) == before
+
+    @pytest.mark.parametrize(
+        "route", ["default via 10.1.0.1 dev wan1", "default via 10.2.0.7 dev wan2", "198.51.100.0/24 dev wan2"]
+    )
+    def test_one_that_leads_elsewhere_is_refused(self, lab: Path, kvmrun: Cli, route: str) -> None:
+        write(lab, vm2="second")
+        ip("route", "add", *route.split(), "table", "102")
+        before = world()
+        result = kvmrun("net", "up")
+        assert (result.code, "table 102 of uplink second is taken" in result.err) == (6, True)
+        assert world_after(before) == before
+
+    def test_under_shorewall_a_table_that_is_given_is_shorewalls(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, 'firewall = "shorewall"\n[network.lan]\n', vm2="second")
+        kvmrun.ok("net", "up")
+        assert "from 192.168.0.2 lookup 102" in tables()
+        assert "default" not in tables().split("default \n")[-1]
+
+    def test_our_route_follows_the_definition(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, vm2="second")
+        kvmrun.ok("net", "up")
+        text = (lab / "networks.toml").read_text()
+        (lab / "networks.toml").write_text(text.replace("10.2.0.1", "10.2.0.9"))
+        kvmrun.ok("net", "up")
+        assert "default via 10.2.0.9" in tables()
+        assert "default via 10.2.0.1 " not in tables()
+
+    def test_nothing_is_ever_put_into_the_main_table_or_a_reverse_path_filter_set(self, lab: Path, kvmrun: Cli) -> None:
+        def main() -> tuple[str, list[str]]:
+            routes = subprocess.run(["ip", "-j", "route"], capture_output=True, text=True, check=True).stdout
+            filters = [path.read_text() for path in sorted(Path("/proc/sys/net/ipv4/conf").glob("wan*/rp_filter"))]
+            return json.dumps([one for one in json.loads(routes) if one["dev"] != "br0"]), filters
+
+        before = main()
+        write(lab, '[network.lan]\nuplink = "first"\n', vm2="second")
+        kvmrun.ok("net", "up")
+        assert main() == before
+
+
+@pytest.mark.parametrize(
+    ("networks", "vm1", "at", "wanted"),
+    [
+        ("", "secnd", "vm1.toml: uplink", "second"),
+        ('uplink = "secnd"', "", "networks.toml: network.lan.uplink", "second"),
+        ("", "bare", "vm1.toml: uplink", "a gateway in uplink.bare"),
+        ("", "twin", "vm1.toml: uplink", "a table in uplink.twin that is not that of uplink.other"),
+        ('nat = ["first"]', "second", "vm1.toml: uplink", "second among nat of network.lan"),
+    ],
+)
+def test_a_way_that_cannot_be_is_told_by_check(
+    lab: Path, kvmrun: Cli, *, networks: str, vm1: str, at: str, wanted: str
+) -> None:
+    more = '[uplink.bare]\ninterface = "wan3"\n[uplink.twin]\ninterface = "wan4"\ntable = 7\n'
+    more += '[uplink.other]\ninterface = "wan5"\ntable = 7\n'
+    (lab / "networks.toml").write_text(f"[network.lan]\n{networks}\n{TWO}{more}")
+    guests(lab, "vm1", text=f'uplink = "{vm1}"\n{TCG}' if vm1 else TCG)
+    problems = kvmrun("check", "-o", "json").json()["problems"]
+    assert (problems[0]["file"], problems[0]["key"]) == tuple(at.split(": "))
+    assert wanted in problems[0]["wanted"]
+
+
+@pytest.mark.parametrize("table", [0, 253, 254, 255, -1, 1 << 31])
+def test_the_kernels_own_tables_are_no_uplinks(lab: Path, kvmrun: Cli, table: int) -> None:
+    (lab / "networks.toml").write_text(f'[network.lan]\n[uplink.x]\ninterface = "wan1"\ntable = {table}\n')
+    (problem,) = kvmrun("check", "-o", "json").json()["problems"]
+    assert problem["key"] == "uplink.x.table"
