@@ -4,10 +4,10 @@ import errno
 import re
 import struct
 from collections.abc import Collection
-from hashlib import blake2b
 from typing import Any
 
 from kvmrun.host import dump
+from kvmrun.model import derive
 
 _FAMILIES = {"inet": 1, "netdev": 5}
 _NFT = 10 << 8
@@ -39,7 +39,7 @@ def prints(family: str, table: str = "") -> dict[str, str]:
             (size,) = struct.unpack_from("=H", payload, 4)
             name = payload[8 : 3 + size].decode(errors="replace")
             if not table or name == table:
-                digest = digests.get(name) or digests.setdefault(name, blake2b(digest_size=16))
+                digest = digests.get(name) or digests.setdefault(name, derive.digester())
                 digest.update(_COUNTED.sub(b"", payload[4:]))  # the head before it holds part of the generation
     return {name: digest.hexdigest() for name, digest in digests.items()}
 

@@ -60,3 +60,8 @@ def table(uplink: str) -> int:
 def digest(text: str) -> str:
     """A short name for a text: to know later whether it is still the same."""
     return blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digester() -> blake2b:
+    """The same for a text that comes in pieces."""
+    return blake2b(digest_size=16)

@@ -41,6 +41,10 @@ WANTED = {
 }
 
 
+LIMITS = {"event-flood": 20.0}
+"""The budget of events must run out before the time does, also on a machine under load."""
+
+
 async def ask(path: str, command: str = "query-status", *, limit: float = 1.0, events: bool = True) -> object:
     async with connect(path, name="vm2", limit=limit, events=events) as monitor:
         return await monitor.execute(command)
@@ -65,8 +69,8 @@ def test_misbehaviour_ends_in_time_with_one_of_our_errors(way: str, tmp_path) ->
     with serve(path, WAYS[way]):
         start = time.monotonic()
         with pytest.raises(KvmrunError) as caught:
-            asyncio.run(ask(path))
-        assert time.monotonic() - start < 10
+            asyncio.run(ask(path, limit=LIMITS.get(way, 1.0)))
+        assert time.monotonic() - start < 30
     error = caught.value
     assert type(error) is WANTED[way]
     assert "vm2" in error.message or "QEMU" in error.message
