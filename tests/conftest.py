@@ -13,6 +13,8 @@ from pathlib import Path
 import pytest
 from fakes.cli import Cli
 
+pytest_plugins = ["fakes.tally"]
+
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 

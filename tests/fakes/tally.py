@@ -1,0 +1,90 @@
+"""Counting: a fault test has many cases, goes on after one that fails, and is a row of the table at the end."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+_PROPERTY = "faults"
+
+
+@dataclass
+class Row:
+    """One check of the fault suite: how many cases it had, of how many planned in the full tier, and what failed."""
+
+    check: str
+    what: str
+    planned: int
+    full: bool
+    cases: int = 0
+    failures: list[str] = field(default_factory=list)
+
+    @contextmanager
+    def case(self, name: object) -> Iterator[None]:
+        """One case. What it raises is a failure of the row, and the next case goes on."""
+        self.cases += 1
+        try:
+            yield
+        except Exception as why:
+            self.failures.append(f"{name}: {type(why).__name__}: {why}")
+
+    def count(self, quick: int) -> int:
+        """How many cases to make: as many as are planned in the full tier, else `quick`."""
+        return self.planned if self.full else quick
+
+
+class Tally:
+    """The rows of one test. Made by the fixture `tally`."""
+
+    def __init__(self, *, full: bool) -> None:
+        self.full = full
+        self.rows: list[Row] = []
+
+    def row(self, check: str, what: str, planned: int) -> Row:
+        """A new row: `check` as C-01, `what` in words, `planned` the least number of cases of the full tier."""
+        self.rows.append(Row(check=check, what=what, planned=planned, full=self.full))
+        return self.rows[-1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the fault suite with every case of its plan")
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
+    """Rows of the table. Fails the test where a case failed, none was made, or the full tier made too few."""
+    found = Tally(full=request.config.getoption("--full"))
+    yield found
+    problems = []
+    for row in found.rows:
+        request.node.user_properties.append((_PROPERTY, json.dumps(vars(row) | {"failures": len(row.failures)})))
+        problems += [f"{row.check} {text}" for text in row.failures[:20]]
+        least = row.planned if row.full else 1
+        if row.cases < least:
+            problems.append(f"{row.check}: {row.cases} cases, {least} wanted")
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """The table: one line for each check, those of several tests added up."""
+    rows: dict[str, dict[str, Any]] = {}
+    reports = {id(one): one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "when")}
+    for report in reports.values():
+        for name, text in report.user_properties if report.when == "teardown" else ():
+            if name == _PROPERTY:
+                new = json.loads(text)
+                old = rows.setdefault(new["check"], new | {"cases": 0, "failures": 0, "planned": 0})
+                for key in ("cases", "failures", "planned"):
+                    old[key] += new[key]
+    if not rows:
+        return
+    write = terminalreporter.write_line
+    terminalreporter.section("faults")
+    write(f"{'check':<8}{'cases':>8}{'of':>8}{'failed':>8}  what")
+    for check in sorted(rows):
+        row = rows[check]
+        write(f"{check:<8}{row['cases']:>8}{row['planned']:>8}{row['failures']:>8}  {row['what']}")
