@@ -7,7 +7,7 @@ from types import ModuleType
 from typing import Never
 
 from kvmrun import __version__, commands
-from kvmrun.commands._words import Args, Parser, QuickParser
+from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.model.text import printable
 
@@ -18,6 +18,10 @@ _INTERRUPTED, _BUG = 130, 70
 def run(words: list[str]) -> int:
     """Carry out one command line and return its exit code."""
     os.umask(0o077)
+    if "_ARGCOMPLETE" in os.environ:
+        from kvmrun.commands._complete import answer  # a shell asks, because somebody pressed Tab
+
+        return answer(_command)
     try:
         _undo_on_signals()
         return _dispatch(words)
@@ -69,7 +73,7 @@ def _dispatch(words: list[str]) -> int:
     assert module is not None
     cut = rest.index("--") if "--" in rest else len(rest)
     quick = QuickParser()
-    _everywhere(quick)
+    everywhere(quick)
     module.configure(quick)
     args = quick.parse(rest[:cut]) or _explained(name, module, rest[:cut])
     args.raw = rest[cut + 1 :]
@@ -79,11 +83,7 @@ def _dispatch(words: list[str]) -> int:
 
 def _explained(name: str, module: ModuleType, words: list[str]) -> Args:
     """The same by argparse, which explains: --help and mistakes end here, by SystemExit."""
-    import argparse
-
-    parser = argparse.ArgumentParser(prog=f"kvmrun {name}", description=f"{module.HELP}.")
-    _everywhere(parser)
-    module.configure(parser)
+    parser = full_parser(name, module)
     return Args(**vars(parser.parse_intermixed_args(words)))
 
 
@@ -109,15 +109,6 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
     if words:
         raise UsageError(f"no command in: {' '.join(words)}", "kvmrun --help")
     return "", []
-
-
-def _everywhere(parser: Parser) -> None:
-    """The flags every command has."""
-    parser.add_argument("-C", "--vms", metavar="DIR", help="the directory of definitions")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say less")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colours")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait")
 
 
 def _overview() -> str:

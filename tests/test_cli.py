@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from kvmrun import __version__, cli, commands
 from kvmrun.commands import check
-from kvmrun.commands._words import QuickParser
+from kvmrun.commands._words import QuickParser, everywhere
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
 
 
@@ -154,7 +154,7 @@ def test_words_that_are_read_quickly_mean_what_argparse_says(name: str, data: st
     module, quick, full = commands.load(name), QuickParser(), argparse.ArgumentParser()
     assert module is not None
     for parser in (quick, full):
-        cli._everywhere(parser)
+        everywhere(parser)
         module.configure(parser)
     flags = [*quick._flags, *(f"{flag}=x" for flag in quick._flags if flag.startswith("--"))]
     words = data.draw(st.lists(st.sampled_from(flags + WORDS), max_size=6))

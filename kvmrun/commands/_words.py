@@ -5,12 +5,13 @@ argparse's, and a test holds the two to the same answers.
 """
 
 from collections.abc import Callable, Sequence
+from types import ModuleType
 from types import SimpleNamespace as Args
 from typing import Any, Protocol
 
 from kvmrun.model.frozen import Frozen
 
-__all__ = ["Args", "Parser", "QuickParser"]
+__all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser"]
 
 
 class Parser(Protocol):
@@ -18,6 +19,25 @@ class Parser(Protocol):
 
     def add_argument(self, *names: str, **how: Any) -> Any:
         """As argparse has it."""
+
+
+def everywhere(parser: Parser) -> None:
+    """The flags every command has."""
+    parser.add_argument("-C", "--vms", metavar="DIR", help="the directory of definitions")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
+    parser.add_argument("-q", "--quiet", action="store_true", help="say less")
+    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colours")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait")
+
+
+def full_parser(name: str, module: ModuleType) -> Any:
+    """The argparse.ArgumentParser of one command, for help and mistakes, completion and the man page."""
+    import argparse
+
+    parser = argparse.ArgumentParser(prog=f"kvmrun {name}", description=f"{module.HELP}.")
+    everywhere(parser)
+    module.configure(parser)
+    return parser
 
 
 class _Word(Frozen):

@@ -6,7 +6,7 @@ import sys
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError
-from kvmrun.host import diagnosis, observe
+from kvmrun.host import observe
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem, warning
 from kvmrun.model.lab import Lab
@@ -28,6 +28,8 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
+    from kvmrun.host import diagnosis  # brings pyroute2
+
     where = directories(args)
     lab, told = _lab(where)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:

@@ -3,13 +3,12 @@
 import json
 import sys
 
-from kvmrun.commands import _guards, _network, _wires
+from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host import observe, rundir
 from kvmrun.host.apply import applied
-from kvmrun.host.network import hand
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
@@ -76,6 +75,8 @@ def _uid(user: str) -> int:
 
 
 def _down(lab: Lab, where: Directories, network: Network, progress: Progress, *, force: bool) -> None:
+    from kvmrun.host.network import hand  # brings pyroute2
+
     with rundir.held(where.network(network.name), f"network {network.name}"):
         steps = plan.down(lab, network, where, observe.wire(lab, network, where), force=force)
         with applied(steps, hand(where), progress.detail):
@@ -84,6 +85,8 @@ def _down(lab: Lab, where: Directories, network: Network, progress: Progress, *,
 
 
 def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -> int:
+    from kvmrun.commands import _wires  # brings pyroute2
+
     found = [_wires.look(lab, where, network) for network in networks]
     problems = [*_problems(lab), *_wires.foreign_drops(found)]
     if args.output == "json":
