@@ -1,7 +1,7 @@
 """The live state of guests, from the kernel, QEMU and the definitions: a row each, none waits for another."""
 
 import glob
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kvmrun.host import health, link, logs, process, rundir
 from kvmrun.model import derive
@@ -23,10 +23,17 @@ _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
 def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
     """The status of `names`, by default of every guest that is defined or has a place in a run directory we may see."""
+    return look(where, lab, names)[0]
+
+
+def look(
+    where: Directories, lab: Lab, names: Iterable[str] | None = None, more: tuple[str, ...] = ()
+) -> tuple[list[Status], Mapping[str, Answer]]:
+    """The same, and what each guest that runs answered, also to `more` questions."""
     here = _directories(where)
     wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
     alive = [name for name in wanted if name in here and rundir.is_running(here[name])]
-    answers = ask({name: f"{here[name]}/q" for name in alive}, _QUESTIONS, limit=LIMIT)
+    answers = ask({name: f"{here[name]}/q" for name in alive}, (*_QUESTIONS, *more), limit=LIMIT)
     places = lab.places(where)
     now = process.uptime()
     rows, guarded = [], {}
@@ -43,7 +50,7 @@ def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> 
         else:
             row = _resting(name, lab, guest, place, record)
             rows.append(row if where.root else _perhaps(row))
-    return _with_networks(_with_guards(rows, guarded if where.root else {}), where, lab)
+    return _with_networks(_with_guards(rows, guarded if where.root else {}), where, lab), answers
 
 
 def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:

@@ -28,6 +28,14 @@ def write(directory: str, texts: Mapping[str, str], mark: str, *, force: bool) -
         raise KvmrunError(f"cannot write to {directory}", why=os.strerror(why.errno or 0)) from None
 
 
+def put(path: str, text: str) -> None:
+    """Make the file at `path` hold `text`, for everybody to read: a reader sees the old one whole, or the new one."""
+    try:
+        _replace(os.path.dirname(path), {os.path.basename(path): text})
+    except OSError as why:
+        raise KvmrunError(f"cannot write {path}", why=os.strerror(why.errno or 0)) from None
+
+
 def _refuse_foreign(directory: str, foreign: list[str]) -> None:
     if foreign:
         named = ", ".join(foreign[:4]) + (f" and {len(foreign) - 4} more" if len(foreign) > 4 else "")

@@ -1,0 +1,36 @@
+"""kvmrun metrics [FILE]: what all guests have used, for Prometheus."""
+
+import os
+import sys
+
+from kvmrun import __version__
+from kvmrun.commands import _sample
+from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import Refused
+from kvmrun.export import metrics
+from kvmrun.host import exported
+
+HELP = "print what guests use, for Prometheus"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument(
+        "file",
+        nargs="?",
+        metavar="FILE",
+        help="write it there in one move: NAME.prom for node_exporter's textfile collector",
+    )
+
+
+def run(args: Args) -> int:
+    where = directories(args)
+    text = metrics.text(_sample.take(where, open_lab(where)), __version__)
+    if args.file is None:
+        sys.stdout.write(text)
+        return 0
+    path = os.path.abspath(args.file)
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise Refused(f"{path} is not a file", "name a file that ends in .prom")
+    exported.put(path, text)
+    return 0
