@@ -1,23 +1,21 @@
 """The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
 
-import os
 from collections.abc import Iterator
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, netlink, nft, observe
+from kvmrun.host import diagnosis, dnsmasq, netlink, observe
 from kvmrun.host import ways as ways_now
 from kvmrun.model import derive
+from kvmrun.model.finding import Finding
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
-from kvmrun.plan import names, ways
+from kvmrun.plan import doctor_filter, names, ways
 from kvmrun.plan import network as plan
+from kvmrun.plan.doctor_filter import ANYWHERE
 from kvmrun.plan.facts import Wire
-
-_ANYWHERE = "192.0.2.1"
-"""An address of nobody's (RFC 5737), to ask the kernel which way the rest of the world is."""
 
 
 def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
@@ -36,7 +34,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         dnsmasq=_dnsmasq(network, now),
         domain=network.domain if network.dns and not network.external else None,
         rules=_rules(lab, network, now),
-        uplink=netlink.way_out(_ANYWHERE) if network.nat is not False else None,
+        uplink=netlink.way_out(ANYWHERE) if network.nat is not False else None,
         ways=tuple(_ways(lab, network, now)),
         warnings=tuple(ways.absent(lab, network, now.ways)),
         leases=_leases(names.files(where.state, network.name).leases),
@@ -49,7 +47,7 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
         return
     for guest, ports in sorted(lab.ports().items()):
         for address in (port.address for port in ports if port.network == network.name and port.address):
-            link, gateway = ways_now.leaves(_ANYWHERE, address, network.bridge)
+            link, gateway = ways_now.leaves(ANYWHERE, address, network.bridge)
             fits = (one.name for one in lab.uplinks.values() if one.leads(link, gateway))
             yield WayStatus(
                 guest=guest,
@@ -60,20 +58,10 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
             )
 
 
-def foreign_drops(found: list[NetworkStatus]) -> list[str]:
-    """One line for every chain of somebody else's that drops what our guests send, with its mend."""
-    bridges = [one.bridge for one in found if one.state in {"up", "degraded"}]
-    if not bridges or os.geteuid() != 0:
-        return []
-    return [
-        f"chain {chain} drops what guests send ({why}); an accept of ours cannot undo that: {_mend(chain, shut)}"
-        for chain, why, shut in nft.foreign_drops(bridges)
-    ]
-
-
-def _mend(chain: str, bridges: list[str]) -> str:
-    rules = [f'insert rule {chain} {way} "{bridge}" accept' for bridge in bridges for way in ("iifname", "oifname")]
-    return f"nft '{'; '.join(rules)}'"
+def in_the_way(lab: Lab, where: Directories, found: list[NetworkStatus]) -> list[Finding]:
+    """What somebody else's packet filter does to the networks that are up, each with its mend."""
+    up = {one.name: lab.networks[one.name] for one in found if one.state in {"up", "degraded"}}
+    return list(doctor_filter.in_the_way(lab.but(networks=up), diagnosis.filters(where))) if up else []
 
 
 def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:

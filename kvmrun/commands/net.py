@@ -88,9 +88,13 @@ def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -
     from kvmrun.commands import _wires  # brings pyroute2
 
     found = [_wires.look(lab, where, network) for network in networks]
-    problems = [*_problems(lab), *_wires.foreign_drops(found)]
+    problems = [
+        *((text, "") for text in _problems(lab)),
+        *((one.text, one.mend) for one in _wires.in_the_way(lab, where, found)),
+    ]
     if args.output == "json":
-        document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": problems}
+        texts = [f"{text}; mend: {mend}" if mend else text for text, mend in problems]
+        document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": texts}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:
         sys.stdout.write("\n".join(wires.lines(found, problems)) + "\n")

@@ -13,7 +13,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.plan.doctor_filter import ANYWHERE
 from kvmrun.plan.examined import Access, Machine, Trial, Wires
-from kvmrun.plan.facts import Wire
+from kvmrun.plan.facts import Route, Wire
 
 T = TypeVar("T")
 _TOOLS = ("setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
@@ -53,29 +53,34 @@ def machine(where: Directories, trials: tuple[Trial, ...]) -> Machine:
 
 def wires(lab: Lab, where: Directories) -> Wires:
     """What the networks stand on. What cannot be looked at becomes an error of its own."""
-    errors: list[str] = []
-
-    def tried(look: Callable[[], T], otherwise: T) -> T:
-        try:
-            return look()
-        except (KvmrunError, OSError) as why:
-            errors.append(printable(why, 200))
-            return otherwise
-
+    now, errors = filters(where), list[str]()
     networks: dict[str, Wire] = {}
     for name, network in lab.networks.items():
-        found = tried(lambda network=network: observe.wire(lab, network, where), None)  # type: ignore[misc]
+        found = _tried(errors, lambda network=network: observe.wire(lab, network, where), None)  # type: ignore[misc]
         if found is not None:
             networks[name] = found
+    routes: tuple[Route, ...] = _tried(errors, observe.routes, ())
+    return now.but(networks=networks, routes=routes, errors=(*now.errors, *errors))
+
+
+def filters(where: Directories) -> Wires:
+    """Only what tells whether packets pass: everybody's rules, and the way out."""
+    errors: list[str] = []
     return Wires(
-        networks=networks,
-        routes=tried(observe.routes, ()),
-        way_out=tried(lambda: netlink.way_out(ANYWHERE), None) or "",
+        way_out=_tried(errors, lambda: netlink.way_out(ANYWHERE), None) or "",
         bridge_netfilter=sysctl.read("bridge/bridge-nf-call-iptables") == "1",
-        ruleset=tried(nft.ruleset, None) if where.root and process.find_tool("nft") else None,
-        legacy=tried(_legacy, ()) if where.root else (),
+        ruleset=_tried(errors, nft.ruleset, None) if where.root and process.find_tool("nft") else None,
+        legacy=_tried(errors, _legacy, ()) if where.root else (),
         errors=tuple(errors),
     )
+
+
+def _tried(errors: list[str], look: Callable[[], T], otherwise: T) -> T:
+    try:
+        return look()
+    except (KvmrunError, OSError) as why:
+        errors.append(printable(why, 200))
+        return otherwise
 
 
 def _version() -> tuple[tuple[int, ...], str]:

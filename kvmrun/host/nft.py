@@ -3,7 +3,7 @@
 import json
 import os
 from _thread import allocate_lock
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
@@ -139,52 +139,6 @@ def _print(table: str) -> str:
         return tables.prints(family, name).get(name, "")
     except (OSError, dump.Moved):
         return ""
-
-
-def foreign_drops(bridges: Sequence[str]) -> list[tuple[str, str, list[str]]]:
-    """(chain, why, bridges) of every chain of others that drops whatever is forwarded from or to those bridges."""
-    try:
-        found = json.loads(_listed())["nftables"]
-    except (KvmrunError, ValueError, KeyError):
-        return []
-    chains = [one["chain"] for one in found if "chain" in one and one["chain"].get("hook") == "forward"]
-    drops = []
-    for one in (one for one in chains if not one["table"].startswith("kvmrun_")):
-        rules = [rule["rule"]["expr"] for rule in found if "rule" in rule and _is_in(rule["rule"], one)]
-        shut = [bridge for bridge in bridges if not _opened(rules, bridge)]
-        if shut and (why := _drops(one, rules)):
-            drops.append((f"{one['family']} {one['table']} {one['name']}", why, shut))
-    return drops
-
-
-def _drops(chain: dict[str, Any], rules: list[Any]) -> str:
-    """Why the chain drops whatever none of its conditions is about, "" when it does not."""
-    for conditions, verdict in map(_parts, rules):
-        if verdict and not conditions:
-            return "" if verdict == "accept" else "it drops everything"
-    return "its policy is drop" if chain.get("policy") == "drop" else ""
-
-
-def _opened(rules: list[Any], bridge: str) -> bool:
-    """Whether all that comes from and goes to `bridge` is accepted before a rule drops everything."""
-    ways = set()
-    for conditions, verdict in map(_parts, rules):
-        if verdict and not conditions:
-            break
-        match = conditions[0].get("match", {}) if verdict == "accept" and len(conditions) == 1 else {}
-        if (match.get("op"), match.get("right")) == ("==", bridge):
-            ways.add(match["left"].get("meta", {}).get("key"))
-    return {"iifname", "oifname"} <= ways
-
-
-def _parts(expressions: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], str]:
-    """The conditions of a rule, and what it does with what meets them: accept, drop, reject or "" for the rest."""
-    verdict = next(iter({"accept", "drop", "reject"} & expressions[-1].keys()), "") if expressions else ""
-    return [one for one in expressions[: -1 if verdict else None] if not {"counter", "log"} & one.keys()], verdict
-
-
-def _is_in(rule: dict[str, Any], chain: dict[str, Any]) -> bool:
-    return (rule["family"], rule["table"], rule["chain"]) == (chain["family"], chain["table"], chain["name"])
 
 
 def _listed() -> str:

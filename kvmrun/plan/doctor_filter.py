@@ -1,7 +1,7 @@
 """Whose packet filter is in the guests' way: what passes is found out by letting packets walk through the rules."""
 
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Any
 
@@ -9,83 +9,120 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
-from kvmrun.plan import passage
+from kvmrun.plan import passage, ways
 from kvmrun.plan.examined import Wires
 
 ANYWHERE = "192.0.2.1"
 """An address of nobody's (RFC 5737), to ask which way the rest of the world is."""
 _OUT, _BACK, _NEAR = "what guests send out", "what comes back to them", "what they send each other"
+_ADDRESS, _NAMES = "their questions for an address", "their questions for names"
 _LASTING = {
     "firewalld": "firewall-cmd --permanent --zone=trusted --add-interface={bridge}",
-    "ufw": "ufw route allow in on {bridge}; ufw route allow out on {bridge}",
+    "ufw": "ufw route allow in on {bridge}; ufw route allow out on {bridge}; ufw allow in on {bridge}",
     "shorewall": "kvmrun export shorewall",
 }
 
 
-def filters(lab: Lab, now: Wires) -> Iterator[Finding]:
-    if now.ruleset is None:
-        yield warning("filter", "the packet filter was not looked at: only root may", "sudo kvmrun doctor")
-        return
-    found = [*_drops(lab, now), *_legacy(lab, now), *_masquerades(lab, now)]
-    yield from found
-    if not found:
-        yield ok("filter", "nobody's packet filter is in the guests' way")
+class _Need(Frozen):
+    """One kind of packet that must pass for one network, and where it is judged."""
+
+    hook: str
+    what: str
+    bridge: str
+    packet: passage.Packet
 
 
 class _Drop(Frozen):
     """One chain that drops one kind of packet of one network."""
 
     outcome: passage.Outcome
-    what: str
-    bridge: str
+    need: _Need
+
+
+def filters(lab: Lab, now: Wires) -> Iterator[Finding]:
+    if now.ruleset is None:
+        yield warning("filter", "the packet filter was not looked at: only root may", "sudo kvmrun doctor")
+        return
+    found = list(in_the_way(lab, now))
+    yield from found
+    if not found:
+        yield ok("filter", "nobody's packet filter is in the guests' way")
+
+
+def in_the_way(lab: Lab, now: Wires) -> Iterator[Finding]:
+    """What others' packet filters do to the guests of the lab's networks that they should not, as far as we may see."""
+    if now.ruleset is None:
+        return
+    yield from _drops(lab, now)
+    yield from _legacy(lab, now)
+    yield from _masquerades(lab, now)
 
 
 def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
     """Each chain that drops is named once, with all it drops."""
     found = [
-        _Drop(outcome=outcome, what=what, bridge=str(network.bridge))
+        _Drop(outcome=outcome, need=need)
         for network in lab.networks.values()
-        for what, packet in _packets(network, now).items()
-        for outcome in passage.outcomes(now.ruleset or (), "forward", packet)
+        for need in _needs(lab, network, now)
+        for outcome in passage.outcomes(now.ruleset or (), need.hook, need.packet)
         if outcome.verdict in {"drop", "reject"}
     ]
     for base in dict.fromkeys(one.outcome.base for one in found):
         drops = [one for one in found if one.outcome.base == base]
-        what = ", ".join(dict.fromkeys(one.what for one in drops))
-        bridges = sorted({one.bridge for one in drops})
+        what = ", ".join(dict.fromkeys(one.need.what for one in drops))
+        bridges = sorted({one.need.bridge for one in drops})
         first = drops[0].outcome
         by = "" if first.by == base else f", in {first.by}"
         text = f"chain {base} drops {what} ({first.why}{by}); no rule of ours can undo that"
-        yield problem("filter", text + _lasting(base, bridges, now), _accept(lab, base, bridges, now))
+        accept = _let_in if drops[0].need.hook == "input" else _let_through
+        rules = accept(lab, _chain_for_rules(base, now), bridges)
+        yield problem("filter", text + _lasting(base, bridges, now), f"nft {shlex.quote('; '.join(rules))}")
 
 
-def _packets(network: Network, now: Wires) -> Mapping[str, passage.Packet]:
-    """The packets that must pass for `network`, by what they are."""
-    guest, other, world = network.subnet[1], network.subnet[2], IPv4Address(ANYWHERE)
-    inside, outside = str(network.bridge), now.way_out.split()[0] if now.way_out else "no uplink"
-    packets = {}
-    if network.nat is not False:
-        packets[_OUT] = passage.Packet(iif=inside, oif=outside, source=guest, target=world, state="new")
-        packets[_BACK] = passage.Packet(iif=outside, oif=inside, source=world, target=guest, state="established")
+def _needs(lab: Lab, network: Network, now: Wires) -> Iterator[_Need]:
+    """The packets that must pass for `network`."""
+    guest, other, world, inside = network.subnet[1], network.subnet[2], IPv4Address(ANYWHERE), str(network.bridge)
+    host, nobody, everybody = network.host_address().ip, IPv4Address(0), IPv4Address("255.255.255.255")
+
+    def need(hook: str, what: str, packet: passage.Packet) -> _Need:
+        return _Need(hook=hook, what=what, bridge=inside, packet=packet)
+
+    coming = passage.Packet(iif=inside, oif="", source=guest, target=host, state="new", protocol="udp")
+    for outside in _outsides(lab, network, now) if network.nat is not False else ():
+        out = passage.Packet(iif=inside, oif=outside, source=guest, target=world, state="new")
+        back = passage.Packet(iif=outside, oif=inside, source=world, target=guest, state="established")
+        yield need("forward", _OUT, out)
+        yield need("forward", _BACK, back)
     if now.bridge_netfilter and not network.isolate:
-        packets[_NEAR] = passage.Packet(iif=inside, oif=inside, source=guest, target=other, state="new")
-    return packets
+        yield need("forward", _NEAR, coming.but(oif=inside, target=other, protocol="tcp"))
+    if network.dhcp and network.needs_dnsmasq():
+        yield need("input", _ADDRESS, coming.but(source=nobody, target=everybody, port=67))
+    if network.dns and network.needs_dnsmasq():
+        yield need("input", _NAMES, coming.but(port=53))
 
 
-def _accept(lab: Lab, base: str, bridges: list[str], now: Wires) -> str:
-    """The rules that let guests through, put into the chain that Docker leaves to others where there is one.
+def _outsides(lab: Lab, network: Network, now: Wires) -> Iterable[str]:
+    """The links guests of `network` leave by: the host's own way out, and those somebody is told to take."""
+    host = now.way_out.split()[0] if now.way_out else "no uplink"
+    return dict.fromkeys([host, *(str(one.interface) for one in ways.uplinks(lab, network))])
 
-    Where a table of ours keeps strangers out, theirs may let everything pass; elsewhere only replies.
-    """
-    family, table, _ = base.split()
-    chain = f"{family} {table} DOCKER-USER" if "DOCKER-USER" in _chains(base, now) else base
+
+def _let_through(lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:
+    """Where a table of ours keeps strangers out, theirs may let everything pass; elsewhere only replies."""
     replies = "" if lab.firewall == "nftables" else " ct state established,related"
-    rules = [
-        f"insert rule {chain} {match} accept"
-        for bridge in bridges
-        for match in (f'iifname "{bridge}"', f'oifname "{bridge}"{replies}')
-    ]
-    return f"nft {shlex.quote('; '.join(rules))}"
+    matches = [(f'iifname "{bridge}"', f'oifname "{bridge}"{replies}') for bridge in bridges]
+    return [f"insert rule {chain} {match} accept" for both in matches for match in both]
+
+
+def _let_in(_lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:
+    ports = ("udp dport { 53, 67 }", "tcp dport 53")
+    return [f'insert rule {chain} iifname "{bridge}" {port} accept' for bridge in bridges for port in ports]
+
+
+def _chain_for_rules(base: str, now: Wires) -> str:
+    """Where to put rules that let guests through: the chain that Docker leaves to others, where there is one."""
+    family, table, name = base.split()
+    return f"{family} {table} DOCKER-USER" if name == "FORWARD" and "DOCKER-USER" in _chains(base, now) else base
 
 
 def _lasting(base: str, bridges: list[str], now: Wires) -> str:
@@ -125,13 +162,11 @@ def _masquerades(lab: Lab, now: Wires) -> Iterator[Finding]:
     if lab.firewall == "nftables" or not now.way_out:
         return
     for network in lab.networks.values():
-        packet = _packets(network, now).get(_OUT)
-        if packet is None or network.external:
-            continue
-        seen = passage.outcomes(now.ruleset or (), "postrouting", packet)
-        if not any(one.verdict in {"masquerade", "snat"} for one in seen):
-            text = f'firewall = "{lab.firewall}", and nothing masquerades {network.subnet} on {packet.oif}'
-            yield problem("filter", text, _masquerade(lab, network, packet.oif))
+        for packet in (one.packet for one in _needs(lab, network, now) if one.what == _OUT and not network.external):
+            seen = passage.outcomes(now.ruleset or (), "postrouting", packet)
+            if not any(one.verdict in {"masquerade", "snat"} for one in seen):
+                text = f'firewall = "{lab.firewall}", and nothing masquerades {network.subnet} on {packet.oif}'
+                yield problem("filter", text, _masquerade(lab, network, packet.oif))
 
 
 def _masquerade(lab: Lab, network: Network, link: str) -> str:

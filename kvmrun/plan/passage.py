@@ -1,7 +1,8 @@
 """Which way a packet would go through the packet filter as it is: the rules of others read, one packet at a time.
 
-The ruleset is that of `nft -j list ruleset`. What cannot be judged from it counts as not fitting, with one exception:
-nft does not show what iptables asks of the connection, and for a reply such a rule is taken for the usual one.
+The ruleset is that of `nft -j list ruleset`. What cannot be judged from it counts as not fitting, with two exceptions:
+nft does not show what iptables asks of the connection or of the kind of address, and for a reply, and for a packet to
+this host, such a rule is taken for the usual one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -17,13 +18,17 @@ Rules = Mapping[tuple[str, str, str], list[list[dict[str, Any]]]]
 
 
 class Packet(Frozen):
-    """A TCP packet that the host would forward: from where to where, and whether it opens a connection or answers."""
+    """A packet on its way through the host, or to it where `oif` is "": from where to where, and whether it opens a
+    connection or answers. `port` is where to, 0 for one that is not told.
+    """
 
     iif: str
     oif: str
     source: IPv4Address
     target: IPv4Address
     state: Literal["new", "established"]
+    protocol: Literal["tcp", "udp"] = "tcp"
+    port: int = 0
 
 
 class Outcome(Frozen):
@@ -93,9 +98,12 @@ class _Walk(Frozen):
         return "", ""
 
     def _is_usual(self, expr: list[dict[str, Any]], verdict: str) -> bool:
-        """Whether all that is not known is what iptables asks of the connection, and it is to accept replies."""
-        hidden = {"xt": {"type": "match", "name": "conntrack"}} in expr or _xt("state") in expr
-        return hidden and verdict == "accept" and self.packet.state == "established"
+        """Whether what is not known is what iptables asks of the connection, and it is to accept replies; or of the
+        kind of address, and it is to go on with what is for this host.
+        """
+        if verdict == "accept" and self.packet.state == "established":
+            return _xt("conntrack") in expr or _xt("state") in expr
+        return verdict == "return" and not self.packet.oif and _xt("addrtype") in expr
 
     def _verdict(self, kind: str, what: Any) -> tuple[str, str]:
         if kind in {"jump", "goto"}:
@@ -132,18 +140,21 @@ class _Walk(Frozen):
             "meta iif": lambda: packet.iif,
             "meta oif": lambda: packet.oif,
             "meta nfproto": lambda: "ipv4",
-            "meta l4proto": lambda: "tcp",
+            "meta l4proto": lambda: packet.protocol,
             "meta mark": lambda: 0,
             "ct state": lambda: packet.state,
             "ct status": lambda: "",
             "payload ip saddr": lambda: packet.source,
             "payload ip daddr": lambda: packet.target,
-            "payload ip protocol": lambda: "tcp",
+            "payload ip protocol": lambda: packet.protocol,
+            f"payload {packet.protocol} dport": lambda: packet.port or None,
+            "payload th dport": lambda: packet.port or None,
         }
         if not isinstance(left, dict) or len(left) != 1:
             return None
         ((kind, what),) = left.items()
-        if kind == "payload" and isinstance(what, dict) and str(what.get("protocol")) in {"ip6", "udp", "icmp"}:
+        others = {"ip6", "tcp", "udp", "icmp"} - {packet.protocol}
+        if kind == "payload" and isinstance(what, dict) and str(what.get("protocol")) in others:
             return ""  # it is none of those: nothing there is equal to anything
         words = [what.get("protocol"), what.get("field"), what.get("key")] if isinstance(what, dict) else []
         name = " ".join([kind, *(word for word in words if word)])
@@ -172,6 +183,9 @@ def _equal(mine: object, right: Any) -> bool:
 def _within(mine: object, right: Mapping[str, Any]) -> bool:
     if "set" in right:
         return any(_equal(mine, one) for one in right["set"])
+    if isinstance(mine, int) and "range" in right:
+        first, last = right["range"]
+        return isinstance(first, int) and first <= mine <= last
     if not isinstance(mine, IPv4Address):
         return False
     try:

@@ -7,8 +7,8 @@ from kvmrun.model.text import printable
 from kvmrun.model.wire import NetworkStatus, WayStatus
 
 
-def lines(found: Iterable[NetworkStatus], problems: Iterable[str]) -> Iterator[str]:
-    """The status of every network, then what is wrong with the host as a whole."""
+def lines(found: Iterable[NetworkStatus], problems: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """The status of every network, then what is wrong with the host as a whole, as (what, mend)."""
     for one in found:
         yield f"{one.name}: {one.state}"
         if one.problem:
@@ -29,8 +29,10 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[str]) -> Iterator[s
         for lease in one.leases:
             left = "for good" if not lease.expires else f"{max(0, lease.expires - int(time.time())) // 60} min left"
             yield f"  lease    {lease.address:<15} {lease.mac}  {lease.name or '(no name)'}  {left}"
-    for problem in problems:
+    for problem, mend in problems:
         yield f"problem: {printable(problem, 1000)}"
+        if mend:
+            yield f"  mend: {printable(mend, 1000)}"
 
 
 def _ways(ways: Iterable[WayStatus]) -> dict[str, list[str]]:

@@ -10,9 +10,11 @@ from fakes.world import world
 from kvmrun.errors import KvmrunError
 from kvmrun.host import nft, tables
 from kvmrun.model import derive
+from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
-from kvmrun.model.values import NicName
-from kvmrun.plan import rules
+from kvmrun.model.values import LinkName, NicName
+from kvmrun.plan import doctor_filter, rules
+from kvmrun.plan.examined import Wires
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -118,29 +120,49 @@ def test_a_damaged_record_means_they_may_be_anything(record: str, text: str) -> 
     assert json.loads(Path(record).read_text())["digest"] == DIGEST
 
 
-class TestForeignDrops:
-    """Chains of others that would drop what our guests send."""
+OUT, BACK = "what guests send out", "what comes back to them"
+ADDRESS, NAMES = "their questions for an address", "their questions for names"
+POLICY, RULE = "its policy is drop", "it drops what no rule of it accepts"
 
-    head = "add table ip others; add chain ip others FWD { type filter hook forward priority 0; policy %s; }"
+
+def in_the_way(*bridges: str) -> list[str]:
+    """What is found in the way of a network on each of `bridges`, as it is told; once each is mended, nothing."""
+    names = {bridge: NicName(f"lan{number}") for number, bridge in enumerate(bridges)}
+    networks = {name: Network(name=name, bridge=LinkName(bridge)) for bridge, name in names.items()}
+    now = Wires(ruleset=nft.ruleset(), way_out="eth0 via 10.0.0.1")
+    found = list(doctor_filter.in_the_way(Lab(directory="", networks=networks), now))
+    for one in found:
+        subprocess.run(["sh", "-ec", one.mend], check=True)
+    after = doctor_filter.in_the_way(Lab(directory="", networks=networks), now.but(ruleset=nft.ruleset()))
+    assert list(after) == []
+    return [one.text.partition(";")[0] for one in found]
+
+
+class TestOthers:
+    """Chains of others that would drop what our guests send; each mend mends."""
+
+    head = "add table ip others; add chain ip others FWD { type filter hook %s priority 0; policy %s; }"
     pair = 'iifname "%s" accept', 'oifname "%s" accept'
 
+    def load(self, hook: str, policy: str, *rules: str) -> None:
+        run("; ".join([self.head % (hook, policy), *(f"add rule ip others FWD {one}" for one in rules)]))
+
     @pytest.mark.parametrize(
-        ("policy", "rules", "why"),
+        ("policy", "rules", "what", "why"),
         [
-            ("drop", [], "its policy is drop"),
-            ("drop", ['iifname "eth0" accept'], "its policy is drop"),
-            ("drop", ['iifname "br0" accept'], "its policy is drop"),
-            ("drop", ['oifname "br0" accept', 'iifname "br0" ip saddr 10.0.0.1 accept'], "its policy is drop"),
-            ("drop", ['oifname "br0" accept', 'iifname != "br0" accept'], "its policy is drop"),
-            ("accept", ["drop"], "it drops everything"),
-            ("accept", ["counter drop"], "it drops everything"),
-            ("accept", ["ct state established accept", "counter reject"], "it drops everything"),
-            ("accept", ["drop", 'iifname "br0" accept', 'oifname "br0" accept'], "it drops everything"),
+            ("drop", [], f"{OUT}, {BACK}", POLICY),
+            ("drop", ['iifname "eth0" accept'], OUT, POLICY),
+            ("drop", ['iifname "br0" accept'], BACK, POLICY),
+            ("drop", ['oifname "br0" accept', 'iifname "br0" ip saddr 10.0.0.1 accept'], OUT, POLICY),
+            ("drop", ['oifname "br0" accept', 'iifname != "br0" accept'], OUT, POLICY),
+            ("accept", ["drop"], f"{OUT}, {BACK}", RULE),
+            ("accept", ["ct state established accept", "counter reject"], OUT, RULE),
+            ("accept", ["drop", 'iifname "br0" accept', 'oifname "br0" accept'], f"{OUT}, {BACK}", RULE),
         ],
     )
-    def test_it_is_named(self, policy: str, rules: list[str], why: str) -> None:
-        run("; ".join([self.head % policy, *(f"add rule ip others FWD {one}" for one in rules)]))
-        assert nft.foreign_drops(["br0"]) == [("ip others FWD", why, ["br0"])]
+    def test_what_drops_between_guests_and_the_world(self, policy: str, rules: list[str], what: str, why: str) -> None:
+        self.load("forward", policy, *rules)
+        assert in_the_way("br0") == [f"chain ip others FWD drops {what} ({why})"]
 
     @pytest.mark.parametrize(
         ("policy", "rules"),
@@ -150,18 +172,37 @@ class TestForeignDrops:
             ("accept", ["accept", "drop"]),
             ("drop", ["accept"]),
             ("drop", ['iifname "br0" accept', 'oifname "br0" counter accept']),
+            ("drop", ['iifname "br0" accept', "ct state established accept"]),
             ("accept", ['iifname "br0" accept', 'oifname "br0" accept', "drop"]),
         ],
     )
-    def test_what_lets_our_guests_pass_is_not(self, policy: str, rules: list[str]) -> None:
-        run("; ".join([self.head % policy, *(f"add rule ip others FWD {one}" for one in rules)]))
-        assert nft.foreign_drops(["br0"]) == []
+    def test_what_lets_our_guests_pass_is_not_named(self, policy: str, rules: list[str]) -> None:
+        self.load("forward", policy, *rules)
+        assert in_the_way("br0") == []
 
-    def test_only_the_bridges_it_drops_are_named(self) -> None:
-        run("; ".join([self.head % "drop", *(f"add rule ip others FWD {one % 'br1'}" for one in self.pair)]))
-        assert nft.foreign_drops(["br0", "br1", "br2"]) == [("ip others FWD", "its policy is drop", ["br0", "br2"])]
+    @pytest.mark.parametrize(
+        ("policy", "rules", "what"),
+        [
+            ("drop", ["tcp dport 22 accept"], f"{ADDRESS}, {NAMES}"),
+            ("drop", ["udp dport 67 accept"], NAMES),
+            ("drop", ["udp dport 60-70 accept", "udp dport { 53, 123 } accept"], ""),
+            ("drop", ['iifname "br0" accept'], ""),
+            ("accept", ["udp dport 53 reject"], NAMES),
+            ("accept", ["tcp dport 53 drop", "th dport 67 drop"], ADDRESS),
+        ],
+    )
+    def test_what_drops_between_guests_and_this_host(self, policy: str, rules: list[str], what: str) -> None:
+        self.load("input", policy, *rules)
+        why = POLICY if policy == "drop" else RULE
+        assert in_the_way("br0") == ([f"chain ip others FWD drops {what} ({why})"] if what else [])
+
+    def test_only_the_bridges_it_drops_are_mended(self) -> None:
+        self.load("forward", "drop", *(one % "br1" for one in self.pair))
+        assert in_the_way("br0", "br1", "br2") == [f"chain ip others FWD drops {OUT}, {BACK} ({POLICY})"]
+        assert 'iifname "br1"' in run("list", "ruleset")
+        assert run("list", "ruleset").count("iifname") == 3
 
     def test_our_own_tables_and_other_hooks_are_no_matter(self, record: str) -> None:
         nft.load(OTHER, record, "")
-        run("add table ip others; add chain ip others in { type filter hook input priority 0; policy drop; }")
-        assert nft.foreign_drops(["br0"]) == []
+        self.load("output", "drop")
+        assert in_the_way("br0") == []

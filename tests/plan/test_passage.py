@@ -86,6 +86,31 @@ def test_what_iptables_asks_of_the_connection_is_taken_for_the_usual_only_of_rep
     assert verdict(ruleset("accept", [HIDDEN, DROP]), BACK) == "accept"
 
 
+def test_what_iptables_asks_of_the_address_is_taken_for_this_host() -> None:
+    """As ufw has it: what is for this host returns, and all that is left is dropped."""
+    ask = OUT.but(oif="", protocol="udp", port=53)
+    local = [{"xt": {"type": "match", "name": "addrtype"}}, {"return": None}]
+    rules = ruleset("drop", [{"jump": {"target": "not-local"}}], [ACCEPT], **{"not-local": [local, [DROP]]})
+    assert (verdict(rules, ask), verdict(rules)) == ("accept", "drop")
+
+
+@pytest.mark.parametrize(
+    ("part", "fits"),
+    [
+        (ip("dport", 53, "udp"), True),
+        (ip("dport", 53, "th"), True),
+        (ip("dport", {"set": [22, {"range": [50, 60]}]}, "udp"), True),
+        (ip("dport", {"range": [54, 60]}, "udp"), False),
+        (ip("dport", 53, "tcp"), False),
+        (meta("l4proto", {"set": ["tcp", "udp"]}), True),
+        (ip("protocol", "tcp"), False),
+    ],
+)
+def test_what_fits_a_question_for_a_name(part: dict[str, Any], *, fits: bool) -> None:
+    ask = OUT.but(oif="", protocol="udp", port=53)
+    assert verdict(ruleset("drop", [part, ACCEPT]), ask) == ("accept" if fits else "drop")
+
+
 def test_jumps_come_back_and_gotos_do_not() -> None:
     jump, goto = [{"jump": {"target": "other"}}], [{"goto": {"target": "other"}}]
     assert verdict(ruleset("drop", jump, [ACCEPT], other=[])) == "accept"

@@ -27,7 +27,7 @@ UP = NetworkStatus(
 )
 
 
-def told(*networks: NetworkStatus, problems: tuple[str, ...] = ()) -> str:
+def told(*networks: NetworkStatus, problems: tuple[tuple[str, str], ...] = ()) -> str:
     return "\n".join(lines(networks, problems))
 
 
@@ -57,9 +57,9 @@ def test_what_there_is_not_is_said() -> None:
 
 
 def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> None:
-    text = told(UP.but(state="degraded", problem="to be done: x"), problems=("chain y",))
+    text = told(UP.but(state="degraded", problem="to be done: x"), problems=(("chain y", "nft z"), ("x", "")))
     assert text.splitlines()[:2] == ["lan: degraded", "  problem  to be done: x"]
-    assert text.splitlines()[-1] == "problem: chain y"
+    assert text.splitlines()[-3:] == ["problem: chain y", "  mend: nft z", "problem: x"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-50, "0 min left"), (3700, "61 min left")])
@@ -71,4 +71,6 @@ def test_a_lease_tells_how_long_it_has(seconds: int, text: str) -> None:
 @given(st.text())
 def test_nothing_it_shows_acts_on_the_terminal(text: str) -> None:
     shown: dict[str, Any] = {"problem": text, "uplink": text, "ports": (PortStatus(tap=text, guest=text),)}
-    assert not [char for char in told(UP.but(**shown), problems=(text,)) if category(char)[0] == "C" and char != "\n"]
+    assert not [
+        char for char in told(UP.but(**shown), problems=((text, text),)) if category(char)[0] == "C" and char != "\n"
+    ]
