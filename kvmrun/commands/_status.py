@@ -30,7 +30,7 @@ def look(
     where: Directories, lab: Lab, names: Iterable[str] | None = None, more: tuple[str, ...] = ()
 ) -> tuple[list[Status], Mapping[str, Answer]]:
     """The same, and what each guest that runs answered, also to `more` questions."""
-    here = _directories(where)
+    here = seen(where)
     wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
     alive = [name for name in wanted if name in here and rundir.is_running(here[name])]
     answers = ask({name: f"{here[name]}/q" for name in alive}, (*_QUESTIONS, *more), limit=LIMIT)
@@ -67,7 +67,7 @@ def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
     ]
 
 
-def _directories(where: Directories) -> dict[str, str]:
+def seen(where: Directories) -> dict[str, str]:
     """The run directory of every guest we may see; for root also those that users started."""
     found: dict[str, str] = {}
     others = sorted(glob.glob(_USERS)) if where.root else []

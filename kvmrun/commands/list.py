@@ -5,12 +5,13 @@ import sys
 import time
 
 from kvmrun.commands._lab import directories, open_lab
-from kvmrun.commands._status import gather, unseen
+from kvmrun.commands._status import gather, seen, unseen
 from kvmrun.commands._words import Args, Parser
+from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
-HELP = "list all guests with their live state"
+HELP = "list all guests with their live state; -v how each is held"
 
 
 def configure(parser: Parser) -> None:
@@ -23,9 +24,9 @@ def run(args: Args) -> int:
     if args.watch is not None and args.output == "table" and sys.stdout.isatty():
         from kvmrun.ui.table import watch
 
-        return watch(lambda: gather(where, open_lab(where)), every=max(args.watch, 0.2), color=args.color)
+        return watch(lambda: _found(where, args), _view(args), every=max(args.watch, 0.2), color=args.color)
     while True:
-        found = gather(where, open_lab(where))
+        found = _found(where, args)
         show(found, args)
         if note := unseen(where):
             sys.stderr.write(f"kvmrun: {note}\n")
@@ -33,6 +34,19 @@ def run(args: Args) -> int:
             return 0
         sys.stdout.flush()
         time.sleep(max(args.watch, 0.2))
+
+
+def _found(where: Directories, args: Args) -> list[Status]:
+    found = gather(where, open_lab(where))
+    if args.verbose:
+        from kvmrun.commands import _posture
+
+        return _posture.added(found, where, seen(where))
+    return found
+
+
+def _view(args: Args) -> rows.View:
+    return rows.POSTURE if args.verbose else rows.LIVE
 
 
 def show(found: list[Status], args: Args) -> None:
@@ -43,6 +57,6 @@ def show(found: list[Status], args: Args) -> None:
     elif sys.stdout.isatty() or args.color == "always":
         from kvmrun.ui.table import draw
 
-        draw(found, color=args.color)
+        draw(found, _view(args), color=args.color)
     else:
-        sys.stdout.write(rows.plain(found))
+        sys.stdout.write(rows.plain(found, _view(args)))

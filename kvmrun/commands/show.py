@@ -1,17 +1,21 @@
-"""kvmrun show: one guest with every default filled in, what follows from its name, and its QEMU command."""
+"""kvmrun show: one guest with every default filled in, what follows from its name, how it runs, its QEMU command."""
 
 import json
 import sys
 from collections.abc import Iterator
 from typing import Any
 
+from kvmrun.commands import _posture
 from kvmrun.commands._lab import defined, directories, open_lab
+from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
 from kvmrun.host import observe
 from kvmrun.model.option import argv
 from kvmrun.model.place import Place
+from kvmrun.model.status import Status
 from kvmrun.model.text import printable
+from kvmrun.ui import rows
 
 HELP = "print a guest's definition, derived names and QEMU command"
 
@@ -28,13 +32,16 @@ def run(args: Args) -> int:
     place = lab.places(where)[guest.name]
     options = tuple(guest.options(place, vhost=observe.has_vhost()))
     qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
+    [now] = _posture.added(gather(where, lab, [guest.name]), where, seen(where))
     if args.output == "json":
         document = {"schema": 1, "definition": guest.as_dict(), "place": place.as_dict(), "command": qemu}
+        document |= {"state": now.state, "posture": now.posture.as_dict() if now.posture else None}
         sys.stdout.write(json.dumps(document, sort_keys=True, default=str) + "\n")
     else:
         sys.stdout.write(
             f"# {guest.name}.toml with its defaults\n{''.join(_toml(guest.as_dict()))}\n{_derived(place)}\n"
         )
+        sys.stdout.write(f"# how it is now, from the kernel\n{''.join(_lines(now))}\n")
         sys.stdout.write("# the QEMU command as a person would type it\n" + spell(observe.qemu(), options, guest.args))
     return 0
 
@@ -76,3 +83,11 @@ def _derived(place: Place) -> str:
         address = port.address or "no address"
         lines.append(f"{port.name:<10} {port.mac} {address} on {port.network}: tap {port.tap}, bridge {port.bridge}")
     return "\n".join(lines) + "\n"
+
+
+def _lines(now: Status) -> Iterator[str]:
+    """The row of `list -v`, a line a column; of a guest that does not run there is little to say."""
+    told = list(zip(rows.POSTURE.heads, rows.POSTURE.cells(now), strict=True))[1:]
+    for head, cell in told if now.posture else told[:1]:
+        if cell:
+            yield f"{head.lower():<10} {cell}\n"

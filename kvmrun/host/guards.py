@@ -27,6 +27,15 @@ def mended(directory: str, guest: str, ports: tuple[Port, ...]) -> bool:
 
 def gone(directories: Mapping[str, str]) -> set[str]:
     """Those of the guests, named with their run directories, whose guard is not what was loaded."""
-    notes = {guard.table(guest).split()[1]: f"{directory}/{_NOTE}" for guest, directory in directories.items()}
+    return _touched({guest: guard.table(guest) for guest in directories}, directories)
+
+
+def kept_gone(directories: Mapping[str, str]) -> set[str]:
+    """The same for the taps that are kept on networks, named with their run directories."""
+    return _touched({network: guard.kept_table(network) for network in directories}, directories)
+
+
+def _touched(tables: Mapping[str, str], directories: Mapping[str, str]) -> set[str]:
+    notes = {table.split()[1]: f"{directories[name]}/{_NOTE}" for name, table in tables.items()}
     touched = set(nft.touched("netdev", notes)) if notes else set()
-    return {guest for guest in directories if guard.table(guest).split()[1] in touched}
+    return {name for name, table in tables.items() if table.split()[1] in touched}

@@ -16,6 +16,20 @@ class NicStatus(Frozen):
     link: str | None
 
 
+class Posture(Frozen):
+    """How a QEMU is held, read from the kernel. `capabilities` is a mask of all it has, 0 for none.
+
+    `guard` is the weakest of its cards' guards while the rules stand as they were loaded, "gone" when they do not.
+    """
+
+    uid: int | None = None
+    seccomp: bool | None = None
+    capabilities: int | None = None
+    no_new_privs: bool | None = None
+    kvm: bool | None = None
+    guard: str | None = None
+
+
 class Status(Frozen):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core."""
 
@@ -32,6 +46,7 @@ class Status(Frozen):
     nics: tuple[NicStatus, ...] = ()
     raw_args: bool = False
     problem: str | None = None
+    posture: Posture | None = None
 
     def to_json(self) -> dict[str, Any]:
         return self.as_dict()

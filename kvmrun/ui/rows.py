@@ -1,10 +1,25 @@
 """The list as columns of text: what a terminal's table and a pipe's plain lines have in common."""
 
-from kvmrun.model.status import Status
+from collections.abc import Callable
+
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.status import Posture, Status
 from kvmrun.model.text import printable
 
 HEADS = ("NAME", "STATE", "ACCEL", "PID", "UPTIME", "CPU%", "MEMORY", "TAP", "MAC", "ADDRESS", "PROBLEM")
+HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "PROBLEM")
 _DASH = "-"
+
+
+class View(Frozen):
+    """What is shown of every guest: the columns, and what stands in them.
+
+    `spare` are those that may go on a narrow terminal, the first to go first.
+    """
+
+    heads: tuple[str, ...]
+    cells: Callable[[Status], tuple[str, ...]]
+    spare: tuple[str, ...]
 
 
 def cells(status: Status) -> tuple[str, ...]:
@@ -25,9 +40,30 @@ def cells(status: Status) -> tuple[str, ...]:
     )
 
 
-def plain(found: list[Status]) -> str:
+def held(status: Status) -> tuple[str, ...]:
+    """One row of how guests are held: what is less than it should be is in capitals."""
+    now = status.posture or Posture()
+    return (
+        printable(status.name, 60),
+        printable(status.state, 40),
+        _DASH if now.uid is None else f"{now.uid}" if now.uid else "ROOT",
+        _word(now.seccomp, "on", "OFF"),
+        _DASH if now.capabilities is None else f"{now.capabilities:X}" if now.capabilities else "none",
+        _word(now.no_new_privs, "no", "YES"),
+        {"gone": "GONE", "none": "NONE"}.get(now.guard or _DASH, now.guard or _DASH),
+        _word(now.kvm, "on", "off"),
+        "raw" if status.raw_args else "none",
+        printable(status.problem or "", 200),
+    )
+
+
+LIVE = View(heads=HEADS, cells=cells, spare=("ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))
+POSTURE = View(heads=HELD, cells=held, spare=("ARGS", "KVM", "NEWPRIVS"))
+
+
+def plain(found: list[Status], view: View = LIVE) -> str:
     """Lines for a pipe: one a guest, columns aligned, nothing cut, the problem last and only where there is one."""
-    table = [HEADS, *(cells(one) for one in found)]
+    table = [view.heads, *(view.cells(one) for one in found)]
     if not any(row[-1] for row in table[1:]):
         table = [row[:-1] for row in table]
     flat = [[cell.replace("\n", ",") for cell in row] for row in table]
@@ -35,6 +71,10 @@ def plain(found: list[Status]) -> str:
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in flat
     )
+
+
+def _word(value: bool | None, yes: str, no: str) -> str:
+    return _DASH if value is None else yes if value else no
 
 
 def _mib(size: int | None) -> str:

@@ -11,25 +11,24 @@ from rich.text import Text
 from kvmrun.model.status import Status
 from kvmrun.ui import rows
 
-_DISPENSABLE = ("ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY")
-"""Columns that may go on a narrow terminal, the first to go first."""
 _STYLES = {"running": "green", "stopped": "dim", "paused": "yellow", "invalid": "red", "stale": "yellow"}
+_ALARMS = frozenset({"ROOT", "OFF", "YES", "GONE", "NONE"})
 _RIGHT = frozenset({"PID", "CPU%", "MEMORY", "UPTIME"})
 
 
-def draw(found: list[Status], *, color: str) -> None:
+def draw(found: list[Status], view: rows.View, *, color: str) -> None:
     """Print the table on standard output, as wide as the terminal."""
     console = _console(color)
-    console.print(_table(found, console.width))
+    console.print(_table(found, view, console.width))
 
 
-def watch(gather: Callable[[], list[Status]], *, every: float, color: str) -> int:
+def watch(gather: Callable[[], list[Status]], view: rows.View, *, every: float, color: str) -> int:
     """Show the table on a screen of its own, drawn anew every `every` seconds, until Ctrl-C."""
     console = _console(color)
     with Live(console=console, screen=True, auto_refresh=False) as live:
         try:
             while True:
-                live.update(_table(gather(), console.width), refresh=True)
+                live.update(_table(gather(), view, console.width), refresh=True)
                 time.sleep(every)
         except KeyboardInterrupt:
             return 0
@@ -45,10 +44,10 @@ def _console(color: str) -> Console:
     )
 
 
-def _table(found: list[Status], width: int) -> Table:
-    body = [dict(zip(rows.HEADS, rows.cells(one), strict=True)) for one in found]
-    heads = [head for head in rows.HEADS if head != "PROBLEM" or any(row[head] for row in body)]
-    for head in _DISPENSABLE:
+def _table(found: list[Status], view: rows.View, width: int) -> Table:
+    body = [dict(zip(view.heads, view.cells(one), strict=True)) for one in found]
+    heads = [head for head in view.heads if head != "PROBLEM" or any(row[head] for row in body)]
+    for head in view.spare:
         if _width(heads, body) <= width:
             break
         heads.remove(head)
@@ -73,4 +72,4 @@ def _width(heads: list[str], body: list[dict[str, str]]) -> int:
 def _style(head: str, row: dict[str, str]) -> str:
     if head == "STATE":
         return _STYLES.get(row[head], "red")
-    return "red" if head == "PROBLEM" else "bold" if head == "NAME" else ""
+    return "red" if head == "PROBLEM" or row[head] in _ALARMS else "bold" if head == "NAME" else ""

@@ -1,0 +1,48 @@
+"""How each guest is held, as list -v and show tell it: what the kernel says, whatever the definition did."""
+
+import os
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+
+from kvmrun.host import posture
+from kvmrun.model.status import Posture
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+
+def test_a_guest_and_what_differs_from_one(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm4")
+    guests(lab, "vm2", text=TCG + '[[nic]]\nguard = "none"\n')
+    guests(lab, "vm3", text=TCG + 'args = ["-sandbox off"]\n')
+    kvmrun.ok("vm1", "vm2", "vm3")
+    assert kvmrun.rows()["vm1"]["posture"] is None
+    found = {one["name"]: one for one in kvmrun.ok("list", "-v", "-o", "json").json()["guests"]}
+    uid = os.stat(f"/proc/{found['vm1']['pid']}").st_uid
+    held = {"uid": uid, "seccomp": True, "capabilities": 0, "no_new_privs": True, "kvm": False, "guard": "mac"}
+    assert found["vm1"]["posture"] == held
+    assert found["vm2"]["posture"]["guard"] == "none"
+    assert (found["vm3"]["posture"]["seccomp"], found["vm3"]["raw_args"]) == (True, True)  # it cannot be taken back
+    assert found["vm4"]["posture"] is None
+    os.system("nft delete table netdev kvmrun_vm1")
+    lines = kvmrun.ok("list", "-v").out.splitlines()
+    assert lines[0].split()[:9] == ["NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS"]
+    assert lines[1].split()[:9] == ["vm1", "degraded", f"{uid}", "on", "none", "no", "GONE", "off", "none"]
+    assert lines[3].split()[3::5] == ["on", "raw"]
+    assert max(len(line) for line in lines if "unguarded" not in line) <= 80
+    assert {"seccomp    on", "args       raw"} <= set(kvmrun.ok("show", "vm3").out.splitlines())
+    assert kvmrun.ok("show", "vm1", "-o", "json").json()["posture"] == held | {"guard": "gone"}
+
+
+@pytest.mark.usefixtures("kvm")
+def test_kvm_is_seen_in_the_kernel(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", text='accel = "kvm"\ncpu = "qemu64"\nmemory = "32M"\n')
+    kvmrun.ok("vm1", "--paused")
+    assert kvmrun.ok("show", "vm1", "-o", "json").json()["posture"]["kvm"] is True
+
+
+def test_what_is_not_told_is_not_known() -> None:
+    assert posture.read(2**22 + 1) == Posture()
+    mine = posture.read(os.getpid())
+    assert (mine.uid, mine.seccomp is None, mine.kvm) == (os.geteuid(), False, False)
