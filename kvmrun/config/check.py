@@ -136,7 +136,7 @@ def _of_networks(key: str, found: str, wanted: str) -> Problem:
 
 
 def _clashes(lab: Lab) -> Iterator[Problem]:
-    """MACs, UUIDs and taps that are not their owner's alone. Two given by hand blame both, else the given one."""
+    """MACs, UUIDs, taps and accounts that are not their owner's alone. Two given by hand blame both, else that one."""
     bridges = {str(one.bridge) for one in lab.networks.values()}
     owners = {derive.mac(lab.seed, "bridge", name): (name, False) for name in bridges}
     for guest, key, value, given in _identities(lab):
@@ -156,6 +156,8 @@ def _identities(lab: Lab) -> Iterator[tuple[str, str, str, bool]]:
     ports = lab.ports()
     for name, guest in lab.guests.items():
         yield name, "uuid", guest.uuid or derive.uuid(lab.seed, name), guest.uuid is not None
+        for words in ((name,), (name, "log")):
+            yield name, "user", f"uid {derive.uid(lab.seed, *words)}", False
         for number, (nic, port) in enumerate(zip(guest.nic, ports[name], strict=True)):
             yield name, f"nic[{number}].mac", port.mac, nic.mac is not None
             yield name, f"nic[{number}].name", port.tap, nic.name is not None

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from kvmrun.errors import Refused
 from kvmrun.model.place import Directories
 
+_LONGEST_WAY = 200
+
 
 def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
     """The directories of this run; all absolute, none of them made or looked into."""
@@ -45,31 +47,49 @@ def trusted(directory: str, environ: Mapping[str, str]) -> None:
     path = os.path.abspath(directory)
     if not os.path.isdir(path):
         return
-    files = [os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml")]
-    # a link is trusted when the place it is in and the place it leads to are
-    named = dict.fromkeys(way for name in (path, *files) for way in (name, os.path.realpath(name)))
-    for one in dict.fromkeys(step for name in named for step in _way(name)):
+    named = {path, *(os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml"))}
+    known: dict[str, str] = {}
+    for one in dict.fromkeys(step for name in sorted(named) for step in way(name, known)):
         _own(one, owners, is_parent=one not in named)
 
 
-def _way(path: str) -> list[str]:
-    """The path and every parent."""
-    steps = [path]
-    while steps[-1] != "/":
-        steps.append(os.path.dirname(steps[-1]))
-    return steps
+def way(path: str, known: dict[str, str]) -> list[str]:
+    """Everything that has a say in what `path` is: every parent, every link, and all those on the way a link leads.
+
+    `known` remembers where the links lead, "" for what is none.
+    """
+    found, at, left = ["/"], "/", path.split("/")[::-1]
+    while left and len(found) < _LONGEST_WAY:
+        part = left.pop()
+        if part in {"", ".", ".."}:
+            at = os.path.dirname(at) if part == ".." else at
+            continue
+        found.append(here := os.path.join(at, part))
+        if here not in known:
+            known[here] = _link(here)
+        left += known[here].split("/")[::-1]
+        at = "/" if known[here].startswith("/") else at if known[here] else here
+    return found
+
+
+def _link(path: str) -> str:
+    try:
+        return os.readlink(path)
+    except OSError:
+        return ""
 
 
 def _own(path: str, owners: set[int], *, is_parent: bool) -> None:
     try:
-        found = os.stat(path)
-        holder = os.lstat(path).st_uid
+        found = os.lstat(path)
     except OSError:
         return
-    if not {found.st_uid, holder} <= owners:
+    if found.st_uid not in owners:
         raise Refused(
             f"{path} is not to be trusted", f"chown root {path}", why="root reads a lab only of root's own, or yours"
         )
+    if stat.S_ISLNK(found.st_mode):
+        return  # its mode means nothing: what it is in, and what it leads to, are looked at themselves
     sticky = is_parent and found.st_mode & stat.S_ISVTX and found.st_uid == 0
     if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
         raise Refused(f"{path} is not to be trusted", f"chmod go-w {path}", why="others may write to it")

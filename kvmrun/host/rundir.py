@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused
 from kvmrun.host import lock
 from kvmrun.model.record import Record, from_json
+from kvmrun.model.values import GuestName
 
 _RECORD_LIMIT = 64 << 10
-_SOCKET_LIMIT = 107 - len("/vm/") - 32 - len("/q")
+_SOCKET_LIMIT = 107 - len("/vm/") - 32 - len("/c.new")
 OP_LIMIT = 10.0
 """How long a command waits for another one on the same guest or network, in seconds."""
 
@@ -117,11 +118,13 @@ def _unlink(path: str) -> None:
 def names(root: str) -> list[str]:
     """Every guest that has a place in the run directory, running or not. Raises NotPermitted when we may not look."""
     try:
-        return sorted(os.listdir(f"{root}/vm"))
-    except FileNotFoundError:
+        return sorted(name for name in os.listdir(f"{root}/vm") if GuestName.fits(name))
+    except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
         raise NotPermitted(f"you may not look into {root}", "run it with sudo to see those guests") from None
+    except OSError as why:
+        raise KvmrunError(f"cannot look into {root}", why=os.strerror(why.errno or 0)) from None
 
 
 def is_running(directory: str) -> bool:

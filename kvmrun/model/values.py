@@ -27,9 +27,14 @@ class GuestName(str):
 
     @classmethod
     def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", raw):
+        if cls.fits(raw):
             return cls(raw)
         raise ValueError(cls.WANTED)
+
+    @staticmethod
+    def fits(raw: object) -> bool:
+        """Whether `raw` is such a name."""
+        return isinstance(raw, str) and bool(re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", raw))
 
 
 class NicName(str):
