@@ -10,17 +10,34 @@ from typing import Any
 
 
 def world() -> dict[str, Any]:
-    """Links, addresses, routes, rules, packet filter, sysctls, guests' processes and files below the run directory."""
+    """Everything of this namespace and below the run directory that a command could leave or change.
+
+    Entries that come and go with traffic are not in it: of neighbours and forwarding tables those that stay.
+    """
+    root = Path(os.environ["KVMRUN_RUN_DIR"])
     return {
         "links": _ip("-d", "link"),
         "addresses": _ip("address"),
+        "neighbours": _ip("neigh", "show", "nud", "permanent"),
+        "forwarding": _forwarding(),
         "routes": _ip("route", "show", "table", "all"),
         "rules": _ip("rule"),
         "nft": _nft(),
         "sysctls": _sysctls(),
-        "processes": processes(),
-        "files": _files(Path(os.environ["KVMRUN_RUN_DIR"])),
+        "processes": _processes(),
+        "files": _files(root),
+        "locks": _locks(root),
+        "sockets": _sockets(root),
     }
+
+
+def disks(root: Path) -> list[tuple[str, int, int, int, int, list[str]]]:
+    """(name, mode, owner, group, size, attributes) of every image below `root`: nobody but QEMU changes one."""
+    found = []
+    for path in sorted(root.rglob("*")):
+        at = path.stat()
+        found.append((path.name, at.st_mode, at.st_uid, at.st_gid, at.st_size, os.listxattr(path)))
+    return found
 
 
 def until(met: Callable[[], Any], limit: float = 30.0) -> Any:
@@ -76,6 +93,11 @@ def ip(*words: str) -> None:
 
 def processes() -> list[str]:
     """The commands of every QEMU, logger and name server that has to do with this test's directories."""
+    return [command for command, _ in _processes()]
+
+
+def _processes() -> list[tuple[str, int]]:
+    """The same with the account each runs as."""
     mine = os.environ["KVMRUN_RUN_DIR"].rsplit("/", 1)[0].encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -83,15 +105,20 @@ def processes() -> list[str]:
             try:
                 command = (entry / "cmdline").read_bytes()
                 links = [os.readlink(entry / "fd" / fd).encode() for fd in os.listdir(entry / "fd")]
+                uid = entry.stat().st_uid
             except OSError:
                 continue
             if int(entry.name) != os.getpid() and any(mine in text for text in (command, *links)):
-                found.append(command.split(b"\0")[0].decode())
+                found.append((command.split(b"\0")[0].decode(), uid))
     return sorted(found)
 
 
 def _ip(*words: str) -> Any:
-    out = subprocess.run(["ip", "-j", *words], capture_output=True, text=True, check=True).stdout
+    return _json("ip", "-j", *words)
+
+
+def _json(*words: str) -> Any:
+    out = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return _steady(json.loads(out or "[]"))
 
 
@@ -103,6 +130,12 @@ def _steady(value: Any) -> Any:
         timers = ("_timer", "life_time", "stats", "operstate")
         return {key: _steady(one) for key, one in value.items() if not any(word in key for word in timers)}
     return value
+
+
+def _forwarding() -> list[tuple[str, str]]:
+    """(link, MAC) of what bridges were told to keep; groups are joined and left by the kernel itself."""
+    found = [one for one in _json("bridge", "-j", "fdb", "show") if one.get("state") == "permanent"]
+    return sorted((one["ifname"], one["mac"]) for one in found if not int(one["mac"][:2], 16) & 1)
 
 
 def _nft() -> Any:
@@ -122,5 +155,26 @@ def _sysctls() -> dict[str, str]:
     return found
 
 
-def _files(root: Path) -> list[tuple[str, int]]:
-    return sorted((str(path), path.lstat().st_mode) for path in root.rglob("*")) if root.exists() else []
+def _files(root: Path) -> list[tuple[str, int, int, int]]:
+    """(path, mode, owner, group) of everything below the run directory, itself included."""
+    found = []
+    for path in (root, *root.rglob("*")) if root.exists() else ():
+        at = path.lstat()
+        found.append((str(path), at.st_mode, at.st_uid, at.st_gid))
+    return sorted(found)
+
+
+def _locks(root: Path) -> list[tuple[str, str]]:
+    """(file, kind) of every lock on a file below `root`."""
+    paths = {path.lstat().st_ino: str(path) for path in root.rglob("*")}
+    with open("/proc/locks", encoding="ascii") as file:
+        words = [line.replace("-> ", "").split() for line in file]
+    held = [(paths.get(int(one[5].rpartition(":")[2]), ""), f"{one[1]} {one[3]}") for one in words]
+    return sorted(one for one in held if one[0])
+
+
+def _sockets(root: Path) -> list[str]:
+    """The names of the sockets of this namespace that are below `root`, or ours without being files."""
+    with open("/proc/self/net/unix", encoding="utf-8", errors="replace") as file:
+        names = {line.split()[-1] for line in file}
+    return sorted(name for name in names if name.startswith((f"{root}/", "@kvmrun")))
