@@ -15,7 +15,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
-_WAIT = "until qmp says running, address answers, port:NUMBER is open, or console:TEXT was printed"
+_WAIT = "until qmp says running, address or agent answers, port:NUMBER is open, or console:TEXT was printed"
 
 
 def configure(parser: Parser) -> None:

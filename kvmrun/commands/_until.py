@@ -11,7 +11,7 @@ class Watch(Protocol):
     what: str
 
     def met(self) -> bool:
-        """Whether it has come to pass; returns within 0.2 s."""
+        """Whether it has come to pass; returns within a second or so."""
 
     def close(self) -> None:
         """Let go of what it holds."""

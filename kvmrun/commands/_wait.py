@@ -3,15 +3,17 @@
 import os
 import time
 
+from kvmrun.commands._agent import absent, talking
 from kvmrun.commands._parallel import interrupted
 from kvmrun.commands._until import Wait, Watch
-from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
+from kvmrun.errors import Busy, KvmrunError, NotRunning, Unresponsive, UsageError
 from kvmrun.host import logs, neighbour, process, rundir
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Place
 from kvmrun.model.ready import Ready
+from kvmrun.monitor.agent import Garbled
 from kvmrun.monitor.console import Listening
 from kvmrun.monitor.probe import ask
 
@@ -38,6 +40,8 @@ class Condition(Frozen):
                 return _Port(place, int(self.text))
             case "console":
                 return _Console(place, self.text, running=running)
+            case "agent":
+                return _Agent(place)
             case "stopped":
                 return _Stopped(place)
             case _:
@@ -89,7 +93,7 @@ def parse(word: str, limit: float | None) -> Condition | None:
     try:
         wanted = Ready.parse("running" if word == "qmp" else word)
     except ValueError:
-        hint = "--wait=qmp, --wait=address, --wait=port:NUMBER or --wait=console:TEXT"
+        hint = "--wait=qmp, --wait=address, --wait=agent, --wait=port:NUMBER or --wait=console:TEXT"
         raise UsageError(f"cannot wait for {word}", hint) from None
     return None if wanted.kind == "running" else condition(wanted, limit)
 
@@ -135,6 +139,27 @@ class _Port:
             time.sleep(_PAUSE)
             return False
         return True
+
+    def close(self) -> None:
+        return
+
+
+class _Agent:
+    """Whether somebody in the guest has opened the agent's port, and then whether it is an agent."""
+
+    def __init__(self, place: Place) -> None:
+        self.what = "an answer of its agent"
+        self._place = place
+
+    def met(self) -> bool:
+        if not absent(self._place.directory, limit=_GLANCE):
+            try:
+                with talking(self._place.directory, self._place.guest, limit=1.0):
+                    return True
+            except (Busy, Garbled, Unresponsive):
+                return False
+        time.sleep(_PAUSE)
+        return False
 
     def close(self) -> None:
         return

@@ -11,7 +11,7 @@ from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
 HELP = "wait until guests run, answer, let connect, say something or have ended"
-_FOR = "running (the default), address, port:NUMBER, console:TEXT or stopped"
+_FOR = "running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
 
 
 def configure(parser: Parser) -> None:

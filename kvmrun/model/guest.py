@@ -14,6 +14,7 @@ from kvmrun.model.values import CpuModel, FilePath, GuestName, Line, NicName, Si
 MONITORS = ("q", "e", "p")
 """The monitors' sockets: short probes, followers of events, people."""
 CONSOLE = "c"
+AGENT = "a"
 _MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
 _TURNS = Literal["drive", "cdrom", "network"]
 
@@ -53,6 +54,7 @@ class Guest(Frozen):
     drive: tuple[Drive, ...] = ()
     nic: tuple[Nic, ...] = (Nic(),)
     console: bool = True
+    agent: bool = True
     display: Literal["none", "vnc"] = "none"
     args: tuple[Line, ...] = ()
     uuid: Uuid | None = None
@@ -92,6 +94,8 @@ class Guest(Frozen):
             yield "watchdog", self.watchdog, "nothing: microvm has no PCI bus for the device"
         if self.ready.kind == "console" and not self.console:
             yield "ready", self.ready, "another sign: this guest has no console"
+        if self.ready.kind == "agent" and not self.agent:
+            yield "ready", self.ready, "another sign: this guest has no port for an agent"
         if self.ready.kind in {"address", "port"} and not self.nic:
             yield "ready", self.ready, "another sign: this guest has no network"
 
@@ -130,6 +134,7 @@ class Guest(Frozen):
             yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
+        yield from self._agent(place)
 
     def bus(self) -> str:
         return "device" if self.machine == "microvm" else "pci"
@@ -156,6 +161,15 @@ class Guest(Frozen):
             listen = {"listen": Listener(path=place.socket(CONSOLE)), "server": "on", "wait": "off"}
             yield Option(flag="chardev", text="socket", props={"id": "c", **listen, **log})
             yield Option(flag="serial", text="chardev:c")
+
+    def _agent(self, place: Place) -> Iterator[Option]:
+        """The agent's port, the last device, so that it moves no other on the bus."""
+        if self.agent:
+            listen = {"listen": Listener(path=place.socket(AGENT)), "server": "on", "wait": "off"}
+            yield Option(flag="device", props={"driver": f"virtio-serial-{self.bus()}", "id": "agent-bus"})
+            yield Option(flag="chardev", text="socket", props={"id": AGENT, **listen})
+            port = {"driver": "virtserialport", "id": "agent-port", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
+            yield Option(flag="device", props=port)
 
     def _display(self, place: Place) -> Iterator[Option]:
         yield Option(flag="display", text="none")

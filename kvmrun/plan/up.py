@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.model.drive import Drive
-from kvmrun.model.guest import CONSOLE, MONITORS, Guest
+from kvmrun.model.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory
 from kvmrun.model.place import Place
@@ -213,7 +213,8 @@ def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:
 
 
 def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:
-    for name in (*MONITORS, *([CONSOLE] if guest.console else [])):
+    asked = {CONSOLE: guest.console, AGENT: guest.agent}
+    for name in (*MONITORS, *(name for name, wanted in asked.items() if wanted)):
         yield Listen(listener=Listener(path=place.socket(name)))
     if guest.display == "vnc":
         yield MakeVncDirectory(directory=VncDirectory(path=place.vnc), uid=place.uid)

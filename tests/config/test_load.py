@@ -261,7 +261,7 @@ class TestOrder:
             ("ready", '"port:x"'),
             ("ready", '"port:99999"'),
             ("ready", '"console:"'),
-            ("ready", '"agent"'),
+            ("ready", '"agent:x"'),
             ("groups", '["A"]'),
             ("groups", '["@lab"]'),
             ("groups", '"lab"'),
@@ -281,6 +281,7 @@ class TestOrder:
         [
             'machine = "microvm"\nwatchdog = "reset"\n',
             'console = false\nready = "console:x"\n',
+            'agent = false\nready = "agent"\n',
             'nic = []\nready = "address"\n',
         ],
     )

@@ -52,6 +52,7 @@ def test_the_steps_are_in_their_order() -> None:
         "listen on /run/vm1/e",
         "listen on /run/vm1/p",
         "listen on /run/vm1/c",
+        "listen on /run/vm1/a",
         "make /run/vm1/vnc for the VNC socket",
         "write the record /run/vm1/record",
         "start /usr/bin/qemu, paused, as uid 1000",

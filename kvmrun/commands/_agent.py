@@ -1,0 +1,56 @@
+"""Talking to the agent of a running guest: only where one listens, and never so long that nobody else can."""
+
+import os
+import time
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+
+from kvmrun.errors import Refused, Unresponsive
+from kvmrun.model.guest import AGENT
+from kvmrun.monitor.agent import LIMIT, Agent, connect
+from kvmrun.monitor.probe import ask
+
+_TURN = 1.0
+_BREATH = 0.05
+_GLANCE = 2.0
+
+
+@contextmanager
+def talking(directory: str, name: str, *, limit: float = LIMIT) -> Iterator[Agent]:
+    """The agent of a running guest. Raises Refused where it has no port, Unresponsive where nobody listens."""
+    if silence := absent(directory):
+        raise _not_there(name, silence)
+    with connect(f"{directory}/{AGENT}", name, limit=limit) as agent:
+        yield agent
+
+
+def in_turns(directory: str, name: str) -> Generator[Agent, None, None]:
+    """The agent again and again; every second the line is let go for a moment, so that others have their turn."""
+    while True:
+        with talking(directory, name) as agent:
+            until = time.monotonic() + _TURN
+            while time.monotonic() < until:
+                yield agent
+        time.sleep(_BREATH)
+
+
+def absent(directory: str, *, limit: float = _GLANCE) -> str:
+    """Why no agent can answer, by QEMU's word: "port", "paused" or "nobody"; "" where one listens or QEMU is silent."""
+    if not os.path.exists(f"{directory}/{AGENT}"):
+        return "port"
+    replies = ask({"": f"{directory}/q"}, ("query-status", "query-chardev"), limit=limit)[""].replies
+    status, lines = replies.get("query-status"), replies.get("query-chardev")
+    if isinstance(status, dict) and status.get("status") in {"paused", "prelaunch"}:
+        return "paused"
+    known = [one for one in lines if isinstance(one, dict)] if isinstance(lines, list) else []
+    shut = any(one.get("label") == AGENT and one.get("frontend-open") is False for one in known)
+    return "nobody" if shut else ""
+
+
+def _not_there(name: str, silence: str) -> Refused | Unresponsive:
+    if silence == "port":
+        return Refused(f"{name} has no port for an agent", f"set agent = true in {name}.toml and start it anew")
+    if silence == "paused":
+        return Unresponsive(f"the agent of {name} does not answer", f"kvmrun resume {name}", why=f"{name} is paused")
+    hint = f"install qemu-guest-agent in {name}; while it boots: kvmrun wait {name} --for agent"
+    return Unresponsive(f"no agent runs in {name}", hint, why="nobody has opened its port in the guest")
