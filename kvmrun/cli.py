@@ -1,14 +1,14 @@
 """Words to one command, and the only place where an error is printed."""
 
 import os
-import signal
 import sys
 from types import ModuleType
-from typing import Never
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser
 from kvmrun.errors import KvmrunError, Several, UsageError
+from kvmrun.light import signal
+from kvmrun.light.typing import Never
 from kvmrun.model.text import printable
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")

@@ -15,7 +15,7 @@ import kvmrun
 ROOT = Path(kvmrun.__file__).parent
 MODULES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 FLOORS = {
-    "errors": 0,
+    **dict.fromkeys(("errors", "light"), 0),
     "model": 1,
     **dict.fromkeys(("plan", "config", "export"), 2),
     **dict.fromkeys(("host", "monitor", "ui"), 3),

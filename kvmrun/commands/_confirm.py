@@ -8,7 +8,6 @@ from kvmrun.model.place import Place
 from kvmrun.model.record import Record
 from kvmrun.monitor import handshake
 from kvmrun.monitor.probe import ask
-from kvmrun.plan.died import explain
 
 
 def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> Watch | None:
@@ -27,6 +26,8 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
         if not record.paused:
             handshake.resume(monitor)
     except handshake.Gone:
+        from kvmrun.plan.died import explain  # patterns: `re` costs 5 ms
+
         status = hand.reap()
         raise explain(place.guest, status, logs.since(place.log, record.said)) from None
     except OSError as why:

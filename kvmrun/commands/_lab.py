@@ -3,13 +3,13 @@
 import os
 from collections.abc import Iterable
 from itertools import chain
-from typing import Literal
 
 from kvmrun.commands._words import Args
 from kvmrun.config import where as places
 from kvmrun.config.load import load
 from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
 from kvmrun.host import rundir
+from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
 
 from kvmrun.errors import KvmrunError
+from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import EMPTY
 
 _interrupts: list[None] = []

@@ -1,6 +1,6 @@
 """The live state of guests, from the kernel, QEMU and the definitions: a row each, none waits for another."""
 
-import glob
+import os
 from collections.abc import Iterable, Mapping
 
 from kvmrun.host import health, link, logs, process, rundir
@@ -17,7 +17,7 @@ from kvmrun.plan import guard, rules
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
-_USERS = "/run/user/*/kvmrun"
+_USERS = "/run/user"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
 
@@ -70,10 +70,17 @@ def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
 def seen(where: Directories) -> dict[str, str]:
     """The run directory of every guest we may see; for root also those that users started."""
     found: dict[str, str] = {}
-    others = sorted(glob.glob(_USERS)) if where.root else []
-    for run in (*others, where.run):
+    for run in (*(_of_users() if where.root else []), where.run):
         found |= {name: f"{run}/vm/{name}" for name in rundir.names(run)}
     return found
+
+
+def _of_users() -> list[str]:
+    """The run directories of users who started guests of their own."""
+    try:
+        return [run for user in sorted(os.listdir(_USERS)) if os.path.isdir(run := f"{_USERS}/{user}/kvmrun")]
+    except OSError:
+        return []
 
 
 def _perhaps(row: Status) -> Status:

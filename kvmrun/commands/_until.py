@@ -1,7 +1,6 @@
 """The shape of a wait, for those who pass one on: what a condition is, before it is known which."""
 
-from typing import Protocol
-
+from kvmrun.light.typing import Protocol
 from kvmrun.model.place import Place
 
 

@@ -7,8 +7,8 @@ argparse's, and a test holds the two to the same answers.
 from collections.abc import Callable, Sequence
 from types import ModuleType
 from types import SimpleNamespace as Args
-from typing import Any, Protocol
 
+from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import Frozen
 
 __all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser"]

@@ -1,12 +1,12 @@
 """kvmrun --list: every guest and what it is doing."""
 
-import json
 import sys
 import time
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._status import gather, seen, unseen
 from kvmrun.commands._words import Args, Parser
+from kvmrun.light import json
 from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows

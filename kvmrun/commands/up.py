@@ -1,6 +1,5 @@
 """kvmrun NAME...: start guests, side by side."""
 
-import shlex
 import sys
 from collections.abc import Iterable
 
@@ -51,6 +50,10 @@ def _named(lab: Lab, args: Args) -> list[str]:
 
 def _raw(args: Args) -> tuple[str, ...]:
     """The words after --, each to reach QEMU as it is: those of a definition are split like a command line."""
+    if not args.raw:
+        return ()
+    import shlex  # 2 ms that only those who give such words should pay
+
     return tuple(shlex.quote(word) for word in args.raw)
 
 
@@ -77,5 +80,7 @@ def _dry_run(lab: Lab, where: Directories, name: str, raw: tuple[str, ...]) -> N
 
 def spell(qemu: str, options: Iterable[Option], raw: Iterable[str]) -> str:
     """The QEMU command as a person would type it, one option a line."""
+    import shlex
+
     words = [(qemu,), *argv(options, None), *(tuple(shlex.split(word)) for word in raw)]
     return " \\\n  ".join(" ".join(shlex.quote(word) for word in option) for option in words) + "\n"

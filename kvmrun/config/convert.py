@@ -1,11 +1,10 @@
 """A TOML table to a frozen value, driven by its class: the fields are the keys, their types the checks."""
 
 import ipaddress
-import types
-import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from types import GenericAlias, NoneType, UnionType
 
+from kvmrun.light.typing import Any, choices
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Problem
 from kvmrun.model.suggest import closest
@@ -62,15 +61,13 @@ class Converter:
             return None
 
     def _of(self, kind: Any, raw: object, key: str) -> object:
-        origin = typing.get_origin(kind)
-        if origin is typing.Literal:
-            return _choice(typing.get_args(kind), raw)
-        if origin is types.UnionType:
-            return self._union(typing.get_args(kind), raw, key)
-        if origin is tuple:
-            return self._list(typing.get_args(kind)[0], raw, key)
-        if origin is Mapping:
-            return self._table(typing.get_args(kind)[1], raw, key)
+        if allowed := choices(kind):
+            return _choice(allowed, raw)
+        if isinstance(kind, UnionType):
+            return self._union(kind.__args__, raw, key)
+        if isinstance(kind, GenericAlias):
+            each = kind.__args__
+            return self._list(each[0], raw, key) if kind.__origin__ is tuple else self._table(each[1], raw, key)
         if _is_value(kind) and not hasattr(kind, "parse"):
             if not isinstance(raw, dict):
                 raise _Wanted(f"a table with {', '.join(kind.FIELDS)}")
@@ -101,10 +98,10 @@ class Converter:
         """`X | None` is X, or false where the key can be switched off; `X | bool` is either."""
         if isinstance(raw, bool) and bool in kinds:
             return raw
-        (kind,) = (one for one in kinds if one not in {types.NoneType, bool})
+        (kind,) = (one for one in kinds if one not in {NoneType, bool})
         if _is_value(kind) and isinstance(raw, bool):  # true is the table with nothing in it
             return self.convert(kind, {}, key) if raw else None
-        if raw is False and types.NoneType in kinds:
+        if raw is False and NoneType in kinds:
             return None
         return self._of(kind, raw, key)
 

@@ -2,12 +2,12 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from kvmrun.config import check
 from kvmrun.config.convert import Converter
 from kvmrun.config.networks import Networks, convert
 from kvmrun.config.read import Unreadable, read
+from kvmrun.light.typing import Any
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.text import printable

@@ -1,9 +1,9 @@
 """`networks.toml`: the networks of a lab and the ways out of the host."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, TypeVar
 
 from kvmrun.config.convert import Converter
+from kvmrun.light.typing import Any, Literal, TypeVar
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.network import Network, Uplink
 from kvmrun.model.text import printable

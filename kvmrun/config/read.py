@@ -1,17 +1,16 @@
 """One file of a lab, read with suspicion: bounded, regular, not too deep, TOML."""
 
 import os
-import re
 import stat
-import tomllib
-from typing import Any
+
+from kvmrun.config.plain import plain
+from kvmrun.light.typing import Any
 
 LIMIT = 16 << 10
 _DEEPEST = 32
-_QUOTED = re.compile(
+_QUOTED = (
     r'"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"|#[^\n]*'
-    r"|'''.*?(?:'''|\Z)|'[^'\n]*'",
-    re.DOTALL,
+    r"|'''.*?(?:'''|\Z)|'[^'\n]*'"
 )
 """Strings and comments: what may hold any number of dots."""
 
@@ -33,16 +32,26 @@ def read(path: str) -> dict[str, Any]:
         raise Unreadable(os.strerror(why.errno or 0).lower(), "a file that can be read") from None
     except UnicodeDecodeError:
         raise Unreadable("bytes that are not UTF-8", "TOML text in UTF-8") from None
-    if any(line.count(".") > _DEEPEST for line in _QUOTED.sub("_", text).splitlines()):
+    table = plain(text)
+    if table is None:
+        table = _whole(text)
+    _bounded(table)
+    return table
+
+
+def _whole(text: str) -> dict[str, Any]:
+    """The table in a text of any sort. Raises Unreadable with why it is none."""
+    import re
+    import tomllib
+
+    if any(line.count(".") > _DEEPEST for line in re.sub(_QUOTED, "_", text, flags=re.DOTALL).splitlines()):
         raise _too_deep()  # tomllib takes a time that is quadratic in the dots of a key
     try:
-        table = tomllib.loads(text)
+        return tomllib.loads(text)
     except RecursionError:
         raise _too_deep() from None
     except ValueError as why:  # tomllib lets int() speak for itself
         raise Unreadable(f"{why}", "valid TOML") from None
-    _bounded(table)
-    return table
 
 
 def _bytes(path: str) -> bytes:

@@ -1,12 +1,12 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
 import os
-import signal
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import TypeVar
 
 from kvmrun.errors import KvmrunError
+from kvmrun.light import signal
+from kvmrun.light.typing import TypeVar
 
 S = TypeVar("S")
 Undo = Callable[[], None]

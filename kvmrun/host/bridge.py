@@ -2,13 +2,13 @@
 
 import fcntl
 import os
-import socket
 import struct
 from array import array
 from collections.abc import Iterator
 from ipaddress import IPv6Address
 
 from kvmrun.host.link import NET, control, index, read, sysfs_is_ours
+from kvmrun.light import socket
 from kvmrun.plan.facts import Bridge
 
 _SIOCGIFCONF, _SIOCGIFNETMASK = 0x8912, 0x891B

@@ -1,21 +1,19 @@
 """dnsmasq, one a network, as an account of its own: by that account it is known, whatever a record says."""
 
-import json
 import os
-import re
-import signal
 import time
 from collections.abc import Callable, Collection
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import logger, logs, process
+from kvmrun.light import json, signal
 from kvmrun.plan.facts import Owner
 from kvmrun.plan.steps import StartNames, WriteNames
 
 _READY = 5.0
 _CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"
 _BYTES = r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,99}"
-_LEASE = re.compile(
+_LEASE = (
     rf"[0-9]{{1,12}} [0-9a-f]{{2}}(?::[0-9a-f]{{2}}){{5}} [0-9.]{{7,15}} [A-Za-z0-9*._-]{{1,64}} (?:\*|{_BYTES})"
     rf"|duid {_BYTES}"
     rf"|[0-9]{{1,12}} T?[0-9]{{1,12}} [0-9a-f:.]{{2,45}} [A-Za-z0-9*._-]{{1,64}} (?:\*|{_BYTES})"
@@ -189,7 +187,10 @@ def _name(pid: int) -> str:
 def _leases(path: str, uid: int) -> None:
     """Keep only the lines of the lease file that make sense: dnsmasq aborts on an address that is not hexadecimal."""
     _directory(os.path.dirname(path), uid)
-    lines = [line for line in (read(path) or "").splitlines() if _LEASE.fullmatch(line)]
+    import re  # 5 ms: only where dnsmasq is started
+
+    lease = re.compile(_LEASE)
+    lines = [line for line in (read(path) or "").splitlines() if lease.fullmatch(line)]
     _replace(path, "".join(f"{line}\n" for line in lines), uid)
     os.chown(path, uid, uid)
 

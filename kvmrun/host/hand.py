@@ -1,15 +1,14 @@
 """The hand: each step to the function that does it, and what takes it back."""
 
 import os
-import signal
-import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from typing import assert_never
 
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host import link, lock, logger, process, rundir
+from kvmrun.light import signal, socket
+from kvmrun.light.typing import assert_never
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps
 from kvmrun.plan.guard import LoadGuard
@@ -214,6 +213,8 @@ def _sealed_copy(fd: int) -> int:
 
 def _split(raw: tuple[str, ...]) -> list[str]:
     """Raw arguments are written as on a command line: one string may be "-device virtio-balloon"."""
+    if not raw:
+        return []
     import shlex
 
     return [word for text in raw for word in shlex.split(text)]

@@ -3,10 +3,10 @@
 import errno
 import fcntl
 import os
-import socket
 import struct
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
+from kvmrun.light import socket
 from kvmrun.model.nic import KeptTap
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC

@@ -4,15 +4,14 @@ The logger writes whole lines to `current`, and renames that to @TIME.s when it 
 """
 
 import os
-import re
 import time
 from collections.abc import Iterator
 from io import FileIO
-from typing import Self
 
 from kvmrun.host import lock
+from kvmrun.light.typing import Self
 
-_ARCHIVE = re.compile(r"@[0-9a-f]{24}\.[su]")
+_HEX = frozenset("0123456789abcdef")
 _PAUSE = 0.1
 BEGINS = 3.0
 """How long a logger may take until it is at work, in seconds after its guest was started."""
@@ -133,7 +132,7 @@ def _files(directory: str) -> list[str]:
         names = os.listdir(directory)
     except OSError:
         return []
-    found = sorted(name for name in names if _ARCHIVE.fullmatch(name))
+    found = sorted(name for name in names if _is_archive(name))
     return [f"{directory}/{name}" for name in (*found, *(["current"] if "current" in names else []))]
 
 
@@ -142,3 +141,8 @@ def _same(path: str, here: os.stat_result) -> bool:
         return os.path.samestat(os.stat(path, follow_symlinks=False), here)
     except OSError:
         return False
+
+
+def _is_archive(name: str) -> bool:
+    """Whether it is a full log: @, the time in 24 hexadecimal digits, .s or .u."""
+    return len(name) == 27 and name[0] == "@" and name[25:] in {".s", ".u"} and _HEX.issuperset(name[1:25])

@@ -1,13 +1,13 @@
 """The packet filter: our tables loaded whole, removed whole, and looked at without being listed."""
 
-import json
 import os
 from _thread import allocate_lock
 from collections.abc import Callable
-from typing import Any
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
 from kvmrun.host import dump, process, rundir, tables, transaction
+from kvmrun.light import json
+from kvmrun.light.typing import Any
 
 _LIMIT = 10.0
 _turn, _asked = allocate_lock(), set[str]()

@@ -3,10 +3,10 @@
 import os
 import pwd
 from collections.abc import Iterable, Mapping
-from typing import Literal
 
 from kvmrun.host import bridge as bridge_now
 from kvmrun.host import link, process, rundir, sysctl
+from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network

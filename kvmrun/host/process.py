@@ -2,11 +2,11 @@
 
 import os
 import select
-import signal
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.errors import HostLacks
+from kvmrun.light import signal
 from kvmrun.model.frozen import Frozen
 
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")

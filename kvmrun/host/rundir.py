@@ -1,6 +1,5 @@
 """The run directory: one private folder a guest and a network, holding locks, sockets and records."""
 
-import json
 import os
 import stat
 import time
@@ -9,6 +8,7 @@ from contextlib import contextmanager
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused
 from kvmrun.host import lock
+from kvmrun.light import json
 from kvmrun.model.record import Record, from_json
 from kvmrun.model.values import GuestName
 

@@ -1,12 +1,12 @@
 """Settings of the kernel: changed only where needed, remembered, and put back by the last who needed them."""
 
-import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
 
 from kvmrun.host import lock
+from kvmrun.light import json
+from kvmrun.light.typing import Any
 
 _ROOT = "/proc/sys/net"
 

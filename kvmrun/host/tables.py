@@ -1,19 +1,18 @@
 """The tables of the packet filter as the kernel holds them: how often they changed, what is in them, one removed."""
 
 import errno
-import re
 import struct
 from collections.abc import Collection
-from typing import Any
 
 from kvmrun.host import dump
+from kvmrun.light.typing import Any
 from kvmrun.model import derive
 
 _FAMILIES = {"inet": 1, "netdev": 5}
 _NFT = 10 << 8
 _GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = _NFT | 1, _NFT | 2, _NFT | 4, _NFT | 7, _NFT | 16
 _BATCH_BEGIN, _BATCH_END = 16, 17
-_COUNTED = re.compile(rb"(?s)\x0c\0\x01\0counter\0.{28}")
+_COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
 
 
@@ -40,7 +39,7 @@ def prints(family: str, table: str = "") -> dict[str, str]:
             name = payload[8 : 3 + size].decode(errors="replace")
             if not table or name == table:
                 digest = digests.get(name) or digests.setdefault(name, derive.digester())
-                digest.update(_COUNTED.sub(b"", payload[4:]))  # the head before it holds part of the generation
+                digest.update(_without_counts(payload[4:]))  # the head before it holds part of the generation
     return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
@@ -65,3 +64,8 @@ def _head(family: int) -> bytes:
 
 def _named(table: str) -> bytes:
     return dump.attribute(1, table.encode() + b"\0")
+
+
+def _without_counts(rule: bytes) -> bytes:
+    first, *others = rule.split(_COUNTER)
+    return first + b"".join(one[_COUNTS:] for one in others)

@@ -4,13 +4,13 @@ What is ours carries our number as its protocol, which the kernel keeps and show
 """
 
 import errno
-import socket
 import struct
 import sys
 from collections.abc import Iterable
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dump, link
+from kvmrun.light import socket
 from kvmrun.plan.facts import Rule, TableRoute, Ways
 from kvmrun.plan.ways import AddDefault, RemoveDefault
 

@@ -1,8 +1,8 @@
 """A drive: what the guest sees, and the image behind it."""
 
 from collections.abc import Iterator
-from typing import Literal
 
+from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Image, Option
 from kvmrun.model.values import FilePath, Size

@@ -6,7 +6,8 @@ The standard dataclass writes and compiles the source of six methods for every c
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, ClassVar, Never, Self, dataclass_transform
+
+from kvmrun.light.typing import Any, ClassVar, Never, Self, dataclass_transform
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The default of a field that holds a mapping."""

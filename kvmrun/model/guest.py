@@ -1,8 +1,8 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
 from collections.abc import Iterator
-from typing import Literal
 
+from kvmrun.light.typing import Literal
 from kvmrun.model.drive import IDE_PORTS, Drive
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Nic

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address
-from typing import Literal
 
+from kvmrun.light.typing import Literal
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
-from typing import Literal
 
+from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Option, Tap
 from kvmrun.model.values import Mac, NicName

@@ -1,9 +1,7 @@
 """When a guest counts as ready, and the groups it belongs to: words of a definition."""
 
-import re
-from typing import Self
-
-from kvmrun.model.values import Base
+from kvmrun.light.typing import Self
+from kvmrun.model.values import Base, is_label
 
 
 class Ready(str):
@@ -35,7 +33,7 @@ class GroupName(str):
 
     @classmethod
     def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", raw):
+        if isinstance(raw, str) and is_label(raw, 32):
             return cls(raw)
         raise ValueError("a name of a-z, 0-9 and '-', not at either end, at most 32 characters")
 

@@ -1,8 +1,8 @@
 """What was launched, as kept in the run directory. A hint for people: never a reason to kill or to start."""
 
 from collections.abc import Mapping
-from typing import Any
 
+from kvmrun.light.typing import Any
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Port
 

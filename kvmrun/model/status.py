@@ -1,7 +1,6 @@
 """What is known of one guest right now: a row of the list."""
 
-from typing import Any
-
+from kvmrun.light.typing import Any
 from kvmrun.model.frozen import Frozen
 
 SCHEMA = 1

@@ -5,14 +5,13 @@ Capabilities and questions are sent before the greeting is read; QEMU answers th
 """
 
 import fcntl
-import json
 import os
 import select
-import socket
 import time
 from collections.abc import Mapping
-from typing import Any, Literal
 
+from kvmrun.light import json, socket
+from kvmrun.light.typing import Any, Literal
 from kvmrun.model.frozen import EMPTY, Frozen
 
 _BUDGET = 256 << 10

@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 
 from kvmrun.errors import KvmrunError
 
@@ -50,5 +49,7 @@ def _ending(status: int | None) -> str:
     code = os.waitstatus_to_exitcode(status)
     if code >= 0:
         return f"ended with exit status {code}"
+    import signal
+
     known = {one.value: one.name for one in signal.Signals}
     return f"was ended by {known.get(-code, f'signal {-code}')}"

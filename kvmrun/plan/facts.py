@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
-from typing import Literal
 
+from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.nic import KeptTap
 

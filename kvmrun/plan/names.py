@@ -1,15 +1,15 @@
 """What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple
 
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.network import Network
 from kvmrun.model.nic import Port
 
 Ports = Mapping[str, Sequence[Port]]
 
 
-class Files(NamedTuple):
+class Files(Frozen):
     """Where dnsmasq finds what, all of it ours."""
 
     config: str
@@ -20,7 +20,12 @@ class Files(NamedTuple):
 
 def files(state: str, network: str) -> Files:
     here = f"{state}/net/{network}"
-    return Files(f"{here}/config", f"{here}/hosts", f"{here}/reservations", f"{here}/leases")
+    return Files(
+        config=f"{here}/config",
+        hosts=f"{here}/hosts",
+        reservations=f"{here}/reservations",
+        leases=f"{here}/leases",
+    )
 
 
 def config(network: Network, at: Files, resolv: str) -> str:

@@ -1,11 +1,14 @@
 """What each small value takes, what it makes of it, and what it refuses."""
 
 import re
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvmrun.model.network import Domain, Lease, OptionValue
+from kvmrun.model.ready import GroupName
 from kvmrun.model.values import Base, CpuModel, FilePath, GuestName, Line, LinkName, Mac, NicName, Size, Uuid, Word
 
 BASE = Base(directory="/lab/vms.d", images="/state/images")
@@ -138,3 +141,39 @@ def test_a_bad_nic_name_is_refused(raw: str) -> None:
 def test_what_is_no_cpu_model_is_refused(raw: str) -> None:
     with pytest.raises(ValueError, match="CPU model"):
         CpuModel.parse(raw)
+
+
+PATTERNS = {
+    CpuModel: r"[A-Za-z0-9_.-]{1,64}(,[A-Za-z0-9_.=+-]{1,64})*",
+    GroupName: r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
+    GuestName: r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?",
+    LinkName: r"(?!(all|default)$)[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}",
+    Mac: r"[0-9a-fA-F][02468aceACE](:[0-9a-fA-F]{2}){5}(?<!00:00:00:00:00:00)",
+    NicName: r"[a-z][a-z0-9]{0,7}",
+    Size: r"(?!0+[KMGT])([0-9]{1,12})([KMGT])(iB|B)?",
+    Uuid: r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
+    Word: r"[A-Za-z0-9_.+=:-]{1,64}",
+    Domain: r"(?!.{201})[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
+    Lease: r"[1-9][0-9]{0,5}[mhd]|infinite",
+    OptionValue: r"[A-Za-z0-9_.:/+=,-]{0,200}",
+}
+
+
+@pytest.mark.parametrize("kind", PATTERNS)
+def test_what_is_said_in_sets_is_what_the_pattern_says(kind: Any) -> None:
+    pattern = re.compile(PATTERNS[kind])
+    edges = st.text("aAzZ09fF-_.:=+,/KMGTiBmhd \n\u0663é", max_size=70)
+
+    @calm
+    @given(
+        st.from_regex(pattern, fullmatch=True) | edges | st.sampled_from(["all", "default", "infinite", "2KiBB", "2Ki"])
+    )
+    def holds(text: str) -> None:
+        try:
+            kind.parse(text, BASE)
+        except ValueError:
+            assert not pattern.fullmatch(text)
+        else:
+            assert pattern.fullmatch(text)
+
+    holds()

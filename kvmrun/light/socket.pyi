@@ -1,0 +1,1 @@
+from socket import *  # noqa: F403 - the same names

@@ -1,0 +1,62 @@
+"""The quick paths load little: what is loaded is what they cost, and unlike time it can be counted."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from fakes.cli import Cli, guests
+
+HEAVY = {
+    *(
+        "argparse",
+        "asyncio",
+        "dataclasses",
+        "difflib",
+        "enum",
+        "glob",
+        "hashlib",
+        "inspect",
+        "json",
+        "logging",
+        "pathlib",
+    ),
+    *("pyroute2", "psutil", "qemu", "re", "rich", "shlex", "signal", "socket", "subprocess", "tempfile", "threading"),
+    *("tomllib", "typing"),
+}
+PROGRAM = """
+import sys
+del sys.modules["site"]
+before = set(sys.modules)
+def tell(event, _):
+    if event == "os.posix_spawn" and not told:
+        told.append(set(sys.modules))
+told = []
+sys.addaudithook(tell)
+from kvmrun import cli
+code = cli.run(sys.argv[1:])
+for loaded in (*told, set(sys.modules)):
+    print("loaded", *sorted(loaded - before), file=sys.stderr)
+sys.exit(code)
+"""
+
+
+def loaded(lab: Path, *words: str) -> list[set[str]]:
+    """What was loaded when the first child was begun, if one was, and at the end."""
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, "-C", str(lab), *words], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [set(line.split()[1:]) for line in done.stderr.splitlines() if line.startswith("loaded")]
+
+
+@pytest.mark.usefixtures("netns", "tun")
+def test_list_and_start_load_nothing_heavy(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2")
+    (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
+    kvmrun.ok("vm1", "--paused")
+    (at_spawn, at_end), (listed,) = loaded(lab, "vm2", "--paused"), loaded(lab, "--list")
+    assert "kvmrun.host.process" in at_spawn
+    assert sorted(HEAVY & at_spawn) == []
+    assert sorted(HEAVY & at_end) == []
+    assert sorted(HEAVY & listed) == []
