@@ -85,7 +85,7 @@ def _rules(lab: Lab, network: Network, now: Wire) -> str:
         return "off" if network.external else f"left to {lab.firewall}"
     if not now.rules:
         return "missing"
-    return "present" if now.rules == derive.digest(plan.rules_text(lab, network)) else "changed"
+    return "present" if now.rules == derive.digest(plan.rules_text(lab, network, now)) else "changed"
 
 
 def _leases(path: str) -> tuple[LeaseStatus, ...]:

@@ -48,7 +48,8 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
         rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
         guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
-        changed=found is None and sysctl.remembered(where.run, network.name),
+        changed=sysctl.changed(where.run),
+        routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
         uplinks=uplinks(),
         ways=ways_out(lab, network),
     )

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from kvmrun.host import lock
 from kvmrun.light import json
 from kvmrun.light.typing import Any
+from kvmrun.plan.facts import Changed
 
 _ROOT = "/proc/sys/net"
 
@@ -23,7 +24,9 @@ def read(name: str) -> str | None:
 def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
     """Set `name` and remember for `user` what it was; the returned undo puts it back."""
     with _book(run) as book:
-        entry = book.setdefault(name, {"before": read(name), "set": value, "users": []})
+        entry = book.setdefault(
+            name, {"before": read(name), "general": read(_general(name)), "set": value, "users": []}
+        )
         entry["set"] = value
         entry["users"] = sorted({*entry["users"], user})
     _write(name, value)
@@ -43,13 +46,23 @@ def restore(run: str, user: str, only: str = "") -> None:
                     _write(name, entry["before"])
 
 
-def remembered(run: str, user: str) -> bool:
-    """Whether settings wait for `user` to let go of them."""
+def changed(run: str) -> dict[str, Changed]:
+    """The settings that wait for somebody to let go of them, by name."""
     try:
         with open(f"{run}/sysctls", "rb") as file:
-            return any(user in entry["users"] for entry in _entries(file.read(64 << 10)).values())
+            book = _entries(file.read(64 << 10))
     except OSError:
-        return False
+        return {}
+    return {
+        name: Changed(before=str(one["before"]), general=str(one.get("general")), users=tuple(map(str, one["users"])))
+        for name, one in book.items()
+    }
+
+
+def _general(name: str) -> str:
+    """The setting of the same kind for all links together: ipv4/conf/all/forwarding for that of a link."""
+    family, _, _, key = name.split("/")
+    return f"{family}/conf/all/{key}"
 
 
 def _write(name: str, value: str) -> None:

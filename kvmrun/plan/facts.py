@@ -70,14 +70,22 @@ class Owner(Frozen):
     link: str = ""
 
 
+class Changed(Frozen):
+    """A kernel setting that kvmrun has changed: what it was, what it was for all links together, who needs it now."""
+
+    before: str
+    general: str
+    users: tuple[str, ...]
+
+
 class Wire(Frozen):
     """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
 
     `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
     rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
-    guard of the kept taps; `changed` says that settings wait to be put back though the bridge is gone; `uplinks` are
-    the links of the default routes.
+    guard of the kept taps; `changed` are the settings kvmrun has changed, by name; `routing` says that forwarding is
+    on for the host as a whole; `uplinks` are the links of the default routes.
     """
 
     bridge: Bridge | None
@@ -92,7 +100,8 @@ class Wire(Frozen):
     rules: str = ""
     guard: str = ""
     sysctls: Mapping[str, str] = EMPTY
-    changed: bool = False
+    changed: Mapping[str, Changed] = EMPTY
+    routing: bool = False
     uplinks: tuple[str, ...] = ()
     ways: Ways = Ways()
 

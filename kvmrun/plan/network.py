@@ -72,7 +72,7 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
     if now.guard:
         steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
     steps += ways.down(network, now.ways)
-    if now.bridge is not None or now.changed:
+    if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
         steps.append(RestoreSysctls(user=network.name))
     if now.bridge is not None:
         steps.append(RemoveBridge(name=network.bridge))
@@ -143,10 +143,19 @@ def guard_record(where: Directories, network: Network) -> str:
     return f"{where.network(network.name)}/guard"
 
 
-def rules_text(lab: Lab, network: Network) -> str:
+def rules_text(lab: Lab, network: Network, now: Wire) -> str:
     addresses = {guest: _address(ports, network) for guest, ports in lab.ports().items()}
     ours = [one.bridge for one in lab.networks.values()]
-    return rules.text(network, ours, lab.uplinks, addresses)
+    opened = [link for link in forwarding(lab, network, now) if link not in ours and _is_opened(link, now)]
+    return rules.text(network, ours, lab.uplinks, addresses, opened)
+
+
+def _is_opened(link: str, now: Wire) -> bool:
+    """Whether the host forwards what comes in by `link` for our sake alone: nobody has wanted it before or since."""
+    name = f"ipv4/conf/{link}/forwarding"
+    if (before := now.changed.get(name)) is None:
+        return now.sysctls.get(name) == "0"  # and is about to
+    return before.before == "0" and not (now.routing and before.general == "0")
 
 
 def names_texts(lab: Lab, network: Network, where: Directories, now: Wire) -> dict[str, str]:
@@ -164,19 +173,27 @@ def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     """The kernel settings `network` needs: forwarding where its traffic passes, no IPv6 nobody asked for."""
     needed = {f"ipv6/conf/{network.bridge}/accept_ra": "0"}
     needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
-    if network.nat is not False or network.forward:
-        named = {lab.uplinks[name].interface for name in network.nat} if isinstance(network.nat, tuple) else set()
-        told = {uplink.interface for uplink in ways.uplinks(lab, network)}
-        for link in sorted({network.bridge, *(named or now.uplinks), *told}):
-            needed[f"ipv4/conf/{link}/forwarding"] = "1"
-    return needed
+    return needed | {f"ipv4/conf/{link}/forwarding": "1" for link in forwarding(lab, network, now)}
+
+
+def forwarding(lab: Lab, network: Network, now: Wire) -> list[str]:
+    """The links by which traffic of `network` comes in."""
+    if network.nat is False and not network.forward:
+        return []
+    named = {str(lab.uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
+    told = {str(uplink.interface) for uplink in ways.uplinks(lab, network)}
+    return sorted({str(network.bridge), *(named or now.uplinks), *told})
 
 
 def _sysctls(lab: Lab, network: Network, now: Wire) -> Iterator[SetSysctl]:
-    """A setting that cannot be read is skipped (an uplink that is absent), but for those of a bridge not made yet."""
+    """A setting that cannot be read is skipped (an uplink that is absent), but for those of a bridge not made yet.
+
+    One that another network has changed is needed here too: who needs it last puts it back.
+    """
     for name, value in settings(lab, network, now).items():
         fresh = now.bridge is None and f"/{network.bridge}/" in name
-        if fresh or now.sysctls.get(name, value) != value:
+        shared = name in now.changed and name in now.sysctls and network.name not in now.changed[name].users
+        if fresh or shared or now.sysctls.get(name, value) != value:
             yield SetSysctl(name=name, value=value, user=network.name)
 
 
@@ -186,7 +203,7 @@ def _rules(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterato
         if now.rules:
             yield DropRules(table=rules.table(network.name), record=record)
         return
-    text = rules_text(lab, network)
+    text = rules_text(lab, network, now)
     if now.rules != derive.digest(text):
         yield LoadRules(table=rules.table(network.name), text=text, digest=derive.digest(text), record=record)
 

@@ -10,12 +10,20 @@ def table(network: str) -> str:
     return f"inet kvmrun_{network}"
 
 
-def text(network: Network, bridges: Iterable[str], uplinks: Mapping[str, Uplink], addresses: Mapping[str, str]) -> str:
-    """One transaction that replaces the table. `bridges` are those of all our networks, `addresses` the guests'."""
+def text(
+    network: Network,
+    bridges: Iterable[str],
+    uplinks: Mapping[str, Uplink],
+    addresses: Mapping[str, str],
+    opened: Iterable[str] = (),
+) -> str:
+    """One transaction that replaces the table. `bridges` are those of all our networks, `addresses` the guests',
+    `opened` the links whose forwarding was switched on by us alone.
+    """
     own = ", ".join(f'"{bridge}"' for bridge in sorted(bridges))
     name = table(network.name)
     lines = [f"table {name} {{}}", f"delete table {name}", f"table {name} {{"]
-    lines += _indented(_forward(network, own))
+    lines += _indented(_forward(network, own, ", ".join(f'"{link}"' for link in sorted(opened))))
     lines += _indented(_input(network))
     if network.nat is not False:
         lines += _indented(_masquerade(network, own, uplinks))
@@ -24,10 +32,13 @@ def text(network: Network, bridges: Iterable[str], uplinks: Mapping[str, Uplink]
     return "".join(f"{line}\n" for line in [*lines, "}"])
 
 
-def _forward(network: Network, own: str) -> Iterator[str]:
+def _forward(network: Network, own: str, opened: str) -> Iterator[str]:
     bridge = f'"{network.bridge}"'
     yield "chain forward {"
     yield "  type filter hook forward priority filter; policy accept;"
+    if opened:  # for our guests: the host is no router for strangers
+        strangers = f"iifname {{ {opened} }} oifname != {{ {own} }} meta nfproto ipv4"
+        yield f"  {strangers} ct state {{ new, invalid, untracked }} ct status & dnat == 0 counter drop"
     # frames between ports pass here too where bridge netfilter is on
     yield f"  iifname {bridge} oifname {bridge} {'counter drop' if network.isolate else 'accept'}"
     yield f"  oifname {bridge} ct state established,related accept"

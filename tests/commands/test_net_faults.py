@@ -75,6 +75,7 @@ NAMES = list(HARMS)
 @pytest.mark.parametrize("harms", [NAMES[:6], NAMES[6:11], NAMES[11:]])
 def test_it_is_found_shown_and_mended_under_a_running_guest(lab: Path, kvmrun: Cli, harms: list[str]) -> None:
     guests(lab, "vm1")
+    sysctl("ipv4/ip_forward", "0")  # a new namespace inherits what the machine has
     with uplink("wan0", 1):
         kvmrun.ok("vm1")
         right = standing()

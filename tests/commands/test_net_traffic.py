@@ -82,7 +82,8 @@ class TestOut:
         guests(lab, "vm1")
         kvmrun.ok("net", "up")
         with guest(kvmrun, "vm1") as (one, _), uplink("wan0", 1):
-            assert status(kvmrun)["networks"][0]["problem"] == "to be done: set net.ipv4.conf.wan0.forwarding = 1"
+            problem = status(kvmrun)["networks"][0]["problem"]
+            assert problem.startswith("to be done: set net.ipv4.conf.wan0.forwarding = 1; load ")
             kvmrun.ok("net", "up")
             assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
 
@@ -162,6 +163,68 @@ class TestIn:
                 at.recv(100)
             at.close()
             assert packets("udp dport {[^}]*}") == 1
+
+
+class TestStrangers:
+    """The host forwards for its guests; it is no router for those beyond its uplinks."""
+
+    @pytest.fixture
+    def two(self, netns: None) -> Iterator[Host]:
+        """Two ways out, whose far ends have routes to each other through this host; the first of them."""
+        with uplink("wan1", 1, metric=100) as one, uplink("wan2", 2, metric=200) as other:
+            one("ip", "route", "add", "10.2.0.0/24", "via", "10.1.0.2")
+            other("ip", "route", "add", "10.1.0.0/24", "via", "10.2.0.2")
+            yield one
+
+    def test_they_are_not_routed_from_uplink_to_uplink(self, lab: Path, kvmrun: Cli, two: Host) -> None:
+        guests(lab, "vm1")
+        (lab / "networks.toml").write_text(TWO.format(""))
+        kvmrun.ok("net", "up")
+        with guest(kvmrun, "vm1") as (vm1, _):
+            assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
+            assert vm1.page("10.2.0.1") == "you are 10.2.0.2 at wan2"
+            assert not two.reaches("10.2.0.1")
+        assert packets("dnat") > 0
+        kvmrun.ok("net", "down", "dmz")
+        assert not two.reaches("10.2.0.1")
+        assert [one["state"] for one in status(kvmrun)["networks"]] == ["down", "up"]
+        kvmrun.ok("net", "down")
+        assert not two.reaches("10.2.0.1")
+
+    def test_who_was_routed_before_is_routed_on(self, lab: Path, kvmrun: Cli, two: Host) -> None:
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        assert two.reaches("10.2.0.1")
+        kvmrun.ok("net", "up")
+        assert two.page("10.2.0.1") == "you are 10.1.0.1 at wan2"
+        kvmrun.ok("net", "down")
+        assert two.reaches("10.2.0.1")
+
+    def test_a_link_that_forwarded_before_forwards_on_and_the_other_does_not_begin_to(
+        self, lab: Path, kvmrun: Cli, two: Host
+    ) -> None:
+        Path("/proc/sys/net/ipv4/conf/wan1/forwarding").write_text("1")
+        kvmrun.ok("net", "up")
+        with two.socket() as at:
+            assert fetch(at, "10.2.0.1") == "you are 10.1.0.1 at wan2"
+        assert packets("dnat") == 0
+        rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+        assert re.findall(r'iifname (\S+) oifname != "br0" meta nfproto', rules) == ['"wan2"']
+
+    def test_once_the_host_is_made_a_router_it_is_one(self, lab: Path, kvmrun: Cli, two: Host) -> None:
+        kvmrun.ok("net", "up")
+        Path("/proc/sys/net/ipv4/ip_forward").write_text("1")
+        assert not two.reaches("10.2.0.1")
+        assert status(kvmrun)["networks"][0]["state"] == "degraded"
+        kvmrun.ok("net", "up")
+        assert two.reaches("10.2.0.1")
+
+    def test_what_is_sent_on_to_another_address_passes(self, lab: Path, kvmrun: Cli, two: Host) -> None:
+        """Containers whose ports are published, on a bridge that came after us."""
+        kvmrun.ok("net", "up")
+        rule = "add rule ip theirs pre iifname wan1 tcp dport 8080 dnat to 10.2.0.1:80"
+        hook = "type nat hook prerouting priority dstnat;"
+        subprocess.run(["nft", f"add table ip theirs; add chain ip theirs pre {{ {hook} }}; {rule}"], check=True)
+        assert two.page("10.1.0.2", 8080) == "you are 10.1.0.1 at wan2"
 
 
 class TestBetweenGuests:

@@ -26,7 +26,7 @@ from kvmrun.plan.network import names_texts, rules_text
 
 HERE = Path(__file__).parent
 WHERE = Directories(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
-NOW = Wire(bridge=None, hostname="ursa")
+NOW = Wire(bridge=None, hostname="ursa", uplinks=("eth0",), sysctls={"ipv4/conf/eth0/forwarding": "0"})
 NETWORKS = ("lan", "dmz", "names", "given")
 needs_dnsmasq = pytest.mark.skipif(not shutil.which("dnsmasq"), reason="needs dnsmasq")
 needs_nft = pytest.mark.skipif(not shutil.which("nft"), reason="needs nft")
@@ -40,7 +40,7 @@ def lab() -> Lab:
 def told(lab: Lab, network: Network) -> dict[str, str]:
     """Everything `network` is to dnsmasq and nft, by the name of its file."""
     texts = names_texts(lab, network, WHERE, NOW)
-    return {**{Path(path).name: text for path, text in texts.items()}, "rules": rules_text(lab, network)}
+    return {**{Path(path).name: text for path, text in texts.items()}, "rules": rules_text(lab, network, NOW)}
 
 
 def test_every_definition_is_valid(lab: Lab) -> None:
@@ -139,7 +139,7 @@ def some_labs(count: int) -> Iterator[Lab]:
 @needs_nft
 @pytest.mark.usefixtures("netns")
 def test_nft_takes_any_network() -> None:
-    nft("".join(rules_text(lab, next(reversed(lab.networks.values()))) for lab in some_labs(100)))
+    nft("".join(rules_text(lab, next(reversed(lab.networks.values())), NOW) for lab in some_labs(100)))
 
 
 @needs_dnsmasq

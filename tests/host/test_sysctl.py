@@ -41,7 +41,7 @@ def test_the_last_who_needed_it_puts_it_back(run: str) -> None:
     sysctl.change(run, ONE, "1", "dmz")
     sysctl.restore(run, "lan")
     assert values() == ("1", "0")
-    assert (sysctl.remembered(run, "lan"), sysctl.remembered(run, "dmz")) == (False, True)
+    assert [one.users for one in sysctl.changed(run).values()] == [("dmz",)]
     sysctl.restore(run, "dmz")
     assert values() == ("0", "0")
 
@@ -83,7 +83,7 @@ def test_a_damaged_book_costs_the_way_back_and_nothing_else(run: str, text: str)
     book = Path(run) / "sysctls"
     sysctl.change(run, ONE, "1", "lan")
     book.write_text(text, encoding="latin-1")
-    assert not sysctl.remembered(run, "lan")
+    assert sysctl.changed(run) == {}
     sysctl.restore(run, "lan")
     assert values() == ("1", "0")
     book.write_text(text, encoding="latin-1")

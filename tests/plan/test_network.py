@@ -14,7 +14,7 @@ from kvmrun.model.nic import Nic
 from kvmrun.model.place import Directories
 from kvmrun.model.values import GuestName, LinkName, NicName
 from kvmrun.plan import names
-from kvmrun.plan.facts import Bridge, Owner, Route, Wire
+from kvmrun.plan.facts import Bridge, Changed, Owner, Route, Wire
 from kvmrun.plan.network import down, names_note, names_texts, rules_text, settings, up
 from kvmrun.plan.steps import (
     AddAddress,
@@ -44,6 +44,7 @@ MAC = derive.mac("", "bridge", "br0")
 OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
 FORWARDING = {"ipv4/conf/br0/forwarding", "ipv4/conf/eth0/forwarding", "ipv4/conf/wlan0/forwarding"}
 UPLINKS = {"wire": Uplink(name=NicName("wire"), interface=LinkName("eth0"))}
+CHANGED = Changed(before="0", general="0", users=("lan",))
 GUESTS = {
     name: Guest(name=GuestName(name), nic=(Nic(address=IPv4Address(f"192.168.0.{number}")),))
     for number, name in enumerate(("vm1", "vm2"), 1)
@@ -62,7 +63,7 @@ def wire(network: Network, whole: Lab | None = None, **changes: Any) -> Wire:
     bridge = OURS.but(addresses=(str(network.host_address()), *six), mtu=network.mtu)
     now = Wire(bridge=bridge, dnsmasq=7 if network.needs_dnsmasq() else 0, uplinks=("eth0", "wlan0"))
     files = names_texts(whole, network, WHERE, now) if network.needs_dnsmasq() else {}
-    rules, sysctls = derive.digest(rules_text(whole, network)), settings(whole, network, now)
+    rules, sysctls = derive.digest(rules_text(whole, network, now)), settings(whole, network, now)
     return now.but(**{"files": files, "rules": rules, "sysctls": sysctls, **changes})
 
 
@@ -123,12 +124,12 @@ def sysctl(name: str, value: str) -> SetSysctl:
         ({"resolv": "/run/resolv.conf"}, [WriteNames, StartNames]),
         ({"loose": ("tap-vm1", "tap-vm2")}, [Join, Join]),
         ({"sysctls": {"ipv4/conf/br0/forwarding": "0"}}, [SetSysctl]),
-        ({"sysctls": {"ipv4/conf/wlan0/forwarding": "0"}}, [SetSysctl]),
+        ({"sysctls": {"ipv4/conf/wlan0/forwarding": "0"}}, [SetSysctl, LoadRules]),  # and no router for strangers
         ({"sysctls": {"ipv6/conf/br0/disable_ipv6": "0"}}, [SetSysctl]),
         ({"sysctls": {}}, []),  # an uplink that is absent, a kernel without IPv6
         ({"routes": (Route(destination="192.168.0.0/16", link="eth0"),)}, []),  # it has stood beside that before
         ({"owners": (Owner(port=53, address="0.0.0.0", process="named"),)}, []),  # and so has dnsmasq
-        ({"changed": True}, []),
+        ({"changed": {"ipv6/conf/br0/disable_ipv6": CHANGED}}, []),
     ],
 )
 def test_only_what_is_wrong_is_done(changes: dict[str, Any], wanted: list[type[Any]]) -> None:
@@ -272,6 +273,33 @@ def test_names_follow_the_hosts_own_servers_or_those_given() -> None:
     assert [("resolv-file=/r" in text, "server=9.9.9.9" in text) for text in texts] == [(True, False), (False, True)]
 
 
+EXIT = "ipv4/conf/eth0/forwarding"
+
+
+@pytest.mark.parametrize(
+    ("before", "changes", "closed"),
+    [
+        (None, {"sysctls": {EXIT: "1"}}, False),
+        (None, {"sysctls": {EXIT: "0"}}, True),
+        (None, {"sysctls": {EXIT: "0"}, "routing": True}, True),
+        (CHANGED, {}, True),
+        (CHANGED.but(before="1"), {"sysctls": {EXIT: "0"}}, False),
+        (CHANGED, {"routing": True}, False),
+        (CHANGED.but(general="1"), {"routing": True}, True),
+    ],
+)
+def test_strangers_are_kept_out_where_only_we_have_the_host_forward(
+    before: Changed | None, changes: dict[str, Any], *, closed: bool
+) -> None:
+    now = wire(LAN, uplinks=("eth0",), changed={EXIT: before} if before else {}, **changes)
+    assert ('iifname { "eth0" } oifname != { "br0" }' in rules_text(lab(LAN), LAN, now)) == closed
+
+
+def test_a_setting_that_another_network_has_changed_is_kept_for_this_one_too() -> None:
+    others = wire(LAN, changed={EXIT: CHANGED.but(users=("dmz",))})
+    assert up(lab(LAN), LAN, WHERE, others)[0] == sysctl(EXIT, "1")
+
+
 class TestDown:
     def test_it_takes_everything_away_the_bridge_after_those_who_use_it(self) -> None:
         steps = kinds(down(lab(LAN), LAN, WHERE, wire(LAN), force=False))
@@ -284,7 +312,7 @@ class TestDown:
             (Wire(bridge=None, dnsmasq=7, files={NOTE: "7"}), ["StopNames"]),
             (Wire(bridge=None, files={NOTE: "7"}), ["RemoveFiles"]),
             (Wire(bridge=None, rules="changed"), ["DropRules"]),
-            (Wire(bridge=None, changed=True), ["RestoreSysctls"]),
+            (Wire(bridge=None, changed={"ipv4/conf/eth0/forwarding": CHANGED}), ["RestoreSysctls"]),
             (Wire(bridge=None, files={AT.hosts: "x", "/etc/passwd": "y"}), ["RemoveFiles"]),
             (Wire(bridge=OURS), ["RestoreSysctls", "RemoveBridge"]),
         ],
