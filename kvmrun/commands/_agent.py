@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.model.guest import AGENT
@@ -24,14 +24,29 @@ def talking(directory: str, name: str, *, limit: float = LIMIT) -> Iterator[Agen
         yield agent
 
 
-def in_turns(directory: str, name: str) -> Generator[Agent, None, None]:
+class Line:
     """The agent again and again; every second the line is let go for a moment, so that others have their turn."""
-    while True:
-        with talking(directory, name) as agent:
-            until = time.monotonic() + _TURN
-            while time.monotonic() < until:
-                yield agent
-        time.sleep(_BREATH)
+
+    def __init__(self, directory: str, name: str) -> None:
+        self._directory = directory
+        self._name = name
+        self._open = ExitStack()
+        self._agent: Agent | None = None
+        self._until = 0.0
+
+    def __call__(self) -> Agent:
+        """The agent, for one question. Raises what `talking` raises."""
+        if self._agent is None or self._agent.broken or time.monotonic() > self._until:
+            if self._agent is not None:
+                self.close()
+                time.sleep(_BREATH)
+            self._agent = self._open.enter_context(talking(self._directory, self._name))
+            self._until = time.monotonic() + _TURN
+        return self._agent
+
+    def close(self) -> None:
+        self._open.close()
+        self._agent = None
 
 
 def absent(directory: str, *, limit: float = _GLANCE) -> str:

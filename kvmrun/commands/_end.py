@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from kvmrun.commands._lab import expanded, no_such_guest, open_lab
+from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, running
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
@@ -76,6 +76,26 @@ def together(
         return {}
     with progress.waiting(f"{doing} {', '.join(names)}"):
         return each(names, do, before or {}, despite=True)
+
+
+def at_each(args: Args, doing: str, do: Callable[[str, str, float], str], *, limit: float) -> int:
+    """Call `do` with name, directory and limit of every running guest the words mean; what it returns is said of it.
+
+    `limit` is for where --timeout is not given. Without a --force that was asked for, protected guests are refused.
+    """
+    where = directories(args)
+    names = chosen(where, args)
+    if args.all:
+        names = [name for name in names if rundir.is_running(where.guest(name))]
+    errors = {} if getattr(args, "force", True) else unprotected(where, names)
+    limit = limit if args.timeout is None else args.timeout
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+
+        def one(name: str) -> None:
+            progress.tell(f"{name} {do(name, running(where, name), limit)}")
+
+        errors |= together([name for name in names if name not in errors], one, progress, doing)
+    return report(names, errors)
 
 
 def report(names: list[str], errors: dict[str, KvmrunError]) -> int:

@@ -1,14 +1,12 @@
 """Telling running guests one thing, side by side: pause, resume and reset."""
 
 from kvmrun.commands import _end
-from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
 from kvmrun.host import rundir
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 from kvmrun.monitor.probe import Answer, ask
-from kvmrun.ui.progress import Progress
 
 _LIMIT = 5.0
 
@@ -26,21 +24,12 @@ class Word(Frozen):
 
 def tell(args: Args, word: Word) -> int:
     """Tell the guests that the words on the command line name. Raises Several."""
-    where = directories(args)
-    names = _end.chosen(where, args)
-    if args.all:
-        names = [name for name in names if rundir.is_running(where.guest(name))]
-    errors = {} if getattr(args, "force", True) else _end.unprotected(where, names)
-    limit = _LIMIT if args.timeout is None else args.timeout
-    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
 
-        def one(name: str) -> None:
-            with rundir.held(running(where, name), name):
-                progress.tell(f"{name} {_told(name, where.guest(name), word, limit)}")
+    def one(name: str, directory: str, limit: float) -> str:
+        with rundir.held(directory, name):
+            return _told(name, directory, word, limit)
 
-        good = [name for name in names if name not in errors]
-        errors |= _end.together(good, one, progress, word.doing)
-    return _end.report(names, errors)
+    return _end.at_each(args, word.doing, one, limit=_LIMIT)
 
 
 def _told(name: str, directory: str, word: Word, limit: float) -> str:

@@ -5,7 +5,7 @@ import sys
 import time
 from contextlib import closing
 
-from kvmrun.commands._agent import in_turns
+from kvmrun.commands._agent import Line
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Busy, Unresponsive, UsageError
@@ -52,10 +52,10 @@ def _carried_out(directory: str, args: Args, given: bytes | None) -> inside.Outc
     name = args.guest
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
     pause = _FIRST
-    with closing(in_turns(directory, name)) as agents:
-        pid = inside.begin(next(agents), args.raw, given)
+    with closing(Line(directory, name)) as line:
+        pid = inside.begin(line(), args.raw, given)
         try:
-            while (outcome := inside.ended(next(agents), pid)) is None:
+            while (outcome := inside.ended(line(), pid)) is None:
                 if deadline is not None and time.monotonic() > deadline:
                     raise Unresponsive(f"{args.raw[0]} has not ended in {name} within {args.timeout:g} s")
                 time.sleep(pause)

@@ -3,16 +3,18 @@
 import time
 
 from kvmrun.commands import _end
+from kvmrun.commands._agent import absent, talking
 from kvmrun.commands._lab import directories
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import process
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories
+from kvmrun.monitor import inside
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.ui.progress import Progress
 
-HELP = "power guests down: ACPI first, then quit, then kill"
+HELP = "power guests down: ACPI first, then the agent, then quit, then kill"
 _LIMIT = 60.0
 _AGAIN = 3.0
 """A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
@@ -59,9 +61,13 @@ class _End(Frozen):
     progress: Progress
 
     def by_guest(self, limit: float) -> bool:
-        """Press the power button until the guest is off or `limit` seconds are over."""
+        """Press the power button until the guest is off or `limit` seconds are over; half way its agent is asked."""
         deadline = time.monotonic() + limit
+        asked = False
         while (left := deadline - time.monotonic()) > 0:
+            if not asked and left < limit / 2:
+                asked = True
+                self._ask_agent(limit - left)
             state = self._press(min(2.0, left))
             if state == "prelaunch":
                 return False
@@ -81,6 +87,16 @@ class _End(Frozen):
     def by_kill(self) -> None:
         if not process.kill(self.pidfd):
             raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
+
+    def _ask_agent(self, waited: float) -> None:
+        if absent(self.directory):
+            return
+        self.progress.tell(f"{self.name} does not go off by the power button in {waited:.0f} s: its agent is asked")
+        try:
+            with talking(self.directory, self.name) as agent:
+                inside.shut_down(agent)
+        except KvmrunError as no:
+            self.progress.detail(f"{no.message}: {no.why}")
 
     def _press(self, limit: float) -> object:
         """Press the power button once, of a guest that can hear it; the state it was in."""

@@ -59,6 +59,7 @@ class Guest(Frozen):
     args: tuple[Line, ...] = ()
     uuid: Uuid | None = None
     user: Word | None = None
+    ssh_user: Word | None = None
     uplink: NicName | None = None
     groups: tuple[GroupName, ...] = ()
     autostart: bool = False

@@ -35,11 +35,12 @@ class Garbled(KvmrunError):
 
 
 class Agent:
-    """An open conversation; made by `connect`."""
+    """An open conversation; made by `connect`. On one that is `broken` the answer to an older question may yet come."""
 
     def __init__(self, at: socket.socket, name: str) -> None:
         self._at = at
         self.name = name
+        self.broken = False
         self._heard = b""
         self._budget = 0
         self._until = 0.0
@@ -51,19 +52,14 @@ class Agent:
         """What the agent returns, as JSON has it. Raises AgentError, Unresponsive, Garbled or NotRunning."""
         self._begin(limit, budget)
         words = {"execute": command} | ({"arguments": dict(arguments)} if arguments else {})
+        self.broken = True
         try:
             self._send(json.dumps(words).encode() + b"\n")
-            return self._returned(self._parsed(self._line()))
+            said = self._parsed(self._line())
         except OSError as why:
             raise self._ended(why) from None
-
-    def tell(self, command: str, arguments: Mapping[str, object], *, limit: float = LIMIT) -> None:
-        """Send a command that is not answered when it succeeds."""
-        self._begin(limit, BUDGET)
-        try:
-            self._send(json.dumps({"execute": command, "arguments": dict(arguments)}).encode() + b"\n")
-        except OSError as why:
-            raise self._ended(why) from None
+        self.broken = False
+        return self._returned(said)
 
     def greet(self, number: int, *, limit: float) -> None:
         """Make sure that an agent is there, and that the next answer is to the next question."""
@@ -135,7 +131,9 @@ class Agent:
 
     def _returned(self, said: dict[str, Any]) -> Any:
         if isinstance(error := said.get("error"), dict):
-            raise AgentError(f"the agent of {self.name} says no", why=printable(error.get("desc"), 400))
+            why = printable(error.get("desc"), 400)
+            hint = f"kvmrun thaw {self.name}" if "frozen" in why else ""
+            raise AgentError(f"the agent of {self.name} says no", hint, why=why)
         if "return" not in said:
             raise self._garbled("its answer is none")
         return said["return"]

@@ -4,11 +4,13 @@ import re
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
+from kvmrun.errors import NotRunning, Unresponsive
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
-from kvmrun.monitor.agent import Agent, garbled
+from kvmrun.monitor.agent import Agent, AgentError, garbled
 
 OUTPUT = 16 << 20
 """How much the agent keeps of each stream of a command, in bytes."""
@@ -17,6 +19,7 @@ CHUNK = 384 << 10
 PATIENCE = 30.0
 """How long an answer may take that needs the guest's disk, or moves many bytes, in seconds."""
 _ALL_OUTPUT = 2 * OUTPUT * 4 // 3 + (64 << 10)
+_REFUSAL = 1.0
 _MOST = 64
 """So many interfaces, and addresses of each, are looked at."""
 
@@ -73,7 +76,10 @@ def close_file(agent: Agent, handle: int) -> None:
 def size_of(agent: Agent, handle: int) -> int:
     """The size of an open file, which is read from its start afterwards; 0 where it has none, as in /proc."""
     asked = {"handle": handle, "offset": 0}
-    told = _object(agent, agent.ask("guest-file-seek", {**asked, "whence": "end"}, limit=PATIENCE))
+    try:
+        told = _object(agent, agent.ask("guest-file-seek", {**asked, "whence": "end"}, limit=PATIENCE))
+    except AgentError:
+        return 0
     agent.ask("guest-file-seek", {**asked, "whence": "set"}, limit=PATIENCE)
     return _number(agent, told.get("position"))
 
@@ -97,9 +103,9 @@ def write_file(agent: Agent, handle: int, data: bytes) -> None:
         data = data[taken:]
 
 
-def interfaces(agent: Agent, *, limit: float) -> tuple[Interface, ...]:
+def interfaces(agent: Agent) -> tuple[Interface, ...]:
     """The interfaces of the guest but its loopback, with what looks like addresses."""
-    said = agent.ask("guest-network-get-interfaces", limit=limit)
+    said = agent.ask("guest-network-get-interfaces")
     found = (_interface(one) for one in (said if isinstance(said, list) else [])[:_MOST])
     return tuple(one for one in found if one is not None and one.mac != "00:00:00:00:00:00")
 
@@ -120,8 +126,11 @@ def is_frozen(agent: Agent) -> bool:
 
 
 def shut_down(agent: Agent) -> None:
-    """Have the guest power itself down; success is not answered."""
-    agent.tell("guest-shutdown", {"mode": "powerdown"})
+    """Have the guest write again, if it was frozen, and power itself down; only a refusal is answered."""
+    with suppress(AgentError):
+        thaw(agent, limit=PATIENCE)
+    with suppress(Unresponsive, NotRunning):
+        agent.ask("guest-shutdown", {"mode": "powerdown"}, limit=_REFUSAL)
 
 
 def _interface(said: object) -> Interface | None:

@@ -1,10 +1,13 @@
 """What a command says while it works: one line a fact, details on request, a spinner while a person waits."""
 
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.model.text import printable
+
+_SHOWN_AFTER = 1.0
 
 
 class Progress:
@@ -41,3 +44,28 @@ class Progress:
 
         with Console(stderr=True, highlight=False).status(Text(f"waiting: {printable(what)}")):
             yield
+
+    @contextmanager
+    def counting(self, what: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show on a terminal how many of `total` bytes (0: not known) are through, once it takes a while."""
+        if self._quiet or not sys.stderr.isatty():
+            yield lambda _: None
+            return
+        from rich.console import Console
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import Progress as Bar
+
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        bar = Bar(*columns, console=Console(stderr=True, highlight=False), transient=True)
+        task = bar.add_task(printable(what, 40), total=total or None)
+        begun = time.monotonic()
+
+        def moved(done: int) -> None:
+            if time.monotonic() > begun + _SHOWN_AFTER:
+                bar.start()
+            bar.update(task, completed=done)
+
+        try:
+            yield moved
+        finally:
+            bar.stop()

@@ -1,0 +1,23 @@
+"""kvmrun thaw: let a guest write to its file systems again."""
+
+from kvmrun.commands import _end
+from kvmrun.commands._agent import talking
+from kvmrun.commands._words import Args, Parser
+from kvmrun.monitor import inside
+
+HELP = "let a frozen guest write to its file systems again"
+
+
+def configure(parser: Parser) -> None:
+    _end.configure(parser, "thaw")
+
+
+def run(args: Args) -> int:
+    """Asked of every guest, whatever it was thought to be: one that is not frozen takes no harm. Raises Several."""
+    return _end.at_each(args, "thawing", _thaw, limit=inside.PATIENCE)
+
+
+def _thaw(name: str, directory: str, limit: float) -> str:
+    with talking(directory, name) as agent:
+        count = inside.thaw(agent, limit=limit)
+    return f"is thawed: {count} file system{'s' * (count != 1)}" if count else "was not frozen"
