@@ -9,6 +9,7 @@ from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.light import signal
 from kvmrun.light.typing import Never
+from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
@@ -107,7 +108,8 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
             return name, words[:position] + words[position + 1 :]
         position += 2 if word in _WITH_VALUE else 1
     if words:
-        raise UsageError(f"no command in: {' '.join(words)}", "kvmrun --help")
+        near = next(filter(None, (closest(word, ("--list", "--help", "--version")) for word in words)), "--help")
+        raise UsageError(f"no command in: {' '.join(words)}", f"kvmrun {near}")
     return "", []
 
 

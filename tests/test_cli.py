@@ -110,11 +110,17 @@ def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
     [
         (["nope"], 4, "there is no guest nope"),
         (["vm9"], 4, "did you mean vm1?"),
+        (["lst"], 4, "did you mean kvmrun list, or"),
+        (["sotp", "vm1"], 4, "did you mean kvmrun stop?"),
+        (["delete", "vm1"], 4, "did you mean kvmrun rm?"),
+        (["help"], 4, "did you mean kvmrun --help?"),
+        (["xlst"], 4, "did you mean kvmrun list, or the guest xlist?"),
         (["show", "nope"], 4, "there is no guest nope"),
         (["stop", "nope"], 4, "there is no guest nope"),
         (["bad"], 5, "bad.toml: cpus"),
         (["show", "bad"], 5, "bad.toml: cpus"),
         (["-v"], 2, "no command in: -v"),
+        (["--lst"], 2, "kvmrun --list"),
         (["up"], 2, "no guest to start"),
     ],
 )
@@ -122,8 +128,9 @@ def test_an_error_has_its_exit_code(
     lab: Path, words: list[str], code: int, says: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (lab / "vm1.toml").touch()
+    (lab / "xlist.toml").touch()
     (lab / "bad.toml").write_text("cpus = 0")
-    assert cli.run([*words, *(["-C", str(lab)] if words != ["-v"] else [])]) == code
+    assert cli.run([*words, *(["-C", str(lab)] if words[0][0] != "-" else [])]) == code
     said = capsys.readouterr()
     assert says in said.err
     assert said.out == ""

@@ -1,7 +1,7 @@
 """The lab a command works on, and finding a guest in it or among those that run."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from kvmrun.commands._words import Args
@@ -10,6 +10,7 @@ from kvmrun.config.load import load
 from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
 from kvmrun.host import rundir
 from kvmrun.light.typing import Literal
+from kvmrun.model.frozen import EMPTY
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
@@ -23,11 +24,11 @@ def directories(args: Args) -> Directories:
     return places.directories(args.vms, os.environ)
 
 
-def open_lab(where: Directories) -> Lab:
-    """The lab, refused when root is to read what others could have written."""
+def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
+    """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
     if where.root:
         places.trusted(where.vms, os.environ)
-    return load(where.vms, where.images)
+    return load(where.vms, where.images, drafts)
 
 
 def defined(lab: Lab, name: str) -> Guest:

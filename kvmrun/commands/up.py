@@ -3,13 +3,16 @@
 import sys
 from collections.abc import Iterable
 
+from kvmrun import commands
 from kvmrun.commands import _begin, _start
 from kvmrun.commands._lab import directories, expanded, open_lab, with_accel
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import KvmrunError, Several, UsageError
+from kvmrun.errors import KvmrunError, NoSuchGuest, Several, UsageError
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv
 from kvmrun.model.place import Directories
+from kvmrun.model.suggest import closest
+from kvmrun.model.text import printable
 from kvmrun.plan.steps import Launch, Step
 
 HELP = "start guests (what kvmrun NAME means)"
@@ -41,11 +44,23 @@ def _named(lab: Lab, args: Args) -> list[str]:
     elif args.autostart:
         names = sorted(name for name, guest in lab.guests.items() if guest.autostart)
     else:
+        _refuse_a_command(lab, args.guests[:1])
         names = expanded(lab, args.guests)
     if names or (args.autostart and not args.all):
         return names
     why = f"{lab.directory} has no guests" if args.all else ""
     raise UsageError("no guest to start", "kvmrun NAME, or kvmrun up --all", why=why)
+
+
+def _refuse_a_command(lab: Lab, words: list[str]) -> None:
+    """A mistyped command starts nothing: `kvmrun sotp vm1` is not for starting vm1. Raises NoSuchGuest."""
+    for word in words:
+        known = word in lab.guests or word in lab.invalid or word.startswith("@")
+        if not known and (command := commands.meant(word)):
+            near = closest(word, [*lab.guests, *lab.invalid])
+            hint = f"did you mean kvmrun {command}{f', or the guest {near}' if near else ''}?"
+            what = f"{printable(word, 60)} is no command, and there is no guest of that name"
+            raise NoSuchGuest(what, hint, why=f"{lab.directory} has no {printable(word, 60)}.toml")
 
 
 def _raw(args: Args) -> tuple[str, ...]:

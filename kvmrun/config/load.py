@@ -6,8 +6,9 @@ from collections.abc import Iterable, Mapping
 from kvmrun.config import check
 from kvmrun.config.convert import Converter
 from kvmrun.config.networks import Networks, convert
-from kvmrun.config.read import Unreadable, read
+from kvmrun.config.read import Unreadable, parse, read
 from kvmrun.light.typing import Any
+from kvmrun.model.frozen import EMPTY
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.text import printable
@@ -16,15 +17,19 @@ from kvmrun.model.values import Base, GuestName
 RESERVED = ("networks", "defaults")
 
 
-def load(directory: str, images: str) -> Lab:
-    """The lab in `directory`; bare image names mean files in `images`. A missing directory is an empty lab."""
+def load(directory: str, images: str, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
+    """The lab in `directory`; bare image names mean files in `images`. A missing directory is an empty lab.
+
+    `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
+    """
     base = Base(directory=directory, images=images)
     try:
-        files = sorted(name for name in os.listdir(directory) if name.endswith(".toml") and not name.startswith("."))
+        found = {name for name in os.listdir(directory) if name.endswith(".toml") and not name.startswith(".")}
     except OSError:
-        files = []
+        found = set()
+    files = sorted((found | drafts.keys()) - {name for name, data in drafts.items() if data is None})
     problems: list[Problem] = []
-    tables = {name[:-5]: _read(directory, name, problems) for name in files}
+    tables = {name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in files}
     networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
     guests = {}
@@ -44,9 +49,9 @@ def load(directory: str, images: str) -> Lab:
     return check.across(lab, _printable(stems))
 
 
-def _read(directory: str, name: str, problems: list[Problem]) -> dict[str, Any] | None:
+def _read(directory: str, name: str, problems: list[Problem], draft: bytes | None) -> dict[str, Any] | None:
     try:
-        return read(os.path.join(directory, name))
+        return read(os.path.join(directory, name)) if draft is None else parse(draft)
     except Unreadable as why:
         problems.append(Problem(file=printable(name, 60), key="", found=printable(why.found, 200), wanted=why.wanted))
         return None

@@ -27,9 +27,18 @@ class Unreadable(Exception):
 def read(path: str) -> dict[str, Any]:
     """The table in the file at `path`. Raises Unreadable, never anything else; never blocks."""
     try:
-        text = _bytes(path).decode()
+        data = _bytes(path)
     except OSError as why:
         raise Unreadable(os.strerror(why.errno or 0).lower(), "a file that can be read") from None
+    return parse(data)
+
+
+def parse(data: bytes) -> dict[str, Any]:
+    """The table that the bytes of a file say. Raises Unreadable, never anything else."""
+    if len(data) > LIMIT:
+        raise Unreadable(f"{len(data)} bytes", f"at most {LIMIT}")
+    try:
+        text = data.decode()
     except UnicodeDecodeError:
         raise Unreadable("bytes that are not UTF-8", "TOML text in UTF-8") from None
     table = plain(text)

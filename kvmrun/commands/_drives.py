@@ -1,0 +1,66 @@
+"""The drives of a guest that is about to be defined."""
+
+import os
+
+from kvmrun.commands._words import Args
+from kvmrun.config.fresh import Entry
+from kvmrun.errors import Refused, UsageError
+from kvmrun.model.guest import Guest
+from kvmrun.model.place import Directories
+
+_SIZE = "20G"
+
+
+def asked(where: Directories, name: str, args: Args) -> list[list[Entry]]:
+    """The drives that the words on the command line ask for, a line a key."""
+    if args.image:
+        return [[("image", _file(where, args.image), ""), *_format("format", args)]]
+    if not (args.base or args.cdrom or args.size):
+        return []
+    drive: list[Entry] = [("image", _unused(where, f"{name}.qcow2"), "made at the first start")]
+    if args.base:
+        drive += [("base", _file(where, args.base), "stays as it is"), *_format("base_format", args)]
+    if args.size or not args.base:
+        drive.append(("size", args.size or _SIZE, ""))
+    cdrom: list[Entry] = [
+        ("image", _file(where, args.cdrom or ""), ""),
+        *_format("format", args),
+        ("media", "cdrom", ""),
+    ]
+    return [drive, cdrom] if args.cdrom else [drive]
+
+
+def own(where: Directories, guest: Guest, number: int, name: str) -> str:
+    """The image that a copy called `name` is to have in the place of one of `guest`'s."""
+    drive = guest.drive[number]
+    if not (drive.base or drive.size):
+        hint = f"qemu-img convert {drive.image} to a new file, then kvmrun new {name} --image FILE"
+        why = "it has neither base nor size to make another from"
+        raise Refused(f"{guest.name} cannot be copied: its image {drive.image} is its own", hint, why=why)
+    directory, file = os.path.split(drive.image)
+    new = file.replace(guest.name, name) if guest.name in file else f"{name}-{number}.{drive.image_format()}"
+    return _unused(where, new if directory == where.images else f"{directory}/{new}")
+
+
+def _file(where: Directories, word: str) -> str:
+    """A file that is there, as a definition names it: an image of ours by its name, any other by its path."""
+    path = os.path.abspath(word)
+    ours = os.path.dirname(path) == where.images
+    if os.path.exists(path):
+        return os.path.basename(path) if ours else path
+    if "/" not in word and os.path.exists(f"{where.images}/{word}"):
+        return word
+    raise UsageError(f"there is no file {word}", f"name one, or put it into {where.images}")
+
+
+def _unused(where: Directories, image: str) -> str:
+    path = image if "/" in image else f"{where.images}/{image}"
+    if os.path.lexists(path):
+        raise Refused(
+            f"{path} exists already", "remove it, or name it with --image", why="it is another guest's, or was"
+        )
+    return image
+
+
+def _format(key: str, args: Args) -> list[Entry]:
+    return [(key, args.format, "")] if args.format else []

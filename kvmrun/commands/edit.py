@@ -1,0 +1,90 @@
+"""kvmrun edit: change a definition in one's editor; it is saved once it is valid, and what was typed is never lost."""
+
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterable
+
+from kvmrun.commands import _definition
+from kvmrun.commands._lab import directories, no_such_guest, open_lab
+from kvmrun.commands._words import Args, Parser
+from kvmrun.config.load import RESERVED
+from kvmrun.errors import ConfigError, Refused
+from kvmrun.host import definitions, editor, rundir
+from kvmrun.model.lab import Problem
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.ui.ask import confirmed
+from kvmrun.ui.progress import Progress
+
+HELP = "change a definition in your editor; saved once it is valid"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guest", metavar="NAME", help="a guest; or networks, or defaults")
+
+
+def run(args: Args) -> int:
+    """Raises ConfigError when it stays invalid, Refused when somebody else changed it meanwhile."""
+    where = directories(args)
+    before = open_lab(where)
+    stem = args.guest
+    if stem not in {*RESERVED, *before.guests, *before.invalid}:
+        raise no_such_guest(before, stem)
+    _definition.writable(where)
+    path = _definition.path(where, stem)
+    old = definitions.read(path)
+    kept = tempfile.mkdtemp(prefix="kvmrun-")
+    mine = f"{kept}/{stem}.toml"
+    saved = False
+    try:
+        definitions.create(mine, old)
+        new = _edited(where, stem, mine)
+        if new != old:
+            if definitions.read(path) != old:
+                raise Refused(f"{path} was changed by somebody else meanwhile", f"diff {mine} {path}")
+            definitions.replace(path, new) if old else definitions.create(path, new)
+        saved = True
+    finally:
+        _keep(kept, mine, old, saved=saved)
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        progress.tell(f"{path} is {'saved' if new != old else 'unchanged'}")
+        if new != old and stem not in RESERVED and rundir.is_running(where.guest(stem)):
+            progress.tell(f"{stem} goes on as it was started; kvmrun restart {stem} takes what is new")
+    return 0
+
+
+def _edited(where: Directories, stem: str, mine: str) -> bytes:
+    """What the person made of it, once it is valid or as it was. Raises ConfigError when they give up."""
+    old = definitions.read(mine)
+    while True:
+        editor.edit(mine)
+        new = definitions.read(mine)
+        errors = _errors(where, stem, new) if new != old else []
+        if not errors:
+            return new
+        lines = tuple(f"{one}" for one in errors)
+        if not (sys.stdin.isatty() and _again(stem, lines)):
+            raise ConfigError(f"{stem} is not valid and was not saved", f"kvmrun edit {stem}", lines=lines)
+
+
+def _again(stem: str, lines: Iterable[str]) -> bool:
+    """Tell the person what is wrong, and ask whether they go on."""
+    sys.stderr.write("".join(f"  {printable(line)}\n" for line in lines))
+    return bool(confirmed(f"{stem} is not valid; edit it again?", usual=True))
+
+
+def _errors(where: Directories, stem: str, data: bytes) -> list[Problem]:
+    """Every error of this file, and those of others that are its doing."""
+    before = open_lab(where)
+    after, new = _definition.new_errors(where, before, {f"{stem}.toml": data})
+    own = [one for one in after.problems if one.file == f"{stem}.toml" and not one.warning]
+    return [*own, *(one for one in new if one not in own)]
+
+
+def _keep(kept: str, mine: str, old: bytes, *, saved: bool) -> None:
+    if saved or definitions.read(mine) in {old, b""}:
+        shutil.rmtree(kept, ignore_errors=True)
+    else:
+        sys.stderr.write(f"kvmrun: what you typed is kept in {os.path.abspath(mine)}\n")

@@ -1,0 +1,130 @@
+"""kvmrun new: write a definition for a new guest, commented, and valid before anybody sees it."""
+
+import sys
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
+from kvmrun.commands import _definition, _drives, names
+from kvmrun.commands._lab import defined, directories, open_lab
+from kvmrun.commands._words import Args, Parser
+from kvmrun.config import draft, fresh
+from kvmrun.errors import ConfigError, UsageError
+from kvmrun.host import definitions
+from kvmrun.model import derive
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab, nic_names
+from kvmrun.model.nic import Nic
+from kvmrun.model.place import Directories
+
+HELP = "write a definition for a new guest"
+_KINDS = ("image", "base", "cdrom", "copy")
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guest", metavar="NEW", help="its name")
+    parser.add_argument("--image", metavar="FILE", help="its drive is this image, which it will write to")
+    parser.add_argument("--base", metavar="FILE", help="its drive is a new image over this one, which stays as it is")
+    parser.add_argument("--cdrom", metavar="ISO", help="its drive is empty, and it has this CD-ROM to install from")
+    parser.add_argument("--copy", metavar="NAME", help="as that guest is, with drives and addresses of its own")
+    parser.add_argument("--size", metavar="SIZE", help="of the new image, such as 20G")
+    parser.add_argument("--format", choices=("qcow2", "raw"), help="of FILE, where its suffix does not tell")
+
+
+def run(args: Args) -> int:
+    where = directories(args)
+    if len([kind for kind in _KINDS if getattr(args, kind)]) > 1:
+        raise UsageError(
+            "--image, --base, --cdrom and --copy exclude each other", f"kvmrun new {args.guest} --base FILE"
+        )
+    before = open_lab(where)
+    name = _definition.new_name(args.guest, before)
+    _definition.writable(where)
+    text = _copied(before, where, name, args.copy) if args.copy else _fresh(before, where, name, args)
+    text = _settled(before, where, name, text)
+    _, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+    _definition.refuse(f"{name} would not be valid", "nothing was written; correct that first", errors)
+    path = _definition.path(where, name)
+    definitions.create(path, text.encode())
+    if not args.quiet:
+        start = f"kvmrun up {name}" if name in names() else f"kvmrun {name}"
+        sys.stdout.write(f"{path} is written\nnext: kvmrun edit {name}, or {start}\n")
+    return 0
+
+
+def _fresh(before: Lab, where: Directories, name: str, args: Args) -> str:
+    """The text of a guest with nothing but what was asked for; the rest in comments."""
+    drives = _drives.asked(where, name, args)
+    now, nics = _effective(before, where, name)
+    cards = [_told(nic) for nic in nics]
+    return fresh.text(now, where.images, drives, cards)
+
+
+def _effective(before: Lab, where: Directories, name: str) -> tuple[Guest, tuple[Nic, ...]]:
+    """The guest that an empty file makes of the lab's defaults; on the first network where they name none there is."""
+    network = next(iter(before.networks), "")
+    for text in ("", f'[[nic]]\nnetwork = "{network}"\n' if network else "nic = []\n"):
+        lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+        if name in lab.guests:
+            return lab.guests[name], lab.guests[name].nic
+    lines = tuple(f"{one}" for one in (*before.problems, *errors) if not one.warning)
+    raise ConfigError("the lab's own files are not valid", "kvmrun edit defaults, or kvmrun edit networks", lines=lines)
+
+
+def _told(nic: Nic) -> dict[str, object]:
+    """What a card says of itself that is not the default, and its network."""
+    told = {key: value for key, value in nic.as_dict().items() if value != Nic.DEFAULTS[key]}
+    return {"network": nic.network} | told
+
+
+def _copied(before: Lab, where: Directories, name: str, other: str) -> str:
+    """The text of another guest, less what is its alone; refused where it is not the same guest then."""
+    guest = defined(before, other)
+    text = definitions.read(_definition.path(where, other)).decode()
+    text = draft.without(text, ("", "uuid"), ("nic", "mac"), ("nic", "address"))
+    for number, drive in enumerate(guest.drive):
+        if not drive.is_readonly():
+            image = _drives.own(where, guest, number, name)
+            text = draft.with_text(text, ("drive", number), "image", image)
+    lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+    copy = lab.guests.get(name)
+    if copy is None or _alike(copy) != _alike(guest).but(name=copy.name):
+        lines = tuple(f"{one}" for one in errors)
+        raise ConfigError(
+            f"{other} is written in a way that cannot be copied by itself", f"copy {other}.toml by hand", lines=lines
+        )
+    return text
+
+
+def _alike(guest: Guest) -> Guest:
+    """The guest less what a copy of it does not share."""
+    return guest.but(
+        uuid=None,
+        drive=tuple(drive if drive.is_readonly() else drive.but(image="") for drive in guest.drive),
+        nic=tuple(nic.but(mac=None, address=None) for nic in guest.nic),
+    )
+
+
+def _settled(before: Lab, where: Directories, name: str, text: str) -> str:
+    """The text with an address for each card whose own is taken, or that would take one from a guest there is."""
+    lab, _ = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+    if name not in lab.guests:
+        return text
+    for number, address in _aside(before, lab, name):
+        text = draft.with_keys(text, ("nic", number), {"address": address})
+    return text
+
+
+def _aside(before: Lab, after: Lab, name: str) -> Iterator[tuple[int, str]]:
+    taken = {(port.network, port.address) for ports in before.ports().values() for port in ports}
+    for number, (nic, key) in enumerate(zip(after.guests[name].nic, nic_names(after.guests[name].nic), strict=True)):
+        network = after.networks[nic.network]
+        if nic.address or network.external:
+            continue
+        wanted = list[IPv4Address]()
+        for one in network.candidates(derive.number(after.seed, name, key)):
+            wanted.append(one)
+            if (network.name, str(one)) not in taken:
+                break
+        taken.add((network.name, str(wanted[-1])))
+        if len(wanted) > 1:
+            yield number, str(wanted[-1])

@@ -1,0 +1,86 @@
+"""kvmrun rm: remove a guest's definition and what belongs to nobody else."""
+
+import os
+import shutil
+import sys
+from collections.abc import Iterable
+
+from kvmrun.commands import _definition
+from kvmrun.commands._lab import directories, no_such_guest, open_lab
+from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import Refused, UsageError
+from kvmrun.host import definitions, rundir
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
+from kvmrun.ui.ask import confirmed
+from kvmrun.ui.progress import Progress
+
+HELP = "remove a guest: its definition and log; its images only with --images"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guest", metavar="NAME", help="a guest that does not run")
+    parser.add_argument("--images", action="store_true", help="also images that kvmrun made and no other guest uses")
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+
+
+def run(args: Args) -> int:
+    where = directories(args)
+    lab = open_lab(where)
+    name = args.guest
+    if name not in lab.guests and name not in lab.invalid:
+        raise no_such_guest(lab, name)
+    _definition.writable(where)
+    with rundir.held(where.guest(name), name):
+        _definition.at_rest(where, name, "removed")
+        _refuse_needed(lab, where, name)
+        made = _images(lab, name)
+        gone = [_definition.path(where, name), *([where.log(name)] if os.path.isdir(where.log(name)) else [])]
+        gone += made if args.images else []
+        if not (args.yes or _agreed(name, gone, [] if args.images else made)):
+            return 1
+        definitions.remove(gone[0])
+        for path in gone[1:]:
+            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else definitions.remove(path)
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        progress.tell(f"{name} is removed: {', '.join(gone)}")
+        if made and not args.images:
+            progress.tell(f"  kept: {', '.join(made)}")
+    return 0
+
+
+def _agreed(name: str, gone: Iterable[str], kept: Iterable[str]) -> bool:
+    """Say what would go and ask. Raises UsageError where nobody can be asked."""
+    said = [f"{name} would be removed:", *(f"  {path}" for path in gone), *(f"  kept: {path}" for path in kept)]
+    sys.stderr.write("".join(f"{printable(line)}\n" for line in said))
+    answer = confirmed("remove it?", usual=False)
+    if answer is None:
+        raise UsageError(f"{name} was not removed", f"kvmrun rm {name} --yes", why="nobody can be asked here")
+    return answer
+
+
+def _refuse_needed(lab: Lab, where: Directories, name: str) -> None:
+    """A guest that is protected, or that others name, is not removed."""
+    if name in lab.guests and lab.guests[name].protect:
+        why = "its definition says protect = true"
+        raise Refused(f"{name} is protected", f"set protect = false in {name}.toml", why=why)
+    _, errors = _definition.new_errors(where, lab, {f"{name}.toml": None})
+    if errors:
+        files = ", ".join(dict.fromkeys(one.file.removesuffix(".toml") for one in errors))
+        raise Refused(f"{name} is needed by others", f"kvmrun edit {files}", lines=tuple(f"{one}" for one in errors))
+
+
+def _images(lab: Lab, name: str) -> list[str]:
+    """The images of the guest that are there, were made by kvmrun, and are nobody else's."""
+    if name not in lab.guests:
+        return []
+    others = {path for other, guest in lab.guests.items() if other != name for path in _files(guest)}
+    made = [drive.image for drive in lab.guests[name].drive if (drive.base or drive.size) and not drive.is_readonly()]
+    return [path for path in made if path not in others and os.path.isfile(path)]
+
+
+def _files(guest: Guest) -> Iterable[str]:
+    for drive in guest.drive:
+        yield from (image.path for image in drive.files())

@@ -1,0 +1,303 @@
+"""The life of a definition: written, edited, renamed, removed; whole or not at all, and never worse than before."""
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, Result, guests
+from fakes.screen import screen
+
+from kvmrun import cli
+
+Run = Callable[..., Result]
+TYPED = "import sys; from kvmrun.cli import run; sys.exit(run(sys.argv[1:]))"
+
+
+@pytest.fixture
+def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
+    """The command on `lab`, within this process."""
+    before = os.umask(0o022)
+
+    def call(*words: str) -> Result:
+        code = cli.run([*words, "-C", str(lab)])
+        said = capsys.readouterr()
+        return Result(code, said.out, said.err)
+
+    yield call
+    os.umask(before)
+
+
+@pytest.fixture
+def images(own_directories: Path) -> Path:
+    path = own_directories / "state/images"
+    path.mkdir(parents=True)
+    return path
+
+
+def editor(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch, *, variable: str = "VISUAL") -> None:
+    """An editor that does what the Python `script` does with `path` and its `text`."""
+    body = f"import os, sys\npath = sys.argv[1]\ntext = open(path).read()\n{script}\n"
+    (directory / "editor.py").write_text(body)
+    monkeypatch.setenv("EDITOR", "false")
+    monkeypatch.setenv(variable, f"{sys.executable} {directory}/editor.py")
+
+
+def left(lab: Path) -> set[str]:
+    return {path.name for path in lab.iterdir()}
+
+
+class TestNew:
+    def test_a_new_guest_is_valid_and_says_what_may_be_changed(self, lab: Path, run: Run) -> None:
+        (lab / "defaults.toml").write_text('memory = "300M"\naccel = "tcg"\n')
+        done = run("new", "web")
+        assert (done.code, done.out.startswith(f"{lab}/web.toml is written\n")) == (0, True), done.err
+        text = (lab / "web.toml").read_text()
+        assert '# memory = "300M"' in text
+        assert '# accel = "tcg"' in text
+        assert stat.S_IMODE((lab / "web.toml").stat().st_mode) == 0o644
+        bare = "".join(
+            f"{line.removeprefix('# ')}\n" for line in text.splitlines() if " = " in line and "kvmrun" not in line
+        )
+        (lab / "same.toml").write_text(bare.replace('kernel = "vmlinuz"', "").split("initrd")[0])
+        assert run("check").code == 0
+        assert left(lab) == {"defaults.toml", "web.toml", "same.toml"}
+
+    def test_drives(self, lab: Path, run: Run, images: Path) -> None:
+        (images / "base.qcow2").touch()
+        (images / "disc.iso").touch()
+        (images / "odd").touch()
+        assert run("new", "vm1", "--base", "base.qcow2", "--size", "9G").code == 0
+        assert 'image = "vm1.qcow2"' in (lab / "vm1.toml").read_text()
+        assert run("new", "vm2", "--cdrom", f"{images}/disc.iso").code == 0
+        assert 'size = "20G"' in (lab / "vm2.toml").read_text()
+        refused = run("new", "vm3", "--image", "odd")
+        assert (refused.code, '"qcow2" or "raw"' in refused.err) == (5, True)
+        assert run("new", "vm3", "--image", "odd", "--format", "raw").code == 0
+        assert run("new", "vm4", "--image", "missing").code == 2
+        assert run("new", "vm4", "--image", "odd", "--cdrom", "odd").code == 2
+        assert run("new", "vm4", "--size", "much").code == 5
+        (images / "vm4.qcow2").touch()
+        assert run("new", "vm4", "--size", "1G").code == 6
+        assert left(lab) == {"vm1.toml", "vm2.toml", "vm3.toml"}
+        assert run("check").code == 0
+
+    @pytest.mark.parametrize(("name", "code"), [("vm1", 6), ("bad", 6), ("networks", 2), ("Web", 2), ("../x", 2)])
+    def test_names_that_are_taken_or_none(self, lab: Path, run: Run, name: str, code: int) -> None:
+        guests(lab, "vm1")
+        (lab / "bad.toml").write_text("cpus = 0")
+        before = left(lab)
+        assert run("new", name).code == code
+        assert left(lab) == before
+
+    def test_nobody_loses_an_address_to_a_new_guest(self, lab: Path, run: Run) -> None:
+        (lab / "networks.toml").write_text('[network.lan]\nsubnet = "10.0.0.0/28"\ndhcp = false\n')
+        names = [f"vm{number}" for number in range(9, 2, -1)]
+        for name in names:
+            assert run("new", name).code == 0
+        addresses = {}
+        for name in names:
+            addresses[name] = [port["address"] for port in run("show", name, "-o", "json").json()["place"]["ports"]]
+        assert run("new", "aaa").code == 0
+        for name in names:
+            assert addresses[name] == [
+                one["address"] for one in run("show", name, "-o", "json").json()["place"]["ports"]
+            ]
+        assert any("address = " in (lab / f"{name}.toml").read_text() for name in names)
+        assert run("check").out == "8 guests on 1 networks: no errors\n"
+
+    def test_a_copy_has_its_own_drives_and_identity(self, lab: Path, run: Run, images: Path) -> None:
+        (lab / "vm1.toml").write_text(
+            '# mine\nmemory = "64M"\nuuid = "11111111-2222-3333-4444-555555555555"\n'
+            '[[drive]]\nimage = "vm1.qcow2"  # root\n'
+            'size = "1G"\n[[nic]]\nmac = "52:54:00:00:00:01"\naddress = "192.168.0.9"\nmodel = "e1000"\n'
+        )
+        assert run("new", "vm2", "--copy", "vm1").code == 0
+        wanted = (
+            '# mine\nmemory = "64M"\n[[drive]]\nimage = "vm2.qcow2"  # root\nsize = "1G"\n[[nic]]\nmodel = "e1000"\n'
+        )
+        assert (lab / "vm2.toml").read_text() == wanted
+        (lab / "vm3.toml").write_text('[[drive]]\nimage = "vm3.qcow2"\n')
+        refused = run("new", "vm4", "--copy", "vm3")
+        assert (refused.code, "--image FILE" in refused.err) == (6, True)
+        (lab / "vm5.toml").write_text('nic = [{mac = "52:54:00:00:00:02"}]\n')
+        assert run("new", "vm6", "--copy", "vm5").code == 5
+        assert run("new", "vm6", "--copy", "nobody").code == 4
+
+    def test_a_full_disk_leaves_nothing(self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        def full(_: int) -> None:
+            raise OSError(28, "no space")
+
+        monkeypatch.setattr(os, "fsync", full)
+        assert run("new", "vm1").code == 1
+        assert left(lab) == set()
+
+
+class TestEdit:
+    def test_what_is_valid_is_saved_with_its_mode(self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+        guests(lab, "vm1")
+        (lab / "vm1.toml").chmod(0o600)
+        editor(lab.parent, 'open(path, "w").write(text.replace("32M", "48M"))', monkeypatch)
+        assert run("edit", "vm1").out == f"{lab}/vm1.toml is saved\n"
+        assert '"48M"' in (lab / "vm1.toml").read_text()
+        assert stat.S_IMODE((lab / "vm1.toml").stat().st_mode) == 0o600
+        assert run("edit", "vm1").out == f"{lab}/vm1.toml is unchanged\n"
+        editor(lab.parent, 'open(path, "w").write("seed = \'x\'")', monkeypatch, variable="EDITOR")
+        monkeypatch.delenv("VISUAL")
+        assert run("edit", "networks").code == 0
+        assert left(lab) == {"vm1.toml", "networks.toml"}
+        assert run("edit", "nobody").code == 4
+
+    @pytest.mark.parametrize(
+        ("script", "code"),
+        [
+            ('open(path, "w").write("memory = 1")', 5),
+            ('open(path, "w").write("# typed"); sys.exit(3)', 1),
+            ('open(path, "w").write("# typed"); os.kill(os.getppid(), 15); import time; time.sleep(9)', 143),
+            ('open(path, "w").write("# typed"); open(os.environ["OTHER"], "w").write("# other")', 6),
+        ],
+    )
+    def test_what_is_not_saved_is_kept(
+        self, lab: Path, run: Run, script: str, code: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        guests(lab, "vm1")
+        monkeypatch.setenv("OTHER", str(lab / "vm1.toml"))
+        monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
+        editor(lab.parent, script, monkeypatch)
+        done = run("edit", "vm1")
+        assert done.code == code, done.err
+        (kept,) = lab.parent.glob("kvmrun-*/vm1.toml")
+        assert f"what you typed is kept in {kept}" in done.err
+        assert kept.read_text() in {"memory = 1", "# typed"}
+        assert (lab / "vm1.toml").read_text() == ("# other" if code == 6 else TCG)
+        assert left(lab) == {"vm1.toml"}
+
+    def test_a_change_that_harms_another_guest_is_not_saved(
+        self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (lab / "networks.toml").write_text('[network.lan]\n[network.dmz]\nbridge = "br1"\nsubnet = "10.1.0.0/24"\n')
+        (lab / "vm1.toml").write_text('[[nic]]\nnetwork = "dmz"\n')
+        editor(lab.parent, 'open(path, "w").write("[network.lan]")', monkeypatch)
+        done = run("edit", "networks")
+        assert (done.code, "vm1.toml: nic[0].network" in done.err) == (5, True)
+
+    def test_one_who_is_asked_may_try_again(self, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        guests(lab, "vm1")
+        script = 'open(path, "w").write("cpus = 0" if "TCG" not in text and "cpus" not in text else "cpus = 2")'
+        editor(lab.parent, script, monkeypatch)
+        with screen(TYPED, "edit", "vm1", "-C", str(lab)) as one:
+            assert "vm1.toml: cpus" in one.wait_for("edit it again? [Y/n] ")
+            one.type("\r")
+            one.wait_for("is saved")
+            assert one.end() == 0
+        assert (lab / "vm1.toml").read_text() == "cpus = 2"
+
+
+class TestRename:
+    def test_everything_that_mentions_it_follows(self, lab: Path, run: Run, own_directories: Path) -> None:
+        (lab / "vm1.toml").write_text('# vm1, the first\nmemory = "64M"\n')
+        (lab / "vm2.toml").write_text('after = ["vm1"] # vm1 first\ndescription = "vm1"\n')
+        (lab / "networks.toml").write_text('[network.lan]\nforward = ["tcp 80 -> vm1:80"]\n')
+        log = own_directories / "state/log/vm1"
+        log.mkdir(parents=True)
+        done = run("rename", "vm1", "web")
+        assert done.code == 0, done.err
+        assert "MAC of eth0: 52:54:" in done.out
+        assert left(lab) == {"web.toml", "vm2.toml", "networks.toml"}
+        assert 'after = ["web"] # vm1 first' in (lab / "vm2.toml").read_text()
+        assert "-> web:80" in (lab / "networks.toml").read_text()
+        assert (log.exists(), (log.parent / "web").exists()) == (False, True)
+        assert run("check").code == 0
+
+    def test_what_cannot_be_changed_by_line_is_refused(self, lab: Path, run: Run) -> None:
+        guests(lab, "vm1")
+        text = 'after = [\n"\\u0076m1"]\n'
+        (lab / "vm2.toml").write_text(text + "# vm1\n")
+        done = run("rename", "vm1", "web")
+        assert (done.code, "kvmrun edit vm2" in done.err) == (5, True), done.err
+        assert left(lab) == {"vm1.toml", "vm2.toml"}
+
+    @pytest.mark.parametrize(
+        "text", ["", '# mine\nmemory = "64M"\n', '[[drive]]\nimage="x.raw"\n[[nic]]\nmodel = "e1000"\n[[nic]]\n']
+    )
+    def test_what_follows_from_the_name_may_be_kept(self, lab: Path, run: Run, text: str) -> None:
+        (lab / "vm1.toml").write_text(text)
+        was = run("show", "vm1", "-o", "json").json()
+        assert run("rename", "vm1", "web", "--keep").code == 0
+        now = run("show", "web", "-o", "json").json()
+        assert now["place"]["uuid"] == was["place"]["uuid"]
+        for key in ("mac", "address", "name"):
+            assert [one[key] for one in now["place"]["ports"]] == [one[key] for one in was["place"]["ports"]]
+        assert (lab / "web.toml").read_text().startswith(text.partition("\n")[0] if text.startswith("#") else "uuid")
+
+    @pytest.mark.parametrize(
+        ("old", "new", "code"), [("no", "x", 4), ("vm1", "vm2", 6), ("vm1", "X", 2), ("bad", "x", 5)]
+    )
+    def test_refusals(self, lab: Path, run: Run, old: str, new: str, code: int) -> None:
+        guests(lab, "vm1", "vm2")
+        (lab / "bad.toml").write_text("cpus = 0")
+        before = left(lab)
+        assert run("rename", old, new).code == code
+        assert left(lab) == before
+
+
+class TestRemove:
+    def test_what_goes_and_what_stays(self, lab: Path, run: Run, images: Path, own_directories: Path) -> None:
+        for name in ("mine", "shared", "given"):
+            (images / f"{name}.qcow2").touch()
+        drive = '[[drive]]\nimage = "%s.qcow2"\nsize = "1G"\n'
+        (lab / "vm1.toml").write_text(drive % "mine" + drive % "shared" + '[[drive]]\nimage = "given.qcow2"\n')
+        (lab / "vm2.toml").write_text('[[drive]]\nimage = "x.qcow2"\nbase = "given.qcow2"\n')
+        log = own_directories / "state/log/vm1"
+        log.mkdir(parents=True)
+        asked = run("rm", "vm1")
+        assert (asked.code, "kept:" in asked.err, str(log) in asked.err) == (2, True, True)
+        assert "vm1.toml" in left(lab)
+        done = run("rm", "vm1", "-y")
+        assert (done.code, f"kept: {images}/mine.qcow2" in done.out, log.exists()) == (0, True, False)
+        assert left(lab) == {"vm2.toml"}
+        assert len(list(images.iterdir())) == 3
+
+    def test_images_go_when_that_is_asked_for(self, lab: Path, run: Run, images: Path) -> None:
+        for name in ("mine", "base", "given"):
+            (images / f"{name}.qcow2").touch()
+        (lab / "vm1.toml").write_text(
+            '[[drive]]\nimage = "mine.qcow2"\nbase = "base.qcow2"\n[[drive]]\nimage = "given.qcow2"\n'
+        )
+        assert run("rm", "vm1", "--yes", "--images").code == 0
+        assert sorted(path.name for path in images.iterdir()) == ["base.qcow2", "given.qcow2"]
+
+    def test_the_protected_and_the_needed_stay(self, lab: Path, run: Run) -> None:
+        guests(lab, "vm1", text="protect = true\n")
+        guests(lab, "vm2")
+        (lab / "vm3.toml").write_text('after = ["vm2"]\n')
+        (lab / "bad.toml").write_text("cpus = 0")
+        assert run("rm", "vm1", "-y").code == 6
+        needed = run("rm", "vm2", "-y")
+        assert (needed.code, "kvmrun edit vm3" in needed.err) == (6, True)
+        assert run("rm", "no", "-y").code == 4
+        assert run("rm", "bad", "-y").code == 0
+        assert left(lab) == {"vm1.toml", "vm2.toml", "vm3.toml"}
+
+    def test_a_person_is_asked(self, lab: Path) -> None:
+        guests(lab, "vm1")
+        for answer, code, there in (("\r", 1, True), ("y\r", 0, False)):
+            with screen(TYPED, "rm", "vm1", "-C", str(lab)) as one:
+                assert f"{lab}/vm1.toml" in one.wait_for("remove it? [y/N] ")
+                one.type(answer)
+                assert one.end() == code
+            assert (lab / "vm1.toml").exists() == there
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
+def test_a_guest_that_runs_keeps_its_name_and_place(lab: Path, kvmrun: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    guests(lab, "vm1", text=TCG + "nic = []\n")
+    kvmrun.ok("vm1")
+    for words in (("rename", "vm1", "web"), ("rm", "vm1", "-y")):
+        done = kvmrun(*words)
+        assert (done.code, "kvmrun stop vm1" in done.err) == (6, True)
+    editor(lab.parent, 'open(path, "w").write(text.replace("32M", "48M"))', monkeypatch)
+    assert "kvmrun restart vm1 takes what is new" in kvmrun.ok("edit", "vm1").out
+    assert kvmrun.rows()["vm1"]["memory_bytes"] == 32 << 20
