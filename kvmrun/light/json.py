@@ -24,7 +24,7 @@ else:
         text = (text if isinstance(text, str) else text.decode()).strip(" \t\n\r")
         try:
             value, end = _scan(text, 0)
-        except StopIteration:
+        except (StopIteration, SystemError):  # the scanner cannot name its own error: that is in a module not loaded
             raise ValueError("no JSON") from None
         if end != len(text):
             raise ValueError("more than one value")
