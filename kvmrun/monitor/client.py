@@ -16,7 +16,9 @@ from kvmrun.errors import KvmrunError, NotPermitted, NotRunning, Refused, Unresp
 from kvmrun.model.text import printable
 
 EVENTS = 10_000
-EVENT_BYTES = 32 << 20
+EVENT_BYTES = 8 << 20
+MESSAGE_BYTES = 1 << 20
+"""The longest message; QEMU describes itself whole in a third of it. As objects of Python it may take 24 times that."""
 _GOODBYE = 2.0
 # The library writes every message, pretty-printed, to its log, and what the peer sends is not fit for ours.
 _MUTE = logging.Logger("kvmrun.qmp", logging.CRITICAL + 1)
@@ -118,8 +120,11 @@ async def connect(
 class _Line(QMPClient):
     """The library's client with its memory bounded and its errors translated where they arise."""
 
+    _limit = MESSAGE_BYTES  # until qemu.qmp 0.0.5
+
     def __init__(self, guest: str, *, events: bool) -> None:
         super().__init__()
+        self.readbuflen = MESSAGE_BYTES
         self.logger = _MUTE
         self.guest = guest
         self._keeps = events
@@ -202,7 +207,7 @@ class _Line(QMPClient):
         if isinstance(fault, EOFError | OSError | asyncio.CancelledError):
             return NotRunning(f"{self.guest} has ended, or closed its monitor", "kvmrun --list shows its state")
         if type(fault) is ValueError:  # what StreamReader.readline raises past its limit
-            return self._garbled("a message is longer than 10 MiB")
+            return self._garbled(f"a message is longer than {MESSAGE_BYTES >> 20} MiB")
         return self._garbled(type(fault).__name__)
 
     def _garbled(self, why: str) -> Garbled:

@@ -30,7 +30,7 @@ def check(path: str, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
     enabled = _field(answer, "query-kvm", "enabled")
     if enabled is not (accel == "kvm"):
         hint = 'check args in the definition, or choose accel = "tcg"'
-        raise HostLacks(f"QEMU does not run on {accel}", hint, why=f"query-kvm says enabled = {enabled}")
+        raise HostLacks(f"QEMU does not run on {accel}", hint, why=f"query-kvm says enabled = {printable(enabled, 60)}")
 
 
 def resume(path: str, *, limit: float = 5.0) -> str:

@@ -107,7 +107,7 @@ class _Question:
         try:
             for line in lines:
                 self._take(json.loads(line))
-        except (ValueError, RecursionError, TypeError, AttributeError, KeyError):
+        except (ValueError, RecursionError, TypeError, AttributeError, KeyError, OverflowError):
             self.silence = "garbled"
         if self.silence is None and len(self._results) > len(self._commands):
             self.silence = ""

@@ -1,7 +1,9 @@
 """A QMP server that misbehaves on purpose: one way to go wrong per name in `WAYS`."""
 
 import json
+import os
 import random
+import signal
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -65,7 +67,7 @@ def reply(make: Callable[[str], bytes]) -> Way:
     """An honest start; then `make(id)` in answer to the first command, and silence."""
 
     def way(peer: Peer) -> None:
-        peer.send(make(json.dumps(peer.greet()["id"])))
+        peer.send(make(json.dumps(peer.greet().get("id"))))
         peer.wait()
 
     return way
@@ -95,8 +97,8 @@ def greet_then_silence(peer: Peer) -> None:
 
 
 def half_a_reply(peer: Peer) -> None:
-    ident = peer.greet()["id"]
-    peer.send(b'{"return": {"running": tr' if ident else b"")
+    peer.greet()
+    peer.send(b'{"return": {"running": tr')
 
 
 def half_a_greeting(peer: Peer) -> None:
@@ -132,7 +134,7 @@ def reply_flood(peer: Peer) -> None:
 def stranger(peer: Peer) -> None:
     command = peer.greet()
     while True:
-        peer.say({"return": {"UUID": UUID}, "id": command["id"]})
+        peer.say({"return": {"UUID": UUID}} | {key: command[key] for key in ("id",) if key in command})
         command = peer.hear()
 
 
@@ -169,6 +171,25 @@ WAYS: dict[str, Way] = {
     "event-flood": event_flood,
     "reply-flood": reply_flood,
 }
+
+
+def duplicate(peer: Peer) -> None:
+    command = peer.greet()
+    while True:
+        for _ in range(3):
+            peer.say({"return": {"status": "running"}} | {key: command[key] for key in ("id",) if key in command})
+        command = peer.hear()
+
+
+MORE: dict[str, Way] = {
+    "duplicate-id": duplicate,
+    "stranger": stranger,
+    "larger-reply": reply(lambda ident: b'{"return": "%s", "id": %s}\n' % (b"z" * (128 << 20), ident.encode())),
+    "small-things": reply(lambda ident: b'{"return": [%s{}], "id": %s}\n' % (b"{}," * 330_000, ident.encode())),
+    "stops-itself": lambda peer: (peer.say(GREETING), os.kill(os.getpid(), signal.SIGSTOP)),
+    "ends-itself": lambda peer: os._exit(1),
+}
+"""Those of a server that is a process of its own; fakes/pretender.py."""
 
 
 @contextmanager
