@@ -1,5 +1,6 @@
 """What those share that speak to guests that run: which guests, whether they may, and tidying up after them."""
 
+import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -75,7 +76,7 @@ def together(
     if not names:
         return {}
     with progress.waiting(f"{doing} {', '.join(names)}"):
-        return each(names, do, before or {}, despite=True)
+        return each(names, do, before or {}, ends=True)
 
 
 def at_each(args: Args, doing: str, do: Callable[[str, str, float], str], *, limit: float) -> int:
@@ -109,7 +110,7 @@ def report(names: list[str], errors: dict[str, KvmrunError]) -> int:
 def over(where: Directories, name: str, progress: Progress) -> Iterator[int | None]:
     """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left."""
     directory = where.guest(name)
-    if name not in rundir.names(where.run):
+    if not os.path.isdir(directory):
         progress.tell(f"{name} is not running")
         yield None
         return

@@ -9,6 +9,8 @@ from kvmrun.model.frozen import EMPTY
 
 _interrupts: list[None] = []
 """Not empty once the person has pressed Ctrl-C."""
+_ENDS = 64
+"""How many ends are waited for side by side: it is QEMU and the kernel that work then, not we."""
 
 
 class Worker(Protocol):
@@ -29,19 +31,20 @@ def each(
     before: Mapping[str, Collection[str]] = EMPTY,
     *,
     failed: Mapping[str, KvmrunError] = EMPTY,
-    despite: bool = False,
+    ends: bool = False,
 ) -> dict[str, KvmrunError]:
     """Call `do` for every name, a few a core at once; the errors by name. Bugs are raised at the end.
 
-    A name with others `before` it has its turn when theirs is over; it fails with them unless `despite`. Those that
-    have `failed` already are among the errors.
+    A name with others `before` it has its turn when theirs is over, and fails with them. Those that have `failed`
+    already are among the errors. What `ends` guests is done to nearly all at once, and to each whatever became of
+    the others.
     """
     if len(names) == 1 and not failed:
         return _one(names[0], do)
     import threading
 
-    queue = _Queue(names, before, failed, threading.Condition(), despite=despite)
-    workers = min(len(names), 4 * (os.cpu_count() or 1))
+    queue = _Queue(names, before, failed, threading.Condition(), ends=ends)
+    workers = min(len(names), _ENDS if ends else 4 * (os.cpu_count() or 1))
     _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
     if queue.bugs:
         raise queue.bugs[0]
@@ -58,13 +61,13 @@ class _Queue:
         failed: Mapping[str, KvmrunError],
         stirred: Any,
         *,
-        despite: bool,
+        ends: bool,
     ) -> None:
         self._left = dict.fromkeys(names)
         self._open = dict.fromkeys(names)
         self._before = before
         self._stirred = stirred
-        self._despite = despite
+        self._ends = ends
         self.errors = dict(failed)
         self.bugs: list[BaseException] = []
 
@@ -105,7 +108,7 @@ class _Queue:
     def _hold_up(self, name: str) -> bool:
         """Let `name` fail with one that was before it, if one has failed and that matters."""
         failed = next((one for one in self._before.get(name, ()) if one in self.errors), None)
-        if failed is None or self._despite:
+        if failed is None or self._ends:
             return False
         self.errors[name] = _held_up(name, failed, self.errors[failed])
         self._open.pop(name)

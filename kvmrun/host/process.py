@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.errors import HostLacks
+from kvmrun.host import lock
 from kvmrun.light import signal
 from kvmrun.model.frozen import Frozen
 
@@ -139,10 +140,10 @@ def holds(pid: int, path: str, *, inherited: bool = True) -> bool:
 
 
 def _locks(pid: int, number: str, inherited: bool) -> bool:
-    with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+    with open(f"/proc/{pid}/fdinfo/{number}", "rb", buffering=0) as file:
         text = file.read(4096)
-    flags = int(text.split("flags:")[1].split()[0], 8)
-    return bool(flags & os.O_CLOEXEC) is not inherited and "\nlock:" in text
+    flags = int(text.split(b"flags:")[1].split()[0], 8)
+    return bool(flags & os.O_CLOEXEC) is not inherited and b"\nlock:" in text
 
 
 def holder(path: str, hint: int = 0, *, inherited: bool = True) -> int:
@@ -165,14 +166,21 @@ def opened(path: str, hint: int = 0, *, inherited: bool = True) -> Iterator[int 
 
 
 def _open_holder(path: str, hint: int, inherited: bool) -> int | None:
-    pid = holder(path, hint, inherited=inherited)
+    pidfd = _verified(path, hint, inherited)
+    if pidfd is not None or not lock.is_held(path):
+        return pidfd
+    return _verified(path, holder(path, inherited=inherited), inherited)
+
+
+def _verified(path: str, pid: int, inherited: bool) -> int | None:
+    """A pidfd on `pid` if that holds the lock: opened first, it means whoever is found to hold it and has not ended."""
     if not pid:
         return None
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if holds(pid, path, inherited=inherited):
+    if holds(pid, path, inherited=inherited) and not ended(pidfd, 0):
         return pidfd
     os.close(pidfd)
     return None

@@ -16,6 +16,8 @@ _RECORD_LIMIT = 64 << 10
 _SOCKET_LIMIT = 107 - len("/vm/") - 32 - len("/c.new")
 OP_LIMIT = 10.0
 """How long a command waits for another one on the same guest or network, in seconds."""
+_prepared: set[str] = set()
+"""Run directories this command has found right: once is enough for fifty guests."""
 
 
 def prepare(root: str) -> None:
@@ -70,12 +72,16 @@ def held(directory: str, what: str, *, shared: bool = False) -> Iterator[int]:
 
 def _hold(directory: str, what: str, *, shared: bool) -> int:
     deadline = time.monotonic() + OP_LIMIT
+    root = os.path.dirname(os.path.dirname(directory))
     while True:
         try:
-            prepare(os.path.dirname(os.path.dirname(directory)))
+            if root not in _prepared:
+                prepare(root)
+                _prepared.add(root)
             make_private(directory)
             fd = lock.open_lock(f"{directory}/op")
         except FileNotFoundError:
+            _prepared.discard(root)
             if time.monotonic() < deadline:
                 continue
             raise Busy(f"{what} is busy", "try again", why=f"{directory} is made and removed all the time") from None

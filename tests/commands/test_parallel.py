@@ -42,7 +42,7 @@ def test_a_failure_holds_up_those_after_it_with_its_code() -> None:
     }
     assert sorted(done) == ["a", "d"]
     done.clear()
-    assert set(each(["a", "b", "c", "d"], do, before, despite=True)) == {"a"}
+    assert set(each(["a", "b", "c", "d"], do, before, ends=True)) == {"a"}
     assert sorted(done) == ["a", "b", "c", "d"]
 
 
