@@ -148,6 +148,12 @@ def _condition(**_: object) -> Found:
     return [word.strip('"').removesuffix("NUMBER").removesuffix("TEXT") for word in _CONDITIONS]
 
 
+def _file_or_guest(prefix: str, parsed_args: Namespace, **_: object) -> Found:
+    """A file here, or one in a guest."""
+    guests = _names(prefix, parsed_args, groups=False)
+    return {f"{name}:": told for name, told in guests.items()} | dict.fromkeys(FilesCompleter()(prefix), "")
+
+
 def _user(**_: object) -> Found:
     import pwd
 
@@ -170,4 +176,6 @@ _COMPLETERS: Mapping[str, Callable[..., Found]] = {
     "DIR": DirectoriesCompleter(),
     "FILE": FilesCompleter(),
     "ISO": FilesCompleter(),
+    "SRC": _file_or_guest,
+    "DST": _file_or_guest,
 }
