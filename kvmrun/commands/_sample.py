@@ -7,10 +7,15 @@ from kvmrun.commands._status import look
 from kvmrun.host import counters, process
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
-from kvmrun.model.sample import Sample
+from kvmrun.model.sample import Sample, Snapshot
 from kvmrun.model.status import Status
 from kvmrun.monitor import counts
 from kvmrun.monitor.probe import Answer
+
+
+def snapshot(where: Directories, lab: Lab) -> Snapshot:
+    """The host and all guests."""
+    return Snapshot(load=counters.load(), guests=tuple(take(where, lab)))
 
 
 def take(where: Directories, lab: Lab) -> list[Sample]:

@@ -26,14 +26,18 @@ def tell(args: Args, word: Word) -> int:
     """Tell the guests that the words on the command line name. Raises Several."""
 
     def one(name: str, directory: str, limit: float) -> str:
-        with rundir.held(directory, name):
-            return _told(name, directory, word, limit)
+        return tell_one(name, directory, word, limit)
 
     return _end.at_each(args, word.doing, one, limit=_LIMIT)
 
 
+def tell_one(name: str, directory: str, word: Word, limit: float = _LIMIT) -> str:
+    """Tell the running guest of that run directory; what is to be said of it afterwards."""
+    with rundir.held(directory, name):
+        return _told(name, directory, word, limit)
+
+
 def _told(name: str, directory: str, word: Word, limit: float) -> str:
-    """Tell one guest; what is to be said of it afterwards."""
     state = _state(name, _ask(name, directory, ("query-status",), limit))
     record = rundir.read_record(directory)
     if state == "prelaunch" and not (record and record.paused and record.pid):

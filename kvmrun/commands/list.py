@@ -12,6 +12,7 @@ from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
 HELP = "list all guests with their live state; -v how each is held"
+_QUICKEST = 0.2
 
 
 def configure(parser: Parser) -> None:
@@ -21,10 +22,12 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     where = directories(args)
-    if args.watch is not None and args.output == "table" and sys.stdout.isatty():
-        from kvmrun.ui.table import watch
+    if args.watch is not None and args.output == "table":
+        from kvmrun.ui import terminal, watch
 
-        return watch(lambda: _found(where, args), _view(args), every=max(args.watch, 0.2), color=args.color)
+        if terminal.is_screen():
+            every = max(args.watch, _QUICKEST)
+            return watch.watch(lambda: _found(where, args), _view(args), every, unseen(where), color=args.color)
     while True:
         found = _found(where, args)
         show(found, args)
@@ -33,7 +36,7 @@ def run(args: Args) -> int:
         if args.watch is None:
             return 0
         sys.stdout.flush()
-        time.sleep(max(args.watch, 0.2))
+        time.sleep(max(args.watch, _QUICKEST))
 
 
 def _found(where: Directories, args: Args) -> list[Status]:

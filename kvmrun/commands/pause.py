@@ -5,7 +5,7 @@ from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
 HELP = "pause guests: their processors stop, nothing is lost"
-_WORD = Word(command="stop", doing="pausing", done="paused", already=("paused", "prelaunch"))
+WORD = Word(command="stop", doing="pausing", done="paused", already=("paused", "prelaunch"))
 """A guest started with --paused, which has not begun, is paused as well."""
 
 
@@ -14,4 +14,4 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    return tell(args, _WORD)
+    return tell(args, WORD)

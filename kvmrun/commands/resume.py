@@ -5,7 +5,7 @@ from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
 HELP = "let paused guests go on"
-_WORD = Word(command="cont", doing="resuming", done="running", already=("running",))
+WORD = Word(command="cont", doing="resuming", done="running", already=("running",))
 
 
 def configure(parser: Parser) -> None:
@@ -13,4 +13,4 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    return tell(args, _WORD)
+    return tell(args, WORD)

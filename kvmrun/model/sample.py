@@ -136,6 +136,18 @@ class Rates(Frozen):
         )
 
 
+class Snapshot(Frozen):
+    """The host and every guest of the lab at one moment."""
+
+    load: Load
+    guests: tuple[Sample, ...]
+
+    def rates(self, before: "Snapshot | None") -> dict[str, Rates]:
+        """What each guest has used a second since `before`, by its name."""
+        old = {one.status.name: one for one in before.guests} if before else {}
+        return {one.status.name: Rates.between(old.get(one.status.name), one) for one in self.guests}
+
+
 def _pairs(before: Iterable[_Count], now: Iterable[_Count]) -> Iterator[tuple[_Count, _Count]]:
     """Each counter with what it was before; one that has gone back was begun anew, and has no earlier."""
     old = {one.name: one for one in before}

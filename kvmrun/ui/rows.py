@@ -1,6 +1,6 @@
 """The list as columns of text: what a terminal's table and a pipe's plain lines have in common."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import Posture, Status
@@ -24,15 +24,15 @@ class View(Frozen):
 
 def cells(status: Status) -> tuple[str, ...]:
     """One row, a cell a head; several NICs take several lines of a cell."""
-    used = f"{_mib(status.rss_bytes)}/" if status.rss_bytes is not None else ""
+    used = f"{mib(status.rss_bytes)}/" if status.rss_bytes is not None else ""
     return (
         printable(status.name, 60),
         printable(status.state, 40),
         printable(status.accel or _DASH, 20) + (" +args" if status.raw_args else ""),
         str(status.pid or _DASH),
-        _DASH if status.uptime_s is None else _duration(status.uptime_s),
+        _DASH if status.uptime_s is None else duration(status.uptime_s),
         _DASH if status.cpu_percent is None else f"{status.cpu_percent:.0f}",
-        used + (_mib(status.memory_bytes) if status.memory_bytes else _DASH),
+        used + (mib(status.memory_bytes) if status.memory_bytes else _DASH),
         "\n".join(printable(nic.tap, 20) for nic in status.nics) or _DASH,
         "\n".join(printable(nic.mac, 20) for nic in status.nics) or _DASH,
         "\n".join(printable(nic.address or _DASH, 40) for nic in status.nics) or _DASH,
@@ -66,10 +66,14 @@ def plain(found: list[Status], view: View = LIVE) -> str:
     table = [view.heads, *(view.cells(one) for one in found)]
     if not any(row[-1] for row in table[1:]):
         table = [row[:-1] for row in table]
-    flat = [[cell.replace("\n", ",") for cell in row] for row in table]
-    widths = [max(len(row[column]) for row in flat) for column in range(len(flat[0]))]
+    return aligned([[cell.replace("\n", ",") for cell in row] for row in table])
+
+
+def aligned(table: Sequence[Sequence[str]]) -> str:
+    """Lines of columns, each as wide as its widest cell."""
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return "".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in flat
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in table
     )
 
 
@@ -77,13 +81,13 @@ def _word(value: bool | None, yes: str, no: str) -> str:
     return _DASH if value is None else yes if value else no
 
 
-def _mib(size: int | None) -> str:
+def mib(size: int | None) -> str:
     if size is None:
         return _DASH
     return f"{size / (1 << 30):.1f}G" if size >= 10 << 30 else f"{size >> 20}M"
 
 
-def _duration(seconds: int) -> str:
+def duration(seconds: int) -> str:
     """The two largest units: 3d4h, 5h12m, 7m3s, 9s."""
     days, hours, minutes = seconds // 86400, seconds // 3600 % 24, seconds // 60 % 60
     if days:

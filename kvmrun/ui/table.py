@@ -1,17 +1,13 @@
 """The list as a table on a terminal: what fits is shown, the least useful columns go first."""
 
-import time
-from collections.abc import Callable
-
 from rich.console import Console
-from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
 from kvmrun.model.status import Status
 from kvmrun.ui import rows
 
-_STYLES = {"running": "green", "stopped": "dim", "paused": "yellow", "invalid": "red", "stale": "yellow"}
+STATES = {"running": "green", "stopped": "dim", "paused": "yellow", "invalid": "red", "stale": "yellow"}
 _ALARMS = frozenset({"ROOT", "OFF", "YES", "GONE", "NONE"})
 _RIGHT = frozenset({"PID", "CPU%", "MEMORY", "UPTIME"})
 
@@ -19,19 +15,7 @@ _RIGHT = frozenset({"PID", "CPU%", "MEMORY", "UPTIME"})
 def draw(found: list[Status], view: rows.View, *, color: str) -> None:
     """Print the table on standard output, as wide as the terminal."""
     console = _console(color)
-    console.print(_table(found, view, console.width))
-
-
-def watch(gather: Callable[[], list[Status]], view: rows.View, *, every: float, color: str) -> int:
-    """Show the table on a screen of its own, drawn anew every `every` seconds, until Ctrl-C."""
-    console = _console(color)
-    with Live(console=console, screen=True, auto_refresh=False) as live:
-        try:
-            while True:
-                live.update(_table(gather(), view, console.width), refresh=True)
-                time.sleep(every)
-        except KeyboardInterrupt:
-            return 0
+    console.print(table(found, view, console.width))
 
 
 def _console(color: str) -> Console:
@@ -44,20 +28,21 @@ def _console(color: str) -> Console:
     )
 
 
-def _table(found: list[Status], view: rows.View, width: int) -> Table:
+def table(found: list[Status], view: rows.View, width: int) -> Table:
+    """The rows, with the columns that fit into `width`."""
     body = [dict(zip(view.heads, view.cells(one), strict=True)) for one in found]
     heads = [head for head in view.heads if head != "PROBLEM" or any(row[head] for row in body)]
     for head in view.spare:
         if _width(heads, body) <= width:
             break
         heads.remove(head)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for head in heads:
         last = head == "PROBLEM"
-        table.add_column(head, justify="right" if head in _RIGHT else "left", no_wrap=not last, overflow="fold")
+        made.add_column(head, justify="right" if head in _RIGHT else "left", no_wrap=not last, overflow="fold")
     for row in body:
-        table.add_row(*(Text(row[head], style=_style(head, row)) for head in heads))
-    return table
+        made.add_row(*(Text(row[head], style=_style(head, row)) for head in heads))
+    return made
 
 
 def _width(heads: list[str], body: list[dict[str, str]]) -> int:
@@ -71,5 +56,5 @@ def _width(heads: list[str], body: list[dict[str, str]]) -> int:
 
 def _style(head: str, row: dict[str, str]) -> str:
     if head == "STATE":
-        return _STYLES.get(row[head], "red")
+        return STATES.get(row[head], "red")
     return "red" if head == "PROBLEM" or row[head] in _ALARMS else "bold" if head == "NAME" else ""

@@ -5,6 +5,7 @@ import select
 import signal
 import stat
 import termios
+import time
 import tty
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -12,12 +13,21 @@ from contextlib import contextmanager, suppress
 _PATIENCE = 0.5
 
 
+def is_screen() -> bool:
+    """Whether a person sits here, at a terminal that can have a picture drawn on it."""
+    return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "dumb") != "dumb"
+
+
 @contextmanager
-def raw(fd: int) -> Iterator[None]:
-    """Every key goes through as it is typed; afterwards the terminal is as it was, whatever happened."""
+def raw(fd: int, *, keys: bool = False) -> Iterator[None]:
+    """Every key goes through as it is typed; afterwards the terminal is as it was, whatever happened.
+
+    With `keys` those that are signals (Ctrl-C, Ctrl-Z) stay signals.
+    """
     before = termios.tcgetattr(fd)
     try:
-        tty.setraw(fd, termios.TCSANOW)  # what was typed ahead is kept
+        # what was typed ahead is kept
+        tty.setcbreak(fd, termios.TCSANOW) if keys else tty.setraw(fd, termios.TCSANOW)
         yield
     finally:
         with suppress(termios.error):  # a terminal that has gone needs nothing back
@@ -32,6 +42,7 @@ class Caught:
 
     @property
     def number(self) -> int:
+        """The first that has not been asked for yet."""
         try:
             return next(iter(os.read(self.fd, 1)), 0)
         except BlockingIOError:
@@ -72,6 +83,13 @@ def send(fd: int, data: bytes) -> None:
     """Write `data` to a terminal if it takes it soon: one that is stopped or gone is left alone."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)
-    if any(events & select.POLLOUT for _, events in poll.poll(_PATIENCE * 1000)):
-        with suppress(OSError):
-            os.write(fd, data)
+    deadline = time.monotonic() + _PATIENCE
+    while data and (left := deadline - time.monotonic()) > 0:
+        if not any(events & select.POLLOUT for _, events in poll.poll(left * 1000)):
+            return
+        try:
+            data = data[os.write(fd, data) :]
+        except BlockingIOError:
+            continue
+        except OSError:
+            return

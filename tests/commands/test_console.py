@@ -3,23 +3,18 @@
 import os
 import re
 import signal
-import subprocess
-import sys
-import termios
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 from fakes.cli import Cli
-from fakes.screen import Screen, screen
+from fakes.screen import COMMAND, Screen, command, screen
 from fakes.sector import sector
 from fakes.world import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 
-SCRIPT = "import sys\nfrom kvmrun.cli import run\ncode = run(sys.argv[1:])\nsys.stdout.flush()\nsys.exit(code)\n"
 HOSTILE = (
     b"\x1b]0;title\x07\x1b]52;c;aGFjaw==\x07\x1b[6n\x1b[c\x1b[>c\x1b[5n\x1b[21t\x1bPx\x1b\\\x1bZ\x05\x9b6n\x1b[?1049h"
     b"\x1b[31mred\x1b[?25l\x1b[?1003h"
@@ -35,14 +30,14 @@ def echo(lab: Path, kvmrun: Cli) -> Cli:
     return kvmrun
 
 
-@contextmanager
-def console(lab: Path, *words: str) -> Iterator[Screen]:
+def console(lab: Path, *words: str) -> AbstractContextManager[Screen]:
     """`kvmrun console vm1` on a terminal; it is as it was once the command has ended."""
-    with screen(SCRIPT, "-C", str(lab), "console", "vm1", *words) as one:
-        before = termios.tcgetattr(one.terminal)
-        yield one
-        one.child.wait(20)
-        assert termios.tcgetattr(one.terminal) == before
+    return command(lab, "console", "vm1", *words)
+
+
+def lost(lab: Path) -> AbstractContextManager[Screen]:
+    """The same, on a terminal that is not looked at afterwards."""
+    return screen(COMMAND, "-C", str(lab), "console", "vm1")
 
 
 def answered(one: Screen, typed: str) -> None:
@@ -55,7 +50,7 @@ class TestAtTheKeyboard:
         with console(lab) as one:
             one.wait_for("Ctrl-] leaves")
             answered(one, "typed")
-            assert "-icanon" in attributes(one.terminal)
+            assert "-icanon" in one.attributes()
             one.type("\x03")  # the guest's, not ours
             one.type("\x1d")
             one.wait_for("left vm1, which goes on")
@@ -99,12 +94,10 @@ class TestAtTheKeyboard:
         assert echo.rows()["vm1"]["state"] == "running"
 
     def test_a_terminal_that_goes_away(self, lab: Path, echo: Cli) -> None:
-        with screen(SCRIPT, "-C", str(lab), "console", "vm1") as one:
+        with lost(lab) as one:
             one.wait_for("leaves")
             answered(one, "x")
-            spare = os.open("/dev/null", os.O_RDONLY)
-            os.dup2(spare, one.terminal)
-            os.close(spare)
+            one.hang_up()
             one.child.wait(20)
         assert echo.typed("console", "vm1", text="y").out == "y"
 
@@ -116,10 +109,6 @@ class TestAtTheKeyboard:
             time.sleep(0.5)  # nobody reads: the line is full
             one.child.send_signal(signal.SIGTERM)
             assert one.child.wait(20) == 128 + signal.SIGTERM
-
-
-def attributes(terminal: int) -> str:
-    return subprocess.run(["stty", "-a"], stdin=terminal, capture_output=True, text=True, check=True).stdout
 
 
 class TestTheSeat:
@@ -147,14 +136,14 @@ class TestTheSeat:
                 assert second.end() == 0
 
     def test_one_that_was_killed_leaves_it_free(self, lab: Path, echo: Cli) -> None:
-        with screen(SCRIPT, "-C", str(lab), "console", "vm1") as one:
+        with lost(lab) as one:
             one.wait_for("leaves")
             one.child.kill()
             one.child.wait()
         assert echo.typed("console", "vm1", text="z").out == "z"
 
     def test_one_that_does_not_let_go_is_named(self, lab: Path, echo: Cli) -> None:
-        with screen(SCRIPT, "-C", str(lab), "console", "vm1") as one:
+        with lost(lab) as one:
             one.wait_for("leaves")
             one.child.send_signal(signal.SIGSTOP)
             refused = echo("console", "vm1", "--steal")
@@ -267,7 +256,3 @@ def test_a_shell_on_a_real_guest(lab: Path, kvmrun: Cli, demo: str) -> None:
         one.wait_for("vm1 has ended")
         assert one.end() == 0
     until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
-
-
-def test_the_command_is_the_one_tested() -> None:
-    assert subprocess.run([sys.executable, "-c", SCRIPT, "console", "--help"], check=False, capture_output=True).stdout

@@ -1,5 +1,6 @@
 """The example lab with real Linux guests, emulated: reached from the host, reaching each other, powered down."""
 
+import re
 import shutil
 import urllib.request
 from pathlib import Path
@@ -42,6 +43,13 @@ def test_four_guests_are_reached_reach_each_other_and_power_down(kvmrun: Cli) ->
         for other, there in NAMES.items():
             if other != name:
                 assert f"I am {other}" in page(address, f"/cgi-bin/get?{there}")
+    counted = kvmrun.ok("metrics").out
+    for name in NAMES:
+        for way in ("receive", "transmit"):
+            (found,) = re.findall(
+                rf'^kvmrun_guest_nic_{way}_bytes_total{{guest="{name}",.*}} (\d+)$', counted, re.MULTILINE
+            )
+            assert int(found) > 1000, (name, way)
     out = kvmrun.ok("stop", "--all", "--timeout", "60").out
     assert "did not power down" not in out
     assert {row["state"] for row in kvmrun.rows().values()} == {"stopped"}

@@ -169,7 +169,7 @@ def test_colours_only_where_wanted(history: str) -> None:
         with screen(SCRIPT, history, color) as one:
             ready(one).type("json\r")
             while b"true" not in one.raw:
-                assert one._read()
+                assert one.read()
             assert (b"\x1b[33mtrue" in one.raw) is wanted
 
 

@@ -1,0 +1,67 @@
+"""Rates in words and bars."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvmrun.model.sample import DriveRate, Load, NicCount, NicRate, Rates, Sample, Snapshot
+from kvmrun.model.status import NicStatus, Status
+from kvmrun.ui import gauges
+
+LOAD = Load(cpus=2, busy_s=1.0, total_s=10.0, memory_bytes=8 << 30, used_bytes=4 << 30)
+ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="m", address=None, link=None)
+VM1 = Status(name="vm1", state="running", pid=7, cpus=1, memory_bytes=512 << 20, rss_bytes=100 << 20, nics=(ETH0,))
+RATES = Rates(
+    cpu_percent=41.4,
+    drives=(DriveRate(name="drive0", read_bytes=1e6, written_bytes=0.0, reads=1.0, writes=0.0),),
+    nics=(NicRate(name="eth0", received_bytes=2048.0, sent_bytes=0.0, received_packets=1.0, sent_packets=0.0),),
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, "-"),
+        (0, "0"),
+        (999, "999"),
+        (999.6, "1.0K"),
+        (1536, "1.5K"),
+        (307200, "300K"),
+        (5e7, "48M"),
+        (3e12, "2794G"),
+    ],
+)
+def test_a_rate_is_short(value: float | None, text: str) -> None:
+    assert gauges.rate(value) == text
+
+
+@given(st.floats(min_value=0, max_value=1e13))
+def test_a_rate_fits_its_column(value: float) -> None:
+    assert len(gauges.rate(value)) <= 5
+
+
+def test_bars_grow_with_their_values() -> None:
+    assert gauges.spark([0, 0.1, 50, 100, 900], 100, bars=True) == " ▁▅██"
+    assert gauges.spark([0, 0.1, 100], 100, bars=False) == " .@"
+
+
+def test_a_guest_is_a_row_and_its_parts_are_rows() -> None:
+    sample = Sample(at=1.0, status=VM1)
+    assert gauges.cells(sample, RATES) == ("vm1", "running", "41", "100M/512M", "977K", "0", "2.0K", "0")
+    assert gauges.cells(sample.but(balloon_bytes=256 << 20), Rates())[2:] == ("-", "100M/256M", "-", "-", "-", "-")
+    assert list(gauges.parts(RATES)) == [
+        ("drive0", "", "", "", "977K", "0", "", ""),
+        ("eth0", "", "", "", "", "", "2.0K", "0"),
+    ]
+
+
+def test_plain_lines() -> None:
+    nic = NicCount(**{**dict.fromkeys(NicCount.FIELDS, 0), "name": "eth0"})
+    resting = Sample(at=1.0, status=Status(name="vm2", state="stopped", memory_bytes=32 << 20))
+    before = Snapshot(load=LOAD, guests=(Sample(at=1.0, status=VM1, cpu_s=1.0, nics=(nic,)), resting))
+    now = before.but(guests=(Sample(at=2.0, status=VM1, cpu_s=1.5, nics=(nic.but(sent_bytes=5000),)), resting))
+    head, vm1, eth0 = gauges.plain(now, before, everybody=False, details=True).splitlines()
+    assert head.split() == list(gauges.HEADS)
+    assert vm1.split() == ["vm1", "running", "50", "100M/512M", "-", "-", "0", "4.9K"]
+    assert eth0.split() == ["eth0", "0", "4.9K"]
+    assert gauges.plain(now, before, everybody=True, details=False).splitlines()[-1].split()[:2] == ["vm2", "stopped"]
