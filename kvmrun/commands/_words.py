@@ -10,6 +10,7 @@ from types import SimpleNamespace as Args
 
 from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import Frozen
+from kvmrun.model.text import printable
 
 __all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser"]
 
@@ -34,7 +35,13 @@ def full_parser(name: str, module: ModuleType) -> Any:
     """The argparse.ArgumentParser of one command, for help and mistakes, completion and the man page."""
     import argparse
 
-    parser = argparse.ArgumentParser(prog=f"kvmrun {name}", description=f"{module.HELP}.")
+    class Explaining(argparse.ArgumentParser):
+        """One that repeats what it was given only as far as it is printable."""
+
+        def _print_message(self, message: str, file: Any = None) -> None:
+            super()._print_message("\n".join(map(printable, message.split("\n"))), file)
+
+    parser = Explaining(prog=f"kvmrun {name}", description=f"{module.HELP}.")
     everywhere(parser)
     module.configure(parser)
     return parser

@@ -65,6 +65,7 @@ def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
 
 
 def _systemd(lab: Lab, _force: bool) -> Mapping[str, str]:
+    observe.qemu()  # refuses a name that a unit could not hold
     environment = {name: value for name in _ENVIRONMENT if (value := os.environ.get(name))}
     return systemd.files(lab, _program(), environment)
 

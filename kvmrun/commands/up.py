@@ -98,4 +98,5 @@ def spell(qemu: str, options: Iterable[Option], raw: Iterable[str]) -> str:
     import shlex
 
     words = [(qemu,), *argv(options, None), *(tuple(shlex.split(word)) for word in raw)]
-    return " \\\n  ".join(" ".join(shlex.quote(word) for word in option) for option in words) + "\n"
+    lines = (" ".join(shlex.quote(word) for word in option) for option in words)
+    return " \\\n  ".join(printable(line, 10 * len(line) + 1) for line in lines) + "\n"

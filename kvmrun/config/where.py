@@ -6,19 +6,28 @@ from collections.abc import Mapping
 
 from kvmrun.errors import Refused
 from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
 
 _LONGEST_WAY = 200
 
 
 def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
-    """The directories of this run; all absolute, none of them made or looked into."""
+    """The directories of this run; all absolute, none of them made or looked into. Raises Refused for an odd path."""
     root = os.geteuid() == 0
     return Directories(
-        vms=os.path.abspath(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root)),
-        run=os.path.abspath(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root)),
-        state=os.path.abspath(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root)),
+        vms=_absolute(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root)),
+        run=_absolute(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root)),
+        state=_absolute(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root)),
         root=root,
     )
+
+
+def _absolute(path: str) -> str:
+    """The absolute path, which is going to be written into units and configurations and shown in every message."""
+    whole = os.path.abspath(path)
+    if not whole.isprintable():
+        raise Refused(f"{printable(whole)} is no place for a lab", "choose a path that can be shown as it is")
+    return whole
 
 
 def _usual_vms(environ: Mapping[str, str], *, root: bool) -> str:

@@ -4,6 +4,7 @@ import os
 import pwd
 from collections.abc import Iterable, Mapping
 
+from kvmrun.errors import Refused
 from kvmrun.host import bridge as bridge_now
 from kvmrun.host import link, process, rundir, sysctl
 from kvmrun.light.typing import Literal
@@ -155,8 +156,10 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
 
 
 def qemu() -> str:
-    """The QEMU binary, "" when there is none."""
+    """The QEMU binary, "" when there is none. Raises Refused for a name that cannot be shown."""
     given = os.environ.get("KVMRUN_QEMU", "")
+    if not given.isprintable():
+        raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", why="it cannot be shown as it is")
     return (os.path.abspath(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
 
 

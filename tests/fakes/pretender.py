@@ -3,6 +3,7 @@
 Run as a program of its own, with a copy of qmp.py beside it; the way it treats whoever comes is read anew each time.
 """
 
+import json
 import os
 import re
 import shutil
@@ -58,6 +59,23 @@ def honest(peer: qmp.Peer, uuid: str, state: list[str]) -> None:
             os._exit(0)
 
 
+def says(word: str) -> qmp.Way:
+    """An answer to everything, or a refusal of what is unknown, with the JSON string `word` wherever there is room."""
+
+    def way(peer: qmp.Peer) -> None:
+        peer.say(qmp.GREETING)
+        while True:
+            command = peer.hear()
+            known = str(command["execute"]).startswith(("q", "cont", "stop"))
+            text = json.loads(word)
+            value = {"status": text, "UUID": text, "enabled": text, text: [text]}
+            told: dict[str, object] = {"return": value} if known else {"error": {"class": text, "desc": text}}
+            peer.say({"event": text, "data": {text: text}, "timestamp": {"seconds": 1, "microseconds": 2}})
+            peer.say(told | {key: command[key] for key in ("id",) if key in command})
+
+    return way
+
+
 def serve(fd: int, guest: str, uuid: str, state: list[str]) -> None:
     here = os.path.dirname(os.path.abspath(__file__))
     with socket.socket(fileno=fd) as at:
@@ -69,6 +87,9 @@ def serve(fd: int, guest: str, uuid: str, state: list[str]) -> None:
             except OSError:
                 way = "honest"
             peer = qmp.Peer(sock=sock, done=threading.Event())
+            if way.startswith("says:"):
+                threading.Thread(target=treat, args=(peer, says(way[5:])), daemon=True).start()
+                continue
             do = (qmp.WAYS | qmp.MORE).get(way) or (lambda one: honest(one, uuid, state))
             threading.Thread(target=treat, args=(peer, do), daemon=True).start()
 
