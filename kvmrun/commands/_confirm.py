@@ -19,6 +19,7 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
     try:
         handshake.check(monitor, uuid=place.uuid, accel=record.accel)
         hand.guarded()
+        hand.scoped()
         used = process.usage(hand.pid)
         record = record.but(pid=hand.pid, started=used.started if used else 0, boot=process.boot_id())
         rundir.write_record(place.socket("record"), record)

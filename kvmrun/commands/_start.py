@@ -95,6 +95,8 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
             _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
     finally:
         hand.close()
+    if hand.note:
+        progress.tell(hand.note)
     progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}"))
 
 

@@ -12,6 +12,7 @@ from kvmrun.light.typing import assert_never
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps
 from kvmrun.plan.guard import LoadGuard
+from kvmrun.plan.scope import EnterScope
 
 Undo = Callable[[], None]
 
@@ -27,6 +28,8 @@ class Hand:
         self._log = -1
         self._logger = -1
         self._guarded: Undo | None = None
+        self._scoped: Callable[[], str] | None = None
+        self.note = ""
 
     def __call__(self, step: steps.GuestStep) -> Undo | None:
         match step:
@@ -49,6 +52,8 @@ class Hand:
                 self._start_logger(step)
             case LoadGuard():
                 return self._load_guard(step)
+            case EnterScope():
+                self._enter_scope(step)
             case steps.WriteRecord():
                 return self._write_record(step)
             case steps.Launch():
@@ -61,6 +66,11 @@ class Hand:
         """Wait until the guard is there; before that the guest must not run. Raises what is in its way."""
         if self._guarded is not None:
             self._guarded()
+
+    def scoped(self) -> None:
+        """Wait until the guest is in its scope, or note that it is not. Raises when limits would not hold."""
+        if self._scoped is not None:
+            self.note = self._scoped()
 
     def reap(self) -> int | None:
         """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
@@ -151,6 +161,11 @@ class Hand:
     def _start_logger(self, step: steps.StartLogger) -> None:
         reader, self._log = self._log, -1
         self._logger = logger.start(step.log.path, step.uid, reader)
+
+    def _enter_scope(self, step: EnterScope) -> None:
+        from kvmrun.host import scope  # loaded while QEMU starts
+
+        self._scoped = scope.Entering(step, [self.pid, scope.pid_of(self._logger)]).finish
 
     def _write_record(self, step: steps.WriteRecord) -> Undo:
         rundir.write_record(step.path, step.record)

@@ -17,6 +17,8 @@ from kvmrun.plan import guard, names, rules, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Ways, Wire
 
+_SYSTEMD = "/run/systemd/system"
+
 
 def bridge(name: str) -> Bridge | None:
     """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
@@ -145,6 +147,7 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
         vhost=has_vhost(),
         nft=bool(process.find_tool("nft")),
         root=where.root,
+        systemd=systemd(root=where.root),
         uid=os.geteuid(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         files=_files(guest, others),
@@ -161,6 +164,14 @@ def qemu() -> str:
     if not given.isprintable():
         raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", why="it cannot be shown as it is")
     return (os.path.abspath(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
+
+
+def systemd(*, root: bool) -> bool:
+    """Whether there is a systemd that would take a guest of ours: the system's for root, else the user's own."""
+    if not os.path.isdir(_SYSTEMD):
+        return False
+    bus = root or os.path.exists(f"{os.environ.get('XDG_RUNTIME_DIR', '')}/bus")
+    return bus and bool(process.find_tool("busctl"))
 
 
 def has_vhost() -> bool:

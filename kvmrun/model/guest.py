@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from kvmrun.light.typing import Literal
 from kvmrun.model.drive import IDE_PORTS, Drive
 from kvmrun.model.frozen import Frozen
+from kvmrun.model.limits import Limits
 from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
 from kvmrun.model.place import Place
@@ -50,6 +51,7 @@ class Guest(Frozen):
     cpu: CpuModel | None = None
     cpus: int = 1
     memory: Size = Size(512 << 20)
+    limits: Limits = Limits()
     boot: Boot = Boot()
     drive: tuple[Drive, ...] = ()
     nic: tuple[Nic, ...] = (Nic(),)
@@ -77,6 +79,7 @@ class Guest(Frozen):
         if self.display == "vnc" and self.machine == "microvm":
             yield "display", "vnc", '"none": microvm has no display'
         yield from self._unready()
+        yield from self.limits.problems(self.memory)
         for key, found, wanted in self.boot.problems():
             yield f"boot.{key}", found, wanted
         for number, drive in enumerate(self.drive):

@@ -127,6 +127,7 @@ class Host(Frozen):
     nft: bool
     root: bool
     memory: int
+    systemd: bool = False
     uid: int = 0
     files: Mapping[str, File | None] = EMPTY
     taken_taps: frozenset[str] = frozenset()

@@ -4,6 +4,7 @@ from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
 from kvmrun.model.record import Record
 from kvmrun.plan.guard import LoadGuard
+from kvmrun.plan.scope import EnterScope
 from kvmrun.plan.ways import WayStep
 
 
@@ -283,17 +284,6 @@ LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | 
 NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep
-GuestStep = (
-    MakeImage
-    | TakePlace
-    | OpenFile
-    | MakeVncDirectory
-    | PlugTap
-    | AttachTap
-    | Listen
-    | LoadGuard
-    | StartLogger
-    | WriteRecord
-    | Launch
-)
+FileStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | WriteRecord
+GuestStep = FileStep | PlugTap | AttachTap | Listen | LoadGuard | StartLogger | Launch | EnterScope
 Step = NetworkStep | GuestStep

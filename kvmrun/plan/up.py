@@ -9,9 +9,10 @@ from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
-from kvmrun.plan import guard
+from kvmrun.plan import guard, scope
 from kvmrun.plan.facts import File, Host
 from kvmrun.plan.guard import LoadGuard
+from kvmrun.plan.scope import EnterScope
 from kvmrun.plan.steps import (
     AttachTap,
     GuestStep,
@@ -42,6 +43,7 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         _launch(guest, place, host, (*guest.args, *raw)),
         *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
         StartLogger(log=Log(path=place.log), uid=place.log_uid),
+        *_scope(guest, host),
     )
 
 
@@ -210,6 +212,11 @@ def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:
         hint = f'apt install nftables, or set guard = "none" in [[nic]] of {guest.name}.toml'
         raise HostLacks(f"{guest.name} has a guard, and nft is not installed", hint)
     yield step
+
+
+def _scope(guest: Guest, host: Host) -> Iterator[EnterScope]:
+    if (step := scope.enter(guest, systemd=host.systemd)) is not None:
+        yield step
 
 
 def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:

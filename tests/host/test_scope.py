@@ -1,0 +1,113 @@
+"""Guests in scopes of their own, with a stand-in for busctl that makes real control groups. No systemd runs here."""
+
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from fakes.cli import TCG, Cli, guests
+from fakes.world import until
+
+CGROUPS = Path("/sys/fs/cgroup/unified")
+ALONE = TCG + "nic = []\n"
+LIMITS = ALONE + '[limits]\nmemory = "1G"\ncpu = 50\n'
+PROGRAM = """
+import sys
+from kvmrun.host import observe, process, scope
+observe._SYSTEMD = scope._CGROUPS = sys.argv[1]
+process._PATH = (sys.argv[1], *process._PATH)
+from kvmrun.cli import run
+sys.exit(run(sys.argv[2:]))
+"""
+BUSCTL = """#!{python}
+import os, pathlib, sys
+here = pathlib.Path("{here}")
+words = sys.argv[1:]
+here.joinpath("asked").open("a").write(" ".join(words) + chr(10))
+if (here / "refuses").exists():
+    sys.exit(here.joinpath("refuses").read_text())
+unit = next(word for word in words if word.endswith(".scope"))
+group = pathlib.Path("{cgroups}") / "{name}" / unit
+if group.exists() and (group / "cgroup.procs").read_text():
+    sys.exit("Unit " + unit + " was already loaded or has a fragment file.")
+group.mkdir(parents=True, exist_ok=True)
+count = int(words[words.index("PIDs") + 2])
+for pid in words[words.index("PIDs") + 3:][:count]:
+    (group / "cgroup.procs").write_text(pid)
+limits = here / "{name}" / unit
+limits.mkdir(parents=True, exist_ok=True)
+for name, word in (("memory.max", "MemoryMax"), ("cpu.max", "CPUQuotaPerSecUSec")):
+    (limits / name).write_text(words[words.index(word) + 2] if word in words and not (here / "lax").exists() else "max")
+"""
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0 or not os.access(CGROUPS / "cgroup.procs", os.W_OK), reason="needs root and a cgroup2 to write to"
+)
+
+
+@pytest.fixture
+def here(own_directories: Path) -> Iterator[Path]:
+    """The directory that stands for /run/systemd/system, and has a busctl."""
+    path = own_directories / "systemd"
+    path.mkdir()
+    text = BUSCTL.format(python=sys.executable, here=path, cgroups=CGROUPS, name=own_directories.name)
+    (path / "busctl").write_text(text)
+    (path / "busctl").chmod(0o755)
+    yield path
+    root = CGROUPS / own_directories.name
+    for group in [*root.glob("*.scope"), root]:
+        if group.exists():
+            until(lambda group=group: not (group / "cgroup.procs").read_text())  # type: ignore[misc]
+            group.rmdir()
+
+
+@pytest.fixture
+def scoped(lab: Path, kvmrun: Cli, here: Path) -> Iterator[Cli]:
+    yield Cli([sys.executable, "-c", PROGRAM, str(here), "-C", str(lab)])
+    kvmrun("kill", "--all", "--force")
+
+
+def scope(pid: int) -> str:
+    text = Path(f"/proc/{pid}/cgroup").read_text()
+    return next(line for line in text.splitlines() if line.startswith("0::")).rpartition("/")[2]
+
+
+def test_a_guest_and_its_logger_are_in_a_scope_with_its_limits(lab: Path, scoped: Cli, here: Path) -> None:
+    guests(lab, "vm1", text=LIMITS)
+    guests(lab, "vm2", text=ALONE)
+    plan = scoped.ok("up", "vm1", "-n").out
+    assert "move it into the scope kvmrun-vm1.scope, at most 1G and 50 % of a core" in plan
+    assert not (here / "asked").exists()
+    scoped.ok("vm1", "vm2")
+    assert scope(scoped.pid("vm1")) == "kvmrun-vm1.scope"
+    assert scope(scoped.pid("vm2")) == "kvmrun-vm2.scope"
+    group = CGROUPS / here.parent.name / "kvmrun-vm1.scope/cgroup.procs"
+    assert len(group.read_text().split()) == 2
+    scoped.ok("kill", "vm1")
+    scoped.ok("vm1")  # at once: the old scope may still be there
+    assert scope(scoped.pid("vm1")) == "kvmrun-vm1.scope"
+
+
+def test_limits_that_do_not_hold_are_no_start(lab: Path, scoped: Cli, here: Path) -> None:
+    guests(lab, "vm1", text=LIMITS)
+    (here / "lax").touch()
+    done = scoped("vm1")
+    assert (done.code, "the limits of vm1 do not hold" in done.err) == (1, True), done.err
+    (here / "refuses").write_text("Call failed: no")
+    done = scoped("vm1")
+    assert (done.code, "because: Call failed: no" in done.err) == (1, True), done.err
+    assert scoped.rows()["vm1"]["state"] == "stopped"
+
+
+def test_without_limits_a_guest_runs_all_the_same(lab: Path, scoped: Cli, here: Path) -> None:
+    guests(lab, "vm1", text=ALONE)
+    (here / "refuses").write_text("Call failed: no")
+    assert "vm1 has no scope of its own, and may end with this login: Call failed: no" in scoped.ok("vm1").out
+
+
+def test_without_systemd_limits_are_refused(lab: Path, kvmrun: Cli) -> None:
+    if os.path.isdir("/run/systemd/system"):
+        pytest.skip("systemd runs here")
+    guests(lab, "vm1", text=LIMITS)
+    done = kvmrun("vm1")
+    assert (done.code, "[limits]" in done.err) == (69, True)

@@ -1,0 +1,45 @@
+"""The scope of a guest: its limits, who keeps them, and how systemd is asked."""
+
+import pytest
+
+from kvmrun.errors import HostLacks
+from kvmrun.model.guest import Guest
+from kvmrun.model.limits import Limits
+from kvmrun.model.values import GuestName, Size
+from kvmrun.plan.scope import call, enter
+
+GUEST = Guest(name=GuestName("vm1"))
+LIMITED = GUEST.but(limits=Limits(memory=Size(1 << 30), cpu=150))
+
+
+def test_without_systemd_there_is_no_scope_and_no_limit_is_pretended() -> None:
+    assert enter(GUEST, systemd=False) is None
+    for limits in (Limits(memory=Size(1 << 30)), Limits(cpu=50)):
+        with pytest.raises(HostLacks, match="nobody here would keep them"):
+            enter(GUEST.but(limits=limits), systemd=False)
+
+
+def test_how_systemd_is_asked() -> None:
+    step = enter(LIMITED, systemd=True)
+    assert step is not None
+    assert str(step) == "move it into the scope kvmrun-vm1.scope, at most 1G and 150 % of a core"
+    words = " ".join(call(step, [7, 8]))
+    assert (
+        "StartTransientUnit ssa(sv)a(sa(sv)) kvmrun-vm1.scope fail 8 Description s kvmrun: guest vm1 PIDs au 2 7 8"
+        in words
+    )
+    assert words.endswith("MemoryMax t 1073741824 CPUAccounting b true CPUQuotaPerSecUSec t 1500000 0")
+    bare = enter(GUEST, systemd=True)
+    assert bare is not None
+    assert not bare.limited
+    assert "Max" not in " ".join(call(bare, [7]))
+
+
+@pytest.mark.parametrize(("limits", "keys"), [
+    (Limits(memory=Size(512 << 20)), ["limits.memory"]),
+    (Limits(memory=Size(600 << 20), cpu=0), ["limits.cpu"]),
+    (Limits(memory=Size(1), cpu=-1), ["limits.memory", "limits.cpu"]),
+    (Limits(memory=Size(600 << 20), cpu=150), []),
+])  # fmt: skip
+def test_limits_that_cannot_be(limits: Limits, keys: list[str]) -> None:
+    assert [key for key, _, _ in GUEST.but(limits=limits).problems()] == keys
