@@ -11,7 +11,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
-HELP = "list all guests with their live state; -v how each is held"
+HELP = "list all guests with their live state; -v how each is held, and what its agent tells"
 _QUICKEST = 0.2
 
 
@@ -42,9 +42,10 @@ def run(args: Args) -> int:
 def _found(where: Directories, args: Args) -> list[Status]:
     found = gather(where, open_lab(where))
     if args.verbose:
-        from kvmrun.commands import _posture
+        from kvmrun.commands import _agents, _posture
 
-        return _posture.added(found, where, seen(where))
+        here = seen(where)
+        return _agents.added(_posture.added(found, where, here), here)
     return found
 
 

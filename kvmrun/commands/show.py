@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from kvmrun.commands import _posture
+from kvmrun.commands import _agents, _posture
 from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
@@ -32,10 +32,11 @@ def run(args: Args) -> int:
     place = lab.places(where)[guest.name]
     options = tuple(guest.options(place, vhost=observe.has_vhost()))
     qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
-    [now] = _posture.added(gather(where, lab, [guest.name]), where, seen(where))
+    here = seen(where)
+    [now] = _agents.added(_posture.added(gather(where, lab, [guest.name]), where, here), here)
     if args.output == "json":
         document = {"schema": 1, "definition": guest.as_dict(), "place": place.as_dict(), "command": qemu}
-        document |= {"state": now.state, "posture": now.posture.as_dict() if now.posture else None}
+        document |= {key: value for key, value in now.as_dict().items() if key in {"state", "posture", "agent"}}
         sys.stdout.write(json.dumps(document, sort_keys=True, default=str) + "\n")
     else:
         sys.stdout.write(
@@ -90,4 +91,4 @@ def _lines(now: Status) -> Iterator[str]:
     told = list(zip(rows.POSTURE.heads, rows.POSTURE.cells(now), strict=True))[1:]
     for head, cell in told if now.posture else told[:1]:
         if cell:
-            yield f"{head.lower():<10} {cell}\n"
+            yield f"{head.lower():<10} {cell}\n".replace("\n", ", ", cell.count("\n"))

@@ -29,6 +29,14 @@ class Posture(Frozen):
     guard: str | None = None
 
 
+class Card(Frozen):
+    """An interface as the agent inside the guest tells it, which nobody has checked. Addresses are "IP/PREFIX"."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
 class Status(Frozen):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core."""
 
@@ -46,6 +54,7 @@ class Status(Frozen):
     raw_args: bool = False
     problem: str | None = None
     posture: Posture | None = None
+    agent: tuple[Card, ...] | None = None
 
     def to_json(self) -> dict[str, Any]:
         return self.as_dict()

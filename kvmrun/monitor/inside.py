@@ -2,15 +2,15 @@
 
 import re
 from base64 import b64decode, b64encode
-from binascii import Error as NotBase64
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from kvmrun.errors import NotRunning, Unresponsive
 from kvmrun.model.frozen import Frozen
+from kvmrun.model.status import Card
 from kvmrun.model.text import printable
-from kvmrun.monitor.agent import Agent, AgentError, garbled
+from kvmrun.monitor.agent import LIMIT, Agent, AgentError, garbled
 
 OUTPUT = 16 << 20
 """How much the agent keeps of each stream of a command, in bytes."""
@@ -31,14 +31,6 @@ class Outcome(Frozen):
     out: bytes
     err: bytes
     cut: tuple[str, ...]
-
-
-class Interface(Frozen):
-    """One interface of the guest, by its own word. Addresses are "IP/PREFIX"."""
-
-    name: str
-    mac: str
-    addresses: tuple[str, ...]
 
 
 def begin(agent: Agent, words: Sequence[str], given: bytes | None) -> int:
@@ -103,9 +95,9 @@ def write_file(agent: Agent, handle: int, data: bytes) -> None:
         data = data[taken:]
 
 
-def interfaces(agent: Agent) -> tuple[Interface, ...]:
+def interfaces(agent: Agent, *, limit: float = LIMIT) -> tuple[Card, ...]:
     """The interfaces of the guest but its loopback, with what looks like addresses."""
-    said = agent.ask("guest-network-get-interfaces")
+    said = agent.ask("guest-network-get-interfaces", limit=limit)
     found = (_interface(one) for one in (said if isinstance(said, list) else [])[:_MOST])
     return tuple(one for one in found if one is not None and one.mac != "00:00:00:00:00:00")
 
@@ -133,12 +125,12 @@ def shut_down(agent: Agent) -> None:
         agent.ask("guest-shutdown", {"mode": "powerdown"}, limit=_REFUSAL)
 
 
-def _interface(said: object) -> Interface | None:
+def _interface(said: object) -> Card | None:
     if not isinstance(said, dict):
         return None
     told = said.get("ip-addresses")
     addresses = [_address(one) for one in (told if isinstance(told, list) else [])[:_MOST]]
-    return Interface(
+    return Card(
         name=printable(said.get("name"), 20),
         mac=printable(said.get("hardware-address") or "-", 20),
         addresses=tuple(one for one in addresses if one),
@@ -171,6 +163,6 @@ def _bytes(agent: Agent, said: object) -> bytes:
     try:
         if isinstance(said, str):
             return b64decode(said, validate=True)
-    except NotBase64:
+    except ValueError:
         pass
     raise garbled(agent.name, "wanted bytes in base64")

@@ -7,7 +7,7 @@ from kvmrun.model.status import Posture, Status
 from kvmrun.model.text import printable
 
 HEADS = ("NAME", "STATE", "ACCEL", "PID", "UPTIME", "CPU%", "MEMORY", "TAP", "MAC", "ADDRESS", "PROBLEM")
-HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "PROBLEM")
+HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "AGENT", "PROBLEM")
 _DASH = "-"
 
 
@@ -41,7 +41,7 @@ def cells(status: Status) -> tuple[str, ...]:
 
 
 def held(status: Status) -> tuple[str, ...]:
-    """One row of how guests are held: what is less than it should be is in capitals."""
+    """One row of how guests are held, and the addresses they tell: what is less than it should be is in capitals."""
     now = status.posture or Posture()
     return (
         printable(status.name, 60),
@@ -53,6 +53,7 @@ def held(status: Status) -> tuple[str, ...]:
         {"gone": "GONE", "none": "NONE"}.get(now.guard or _DASH, now.guard or _DASH),
         _word(now.kvm, "on", "off"),
         "raw" if status.raw_args else "none",
+        "\n".join(printable(one, 60) for card in status.agent or () for one in card.addresses) or _DASH,
         printable(status.problem or "", 200),
     )
 

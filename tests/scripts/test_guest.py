@@ -48,7 +48,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_built_once_readable_by_any_uid(images: Path) -> None:
     before = {path.name: path.stat().st_mtime_ns for path in images.iterdir()}
-    assert set(before) == {"demo-vmlinuz", "demo-initrd", "demo-stamp"}
+    assert set(before) == {"demo-vmlinuz", "demo-initrd", "demo-agent", "demo-stamp"}
     assert all(path.stat().st_mode & 0o777 == 0o644 for path in images.iterdir())
     done = guest("demo", KVMRUN_STATE_DIR=str(images.parent))
     assert (done.returncode, done.stdout[:6]) == (0, "ready:")

@@ -1,0 +1,23 @@
+"""What the agents of running guests tell of their cards, beside what the list tells; only where that is asked for."""
+
+from collections.abc import Mapping
+
+from kvmrun.commands._agent import talking
+from kvmrun.commands._parallel import each
+from kvmrun.model.status import Card, Status
+from kvmrun.monitor import inside
+
+_LIMIT = 1.0
+"""An agent that is slower than this is left out, in seconds. Where none listens, nothing is waited for."""
+
+
+def added(rows: list[Status], here: Mapping[str, str]) -> list[Status]:
+    """The rows, those of guests whose agent answers with their cards; `here` are the guests' run directories."""
+    found: dict[str, tuple[Card, ...]] = {}
+
+    def one(name: str) -> None:
+        with talking(here[name], name, limit=_LIMIT) as agent:
+            found[name] = inside.interfaces(agent, limit=_LIMIT)
+
+    each([row.name for row in rows if row.state in {"running", "degraded"} and row.name in here], one)
+    return [row.but(agent=found[row.name]) if row.name in found else row for row in rows]
