@@ -8,11 +8,14 @@ import time
 from collections.abc import Mapping
 
 from kvmrun.errors import KvmrunError
+from kvmrun.model.event import Event
 from kvmrun.model.frozen import Frozen
+from kvmrun.model.status import SCHEMA
 from kvmrun.model.text import printable
 
 BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
 _TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)')
+_LONGEST = 2000
 _COLOUR = {"key": CYAN, "text": GREEN, "word": YELLOW}
 
 
@@ -51,7 +54,7 @@ def show(answer: Answer, *, color: bool) -> None:
 
 def dump(value: object) -> None:
     """A value for programs: JSON on one line, all of it ASCII that no terminal acts upon."""
-    sys.stdout.write(_json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n")
+    sys.stdout.write(_program(value))
 
 
 def complain(error: KvmrunError, *, color: bool) -> None:
@@ -66,6 +69,23 @@ def news(event: Mapping[str, object]) -> str:
     """An event on one line: the time it came, its name, its data."""
     data = event.get("data")
     return f"{time.strftime('%H:%M:%S')} {event.get('event')}" + (f" {_json(data, ensure_ascii=False)}" if data else "")
+
+
+def line(event: Event) -> str:
+    """An event of some guest for people: when, who, what, and as much of its data as one can read."""
+    data = f"  {_json(event.data, ensure_ascii=False)}" if event.data else ""
+    moment = f"{time.strftime('%H:%M:%S', time.localtime(event.at))}.{int(event.at % 1 * 1000):03}"
+    return printable(f"{moment}  {event.guest}  {event.name}{data}", limit=_LONGEST) + "\n"
+
+
+def document(event: Event) -> str:
+    """An event for programs: one document on one line."""
+    about = {"schema": SCHEMA, "time": event.at, "guest": event.guest, "event": event.name}
+    return _program(about | {"data": dict(event.data)})
+
+
+def _program(value: object) -> str:
+    return _json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n"
 
 
 def _json(value: object, *, indent: int | None = None, ensure_ascii: bool = True, sort_keys: bool = False) -> str:
