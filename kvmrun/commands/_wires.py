@@ -36,7 +36,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         rules=_rules(lab, network, now),
         uplink=netlink.way_out(ANYWHERE) if network.nat is not False else None,
         ways=tuple(_ways(lab, network, now)),
-        warnings=tuple(ways.absent(lab, network, now.ways)),
+        warnings=tuple(ways.absent(lab, network, observe.ways_asked(lab, network))),
         leases=_leases(names.files(where.state, network.name).leases),
     )
 

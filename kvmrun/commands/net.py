@@ -7,14 +7,14 @@ from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host import observe, rundir
+from kvmrun.host import listeners, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
+from kvmrun.plan import forwards, ways
 from kvmrun.plan import network as plan
-from kvmrun.plan import ways
 from kvmrun.ui import wires
 from kvmrun.ui.progress import Progress
 
@@ -62,8 +62,12 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
     with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
-    for warning in ways.absent(lab, network, observe.ways_out(lab, network)):
+    for warning in ways.absent(lab, network, observe.ways_asked(lab, network)):
         progress.tell(f"warning: {warning}")
+    if network.forward:
+        owners = listeners.owners({one.port for one in network.forward})
+        for text, mend in forwards.hidden(network, owners):
+            progress.tell(f"warning: {text}; mend: {mend}")
     _guards.mend(where, network.name, progress)
 
 

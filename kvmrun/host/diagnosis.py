@@ -7,13 +7,14 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
-from kvmrun.host import netlink, nft, observe, process, sysctl
+from kvmrun.host import gateway, link, listeners, netlink, nft, observe, process, sysctl
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
+from kvmrun.plan import ways
 from kvmrun.plan.doctor_filter import ANYWHERE
 from kvmrun.plan.examined import Access, Machine, Trial, Wires
-from kvmrun.plan.facts import Route, Wire
+from kvmrun.plan.facts import Owner, Route, Wire
 
 T = TypeVar("T")
 _TOOLS = ("setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
@@ -59,8 +60,19 @@ def wires(lab: Lab, where: Directories) -> Wires:
         found = _tried(errors, lambda network=network: observe.wire(lab, network, where), None)  # type: ignore[misc]
         if found is not None:
             networks[name] = found
+    ports = {one.port for network in lab.networks.values() for one in network.forward}
+    owners: tuple[Owner, ...] = _tried(errors, lambda: listeners.owners(ports), ()) if ports else ()
     routes: tuple[Route, ...] = _tried(errors, observe.routes, ())
-    return now.but(networks=networks, routes=routes, errors=(*now.errors, *errors))
+    named = {str(one.interface) for one in lab.uplinks.values()}
+    gateways = ways.gateways(lab.uplinks.values()) + ([(way[0], way[2])] if len(way := now.way_out.split()) > 2 else [])
+    return now.but(
+        networks=networks,
+        routes=routes,
+        links={name: link.is_up(name) for name in sorted(named) if link.index(name)},
+        silent=gateway.silent(gateways),
+        listeners=owners,
+        errors=(*now.errors, *errors),
+    )
 
 
 def filters(where: Directories) -> Wires:

@@ -2,12 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import logger, logs, process
 from kvmrun.light import json, signal
-from kvmrun.plan.facts import Owner
 from kvmrun.plan.steps import StartNames, WriteNames
 
 _READY = 5.0
@@ -159,29 +158,6 @@ def stop(uid: int, config: str, hint: str) -> None:
         os.unlink(hint)
     except FileNotFoundError:
         return
-
-
-def owners(but: Collection[int]) -> tuple[Owner, ...]:
-    """Who listens on ports 53 and 67 of this namespace, `but` for some pids."""
-    from kvmrun.host import netlink
-
-    found = netlink.listeners({53, 67})
-    pids = process.with_sockets({inode for _, _, _, inode in found}) if found else {}
-    return tuple(
-        Owner(port=port, address=address, process=_name(pids.get(inode, 0)), link=link)
-        for port, address, link, inode in found
-        if pids.get(inode) not in but
-    )
-
-
-def _name(pid: int) -> str:
-    if not pid:
-        return "another process"
-    try:
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return f"{file.read(32).strip()} (pid {pid})"
-    except OSError:
-        return f"pid {pid}"
 
 
 def _leases(path: str, uid: int) -> None:

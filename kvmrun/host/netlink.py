@@ -3,7 +3,7 @@
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from hashlib import blake2b
 from itertools import product
@@ -13,12 +13,14 @@ from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
-from kvmrun.plan.facts import Bridge, Route
+from kvmrun.model.frozen import Frozen
+from kvmrun.plan.facts import Bridge, Protocol, Route
 
 _IFF_UP = 1
 _MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 _SCOPE_LINK = 253
+_PROTOCOLS: Mapping[Protocol, int] = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}
 _UNCONNECTED, _LISTENING = 1 << 7, 1 << 10  # states of UDP and TCP sockets, as a mask
 
 
@@ -88,17 +90,28 @@ def way_out(address: str, source: str = "") -> str | None:
     return f"{name} via {gateway}" if gateway else str(name)
 
 
-def listeners(ports: Collection[int]) -> list[tuple[int, str, str, int]]:
-    """(port, address, link or "", inode) of every socket of this namespace that waits on one of `ports`."""
+class Listener(Frozen):
+    """A socket that waits; `link` is the only one it hears, "" for all."""
+
+    protocol: Protocol
+    port: int
+    address: str
+    link: str
+    inode: int
+
+
+def listeners(ports: Collection[int]) -> list[Listener]:
+    """Every socket of this namespace that waits on one of `ports`."""
     found = []
     with kernel("ask who listens") as route, DiagSocket() as at:
         at.bind()
-        for family, protocol in product((socket.AF_INET, socket.AF_INET6), (socket.IPPROTO_UDP, socket.IPPROTO_TCP)):
-            for one in at.get_sock_stats(family=family, protocol=protocol, states=_UNCONNECTED | _LISTENING):
-                if one["idiag_sport"] in ports:
-                    number = one["idiag_if"]
+        for family, protocol in product((socket.AF_INET, socket.AF_INET6), _PROTOCOLS):
+            code = _PROTOCOLS[protocol]
+            for one in at.get_sock_stats(family=family, protocol=code, states=_UNCONNECTED | _LISTENING):
+                if (port := one["idiag_sport"]) in ports:
+                    number, address, inode = (one[f"idiag_{key}"] for key in ("if", "src", "inode"))
                     link = route.get_links(number)[0].get_attr("IFLA_IFNAME") if number else ""
-                    found.append((one["idiag_sport"], one["idiag_src"], link, one["idiag_inode"]))
+                    found.append(Listener(protocol=protocol, port=port, address=address, link=link, inode=inode))
     return found
 
 

@@ -72,6 +72,14 @@ def ways_out(lab: Lab, network: Network) -> Ways:
     return now.look([one.number() for one in told], [one.interface for one in told])
 
 
+def ways_asked(lab: Lab, network: Network) -> Ways:
+    """The same, and which of the gateways do not answer: that takes a second where one does not."""
+    from kvmrun.host import gateway
+
+    silent = gateway.silent(ways.gateways(ways.uplinks(lab, network)))
+    return ways_out(lab, network).but(silent=silent)
+
+
 def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
     """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
     marks = {
@@ -122,9 +130,9 @@ def _resolv() -> str:
 
 def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
     """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
-    from kvmrun.host import dnsmasq as names_now
+    from kvmrun.host import listeners
 
-    return names_now.owners({_dnsmasq(lab, where, one) for one in lab.networks.values()})
+    return listeners.owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
 def _loaded(table: str, record: str) -> str:

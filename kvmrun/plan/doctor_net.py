@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
+from kvmrun.model.network import Network, Uplink
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, doctor_filter
+from kvmrun.plan import bridge, doctor_filter, forwards
 from kvmrun.plan import network as plan
 from kvmrun.plan.examined import Wires
 from kvmrun.plan.facts import Owner, Wire
@@ -20,6 +20,7 @@ def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
     for name, wire in now.networks.items():
         yield from _network(lab, lab.networks[name], where, wire, now)
     yield _way_out(lab, now)
+    yield from (_uplink(lab, one, now) for one in lab.uplinks.values())
     yield _bridge_netfilter(now)
     yield from doctor_filter.filters(lab, now)
 
@@ -28,6 +29,7 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     subject = f"network {network.name}"
     found = [*_overlap(subject, network, now), *_owners(subject, network, wire)]
     yield from found
+    yield from _hidden(subject, network, now)
     if wire.bridge is not None:
         yield from _forwarding(subject, lab, network, wire)
     if not found:
@@ -88,9 +90,48 @@ def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: W
     return ok(subject, f"is up: {network.bridge} {network.host_address()}")
 
 
+def _hidden(subject: str, network: Network, now: Wires) -> Iterator[Finding]:
+    for text, mend in forwards.hidden(network, now.listeners):
+        yield warning(subject, text, mend)
+
+
+def _uplink(lab: Lab, uplink: Uplink, now: Wires) -> Finding:
+    """Whether a way out that the lab names can be taken. One that is absent is nobody's ruin: another is taken."""
+    subject, link = f"uplink {uplink.name}", uplink.interface
+    told = ", ".join(_told(lab, uplink))
+    if not now.links.get(link):
+        text = f"{link} is {'down' if link in now.links else 'not there'}"
+        text += f"; {told} would leave by it, and another way is taken" if told else ""
+        plug = f"plug it in, or take uplink.{uplink.name} out of networks.toml"
+        return warning(subject, text, f"ip link set {link} up" if link in now.links else plug)
+    if (link, str(uplink.gateway)) in now.silent:
+        say = problem if told else warning
+        text = f"{uplink.gateway} on {link} does not answer"
+        return say(subject, text + (f", and {told} would leave by it" if told else ""), _restore(lab, uplink, told))
+    return ok(subject, f"{uplink.gateway} on {link} answers" if uplink.gateway else f"{link} is up")
+
+
+def _told(lab: Lab, uplink: Uplink) -> list[str]:
+    """The guests and networks that are told to take the uplink."""
+    guests = [name for name, guest in lab.guests.items() if guest.uplink == uplink.name]
+    return [*guests, *(f"network {name}" for name, network in lab.networks.items() if network.uplink == uplink.name)]
+
+
+def _restore(lab: Lab, uplink: Uplink, told: str) -> str:
+    other = next((one.name for one in lab.uplinks.values() if one.name != uplink.name), "")
+    meanwhile = f'; until then uplink = "{other}" for {told}' if other and told else ""
+    return f"see to the router and its wire{meanwhile}"
+
+
 def _way_out(lab: Lab, now: Wires) -> Finding:
     if now.way_out:
-        return ok("uplink", f"the world is reached through {now.way_out}")
+        link, _, gateway = now.way_out.partition(" via ")
+        if (link, gateway) not in now.silent:
+            return ok("uplink", f"the world is reached through {now.way_out}")
+        text = f"the world would be reached through {now.way_out}, which does not answer"
+        return problem(
+            "uplink", text, f"see to the router and its wire, or: ip route replace default via ROUTER dev {link}"
+        )
     say = problem if any(network.nat is not False for network in lab.networks.values()) else warning
     known = next((one for one in lab.uplinks.values() if one.gateway), None)
     mend = (

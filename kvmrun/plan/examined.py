@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from kvmrun.model.frozen import EMPTY, Frozen
-from kvmrun.plan.facts import Route, Wire
+from kvmrun.plan.facts import Owner, Route, Wire
 
 Access = Literal["ready", "absent", "forbidden"]
 
@@ -49,12 +49,17 @@ class Machine(Frozen):
 
 class Wires(Frozen):
     """What networks stand on. `ruleset` is None when we may not look; `legacy` is the forward chain of the older
-    iptables; `way_out` the link to the rest of the world; `errors` what could not be looked at.
+    iptables; `way_out` the link to the rest of the world; `links` those of the lab's uplinks that are there, and
+    whether they are up; `silent` the gateways, as (link, address), that do not answer; `listeners` those who have a
+    port that leads to a guest; `errors` what could not be looked at.
     """
 
     networks: Mapping[str, Wire] = EMPTY
     routes: tuple[Route, ...] = ()
     way_out: str = ""
+    links: Mapping[str, bool] = EMPTY
+    silent: frozenset[tuple[str, str]] = frozenset()
+    listeners: tuple[Owner, ...] = ()
     bridge_netfilter: bool = False
     ruleset: tuple[Mapping[str, Any], ...] | None = None
     legacy: tuple[str, ...] = ()

@@ -7,6 +7,8 @@ from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.nic import KeptTap
 
+Protocol = Literal["udp", "tcp"]
+
 
 class Bridge(Frozen):
     """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX"."""
@@ -54,20 +56,24 @@ class TableRoute(Frozen):
 
 
 class Ways(Frozen):
-    """Our source rules, the routes of the tables that matter, and which uplinks' links are up."""
+    """Our source rules, the routes of the tables that matter, and which uplinks' links are up; `silent` are gateways,
+    as (link, address), that were asked and do not answer.
+    """
 
     rules: tuple[Rule, ...] = ()
     routes: Mapping[int, tuple[TableRoute, ...]] = EMPTY
     links: frozenset[str] = frozenset()
+    silent: frozenset[tuple[str, str]] = frozenset()
 
 
 class Owner(Frozen):
-    """Somebody who listens on a port dnsmasq needs; with `link`, only for what comes in there."""
+    """Somebody who listens on a port that matters; with `link`, only for what comes in there."""
 
     port: int
     address: str
     process: str
     link: str = ""
+    protocol: Protocol = "udp"
 
 
 class Changed(Frozen):

@@ -6,7 +6,7 @@ them) count as a default route. The rules do not name the bridge: a strict rever
 same question without it. An uplink that is not there has an empty table, and the packet goes on to the next rule.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from kvmrun.errors import Refused
 from kvmrun.model.frozen import Frozen
@@ -106,6 +106,11 @@ def down(network: Network, now: Ways) -> Iterator[WayStep]:
     yield from _unused(now, [], mine)
 
 
+def gateways(uplinks: Iterable[Uplink]) -> list[tuple[str, str]]:
+    """Where the uplinks lead, as (link, address), as far as they say."""
+    return [(str(one.interface), str(one.gateway)) for one in uplinks if one.gateway]
+
+
 def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
     """A sentence for each uplink that somebody is told to use and cannot now."""
     found = []
@@ -118,6 +123,9 @@ def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
         elif not _fits(uplink, now) and uplink.gateway is None:
             table = uplink.number()
             found.append(f"uplink {uplink.name} of {told}: table {table} has no default route; another way is taken")
+        elif (uplink.interface, str(uplink.gateway)) in now.silent:
+            lost = "does not answer; what is sent there is lost"
+            found.append(f"uplink {uplink.name} of {told}: {uplink.gateway} on {uplink.interface} {lost}")
     return found
 
 

@@ -15,7 +15,6 @@ from kvmrun.host import dnsmasq
 from kvmrun.model.network import Network
 from kvmrun.model.values import LinkName, NicName
 from kvmrun.plan import names
-from kvmrun.plan.facts import Owner
 from kvmrun.plan.steps import StartNames, WriteNames
 
 pytestmark = pytest.mark.usefixtures("netns")
@@ -189,48 +188,6 @@ def test_a_lease_dnsmasq_writes_is_kept(step: StartNames, line: str) -> None:
     Path(step.leases).write_text(f"{line}\n")
     dnsmasq._leases(step.leases, UID)
     assert Path(step.leases).read_text() == f"{line}\n"
-
-
-class TestOwners:
-    """Who has the ports of a name server."""
-
-    def test_nobody(self) -> None:
-        assert dnsmasq.owners(()) == ()
-
-    @pytest.mark.parametrize(
-        ("kind", "family", "address", "port"),
-        [
-            (socket.SOCK_DGRAM, socket.AF_INET, "0.0.0.0", 53),
-            (socket.SOCK_STREAM, socket.AF_INET, "0.0.0.0", 53),
-            (socket.SOCK_DGRAM, socket.AF_INET6, "::", 53),
-            (socket.SOCK_DGRAM, socket.AF_INET, "127.0.0.53", 53),
-            (socket.SOCK_DGRAM, socket.AF_INET, "0.0.0.0", 67),
-        ],
-    )
-    def test_its_address_and_its_name_are_told(
-        self, kind: socket.SocketKind, family: socket.AddressFamily, address: str, port: int
-    ) -> None:
-        with socket.socket(family, kind) as other:
-            other.bind((address, port))
-            if kind == socket.SOCK_STREAM:
-                other.listen()
-            comm = Path("/proc/self/comm").read_text().strip()
-            wanted = Owner(port=port, address=address, process=f"{comm} (pid {os.getpid()})")
-            assert dnsmasq.owners(()) == (wanted,)
-            assert dnsmasq.owners((os.getpid(),)) == ()
-
-    def test_one_bound_to_a_link_is_told_with_it(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
-            other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
-            other.bind(("0.0.0.0", 67))
-            assert [(one.address, one.link) for one in dnsmasq.owners(())] == [("0.0.0.0", "lo")]
-
-    def test_other_ports_and_connections_are_no_matter(self) -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client, socket.socket() as other:
-            other.bind(("127.0.0.1", 5353))
-            other.listen()
-            client.connect(("127.0.0.1", 53))
-            assert dnsmasq.owners(()) == ()
 
 
 def test_two_networks_have_one_each(step: StartNames, hint: str, own_directories: Path) -> None:
