@@ -4,6 +4,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of, running
 from kvmrun.commands._words import Args, Parser
@@ -12,6 +13,7 @@ from kvmrun.host import logs, rundir
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
+from kvmrun.ui.say import dump
 
 HELP = "print what a guest's console and QEMU said"
 _LINES = 100
@@ -25,6 +27,13 @@ def configure(parser: Parser) -> None:
     parser.add_argument("-f", "--follow", action="store_true", help="go on until the guest ends, or Ctrl-C")
     parser.add_argument("-n", "--lines", type=int, default=_LINES, metavar="LINES", help="how many of the last lines")
     parser.add_argument("--raw", dest="unfiltered", action="store_true", help="every byte as it was printed")
+    parser.add_argument(
+        "-o",
+        "--output",
+        choices=("text", "json"),
+        default="text",
+        help="json: an object a line, one for each of the log's",
+    )
     parser.add_argument("--restart", action="store_true", help="replace the logger of a running guest, if it died")
 
 
@@ -37,7 +46,7 @@ def run(args: Args) -> int:
     directory = where.log(_known(where, args.guest))
     if not args.follow and not logs.is_there(directory):
         raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
-    write = _raw if args.unfiltered else _shown
+    write = partial(_objects, args.guest) if args.output == "json" else _raw if args.unfiltered else _shown
     with logs.Reader(directory) as reader:
         write(reader.last(args.lines))
         if args.follow:
@@ -84,6 +93,11 @@ def _raw(lines: Iterable[bytes]) -> None:
     for line in lines:
         sys.stdout.buffer.write(line + b"\n")
     sys.stdout.buffer.flush()
+
+
+def _objects(guest: str, lines: Iterable[bytes]) -> None:
+    for line in lines:
+        dump({"schema": 1, "guest": guest, "line": line.decode(errors="replace").rstrip("\r")})
 
 
 def _restart(where: Directories, args: Args) -> int:

@@ -1,7 +1,7 @@
 """kvmrun NAME...: start guests, side by side."""
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from kvmrun import commands
 from kvmrun.commands import _begin, _start
@@ -23,6 +23,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="every guest of the lab")
     parser.add_argument("--autostart", action="store_true", help="every guest with autostart = true")
     parser.add_argument("-n", "--dry-run", action="store_true", help="print plan and QEMU command, change nothing")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="of --dry-run: the form of it")
     _begin.configure(parser)
 
 
@@ -75,28 +76,54 @@ def _raw(args: Args) -> tuple[str, ...]:
 def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dict[str, KvmrunError]:
     errors = _begin.undefined(lab, names)
     lab = with_accel(lab, args.accel)
+    places = lab.places(where)
+    plans: dict[str, list[Step]] = {}
     for name in names:
         if name not in errors:
-            _dry_run(lab, where, name, _raw(args))
+            try:
+                networks, own = _start.plan(lab, where, places[name], _raw(args))
+                plans[name] = [*networks, *own]
+            except KvmrunError as error:
+                errors[name] = error
+    (_show_json if args.output == "json" else _show)(plans)
     return errors
 
 
-def _dry_run(lab: Lab, where: Directories, name: str, raw: tuple[str, ...]) -> None:
-    place = lab.places(where)[name]
-    network_steps, guest_steps = _start.plan(lab, where, place, raw)
+def _show(plans: Mapping[str, list[Step]]) -> None:
     write = sys.stdout.write
-    write(f"# {name}: what would be done\n")
-    steps: list[Step] = [*network_steps, *guest_steps]
-    for number, step in enumerate(steps, 1):
-        write(f"# {number:2}. {step}\n")
-    launch = next(step for step in guest_steps if isinstance(step, Launch))
-    write(spell(launch.qemu, launch.options, launch.raw))
+    for name, steps in plans.items():
+        write(f"# {name}: what would be done\n")
+        for number, step in enumerate(steps, 1):
+            write(f"# {number:2}. {step}\n")
+        launch = _launch(steps)
+        write(spell(launch.qemu, launch.options, launch.raw))
+
+
+def _show_json(plans: Mapping[str, list[Step]]) -> None:
+    from kvmrun.ui.say import dump
+
+    found = []
+    for name, steps in plans.items():
+        launch = _launch(steps)
+        command = [word for words in _words(launch.qemu, launch.options, launch.raw) for word in words]
+        found.append({"name": name, "steps": [f"{step}" for step in steps], "command": command})
+    dump({"schema": 1, "guests": found})
+
+
+def _launch(steps: Iterable[Step]) -> Launch:
+    return next(step for step in steps if isinstance(step, Launch))
 
 
 def spell(qemu: str, options: Iterable[Option], raw: Iterable[str]) -> str:
     """The QEMU command as a person would type it, one option a line."""
     import shlex
 
-    words = [(qemu,), *argv(options, None), *(tuple(shlex.split(word)) for word in raw)]
-    lines = (" ".join(shlex.quote(word) for word in option) for option in words)
+    lines = (" ".join(shlex.quote(word) for word in option) for option in _words(qemu, options, raw))
     return " \\\n  ".join(printable(line, 10 * len(line) + 1) for line in lines) + "\n"
+
+
+def _words(qemu: str, options: Iterable[Option], raw: Iterable[str]) -> list[tuple[str, ...]]:
+    """The same, one option a tuple."""
+    import shlex
+
+    return [(qemu,), *argv(options, None), *(tuple(shlex.split(word)) for word in raw)]

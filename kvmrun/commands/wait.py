@@ -5,10 +5,12 @@ from kvmrun.commands._lab import directories, expanded, open_lab, place_of, runn
 from kvmrun.commands._parallel import each
 from kvmrun.commands._wait import Condition, condition
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import UsageError
+from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.host import rundir
 from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
 from kvmrun.ui.progress import Progress
+from kvmrun.ui.say import dump
 
 HELP = "wait until guests run, answer, let connect, say something or have ended"
 _FOR = "running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
@@ -17,6 +19,9 @@ _FOR = "running (the default), address, agent, port:NUMBER, console:TEXT or stop
 def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to wait for, or @GROUP")
     parser.add_argument("--for", dest="condition", default="running", metavar="COND", help=_FOR)
+    parser.add_argument(
+        "-o", "--output", choices=("text", "json"), default="text", help="json: who is so, and who is not"
+    )
 
 
 def run(args: Args) -> int:
@@ -30,7 +35,14 @@ def run(args: Args) -> int:
     what = f"{', '.join(names)}: {args.condition}"
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress, progress.waiting(what):
         errors = each(names, lambda name: _wait(where, name, wanted))
+    if args.output == "json":
+        met = [{"name": name, "met": name not in errors, "problem": _problem(errors.get(name))} for name in names]
+        dump({"schema": 1, "condition": args.condition, "guests": met})
     return _end.report(names, errors)
+
+
+def _problem(error: KvmrunError | None) -> str | None:
+    return printable(f"{error.message}{f': {error.why}' if error.why else ''}") if error else None
 
 
 def _wait(where: Directories, name: str, wanted: Condition) -> None:
