@@ -9,9 +9,11 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, HostLacks
 from kvmrun.export import shorewall, systemd
 from kvmrun.export.page import MARK
-from kvmrun.host import exported, observe
+from kvmrun.host import exported, gateway, observe
 from kvmrun.model.lab import Lab
+from kvmrun.model.network import Uplink
 from kvmrun.model.text import printable
+from kvmrun.plan import ways
 from kvmrun.ui.progress import Progress
 
 HELP = "write the lab for others: shorewall, systemd"
@@ -59,9 +61,21 @@ def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
     bridges = {str(one.bridge) for one in lab.networks.values()}
     links = [link for link in observe.uplinks() if link not in bridges]
     texts = shorewall.files(lab, links, now.own_addresses(lab.uplinks.values()))
+    for one in _silent(lab):
+        _note(
+            f"uplink {one.name}: {one.gateway} on {one.interface} does not answer; Shorewall will not start without it"
+        )
     if lab.firewall == "nftables":
         _note('firewall = "nftables": kvmrun would keep its own rules too; set firewall = "shorewall" in networks.toml')
     return texts
+
+
+def _silent(lab: Lab) -> list[Uplink]:
+    """The uplinks on a wire they share whose gateways do not answer now: Shorewall has to ask for their MACs."""
+    wires = [one.interface for one in lab.uplinks.values()]
+    shared = [one for one in lab.uplinks.values() if one.table and wires.count(one.interface) > 1]
+    silent = gateway.silent(ways.gateways(shared))
+    return [one for one in shared if (one.interface, str(one.gateway)) in silent]
 
 
 def _systemd(lab: Lab, _force: bool) -> Mapping[str, str]:

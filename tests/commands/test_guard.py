@@ -134,6 +134,30 @@ def test_it_guards_a_port_of_an_external_bridge(lab: Path, kvmrun: Cli) -> None:
     assert tables() == ""
 
 
+def test_on_a_bridge_that_is_not_ours_nothing_is_guarded_and_nothing_changed(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    ip("link", "add", "br0", "type", "bridge")
+    before = world()
+    refused = kvmrun("vm1")
+    assert (refused.code, "br0 exists and is not ours" in refused.err) == (6, True)
+    assert "external = true to use it unchanged" in refused.err
+    assert world_after(before) == before
+
+
+def test_on_an_external_bridge_a_guard_of_addresses_wants_one(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1")
+    (lab / "networks.toml").write_text('[network.lan]\nexternal = true\nguard = "address"\n')
+    ip("link", "add", "br0", "type", "bridge")
+    before = world()
+    refused = kvmrun("vm1")
+    assert (refused.code, "vm1.toml: nic[0].guard" in refused.err) == (5, True)
+    assert "on an external network none is known by itself" in refused.err
+    assert world_after(before) == before
+    guests(lab, "vm1", text=f'{TCG}[[nic]]\naddress = "192.168.0.1"\n')
+    kvmrun.ok("vm1")
+    assert "ip saddr 192.168.0.1" in rules()
+
+
 def test_without_nft_a_guarded_guest_does_not_start(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     (lab / "networks.toml").write_text('firewall = "none"\n')

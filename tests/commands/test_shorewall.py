@@ -147,6 +147,16 @@ def test_it_takes_the_files(lab: Path, kvmrun: Cli, files: Path, networks: str) 
     assert "WARNING" not in out
 
 
+def test_a_provider_that_does_not_answer_is_told_before_shorewall_finds_out(
+    lab: Path, kvmrun: Cli, files: Path
+) -> None:
+    (lab / "networks.toml").write_text(TWO)
+    with office("comcast"):
+        said = kvmrun.ok("export", "shorewall", str(files)).err
+    assert "uplink avvanta: 172.20.1.254 on eth0 does not answer; Shorewall will not start without it" in said
+    assert "comcast" not in said
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("started")
 def test_guests_reach_out_masqueraded_and_nobody_reaches_in(lab: Path, kvmrun: Cli, files: Path) -> None:

@@ -42,10 +42,10 @@ def guest(number: int) -> Iterator[Host]:
 
 
 @pytest.fixture
-def world_beyond(netns: None) -> Iterator[None]:
-    """Two ways out; the first is the one everybody takes who is not told."""
-    with uplink("wan1", 1, metric=100), uplink("wan2", 2, metric=200):
-        yield
+def world_beyond(netns: None) -> Iterator[Host]:
+    """Two ways out; the first is the one everybody takes who is not told. The host beyond the second."""
+    with uplink("wan1", 1, metric=100), uplink("wan2", 2, metric=200) as second:
+        yield second
 
 
 def tables() -> str:
@@ -122,6 +122,32 @@ class TestTwo:
         assert "degraded" in kvmrun.ok("net", "status").out
         kvmrun.ok("net", "up")
         assert status(kvmrun)["vm2"] == ("wan2 via 10.2.0.1", "second")
+
+    def test_one_that_does_not_answer_is_told(self, lab: Path, kvmrun: Cli, world_beyond: Host) -> None:
+        write(lab, vm2="second")
+        world_beyond("ip", "address", "del", "10.2.0.1/24", "dev", "eth0")
+        said = kvmrun.ok("net", "up")
+        warning = "uplink second of 192.168.0.2: 10.2.0.1 on wan2 does not answer; what is sent there is lost"
+        assert f"warning: {warning}" in said.out + said.err
+        assert f"  warning  {warning}" in kvmrun.ok("net", "status").out
+        world_beyond("ip", "address", "add", "10.2.0.1/24", "dev", "eth0")
+        assert "warning" not in kvmrun.ok("net", "status").out
+
+    def test_uplinks_that_change_under_running_guests_are_followed(self, lab: Path, kvmrun: Cli) -> None:
+        """A new address, as DHCP gives it, and a better way out than the one before."""
+        write(lab, vm2="second")
+        kvmrun.ok("net", "up")
+        with guest(1) as vm1, guest(2) as vm2:
+            assert (vm1.page(WORLD), vm2.page(WORLD)) == ("you are 10.1.0.2 at wan1", "you are 10.2.0.2 at wan2")
+            ip("address", "flush", "dev", "wan2")  # the kernel takes every route through it away
+            assert status(kvmrun) == {"vm1": ("wan1 via 10.1.0.1", "first"), "vm2": ("wan1 via 10.1.0.1", "first")}
+            assert vm2.page(WORLD) == "you are 10.1.0.2 at wan1"
+            ip("address", "add", "10.2.0.9/24", "dev", "wan2")
+            ip("route", "add", "default", "via", "10.2.0.1", "metric", "50")
+            assert "degraded" in kvmrun.ok("net", "status").out
+            kvmrun.ok("net", "up")
+            assert status(kvmrun) == {"vm1": ("wan2 via 10.2.0.1", "second"), "vm2": ("wan2 via 10.2.0.1", "second")}
+            assert (vm1.page(WORLD), vm2.page(WORLD)) == ("you are 10.2.0.9 at wan2", "you are 10.2.0.9 at wan2")
 
     def test_with_none_left_no_way_is_told(self, lab: Path, kvmrun: Cli) -> None:
         write(lab, vm2="second")
@@ -262,6 +288,16 @@ def test_a_way_that_cannot_be_is_told_by_check(
     problems = kvmrun("check", "-o", "json").json()["problems"]
     assert (problems[0]["file"], problems[0]["key"]) == tuple(at.split(": "))
     assert wanted in problems[0]["wanted"]
+
+
+def test_a_network_or_guest_that_names_no_uplink_of_the_lab_changes_nothing(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", text=f'uplink = "secnd"\n{TCG}')
+    (lab / "networks.toml").write_text(f'[network.lan]\nuplink = "frist"\n{TWO}')
+    before = world()
+    for words, key in ((("net", "up"), "uplink"), (("vm1",), "vm1.toml: uplink")):
+        result = kvmrun(*words)
+        assert (result.code, key in result.err) == (5, True)
+    assert world_after(before) == before
 
 
 @pytest.mark.parametrize("table", [0, 253, 254, 255, -1, 1 << 31])
