@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from fakes.cli import TCG, Cli, guests
-from fakes.sector import sector
+from fakes.sector import PANIC, pause, sector
 from fakes.world import until
 
 ALONE = TCG + "nic = []\n"
@@ -84,6 +84,12 @@ class TestTelling:
         with kvmrun.begun("wait", "vm1", "--for", "stopped") as waiting:
             assert kvmrun.typed("console", "vm1", text="\x12").code == 0
             assert waiting.wait(20) == 0
+
+    def test_a_guest_that_panics_does_as_asked(self, lab: Path, kvmrun: Cli) -> None:
+        sector(lab, "vm1", b"", more='on_crash = "pause"\n', first=PANIC)
+        sector(lab, "vm2", b"", more='on_crash = "shutdown"\n', first=PANIC)
+        kvmrun.ok("vm1", "vm2")
+        until(lambda: states(kvmrun) == {"vm1": "guest-panicked", "vm2": "stopped"})
 
 
 class TestProtection:
@@ -186,6 +192,25 @@ class TestOrder:
         out = kvmrun.ok("stop", "--all", "--timeout", "0.2").out
         ends = [line.split()[0] for line in out.splitlines() if " is stopped " in line]
         assert (ends[0], set(ends[1:3]), ends[3]) == ("vm1", {"vm2", "vm3"}, "vm4")
+
+    def test_a_start_takes_as_long_as_the_longest_chain(self, lab: Path, kvmrun: Cli) -> None:
+        """vm4 waits for vm2 and vm3, which wait for vm1: what is ready, and when, tells the order of the starts."""
+        ready = 'ready = "console:done"\n'
+        sector(lab, "vm1", b"done\r\n", more=ready)
+        for name in ("vm2", "vm3"):
+            sector(lab, name, b"done\r\n", more=ready + 'after = ["vm1"]\n', first=pause(4))
+        guests(lab, "vm4", text='after = ["vm3", "vm2"]\n' + ALONE)
+        kvmrun.ok("up", "--all")
+        boot = time.time() - float(Path("/proc/uptime").read_text().split()[0])
+        logs = lab.parent / "state/log"
+        begun = {name: boot + started(kvmrun.pid(name)) / os.sysconf("SC_CLK_TCK") for name in states(kvmrun)}
+        shown = {name: (logs / name / "current").stat().st_mtime for name in ("vm1", "vm2", "vm3")}
+        assert shown["vm1"] < min(begun["vm2"], begun["vm3"]) + 0.1
+        assert max(shown["vm2"], shown["vm3"]) < begun["vm4"] + 0.1
+        assert max(begun["vm2"], begun["vm3"]) < min(shown["vm2"], shown["vm3"]), "side by side"
+        took = {name: shown[name] - begun[name] for name in shown}
+        chain = took["vm1"] + max(took["vm2"], took["vm3"])
+        assert begun["vm4"] - begun["vm1"] < chain + min(took["vm2"], took["vm3"]), "less than one more would take"
 
     def test_what_fails_holds_up_those_after_it_and_no_others(self, lab: Path, kvmrun: Cli) -> None:
         sector(lab, "vm1", b"", more='ready = "console:never"\n')
