@@ -22,7 +22,7 @@ def pause(seconds: float) -> str:
 
 
 def sector(lab: Path, name: str, text: bytes, *, flood: bool = False, more: str = "", first: str = "") -> None:
-    """Defines the guest `name`, which prints `text`; `more` are lines of its definition, `first` is code before that."""
+    """Defines the guest `name`, which prints `text`; `more` are lines of its definition, `first` is code before it."""
     start = _START.replace("be397c", f"be{0x39 + len(bytes.fromhex(first)):02x}7c")
     code = bytes.fromhex(first + start + (_FLOOD if flood else _ECHO) + _PUT) + text + b"\0"
     images = lab.parent / "state/images"
