@@ -38,14 +38,19 @@ environment() {
     local python stamp=$venv/kvmrun-stamp want
     python=$(system_python)
     want=$(printf '%s\n' "$*" "$here" | cat - "$here/pyproject.toml" | sha256sum)
-    [[ $(cat "$stamp" 2> /dev/null) == "$want" ]] && return
+    [[ $(cat "$stamp" 2> /dev/null) == "$want" ]] && isolate && return
     "$python" -c 'import ensurepip, venv' 2> /dev/null || packages_for "no-such-command:python3-venv"
     say "installing kvmrun into $venv"
     [[ -x $venv/bin/python ]] || "$python" -m venv "$venv"
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=23.3'
     "$venv/bin/python" -m pip install --quiet --disable-pip-version-check "$@"
+    isolate
     printf '%s\n' "$want" > "$stamp"
 }
+
+# The installed command takes nothing from PYTHON* variables, the user's own site or the current directory, not even
+# what Python loads before a line of ours: pip cannot be told so
+isolate() { sed -i '1{/^#!.*python[0-9.]*$/s/$/ -I/}' "$venv/bin/kvmrun"; }
 
 runtime=(
     qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils s6-log:s6 setpriv:util-linux

@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 from collections.abc import Callable
 from typing import Literal, TypeVar
 
@@ -49,7 +50,14 @@ def machine(where: Directories, trials: tuple[Trial, ...]) -> Machine:
         state_writable=writable,
         state_free=free,
         units=_units() if os.path.isdir("/run/systemd/system") else None,
+        exposed=_exposed(),
     )
+
+
+def _exposed() -> str:
+    """The installed command, where Python obeys the caller's environment before it begins; "" where it does not."""
+    path = os.path.realpath(sys.argv[0])
+    return path if os.path.basename(path) == "kvmrun" and not sys.flags.isolated else ""
 
 
 def wires(lab: Lab, where: Directories) -> Wires:

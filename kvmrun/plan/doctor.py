@@ -25,6 +25,9 @@ def machine(lab: Lab, now: Machine) -> Iterator[Finding]:
     yield _memory(lab, now)
     yield _state(now)
     yield _boot(lab, now)
+    if now.root and now.exposed:
+        text = f"{now.exposed} loads, as root, what the caller's PYTHON* variables and home directory name"
+        yield warning("python", text, f"sed -i '1s/$/ -I/' {now.exposed}")
 
 
 def _kvm(lab: Lab, now: Machine) -> Finding:

@@ -23,7 +23,7 @@ class Machine(Frozen):
 
     `extension` is the module of the processor's virtualisation, "" when it shows none; `kvm_mode` is who may open
     /dev/kvm; `missing` has the mend of each program that is not there; sizes in bytes; `units` tells whether systemd
-    has ours, None where it does not run.
+    has ours, None where it does not run; `exposed` is our command where the caller's PYTHON* variables are heeded.
     """
 
     root: bool
@@ -45,6 +45,7 @@ class Machine(Frozen):
     state_writable: bool
     state_free: int
     units: bool | None
+    exposed: str = ""
 
 
 class Wires(Frozen):

@@ -1,0 +1,46 @@
+"""What the kernel tells of a process: who it is, what it holds, how far it may go."""
+
+import os
+import re
+from pathlib import Path
+
+
+def status(pid: int) -> dict[str, str]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
+
+
+def limit(pid: int, what: str) -> list[str]:
+    """Soft and hard limit of a process."""
+    text = Path(f"/proc/{pid}/limits").read_text()
+    return next(line for line in text.splitlines() if line.startswith(what))[len(what) :].split()[:2]
+
+
+def held(pid: int) -> dict[int, str]:
+    """Descriptor to what it is open on."""
+    here = Path(f"/proc/{pid}/fd")
+    return {int(one.name): os.readlink(one) for one in here.iterdir()}
+
+
+def taps(pid: int) -> list[str]:
+    """The names of the taps a process has open, one a descriptor."""
+    texts = (Path(f"/proc/{pid}/fdinfo/{fd}").read_text() for fd, what in held(pid).items() if what == "/dev/net/tun")
+    return sorted(found[1] for text in texts if (found := re.search(r"^iff:\s*(\S+)", text, re.MULTILINE)))
+
+
+def logger(state: Path, name: str) -> int:
+    for one in Path("/proc").iterdir():
+        if one.name.isdigit():
+            try:
+                words = (one / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if words[0].endswith(b"s6-log") and words[-2] == f"{state}/log/{name}".encode():
+                return int(one.name)
+    raise AssertionError("no logger")
+
+
+def sockets_of(directory: Path) -> set[str]:
+    """What the kernel calls the listening sockets below `directory`."""
+    lines = Path("/proc/net/unix").read_text().splitlines()
+    return {f"socket:[{line.split()[6]}]" for line in lines if line.split()[-1].startswith(str(directory))}
