@@ -6,7 +6,7 @@ import sys
 
 gc.disable()  # a command lives for milliseconds: collecting costs more than it frees
 
-from kvmrun.cli import run  # noqa: E402 - the collector must be off before the imports
+from kvmrun.cli import run, unsaid  # noqa: E402 - the collector must be off before the imports
 
 
 def main() -> None:
@@ -15,8 +15,8 @@ def main() -> None:
     try:
         sys.stdout.flush()
         sys.stderr.flush()
-    except OSError:
-        code = code or 1
+    except OSError as why:
+        code = code or unsaid(why)
     os._exit(code)
 
 

@@ -6,14 +6,14 @@ from types import ModuleType
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser
-from kvmrun.errors import KvmrunError, Several, UsageError
+from kvmrun.errors import KvmrunError, Several, UsageError, refused_by_host
 from kvmrun.light import signal
 from kvmrun.light.typing import Never
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
-_INTERRUPTED, _BUG = 130, 70
+_INTERRUPTED, _UNREAD, _BUG = 130, 128 + signal.SIGPIPE, 70
 
 
 def run(words: list[str]) -> int:
@@ -33,12 +33,39 @@ def run(words: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n")
         return interrupt.args[0] if interrupt.args else _INTERRUPTED
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
+    except BrokenPipeError as why:
+        return unsaid(why)
     except Exception as bug:  # the boundary: a bug leaves a report and one line
-        sys.stderr.write(f"kvmrun: this is a bug: {type(bug).__name__}: {printable(bug)}\n  {_report()}\n")
-        return _BUG
+        return _surprise(bug, words)
+
+
+def unsaid(why: OSError) -> int:
+    """The exit code for output that was not taken: silent where the reader has left, as if by SIGPIPE."""
+    if isinstance(why, BrokenPipeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+        return _UNREAD
+    complain(KvmrunError("could not write the output", why=os.strerror(why.errno or 0)))
+    return KvmrunError.code
+
+
+def _surprise(bug: Exception, words: list[str]) -> int:
+    """What nobody foresaw: the host's fault, told like any other error, or ours."""
+    if error := _from_host(bug, f"go on with kvmrun {' '.join(words)}"):
+        complain(error)
+        return error.code
+    sys.stderr.write(f"kvmrun: this is a bug: {type(bug).__name__}: {printable(bug)}\n  {_report()}\n")
+    return _BUG
+
+
+def _from_host(bug: Exception, doing: str) -> KvmrunError | None:
+    if isinstance(bug, MemoryError):
+        return KvmrunError(f"could not {doing}", "ulimit -v tells how much may be used", why="out of memory")
+    if isinstance(bug, ImportError) and (bug.path or "").endswith(".so"):  # it is there, and cannot be loaded
+        return KvmrunError(f"could not {doing}", "ulimit -v and -n tell what may be used", why=f"{bug}")
+    try:
+        return refused_by_host(doing, bug) if isinstance(bug, OSError) else None
+    except OSError:
+        return None
 
 
 def _undo_on_signals() -> None:

@@ -15,6 +15,15 @@
 Only `cli` prints them and only `cli` exits. Ctrl-C is 130; anything else is a bug, 70.
 """
 
+import errno
+import os
+
+_HOST = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR),
+    *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
+}
+"""What the kernel says when this machine is full, broken or forbids it. Anything else it says is news: a bug."""
+
 
 class KvmrunError(Exception):
     """What happened, in the user's names; why; and one command or edit that mends it.
@@ -75,3 +84,21 @@ class Several(KvmrunError):
         super().__init__("; ".join(error.message for error in errors))
         self.errors = errors
         self.code = errors[0].code
+
+
+def refused_by_host(doing: str, why: OSError) -> KvmrunError:
+    """The error for what the host refused when we were to do `doing`; raises `why` where we are to blame."""
+    if why.errno not in _HOST:
+        raise why
+    name = os.fsdecode(why.filename) if isinstance(why.filename, (str, bytes)) else ""
+    text = f"{name}: {os.strerror(why.errno)}" if name else os.strerror(why.errno)
+    return KvmrunError(f"could not {doing}", hint_for(why), why=text)
+
+
+def hint_for(why: OSError) -> str:
+    """What mends the host where it is exhausted."""
+    if why.errno in {errno.ENOSPC, errno.EDQUOT}:
+        return "free some room there"
+    if why.errno in {errno.EMFILE, errno.ENFILE}:
+        return "ulimit -n tells how many files may be open"
+    return "free some memory" if why.errno == errno.ENOMEM else "once that is mended, try again"

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from fakes.cli import Cli
+from fakes.warm import Warm, warmed
 
 pytest_plugins = ["fakes.tally"]
 
@@ -71,6 +72,13 @@ def kvmrun(lab: Path) -> Iterator[Cli]:
     yield cli
     cli("kill", "--all", "--force")
     cli("net", "down", "--force")
+
+
+@pytest.fixture
+def warm(kvmrun: Cli) -> Iterator[Warm]:
+    """The same command with its imports done, for those that call it hundreds of times."""
+    with warmed(kvmrun.words[3:]) as found:
+        yield found
 
 
 @pytest.fixture

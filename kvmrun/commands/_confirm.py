@@ -1,7 +1,7 @@
 """The second half of a start, loaded while QEMU does its own: shake hands, write the record, let it run."""
 
 from kvmrun.commands._until import Wait, Watch
-from kvmrun.errors import KvmrunError
+from kvmrun.errors import KvmrunError, hint_for
 from kvmrun.host import logs, process, rundir
 from kvmrun.host.hand import Hand
 from kvmrun.model.place import Place
@@ -32,7 +32,7 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
         status = hand.reap()
         raise explain(place.guest, status, logs.since(place.log, record.said)) from None
     except OSError as why:
-        raise KvmrunError(f"{place.guest} did not start", "free some room there", why=f"{why}") from None
+        raise KvmrunError(f"{place.guest} did not start", hint_for(why), why=f"{why}") from None
     return watch
 
 

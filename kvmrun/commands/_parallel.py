@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 
-from kvmrun.errors import KvmrunError
+from kvmrun.errors import KvmrunError, refused_by_host
 from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import EMPTY
 
@@ -145,4 +145,6 @@ def _one(name: str, do: Callable[[str], None]) -> dict[str, KvmrunError]:
         do(name)
     except KvmrunError as error:
         return {name: error}
+    except OSError as why:
+        return {name: refused_by_host(f"go on with {name}", why)}
     return {}

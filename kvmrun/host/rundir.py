@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused
+from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
 from kvmrun.host import lock
 from kvmrun.light import json
 from kvmrun.model.record import Record, from_json
@@ -45,7 +45,7 @@ def make_private(path: str) -> None:
         hint = "run it with sudo, or set KVMRUN_RUN_DIR to a directory of yours"
         raise NotPermitted(f"you may not make {path}", hint) from None
     except OSError as why:
-        raise KvmrunError(f"cannot make {path}", "free some room there", why=os.strerror(why.errno or 0)) from None
+        raise KvmrunError(f"cannot make {path}", hint_for(why), why=os.strerror(why.errno or 0)) from None
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise Refused(f"{path} is not ours", f"remove {path}", why="it should be a directory that belongs to you")
@@ -62,7 +62,10 @@ def held(directory: str, what: str, *, shared: bool = False) -> Iterator[int]:
     A directory nobody lives in is removed with its locks on the way out; whoever waited for the lock of a removed
     directory notices and starts again with a new one.
     """
-    fd = _hold(directory, what, shared=shared)
+    try:
+        fd = _hold(directory, what, shared=shared)
+    except OSError as why:
+        raise refused_by_host(f"lock {what}", why) from None
     try:
         yield fd
     finally:

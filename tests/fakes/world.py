@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_CARRIER = ("NO-CARRIER", "LOWER_UP", "linkdown")
+
 
 def world() -> dict[str, Any]:
     """Everything of this namespace and below the run directory that a command could leave or change.
@@ -57,6 +59,25 @@ def world_after(before: dict[str, Any], limit: float = 10.0) -> dict[str, Any]:
     return found
 
 
+def difference(before: dict[str, Any], now: dict[str, Any]) -> str:
+    """What of two worlds is not the same, a line each; "" when they are equal."""
+    lines = []
+    for key in (key for key in before if before[key] != now[key]):
+        old, new = ([*one.items()] if isinstance(one, dict) else one or [] for one in (before[key], now[key]))
+        lines += [f"- {key}: {_only(one, new)}" for one in old if one not in new]
+        lines += [f"+ {key}: {_only(one, old)}" for one in new if one not in old] or [f"{key}: in another order"]
+    return "\n".join(lines)
+
+
+def _only(one: Any, others: list[Any]) -> Any:
+    """Of an entry what tells it from `others`, and its name."""
+    if not isinstance(one, dict):
+        return one
+    return {
+        key: value for key, value in one.items() if key == "ifname" or not any(value == two.get(key) for two in others)
+    }
+
+
 def link(name: str) -> dict[str, Any] | None:
     """One link as the kernel tells it, in detail; None when there is none."""
     done = subprocess.run(["ip", "-d", "-j", "link", "show", name], capture_output=True, text=True, check=False)
@@ -75,13 +96,12 @@ def bridge(name: str) -> dict[str, Any] | None:
     if found is None:
         return None
     data = found["linkinfo"]["info_data"]
-    flags = set(found["flags"]) - {"NO-CARRIER", "LOWER_UP"}
     kept = ("ifindex", "address", "mtu", "ifalias")
     options = ("stp_state", "forward_delay", "vlan_filtering", "ageing_time", "mcast_snooping")
     return {
         **{key: found.get(key) for key in kept},
         **{key: data[key] for key in options},
-        "flags": sorted(flags),
+        "flags": sorted(found["flags"]),
         "addresses": addresses(name),
     }
 
@@ -123,9 +143,9 @@ def _json(*words: str) -> Any:
 
 
 def _steady(value: Any) -> Any:
-    """Without what changes by itself: counters and timers."""
+    """Without what changes by itself: counters, timers and carriers."""
     if isinstance(value, list):
-        return [_steady(one) for one in value]
+        return [_steady(one) for one in value if one not in _CARRIER]
     if isinstance(value, dict):
         timers = ("_timer", "life_time", "stats", "operstate")
         return {key: _steady(one) for key, one in value.items() if not any(word in key for word in timers)}

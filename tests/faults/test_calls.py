@@ -1,0 +1,71 @@
+"""Killed at, and failed by, every system call with which a start, a stop and `net up` change anything."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.cli import guests
+from fakes.inject import Call, calls, struck
+from fakes.scene import IMAGE, NetDown, NetUp, Scene, Start, Stop, again, converges, honest
+from fakes.tally import Row, Tally
+from fakes.warm import Warm
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+
+ERRORS = ("ENOSPC", "EIO", "EINTR", "EACCES", "EMFILE", "ENOMEM")
+SCENES = {one.name: one for one in (Start, Stop, NetUp, NetDown)}
+KILLS = {"start": (75, 6), "stop": (25, 3), "net-up": (90, 5), "net-down": (25, 2)}
+"""For each scene how many calls there are at least, and how many of them make a sample."""
+FAILURES = {"start": (450, 8), "stop": (150, 4), "net-up": (540, 8), "net-down": (150, 3)}
+
+
+@pytest.fixture(params=SCENES)
+def scene(request: pytest.FixtureRequest, lab: Path, warm: Warm, own_directories: Path) -> Scene:
+    guests(lab, "vm1", text=IMAGE)
+    (own_directories / "state/images").mkdir(parents=True)
+    return SCENES[request.param](warm, own_directories)
+
+
+def test_a_kill_at_any_call_is_mended_by_the_same_command(scene: Scene, tally: Tally) -> None:
+    planned, quick = KILLS[scene.name]
+    row = tally.row("C-02", "killed at a system call that changes something", planned)
+    for call in some(recorded(scene), row, quick):
+        with row.case(f"{scene.name} {call}"):
+            scene.begin()
+            assert struck(scene.kvmrun, call, "signal=SIGKILL", *scene.words), "it came to no such call"
+            converges(scene)
+        if row.failures:
+            scene.end()
+
+
+def test_a_call_that_fails_is_told_in_one_line_and_undone(scene: Scene, tally: Tally) -> None:
+    """Where the world shows that all is undone, one try again for each call is enough: it begins as the first did."""
+    planned, quick = FAILURES[scene.name]
+    row = tally.row("C-03", "a system call that changes something fails", planned)
+    found = [(call, ERRORS[(n + m) % 6], m) for n, call in enumerate(recorded(scene)) for m in range(6)]
+    for call, error, turn in some(found, row, quick):
+        with row.case(f"{scene.name} {error} {call}"):
+            scene.begin()
+            result = struck(scene.kvmrun, call, f"error={error}", *scene.words)
+            assert result, "it came to no such call"
+            honest(scene, result)
+            undone = scene.undoes and result.code and not call.prints
+            if undone:
+                scene.is_at_rest(locks=False)
+            if not undone or turn == 0:
+                again(scene)
+        if row.failures:
+            scene.end()
+
+
+def recorded(scene: Scene) -> list[Call]:
+    scene.begin()
+    found = calls(scene.kvmrun, *scene.words)
+    scene.back()
+    return found
+
+
+def some(cells: Sequence[Any], row: Row, quick: int) -> Sequence[Any]:
+    """All of them in the full tier, else a few from all over."""
+    return cells if row.full else cells[:: -(-len(cells) // quick)]
