@@ -1,6 +1,7 @@
 """Starting guests together: on networks that are ready, in their order, and waiting for what they are to do."""
 
 from collections.abc import Iterable, Mapping
+from contextlib import nullcontext
 from itertools import chain
 
 from kvmrun.commands import _network, _start
@@ -15,6 +16,8 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
+_MANY = 8
+"""So many guests take a second to start: a person sees that something goes on."""
 _WAIT = "until qmp says running, address or agent answers, port:NUMBER is open, or console:TEXT was printed"
 
 
@@ -75,7 +78,9 @@ def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -
     errors = dict(turns.errors)
     try:
         with _network.ready(job.lab, job.where, networks, progress.detail):
-            errors = each(names, one, turns.before, failed=turns.errors)
+            slow = bool(turns.awaited) or len(names) > _MANY
+            with progress.waiting(f"starting {', '.join(names)}") if slow else nullcontext():
+                errors = each(names, one, turns.before, failed=turns.errors)
             if all(name in errors for name in names):
                 raise Several(list(errors.values()))
     except Several:
