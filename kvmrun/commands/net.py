@@ -9,6 +9,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host import listeners, observe, rundir
 from kvmrun.host.apply import applied
+from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
@@ -92,12 +93,10 @@ def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -
     from kvmrun.commands import _wires  # brings pyroute2
 
     found = [_wires.look(lab, where, network) for network in networks]
-    problems = [
-        *((text, "") for text in _problems(lab)),
-        *((one.text, one.mend) for one in _wires.in_the_way(lab, where, found)),
-    ]
+    mistakes = [problem("networks", text, "") for text in _problems(lab)]
+    problems = [*mistakes, *_wires.in_the_way(lab, where, found)]
     if args.output == "json":
-        texts = [f"{text}; mend: {mend}" if mend else text for text, mend in problems]
+        texts = [f"{one.text}; mend: {one.mend}" if one.mend else one.text for one in problems]
         document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": texts}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:

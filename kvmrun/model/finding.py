@@ -6,12 +6,15 @@ from kvmrun.model.frozen import Frozen
 
 
 class Finding(Frozen):
-    """`subject` is the part of the host; `mend` a command or an edit, "" where nothing is to be mended."""
+    """`subject` is the part of the host; `mend` a command or an edit, "" where nothing is to be mended; `lasting` what
+    makes it last where a mend is gone once somebody else loads rules again.
+    """
 
     subject: str
     level: Literal["ok", "warning", "problem"]
     text: str
     mend: str = ""
+    lasting: str = ""
 
 
 def ok(subject: str, text: str) -> Finding:

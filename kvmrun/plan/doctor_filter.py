@@ -15,11 +15,15 @@ from kvmrun.plan.examined import Wires
 ANYWHERE = "192.0.2.1"
 """An address of nobody's (RFC 5737), to ask which way the rest of the world is."""
 _OUT, _BACK, _NEAR = "what guests send out", "what comes back to them", "what they send each other"
-_ADDRESS, _NAMES = "their questions for an address", "their questions for names"
+_ADDRESS, _NAMES = "guests' requests for an address", "guests' questions for names"
+_FIREWALLD = "firewall-cmd --permanent --zone=trusted --add-interface={bridge}"
 _LASTING = {
-    "firewalld": "firewall-cmd --permanent --zone=trusted --add-interface={bridge}",
-    "ufw": "ufw route allow in on {bridge}; ufw route allow out on {bridge}; ufw allow in on {bridge}",
-    "shorewall": "kvmrun export shorewall",
+    ("firewalld", "forward"): _FIREWALLD,
+    ("firewalld", "input"): _FIREWALLD,
+    ("ufw", "forward"): "ufw route allow in on {bridge}; ufw route allow out on {bridge}",
+    ("ufw", "input"): "ufw allow in on {bridge}",
+    ("shorewall", "forward"): "kvmrun export shorewall",
+    ("shorewall", "input"): "kvmrun export shorewall",
 }
 
 
@@ -74,9 +78,11 @@ def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
         first = drops[0].outcome
         by = "" if first.by == base else f", in {first.by}"
         text = f"chain {base} drops {what} ({first.why}{by}); no rule of ours can undo that"
-        accept = _let_in if drops[0].need.hook == "input" else _let_through
-        rules = accept(lab, _chain_for_rules(base, now), bridges)
-        yield problem("filter", text + _lasting(base, bridges, now), f"nft {shlex.quote('; '.join(rules))}")
+        hook = drops[0].need.hook
+        rules = (_let_in if hook == "input" else _let_through)(lab, _chain_for_rules(base, now), bridges)
+        lasting = _LASTING.get((_owner(base, now), hook), "")
+        last = "; ".join(dict.fromkeys(lasting.format(bridge=bridge) for bridge in bridges))
+        yield problem("filter", text, f"nft {shlex.quote('; '.join(rules))}").but(lasting=last)
 
 
 def _needs(lab: Lab, network: Network, now: Wires) -> Iterator[_Need]:
@@ -125,18 +131,12 @@ def _chain_for_rules(base: str, now: Wires) -> str:
     return f"{family} {table} DOCKER-USER" if name == "FORWARD" and "DOCKER-USER" in _chains(base, now) else base
 
 
-def _lasting(base: str, bridges: list[str], now: Wires) -> str:
-    """How to keep it so where we know whose chain it is: the mend is gone once that one loads its rules again."""
+def _owner(base: str, now: Wires) -> str:
+    """Whose chain it is, where we know: a mend is gone once that one loads its rules again."""
     chains = _chains(base, now)
     if base.split()[1] == "firewalld":
-        owner = "firewalld"
-    elif any(name.startswith("ufw-") for name in chains):
-        owner = "ufw"
-    elif "shorewall" in chains:
-        owner = "shorewall"
-    else:
-        return ""
-    return "; to last: " + "; ".join(dict.fromkeys(_LASTING[owner].format(bridge=bridge) for bridge in bridges))
+        return "firewalld"
+    return "ufw" if any(name.startswith("ufw-") for name in chains) else "shorewall" if "shorewall" in chains else ""
 
 
 def _chains(base: str, now: Wires) -> set[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 
 from kvmrun.model.finding import Finding
 from kvmrun.model.text import printable
-from kvmrun.ui.say import BOLD, END, GREEN, RED, YELLOW
+from kvmrun.ui.say import BOLD, END, GREEN, RED, YELLOW, folded
 
 _MARKS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}
 _COLOURS = {"ok": GREEN, "warning": YELLOW, "problem": RED}
@@ -14,10 +14,16 @@ def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
     """The word tells how bad it is; a colour only repeats it."""
     for one in found:
         mark = f"{_MARKS[one.level]:<8}"
-        text = f"{printable(one.subject, 60)}: {printable(one.text, 1000)}"
-        yield f"{_COLOURS[one.level]}{mark}{END} {text}" if color else f"{mark} {text}"
-        if one.mend:
-            yield f"{'':<9}mend: {BOLD if color else ''}{printable(one.mend, 1000)}{END if color else ''}"
+        text = folded(f"{mark} {printable(one.subject, 60)}: {printable(one.text, 1000)}", 9)
+        yield f"{_COLOURS[one.level]}{mark}{END}{text[len(mark) :]}" if color else text
+        yield from mends(one, 9, color=color)
+
+
+def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
+    """What mends it, each a line to be copied."""
+    for word, text in (("mend", one.mend), ("to last", one.lasting)):
+        if text:
+            yield f"{'':<{indent}}{word}: {BOLD if color else ''}{printable(text, 1000)}{END if color else ''}"
 
 
 def verdict(found: Iterable[Finding]) -> str:

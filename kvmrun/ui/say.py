@@ -41,6 +41,18 @@ def say(line: str, *, style: str = "", color: bool) -> None:
     sys.stdout.write(f"{style}{text}{END}\n" if color and style else f"{text}\n")
 
 
+def folded(text: str, indent: int) -> str:
+    """`text` in lines that fit the terminal on standard output, `indent` after the first; one line where it is none."""
+    from textwrap import wrap
+
+    try:
+        columns = os.get_terminal_size(1).columns
+    except OSError:
+        return text
+    width, rest = max(columns or 80, 40), " " * indent
+    return "\n".join(wrap(text, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False))
+
+
 def show(answer: Answer, *, color: bool) -> None:
     """An answer for people: JSON spread over lines, with its parts in colours; text as it is."""
     if isinstance(answer, Value):

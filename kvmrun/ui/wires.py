@@ -3,19 +3,22 @@
 import time
 from collections.abc import Iterable, Iterator
 
+from kvmrun.model.finding import Finding
 from kvmrun.model.text import printable
 from kvmrun.model.wire import NetworkStatus, WayStatus
+from kvmrun.ui import findings
+from kvmrun.ui.say import folded
 
 
-def lines(found: Iterable[NetworkStatus], problems: Iterable[tuple[str, str]]) -> Iterator[str]:
-    """The status of every network, then what is wrong with the host as a whole, as (what, mend)."""
+def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterator[str]:
+    """The status of every network, then what is wrong with the host as a whole."""
     for one in found:
         yield f"{one.name}: {one.state}"
         if one.problem:
-            yield f"  problem  {printable(one.problem, 400)}"
+            yield folded(f"  problem  {printable(one.problem, 400)}", 11)
         ports = ", ".join(f"{port.tap} ({port.guest or 'unknown'})" for port in one.ports)
         yield f"  bridge   {one.bridge} {one.address}"
-        yield f"  ports    {printable(ports) or 'none'}"
+        yield folded(f"  ports    {printable(ports) or 'none'}", 11)
         yield f"  dnsmasq  {one.dnsmasq}"
         if one.domain:
             server = one.address.partition("/")[0]
@@ -23,16 +26,15 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[tuple[str, str]]) -
         yield f"  rules    {one.rules}"
         yield f"  uplink   {printable(one.uplink or 'none')}"
         for leaves, guests in _ways(one.ways).items():
-            yield f"  leaves   {printable(leaves)}: {printable(', '.join(guests), 1000)}"
+            yield folded(f"  leaves   {printable(leaves)}: {printable(', '.join(guests), 1000)}", 11)
         for warning in one.warnings:
-            yield f"  warning  {printable(warning, 400)}"
+            yield folded(f"  warning  {printable(warning, 400)}", 11)
         for lease in one.leases:
             left = "for good" if not lease.expires else f"{max(0, lease.expires - int(time.time())) // 60} min left"
             yield f"  lease    {lease.address:<15} {lease.mac}  {lease.name or '(no name)'}  {left}"
-    for problem, mend in problems:
-        yield f"problem: {printable(problem, 1000)}"
-        if mend:
-            yield f"  mend: {printable(mend, 1000)}"
+    for problem in problems:
+        yield folded(f"problem: {printable(problem.text, 1000)}", 9)
+        yield from findings.mends(problem, 9, color=False)
 
 
 def _ways(ways: Iterable[WayStatus]) -> dict[str, list[str]]:

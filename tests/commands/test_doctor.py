@@ -160,7 +160,7 @@ def test_a_foreign_chain_that_drops(
     assert f"chain {chain} drops what guests send out" in found["text"]
     assert f"insert rule {mend} iifname" in found["mend"]
     for word, table in {"firewall-cmd": "firewalld", "ufw route": "ufw"}.items():
-        assert (word in found["text"]) == (table in rules)
+        assert (word in found["lasting"]) == (table in rules)
     doctor.mended(found)
 
 
@@ -173,7 +173,7 @@ def test_the_mend_lets_a_guest_through(doctor: Doctor, kvmrun: Cli) -> None:
         assert not vm1.reaches("172.20.1.254")
         out, ask = doctor.findings("filter")
         assert "filter_FORWARD drops what guests send out" in out["text"]
-        assert "filter_INPUT drops their questions for an address, their questions for names" in ask["text"]
+        assert "filter_INPUT drops guests' requests for an address, guests' questions for names" in ask["text"]
         subprocess.run(["sh", "-ec", out["mend"]], check=True)
         assert vm1.page("172.20.1.254") == "you are 172.20.1.130 at eth9"
         with pytest.raises(TimeoutError), vm1.socket(socket.SOCK_DGRAM, limit=1.0) as at:

@@ -253,7 +253,7 @@ class TestBetweenGuests:
                 text, mend = problem.split("; mend: ")
                 every = "what guests send out, what comes back to them, what they send each other"
                 assert text.startswith(f"chain {firewall[6:]} FORWARD drops {every} (its policy is drop)")
-                assert f"problem: {text}\n  mend: {mend}\n" in kvmrun.ok("net", "status").out
+                assert f"problem: {text}\n         mend: {mend}\n" in kvmrun.ok("net", "status").out
                 subprocess.run(["sh", "-ec", mend], check=True)
                 assert one.page(there) == f"you are {address} at v2"
                 assert one.page(WORLD) == "you are 10.1.0.2 at wan0"

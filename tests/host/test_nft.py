@@ -121,7 +121,7 @@ def test_a_damaged_record_means_they_may_be_anything(record: str, text: str) -> 
 
 
 OUT, BACK = "what guests send out", "what comes back to them"
-ADDRESS, NAMES = "their questions for an address", "their questions for names"
+ADDRESS, NAMES = "guests' requests for an address", "guests' questions for names"
 POLICY, RULE = "its policy is drop", "it drops what no rule of it accepts"
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from kvmrun.model.finding import Finding, problem
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus
 from kvmrun.ui.wires import lines
 
@@ -27,7 +28,7 @@ UP = NetworkStatus(
 )
 
 
-def told(*networks: NetworkStatus, problems: tuple[tuple[str, str], ...] = ()) -> str:
+def told(*networks: NetworkStatus, problems: tuple[Finding, ...] = ()) -> str:
     return "\n".join(lines(networks, problems))
 
 
@@ -57,9 +58,12 @@ def test_what_there_is_not_is_said() -> None:
 
 
 def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> None:
-    text = told(UP.but(state="degraded", problem="to be done: x"), problems=(("chain y", "nft z"), ("x", "")))
+    text = told(
+        UP.but(state="degraded", problem="to be done: x"),
+        problems=(problem("filter", "chain y", "nft z").but(lasting="w"),),
+    )
     assert text.splitlines()[:2] == ["lan: degraded", "  problem  to be done: x"]
-    assert text.splitlines()[-3:] == ["problem: chain y", "  mend: nft z", "problem: x"]
+    assert text.splitlines()[-3:] == ["problem: chain y", "         mend: nft z", "         to last: w"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-50, "0 min left"), (3700, "61 min left")])
@@ -72,5 +76,7 @@ def test_a_lease_tells_how_long_it_has(seconds: int, text: str) -> None:
 def test_nothing_it_shows_acts_on_the_terminal(text: str) -> None:
     shown: dict[str, Any] = {"problem": text, "uplink": text, "ports": (PortStatus(tap=text, guest=text),)}
     assert not [
-        char for char in told(UP.but(**shown), problems=((text, text),)) if category(char)[0] == "C" and char != "\n"
+        char
+        for char in told(UP.but(**shown), problems=(problem("", text, text),))
+        if category(char)[0] == "C" and char != "\n"
     ]
