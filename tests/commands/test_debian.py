@@ -1,0 +1,74 @@
+"""A whole Debian guest, as scripts/guest debian builds it: its agent, its file systems held, and a login by ssh."""
+
+import os
+import pwd
+import shutil
+from pathlib import Path
+
+import pytest
+from fakes.cli import Cli
+
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun")]
+GUEST = """
+accel = "tcg"
+cpus = 2
+memory = "1G"
+ssh_user = "root"
+[boot]
+kernel = "{images}/debian-vmlinuz"
+initrd = "{images}/debian-initrd"
+cmdline = "root=/dev/vda rw console=ttyS0"
+[[drive]]
+image = "deb1.qcow2"
+base = "{images}/debian.raw"
+size = "4G"
+[[drive]]
+image = "{images}/debian-seed.iso"
+format = "raw"
+readonly = true
+"""
+
+
+@pytest.fixture
+def debian(lab: Path, own_directories: Path, kvmrun: Cli) -> Cli:
+    """The command, with the definition of deb1, and the key that its seed lets in."""
+    for state in (os.environ.get("KVMRUN_TEST_STATE", ""), "/var/lib/kvmrun"):
+        if state and all(os.path.exists(f"{state}/{one}") for one in ("images/debian-seed.iso", "ssh/id_ed25519")):
+            break
+    else:
+        pytest.skip("needs the Debian guest: scripts/guest debian")
+    (own_directories / "state/images").mkdir(parents=True)
+    (own_directories / "state/ssh").mkdir(mode=0o700)
+    shutil.copy(f"{state}/ssh/id_ed25519", own_directories / "state/ssh")
+    (lab / "deb1.toml").write_text(GUEST.format(images=f"{state}/images"))
+    kvmrun.limit = 600
+    return kvmrun
+
+
+@pytest.mark.timeout(1200)
+def test_a_day_with_debian(debian: Cli, own_directories: Path) -> None:
+    debian.ok("deb1", "--wait=agent", "--timeout", "500")
+    debian.ok("wait", "deb1", "--for", "port:22", "--timeout", "300")
+    assert debian.ok("exec", "deb1", "--", "hostname").out == "deb1\n"
+    much = debian.ok("exec", "deb1", "--", "head", "-c", "17000000", "/dev/zero")
+    assert (len(much.out), "the rest of stdout is lost" in much.err) == (16 << 20, True)
+    (own_directories / "file").write_bytes(os.urandom(5_000_000))
+    debian.ok("cp", str(own_directories / "file"), "deb1:/root/")
+    debian.ok("cp", "deb1:/root/file", str(own_directories / "back"))
+    assert (own_directories / "back").read_bytes() == (own_directories / "file").read_bytes()
+    assert "deb1 is frozen: 1 file system" in debian.ok("freeze", "deb1").out
+    assert "is frozen already" in debian.ok("freeze", "deb1").out
+    held = debian("exec", "deb1", "--", "true")
+    assert (held.code, "mend: kvmrun thaw deb1" in held.err) == (1, True)
+    assert "deb1 is thawed: 1 file system" in debian.ok("thaw", "deb1").out
+    login(debian, own_directories)
+    assert "QEMU is told to quit" not in debian.ok("stop", "deb1", "--timeout", "120").out
+
+
+def login(debian: Cli, root: Path) -> None:
+    mine = Path(pwd.getpwuid(os.getuid()).pw_dir, ".ssh/known_hosts")
+    before = mine.read_bytes() if mine.exists() else None
+    assert debian("ssh", "deb1", "--", "id -un; exit 42").code == 42
+    assert debian.ok("ssh", "-l", "debian", "deb1", "--", "id -un").out == "debian\n"
+    assert (root / "state/ssh/known_hosts").read_text().count("ssh-ed25519") == 1
+    assert (mine.read_bytes() if mine.exists() else None) == before
