@@ -35,7 +35,9 @@ exec QEMU -daemonize -name $2 ACCEL OPTIONS -qmp unix:$d/q,server=on,wait=off -p
 def main() -> None:
     accel = usable_accel()
     lab(100, accel)
-    print(f"{os.uname().release}, {os.cpu_count()} cores, {version()}, accel {accel}; medians of whole commands in ms\n")
+    print(
+        f"{os.uname().release}, {os.cpu_count()} cores, {version()}, accel {accel}; medians of whole commands in ms\n"
+    )
     print(f"{'what':<44}{'kvmrun':>9}{'rival':>9}{'ratio':>8}{'goal':>7}")
     words()
     starts(accel)
@@ -118,7 +120,9 @@ def resident(count: int) -> None:
                 sizes.append(int((entry / "smaps_rollup").read_text().split("Pss:")[1].split()[0]))
         except OSError:
             continue
-    print(f"{'resident per guest beside QEMU':<44}{statistics.mean(sizes) / 1024:>6.2f} MiB, {len(sizes)} loggers for {count} guests")
+    print(
+        f"{'resident per guest beside QEMU':<44}{statistics.mean(sizes) / 1024:>6.2f} MiB, {len(sizes)} loggers for {count} guests"
+    )
 
 
 def row(what: str, ours: float, rival: float, goal: float | None) -> None:
@@ -158,8 +162,22 @@ def floor_start(accel: str) -> float:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as at:
         fcntl.ioctl(at, 0x89A2, struct.pack("16si20x", b"br0", socket.if_nametoindex("floor")))
         fcntl.ioctl(at, 0x8914, struct.pack("16sH22x", b"floor", 1))
-    words = [QEMU, "-accel", accel, *OPTIONS.split(), "-chardev", f"socket,id=m,fd={server.fileno()},server=on,wait=off"]
-    words += ["-mon", "chardev=m,mode=control", "-netdev", f"tap,id=n,fd={tap}", "-device", "virtio-net-pci,netdev=n,romfile="]
+    words = [
+        QEMU,
+        "-accel",
+        accel,
+        *OPTIONS.split(),
+        "-chardev",
+        f"socket,id=m,fd={server.fileno()},server=on,wait=off",
+    ]
+    words += [
+        "-mon",
+        "chardev=m,mode=control",
+        "-netdev",
+        f"tap,id=n,fd={tap}",
+        "-device",
+        "virtio-net-pci,netdev=n,romfile=",
+    ]
     child = subprocess.Popen(words, pass_fds=(server.fileno(), tap), stderr=subprocess.DEVNULL)
     client.sendall(b'{"execute":"qmp_capabilities"}\n{"execute":"query-status"}\n')
     said = b""

@@ -44,5 +44,5 @@ def half_started(place: Place) -> bool:
     reply = ask({"": place.socket("q")}, ("query-status",), limit=2.0)[""].replies.get("query-status")
     if not isinstance(reply, dict) or reply.get("status") != "prelaunch":
         return False
-    with process.opened(place.socket("life")) as pidfd:
+    with rundir.opened(place.directory) as pidfd:
         return pidfd is None or process.kill(pidfd)

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, running
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import KvmrunError, Refused, Several, UsageError
-from kvmrun.host import guards, process, rundir
+from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError
+from kvmrun.host import guards, lost, rundir
 from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
@@ -27,7 +27,7 @@ def chosen(where: Directories, args: Args) -> list[str]:
     """The guests the words mean; with --all those that have a place in the run directory. Raises NoSuchGuest."""
     present = rundir.names(where.run)
     if args.all:
-        return present
+        return sorted({*present, *lost.guests(where.run, lost.bound(where.run).keys() - present)})
     if not args.guests:
         raise UsageError("no guest named", "name one, or --all")
     if all(name in present for name in args.guests):
@@ -110,16 +110,20 @@ def report(names: list[str], errors: dict[str, KvmrunError]) -> int:
 def over(where: Directories, name: str, progress: Progress) -> Iterator[int | None]:
     """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left."""
     directory = where.guest(name)
-    if not os.path.isdir(directory):
+    if not os.path.isdir(directory) and not rundir.is_running(directory):
         progress.tell(f"{name} is not running")
         yield None
         return
     with rundir.held(directory, name):
         record = rundir.read_record(directory)
         began = time.monotonic()
-        with process.opened(f"{directory}/life", record.pid if record else 0) as pidfd:
+        remove = guards.remove if rundir.is_locked(directory) or not where.root else guards.drop
+        with rundir.opened(directory, record.pid if record else 0) as pidfd:
             yield pidfd
-        guards.remove(directory, name)
+        if rundir.is_running(directory):
+            why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
+            raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
+        remove(directory, name)
         rundir.tidy(directory)
     progress.tell(
         f"{name} is stopped" + (f" after {time.monotonic() - began:.1f} s" if pidfd is not None else " already")

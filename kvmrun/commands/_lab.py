@@ -70,7 +70,7 @@ def _group(lab: Lab, group: str) -> list[str]:
 
 def place_of(where: Directories, name: str) -> Place:
     """The place of a guest that runs or is defined: as it was started, where that is known."""
-    record = rundir.read_record(where.guest(name)) if name in rundir.names(where.run) else None
+    record = rundir.read_record(where.guest(name))
     if record is not None and rundir.is_running(where.guest(name)):
         return Place(guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports)
     lab = open_lab(where)
@@ -92,7 +92,7 @@ def running(where: Directories, name: str) -> str:
     except ValueError:
         raise NoSuchGuest(f"there is no guest {printable(name, 60)}", why=f"wanted {GuestName.WANTED}") from None
     directory = where.guest(name)
-    if name in rundir.names(where.run) and rundir.is_running(directory):
+    if rundir.is_running(directory):
         return directory
     lab = open_lab(where)
     if name not in lab.guests and name not in lab.invalid:

@@ -23,9 +23,11 @@ def mended(place: Place) -> bool:
     """
     record = rundir.read_record(place.directory)
     begun = record.started / process.TICKS if record else 0.0
-    if logs.is_kept(place.log) or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + logs.BEGINS:
+    kept = logs.is_kept(place.log) and not logger.is_stalled(place.log)
+    if kept or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + logs.BEGINS:
         return False
-    reader, writer = os.pipe2(os.O_CLOEXEC)
+    logger.end_stalled(place.log)
+    reader, writer = logger.pipe()
     try:
         os.close(logger.start(place.log, _account(place), reader))
         _await(place)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from kvmrun.commands import _network
 from kvmrun.commands._until import Wait, Watch
+from kvmrun.errors import Refused
 from kvmrun.host import logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
@@ -42,6 +43,8 @@ def start(job: Job, name: str, progress: Progress) -> None:
     place = job.places[name]
     with rundir.held(place.directory, name):
         if rundir.is_running(place.directory) and not _half_started(place):
+            if not rundir.is_locked(place.directory):
+                raise _astray(name)
             logged = logs.is_kept(place.log) or not _logger_mended(place)
             guarded = not job.where.root or not _guard_mended(place)
             news = ("" if logged else ", and has a new logger") + ("" if guarded else ", and is guarded again")
@@ -50,6 +53,10 @@ def start(job: Job, name: str, progress: Progress) -> None:
             return
         place, steps = _steps(job.lab, job.where, place, job.raw)
         _launch(job, place, steps, progress)
+
+
+def _astray(name: str) -> Refused:
+    return Refused(f"{name} is running already, without its lock", "kvmrun repair", why="its lock file was removed")
 
 
 def _begun(job: Job, name: str, place: Place) -> Watch | None:

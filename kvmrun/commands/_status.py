@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 
-from kvmrun.host import health, link, logs, process, rundir
+from kvmrun.host import health, link, logs, lost, process, rundir
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
@@ -32,9 +32,11 @@ def look(
     """The same, and what each guest that runs answered, also to `more` questions."""
     here = seen(where)
     wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
-    alive = [name for name in wanted if name in here and rundir.is_running(here[name])]
-    answers = ask({name: f"{here[name]}/q" for name in alive}, (*_QUESTIONS, *more), limit=LIMIT)
+    alive = [name for name in wanted if name in here and rundir.is_locked(here[name])]
     places = lab.places(where)
+    astray = _astray(where, wanted, alive, places, here)
+    here |= {name: where.guest(name) for name in astray}
+    answers = ask({name: f"{here[name]}/q" for name in (*alive, *astray)}, (*_QUESTIONS, *more), limit=LIMIT)
     now = process.uptime()
     rows, guarded = [], {}
     for name in wanted:
@@ -45,12 +47,31 @@ def look(
                 guarded[name] = here[name]
             row = _alive(name, here[name], record, answers[name], now)
             if here[name] == where.guest(name):  # a user's log is not ours to judge
-                row = _unlogged(row, where)
+                row = _unlocked(row) if name in astray else _unlogged(row, where)
             rows.append(row if record or not place else row.but(nics=_nics(place.ports)))
         else:
             row = _resting(name, lab, guest, place, record)
             rows.append(row if where.root else _perhaps(row))
     return _with_networks(_with_guards(rows, guarded if where.root else {}), where, lab), answers
+
+
+def _astray(
+    where: Directories, wanted: list[str], alive: list[str], places: Mapping[str, Place], here: Mapping[str, str]
+) -> set[str]:
+    """Those that run though no lock says so: looked for only where something is left of a guest, or nothing can be."""
+    resting = set(wanted) - set(alive)
+    taps = {name: place.ports for name, place in places.items() if name in resting and name not in here}
+    suspects = {name for name, ports in taps.items() if not ports or any(link.index(port.tap) for port in ports)}
+    suspects |= {name for name in resting if here.get(name) == where.guest(name)}
+    return set(lost.guests(where.run, suspects)) if suspects else set()
+
+
+def _unlocked(row: Status) -> Status:
+    """The row of a guest whose lock, or whole run directory, was taken from its place."""
+    if row.state == "unresponsive":
+        return row.but(problem="its lock and its monitor were removed; kvmrun repair mends it, or says why it cannot")
+    state = "degraded" if row.state == "running" else row.state
+    return row.but(state=state, problem="its lock was removed; kvmrun repair gives it another")
 
 
 def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
@@ -144,7 +165,7 @@ def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, reco
 
 
 def _alive(name: str, directory: str, record: Record | None, answer: Answer, now: float) -> Status:
-    pid = process.holder(f"{directory}/life", record.pid if record else 0)
+    pid = rundir.holder(directory, record.pid if record else 0)
     used = process.usage(pid) if pid else None
     ports = record.ports if record else ()
     state, problem = _state(name, answer, ports, record)
@@ -191,7 +212,15 @@ def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | 
 
 
 def _unlogged(row: Status, where: Directories) -> Status:
-    """The row, with a logger that died as its problem. One that has just been started may not be there yet."""
+    """The row, with a logger that died as its problem. One that has just been started may not be there yet.
+
+    One that does not read on makes QEMU wait: that is why its monitor is silent.
+    """
+    if row.state == "unresponsive":
+        from kvmrun.host import logger
+
+        if logger.is_stalled(where.log(row.name)):
+            return row.but(problem="its logger does not read on, and QEMU waits for it; kvmrun repair replaces it")
     if row.problem or row.uptime_s is None or row.uptime_s < logs.BEGINS or logs.is_kept(where.log(row.name)):
         return row
     return row.but(problem=f"its logger died; kvmrun log {row.name} --restart starts another")

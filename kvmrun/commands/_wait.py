@@ -218,7 +218,7 @@ class _Stopped:
         self._directory = place.directory
         record = rundir.read_record(place.directory)
         self._pidfd = -1
-        with process.opened(f"{place.directory}/life", record.pid if record else 0) as pidfd:
+        with rundir.opened(place.directory, record.pid if record else 0) as pidfd:
             if pidfd is not None:
                 self._pidfd = os.dup(pidfd)
 

@@ -32,7 +32,7 @@ def _kill(where: Directories, name: str, progress: Progress) -> None:
     """
     directory = where.guest(name)
     record = rundir.read_record(directory)
-    with process.opened(f"{directory}/life", record.pid if record else 0) as pidfd:
+    with rundir.opened(directory, record.pid if record else 0) as pidfd:
         _finish(name, pidfd)
     with _end.over(where, name, progress) as pidfd:
         _finish(name, pidfd)

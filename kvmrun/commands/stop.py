@@ -1,6 +1,8 @@
 """kvmrun stop: ask a guest to power down, then insist."""
 
+import signal
 import time
+from contextlib import suppress
 
 from kvmrun.commands import _end
 from kvmrun.commands._agent import absent, talking
@@ -68,8 +70,8 @@ class _End(Frozen):
             if not asked and left < limit / 2:
                 asked = True
                 self._ask_agent(limit - left)
-            state = self._press(min(2.0, left))
-            if state == "prelaunch":
+            answer = self._press(min(2.0, left))
+            if answer.silence == "gone" or _state(answer) == "prelaunch":
                 return False
             if process.ended(self.pidfd, min(_AGAIN, left)):
                 return True
@@ -79,6 +81,8 @@ class _End(Frozen):
 
     def by_quit(self) -> bool:
         answer = self._ask("quit", limit=2.0)
+        if answer.silence == "gone":
+            self._signal()
         if answer.silence in {"", "gone"} and process.ended(self.pidfd, _QUIT):
             return True
         self.progress.tell(f"{self.name}: QEMU did not quit: it is killed")
@@ -98,15 +102,23 @@ class _End(Frozen):
         except KvmrunError as no:
             self.progress.detail(f"{no.message}: {no.why}")
 
-    def _press(self, limit: float) -> object:
-        """Press the power button once, of a guest that can hear it; the state it was in."""
+    def _signal(self) -> None:
+        """Without a monitor, QEMU takes this as quit: it writes what it has, and ends."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
+
+    def _press(self, limit: float) -> Answer:
+        """Press the power button once, of a guest that can hear it; what it said."""
         answer = self._ask("query-status", "system_powerdown", limit=limit)
-        status = answer.replies.get("query-status")
-        state = status.get("status") if isinstance(status, dict) else None
-        if state == "paused":
+        if _state(answer) == "paused":
             self.progress.tell(f"{self.name} is paused: resumed, so that it can hear the power button")
             self._ask("cont", limit=limit)
-        return state
+        return answer
 
     def _ask(self, *commands: str, limit: float) -> Answer:
         return ask({"": f"{self.directory}/q"}, commands, limit=limit)[""]
+
+
+def _state(answer: Answer) -> object:
+    status = answer.replies.get("query-status")
+    return status.get("status") if isinstance(status, dict) else None

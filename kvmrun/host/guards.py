@@ -13,7 +13,12 @@ _NOTE = "guard"
 def remove(directory: str, guest: str) -> None:
     """Remove what guarded the ports of a guest that has ended."""
     if os.path.exists(f"{directory}/{_NOTE}"):
-        nft.drop(guard.table(guest), f"{directory}/{_NOTE}")
+        drop(directory, guest)
+
+
+def drop(directory: str, guest: str) -> None:
+    """The same, also where nothing notes that there was a guard."""
+    nft.drop(guard.table(guest), f"{directory}/{_NOTE}")
 
 
 def mended(directory: str, guest: str, ports: tuple[Port, ...]) -> bool:

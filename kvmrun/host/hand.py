@@ -172,7 +172,7 @@ class Hand:
         return lambda: os.unlink(step.path)
 
     def _launch(self, step: steps.Launch) -> Undo:
-        self._log, writer = os.pipe2(os.O_CLOEXEC)
+        self._log, writer = logger.pipe()
         self.table[step.log] = [writer]
         words = [word for option in argv(step.options, self.table) for word in option]
         command = [*process.confined(step.uid, step.group), step.qemu, *words, *_split(step.raw)]

@@ -82,6 +82,19 @@ def kept_tap(name: str) -> KeptTap | None:
         return None
 
 
+def held_taps(pid: int) -> dict[str, str]:
+    """The taps that a process has open, by descriptor."""
+    found = {}
+    try:
+        for number in os.listdir(f"/proc/{pid}/fdinfo"):
+            text = read(f"/proc/{pid}/fdinfo/{number}")
+            if "\niff:" in text:
+                found[number] = text.split("\niff:")[1].split()[0]
+    except (OSError, IndexError):
+        return found
+    return found
+
+
 def has_carrier(name: str) -> bool:
     """A tap has a carrier while a process holds it; one that is down does not tell."""
     try:

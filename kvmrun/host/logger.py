@@ -1,12 +1,51 @@
 """The bounded log: s6-log fed by a pipe. It may die, and never stalls whoever writes to it."""
 
+import fcntl
 import os
+import select
 import stat
+import termios
+from array import array
+from contextlib import suppress
 
 from kvmrun.errors import Refused
 from kvmrun.host import process
 
+_ROOM = 1 << 20
 _MEMORY = 20_000 * 1024  # under this limit it dies rather than grow on endless lines
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe for a log, with room for a while in which the logger does not read."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # a user may have no more of it
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _ROOM)
+    return reader, writer
+
+
+def is_stalled(directory: str) -> bool:
+    """Whether the logger there has let its pipe fill up: whoever writes to it waits."""
+    pid = process.holder(f"{directory}/lock", inherited=None)
+    try:
+        fd = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        waiting = array("i", [0])
+        fcntl.ioctl(fd, termios.FIONREAD, waiting)
+        return waiting[0] + select.PIPE_BUF > fcntl.fcntl(fd, fcntl.F_GETPIPE_SZ)
+    except OSError:
+        return False
+    finally:
+        os.close(fd)
+
+
+def end_stalled(directory: str) -> None:
+    """End a logger that does not read on: whoever writes to it goes on at once, without it."""
+    if is_stalled(directory):
+        with process.opened(f"{directory}/lock", inherited=None) as pidfd:
+            if pidfd is not None:
+                process.kill(pidfd)
 
 
 def start(directory: str, uid: int | None, reader: int) -> int:

@@ -14,7 +14,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
 from kvmrun.model.frozen import Frozen
+from kvmrun.plan.bridge import MARK
 from kvmrun.plan.facts import Bridge, Protocol, Route
+from kvmrun.plan.repair import Marked
 
 _IFF_UP = 1
 _MAIN_TABLE = 254
@@ -244,3 +246,22 @@ def _expect(right: bool, what: str) -> None:
         raise KvmrunError(
             f"{what} did not take", "report it with the version of your kernel", why="written, read back, different"
         )
+
+
+def marked() -> list[Marked]:
+    """Every link of this namespace that carries our mark."""
+    with kernel("look for our links") as route:
+        links = list(route.get_links())
+    marks = {link["index"]: link.get_attr("IFLA_IFALIAS") or "" for link in links}
+    masters = [link.get_attr("IFLA_MASTER") for link in links]
+    return [
+        Marked(
+            name=link.get_attr("IFLA_IFNAME"),
+            alias=marks[link["index"]],
+            bridge=_kind(link) == "bridge",
+            ports=masters.count(link["index"]),
+            master=marks.get(link.get_attr("IFLA_MASTER"), ""),
+        )
+        for link in links
+        if marks[link["index"]].startswith(MARK)
+    ]

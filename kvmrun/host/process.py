@@ -2,7 +2,7 @@
 
 import os
 import select
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.errors import HostLacks
@@ -119,11 +119,11 @@ def with_sockets(inodes: Collection[int]) -> dict[int, int]:
     return found
 
 
-def holds(pid: int, path: str, *, inherited: bool = True) -> bool:
+def holds(pid: int, path: str, *, inherited: bool | None = True) -> bool:
     """Whether `pid` holds the lock at `path` by inheritance: what makes a QEMU the guest's.
 
     Our own commands have lock files open too, to take them or to look. They do so close-on-exec, and are not the guest;
-    with `inherited` false it is they who are looked for.
+    with `inherited` false it is they who are looked for, with None it is anybody.
     """
     try:
         wanted = os.stat(path)
@@ -139,14 +139,16 @@ def holds(pid: int, path: str, *, inherited: bool = True) -> bool:
     return False
 
 
-def _locks(pid: int, number: str, inherited: bool) -> bool:
+def _locks(pid: int, number: str, inherited: bool | None) -> bool:
+    """A lock handed to a running QEMU is close-on-exec there, too, but open for writing only: ours never are."""
     with open(f"/proc/{pid}/fdinfo/{number}", "rb", buffering=0) as file:
         text = file.read(4096)
     flags = int(text.split(b"flags:")[1].split()[0], 8)
-    return bool(flags & os.O_CLOEXEC) is not inherited and b"\nlock:" in text
+    given = not flags & os.O_CLOEXEC or flags & os.O_ACCMODE == os.O_WRONLY
+    return (inherited is None or given is inherited) and b"\nlock:" in text
 
 
-def holder(path: str, hint: int = 0, *, inherited: bool = True) -> int:
+def holder(path: str, hint: int = 0, *, inherited: bool | None = True) -> int:
     """The pid of the process that holds the lock at `path`, `hint` tried first; 0 when there is none we may see."""
     if hint and holds(hint, path, inherited=inherited):
         return hint
@@ -155,7 +157,7 @@ def holder(path: str, hint: int = 0, *, inherited: bool = True) -> int:
 
 
 @contextmanager
-def opened(path: str, hint: int = 0, *, inherited: bool = True) -> Iterator[int | None]:
+def opened(path: str, hint: int = 0, *, inherited: bool | None = True) -> Iterator[int | None]:
     """A pidfd on the process that holds the lock at `path`, verified once it is open; None when there is none."""
     pidfd = _open_holder(path, hint, inherited)
     try:
@@ -165,22 +167,25 @@ def opened(path: str, hint: int = 0, *, inherited: bool = True) -> Iterator[int 
             os.close(pidfd)
 
 
-def _open_holder(path: str, hint: int, inherited: bool) -> int | None:
-    pidfd = _verified(path, hint, inherited)
+def _open_holder(path: str, hint: int, inherited: bool | None) -> int | None:
+    def is_meant(pid: int) -> bool:
+        return holds(pid, path, inherited=inherited)
+
+    pidfd = verified(hint, is_meant)
     if pidfd is not None or not lock.is_held(path):
         return pidfd
-    return _verified(path, holder(path, inherited=inherited), inherited)
+    return verified(holder(path, inherited=inherited), is_meant)
 
 
-def _verified(path: str, pid: int, inherited: bool) -> int | None:
-    """A pidfd on `pid` if that holds the lock: opened first, it means whoever is found to hold it and has not ended."""
+def verified(pid: int, is_meant: Callable[[int], bool]) -> int | None:
+    """A pidfd on `pid` if that is who was meant: opened first, it means whoever is found to be it and has not ended."""
     if not pid:
         return None
     try:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if holds(pid, path, inherited=inherited) and not ended(pidfd, 0):
+    if is_meant(pid) and not ended(pidfd, 0):
         return pidfd
     os.close(pidfd)
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
-from kvmrun.host import lock
+from kvmrun.host import lock, lost, process
 from kvmrun.light import json
 from kvmrun.model.record import Record, from_json
 from kvmrun.model.values import GuestName
@@ -103,7 +103,7 @@ def _hold(directory: str, what: str, *, shared: bool) -> int:
 def _leave(directory: str, fd: int) -> None:
     """Remove the directory if only locks that nobody holds are left in it, and the run directory if it was the last."""
     try:
-        if set(os.listdir(directory)) - {"op", "life"} or is_running(directory) or not lock.take(fd):
+        if set(os.listdir(directory)) - {"op", "life"} or is_locked(directory) or not lock.take(fd):
             return
         for name in ("life", "op"):
             _unlink(f"{directory}/{name}")
@@ -131,14 +131,48 @@ def names(root: str) -> list[str]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except PermissionError:
-        raise NotPermitted(f"you may not look into {root}", "run it with sudo to see those guests") from None
+        raise _not_permitted(root) from None
     except OSError as why:
         raise KvmrunError(f"cannot look into {root}", why=os.strerror(why.errno or 0)) from None
 
 
+def _not_permitted(directory: str) -> NotPermitted:
+    return NotPermitted(f"you may not look into {directory}", "run it with sudo to see those guests")
+
+
+def is_locked(directory: str) -> bool:
+    """Whether QEMU holds the life lock in the guest's directory. Whatever else has its name is no lock."""
+    try:
+        return lock.is_held(f"{directory}/life")
+    except PermissionError:
+        raise _not_permitted(directory) from None
+    except OSError:
+        return False
+
+
 def is_running(directory: str) -> bool:
-    """Whether QEMU holds the life lock in the guest's directory: the one meaning of "runs"."""
-    return lock.is_held(f"{directory}/life")
+    """Whether the guest runs: QEMU holds its lock, the one in its place or one that was taken from there."""
+    return is_locked(directory) or lost.holder(directory) > 0
+
+
+def holder(directory: str, hint: int = 0) -> int:
+    """The pid of the guest's QEMU, `hint` tried first; 0 when there is none we may see."""
+    return process.holder(f"{directory}/life", hint) or lost.holder(directory)
+
+
+@contextmanager
+def opened(directory: str, hint: int = 0) -> Iterator[int | None]:
+    """A pidfd on the guest's QEMU, verified once it is open; None when there is none."""
+    with process.opened(f"{directory}/life", hint) as pidfd:
+        if pidfd is not None or is_locked(directory):
+            yield pidfd
+            return
+    pidfd = process.verified(lost.holder(directory), lambda pid: lost.holder(directory) == pid)
+    try:
+        yield pidfd
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
 
 
 def read_record(directory: str) -> Record | None:
@@ -172,7 +206,7 @@ def replace(path: str, data: bytes) -> None:
 
 def tidy(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
-    for name in ("q", "e", "p", "c", "a", "c.new", "console", "record", "record.new", "vnc/v"):
+    for name in ("q", "e", "p", "c", "a", "c.new", "console", "record", "record.new", "life.new", "vnc/v"):
         try:
             os.unlink(f"{directory}/{name}")
         except OSError:

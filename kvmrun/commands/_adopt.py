@@ -1,0 +1,49 @@
+"""A guest that runs and lost what it is known by: its lock given anew, its monitor reached by another name."""
+
+import os
+from contextlib import suppress
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import lock
+from kvmrun.monitor.carry import Said, carrier
+
+_LIMIT = 10.0
+_LIFE = "life"
+
+
+def link_monitor(directory: str, source: str) -> None:
+    """Let the monitor `source` be reached as the first one, too: a second name of the same socket."""
+    with suppress(FileNotFoundError):
+        os.unlink(f"{directory}/q")
+    os.link(f"{directory}/{source}", f"{directory}/q")
+
+
+def give_lock(directory: str) -> None:
+    """Hand a new lock to a running QEMU. The guest's short lock is held.
+
+    A descriptor that nobody uses is closed when the monitor's client leaves, and the lock would be lost with it: a
+    character device that writes to it, and that nothing is attached to, keeps it as long as QEMU lives.
+    """
+    path = f"{directory}/{_LIFE}"
+    with suppress(FileNotFoundError):
+        os.unlink(f"{path}.new")
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        _hand_over(f"{directory}/q", fd)
+        if not lock.take(fd):
+            raise KvmrunError("its new lock is taken already", "kvmrun repair again")
+        os.rename(f"{path}.new", path)
+    except BaseException:
+        os.unlink(f"{path}.new")
+        raise
+    finally:
+        os.close(fd)
+
+
+def _hand_over(socket: str, fd: int) -> None:
+    with carrier(socket, _LIMIT) as monitor:
+        with suppress(Said):  # of an earlier time: that lock is lost, too
+            monitor.execute("chardev-remove", {"id": _LIFE})
+        number = monitor.execute("add-fd", {"opaque": _LIFE}, fd=fd)["fdset-id"]
+        backend = {"type": "file", "data": {"out": f"/dev/fdset/{number}", "append": True}}
+        monitor.execute("chardev-add", {"id": _LIFE, "backend": backend})

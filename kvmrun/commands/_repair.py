@@ -1,0 +1,221 @@
+"""Looking for what was left, and mending it: each guest and each network under its own lock, one after the other."""
+
+import itertools
+import os
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from functools import partial
+
+from kvmrun.commands import _adopt, _guards
+from kvmrun.host import guards, link, lock, logger, logs, lost, observe, process, rundir
+from kvmrun.host.apply import applied
+from kvmrun.host.hand import Hand
+from kvmrun.model.frozen import Frozen
+from kvmrun.model.guest import MONITORS
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories, Place
+from kvmrun.model.record import Record
+from kvmrun.model.values import GuestName
+from kvmrun.monitor.probe import Answer, ask
+from kvmrun.plan import repair as plan
+from kvmrun.plan import steps
+
+_LIMIT = 2.0
+_ROUNDS = 4
+"""What is mended may show what else is wrong: a guest is looked at again, so often at most."""
+Say = Callable[[str], None]
+
+
+class Subject(Frozen):
+    """A guest, a network or all the links: what is wrong with it, and mending that, fault by fault."""
+
+    name: str
+    look: Callable[[], list[plan.Fault]]
+    mend: Callable[[], Iterator[plan.Fault]]
+
+
+def subjects(lab: Lab, where: Directories, say: Say) -> Iterator[Subject]:
+    """Everything to be looked at, in order: what guests have left is out of the way of networks, and those of links."""
+    for name in _guests(where):
+        yield Subject(name=name, look=partial(_look, lab, where, name), mend=partial(_mend, lab, where, name, say))
+    if where.root:
+        busy = _used(where)
+        for name, network in sorted(lab.networks.items()):
+            look = partial(_look_at_network, lab, where, network, name in busy)
+            yield Subject(name=f"network {name}", look=look, mend=partial(_mend_network, where, network, look, say))
+        orphans = partial(_orphans, lab, where)
+        yield Subject(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
+
+
+def _guests(where: Directories) -> list[str]:
+    """Every guest that has a place in the run directory, or had one and runs."""
+    return sorted({*rundir.names(where.run), *lost.bound(where.run)})
+
+
+def _look(lab: Lab, where: Directories, name: str) -> list[plan.Fault]:
+    """What is wrong with one guest now; nothing while another command is at work on it."""
+    GuestName.parse(name)
+    directory = where.guest(name)
+    if lock.is_held(f"{directory}/op"):
+        return []
+    return _faults(lab, where, name)
+
+
+def _faults(lab: Lab, where: Directories, name: str) -> list[plan.Fault]:
+    place = lab.places(where).get(name)
+    found = _found(where, name)
+    return list(plan.guest(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
+
+
+def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[plan.Fault]:
+    """Mend what is wrong with one guest; every fault as it is mended. Raises what was in the way."""
+    with rundir.held(where.guest(name), name):
+        for _ in range(_ROUNDS):
+            faults = _faults(lab, where, name)
+            for fault in faults:
+                for step in fault.steps:
+                    say(f"{step}")
+                    _do(step, lab, where)
+                yield fault
+            if not any(fault.steps for fault in faults) or not rundir.is_running(where.guest(name)):
+                return
+
+
+def _do(step: plan.Mend, lab: Lab, where: Directories) -> None:
+    match step:
+        case plan.Tidy():
+            guards.remove(where.guest(step.guest), step.guest)
+            rundir.tidy(where.guest(step.guest))
+        case plan.EndUnbegun():
+            with rundir.opened(where.guest(step.guest)) as pidfd:
+                if pidfd is not None:
+                    process.kill(pidfd)
+        case plan.LinkMonitor():
+            _adopt.link_monitor(where.guest(step.guest), step.source)
+        case plan.GiveLock():
+            _adopt.give_lock(where.guest(step.guest))
+        case plan.GuardAgain():
+            _guards.mended(where.guest(step.guest), step.guest)
+        case plan.LogAgain():
+            from kvmrun.commands._logger import mended
+
+            mended(_place(lab, where, step.guest))
+        case steps.WriteRecord():
+            with suppress(OSError):
+                os.rmdir(step.path)
+            Hand()(step)
+        case steps.DropRules() if step.table.startswith("netdev kvmrun_") and not step.record:
+            _drop_guard(where, step.table.removeprefix("netdev kvmrun_"))
+        case _:
+            from kvmrun.host.network import hand
+
+            hand(where)(step)
+
+
+def _place(lab: Lab, where: Directories, name: str) -> Place:
+    known = lab.places(where).get(name)
+    return known or Place(guest=name, uuid="", directory=where.guest(name), log=where.log(name), ports=())
+
+
+def _found(where: Directories, name: str) -> plan.Found:
+    """One guest as it is now."""
+    directory = where.guest(name)
+    record = rundir.read_record(directory)
+    pid = rundir.holder(directory, record.pid if record else 0)
+    locked = rundir.is_locked(directory)
+    found = plan.Found(name=name, pid=pid, locked=locked, record=record, boot=process.boot_id())
+    if not (pid or locked):
+        return found
+    command = lost.command(pid)
+    uuid = next((word for flag, word in itertools.pairwise(command) if flag == "-uuid"), "")
+    first = ask({"": f"{directory}/q"}, ("query-uuid", "query-status"), limit=_LIMIT)[""]
+    unheard = first.silence == "gone"
+    others = MONITORS[1:] if unheard else ()
+    told = {"q": first} | ask({one: f"{directory}/{one}" for one in others}, ("query-uuid",), limit=_LIMIT)
+    used = process.usage(pid)
+    return found.but(
+        started=used.started if used else 0,
+        monitors=tuple(one for one, answer in told.items() if _field(answer, "query-uuid", "UUID") == uuid),
+        unheard=unheard,
+        unbegun=_field(first, "query-status", "status") == "prelaunch" and not _is_paused(record),
+        guarded=not _is_bare(where, name, record),
+        logger=_logger(where, name, used),
+        command=tuple(command),
+        taps=link.held_taps(pid),
+    )
+
+
+def _field(answer: Answer, command: str, field: str) -> object:
+    reply = answer.replies.get(command)
+    return reply.get(field) if isinstance(reply, dict) else None
+
+
+def _is_paused(record: Record | None) -> bool:
+    return record is not None and record.paused and record.pid > 0
+
+
+def _is_bare(where: Directories, name: str, record: Record | None) -> bool:
+    if not (where.root and record and any(port.guard != "none" for port in record.ports)):
+        return False
+    return name in guards.gone({name: where.guest(name)})
+
+
+def _logger(where: Directories, name: str, used: process.Usage | None) -> str:
+    if used is None or process.uptime() - used.started / process.TICKS < logs.BEGINS:
+        return ""
+    if not os.path.exists(f"{where.guest(name)}/c"):
+        return ""
+    return "stalled" if logger.is_stalled(where.log(name)) else "" if logs.is_kept(where.log(name)) else "dead"
+
+
+def _used(where: Directories) -> set[str]:
+    """The networks that guests which run are plugged into."""
+    running = [where.guest(name) for name in rundir.names(where.run) if rundir.is_running(where.guest(name))]
+    records = [record for record in map(rundir.read_record, running) if record]
+    return {port.network for record in records for port in record.ports}
+
+
+def _look_at_network(lab: Lab, where: Directories, network: Network, busy: bool) -> list[plan.Fault]:
+    return list(plan.network(lab, network, where, observe.wire(lab, network, where), used=busy))
+
+
+def _mend_network(
+    where: Directories, network: Network, look: Callable[[], list[plan.Fault]], say: Say
+) -> Iterator[plan.Fault]:
+    """Mend it; what is undone when a step fails is what this did."""
+    from kvmrun.host.network import hand
+
+    with rundir.held(where.network(network.name), f"network {network.name}"):
+        for fault in look():
+            with applied(fault.steps, hand(where), say):  # type: ignore[arg-type]
+                pass
+            yield fault
+
+
+def _orphans(lab: Lab, where: Directories) -> list[plan.Fault]:
+    """Links and tables with our mark that belong to nobody."""
+    from kvmrun.host import netlink, tables
+
+    marked = [_with_holder(one) for one in netlink.marked()]
+    return list(plan.orphans(lab, marked, _guests(where), tables.prints("netdev")))
+
+
+def _with_holder(one: plan.Marked) -> plan.Marked:
+    kept = link.kept_tap(one.name)
+    return one.but(kept=True, held=kept.held, queues=kept.queues) if kept else one
+
+
+def _mend_orphans(lab: Lab, where: Directories, look: Callable[[], list[plan.Fault]], say: Say) -> Iterator[plan.Fault]:
+    for fault in look():
+        for step in fault.steps:
+            say(f"{step}")
+            _do(step, lab, where)
+        yield fault
+
+
+def _drop_guard(where: Directories, name: str) -> None:
+    """Under the guest's lock: a start may have begun meanwhile."""
+    with rundir.held(where.guest(name), name):
+        if not rundir.is_running(where.guest(name)):
+            guards.drop(where.guest(name), name)

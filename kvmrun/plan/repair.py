@@ -1,0 +1,286 @@
+"""What a crash, a reboot or another tool left, and what mends it: facts to faults, each with its steps."""
+
+import itertools
+import json
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+from kvmrun.errors import KvmrunError
+from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories, Place
+from kvmrun.model.record import Record
+from kvmrun.plan import bridge, guard, ways
+from kvmrun.plan import network as plan
+from kvmrun.plan.facts import Wire
+from kvmrun.plan.steps import DropRules, DropTap, NetworkStep, RemoveBridge, WriteRecord
+
+
+class Tidy(Frozen):
+    """Remove what a guest that has ended left in its run directory, and the guard of its ports."""
+
+    guest: str
+
+    def __str__(self) -> str:
+        return "remove what it left"
+
+
+class EndUnbegun(Frozen):
+    """End a QEMU that never ran an instruction of its guest, because its start was cut short."""
+
+    guest: str
+
+    def __str__(self) -> str:
+        return "end the QEMU that was never let run"
+
+
+class LinkMonitor(Frozen):
+    """Another of its monitors also under the name of the first."""
+
+    guest: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"reach it by its monitor {self.source}"
+
+
+class GiveLock(Frozen):
+    guest: str
+
+    def __str__(self) -> str:
+        return "give it a new lock"
+
+
+class GuardAgain(Frozen):
+    guest: str
+
+    def __str__(self) -> str:
+        return "guard its ports again"
+
+
+class LogAgain(Frozen):
+    guest: str
+
+    def __str__(self) -> str:
+        return "give it a new logger"
+
+
+GuestMend = Tidy | EndUnbegun | LinkMonitor | GiveLock | GuardAgain | LogAgain | WriteRecord
+Mend = GuestMend | NetworkStep
+
+
+class Outcome(Frozen):
+    """What became of a fault: `error` says why it was not mended."""
+
+    subject: str
+    text: str
+    state: Literal["to be mended", "mended", "not mended"]
+    steps: tuple[str, ...] = ()
+    hint: str = ""
+    error: str = ""
+
+
+class Fault(Frozen):
+    """What is wrong with `subject`, and the steps that mend it. Without steps `hint` is what a person can do."""
+
+    subject: str
+    text: str
+    steps: tuple[Mend, ...] = ()
+    hint: str = ""
+
+
+class Found(Frozen):
+    """One guest as it was found. `pid` 0 when it does not run or cannot be seen; `locked`: its lock is in its place.
+
+    `monitors` are those that answer with its UUID; `unheard` says that nobody listens at the first any more. `unbegun`:
+    a start was cut short before the guest was let run. `command` are its QEMU's words, `taps` what it has open, by
+    descriptor.
+    """
+
+    name: str
+    pid: int = 0
+    started: int = 0
+    locked: bool = False
+    monitors: tuple[str, ...] = ()
+    unheard: bool = False
+    unbegun: bool = False
+    record: Record | None = None
+    boot: str = ""
+    guarded: bool = True
+    logger: Literal["", "dead", "stalled"] = ""
+    command: tuple[str, ...] = ()
+    taps: Mapping[str, str] = EMPTY
+
+
+class Marked(Frozen):
+    """A link that carries our mark. `master` is the mark of the bridge it is a port of; `kept` a tap that stays."""
+
+    name: str
+    alias: str
+    bridge: bool
+    ports: int = 0
+    master: str = ""
+    kept: bool = False
+    held: bool = False
+    queues: int = 1
+
+
+def guest(found: Found, definition: Guest | None, place: Place | None, path: str) -> Iterator[Fault]:
+    """What is wrong with one guest. Its record is at `path`."""
+    name = found.name
+    if not (found.pid or found.locked):
+        stale = found.record is not None and found.record.boot not in {"", found.boot}
+        text = f"left by {'an earlier boot' if stale else 'a crash'}"
+        yield Fault(subject=name, text=text, steps=(Tidy(guest=name),))
+    elif found.unbegun:
+        steps = (EndUnbegun(guest=name), Tidy(guest=name))
+        yield Fault(subject=name, text="its start was cut short", steps=steps)
+    elif found.logger == "stalled":
+        text = "its logger does not read on, and QEMU waits for it"
+        yield Fault(subject=name, text=text, steps=(LogAgain(guest=name),))
+    elif not found.monitors:
+        yield _out_of_reach(found)
+    else:
+        yield from _reached(found, definition, place, path)
+
+
+def _reached(found: Found, definition: Guest | None, place: Place | None, path: str) -> Iterator[Fault]:
+    name = found.name
+    if found.unheard:
+        step = LinkMonitor(guest=name, source=found.monitors[-1])
+        yield Fault(subject=name, text="its first monitor was removed", steps=(step,))
+    if not found.locked:
+        yield Fault(subject=name, text="its lock was removed", steps=(GiveLock(guest=name),))
+    if found.pid and (found.record is None or found.record.pid != found.pid):
+        record = WriteRecord(path=path, record=rewritten(found, definition, place))
+        yield Fault(subject=name, text="its record does not tell how it was started", steps=(record,))
+    if not found.guarded:
+        yield Fault(subject=name, text="its packet filter was changed", steps=(GuardAgain(guest=name),))
+    if found.logger == "dead":
+        yield Fault(subject=name, text="its logger died", steps=(LogAgain(guest=name),))
+
+
+def _out_of_reach(found: Found) -> Fault:
+    if found.locked:
+        text, hint = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
+    else:
+        text = "its lock and its monitors were removed: it runs on, and nobody can reach it"
+        hint = f"kvmrun stop {found.name} ends it in order"
+    return Fault(subject=found.name, text=text, hint=hint)
+
+
+def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Record:
+    """The record of a guest that runs without one, from its QEMU's own words; its ports from the definition."""
+    words = found.command
+    now: dict[str, Any] = {"pid": found.pid, "started": found.started, "boot": found.boot}
+    if found.record is not None and (found.record.name, found.record.uuid) == (found.name, _after(words, "-uuid")):
+        return found.record.but(**now)
+    ports = place.ports if place else ()
+    macs = {one["mac"]: found.taps.get(_netdev_fd(words, one["netdev"])) for one in _devices(words)}
+    return Record(
+        name=found.name,
+        uuid=_after(words, "-uuid"),
+        accel="kvm" if "-enable-kvm" in words else "tcg",
+        cpus=_number(_after(words, "-smp")),
+        memory=_number(_after(words, "-m").removeprefix("size=")[:-1]) * 1024,
+        ports=tuple(port for port in ports if macs.get(port.mac) == port.tap),
+        raw=_raw(words),
+        protect=bool(definition and definition.protect),
+        after=definition.after if definition else (),
+        **now,
+    )
+
+
+def _after(words: Sequence[str], flag: str) -> str:
+    """The word after a flag of ours, "" when it is not there."""
+    return next((value for name, value in itertools.pairwise(words) if name == flag), "")
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() else 0
+
+
+def _options(words: Sequence[str], flag: str) -> Iterator[dict[str, str]]:
+    for name, value in itertools.pairwise(words):
+        if name == flag and value.startswith("{"):
+            try:
+                yield json.loads(value)
+            except ValueError:
+                continue
+
+
+def _devices(words: Sequence[str]) -> Iterator[dict[str, str]]:
+    return (one for one in _options(words, "-device") if {"mac", "netdev"} <= one.keys())
+
+
+def _netdev_fd(words: Sequence[str], name: str) -> str:
+    for one in _options(words, "-netdev"):
+        if one.get("id") == name:
+            return str(one.get("fd") or one.get("fds", "")).partition(":")[0]
+    return ""
+
+
+def _raw(words: Sequence[str]) -> tuple[str, ...]:
+    """The user's own words: whatever comes after the last of our options."""
+    import shlex
+
+    last = next((at for at, word in enumerate(words) if '"id": "rng0"' in word), len(words))
+    return tuple(shlex.quote(word) for word in words[last + 1 :])
+
+
+def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool) -> Iterator[Fault]:
+    """What is wrong with a network: one that is up or `used` by a guest is made right, of another nothing stays."""
+    if one.external:
+        return
+    ours = now.bridge is not None and now.bridge.alias == bridge.mark(one)
+    try:
+        if ours or used or now.kept:
+            steps = plan.up(lab, one, where, now)
+            text = "it is up in part"
+        elif now.bridge is None and _traces(one, where, now):
+            steps = plan.down(lab, one, where, now, force=False)
+            text = "it is down in part"
+        else:
+            return
+    except KvmrunError as why:
+        yield Fault(subject=f"network {one.name}", text=f"{why.message}: {why.why}", hint=why.hint)
+        return
+    if steps:
+        yield Fault(subject=f"network {one.name}", text=text, steps=steps)
+
+
+def _traces(one: Network, where: Directories, now: Wire) -> bool:
+    """Whether anything of a network is left that has no bridge."""
+    note = plan.names_note(where, one) in now.files
+    return bool(now.dnsmasq or now.rules or now.guard or now.changed or note or list(ways.down(one, now.ways)))
+
+
+def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], tables: Collection[str]) -> Iterator[Fault]:
+    """Links and tables with our mark that belong to nobody. What may be another lab's is left alone.
+
+    The guests that are `present` in the run directory look after their own tables.
+    """
+    links = list(marked)
+    known = {port.alias(name) for name, ports in lab.ports().items() for port in ports}
+    for one in links:
+        network_name = one.alias.removeprefix(f"{bridge.MARK}net:")
+        if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge != one.name:
+            steps = () if one.ports else (RemoveBridge(name=one.name),)
+            text = f"it was the bridge of network {network_name}, which is called otherwise now"
+            yield Fault(subject=one.name, text=text, steps=steps, hint="stop the guests that are plugged into it")
+        elif one.kept and not one.held and one.alias not in known and _is_this_labs(lab, one):
+            drop = DropTap(tap=one.name, queues=one.queues)
+            yield Fault(subject=one.name, text=f"a tap kept for {one.alias}, which is no card", steps=(drop,))
+    guests = {one.alias.split(":")[1] for one in links if not one.bridge}
+    for table in sorted(tables):
+        name = table.removeprefix("kvmrun_")
+        if name != table and "_" not in name and name not in guests and name not in present:
+            step = DropRules(table=guard.table(name), record="")
+            yield Fault(subject=name, text="its packet filter outlived it", steps=(step,))
+
+
+def _is_this_labs(lab: Lab, one: Marked) -> bool:
+    """A kept tap is another lab's while its bridge is that of a network this lab has not."""
+    return not one.master or one.master.removeprefix(f"{bridge.MARK}net:") in lab.networks

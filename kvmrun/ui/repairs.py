@@ -1,0 +1,24 @@
+"""What was found wrong and what became of it, for people: the subject, the fault, each step."""
+
+from collections.abc import Iterable, Iterator
+
+from kvmrun.model.text import printable
+from kvmrun.plan.repair import Outcome
+
+
+def lines(found: Iterable[Outcome]) -> Iterator[str]:
+    for one in found:
+        yield f"{printable(one.subject, 60)}: {printable(one.text, 400)}"
+        mark = "would " if one.state == "to be mended" else ""
+        done = ": done" if one.state == "mended" else ""
+        yield from (f"  {mark}{printable(step, 400)}{done}" for step in one.steps)
+        if one.error:
+            yield f"  not mended: {printable(one.error, 400)}"
+        if one.hint and one.state != "mended":
+            yield f"  mend: {printable(one.hint, 400)}"
+
+
+def verdict(found: Iterable[Outcome]) -> str:
+    states = [one.state for one in found]
+    counts = {word: states.count(word) for word in ("mended", "to be mended", "not mended")}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to mend"
