@@ -9,12 +9,16 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.plan import network as plan
 from kvmrun.plan import passage, ways
 from kvmrun.plan.examined import Wires
 
 ANYWHERE = "192.0.2.1"
 """An address of nobody's (RFC 5737), to ask which way the rest of the world is."""
+ELSEWHERE = "198.51.100.1"
+"""Another, for strangers to send to."""
 _OUT, _BACK, _NEAR = "what guests send out", "what comes back to them", "what they send each other"
+_LED = "what ports of this host lead to them"
 _ADDRESS, _NAMES = "guests' requests for an address", "guests' questions for names"
 _FIREWALLD = "firewall-cmd --permanent --zone=trusted --add-interface={bridge}"
 _LASTING = {
@@ -60,6 +64,7 @@ def in_the_way(lab: Lab, now: Wires) -> Iterator[Finding]:
     yield from _drops(lab, now)
     yield from _legacy(lab, now)
     yield from _masquerades(lab, now)
+    yield from _strangers(lab, now)
 
 
 def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
@@ -99,6 +104,9 @@ def _needs(lab: Lab, network: Network, now: Wires) -> Iterator[_Need]:
         back = passage.Packet(iif=outside, oif=inside, source=world, target=guest, state="established")
         yield need("forward", _OUT, out)
         yield need("forward", _BACK, back)
+    for one in network.forward:
+        led = coming.but(iif=next(iter(_outsides(lab, network, now))), oif=inside, source=world, target=guest)
+        yield need("forward", _LED, led.but(protocol=one.protocol, port=one.to, forwarded=True))
     if now.bridge_netfilter and not network.isolate:
         yield need("forward", _NEAR, coming.but(oif=inside, target=other, protocol="tcp"))
     if network.dhcp and network.needs_dnsmasq():
@@ -114,10 +122,14 @@ def _outsides(lab: Lab, network: Network, now: Wires) -> Iterable[str]:
 
 
 def _let_through(lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:
-    """Where a table of ours keeps strangers out, theirs may let everything pass; elsewhere only replies."""
-    replies = "" if lab.firewall == "nftables" else " ct state established,related"
-    matches = [(f'iifname "{bridge}"', f'oifname "{bridge}"{replies}') for bridge in bridges]
-    return [f"insert rule {chain} {match} accept" for both in matches for match in both]
+    """Where a table of ours keeps strangers out, theirs may let everything pass; elsewhere only what is asked for."""
+    back = [""] if lab.firewall == "nftables" else [" ct state established,related", " ct status dnat"]
+    matches = [
+        match
+        for bridge in bridges
+        for match in (f'iifname "{bridge}"', *(f'oifname "{bridge}"{condition}' for condition in back))
+    ]
+    return [f"insert rule {chain} {match} accept" for match in matches]
 
 
 def _let_in(_lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:
@@ -167,6 +179,31 @@ def _masquerades(lab: Lab, now: Wires) -> Iterator[Finding]:
             if not any(one.verdict in {"masquerade", "snat"} for one in seen):
                 text = f'firewall = "{lab.firewall}", and nothing masquerades {network.subnet} on {packet.oif}'
                 yield problem("filter", text, _masquerade(lab, network, packet.oif))
+
+
+def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
+    """With nftables it is our own table that keeps the host from being everybody's router; otherwise somebody must."""
+    ours = ", ".join(f'"{one.bridge}"' for one in lab.networks.values())
+    found = {
+        link
+        for name, wire in now.networks.items()
+        for link in plan.opened(lab, lab.networks[name], wire)
+        if f"ipv4/conf/{link}/forwarding" in wire.changed
+    }
+    for link in sorted(found) if lab.firewall != "nftables" else ():
+        stranger = passage.Packet(
+            iif=link, oif="elsewhere", source=IPv4Address(ANYWHERE), target=IPv4Address(ELSEWHERE), state="new"
+        )
+        outcomes = passage.outcomes(now.ruleset or (), "forward", stranger)
+        if not any(one.verdict in {"drop", "reject"} for one in outcomes):
+            text = f"{link} forwards for guests, and nothing keeps strangers there from being routed elsewhere"
+            chain = "ip guests forward"
+            rules = (
+                "add table ip guests",
+                f"add chain {chain} {{ type filter hook forward priority filter; }}",
+                f'add rule {chain} iifname "{link}" oifname != {{ {ours} }} ct state new drop',
+            )
+            yield warning("filter", text, f"nft {shlex.quote('; '.join(rules))}")
 
 
 def _masquerade(lab: Lab, network: Network, link: str) -> str:

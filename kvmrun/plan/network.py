@@ -146,8 +146,13 @@ def guard_record(where: Directories, network: Network) -> str:
 def rules_text(lab: Lab, network: Network, now: Wire) -> str:
     addresses = {guest: _address(ports, network) for guest, ports in lab.ports().items()}
     ours = [one.bridge for one in lab.networks.values()]
-    opened = [link for link in forwarding(lab, network, now) if link not in ours and _is_opened(link, now)]
-    return rules.text(network, ours, lab.uplinks, addresses, opened)
+    return rules.text(network, ours, lab.uplinks, addresses, opened(lab, network, now))
+
+
+def opened(lab: Lab, network: Network, now: Wire) -> list[str]:
+    """The links but our bridges whose traffic the host forwards, or is about to, for guests of `network` alone."""
+    ours = {one.bridge for one in lab.networks.values()}
+    return [link for link in forwarding(lab, network, now) if link not in ours and _is_opened(link, now)]
 
 
 def _is_opened(link: str, now: Wire) -> bool:

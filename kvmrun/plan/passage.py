@@ -1,8 +1,8 @@
 """Which way a packet would go through the packet filter as it is: the rules of others read, one packet at a time.
 
 The ruleset is that of `nft -j list ruleset`. What cannot be judged from it counts as not fitting, with two exceptions:
-nft does not show what iptables asks of the connection or of the kind of address, and for a reply, and for a packet to
-this host, such a rule is taken for the usual one.
+nft does not show what iptables asks of the connection or of the kind of address, and for a reply, a packet sent on from
+a port, and one to this host, such a rule is taken for the usual one.
 """
 
 from collections.abc import Callable, Iterable, Mapping
@@ -19,7 +19,8 @@ Rules = Mapping[tuple[str, str, str], list[list[dict[str, Any]]]]
 
 class Packet(Frozen):
     """A packet on its way through the host, or to it where `oif` is "": from where to where, and whether it opens a
-    connection or answers. `port` is where to, 0 for one that is not told.
+    connection or answers. `port` is where to, 0 for one that is not told; `forwarded` that it was sent on from a port
+    of the host.
     """
 
     iif: str
@@ -29,6 +30,7 @@ class Packet(Frozen):
     state: Literal["new", "established"]
     protocol: Literal["tcp", "udp"] = "tcp"
     port: int = 0
+    forwarded: bool = False
 
 
 class Outcome(Frozen):
@@ -98,10 +100,10 @@ class _Walk(Frozen):
         return "", ""
 
     def _is_usual(self, expr: list[dict[str, Any]], verdict: str) -> bool:
-        """Whether what is not known is what iptables asks of the connection, and it is to accept replies; or of the
-        kind of address, and it is to go on with what is for this host.
+        """Whether what is not known is what iptables asks of the connection, and it is to accept replies or what a port
+        leads to a guest; or of the kind of address, and it is to go on with what is for this host.
         """
-        if verdict == "accept" and self.packet.state == "established":
+        if verdict == "accept" and (self.packet.state == "established" or self.packet.forwarded):
             return _xt("conntrack") in expr or _xt("state") in expr
         return verdict == "return" and not self.packet.oif and _xt("addrtype") in expr
 
@@ -143,7 +145,7 @@ class _Walk(Frozen):
             "meta l4proto": lambda: packet.protocol,
             "meta mark": lambda: 0,
             "ct state": lambda: packet.state,
-            "ct status": lambda: "",
+            "ct status": lambda: "dnat" if packet.forwarded else "",
             "payload ip saddr": lambda: packet.source,
             "payload ip daddr": lambda: packet.target,
             "payload ip protocol": lambda: packet.protocol,

@@ -310,6 +310,18 @@ def test_nobody_masquerades(doctor: Doctor, lab: Path) -> None:
     doctor.mended(found)
 
 
+def test_nobody_keeps_strangers_out(doctor: Doctor, kvmrun: Cli, lab: Path) -> None:
+    """Guests need the uplink to forward; without rules of ours the host would then be everybody's router."""
+    Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
+    (lab / "networks.toml").write_text(f'firewall = "none"\n{NETWORKS}')
+    doctor.mended(doctor.only("filter"))
+    kvmrun.ok("net", "up")
+    found = doctor.only("filter")
+    assert found["level"] == "warning"
+    assert found["text"].startswith("eth9 forwards for guests, and nothing keeps strangers there")
+    doctor.mended(found)
+
+
 def test_a_bridge_that_is_not_ours(doctor: Doctor, lab: Path) -> None:
     ip("link", "add", "br0", "type", "bridge")
     found = doctor.findings("network lan")[-1]

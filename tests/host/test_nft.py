@@ -11,7 +11,7 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host import nft, tables
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
+from kvmrun.model.network import Forward, Network
 from kvmrun.model.values import LinkName, NicName
 from kvmrun.plan import doctor_filter, rules
 from kvmrun.plan.examined import Wires
@@ -195,6 +195,15 @@ class TestOthers:
         self.load("input", policy, *rules)
         why = POLICY if policy == "drop" else RULE
         assert in_the_way("br0") == ([f"chain ip others FWD drops {what} ({why})"] if what else [])
+
+    def test_what_drops_between_a_port_forward_and_its_guest(self) -> None:
+        self.load("forward", "drop", 'iifname "br0" accept', "ct state established accept")
+        web = Network(name=NicName("lan"), forward=(Forward(protocol="tcp", port=8080, guest="vm1", to=80),))
+        lab = Lab(directory="", firewall="none", networks={"lan": web.but(nat=False)})
+        (found,) = doctor_filter.in_the_way(lab, Wires(ruleset=nft.ruleset(), way_out="eth0"))
+        assert found.text.startswith("chain ip others FWD drops what ports of this host lead to them (its policy")
+        subprocess.run(["sh", "-ec", found.mend], check=True)
+        assert list(doctor_filter.in_the_way(lab, Wires(ruleset=nft.ruleset(), way_out="eth0"))) == []
 
     def test_only_the_bridges_it_drops_are_mended(self) -> None:
         self.load("forward", "drop", *(one % "br1" for one in self.pair))
