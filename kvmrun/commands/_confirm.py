@@ -18,6 +18,10 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
     monitor = place.socket("q")
     try:
         handshake.check(monitor, uuid=place.uuid, accel=record.accel)
+        if hand.listener >= 0:
+            from kvmrun.monitor import display
+
+            display.show(monitor, hand.listener)
         hand.guarded()
         hand.scoped()
         used = process.usage(hand.pid)

@@ -184,6 +184,7 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
         rss_bytes=used.rss if used else None,
         uuid=record.uuid if record else None,
         nics=_nics(ports),
+        display=(record.display if record else "") or None,
         raw_args=bool(record and record.raw),
         problem=problem,
     )

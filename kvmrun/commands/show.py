@@ -11,6 +11,7 @@ from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
 from kvmrun.host import observe
+from kvmrun.model.guest import Guest
 from kvmrun.model.option import argv
 from kvmrun.model.place import Place
 from kvmrun.model.status import Status
@@ -36,11 +37,12 @@ def run(args: Args) -> int:
     [now] = _agents.added(_posture.added(gather(where, lab, [guest.name]), where, here), here)
     if args.output == "json":
         document = {"schema": 1, "definition": guest.as_dict(), "place": place.as_dict(), "command": qemu}
+        document["display"] = guest.shown_at(place) or None
         document |= {key: value for key, value in now.as_dict().items() if key in {"state", "posture", "agent"}}
         sys.stdout.write(json.dumps(document, sort_keys=True, default=str) + "\n")
     else:
         sys.stdout.write(
-            f"# {guest.name}.toml with its defaults\n{''.join(_toml(guest.as_dict()))}\n{_derived(place)}\n"
+            f"# {guest.name}.toml with its defaults\n{''.join(_toml(guest.as_dict()))}\n{_derived(guest, place)}\n"
         )
         sys.stdout.write(f"# how it is now, from the kernel\n{''.join(_lines(now))}\n")
         sys.stdout.write("# the QEMU command as a person would type it\n" + spell(observe.qemu(), options, guest.args))
@@ -71,7 +73,7 @@ def _value(value: object) -> str:
     return json.dumps(printable(value), ensure_ascii=False)
 
 
-def _derived(place: Place) -> str:
+def _derived(guest: Guest, place: Place) -> str:
     account = "the caller's" if place.uid is None else f"{place.uid}"
     lines = [
         "# what follows from its name",
@@ -79,6 +81,7 @@ def _derived(place: Place) -> str:
         f"uid        {account}",
         f"directory  {place.directory}",
         f"log        {place.log}",
+        *([f"display    VNC at {shown}"] if (shown := guest.shown_at(place)) else []),
     ]
     for port in place.ports:
         address = port.address or "no address"

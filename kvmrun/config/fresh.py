@@ -12,7 +12,7 @@ _TOLD = (
     ("cpus", ""),
     ("memory", ""),
     ("machine", '"q35", "pc", "microvm"'),
-    ("display", '"vnc": on a Unix socket'),
+    ("display", '"vnc" on a Unix socket, "vnc:5901" on a port of this host'),
     ("groups", "kvmrun up @NAME"),
     ("autostart", "for kvmrun up --autostart, and the units of kvmrun export systemd"),
     ("after", "the names of guests that are to be ready before"),

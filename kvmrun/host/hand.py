@@ -11,6 +11,7 @@ from kvmrun.light import signal, socket
 from kvmrun.light.typing import assert_never
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps
+from kvmrun.plan.display import TakePort
 from kvmrun.plan.guard import LoadGuard
 from kvmrun.plan.scope import EnterScope
 
@@ -27,6 +28,7 @@ class Hand:
         self._life = -1
         self._log = -1
         self._logger = -1
+        self.listener = -1
         self._guarded: Undo | None = None
         self._scoped: Callable[[], str] | None = None
         self.note = ""
@@ -48,6 +50,8 @@ class Hand:
                 self._add_vhost(step.tap)
             case steps.Listen():
                 return self._listen(step.listener)
+            case TakePort():
+                self._take_port(step)
             case steps.StartLogger():
                 self._start_logger(step)
             case LoadGuard():
@@ -87,10 +91,10 @@ class Hand:
         for fd in {fd for fds in self.table.values() for fd in fds}:
             os.close(fd)
         self.table.clear()
-        for fd in (self._life, self.pidfd, self._log, self._logger):
+        for fd in (self._life, self.pidfd, self._log, self._logger, self.listener):
             if fd >= 0:
                 os.close(fd)
-        self._life = self.pidfd = self._log = self._logger = -1
+        self._life = self.pidfd = self._log = self._logger = self.listener = -1
 
     def release(self) -> None:
         """Close what QEMU has by now, but keep the pidfds that tell of its end."""
@@ -144,6 +148,13 @@ class Hand:
         at.listen(4)
         self.table[listener] = [at.detach()]
         return lambda: os.unlink(listener.path)
+
+    def _take_port(self, step: TakePort) -> None:
+        """QEMU does not get it by inheritance, but by its monitor once it answers."""
+        from kvmrun.host import port
+
+        self.listener = port.take(step.port.number)
+        self.table[step.port] = []
 
     def _load_guard(self, step: LoadGuard) -> Undo:
         from kvmrun.host import nft  # loaded while QEMU starts

@@ -13,17 +13,7 @@ def owners(ports: Collection[int], but: Collection[int] = ()) -> tuple[Owner, ..
     found = netlink.listeners(ports)
     pids = process.with_sockets({one.inode for one in found}) if found else {}
     return tuple(
-        Owner(protocol=one.protocol, port=one.port, address=one.address, process=_name(pid), link=one.link)
+        Owner(protocol=one.protocol, port=one.port, address=one.address, process=process.described(pid), link=one.link)
         for one in found
         if (pid := pids.get(one.inode, 0)) not in but or not pid
     )
-
-
-def _name(pid: int) -> str:
-    if not pid:
-        return "another process"
-    try:
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
-            return f"{file.read(32).strip()} (pid {pid})"
-    except OSError:
-        return f"pid {pid}"

@@ -162,8 +162,18 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
         kept_taps=_kept(place.ports),
         taken_uids=_uids(others) if place.uid is not None else {},
+        taken_ports=_ports(guest, others),
         accounts=accounts([guest.user] if guest.user else []),
     )
+
+
+def _ports(guest: Guest, others: Mapping[str, int]) -> dict[int, str]:
+    """Who has the port that the guest is to be shown on, where it is not free."""
+    if not guest.display.port:
+        return {}
+    from kvmrun.host import port
+
+    return {guest.display.port: holder} if (holder := port.holder(guest.display.port, others)) else {}
 
 
 def qemu() -> str:

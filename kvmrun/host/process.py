@@ -105,6 +105,17 @@ def uptime() -> float:
         return float(file.read().split()[0])
 
 
+def described(pid: int) -> str:
+    """A process in a word for people; 0 is one we may not see."""
+    if not pid:
+        return "another process"
+    try:
+        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+            return f"{file.read(32).strip()} (pid {pid})"
+    except OSError:
+        return f"pid {pid}"
+
+
 def with_sockets(inodes: Collection[int]) -> dict[int, int]:
     """The pid of one process that has it, for each of these sockets that we may see."""
     wanted = {f"socket:[{inode}]": inode for inode in inodes}

@@ -7,10 +7,10 @@ from kvmrun.model.drive import IDE_PORTS, Drive
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.limits import Limits
 from kvmrun.model.nic import Nic
-from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory
+from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory, VncPort
 from kvmrun.model.place import Place
 from kvmrun.model.ready import GroupName, Ready
-from kvmrun.model.values import CpuModel, FilePath, GuestName, Line, NicName, Size, Uuid, Word
+from kvmrun.model.values import CpuModel, Display, FilePath, GuestName, Line, NicName, Size, Uuid, Word
 
 MONITORS = ("q", "e", "p")
 """The monitors' sockets: short probes, followers of events, people."""
@@ -57,7 +57,7 @@ class Guest(Frozen):
     nic: tuple[Nic, ...] = (Nic(),)
     console: bool = True
     agent: bool = True
-    display: Literal["none", "vnc"] = "none"
+    display: Display = Display("none")
     args: tuple[Line, ...] = ()
     uuid: Uuid | None = None
     user: Word | None = None
@@ -76,8 +76,8 @@ class Guest(Frozen):
         """What is wrong across the keys of this guest, as (key, found, wanted)."""
         if not 1 <= self.cpus <= 255:
             yield "cpus", str(self.cpus), "1 to 255"
-        if self.display == "vnc" and self.machine == "microvm":
-            yield "display", "vnc", '"none": microvm has no display'
+        if self.display != "none" and self.machine == "microvm":
+            yield "display", self.display, '"none": microvm has no display'
         yield from self._unready()
         yield from self.limits.problems(self.memory)
         for key, found, wanted in self.boot.problems():
@@ -177,9 +177,16 @@ class Guest(Frozen):
 
     def _display(self, place: Place) -> Iterator[Option]:
         yield Option(flag="display", text="none")
-        if self.display == "vnc":
-            yield Option(flag="vnc", text=VncDirectory(path=place.vnc))
+        if self.display != "none":
+            port = self.display.port
+            yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=place.vnc))
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
+
+    def shown_at(self, place: Place) -> str:
+        """Where a VNC viewer finds the guest: the path of a socket or an address with its port, "" for nowhere."""
+        if self.display == "none":
+            return ""
+        return VncPort(number=self.display.port).address if self.display.port else f"{place.vnc}/v"
 
     def _events(self) -> Iterator[Option]:
         """What happens when the guest reboots, crashes or hangs; the last two need a device to tell of it."""

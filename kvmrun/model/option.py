@@ -61,6 +61,22 @@ class VncDirectory(Frozen):
         return f"unix:/proc/self/fd/{fds[0]}/v"
 
 
+class VncPort(Frozen):
+    """A TCP port of the loopback address, bound by us: QEMU begins without, and is handed it before the guest runs."""
+
+    number: int
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.number}"
+
+    def typed(self) -> str:
+        return f"127.0.0.1:{self.number - 5900}"
+
+    def passed(self, _fds: Sequence[int]) -> str:
+        return "none"
+
+
 class Tap(Frozen):
     """The host end of a card; one descriptor a queue, then one of /dev/vhost-net a queue where that is used."""
 
@@ -95,8 +111,8 @@ class Log(Frozen):
         return f"/dev/fdset/{fds[0]}"
 
 
-HANDLES = (Image, BootFile, Listener, VncDirectory, Tap, Log)
-Handle = Image | BootFile | Listener | VncDirectory | Tap | Log
+HANDLES = (Image, BootFile, Listener, VncDirectory, VncPort, Tap, Log)
+Handle = Image | BootFile | Listener | VncDirectory | VncPort | Tap | Log
 Table = Mapping[Handle, Sequence[int]]
 
 

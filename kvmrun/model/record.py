@@ -10,7 +10,7 @@ SCHEMA = 1
 
 
 class Record(Frozen):
-    """The guest as it was started, `paused` when that was asked for.
+    """The guest as it was started, `paused` when that was asked for; `display` is where a viewer finds it.
 
     `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks. `said` is how long its log was before.
     """
@@ -25,6 +25,7 @@ class Record(Frozen):
     paused: bool = False
     protect: bool = False
     after: tuple[str, ...] = ()
+    display: str = ""
     said: int = 0
     pid: int = 0
     started: int = 0
@@ -47,7 +48,7 @@ def from_json(data: object) -> Record | None:
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
     numbers = (record.cpus, record.memory, record.pid, record.started, record.said)
-    words = (record.name, record.uuid, record.accel, record.boot, *record.raw, *record.after)
+    words = (record.name, record.uuid, record.accel, record.boot, record.display, *record.raw, *record.after)
     right = all(type(n) is int and n >= 0 for n in numbers) and all(type(w) is str for w in words)
     right = right and type(record.protect) is bool
     return record if right else None

@@ -38,7 +38,10 @@ class Card(Frozen):
 
 
 class Status(Frozen):
-    """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core."""
+    """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core.
+
+    `display` is where a VNC viewer finds one that runs.
+    """
 
     name: str
     state: str
@@ -51,6 +54,7 @@ class Status(Frozen):
     rss_bytes: int | None = None
     uuid: str | None = None
     nics: tuple[NicStatus, ...] = ()
+    display: str | None = None
     raw_args: bool = False
     problem: str | None = None
     posture: Posture | None = None

@@ -62,6 +62,30 @@ class NicName(str):
         raise ValueError("a name of a-z and 0-9, a letter first, at most 8 characters")
 
 
+class Display(str):
+    """What the guest shows itself on: nothing, VNC on a Unix socket, or VNC on a port of the loopback address."""
+
+    __slots__ = ()
+    WANTED = '"none", "vnc" or "vnc:PORT", PORT being 5900 to 65535'
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and (raw in {"none", "vnc"} or _is_vnc_port(raw)):
+            return cls(raw)
+        raise ValueError(cls.WANTED)
+
+    @property
+    def port(self) -> int:
+        """The TCP port, 0 for none."""
+        return int(self.partition(":")[2] or 0)
+
+
+def _is_vnc_port(word: str) -> bool:
+    """Whether it names a port. Viewers, and QEMU's own command line, count displays from 5900 on."""
+    kind, _, port = word.partition(":")
+    return kind == "vnc" and made_of(port, DIGITS, 5) and 5900 <= int(port) < 1 << 16
+
+
 class LinkName(str):
     """The name of a network interface of the host; the kernel takes 15 characters."""
 

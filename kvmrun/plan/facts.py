@@ -139,4 +139,5 @@ class Host(Frozen):
     taken_taps: frozenset[str] = frozenset()
     kept_taps: Mapping[str, KeptTap] = EMPTY
     taken_uids: Mapping[int, str] = EMPTY
+    taken_ports: Mapping[int, str] = EMPTY
     accounts: Mapping[str, int] = EMPTY

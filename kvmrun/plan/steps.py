@@ -3,6 +3,7 @@
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
 from kvmrun.model.record import Record
+from kvmrun.plan.display import TakePort
 from kvmrun.plan.guard import LoadGuard
 from kvmrun.plan.scope import EnterScope
 from kvmrun.plan.ways import WayStep
@@ -285,5 +286,5 @@ NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep
 FileStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | WriteRecord
-GuestStep = FileStep | PlugTap | AttachTap | Listen | LoadGuard | StartLogger | Launch | EnterScope
+GuestStep = FileStep | PlugTap | AttachTap | Listen | TakePort | LoadGuard | StartLogger | Launch | EnterScope
 Step = NetworkStep | GuestStep

@@ -6,10 +6,11 @@ from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.model.drive import Drive
 from kvmrun.model.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.nic import Port
-from kvmrun.model.option import BootFile, Listener, Log, VncDirectory
+from kvmrun.model.option import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
-from kvmrun.plan import guard, scope
+from kvmrun.plan import display, guard, scope
+from kvmrun.plan.display import TakePort
 from kvmrun.plan.facts import File, Host
 from kvmrun.plan.guard import LoadGuard
 from kvmrun.plan.scope import EnterScope
@@ -33,6 +34,7 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
     _accelerator(guest, host)
     _memory(guest, host)
     _identity(guest, place, host)
+    display.check(guest, host)
     return (
         *_images(guest, host),
         TakePlace(guest=guest.name, directory=place.directory),
@@ -59,6 +61,7 @@ def record(guest: Guest, place: Place, raw: tuple[str, ...]) -> Record:
         raw=raw,
         protect=guest.protect,
         after=guest.after,
+        display=guest.shown_at(place),
     )
 
 
@@ -219,11 +222,13 @@ def _scope(guest: Guest, host: Host) -> Iterator[EnterScope]:
         yield step
 
 
-def _sockets(guest: Guest, place: Place) -> Iterator[Listen | MakeVncDirectory]:
+def _sockets(guest: Guest, place: Place) -> Iterator[Listen | TakePort | MakeVncDirectory]:
     asked = {CONSOLE: guest.console, AGENT: guest.agent}
     for name in (*MONITORS, *(name for name, wanted in asked.items() if wanted)):
         yield Listen(listener=Listener(path=place.socket(name)))
-    if guest.display == "vnc":
+    if guest.display.port:
+        yield TakePort(port=VncPort(number=guest.display.port))
+    elif guest.display != "none":
         yield MakeVncDirectory(directory=VncDirectory(path=place.vnc), uid=place.uid)
 
 

@@ -1,13 +1,14 @@
 """The list as columns of text: what a terminal's table and a pipe's plain lines have in common."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import Posture, Status
 from kvmrun.model.text import printable
 
-HEADS = ("NAME", "STATE", "ACCEL", "PID", "UPTIME", "CPU%", "MEMORY", "TAP", "MAC", "ADDRESS", "PROBLEM")
+HEADS = ("NAME", "STATE", "ACCEL", "PID", "UPTIME", "CPU%", "MEMORY", "TAP", "MAC", "ADDRESS", "DISPLAY", "PROBLEM")
 HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "AGENT", "PROBLEM")
+_RARE = frozenset({"DISPLAY", "PROBLEM"})
 _DASH = "-"
 
 
@@ -36,6 +37,7 @@ def cells(status: Status) -> tuple[str, ...]:
         "\n".join(printable(nic.tap, 20) for nic in status.nics) or _DASH,
         "\n".join(printable(nic.mac, 20) for nic in status.nics) or _DASH,
         "\n".join(printable(nic.address or _DASH, 40) for nic in status.nics) or _DASH,
+        printable(status.display or _DASH, 120),
         printable(status.problem or "", 200),
     )
 
@@ -58,16 +60,20 @@ def held(status: Status) -> tuple[str, ...]:
     )
 
 
-LIVE = View(heads=HEADS, cells=cells, spare=("ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))
+LIVE = View(heads=HEADS, cells=cells, spare=("DISPLAY", "ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))
 POSTURE = View(heads=HELD, cells=held, spare=("ARGS", "KVM", "NEWPRIVS"))
 
 
 def plain(found: list[Status], view: View = LIVE) -> str:
-    """Lines for a pipe: one a guest, columns aligned, nothing cut, the problem last and only where there is one."""
-    table = [view.heads, *(view.cells(one) for one in found)]
-    if not any(row[-1] for row in table[1:]):
-        table = [row[:-1] for row in table]
-    return aligned([[cell.replace("\n", ",") for cell in row] for row in table])
+    """Lines for a pipe: one a guest, columns aligned, nothing cut, the problem last."""
+    body = [view.cells(one) for one in found]
+    shown = [number for number, head in enumerate(view.heads) if needed(head, (row[number] for row in body))]
+    return aligned([[row[number].replace("\n", ",") for number in shown] for row in (view.heads, *body)])
+
+
+def needed(head: str, column: Iterable[str]) -> bool:
+    """Whether a column is shown: those that are mostly empty are where there is something in them."""
+    return head not in _RARE or any(cell not in {"", _DASH} for cell in column)
 
 
 def aligned(table: Sequence[Sequence[str]]) -> str:

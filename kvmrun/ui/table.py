@@ -31,8 +31,8 @@ def _console(color: str) -> Console:
 def table(found: list[Status], view: rows.View, width: int) -> Table:
     """The rows, with the columns that fit into `width`."""
     body = [dict(zip(view.heads, view.cells(one), strict=True)) for one in found]
-    heads = [head for head in view.heads if head != "PROBLEM" or any(row[head] for row in body)]
-    for head in view.spare:
+    heads = [head for head in view.heads if rows.needed(head, (row[head] for row in body))]
+    for head in [one for one in view.spare if one in heads]:
         if _width(heads, body) <= width:
             break
         heads.remove(head)

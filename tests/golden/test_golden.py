@@ -23,7 +23,7 @@ from kvmrun.model.place import Directories
 HERE = Path(__file__).parent
 QEMU = shutil.which("qemu-system-x86_64")
 WHERE = Directories(vms=str(HERE / "vms.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
-GUESTS = ("minimal", "drives", "microvm", "cards", "screen", "pc", "events")
+GUESTS = ("minimal", "drives", "microvm", "cards", "screen", "viewer", "pc", "events")
 ALONE = {"-enable-kvm": ["-accel", "tcg"], "host": ["max"]}
 HELLO = '{"execute": "qmp_capabilities"} {"execute": "query-status"} {"execute": "quit"}'
 

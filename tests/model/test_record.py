@@ -15,7 +15,17 @@ PORT = Port(
     name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", queues=2
 )
 RECORD = Record(
-    name="vm1", uuid="6b76", accel="kvm", cpus=2, memory=1 << 30, ports=(PORT,), raw=("-S",), pid=7, started=9, boot="b"
+    name="vm1",
+    uuid="6b76",
+    accel="kvm",
+    cpus=2,
+    memory=1 << 30,
+    ports=(PORT,),
+    raw=("-S",),
+    pid=7,
+    started=9,
+    boot="b",
+    display="127.0.0.1:5901",
 )
 TEXT = json.dumps(RECORD.to_json())
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()

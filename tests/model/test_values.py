@@ -9,10 +9,23 @@ from hypothesis import strategies as st
 
 from kvmrun.model.network import Domain, Lease, OptionValue
 from kvmrun.model.ready import GroupName
-from kvmrun.model.values import Base, CpuModel, FilePath, GuestName, Line, LinkName, Mac, NicName, Size, Uuid, Word
+from kvmrun.model.values import (
+    Base,
+    CpuModel,
+    Display,
+    FilePath,
+    GuestName,
+    Line,
+    LinkName,
+    Mac,
+    NicName,
+    Size,
+    Uuid,
+    Word,
+)
 
 BASE = Base(directory="/lab/vms.d", images="/state/images")
-KINDS = (CpuModel, FilePath, GuestName, Line, LinkName, Mac, NicName, Size, Uuid, Word)
+KINDS = (CpuModel, Display, FilePath, GuestName, Line, LinkName, Mac, NicName, Size, Uuid, Word)
 calm = settings(deadline=None)
 numbers = st.integers() | st.floats() | st.booleans() | st.none() | st.lists(st.text())
 
@@ -177,3 +190,16 @@ def test_what_is_said_in_sets_is_what_the_pattern_says(kind: Any) -> None:
             assert pattern.fullmatch(text)
 
     holds()
+
+
+@pytest.mark.parametrize(("raw", "port"), [("none", 0), ("vnc", 0), ("vnc:5900", 5900), ("vnc:65535", 65535)])
+def test_a_display(raw: str, port: int) -> None:
+    assert (Display.parse(raw), Display.parse(raw).port) == (raw, port)
+
+
+@pytest.mark.parametrize(
+    "raw", ["", "vnc:", "vnc:5899", "vnc:65536", "vnc:0590x", "vnc:-1", "vnc: 5901", "spice", "vnc:5901\n", 5901, None]
+)
+def test_a_bad_display_is_refused(raw: object) -> None:
+    with pytest.raises(ValueError, match="vnc:PORT"):
+        Display.parse(raw)

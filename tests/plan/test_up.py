@@ -94,6 +94,17 @@ def test_without_root_everything_runs_as_the_caller() -> None:
     assert step(MakeVncDirectory, guest(display="vnc"), place).uid is None
 
 
+def test_a_display_on_a_port_is_bound_before_qemu_begins() -> None:
+    one = guest(display="vnc:5901", nic=[])
+    steps = words(up(one, PLACE.but(ports=()), HOST))
+    assert "listen on 127.0.0.1:5901 for VNC viewers" in steps
+    assert step(WriteRecord, one).record.display == "127.0.0.1:5901"
+    assert step(WriteRecord, guest(display="vnc")).record.display == "/run/vm1/vnc/v"
+    with pytest.raises(Refused, match="vm1 cannot have port 5901 for its display") as refused:
+        up(one, PLACE, HOST.but(taken_ports={5901: "vm2"}))
+    assert (refused.value.why, "vnc:5902" in refused.value.hint) == ("vm2 has it", True)
+
+
 @pytest.mark.parametrize(
     ("drive", "base", "size"),
     [

@@ -21,13 +21,13 @@ INVALID = Status(name="vm3", state="invalid", problem="vm3.toml: cpus: found [x]
 def test_every_row_has_a_cell_for_each_head() -> None:
     assert cells(RUNNING) == (
         "vm1", "running", "kvm", "4711", "1h2m", "13", "100M/512M", "tap-vm1\ntap-vm1-eth1",
-        "52:54:00:00:00:01\n52:54:00:00:00:02", "192.168.0.1\n-", "",
+        "52:54:00:00:00:01\n52:54:00:00:00:02", "192.168.0.1\n-", "-", "",
     )  # fmt: skip
     assert len(cells(INVALID)) == len(HEADS)
 
 
 def test_what_is_unknown_is_a_dash() -> None:
-    assert cells(Status(name="vm1", state="unknown"))[2:] == ("-",) * 8 + ("",)
+    assert cells(Status(name="vm1", state="unknown"))[2:] == ("-",) * 9 + ("",)
 
 
 def test_raw_arguments_are_marked() -> None:
@@ -35,11 +35,12 @@ def test_raw_arguments_are_marked() -> None:
 
 
 def test_lines_are_aligned_and_nothing_is_cut() -> None:
-    head, *lines = plain([RUNNING, STOPPED, INVALID]).splitlines()
+    shown = RUNNING.but(display="127.0.0.1:5901")
+    head, *lines = plain([shown, STOPPED, INVALID]).splitlines()
     for column in HEADS[1:-1]:
         start = head.index(column)
         assert all(line[start - 2 : start] == "  " and line[start] != " " for line in lines), column
-    assert lines[0].endswith("192.168.0.1,-")
+    assert lines[0].split()[-2:] == ["192.168.0.1,-", "127.0.0.1:5901"]
     assert lines[2].endswith(str(INVALID.problem))
 
 
@@ -47,6 +48,13 @@ def test_lines_are_aligned_and_nothing_is_cut() -> None:
 def test_there_is_a_problem_column_only_where_there_is_a_problem(found: list[Status], there: bool) -> None:
     assert ("PROBLEM" in plain(found).splitlines()[0]) == there
     assert len(plain(found).splitlines()) == 1 + len(found)
+
+
+def test_a_display_has_a_column_only_where_there_is_one() -> None:
+    assert "DISPLAY" not in plain([RUNNING])
+    path = "/run/kvmrun/vm/vm1/vnc/v"
+    head, one, other = plain([RUNNING.but(display=path), RUNNING]).splitlines()
+    assert (head.split()[-1], one.split()[-1], other.split()[-1]) == ("DISPLAY", path, "-")
 
 
 @pytest.mark.parametrize(
