@@ -95,7 +95,7 @@ def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     yield from (RemoveRule(rule=rule) for rule in mine if rule not in wanted)
     yield from _unused(now, wanted, mine)
     for uplink in uplinks(lab, network):
-        yield from _default(uplink, now, theirs=lab.firewall == "shorewall" and uplink.table is not None)
+        yield from _default(uplink, now, theirs=_is_theirs(lab, uplink))
     yield from (AddRule(rule=rule) for rule in wanted if rule not in mine)
 
 
@@ -120,13 +120,19 @@ def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
             found.append(
                 f"uplink {uplink.name} of {told}: {uplink.interface} is not there or down; another way is taken"
             )
-        elif not _fits(uplink, now) and uplink.gateway is None:
-            table = uplink.number()
-            found.append(f"uplink {uplink.name} of {told}: table {table} has no default route; another way is taken")
+        elif not _fits(uplink, now) and (uplink.gateway is None or _is_theirs(lab, uplink)):
+            whose = ", which Shorewall makes" if _is_theirs(lab, uplink) else ""
+            none = f"table {uplink.number()} has no default route{whose}"
+            found.append(f"uplink {uplink.name} of {told}: {none}; another way is taken")
         elif (uplink.interface, str(uplink.gateway)) in now.silent:
             lost = "does not answer; what is sent there is lost"
             found.append(f"uplink {uplink.name} of {told}: {uplink.gateway} on {uplink.interface} {lost}")
     return found
+
+
+def _is_theirs(lab: Lab, uplink: Uplink) -> bool:
+    """Whether the uplink's table is a provider's of Shorewall, which puts its routes there."""
+    return lab.firewall == "shorewall" and uplink.table is not None
 
 
 def _mine(network: Network, now: Ways) -> list[Rule]:

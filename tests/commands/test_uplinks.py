@@ -246,6 +246,7 @@ class TestTables:
         kvmrun.ok("net", "up")
         assert "from 192.168.0.2 lookup 102" in tables()
         assert "default" not in tables().split("default \n")[-1]
+        assert "table 102 has no default route, which Shorewall makes" in kvmrun.ok("net", "status").out
 
     def test_our_route_follows_the_definition(self, lab: Path, kvmrun: Cli) -> None:
         write(lab, vm2="second")
