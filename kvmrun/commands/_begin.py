@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from itertools import chain
 
-from kvmrun.commands import _network, _start
+from kvmrun.commands import _start
 from kvmrun.commands._lab import defined, with_accel
 from kvmrun.commands._parallel import each
+from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several
+from kvmrun.host.observe import Others
 from kvmrun.model import order
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
@@ -39,10 +41,20 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
         return errors
     awaited = set() if args.paused else set(chain.from_iterable(before.values()))
     waits = {name: found for name in good if (found := _both(_own(lab, name, awaited, args.timeout), wait))}
-    job = _start.Job(
-        lab=lab, where=where, places=lab.places(where), raw=raw, waits=waits, paused=args.paused, watches={}
-    )
+    places = lab.places(where)
+    used = {port.network for name in good for port in places[name].ports}
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        job = _start.Job(
+            lab=lab,
+            where=where,
+            places=places,
+            raw=raw,
+            waits=waits,
+            paused=args.paused,
+            watches={},
+            networks=Networks(lab, where, used, progress.detail),
+            others=Others(where),
+        )
         return _all(_Order(before=before, awaited=awaited, errors=errors), job, good, progress)
 
 
@@ -67,7 +79,6 @@ class _Order(Frozen):
 
 def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -> dict[str, KvmrunError]:
     """Start `names` on networks that are ready; networks made for them are undone when none of them started."""
-    networks = {port.network for name in names for port in job.places[name].ports}
 
     def one(name: str) -> None:
         _start.start(job, name, progress)
@@ -77,10 +88,12 @@ def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -
 
     errors = dict(turns.errors)
     try:
-        with _network.ready(job.lab, job.where, networks, progress.detail):
+        with job.networks:
             slow = bool(turns.awaited) or len(names) > _MANY
             with progress.waiting(f"starting {', '.join(names)}") if slow else nullcontext():
                 errors = each(names, one, turns.before, failed=turns.errors)
+            if job.networks.error is not None:
+                raise job.networks.error
             if all(name in errors for name in names):
                 raise Several(list(errors.values()))
     except Several:

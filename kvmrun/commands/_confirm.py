@@ -9,11 +9,14 @@ from kvmrun.model.record import Record
 from kvmrun.monitor import handshake
 from kvmrun.monitor.probe import ask
 
+_ENDS = 0.3
+"""How long after a failure QEMU may take to end that was its cause, in seconds: its taps and sockets go first."""
+
 
 def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> Watch | None:
     """Make sure that the guest lives and is as asked, and resume it unless it is to stay paused.
 
-    Returns what is left to wait for. Raises StartFailed with QEMU's last words.
+    Returns what is left to wait for.
     """
     monitor = place.socket("q")
     try:
@@ -30,14 +33,19 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
         watch = wait.begin(place, running=False) if wait else None
         if not record.paused:
             handshake.resume(monitor)
-    except handshake.Gone:
-        from kvmrun.plan.died import explain  # patterns: `re` costs 5 ms
-
-        status = hand.reap()
-        raise explain(place.guest, status, logs.since(place.log, record.said)) from None
     except OSError as why:
         raise KvmrunError(f"{place.guest} did not start", hint_for(why), why=f"{why}") from None
     return watch
+
+
+def reason(place: Place, hand: Hand, record: Record, error: KvmrunError) -> KvmrunError:
+    """Why the start failed: `error`, or the last words of a QEMU that has ended, and taken its taps along."""
+    if not process.ended(hand.pidfd, _ENDS):
+        return error
+    from kvmrun.plan.died import explain  # patterns: `re` costs 5 ms
+
+    status = hand.reap()
+    return explain(place.guest, status, logs.since(place.log, record.said))
 
 
 def half_started(place: Place) -> bool:

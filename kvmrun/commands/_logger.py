@@ -27,7 +27,7 @@ def mended(place: Place) -> bool:
     if kept or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + logs.BEGINS:
         return False
     logger.end_stalled(place.log)
-    reader, writer = logger.pipe()
+    reader, writer = process.pipe()
     try:
         os.close(logger.start(place.log, _account(place), reader))
         _await(place)

@@ -3,20 +3,20 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from kvmrun.host import lock, observe, rundir
+from kvmrun.host import lock, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.plan import network as plan
-from kvmrun.plan.steps import NetworkStep
+from kvmrun.plan.network_steps import NetworkStep
 
 Say = Callable[[str], None]
 
 
 def steps(lab: Lab, where: Directories, network: Network, owner: int | None = None) -> tuple[NetworkStep, ...]:
     """What is still to be done for `network`, from the host as it is now."""
-    return plan.up(lab, network, where, observe.wire(lab, network, where), owner)
+    return plan.up(lab, network, where, standing.wire(lab, network, where), owner)
 
 
 @contextmanager

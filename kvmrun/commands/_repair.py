@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import partial
 
 from kvmrun.commands import _adopt, _guards
-from kvmrun.host import guards, link, lock, logger, logs, lost, observe, process, rundir
+from kvmrun.host import guards, link, lock, logger, logs, lost, process, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.model.frozen import Frozen
@@ -18,8 +18,8 @@ from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
 from kvmrun.model.values import GuestName
 from kvmrun.monitor.probe import Answer, ask
+from kvmrun.plan import network_steps, steps
 from kvmrun.plan import repair as plan
-from kvmrun.plan import steps
 
 _LIMIT = 2.0
 _ROUNDS = 4
@@ -105,7 +105,7 @@ def _do(step: plan.Mend, lab: Lab, where: Directories) -> None:
             with suppress(OSError):
                 os.rmdir(step.path)
             Hand()(step)
-        case steps.DropRules() if step.table.startswith("netdev kvmrun_") and not step.record:
+        case network_steps.DropRules() if step.table.startswith("netdev kvmrun_") and not step.record:
             _drop_guard(where, step.table.removeprefix("netdev kvmrun_"))
         case _:
             from kvmrun.host.network import hand
@@ -177,7 +177,7 @@ def _used(where: Directories) -> set[str]:
 
 
 def _look_at_network(lab: Lab, where: Directories, network: Network, busy: bool) -> list[plan.Fault]:
-    return list(plan.network(lab, network, where, observe.wire(lab, network, where), used=busy))
+    return list(plan.network(lab, network, where, standing.wire(lab, network, where), used=busy))
 
 
 def _mend_network(

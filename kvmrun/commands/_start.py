@@ -2,16 +2,17 @@
 
 from collections.abc import Mapping
 
-from kvmrun.commands import _network
+from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
-from kvmrun.errors import Refused
+from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host import logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan.steps import GuestStep, NetworkStep
+from kvmrun.plan.steps import GuestStep
+from kvmrun.plan.up import halves
 from kvmrun.plan.up import record as record_of
 from kvmrun.plan.up import up as plan_up
 from kvmrun.ui.progress import Progress
@@ -27,15 +28,8 @@ class Job(Frozen):
     waits: Mapping[str, Wait]
     paused: bool
     watches: dict[str, Watch]
-
-
-def plan(
-    lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]
-) -> tuple[list[NetworkStep], tuple[GuestStep, ...]]:
-    """What a start would do now, for its networks and for itself. Changes nothing."""
-    networks = sorted({port.network for port in place.ports})
-    before = [step for name in networks for step in _network.steps(lab, where, lab.networks[name])]
-    return before, _steps(lab, where, place, raw)[1]
+    networks: Networks
+    others: observe.Others
 
 
 def start(job: Job, name: str, progress: Progress) -> None:
@@ -50,9 +44,10 @@ def start(job: Job, name: str, progress: Progress) -> None:
             news = ("" if logged else ", and has a new logger") + ("" if guarded else ", and is guarded again")
             progress.tell(f"{name} is running already{news}")
             _remember(job, name, _begun(job, name, place))
-            return
-        place, steps = _steps(job.lab, job.where, place, job.raw)
-        _launch(job, place, steps, progress)
+        else:
+            place, steps = plan(job.lab, job.where, place, job.raw, job.others)
+            _launch(job, place, steps, progress)
+    job.networks.ready()  # also of a guest that ran already; not while others wait for its lock
 
 
 def _astray(name: str) -> Refused:
@@ -81,10 +76,12 @@ def _half_started(place: Place) -> bool:
     return half_started(place)
 
 
-def _steps(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> tuple[Place, tuple[GuestStep, ...]]:
+def plan(
+    lab: Lab, where: Directories, place: Place, raw: tuple[str, ...], others: observe.Others
+) -> tuple[Place, tuple[GuestStep, ...]]:
     """The guest's own steps, and its place with the account it really runs as."""
     guest = lab.guests[place.guest]
-    facts = observe.host(guest, place, where)
+    facts = observe.host(guest, place, where, others)
     if guest.user and where.root:
         place = place.but(uid=facts.accounts.get(guest.user))
     return place, plan_up(guest, place, facts, raw)
@@ -94,12 +91,18 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
     guest = job.lab.guests[place.guest]
     said = logs.position(place.log)
     record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused, said=said)
+    now, then = halves(steps)
     hand = Hand()
     try:
-        with applied(steps, hand, progress.detail):
-            from kvmrun.commands._confirm import confirm  # loaded while QEMU starts, which takes it longer
+        with applied(now, hand, progress.detail):
+            from kvmrun.commands._confirm import confirm, reason  # loaded while QEMU starts, which takes it longer
 
-            _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
+            job.networks.ready()
+            try:
+                with applied(then, hand, progress.detail):
+                    _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
+            except KvmrunError as error:
+                raise reason(place, hand, record, error) from None
     finally:
         hand.close()
     if hand.note:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import diagnosis, dnsmasq, netlink, observe
+from kvmrun.host import diagnosis, dnsmasq, netlink, standing
 from kvmrun.host import ways as ways_now
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding
@@ -20,7 +20,7 @@ from kvmrun.plan.facts import Wire
 
 def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
     """Everything about `network`; nothing is changed."""
-    now = observe.wire(lab, network, where)
+    now = standing.wire(lab, network, where)
     state, problem = _state(lab, where, network, now)
     taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
     ports = now.bridge.ports if now.bridge else ()
@@ -36,7 +36,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         rules=_rules(lab, network, now),
         uplink=netlink.way_out(ANYWHERE) if network.nat is not False else None,
         ways=tuple(_ways(lab, network, now)),
-        warnings=tuple(ways.absent(lab, network, observe.ways_asked(lab, network))),
+        warnings=tuple(ways.absent(lab, network, standing.ways_asked(lab, network))),
         leases=_leases(names.files(where.state, network.name).leases),
     )
 

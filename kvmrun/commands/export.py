@@ -9,7 +9,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, HostLacks
 from kvmrun.export import shorewall, systemd
 from kvmrun.export.page import MARK
-from kvmrun.host import exported, gateway, observe
+from kvmrun.host import exported, gateway, observe, standing
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Uplink
 from kvmrun.model.text import printable
@@ -59,7 +59,7 @@ def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
         hint = "apt install shorewall; or add --force, to write for another host"
         raise HostLacks(f"Shorewall {text} is too old for these files", hint, why="they are in the syntax of 5.2")
     bridges = {str(one.bridge) for one in lab.networks.values()}
-    links = [link for link in observe.uplinks() if link not in bridges]
+    links = [link for link in standing.uplinks() if link not in bridges]
     texts = shorewall.files(lab, links, now.own_addresses(lab.uplinks.values()))
     for one in _silent(lab):
         _note(

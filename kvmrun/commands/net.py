@@ -7,7 +7,7 @@ from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host import listeners, observe, rundir
+from kvmrun.host import listeners, observe, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
@@ -63,7 +63,7 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
     with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
-    for warning in ways.absent(lab, network, observe.ways_asked(lab, network)):
+    for warning in ways.absent(lab, network, standing.ways_asked(lab, network)):
         progress.tell(f"warning: {warning}")
     if network.forward:
         owners = listeners.owners({one.port for one in network.forward})
@@ -83,7 +83,7 @@ def _down(lab: Lab, where: Directories, network: Network, progress: Progress, *,
     from kvmrun.host.network import hand  # brings pyroute2
 
     with rundir.held(where.network(network.name), f"network {network.name}"):
-        steps = plan.down(lab, network, where, observe.wire(lab, network, where), force=force)
+        steps = plan.down(lab, network, where, standing.wire(lab, network, where), force=force)
         with applied(steps, hand(where), progress.detail):
             pass
     progress.tell(f"network {network.name} is down" + ("" if steps else " already"))

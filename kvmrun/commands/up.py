@@ -6,14 +6,20 @@ from collections.abc import Iterable, Mapping
 from kvmrun import commands
 from kvmrun.commands import _begin, _start
 from kvmrun.commands._lab import directories, expanded, open_lab, with_accel
+from kvmrun.commands._ready import are_there
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, NoSuchGuest, Several, UsageError
+from kvmrun.host.observe import Others
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv
-from kvmrun.model.place import Directories
+from kvmrun.model.place import Directories, Place
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
-from kvmrun.plan.steps import Launch, Step
+from kvmrun.plan.network_steps import NetworkStep
+from kvmrun.plan.steps import GuestStep, Launch
+from kvmrun.plan.up import halves
+
+Step = GuestStep | NetworkStep
 
 HELP = "start guests (what kvmrun NAME means)"
 
@@ -81,12 +87,21 @@ def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dic
     for name in names:
         if name not in errors:
             try:
-                networks, own = _start.plan(lab, where, places[name], _raw(args))
-                plans[name] = [*networks, *own]
+                plans[name] = _planned(lab, where, places[name], _raw(args))
             except KvmrunError as error:
                 errors[name] = error
     (_show_json if args.output == "json" else _show)(plans)
     return errors
+
+
+def _planned(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> list[Step]:
+    """What a start would do, in its order: with the network between the halves, or first where it is down."""
+    from kvmrun.commands import _network
+
+    names = sorted({port.network for port in place.ports})
+    networks = [step for network in names for step in _network.steps(lab, where, lab.networks[network])]
+    now, then = halves(_start.plan(lab, where, place, raw, Others(where))[1])
+    return [*now, *networks, *then] if are_there(lab, names) else [*networks, *now, *then]
 
 
 def _show(plans: Mapping[str, list[Step]]) -> None:

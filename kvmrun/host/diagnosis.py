@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
-from kvmrun.host import gateway, link, listeners, netlink, nft, observe, process, sysctl
+from kvmrun.host import gateway, link, listeners, netlink, nft, observe, process, standing, sysctl
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
@@ -65,12 +65,12 @@ def wires(lab: Lab, where: Directories) -> Wires:
     now, errors = filters(where), list[str]()
     networks: dict[str, Wire] = {}
     for name, network in lab.networks.items():
-        found = _tried(errors, lambda network=network: observe.wire(lab, network, where), None)  # type: ignore[misc]
+        found = _tried(errors, lambda network=network: standing.wire(lab, network, where), None)  # type: ignore[misc]
         if found is not None:
             networks[name] = found
     ports = {one.port for network in lab.networks.values() for one in network.forward}
     owners: tuple[Owner, ...] = _tried(errors, lambda: listeners.owners(ports), ()) if ports else ()
-    routes: tuple[Route, ...] = _tried(errors, observe.routes, ())
+    routes: tuple[Route, ...] = _tried(errors, standing.routes, ())
     named = {str(one.interface) for one in lab.uplinks.values()}
     gateways = ways.gateways(lab.uplinks.values()) + ([(way[0], way[2])] if len(way := now.way_out.split()) > 2 else [])
     return now.but(

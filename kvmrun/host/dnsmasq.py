@@ -7,7 +7,7 @@ from collections.abc import Callable
 from kvmrun.errors import KvmrunError
 from kvmrun.host import logger, logs, process
 from kvmrun.light import json, signal
-from kvmrun.plan.steps import StartNames, WriteNames
+from kvmrun.plan.network_steps import StartNames, WriteNames
 
 _READY = 5.0
 _CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"

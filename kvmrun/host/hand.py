@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from kvmrun.errors import Busy, KvmrunError
-from kvmrun.host import link, lock, logger, process, rundir
+from kvmrun.host import link, lock, process, rundir
 from kvmrun.light import signal, socket
 from kvmrun.light.typing import assert_never
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
@@ -43,11 +43,10 @@ class Hand:
                 self.table[step.file] = [_open(step.file)]
             case steps.MakeVncDirectory():
                 return self._make_vnc_directory(step)
+            case steps.OpenTap():
+                self._open_tap(step.tap)
             case steps.PlugTap():
-                self._plug(step)
-            case steps.AttachTap():
-                self.table[step.tap] = link.open_tap(step.tap.name, step.tap.queues)
-                self._add_vhost(step.tap)
+                _plug(step)
             case steps.Listen():
                 return self._listen(step.listener)
             case TakePort():
@@ -128,16 +127,8 @@ class Hand:
         self.table[step.directory] = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)]
         return lambda: os.rmdir(path)
 
-    def _plug(self, step: steps.PlugTap) -> None:
-        fds = link.open_tap(step.tap.name, step.tap.queues)
-        self.table[step.tap] = fds
-        link.plug(step.tap.name, step.bridge, step.mac, step.mtu)
-        link.set_alias(step.tap.name, step.alias)
-        if step.isolated:
-            link.isolate(step.tap.name)
-        self._add_vhost(step.tap)
-
-    def _add_vhost(self, tap: Tap) -> None:
+    def _open_tap(self, tap: Tap) -> None:
+        self.table[tap] = link.open_tap(tap.name, tap.queues)
         if tap.vhost:
             self.table[tap] += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(tap.queues)]
 
@@ -170,6 +161,8 @@ class Hand:
         return back
 
     def _start_logger(self, step: steps.StartLogger) -> None:
+        from kvmrun.host import logger  # loaded while QEMU starts
+
         reader, self._log = self._log, -1
         self._logger = logger.start(step.log.path, step.uid, reader)
 
@@ -183,7 +176,7 @@ class Hand:
         return lambda: os.unlink(step.path)
 
     def _launch(self, step: steps.Launch) -> Undo:
-        self._log, writer = logger.pipe()
+        self._log, writer = process.pipe()
         self.table[step.log] = [writer]
         words = [word for option in argv(step.options, self.table) for word in option]
         command = [*process.confined(step.uid, step.group), step.qemu, *words, *_split(step.raw)]
@@ -204,6 +197,13 @@ class Hand:
         except ProcessLookupError:
             return
         process.ended(self.pidfd, 10)
+
+
+def _plug(step: steps.PlugTap) -> None:
+    link.plug(step.tap, step.bridge, step.mac, step.mtu)
+    link.set_alias(step.tap, step.alias)
+    if step.isolated:
+        link.isolate(step.tap)
 
 
 def _unguard(step: steps.TakePlace) -> None:

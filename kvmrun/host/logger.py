@@ -6,21 +6,11 @@ import select
 import stat
 import termios
 from array import array
-from contextlib import suppress
 
 from kvmrun.errors import Refused
 from kvmrun.host import process
 
-_ROOM = 1 << 20
 _MEMORY = 20_000 * 1024  # under this limit it dies rather than grow on endless lines
-
-
-def pipe() -> tuple[int, int]:
-    """A pipe for a log, with room for a while in which the logger does not read."""
-    reader, writer = os.pipe2(os.O_CLOEXEC)
-    with suppress(OSError):  # a user may have no more of it
-        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _ROOM)
-    return reader, writer
 
 
 def is_stalled(directory: str) -> bool:

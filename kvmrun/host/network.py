@@ -6,7 +6,7 @@ from typing import assert_never
 
 from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
 from kvmrun.model.place import Directories
-from kvmrun.plan import steps
+from kvmrun.plan import network_steps as steps
 from kvmrun.plan.ways import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
 
 Undo = Callable[[], None]

@@ -5,149 +5,45 @@ import pwd
 from collections.abc import Iterable, Mapping
 
 from kvmrun.errors import Refused
-from kvmrun.host import bridge as bridge_now
-from kvmrun.host import link, process, rundir, sysctl
+from kvmrun.host import link, process, rundir
 from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
-from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan import guard, names, rules, ways
-from kvmrun.plan import network as plan
-from kvmrun.plan.facts import Bridge, File, Host, Owner, Route, Ways, Wire
+from kvmrun.plan.facts import File, Host
+
+Opened = dict[tuple[int, int], dict[bool, str]]
+"""(device, inode) of every file the running guests have open, to {for writing: guest}."""
 
 _SYSTEMD = "/run/systemd/system"
 
 
-def bridge(name: str) -> Bridge | None:
-    """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
-    try:
-        return bridge_now.read_bridge(name)
-    except LookupError:
-        from kvmrun.host import netlink
+class Others:
+    """The guests that run when a command begins to start some, looked at once for all of these.
 
-        return netlink.read_bridge(name)
+    Those it starts itself are of one lab: what two of them may not share is known from their definitions.
+    """
 
+    def __init__(self, where: Directories) -> None:
+        self._pids: dict[str, int] | None = None
+        self._opened: Opened | None = None
+        self._where = where
 
-def wire(lab: Lab, network: Network, where: Directories) -> Wire:
-    """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
-    found = bridge(network.bridge)
-    if network.external:
-        return Wire(bridge=found)
-    at = names.files(where.state, network.name)
-    paths = (at.config, at.hosts, at.reservations, plan.names_note(where, network))
-    files = {path: text for path in paths if (text := read(path)) is not None}
-    pid = _dnsmasq(lab, where, network)
-    now = Wire(
-        bridge=found,
-        hostname=os.uname().nodename.partition(".")[0].lower() or "host",
-        resolv=_resolv(),
-        loose=_loose(lab, network),
-        kept=_kept(port for ports in lab.ports().values() for port in ports if port.network == network.name),
-        routes=routes() if found is None else (),
-        files=files,
-        dnsmasq=pid,
-        owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
-        rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
-        guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
-        changed=sysctl.changed(where.run),
-        routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
-        uplinks=uplinks(),
-        ways=ways_out(lab, network),
-    )
-    wanted = plan.settings(lab, network, now)
-    return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
+    def pids(self) -> dict[str, int]:
+        """Their pids, by their records; those without one hold no file we know of."""
+        if self._pids is None:
+            self._pids = _running(self._where)
+        return self._pids
+
+    def opened(self) -> Opened:
+        if self._opened is None:
+            self._opened = _opened(self.pids())
+        return self._opened
 
 
-def _kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
-    return {port.tap: tap for port in ports if (tap := link.kept_tap(port.tap)) is not None}
-
-
-def ways_out(lab: Lab, network: Network) -> Ways:
-    """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
-    from kvmrun.host import ways as now
-
-    told = ways.uplinks(lab, network)
-    return now.look([one.number() for one in told], [one.interface for one in told])
-
-
-def ways_asked(lab: Lab, network: Network) -> Ways:
-    """The same, and which of the gateways do not answer: that takes a second where one does not."""
-    from kvmrun.host import gateway
-
-    silent = gateway.silent(ways.gateways(ways.uplinks(lab, network)))
-    return ways_out(lab, network).but(silent=silent)
-
-
-def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
-    """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
-    marks = {
-        port.tap: f"kvmrun:{guest}:{port.name}"
-        for guest, ports in lab.ports().items()
-        for port in ports
-        if port.network == network.name
-    }
-    here = [tap for tap in marks if link.index(tap) and link.alias(tap) == marks[tap]]
-    return tuple(tap for tap in here if (master := link.master(tap)) is not None and master != network.bridge)
-
-
-def routes() -> tuple[Route, ...]:
-    from kvmrun.host import netlink
-
-    return netlink.routes()
-
-
-def uplinks() -> tuple[str, ...]:
-    """The links of the default routes of the main table."""
-    with open(f"/proc/{os.getpid()}/net/route", encoding="ascii") as file:
-        rows = [line.split() for line in file]
-    return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
-
-
-def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
-    """The pid of the network's dnsmasq, 0 when it does not run."""
-    from kvmrun.host import dnsmasq
-
-    config = names.files(where.state, network.name).config
-    return dnsmasq.running(plan.uid(lab, network), config, plan.names_note(where, network))
-
-
-def read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return None
-
-
-def _resolv() -> str:
-    """The file that names the servers the host really asks: behind a local stub, the stub's own list."""
-    stub = "/run/systemd/resolve/resolv.conf"
-    text = read("/etc/resolv.conf") or ""
-    return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
-
-
-def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
-    """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
-    from kvmrun.host import listeners
-
-    return listeners.owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
-
-
-def _loaded(table: str, record: str) -> str:
-    """The digest of our rules in a table of the packet filter, "" when there are none."""
-    if not os.path.exists(record):
-        return ""
-    from kvmrun.host import nft
-
-    return nft.loaded(table, record)
-
-
-def host(guest: Guest, place: Place, where: Directories) -> Host:
+def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host:
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm(root=where.root)
-    others = _others(guest.name, where)
     return Host(
         qemu=qemu(),
         kvm=access,
@@ -160,20 +56,20 @@ def host(guest: Guest, place: Place, where: Directories) -> Host:
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         files=_files(guest, others),
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
-        kept_taps=_kept(place.ports),
-        taken_uids=_uids(others) if place.uid is not None else {},
+        kept_taps=kept(place.ports),
+        taken_uids=_uids(others.pids()) if place.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=accounts([guest.user] if guest.user else []),
     )
 
 
-def _ports(guest: Guest, others: Mapping[str, int]) -> dict[int, str]:
+def _ports(guest: Guest, others: Others) -> dict[int, str]:
     """Who has the port that the guest is to be shown on, where it is not free."""
     if not guest.display.port:
         return {}
     from kvmrun.host import port
 
-    return {guest.display.port: holder} if (holder := port.holder(guest.display.port, others)) else {}
+    return {guest.display.port: holder} if (holder := port.holder(guest.display.port, others.pids())) else {}
 
 
 def qemu() -> str:
@@ -220,13 +116,12 @@ def kvm(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
     return "ready" if ready else "forbidden", found.st_gid
 
 
-def _others(name: str, where: Directories) -> dict[str, int]:
-    """The pids of the other guests that run, by their records; those without one hold no file we know of."""
+def _running(where: Directories) -> dict[str, int]:
     found = {}
-    for other in rundir.names(where.run):
-        record = rundir.read_record(where.guest(other)) if other != name else None
-        if record and record.pid and rundir.is_running(where.guest(other)):
-            found[other] = record.pid
+    for name in rundir.names(where.run):
+        record = rundir.read_record(where.guest(name)) if rundir.is_running(where.guest(name)) else None
+        if record and record.pid:
+            found[name] = record.pid
     return found
 
 
@@ -240,12 +135,12 @@ def _uids(others: Mapping[str, int]) -> dict[int, str]:
     return found
 
 
-def _files(guest: Guest, others: Mapping[str, int]) -> dict[str, File | None]:
+def _files(guest: Guest, others: Others) -> dict[str, File | None]:
     files: dict[str, File | None] = {}
     if guest.drive:
         from kvmrun.host import image
 
-        opened = _opened(others)
+        opened = others.opened()
         for drive in guest.drive:
             formats = {drive.image: drive.image_format(), **({drive.base: drive.chain_format()} if drive.base else {})}
             files |= {path: _with_users(image.look(path, formats[path]), path, opened) for path in formats}
@@ -255,7 +150,7 @@ def _files(guest: Guest, others: Mapping[str, int]) -> dict[str, File | None]:
     return files
 
 
-def _with_users(file: File | None, path: str, opened: Mapping[tuple[int, int], dict[bool, str]]) -> File | None:
+def _with_users(file: File | None, path: str, opened: Opened) -> File | None:
     if file is None:
         return None
     found = os.stat(path)
@@ -263,9 +158,8 @@ def _with_users(file: File | None, path: str, opened: Mapping[tuple[int, int], d
     return file.but(writer=users.get(True, ""), reader=users.get(False, ""))
 
 
-def _opened(others: Mapping[str, int]) -> dict[tuple[int, int], dict[bool, str]]:
-    """(device, inode) of every file the running guests have open, to {for writing: guest}."""
-    found: dict[tuple[int, int], dict[bool, str]] = {}
+def _opened(others: Mapping[str, int]) -> Opened:
+    found: Opened = {}
     for guest, pid in others.items():
         for number, key in _descriptors(pid):
             try:
@@ -290,3 +184,15 @@ def _descriptors(pid: int) -> list[tuple[str, tuple[int, int]]]:
             continue
         found.append((number, (at.st_dev, at.st_ino)))
     return found
+
+
+def kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
+    return {port.tap: tap for port in ports if (tap := link.kept_tap(port.tap)) is not None}
+
+
+def read(path: str) -> str | None:
+    try:
+        with open(path, encoding="utf-8", errors="replace") as file:
+            return file.read(1 << 20)
+    except OSError:
+        return None

@@ -1,9 +1,10 @@
 """Children and processes: spawned with nothing they should not have, signalled only when they are who we think."""
 
+import fcntl
 import os
 import select
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kvmrun.errors import HostLacks
 from kvmrun.host import lock
@@ -20,6 +21,7 @@ _PACKAGES = {
     "nft": "nftables",
     "dnsmasq": "dnsmasq-base",
 }
+_ROOM = 1 << 20
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -43,6 +45,14 @@ def confined(uid: int | None, group: int | None) -> list[str]:
         return [*setpriv, "--"]
     groups = f"--groups={group}" if group is not None else "--clear-groups"
     return [*setpriv, f"--reuid={uid}", f"--regid={uid}", groups, "--bounding-set=-all", "--"]
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe for a log, with room for a while in which the logger does not read."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # a user may have no more of it
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _ROOM)
+    return reader, writer
 
 
 def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> int:

@@ -7,7 +7,7 @@ from kvmrun.errors import Refused
 from kvmrun.model import derive
 from kvmrun.model.network import Network
 from kvmrun.plan.facts import Bridge, Route
-from kvmrun.plan.steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+from kvmrun.plan.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
 
 MARK = "kvmrun:"
 

@@ -10,7 +10,7 @@ from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
 from kvmrun.plan import bridge, guard, names, rules, ways
 from kvmrun.plan.facts import Owner, Wire
-from kvmrun.plan.steps import (
+from kvmrun.plan.network_steps import (
     DropRules,
     DropTap,
     Join,

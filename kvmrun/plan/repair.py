@@ -15,7 +15,8 @@ from kvmrun.model.record import Record
 from kvmrun.plan import bridge, guard, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
-from kvmrun.plan.steps import DropRules, DropTap, NetworkStep, RemoveBridge, WriteRecord
+from kvmrun.plan.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge
+from kvmrun.plan.steps import WriteRecord
 
 
 class Tidy(Frozen):

@@ -15,13 +15,13 @@ from kvmrun.plan.facts import File, Host
 from kvmrun.plan.guard import LoadGuard
 from kvmrun.plan.scope import EnterScope
 from kvmrun.plan.steps import (
-    AttachTap,
     GuestStep,
     Launch,
     Listen,
     MakeImage,
     MakeVncDirectory,
     OpenFile,
+    OpenTap,
     PlugTap,
     StartLogger,
     TakePlace,
@@ -39,14 +39,21 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         *_images(guest, host),
         TakePlace(guest=guest.name, directory=place.directory),
         *_files(guest),
-        *_ports(guest, place, host),
+        *(OpenTap(tap=port.handle(vhost=host.vhost)) for port in place.ports),
         *_sockets(guest, place),
         WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw))),
         _launch(guest, place, host, (*guest.args, *raw)),
         *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
         StartLogger(log=Log(path=place.log), uid=place.log_uid),
         *_scope(guest, host),
+        *_plugs(guest, place, host),
     )
+
+
+def halves(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[GuestStep, ...]]:
+    """The steps that need no network, and those that do, which come while QEMU starts."""
+    first = next((place for place, step in enumerate(steps) if isinstance(step, PlugTap)), len(steps))
+    return steps[:first], steps[first:]
 
 
 def record(guest: Guest, place: Place, raw: tuple[str, ...]) -> Record:
@@ -190,14 +197,12 @@ def _files(guest: Guest) -> Iterator[OpenFile]:
             yield OpenFile(file=BootFile(path=path))
 
 
-def _ports(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap | AttachTap]:
+def _plugs(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
+    """Taps that were made to stay are plugged in already."""
     for port in place.ports:
-        tap = port.handle(vhost=host.vhost)
-        if port.tap in host.kept_taps:
-            yield AttachTap(tap=tap)
-        else:
+        if port.tap not in host.kept_taps:
             yield PlugTap(
-                tap=tap,
+                tap=port.tap,
                 mac=port.tap_mac(),
                 bridge=port.bridge,
                 alias=port.alias(guest.name),

@@ -15,7 +15,7 @@ from kvmrun.host import dnsmasq
 from kvmrun.model.network import Network
 from kvmrun.model.values import LinkName, NicName
 from kvmrun.plan import names
-from kvmrun.plan.steps import StartNames, WriteNames
+from kvmrun.plan.network_steps import StartNames, WriteNames
 
 pytestmark = pytest.mark.usefixtures("netns")
 

@@ -12,7 +12,7 @@ from kvmrun.model.network import Network
 from kvmrun.model.values import NicName
 from kvmrun.plan.bridge import accept_external, link, reachable
 from kvmrun.plan.facts import Bridge, Route
-from kvmrun.plan.steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+from kvmrun.plan.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
 
 LAN = Network(name=NicName("lan"))
 MAC = derive.mac("", "bridge", "br0")

@@ -16,7 +16,7 @@ from kvmrun.model.values import GuestName, LinkName, NicName
 from kvmrun.plan import names
 from kvmrun.plan.facts import Bridge, Changed, Owner, Route, Wire
 from kvmrun.plan.network import down, names_note, names_texts, rules_text, settings, up
-from kvmrun.plan.steps import (
+from kvmrun.plan.network_steps import (
     AddAddress,
     DropRules,
     Join,

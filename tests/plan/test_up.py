@@ -12,8 +12,8 @@ from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Place
 from kvmrun.model.values import Base, GuestName
 from kvmrun.plan.facts import File, Host
-from kvmrun.plan.steps import AttachTap, GuestStep, Launch, MakeImage, MakeVncDirectory, PlugTap, WriteRecord
-from kvmrun.plan.up import up
+from kvmrun.plan.steps import GuestStep, Launch, MakeImage, MakeVncDirectory, OpenTap, PlugTap, WriteRecord
+from kvmrun.plan.up import halves, up
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
 PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
@@ -47,7 +47,7 @@ def test_the_steps_are_in_their_order() -> None:
         "open /i/a.qcow2 for writing",
         "open /i/b.raw read-only",
         "open /i/k",
-        "plug tap tap-vm1 into br0",
+        "open tap tap-vm1",
         "listen on /run/vm1/q",
         "listen on /run/vm1/e",
         "listen on /run/vm1/p",
@@ -57,6 +57,7 @@ def test_the_steps_are_in_their_order() -> None:
         "write the record /run/vm1/record",
         "start /usr/bin/qemu, paused, as uid 1000",
         "start its logger, which keeps the newest 4 MB in /log/vm1",
+        "plug tap tap-vm1 into br0",
     ]
 
 
@@ -72,7 +73,15 @@ def test_a_guest_without_console_and_cards_needs_less() -> None:
 
 def test_the_tap_carries_our_mark_and_its_own_mac() -> None:
     plug = step(PlugTap, guest())
-    assert (plug.alias, plug.mac, plug.tap.vhost) == ("kvmrun:vm1:eth0", "fe:54:00:00:00:01", True)
+    assert (plug.alias, plug.mac) == ("kvmrun:vm1:eth0", "fe:54:00:00:00:01")
+    assert step(OpenTap, guest()).tap == PORT.handle(vhost=True)
+
+
+def test_what_needs_the_network_comes_after_the_launch() -> None:
+    now, then = halves(up(guest(), PLACE, HOST))
+    assert [type(one) for one in then] == [PlugTap]
+    assert [type(one).__name__ for one in now[-2:]] == ["Launch", "StartLogger"]
+    assert halves(up(guest(nic=[]), PLACE.but(ports=()), HOST))[1] == ()
 
 
 @pytest.mark.parametrize(("accel", "group"), [("kvm", 36), ("tcg", None)])
@@ -195,7 +204,7 @@ KEPT = KeptTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, he
 def test_a_kept_tap_is_opened_and_not_plugged() -> None:
     host = HOST.but(root=False, uid=1000, kept_taps={"tap-vm1": KEPT}, taken_taps=frozenset({"tap-vm1"}))
     steps = up(guest(accel="tcg"), PLACE, host)
-    assert [step for step in steps if isinstance(step, AttachTap | PlugTap)] == [AttachTap(tap=PORT.handle(vhost=True))]
+    assert [step for step in steps if isinstance(step, OpenTap | PlugTap)] == [OpenTap(tap=PORT.handle(vhost=True))]
 
 
 @pytest.mark.parametrize(

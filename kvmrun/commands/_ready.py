@@ -1,0 +1,56 @@
+"""The networks of guests that are being started: looked at once for all, while the first QEMU starts."""
+
+from _thread import allocate_lock
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
+from types import TracebackType
+
+from kvmrun.host import link
+from kvmrun.light.typing import Self
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+
+
+def are_there(lab: Lab, names: Collection[str]) -> bool:
+    """Whether all these networks have their bridge, or something by its name."""
+    return all(link.index(lab.networks[name].bridge) for name in names)
+
+
+class Networks:
+    """Those that are used here, held up to the end of the `with`; what was done for them is undone if that raises."""
+
+    def __init__(self, lab: Lab, where: Directories, names: Collection[str], say: Callable[[str], None]) -> None:
+        self._lab = lab
+        self._where = where
+        self._names = names
+        self._say = say
+        self._stack = ExitStack()
+        self._turn = allocate_lock()
+        self._looked = False
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        """One that is down is brought up, or refused, before anything starts; looking at the others can wait."""
+        if not are_there(self._lab, self._names):
+            self.ready()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
+        self._stack.__exit__(kind, why, at)
+
+    def ready(self) -> None:
+        """Return when they are right and held. What was in the way is raised to everybody who asks."""
+        with self._turn:
+            if not self._looked:
+                self._looked = True
+                try:
+                    self._hold()
+                except BaseException as error:
+                    self.error = error
+        if self.error is not None:
+            raise self.error
+
+    def _hold(self) -> None:
+        from kvmrun.commands import _network  # and much below it, loaded while QEMU starts
+
+        self._stack.enter_context(_network.ready(self._lab, self._where, self._names, self._say))

@@ -1,0 +1,125 @@
+"""Looking at what a network stands on. Loaded while QEMU starts, where a start finds its bridge there."""
+
+import os
+
+from kvmrun.host import bridge as bridge_now
+from kvmrun.host import link, sysctl
+from kvmrun.host.observe import kept, read
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.place import Directories
+from kvmrun.plan import guard, names, rules, ways
+from kvmrun.plan import network as plan
+from kvmrun.plan.facts import Bridge, Owner, Route, Ways, Wire
+
+
+def bridge(name: str) -> Bridge | None:
+    """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
+    try:
+        return bridge_now.read_bridge(name)
+    except LookupError:
+        from kvmrun.host import netlink
+
+        return netlink.read_bridge(name)
+
+
+def wire(lab: Lab, network: Network, where: Directories) -> Wire:
+    """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
+    found = bridge(network.bridge)
+    if network.external:
+        return Wire(bridge=found)
+    at = names.files(where.state, network.name)
+    paths = (at.config, at.hosts, at.reservations, plan.names_note(where, network))
+    files = {path: text for path in paths if (text := read(path)) is not None}
+    pid = _dnsmasq(lab, where, network)
+    now = Wire(
+        bridge=found,
+        hostname=os.uname().nodename.partition(".")[0].lower() or "host",
+        resolv=_resolv(),
+        loose=_loose(lab, network),
+        kept=kept(port for ports in lab.ports().values() for port in ports if port.network == network.name),
+        routes=routes() if found is None else (),
+        files=files,
+        dnsmasq=pid,
+        owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
+        rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
+        guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
+        changed=sysctl.changed(where.run),
+        routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
+        uplinks=uplinks(),
+        ways=ways_out(lab, network),
+    )
+    wanted = plan.settings(lab, network, now)
+    return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
+
+
+def ways_out(lab: Lab, network: Network) -> Ways:
+    """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
+    from kvmrun.host import ways as now
+
+    told = ways.uplinks(lab, network)
+    return now.look([one.number() for one in told], [one.interface for one in told])
+
+
+def ways_asked(lab: Lab, network: Network) -> Ways:
+    """The same, and which of the gateways do not answer: that takes a second where one does not."""
+    from kvmrun.host import gateway
+
+    silent = gateway.silent(ways.gateways(ways.uplinks(lab, network)))
+    return ways_out(lab, network).but(silent=silent)
+
+
+def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
+    """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
+    marks = {
+        port.tap: f"kvmrun:{guest}:{port.name}"
+        for guest, ports in lab.ports().items()
+        for port in ports
+        if port.network == network.name
+    }
+    here = [tap for tap in marks if link.index(tap) and link.alias(tap) == marks[tap]]
+    return tuple(tap for tap in here if (master := link.master(tap)) is not None and master != network.bridge)
+
+
+def routes() -> tuple[Route, ...]:
+    from kvmrun.host import netlink
+
+    return netlink.routes()
+
+
+def uplinks() -> tuple[str, ...]:
+    """The links of the default routes of the main table."""
+    with open(f"/proc/{os.getpid()}/net/route", encoding="ascii") as file:
+        rows = [line.split() for line in file]
+    return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
+
+
+def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
+    """The pid of the network's dnsmasq, 0 when it does not run."""
+    from kvmrun.host import dnsmasq
+
+    config = names.files(where.state, network.name).config
+    return dnsmasq.running(plan.uid(lab, network), config, plan.names_note(where, network))
+
+
+def _resolv() -> str:
+    """The file that names the servers the host really asks: behind a local stub, the stub's own list."""
+    stub = "/run/systemd/resolve/resolv.conf"
+    text = read("/etc/resolv.conf") or ""
+    return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
+
+
+def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
+    """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
+    from kvmrun.host import listeners
+
+    return listeners.owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
+
+
+def _loaded(table: str, record: str) -> str:
+    """The digest of our rules in a table of the packet filter, "" when there are none."""
+    if not os.path.exists(record):
+        return ""
+    from kvmrun.host import nft
+
+    return nft.loaded(table, record)

@@ -1,0 +1,183 @@
+"""Everything that can be done to a network. A step says what it is in words; host.network does it."""
+
+from kvmrun.model.frozen import Frozen
+from kvmrun.plan.ways import WayStep
+
+
+class MakeBridge(Frozen):
+    name: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"make bridge {self.name}"
+
+
+class SetBridge(Frozen):
+    """Attributes of a bridge of ours, all written at once."""
+
+    name: str
+    mac: str
+    mtu: int
+
+    def __str__(self) -> str:
+        return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
+
+
+class AddAddress(Frozen):
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"give {self.link} the address {self.address}"
+
+
+class RemoveAddress(Frozen):
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"take the address {self.address} from {self.link}"
+
+
+class KeepTap(Frozen):
+    """A tap that stays, for `owner` (a uid) to start its guest without privileges."""
+
+    tap: str
+    queues: int
+    owner: int
+    mac: str
+    bridge: str
+    alias: str
+    mtu: int
+    isolated: bool
+
+    def __str__(self) -> str:
+        return f"make tap {self.tap} on {self.bridge} for uid {self.owner}, to stay"
+
+
+class DropTap(Frozen):
+    tap: str
+    queues: int
+
+    def __str__(self) -> str:
+        return f"remove tap {self.tap}"
+
+
+class Join(Frozen):
+    """A running guest's tap back to its bridge."""
+
+    tap: str
+    bridge: str
+    isolated: bool
+
+    def __str__(self) -> str:
+        return f"plug tap {self.tap} into {self.bridge} again"
+
+
+class SetUp(Frozen):
+    link: str
+
+    def __str__(self) -> str:
+        return f"set {self.link} up"
+
+
+class SetSysctl(Frozen):
+    """A setting below /proc/sys/net, remembered with its earlier value as long as a `user` needs it."""
+
+    name: str
+    value: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"set net.{self.name.replace('/', '.')} = {self.value}"
+
+
+class RestoreSysctls(Frozen):
+    user: str
+
+    def __str__(self) -> str:
+        return "restore the settings of the kernel that were changed"
+
+
+class LoadRules(Frozen):
+    """Replace our table in one transaction. `digest` is that of the text, kept in `record`."""
+
+    table: str
+    text: str
+    digest: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"load the packet filter table {self.table}"
+
+
+class DropRules(Frozen):
+    table: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"remove the packet filter table {self.table}"
+
+
+class WriteNames(Frozen):
+    """One of dnsmasq's files: ours, readable for the account it runs as."""
+
+    path: str
+    text: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"write {self.path}"
+
+
+class StartNames(Frozen):
+    """dnsmasq for one network, with the configuration at `config`, in place of one that runs."""
+
+    network: str
+    bridge: str
+    config: str
+    leases: str
+    log: str
+    uid: int
+    log_uid: int
+
+    def __str__(self) -> str:
+        return f"start dnsmasq on {self.bridge} with {self.config}"
+
+
+class ReloadNames(Frozen):
+    network: str
+    config: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"have dnsmasq of {self.network} read names and reservations again"
+
+
+class StopNames(Frozen):
+    network: str
+    config: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"stop dnsmasq of {self.network}"
+
+
+class RemoveFiles(Frozen):
+    paths: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"remove {', '.join(self.paths)}"
+
+
+class RemoveBridge(Frozen):
+    name: str
+
+    def __str__(self) -> str:
+        return f"remove bridge {self.name}"
+
+
+LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | DropTap | RemoveBridge
+NamesStep = StartNames | ReloadNames | StopNames
+OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
+NetworkStep = LinkStep | NamesStep | OtherStep | WayStep
