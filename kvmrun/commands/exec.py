@@ -51,11 +51,12 @@ def _input() -> bytes:
 def _carried_out(directory: str, args: Args, given: bytes | None) -> inside.Outcome:
     name = args.guest
     deadline = None if args.timeout is None else time.monotonic() + args.timeout
+    limit = inside.PATIENCE if args.timeout is None else min(inside.PATIENCE, args.timeout)
     pause = _FIRST
     with closing(Line(directory, name)) as line:
-        pid = inside.begin(line(), args.raw, given)
+        pid = inside.begin(line(), args.raw, given, limit=limit)
         try:
-            while (outcome := inside.ended(line(), pid)) is None:
+            while (outcome := inside.ended(line(), pid, limit=limit)) is None:
                 if deadline is not None and time.monotonic() > deadline:
                     raise Unresponsive(f"{args.raw[0]} has not ended in {name} within {args.timeout:g} s")
                 time.sleep(pause)

@@ -33,17 +33,17 @@ class Outcome(Frozen):
     cut: tuple[str, ...]
 
 
-def begin(agent: Agent, words: Sequence[str], given: bytes | None) -> int:
+def begin(agent: Agent, words: Sequence[str], given: bytes | None, *, limit: float = PATIENCE) -> int:
     """Run `words` in the guest, `given` as its standard input; its pid there."""
     asked: dict[str, object] = {"path": words[0], "arg": list(words[1:]), "capture-output": True}
     if given is not None:
         asked["input-data"] = b64encode(given).decode()
-    return _number(agent, _object(agent, agent.ask("guest-exec", asked, limit=PATIENCE)).get("pid"))
+    return _number(agent, _object(agent, agent.ask("guest-exec", asked, limit=limit)).get("pid"))
 
 
-def ended(agent: Agent, pid: int) -> Outcome | None:
+def ended(agent: Agent, pid: int, *, limit: float = PATIENCE) -> Outcome | None:
     """How the command with that pid ended, None while it runs. The agent tells it once, and then forgets it."""
-    said = _object(agent, agent.ask("guest-exec-status", {"pid": pid}, limit=PATIENCE, budget=_ALL_OUTPUT))
+    said = _object(agent, agent.ask("guest-exec-status", {"pid": pid}, limit=limit, budget=_ALL_OUTPUT))
     if said.get("exited") is not True:
         return None
     signal = _number(agent, said.get("signal", 0))
