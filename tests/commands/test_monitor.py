@@ -8,17 +8,17 @@ from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import WAYS, serve
 from fakes.screen import Screen, screen
 
-from kvmrun.commands import monitor
+from kvmrun.commands import _converse, monitor
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
 from kvmrun.monitor.client import MonitorError, connect
 
 SCRIPT = """
 import argparse, sys
-from kvmrun.commands import monitor
+from kvmrun.commands import _converse, monitor
 parser = argparse.ArgumentParser()
 monitor.configure(parser)
 args = parser.parse_args(sys.argv[2:], argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=None))
-sys.exit(monitor.converse(sys.argv[1], "", args))
+sys.exit(_converse.converse(sys.argv[1], "", args))
 """
 
 
@@ -30,7 +30,7 @@ def arguments(*words: str, timeout: float | None = 20) -> argparse.Namespace:
 
 
 def converse(path: str, *words: str) -> int:
-    return monitor.converse(path, "", arguments(*words))
+    return _converse.converse(path, "", arguments(*words))
 
 
 @pytest.fixture
@@ -112,13 +112,13 @@ def test_nobody_there(path: str) -> None:
 
 def test_the_time_limit_is_ours_to_set(path: str) -> None:
     with serve(path, WAYS["accepts-then-silent"]), pytest.raises(Unresponsive, match="query-qmp-schema"):
-        monitor.converse(path, "", arguments("-c", "query-status", timeout=0.2))
+        _converse.converse(path, "", arguments("-c", "query-status", timeout=0.2))
 
 
 @pytest.mark.parametrize("way", ["random-bytes", "half-a-reply", "too-deep", "unsolicited-error", "line-without-end"])
 def test_hostile_peers_end_in_our_errors(way: str, path: str) -> None:
     with serve(path, WAYS[way]), pytest.raises(KvmrunError):
-        monitor.converse(path, "", arguments("-c", "query-status", timeout=5))
+        _converse.converse(path, "", arguments("-c", "query-status", timeout=5))
 
 
 def answered(one: Screen, line: str, wanted: str) -> None:
