@@ -20,8 +20,12 @@ from kvmrun.model.values import GuestName
 
 
 def directories(args: Args) -> Directories:
-    """Where this command looks, by its words and the environment."""
-    return places.directories(args.vms, os.environ)
+    """Where this command looks, by its words and the environment. Raises Refused where others have a hand in it."""
+    where = places.directories(args.vms, os.environ)
+    if where.root:
+        for path in (where.run, where.state):
+            places.private(path, os.environ)
+    return where
 
 
 def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:

@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
+from kvmrun.errors import KvmrunError
 from kvmrun.host import health, link, logs, lost, process, rundir
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
@@ -91,9 +93,10 @@ def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
 def seen(where: Directories) -> dict[str, str]:
     """The run directory of every guest we may see; for root also those that users started."""
     found: dict[str, str] = {}
-    for run in (*(_of_users() if where.root else []), where.run):
-        found |= {name: f"{run}/vm/{name}" for name in rundir.names(run)}
-    return found
+    for run in _of_users() if where.root else []:
+        with suppress(KvmrunError):  # whatever a user made of it, it is the user's own row
+            found |= {name: f"{run}/vm/{name}" for name in rundir.names(run)}
+    return found | {name: where.guest(name) for name in rundir.names(where.run)}
 
 
 def _of_users() -> list[str]:

@@ -9,6 +9,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 
 _LONGEST_WAY = 200
+_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
@@ -51,15 +52,44 @@ def _state(environ: Mapping[str, str], *, root: bool) -> str:
 
 def trusted(directory: str, environ: Mapping[str, str]) -> None:
     """For root: refuse a lab that somebody else could have written. Raises Refused naming the component."""
-    caller = environ.get("SUDO_UID", "")
-    owners = {0, int(caller)} if caller.isdecimal() else {0}
     path = os.path.abspath(directory)
-    if not os.path.isdir(path):
-        return
-    named = {path, *(os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml"))}
+    if os.path.isdir(path):
+        files = (os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml"))
+        _trusted(sorted([path, *files]), environ)
+
+
+def private(directory: str, environ: Mapping[str, str]) -> None:
+    """For root: refuse a place for what is ours that somebody else made, or could put another in the place of."""
+    _trusted([directory], environ)
+
+
+def exchangeable(path: str, environ: Mapping[str, str]) -> str:
+    """The command that ends it, where another user could put another file in the place of `path`; "" where none can.
+
+    Whose the file itself is does not matter: what is in it is only for the guest.
+    """
+    steps = way(path, {})
+    parent = os.path.dirname(steps[-1])
+    shared = os.path.isdir(parent) and os.stat(parent).st_mode & _WRITABLE  # and sticky, or the parent itself is told
+    parts = steps if shared else steps[:-1]
+    faults = (_fault(one, _owners(environ), is_parent=one != steps[-1]) for one in parts)
+    return next((mend for mend, _ in faults if mend), "")
+
+
+def _owners(environ: Mapping[str, str]) -> set[int]:
+    caller = environ.get("SUDO_UID", "")
+    return {0, int(caller)} if caller.isdecimal() else {0}
+
+
+def _trusted(paths: list[str], environ: Mapping[str, str]) -> None:
+    owners = _owners(environ)
     known: dict[str, str] = {}
-    for one in dict.fromkeys(step for name in sorted(named) for step in way(name, known)):
-        _own(one, owners, is_parent=one not in named)
+    ways = [way(path, known) for path in paths]
+    ends = {*paths, *(one[-1] for one in ways)}
+    for one in dict.fromkeys(step for steps in ways for step in steps):
+        mend, why = _fault(one, owners, is_parent=one not in ends)
+        if mend:
+            raise Refused(f"{one} is not to be trusted", mend, why=why)
 
 
 def way(path: str, known: dict[str, str]) -> list[str]:
@@ -88,17 +118,15 @@ def _link(path: str) -> str:
         return ""
 
 
-def _own(path: str, owners: set[int], *, is_parent: bool) -> None:
+def _fault(path: str, owners: set[int], *, is_parent: bool) -> tuple[str, str]:
+    """(mend, why) where root cannot believe one part of a way, ("", "") where it can."""
     try:
         found = os.lstat(path)
     except OSError:
-        return
+        return "", ""
     if found.st_uid not in owners:
-        raise Refused(
-            f"{path} is not to be trusted", f"chown root {path}", why="root reads a lab only of root's own, or yours"
-        )
+        return f"chown root {path}", "root believes only what is root's own, or yours"
     if stat.S_ISLNK(found.st_mode):
-        return  # its mode means nothing: what it is in, and what it leads to, are looked at themselves
+        return "", ""  # its mode means nothing: what it is in, and what it leads to, are looked at themselves
     sticky = is_parent and found.st_mode & stat.S_ISVTX and found.st_uid == 0
-    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and not sticky:
-        raise Refused(f"{path} is not to be trusted", f"chmod go-w {path}", why="others may write to it")
+    return (f"chmod go-w {path}", "others may write to it") if found.st_mode & _WRITABLE and not sticky else ("", "")

@@ -40,11 +40,16 @@ def wait(fd: int, what: str, *, limit: float, shared: bool = False) -> None:
 
 
 def is_held(path: str) -> bool:
-    """Whether anybody holds the lock at `path`; asked without taking it, even for an instant."""
+    """Whether anybody holds the lock at `path`; asked without taking it, even for an instant.
+
+    What is there instead of a lock file, such as a link or a directory, is held by nobody.
+    """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except FileNotFoundError:
-        return False
+    except OSError as why:
+        if why.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+            return False
+        raise
     try:
         asked = struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
         return bool(struct.unpack(_FLOCK, fcntl.fcntl(fd, fcntl.F_OFD_GETLK, asked))[0] != fcntl.F_UNLCK)

@@ -4,6 +4,7 @@ import os
 import pwd
 from collections.abc import Iterable, Mapping
 
+from kvmrun.config.where import exchangeable
 from kvmrun.errors import Refused
 from kvmrun.host import link, process, rundir
 from kvmrun.light.typing import Literal
@@ -147,7 +148,9 @@ def _files(guest: Guest, others: Others) -> dict[str, File | None]:
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             files[path] = File(kind="file", size=0) if os.path.isfile(path) else None
-    return files
+    if os.geteuid() != 0:
+        return files
+    return {path: one and one.but(exchangeable=exchangeable(path, os.environ)) for path, one in files.items()}
 
 
 def _with_users(file: File | None, path: str, opened: Opened) -> File | None:

@@ -113,7 +113,10 @@ class Wire(Frozen):
 
 
 class File(Frozen):
-    """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open."""
+    """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open.
+
+    `exchangeable` is the mend where another user could put another file in its place, before root opens it.
+    """
 
     kind: Literal["file", "device", "other"]
     size: int
@@ -121,6 +124,7 @@ class File(Frozen):
     data_file: bool = False
     writer: str = ""
     reader: str = ""
+    exchangeable: str = ""
 
 
 class Host(Frozen):

@@ -173,6 +173,9 @@ def _usable(guest: Guest, path: str, found: File | None, *, writing: bool) -> No
         raise Refused(f"{guest.name} has no {path}", hint, why="no such file")
     if found.kind == "other":
         raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", why="it is neither")
+    if found.exchangeable:
+        why = "another user of this host could put another file in its place"
+        raise Refused(f"{guest.name} cannot use {path}", found.exchangeable, why=why)
     if other := found.writer or (found.reader if writing else ""):
         hint = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
         verb = "write to" if writing else "read"
