@@ -28,7 +28,7 @@ def run(words: list[str]) -> int:
         return _dispatch(words)
     except KvmrunError as error:
         for one in error.errors if isinstance(error, Several) else [error]:
-            complain(one)
+            complain(one, color=_wanted(words))
         return error.code
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n")
@@ -79,9 +79,20 @@ def _interrupt(number: int, _frame: object) -> Never:
     raise KeyboardInterrupt(128 + number)
 
 
-def complain(error: KvmrunError) -> None:
+def _wanted(words: list[str]) -> str:
+    """When to use colours, by words that may be wrong: an error may be about them."""
+    asked = ["auto"]
+    for number, word in enumerate(words):
+        flag, given, value = word.partition("=")
+        if flag == "--color":
+            asked.append(value if given else "".join(words[number + 1 : number + 2]))
+    return asked[-1]
+
+
+def complain(error: KvmrunError, *, color: str = "auto") -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
-    red, plain = ("\x1b[1;31m", "\x1b[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
+    usual = color == "auto" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    red, plain = ("\x1b[1;31m", "\x1b[0m") if usual or color == "always" else ("", "")
     lines = [f"{red}kvmrun:{plain} {printable(error.message)}"]
     lines += [f"  because: {printable(error.why)}"] if error.why else []
     lines += [f"  mend: {printable(error.hint)}"] if error.hint else []

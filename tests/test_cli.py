@@ -151,6 +151,14 @@ def test_an_error_says_what_why_the_mend_and_last_words(capsys: pytest.CaptureFi
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(("words", "red"), [("", False), ("--color always", True), ("--color=never", False)])
+def test_an_error_is_red_only_where_wanted(
+    lab: Path, words: str, red: bool, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run(["show", "nobody", "-C", str(lab), *words.split()]) == 4
+    assert ("\x1b[1;31mkvmrun:\x1b[0m there" in capsys.readouterr().err) is red
+
+
 WORDS = ["vm1", "vm2", "json", "tcg", "5", "", "-", "-vv", "-ojson", "-5", "--no", "--timeout=5", "--col=never", "a b"]
 
 

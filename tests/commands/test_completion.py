@@ -1,5 +1,6 @@
 """Tab in the shells themselves: what the one documented line of each makes of it."""
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -75,6 +76,13 @@ def test_what_may_come_next(filled: Path) -> None:
 def test_every_command_is_completed_by_being_there(name: str) -> None:
     parser = _complete._parser([name, ""], cli._command)
     assert {"--help", "--vms", "--timeout"} <= parser._option_string_actions.keys()
+
+
+def test_cards_are_those_of_the_guest_that_was_named(filled: Path) -> None:
+    (filled / "vm1.toml").write_text('[[nic]]\nname = "wan"\n[[nic]]\nnetwork = "dmz"\n')
+    typed = argparse.Namespace(vms=str(filled), guest="vm1")
+    assert list(_complete._COMPLETERS["NIC"](parsed_args=typed)) == ["wan", "eth1"]
+    assert not _complete._COMPLETERS["NIC"](parsed_args=argparse.Namespace(vms=str(filled), guest=None))
 
 
 def test_a_lab_that_root_must_not_read_offers_nothing(filled: Path) -> None:

@@ -232,6 +232,17 @@ class TestRename:
             assert [one[key] for one in now["place"]["ports"]] == [one[key] for one in was["place"]["ports"]]
         assert (lab / "web.toml").read_text().startswith(text.partition("\n")[0] if text.startswith("#") else "uuid")
 
+    def test_a_person_is_offered_to_keep_it(self, lab: Path) -> None:
+        guests(lab, "vm1")
+        with screen(TYPED, "rename", "vm1", "web", "-C", str(lab)) as one:
+            one.wait_for("another UUID, MAC and address; keep 52:54:")
+            one.wait_for("[y/N] ")
+            one.type("y\r")
+            one.wait_for("vm1 is web now")
+            assert one.end() == 0
+            assert "->" not in one.text
+        assert "mac = " in (lab / "web.toml").read_text()
+
     @pytest.mark.parametrize(
         ("old", "new", "code"), [("no", "x", 4), ("vm1", "vm2", 6), ("vm1", "X", 2), ("bad", "x", 5)]
     )

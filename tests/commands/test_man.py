@@ -6,6 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from fakes.screen import screen
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -54,6 +55,14 @@ def test_those_who_read_manuals_find_nothing_wrong(page: str, words: tuple[str, 
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert words[0] == "man" or not done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="needs man")
+def test_at_a_terminal_it_is_shown() -> None:
+    script = "import sys; from kvmrun.cli import run; sys.exit(run(['man']))"
+    with screen(script, MANPAGER="cat") as one:
+        one.wait_for("without a daemon")
+        assert one.end() == 0
 
 
 @given(st.text(alphabet=".'\\-^~ \nabc", min_size=1))
