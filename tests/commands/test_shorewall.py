@@ -1,6 +1,7 @@
 """The example lab under the real Shorewall, in a namespace, with the hosts of its providers around it."""
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -20,25 +21,22 @@ from fakes.world import ip, until
 SHOREWALL = shutil.which("shorewall", path="/usr/sbin:/sbin:/usr/bin")
 EXAMPLE = Path(__file__).parents[2] / "vms.d"
 WORLD = "198.51.100.1"
-ONE = """
+README = Path(__file__).parents[2] / "README.md"
+ONE, TWO = re.findall(r"```toml\n(firewall = \"shorewall\"\n.*?)```", README.read_text(), re.DOTALL)
+"""The recipes people are given."""
+TWO_WIRES = """
 firewall = "shorewall"
 [network.lan]
-forward = ["tcp 8080 -> ursa-vm1:80"]
-[uplink.avvanta]
-interface = "eth0"
-"""
-TWO = """
-firewall = "shorewall"
-[network.lan]
-[uplink.comcast]
-interface = "eth0"
+[uplink.linksys]
+interface = "wlan0"
 gateway = "172.20.1.1"
 table = 101
-[uplink.avvanta]
+[uplink.firewall]
 interface = "eth0"
-gateway = "172.20.1.254"
+gateway = "192.168.1.254"
 table = 102
 """
+"""What Ursa had before that."""
 MORE = """
 [network.office]
 bridge = "br2"
@@ -136,10 +134,14 @@ def tables() -> str:
     return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
 
 
-@pytest.mark.parametrize("networks", [ONE, TWO, ONE + MORE], ids=["single", "shared", "more"])
-def test_it_takes_the_files(lab: Path, kvmrun: Cli, files: Path, networks: str) -> None:
+@pytest.mark.parametrize(
+    ("networks", "uplink"),
+    [(ONE, ""), (TWO, "avvanta"), (TWO_WIRES, "firewall"), (ONE + MORE, "")],
+    ids=["single", "shared", "two wires", "more"],
+)
+def test_it_takes_the_files(lab: Path, kvmrun: Cli, files: Path, networks: str, uplink: str) -> None:
     (lab / "networks.toml").write_text(networks)
-    (lab / "vm2.toml").write_text('uplink = "avvanta"\n' * (networks == TWO) + (lab / "vm2.toml").read_text())
+    (lab / "vm2.toml").write_text((f'uplink = "{uplink}"\n' if uplink else "") + (lab / "vm2.toml").read_text())
     with office("comcast", "avvanta"):
         kvmrun.ok("export", "shorewall", str(files))
     out = shorewall("check", files)
@@ -199,6 +201,25 @@ def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli, files: Path) -> None:
         assert "leaves   by eth0 via 172.20.1.1 (comcast): ursa-vm1 (192.168.0.1), vm3 (192.168.0.3)" in status
         assert "leaves   by eth0 via 172.20.1.254 (avvanta): vm2 (192.168.0.2)" in status
         assert in_the_way(kvmrun) == []
+
+
+def test_of_two_wires_one_may_be_absent(lab: Path, kvmrun: Cli, files: Path) -> None:
+    (lab / "networks.toml").write_text(TWO_WIRES)
+    (lab / "vm2.toml").write_text(f'uplink = "linksys"\n{(lab / "vm2.toml").read_text()}')
+    with host("eth0", address="192.168.1.254/24") as isp, ExitStack() as stack:
+        ip("address", "add", "192.168.1.5/24", "dev", "eth0")
+        isp("ip", "address", "add", f"{WORLD}/32", "dev", "lo")
+        stack.enter_context(served(isp))
+        kvmrun.ok("net", "up")
+        kvmrun.ok("export", "shorewall", str(files))
+        assert "done." in shorewall("start", files)
+        for number in (1, 2):
+            vm = stack.enter_context(host(f"v{number}", bridge="br0", address=f"192.168.0.{number}/24"))
+            vm("ip", "route", "add", "default", "via", "192.168.0.254")
+            assert vm.page(WORLD) == "you are 192.168.1.5 at eth0"
+        status = kvmrun.ok("net", "status").out
+        assert "by eth0 via 192.168.1.254 (firewall), not by linksys as told: vm2 (192.168.0.2)" in status
+        assert "warning  uplink linksys of 192.168.0.2: wlan0 is not there or down" in status
 
 
 def test_a_stricter_policy_leaves_guests_addresses_and_names(lab: Path, kvmrun: Cli, files: Path) -> None:
