@@ -91,7 +91,8 @@ def _wanted(words: list[str]) -> str:
 
 def complain(error: KvmrunError, *, color: str = "auto") -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
-    usual = color == "auto" and sys.stderr.isatty() and not os.environ.get("NO_COLOR")
+    plain_terminal = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
+    usual = color == "auto" and sys.stderr.isatty() and not plain_terminal
     red, plain = ("\x1b[1;31m", "\x1b[0m") if usual or color == "always" else ("", "")
     lines = [f"{red}kvmrun:{plain} {printable(error.message)}"]
     lines += [f"  because: {printable(error.why)}"] if error.why else []

@@ -36,7 +36,7 @@ def run(args: Args) -> int:
     with rundir.held(where.guest(name), name):
         _definition.at_rest(where, name, "removed")
         _refuse_needed(lab, where, name)
-        made = _images(lab, name)
+        made = _images(lab, where, name)
         gone = [_definition.path(where, name), *([where.log(name)] if os.path.isdir(where.log(name)) else [])]
         gone += made if args.images else []
         if not (args.yes or _agreed(name, gone, [] if args.images else made)):
@@ -72,13 +72,14 @@ def _refuse_needed(lab: Lab, where: Directories, name: str) -> None:
         raise Refused(f"{name} is needed by others", f"kvmrun edit {files}", lines=tuple(f"{one}" for one in errors))
 
 
-def _images(lab: Lab, name: str) -> list[str]:
-    """The images of the guest that are there, were made by kvmrun, and are nobody else's."""
+def _images(lab: Lab, where: Directories, name: str) -> list[str]:
+    """The images that kvmrun made for the guest, by size or base and where ours are kept, and that are nobody else's."""
     if name not in lab.guests:
         return []
     others = {path for other, guest in lab.guests.items() if other != name for path in _files(guest)}
     made = [drive.image for drive in lab.guests[name].drive if (drive.base or drive.size) and not drive.is_readonly()]
-    return [path for path in made if path not in others and os.path.isfile(path)]
+    ours = [path for path in made if os.path.dirname(path) == where.images]
+    return [path for path in ours if path not in others and os.path.isfile(path)]
 
 
 def _files(guest: Guest) -> Iterable[str]:

@@ -37,6 +37,8 @@ def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
     names = _named(lab, args)
+    if args.output == "json" and not args.dry_run:
+        raise UsageError("-o json is the form of a dry run", "kvmrun list -o json tells what runs")
     if args.raw and len(names) > 1:
         raise UsageError("QEMU arguments after -- are for one guest", f"kvmrun {names[0]} -- …")
     errors = _dry_runs(lab, where, names, args) if args.dry_run else _begin.begin(lab, where, names, _raw(args), args)

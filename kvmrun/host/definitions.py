@@ -10,9 +10,7 @@ def create(path: str, data: bytes) -> None:
     """Make the file; its directory as well. Raises Refused when there is one."""
     try:
         directory = os.path.dirname(path)
-        if not os.path.isdir(directory):
-            os.makedirs(directory)
-            os.chmod(directory, 0o755)  # noqa: S103 - a lab is no secret, and nobody else may write to it
+        _make(directory)
         there = os.stat(directory)
         part = _part(path, data, there.st_mode & 0o644, there)
         try:
@@ -69,6 +67,14 @@ def read(path: str) -> bytes:
         return b""
     except OSError as why:
         raise KvmrunError(f"cannot read {path}", why=os.strerror(why.errno or 0)) from None
+
+
+def _make(directory: str) -> None:
+    """The directory and its parents, for everybody to read: a lab is no secret, and nobody else may write to it."""
+    if not os.path.isdir(directory):
+        _make(os.path.dirname(directory))
+        os.mkdir(directory)
+        os.chmod(directory, 0o755)  # noqa: S103
 
 
 def _part(path: str, data: bytes, mode: int, like: os.stat_result) -> str:

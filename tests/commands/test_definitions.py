@@ -22,7 +22,7 @@ def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     before = os.umask(0o022)
 
     def call(*words: str) -> Result:
-        code = cli.run([*words, "-C", str(lab)])
+        code = cli.run([words[0], "-C", str(lab), *words[1:]])
         said = capsys.readouterr()
         return Result(code, said.out, said.err)
 
@@ -125,6 +125,11 @@ class TestNew:
         (lab / "vm5.toml").write_text('nic = [{mac = "52:54:00:00:00:02"}]\n')
         assert run("new", "vm6", "--copy", "vm5").code == 5
         assert run("new", "vm6", "--copy", "nobody").code == 4
+
+    def test_the_first_guest_of_a_lab_makes_it(self, lab: Path, run: Run) -> None:
+        lab.rmdir()
+        assert run("new", "vm1", "-C", f"{lab}/deep/down").code == 0
+        assert [stat.S_IMODE(path.stat().st_mode) for path in (lab, lab / "deep", lab / "deep/down")] == [0o755] * 3
 
     def test_a_full_disk_leaves_nothing(self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         def full(_: int) -> None:
@@ -274,11 +279,14 @@ class TestRemove:
     def test_images_go_when_that_is_asked_for(self, lab: Path, run: Run, images: Path) -> None:
         for name in ("mine", "base", "given"):
             (images / f"{name}.qcow2").touch()
+        (lab / "elsewhere.qcow2").touch()
         (lab / "vm1.toml").write_text(
+            '[[drive]]\nimage = "./elsewhere.qcow2"\nsize = "1G"\n'
             '[[drive]]\nimage = "mine.qcow2"\nbase = "base.qcow2"\n[[drive]]\nimage = "given.qcow2"\n'
         )
         assert run("rm", "vm1", "--yes", "--images").code == 0
         assert sorted(path.name for path in images.iterdir()) == ["base.qcow2", "given.qcow2"]
+        assert left(lab) == {"elsewhere.qcow2"}
 
     def test_the_protected_and_the_needed_stay(self, lab: Path, run: Run) -> None:
         guests(lab, "vm1", text="protect = true\n")
