@@ -73,7 +73,7 @@ def _refuse_needed(lab: Lab, where: Directories, name: str) -> None:
 
 
 def _images(lab: Lab, where: Directories, name: str) -> list[str]:
-    """The images that kvmrun made for the guest, by size or base and where ours are kept, and that are nobody else's."""
+    """The images that kvmrun made for the guest: by size or base, where ours are kept, and nobody else's."""
     if name not in lab.guests:
         return []
     others = {path for other, guest in lab.guests.items() if other != name for path in _files(guest)}
