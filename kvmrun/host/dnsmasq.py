@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import logger, logs, process
+from kvmrun.host import logger, logs, process, rundir
 from kvmrun.light import json, signal
 from kvmrun.plan.network_steps import StartNames, WriteNames
 
@@ -181,8 +181,7 @@ def _directory(path: str, uid: int) -> None:
 
 def _replace(path: str, text: str, uid: int) -> None:
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-    with open(fd, "w", encoding="utf-8") as file:
+    with rundir.moved(f"{path}.new", path), open(fd, "w", encoding="utf-8") as file:
         file.write(text)
         os.fchown(fd, 0, uid)
         os.fchmod(fd, 0o640)
-    os.rename(f"{path}.new", path)

@@ -6,7 +6,7 @@ import struct
 import subprocess
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import process
+from kvmrun.host import process, rundir
 from kvmrun.plan.facts import File
 from kvmrun.plan.steps import MakeImage
 
@@ -52,15 +52,20 @@ def make(step: MakeImage) -> None:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
     os.makedirs(os.path.dirname(step.path), exist_ok=True)
     part = f"{step.path}.part"
-    done = subprocess.run(
-        [*argv, "--", part, str(size)], capture_output=True, text=True, timeout=_LIMIT, check=False, errors="replace"
-    )
-    if done.returncode:
-        remove(part)
-        lines = tuple(done.stderr.splitlines()[-3:])
-        raise KvmrunError(f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines)
-    os.chmod(part, 0o600)
-    os.rename(part, step.path)
+    with rundir.moved(part, step.path):
+        done = subprocess.run(
+            [*argv, "--", part, str(size)],
+            capture_output=True,
+            text=True,
+            timeout=_LIMIT,
+            check=False,
+            errors="replace",
+        )
+        if done.returncode:
+            lines = tuple(done.stderr.splitlines()[-3:])
+            hint = "free some room, or correct the drive"
+            raise KvmrunError(f"could not make the image {step.path}", hint, lines=lines)
+        os.chmod(part, 0o600)
 
 
 def remove(path: str) -> None:

@@ -22,7 +22,7 @@ def take(fd: int, *, shared: bool = False) -> bool:
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))
     except OSError as why:
-        if why.errno in {errno.EAGAIN, errno.EACCES}:
+        if why.errno == errno.EAGAIN:
             return False
         raise
     return True

@@ -4,7 +4,7 @@ import errno
 import os
 import socket
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from itertools import product
 from typing import Any
@@ -124,14 +124,16 @@ def make_bridge(name: str, alias: str) -> None:
         if (left := _link(route, part)) is not None:
             route.link("del", index=left["index"])
         route.link("add", ifname=part, kind="bridge")
-        number = _index(route, part)
+        number = 0
         try:
+            number = _index(route, part)
             route.link("set", index=number, ifalias=alias)
             route.link("set", index=number, ifname=name)
-        except NetlinkError:
-            route.link("del", index=number)
+            _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
+        except BaseException:
+            with suppress(NetlinkError, OSError):
+                route.link("del", **({"index": number} if number else {"ifname": part}))
             raise
-        _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
 
 
 def set_bridge(name: str, mac: str, mtu: int) -> None:

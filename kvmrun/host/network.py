@@ -45,12 +45,7 @@ def _link(step: steps.LinkStep) -> Undo | None:
             if step.isolated:
                 link.isolate(step.tap)
         case steps.KeepTap():
-            link.keep_tap(step.tap, step.queues, step.owner)
-            link.plug(step.tap, step.bridge, step.mac, step.mtu)
-            link.set_alias(step.tap, step.alias)
-            if step.isolated:
-                link.isolate(step.tap)
-            return lambda: link.drop_tap(step.tap, step.queues)
+            return _keep_tap(step)
         case steps.DropTap():
             link.drop_tap(step.tap, step.queues)
         case steps.RemoveBridge():
@@ -58,6 +53,19 @@ def _link(step: steps.LinkStep) -> Undo | None:
         case _:
             assert_never(step)
     return None
+
+
+def _keep_tap(step: steps.KeepTap) -> Undo:
+    link.keep_tap(step.tap, step.queues, step.owner)
+    try:
+        link.plug(step.tap, step.bridge, step.mac, step.mtu)
+        link.set_alias(step.tap, step.alias)
+        if step.isolated:
+            link.isolate(step.tap)
+    except BaseException:
+        link.drop_tap(step.tap, step.queues)
+        raise
+    return lambda: link.drop_tap(step.tap, step.queues)
 
 
 def _way(step: WayStep) -> Undo | None:

@@ -4,7 +4,7 @@ import os
 import stat
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
 from kvmrun.host import lock, lost, process
@@ -199,9 +199,20 @@ def write_record(path: str, record: Record) -> None:
 def replace(path: str, data: bytes) -> None:
     """Put `data` at `path` in one move, for us alone to read."""
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with open(fd, "wb") as file:
+    with moved(f"{path}.new", path), open(fd, "wb") as file:
         file.write(data)
-    os.rename(f"{path}.new", path)
+
+
+@contextmanager
+def moved(part: str, path: str) -> Iterator[None]:
+    """Have `part`, which the body writes, take the place of `path`; when anything fails, it is removed."""
+    try:
+        yield
+        os.rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
 
 
 def tidy(directory: str) -> None:

@@ -2,9 +2,9 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
-from kvmrun.host import lock
+from kvmrun.host import lock, rundir
 from kvmrun.light import json
 from kvmrun.light.typing import Any
 from kvmrun.plan.facts import Changed
@@ -29,7 +29,11 @@ def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
         )
         entry["set"] = value
         entry["users"] = sorted({*entry["users"], user})
-    _write(name, value)
+    try:
+        _write(name, value)
+    except BaseException:
+        restore(run, user, only=name)
+        raise
     return lambda: restore(run, user, only=name)
 
 
@@ -75,20 +79,45 @@ def _write(name: str, value: str) -> None:
 
 @contextmanager
 def _book(run: str) -> Iterator[dict[str, Any]]:
-    """The settings changed and by whom, read and written under one lock: {name: {before, set, users}}."""
+    """The settings changed and by whom, read and replaced under one lock: {name: {before, set, users}}."""
     path = f"{run}/sysctls"
-    fd = lock.open_lock(path)
+    fd = _locked(path)
     try:
-        lock.wait(fd, "the list of changed settings", limit=10.0)
         book = _entries(os.read(fd, 64 << 10))
         yield book
-        text = json.dumps(book, sort_keys=True).encode() if book else b""
-        os.pwrite(fd, text, 0)
-        os.ftruncate(fd, len(text))
-        if not book:
+        if book:
+            rundir.replace(path, json.dumps(book, sort_keys=True).encode())
+        else:
             os.unlink(path)
+    except BaseException:
+        _drop_empty(path, fd)
+        raise
     finally:
         os.close(fd)
+
+
+def _locked(path: str) -> int:
+    """The book's descriptor, locked; one that was replaced while we waited is not the book any more."""
+    while True:
+        fd = lock.open_lock(path)
+        try:
+            lock.wait(fd, "the list of changed settings", limit=10.0)
+            if os.path.samestat(os.fstat(fd), os.stat(path)):
+                return fd
+        except FileNotFoundError:
+            pass
+        except BaseException:
+            _drop_empty(path, fd)
+            os.close(fd)
+            raise
+        os.close(fd)
+
+
+def _drop_empty(path: str, fd: int) -> None:
+    """Remove a book nobody has written in yet: it was made to be locked."""
+    if os.fstat(fd).st_size == 0:
+        with suppress(OSError):
+            os.unlink(path)
 
 
 def _entries(text: bytes) -> dict[str, Any]:

@@ -2,10 +2,13 @@
 
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from fakes.cli import TCG, Cli, Result
+from fakes.tally import Row
 from fakes.warm import Warm
 from fakes.world import difference, disks, world
 
@@ -29,6 +32,17 @@ class Scene:
     def begin(self) -> None:
         for words in self.ready:
             self.kvmrun.ok(*words)
+
+    @contextmanager
+    def cell(self, row: Row, name: object) -> Iterator[None]:
+        """A case of `row` that starts where the command begins. One that fails does not spoil the next."""
+        failures = len(row.failures)
+        with row.case(f"{self.name} {name}"):
+            self.begin()
+            yield
+        if len(row.failures) > failures:
+            with suppress(AssertionError):
+                self.end()
 
     def done(self) -> bool:
         """Whether the command has done its work."""

@@ -31,12 +31,9 @@ def test_a_kill_at_any_call_is_mended_by_the_same_command(scene: Scene, tally: T
     planned, quick = KILLS[scene.name]
     row = tally.row("C-02", "killed at a system call that changes something", planned)
     for call in some(recorded(scene), row, quick):
-        with row.case(f"{scene.name} {call}"):
-            scene.begin()
+        with scene.cell(row, call):
             assert struck(scene.kvmrun, call, "signal=SIGKILL", *scene.words), "it came to no such call"
             converges(scene)
-        if row.failures:
-            scene.end()
 
 
 def test_a_call_that_fails_is_told_in_one_line_and_undone(scene: Scene, tally: Tally) -> None:
@@ -45,8 +42,7 @@ def test_a_call_that_fails_is_told_in_one_line_and_undone(scene: Scene, tally: T
     row = tally.row("C-03", "a system call that changes something fails", planned)
     found = [(call, ERRORS[(n + m) % 6], m) for n, call in enumerate(recorded(scene)) for m in range(6)]
     for call, error, turn in some(found, row, quick):
-        with row.case(f"{scene.name} {error} {call}"):
-            scene.begin()
+        with scene.cell(row, f"{error} {call}"):
             result = struck(scene.kvmrun, call, f"error={error}", *scene.words)
             assert result, "it came to no such call"
             honest(scene, result)
@@ -55,8 +51,6 @@ def test_a_call_that_fails_is_told_in_one_line_and_undone(scene: Scene, tally: T
                 scene.is_at_rest(locks=False)
             if not undone or turn == 0:
                 again(scene)
-        if row.failures:
-            scene.end()
 
 
 def recorded(scene: Scene) -> list[Call]:

@@ -14,23 +14,20 @@ from fakes.warm import Warm
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
 LAUNCH, RESUME = "apply start /usr", "resume"
-CELLS: dict[tuple[type[Scene], str], tuple[int, int]] = {
-    (Whole, "launcher"): (70, 6),
-    (Stopped, "launcher"): (16, 2),
-    (Killed, "launcher"): (12, 1),
-    (NetDown, "launcher"): (14, 2),
-    (Joined, "qemu"): (14, 3),
-    (Stopped, "qemu"): (16, 2),
-    (Joined, "dnsmasq"): (44, 3),
-    (Stopped, "dnsmasq"): (16, 1),
-    (NetDown, "dnsmasq"): (12, 1),
+VICTIMS: dict[type[Scene], dict[str, tuple[int, int]]] = {
+    Whole: {"launcher": (70, 6)},
+    Joined: {"qemu": (14, 3), "dnsmasq": (44, 3)},
+    Stopped: {"launcher": (16, 2), "qemu": (16, 2), "dnsmasq": (16, 1)},
+    Killed: {"launcher": (12, 1), "qemu": (12, 1)},
+    NetDown: {"launcher": (14, 2), "dnsmasq": (12, 1)},
 }
-"""What is killed, and of whom: how many cells there are at least, and how many of them make a sample."""
-SIGNALS = {"SIGINT": (50, 3), "SIGTERM": (50, 2), "SIGHUP": (50, 2), "unread": (50, 3)}
+"""Who is killed, in the midst of what: how many cells there are at least, and how many of them make a sample."""
+SIGNALS = {"SIGINT": (50, 3), "SIGTERM": (50, 2), "SIGHUP": (50, 1), "unread": (50, 3)}
+Begin = Callable[[type[Scene]], Scene]
 
 
 @pytest.fixture
-def begin(lab: Path, warm: Warm, own_directories: Path) -> Callable[[type[Scene]], Scene]:
+def begin(lab: Path, warm: Warm, own_directories: Path) -> Begin:
     """Makes a scene, whose guest is defined by then."""
 
     def made(kind: type[Scene]) -> Scene:
@@ -59,50 +56,47 @@ def some(cells: Sequence[Any], row: Row, quick: int) -> Sequence[Any]:
     return cells if row.full else cells[:: -(-len(cells) // quick)]
 
 
-@pytest.mark.parametrize(("made", "victim"), CELLS, ids=[f"{made.name}-{victim}" for made, victim in CELLS])
-def test_a_kill_at_any_step_is_mended_by_the_same_command(
-    begin: Callable[[type[Scene]], Scene], tally: Tally, made: type[Scene], victim: str
-) -> None:
+@pytest.mark.parametrize("made", VICTIMS, ids=[made.name for made in VICTIMS])
+def test_a_kill_at_any_step_is_mended_by_the_same_command(begin: Begin, tally: Tally, made: type[Scene]) -> None:
     scene = begin(made)
-    planned, quick = CELLS[made, victim]
-    row = tally.row("C-01", "launcher, QEMU or dnsmasq killed at a step", planned)
     names = steps(scene)
-    cells = [(n, name, when) for n, name in enumerate(names) for when in ("before", "after")]
-    if made is Joined and victim == "qemu":
-        launch = next(n for n, name in enumerate(names) if name.startswith(LAUNCH))
-        cells = [cell for cell in cells if cell[0] > launch or (cell[0] == launch and cell[2] == "after")]
-    for number, name, when in some(cells, row, quick):
-        with row.case(f"{made.name}, {victim} {when} {name}"):
-            scene.begin()
-            result = harmed(scene, f"KILL:{victim}", when, number)
-            if victim == "launcher":
-                assert result.code == -signal.SIGKILL
-            elif result.code:  # a guest that dies a moment after it was started is no lie of the start's
-                honest(scene, result)
-            converges(scene)
-        if row.failures:
-            scene.end()
+    for victim, (planned, quick) in VICTIMS[made].items():
+        row = tally.row("C-01", "launcher, QEMU or dnsmasq killed at a step", planned)
+        for number, when in some(moments(names, launched=made is Joined and victim == "qemu"), row, quick):
+            with scene.cell(row, f"{victim} {when} {names[number]}"):
+                result = harmed(scene, f"KILL:{victim}", when, number)
+                if victim == "launcher":
+                    assert result.code == -signal.SIGKILL
+                elif result.code:  # a guest that dies a moment after it was started is no lie of the start's
+                    honest(scene, result)
+                converges(scene)
 
 
-@pytest.mark.parametrize("name", SIGNALS)
-def test_an_interrupt_at_any_step_is_undone(begin: Callable[[type[Scene]], Scene], tally: Tally, name: str) -> None:
+def moments(names: Sequence[str], *, launched: bool) -> list[tuple[int, str]]:
+    """Before and after each step; with `launched` only once there is a QEMU."""
+    first = next(n for n, name in enumerate(names) if name.startswith(LAUNCH)) if launched else -1
+    found = [(n, when) for n in range(len(names)) for when in ("before", "after")]
+    return [one for one in found if one >= (first, "")][1 if launched else 0 :]
+
+
+def test_an_interrupt_at_any_step_is_undone(begin: Begin, tally: Tally) -> None:
     """Once the guest is let run, it may also stay: then it does, with all that belongs to it."""
     scene = begin(Whole)
-    planned, quick = SIGNALS[name]
-    row = tally.row("C-07", "told to end at a step, or nobody reads what it says", planned)
     names = steps(scene)
-    resume = names.index(RESUME)
-    cells = [(n, when) for n in range(len(names)) for when in ("before", "after")]
+    for name, (planned, quick) in SIGNALS.items():
+        row = tally.row("C-07", "told to end at a step, or nobody reads what it says", planned)
+        for number, when in some(moments(names, launched=False), row, quick):
+            with scene.cell(row, f"{name} {when} {names[number]}"):
+                interrupted(scene, name, when, number, begun=number < names.index(RESUME))
+
+
+def interrupted(scene: Scene, name: str, when: str, number: int, *, begun: bool) -> None:
     more, code = (("-v",), 128 + signal.SIGPIPE) if name == "unread" else ((), 128 + getattr(signal, name))
-    for number, when in some(cells, row, quick):
-        with row.case(f"{name} {when} {names[number]}"):
-            result = harmed(scene, name, when, number, *more)
-            assert result.code == code, f"exit {result.code}: {result.err}"
-            assert "Traceback" not in result.err
-            if number < resume or not scene.kvmrun.rows()["vm1"]["pid"]:
-                scene.is_at_rest()
-            else:
-                assert scene.running()
-                scene.back()
-        if row.failures:
-            scene.end()
+    result = harmed(scene, name, when, number, *more)
+    assert result.code == code, f"exit {result.code}: {result.err}"
+    assert "Traceback" not in result.err
+    if begun or not scene.kvmrun.rows()["vm1"]["pid"]:
+        scene.is_at_rest()
+    else:
+        assert scene.running()
+        scene.back()
