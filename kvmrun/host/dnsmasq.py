@@ -75,19 +75,22 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         command = [*_confined(step.uid), process.tool("dnsmasq"), f"--conf-file={step.config}"]
-        pid = process.spawn(command, stdin=null, output=writer)
-        pidfd = os.pidfd_open(pid)
+        pid, pidfd = process.spawn(command, stdin=null, output=writer)
     finally:
         os.close(writer)
         os.close(null)
-    log = logger.start(step.log, step.log_uid, reader)
     try:
-        _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), logs.since(step.log, said))[1])
+        log = logger.start(step.log, step.log_uid, reader)
+        try:
+            _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), logs.since(step.log, said))[1])
+        finally:
+            os.close(log)
+        rundir.replace(hint, f"{pid}".encode())
+    except BaseException:
+        process.kill(pidfd)
+        raise
     finally:
         os.close(pidfd)
-        os.close(log)
-    with open(hint, "w", encoding="ascii") as file:
-        file.write(f"{pid}")
     return lambda: stop(step.uid, step.config, hint)
 
 
@@ -125,7 +128,6 @@ def _await(pid: int, pidfd: int, step: StartNames, said: Callable[[], list[str]]
         if process.ended(pidfd, 0.01):
             raise _refused(step, said())
         if time.monotonic() > deadline:
-            process.kill(pidfd)
             raise KvmrunError(f"dnsmasq did not serve on {step.bridge} within {_READY:g} s", lines=tuple(said()[-4:]))
 
 

@@ -183,10 +183,9 @@ class Hand:
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]
-            self.pid = process.spawn(command, stdin=null, output=writer, keep=keep)
+            self.pid, self.pidfd = process.spawn(command, stdin=null, output=writer, keep=keep)
         finally:
             os.close(null)
-        self.pidfd = os.pidfd_open(self.pid)
         self.release()
         return self._end
 

@@ -45,7 +45,7 @@ def start(directory: str, uid: int | None, reader: int) -> int:
     try:
         limited = [process.tool("prlimit"), f"--as={_MEMORY}", "--"]
         command = [*limited, *process.confined(uid, None), process.tool("s6-log"), "n3", "s1000000", directory]
-        return os.pidfd_open(process.spawn(command, stdin=reader, output=null))
+        return process.spawn(command, stdin=reader, output=null)[1]
     finally:
         os.close(null)
         os.close(reader)

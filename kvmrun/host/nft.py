@@ -33,16 +33,19 @@ class Loading:
         """Wait for the end, read back what is there and note it: digest, print, generation. Raises what nft says."""
         if self._finished:
             return
-        status, said = self._ticket.wait()
-        self._finished = True
-        if status:
+        try:
+            status, said = self._ticket.wait()
+            self._finished = True
+            if status:
+                raise _refusal(said)
+            then = tables.generation()  # first: a change while we read shows as one
+            if not (found := _print(self._table)):
+                hint, why = "try again", "loaded, read back, gone"
+                raise KvmrunError("the packet filter did not keep the rules", hint, why=why)
+            _write(self._record, {"text": self._text, "digest": self._digest, "print": found, "generation": then})
+        except BaseException:
             self._put_back()
-            raise _refusal(said)
-        then = tables.generation()  # first: a change while we read shows as one
-        found = _print(self._table)
-        if not found:
-            raise KvmrunError("the packet filter did not keep the rules", "try again", why="loaded, read back, gone")
-        _write(self._record, {"text": self._text, "digest": self._digest, "print": found, "generation": then})
+            raise
 
     def undo(self) -> None:
         """Load what was there before, or remove the table."""
@@ -52,10 +55,13 @@ class Loading:
             drop(self._table, self._record)
 
     def _put_back(self) -> None:
-        """The note as it was: what nft refuses changes nothing."""
+        """No table where there was none, and the note as it was: with rules that were changed, it says so."""
         if self._before:
             _write(self._record, self._before)
-        else:
+            return
+        try:
+            drop(self._table, self._record)
+        except KvmrunError:
             os.unlink(self._record)
 
 

@@ -55,8 +55,8 @@ def pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> int:
-    """Start `argv` in / and in a session of its own, with exactly these descriptors and no core dumps; its pid.
+def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> tuple[int, int]:
+    """Start `argv` in / and in a session of its own, with exactly these descriptors and no core dumps: (pid, pidfd).
 
     Our own descriptors are all close-on-exec; duplicating one onto itself in the child is what lets it through, so a
     child started by another thread at the same moment never gets it.
@@ -72,9 +72,13 @@ def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ())
         *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep),
     ]
     plain = [signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ]
-    return os.posix_spawn(
-        argv[0], argv, _ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain
-    )
+    pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain)
+    try:
+        return pid, os.pidfd_open(pid)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number is still its own
+        os.waitpid(pid, 0)
+        raise
 
 
 class Usage(Frozen):

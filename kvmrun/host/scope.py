@@ -46,8 +46,7 @@ class Entering:
         try:
             own = [] if os.geteuid() == 0 else ["--user"]
             words = [process.tool("busctl"), "--quiet", *own, *call(self._step, self._pids)]
-            self._pid = process.spawn(words, stdin=null, output=self._said)
-            self._pidfd = os.pidfd_open(self._pid)
+            self._pid, self._pidfd = process.spawn(words, stdin=null, output=self._said)
         finally:
             os.close(null)
 

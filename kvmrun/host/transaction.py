@@ -58,8 +58,7 @@ class _Run:
         nft = process.tool("nft")
         self._said, given = _memory(""), _memory("".join(ticket.text for ticket in tickets))
         try:
-            self._pid = process.spawn([nft, "-f", "-"], stdin=given, output=self._said)
-            self._pidfd = os.pidfd_open(self._pid)
+            self._pid, self._pidfd = process.spawn([nft, "-f", "-"], stdin=given, output=self._said)
         except BaseException:
             os.close(self._said)
             raise

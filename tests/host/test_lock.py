@@ -118,7 +118,7 @@ def test_the_holder_is_the_one_that_inherited_it(path: str) -> None:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     with child(lambda: None), child(lambda: os.close(lock.open_lock(path))):
         assert process.holder(path) == 0
-        pid = process.spawn([process.tool("sleep"), "60"], stdin=null, output=null, keep=[mine])
+        pid, _ = process.spawn([process.tool("sleep"), "60"], stdin=null, output=null, keep=[mine])
         os.close(mine)
         try:
             assert until(lambda: process.holder(path)) == pid
