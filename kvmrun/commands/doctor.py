@@ -35,10 +35,17 @@ def run(args: Args) -> int:
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         with progress.waiting("a guest of one sector boots"):
             trials = _trials(lab, where, _LIMIT if args.timeout is None else args.timeout)
-        machine = diagnosis.machine(where, trials)
+        machine = diagnosis.machine(where, lab.guests, trials)
     found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(lab, where, diagnosis.wires(lab, where))]
+    found = found if where.root else [_for_user(one) for one in found]
     _show(found, args)
     return 1 if any(one.level == "problem" for one in found) else 0
+
+
+def _for_user(one: Finding) -> Finding:
+    """Mends that need root say so."""
+    roots = one.mend.partition(" ")[0] in {"apt", "ip", "modprobe", "sysctl"}
+    return one.but(mend=f"sudo {one.mend}") if roots else one
 
 
 def _lab(where: Directories) -> tuple[Lab, list[Finding]]:

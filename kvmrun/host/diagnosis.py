@@ -4,10 +4,11 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
+from kvmrun.export import systemd
 from kvmrun.host import gateway, link, listeners, netlink, nft, observe, process, standing, sysctl
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
@@ -23,11 +24,12 @@ _UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system
 _LIMIT = 10.0
 
 
-def machine(where: Directories, trials: tuple[Trial, ...]) -> Machine:
-    """Everything about the machine but its networks; `trials` were made before."""
+def machine(where: Directories, guests: Iterable[str], trials: tuple[Trial, ...]) -> Machine:
+    """Everything about the machine but its networks, for the lab's `guests`; `trials` were made before."""
     import psutil
 
     version, said = _version()
+    installed = _units()
     writable, free = _room(where.state)
     memory = psutil.virtual_memory()
     return Machine(
@@ -49,7 +51,8 @@ def machine(where: Directories, trials: tuple[Trial, ...]) -> Machine:
         state=where.state,
         state_writable=writable,
         state_free=free,
-        units=_units() if os.path.isdir("/run/systemd/system") else None,
+        units=systemd.NETWORKS in installed if os.path.isdir("/run/systemd/system") else None,
+        started=frozenset(name for name in guests if systemd.unit(name) in installed),
         exposed=_exposed(),
     )
 
@@ -79,6 +82,7 @@ def wires(lab: Lab, where: Directories) -> Wires:
         links={name: link.is_up(name) for name in sorted(named) if link.index(name)},
         silent=gateway.silent(gateways),
         listeners=owners,
+        uid=os.geteuid(),
         errors=(*now.errors, *errors),
     )
 
@@ -167,8 +171,9 @@ def _room(state: str) -> tuple[bool, int]:
     return writable, found.f_bavail * found.f_frsize
 
 
-def _units() -> bool:
-    return any(os.path.lexists(f"{place}/kvmrun-net.service") for place in _UNITS)
+def _units() -> set[str]:
+    """Every unit that is installed, whoever's it is."""
+    return {name for place in _UNITS if os.path.isdir(place) for name in os.listdir(place)}
 
 
 def _legacy() -> tuple[str, ...]:

@@ -30,6 +30,7 @@ class WayStatus(Frozen):
 class NetworkStatus(Frozen):
     """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
     `domain` the one whose names dnsmasq answers; None for none.
+    `dnsmasq` and `rules` are None where only root may look.
     """
 
     name: str
@@ -38,9 +39,9 @@ class NetworkStatus(Frozen):
     bridge: str
     address: str
     ports: tuple[PortStatus, ...]
-    dnsmasq: str
+    dnsmasq: str | None
     domain: str | None
-    rules: str
+    rules: str | None
     uplink: str | None
     leases: tuple[LeaseStatus, ...]
     ways: tuple[WayStatus, ...] = ()

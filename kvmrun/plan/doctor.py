@@ -147,14 +147,15 @@ def _state(now: Machine) -> Finding:
 
 def _boot(lab: Lab, now: Machine) -> Finding:
     wanted = sorted(name for name, guest in lab.guests.items() if guest.autostart)
+    without = [name for name in wanted if name not in now.started or not now.units]
     if now.units is None:
         return ok("boot", "systemd does not run here: nothing is started at boot")
-    if now.units:
-        return ok("boot", "the networks' unit is installed (kvmrun-net.service)")
-    if not wanted:
-        return ok("boot", "no guest has autostart = true, and no unit is installed")
-    mend = "kvmrun export systemd /etc/kvmrun/systemd && systemctl enable /etc/kvmrun/systemd/*.service"
-    return warning("boot", f"{', '.join(wanted)}: autostart = true, but no unit is installed", mend)
+    if without:
+        mend = "kvmrun export systemd /etc/kvmrun/systemd && systemctl enable /etc/kvmrun/systemd/*.service"
+        return warning("boot", f"{', '.join(without)}: autostart = true, but no unit is installed", mend)
+    if wanted:
+        return ok("boot", f"started with the machine: {', '.join(wanted)}")
+    return ok("boot", f"no guest has autostart = true, and {'the networks have a' if now.units else 'no'} unit")
 
 
 def _size(size: int) -> str:

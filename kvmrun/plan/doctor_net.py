@@ -27,7 +27,8 @@ def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
 
 def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wires) -> Iterator[Finding]:
     subject = f"network {network.name}"
-    found = [*_overlap(subject, network, now), *_owners(subject, network, wire)]
+    owners = _owners(subject, network, wire) if where.root else ()  # a user starts no server, and root's is one
+    found = [*_overlap(subject, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
     yield from _hidden(subject, network, now)
     if wire.bridge is not None:
@@ -60,6 +61,18 @@ def _is_in_the_way(network: Network, owner: Owner) -> bool:
     wildcards = {"0.0.0.0", "::", "*"}  # noqa: S104 - others' wildcards
     here = owner.address in {*wildcards, str(network.host_address().ip)}
     return here and getattr(owner, "link", "") in {"", network.bridge}
+
+
+def _taps(subject: str, lab: Lab, where: Directories, wire: Wire, now: Wires) -> Iterator[Finding]:
+    """Without root a guest starts on a tap that was made for its user."""
+    name = subject.removeprefix("network ")
+    if where.root or wire.bridge is None or lab.networks[name].external:
+        return
+    here = [port for ports in lab.ports().values() for port in ports if port.network == name]
+    mine = {tap.name for tap in wire.kept.values() if tap.owner == now.uid}
+    if lack := [port.tap for port in here if port.tap not in mine]:
+        text = f"is up, but these taps are not yours to use: {', '.join(lack)}"
+        yield problem(subject, text, f"sudo kvmrun net up {name} --owner $USER")
 
 
 def _forwarding(subject: str, lab: Lab, network: Network, wire: Wire) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ class Machine(Frozen):
 
     `extension` is the module of the processor's virtualisation, "" when it shows none; `kvm_mode` is who may open
     /dev/kvm; `missing` has the mend of each program that is not there; sizes in bytes; `units` tells whether systemd
-    has ours, None where it does not run; `exposed` is our command where the caller's PYTHON* variables are heeded.
+    has that of the networks, None where it does not run, and `started` for which guests it has one; `exposed` is our
+    command where the caller's PYTHON* variables are heeded.
     """
 
     root: bool
@@ -45,6 +46,7 @@ class Machine(Frozen):
     state_writable: bool
     state_free: int
     units: bool | None
+    started: frozenset[str] = frozenset()
     exposed: str = ""
 
 
@@ -52,7 +54,7 @@ class Wires(Frozen):
     """What networks stand on. `ruleset` is None when we may not look; `legacy` is the forward chain of the older
     iptables; `way_out` the link to the rest of the world; `links` those of the lab's uplinks that are there, and
     whether they are up; `silent` the gateways, as (link, address), that do not answer; `listeners` those who have a
-    port that leads to a guest; `errors` what could not be looked at.
+    port that leads to a guest; `errors` what could not be looked at; `uid` who asks.
     """
 
     networks: Mapping[str, Wire] = EMPTY
@@ -65,3 +67,4 @@ class Wires(Frozen):
     ruleset: tuple[Mapping[str, Any], ...] | None = None
     legacy: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
+    uid: int = 0

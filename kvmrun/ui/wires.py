@@ -9,6 +9,8 @@ from kvmrun.model.wire import NetworkStatus, WayStatus
 from kvmrun.ui import findings
 from kvmrun.ui.say import folded
 
+_HIDDEN = "unknown: only root may look"
+
 
 def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterator[str]:
     """The status of every network, then what is wrong with the host as a whole."""
@@ -19,11 +21,11 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterat
         ports = ", ".join(f"{port.tap} ({port.guest or 'unknown'})" for port in one.ports)
         yield f"  bridge   {one.bridge} {one.address}"
         yield folded(f"  ports    {printable(ports) or 'none'}", 11)
-        yield f"  dnsmasq  {one.dnsmasq}"
+        yield f"  dnsmasq  {one.dnsmasq or _HIDDEN}"
         if one.domain:
             server = one.address.partition("/")[0]
             yield f"  names    *.{one.domain} at {server}; for the host: {_resolver(one.bridge, server, one.domain)}"
-        yield f"  rules    {one.rules}"
+        yield f"  rules    {one.rules or _HIDDEN}"
         yield f"  uplink   {printable(one.uplink or 'none')}"
         for leaves, guests in _ways(one.ways).items():
             yield folded(f"  leaves   {printable(leaves)}: {printable(', '.join(guests), 1000)}", 11)

@@ -8,6 +8,7 @@ from kvmrun.model.finding import Finding
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.nic import KeptTap
 from kvmrun.model.place import Directories
 from kvmrun.model.values import GuestName, NicName, Size
 from kvmrun.plan import doctor, doctor_net
@@ -118,7 +119,10 @@ def test_what_a_machine_lacks(changes: dict[str, Any], subject: str, level: str,
 def test_units_are_wanted_only_for_guests_that_start_at_boot() -> None:
     assert found("boot", GOOD.but(units=False)).level == "ok"
     assert found("boot", GOOD.but(units=False), lab(guest(autostart=True))).mend.startswith("kvmrun export systemd")
-    assert found("boot", GOOD.but(units=True), lab(guest(autostart=True))).level == "ok"
+    two = lab(guest(autostart=True), guest("vm2", autostart=True))
+    one = found("boot", GOOD.but(units=True, started=frozenset({"vm1"})), two)
+    assert (one.level, one.text[:4]) == ("warning", "vm2:")
+    assert found("boot", GOOD.but(units=True, started=frozenset({"vm1", "vm2"})), two).level == "ok"
 
 
 class TestNetworks:
@@ -166,6 +170,17 @@ class TestNetworks:
         ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="02:00:00:00:00:01", addresses=(), up=False, mtu=1500)
         (one,) = self.of("network lan", networks={"lan": Wire(bridge=ours, dnsmasq=1)})
         assert (one.level, one.mend) == ("warning", "kvmrun net up lan")
+
+    def test_a_user_needs_taps_of_their_own_and_no_ports(self) -> None:
+        ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="", addresses=(), up=True, mtu=1500)
+        owner = Owner(port=53, address="0.0.0.0", process="another process")
+        now = self.good.but(networks={"lan": Wire(bridge=ours, owners=(owner,))}, uid=1000)
+        user = WHERE.but(root=False)
+        (one,) = [one for one in doctor_net.wires(lab(guest()), user, now) if one.level == "problem"]
+        assert (one.subject, one.mend) == ("network lan", "sudo kvmrun net up lan --owner $USER")
+        tap = KeptTap(name="tap-vm1", alias="", owner=1000, held=False, queues=1)
+        mine = now.but(networks={"lan": Wire(bridge=ours, kept={"tap-vm1": tap})})
+        assert [one for one in doctor_net.wires(lab(guest()), user, mine) if one.level == "problem"] == []
 
     def test_networks_without_masquerading_need_no_way_out(self) -> None:
         alone = lab().but(networks={"lan": Network(name=NicName("lan"), nat=False)})
