@@ -25,6 +25,11 @@ CONDITIONS = (
     ("agent", "its guest agent answers"),
     ("stopped", "it has ended; for kvmrun wait alone"),
 )
+DEFINITIONS = """
+A definition is TOML, and a key that nobody knows is an error. These are the keys of vms.d/NAME.toml with what they are
+unless given, and what else they may be; one behind a # is not set unless given.
+"""
+NETWORKS = "And these are the keys of vms.d/networks.toml."
 FILES = (
     ("vms.d/NAME.toml", "the definition of the guest NAME"),
     ("vms.d/networks.toml", "networks and uplinks; without it, one network lan on br0"),

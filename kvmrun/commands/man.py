@@ -8,7 +8,7 @@ from typing import Any
 
 import kvmrun
 from kvmrun import commands
-from kvmrun.commands import _manual
+from kvmrun.commands import _keys, _manual
 from kvmrun.commands._words import Args, Parser, everywhere
 from kvmrun.host import process
 from kvmrun.ui import roff
@@ -57,6 +57,8 @@ def _parts() -> Iterator[str]:
         "What --wait, kvmrun wait --for and a definition's ready can name."
     )
     yield from (roff.entry(*one) for one in _manual.CONDITIONS)
+    yield roff.section("definitions") + roff.paragraphs(_manual.DEFINITIONS) + roff.verbatim(_keys.text(_keys.GUEST))
+    yield ".PP\n" + roff.paragraphs(_manual.NETWORKS) + roff.verbatim(_keys.text(_keys.NETWORKS))
     for title, table in (("files", _manual.FILES), ("environment", _manual.ENVIRONMENT)):
         yield roff.section(title) + "".join(roff.entry(*one) for one in table)
     yield roff.section("exit status") + "".join(roff.entry(str(code), text) for code, text in _manual.EXIT)

@@ -21,6 +21,11 @@ def paragraphs(*texts: str) -> str:
     return ".PP\n".join(f"{escaped(_filled(text))}\n" for text in texts)
 
 
+def verbatim(text: str) -> str:
+    """Lines as they are, such as a configuration."""
+    return f".PP\n.nf\n.RS 4\n{escaped(text)}\n.RE\n.fi\n"
+
+
 def entry(term: str, text: str) -> str:
     """What is explained, in bold, and the explanation indented below it."""
     return f".TP\n\\fB{escaped(term)}\\fR\n{escaped(_filled(text))}\n"

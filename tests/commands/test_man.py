@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import kvmrun
 from kvmrun import commands, errors
-from kvmrun.commands import _manual, man
+from kvmrun.commands import _keys, _manual, man
 from kvmrun.commands._words import QuickParser
 from kvmrun.ui import roff
 
@@ -34,6 +34,15 @@ def test_every_command_and_flag_is_in_it(page: str) -> None:
         module.configure(words)
         for flag in words._flags:
             assert flag in text.partition(".SS ")[0], f"{name} {flag}"
+
+
+def test_every_key_of_a_definition_is_in_it(page: str) -> None:
+    plain = page.replace("\\", "")
+    for cls in (*_keys.GUEST.values(), *_keys.NETWORKS.values()):
+        for key in cls.FIELDS.keys() - {"name", "boot", "limits", "drive", "nic", "network", "uplink"}:
+            assert re.search(rf"^(# )?{key} =", plain, re.MULTILINE), key
+    for head in ("[limits]", "[boot]", "[[drive]]", "[[nic]]", "[network.NAME]", "[uplink.NAME]"):
+        assert f"\n{head}\n" in plain
 
 
 def test_every_exit_code_is_in_it() -> None:
