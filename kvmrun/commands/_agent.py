@@ -10,6 +10,8 @@ from kvmrun.model.guest import AGENT
 from kvmrun.monitor.agent import LIMIT, Agent, connect
 from kvmrun.monitor.probe import ask
 
+FROZEN = "frozen"
+"""A file in the run directory of a guest that freeze has frozen, and thaw has not thawed."""
 _TURN = 1.0
 _BREATH = 0.05
 _GLANCE = 2.0

@@ -1,9 +1,10 @@
 """kvmrun freeze: have a guest write out what it holds, and write no more until it is thawed."""
 
+import os
 from contextlib import suppress
 
 from kvmrun.commands import _end
-from kvmrun.commands._agent import talking
+from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.monitor import inside
@@ -33,4 +34,6 @@ def _freeze(name: str, directory: str, limit: float) -> str:
         raise
     if not count:
         raise KvmrunError(f"{name} has no file system that can be frozen", why="those in memory cannot")
+    with suppress(OSError):  # a word for stop alone
+        os.close(os.open(f"{directory}/{FROZEN}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     return f"is frozen: {count} file system{'s' * (count != 1)}; kvmrun thaw {name} lets it write again"

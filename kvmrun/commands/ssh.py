@@ -15,6 +15,8 @@ from kvmrun.monitor import inside
 
 HELP = "log in to a guest by ssh; after -- come words for ssh, such as a command"
 _CONNECT = 10
+_ALIVE = 10
+"""So many seconds without a word ask the guest for one; ssh gives up when three of them were in vain."""
 
 
 def configure(parser: Parser) -> None:
@@ -51,6 +53,7 @@ def _options(where: Directories, args: Args) -> list[str]:
         "HostKeyAlias": args.guest,
         "CheckHostIP": "no",
         "ConnectTimeout": f"{max(1, int(args.timeout or _CONNECT))}",
+        "ServerAliveInterval": f"{_ALIVE}",  # a guest that died says nothing, and ssh would wait for ever
     }
     words = [word for key, value in told.items() for word in ("-o", f"{key}={value}")]
     if os.path.exists(f"{keys}/id_ed25519"):

@@ -1,11 +1,13 @@
 """kvmrun stop: ask a guest to power down, then insist."""
 
+import os
 import signal
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 from kvmrun.commands import _end
-from kvmrun.commands._agent import absent, talking
+from kvmrun.commands._agent import FROZEN, absent, talking
 from kvmrun.commands._lab import directories
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
@@ -13,6 +15,7 @@ from kvmrun.host import process
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories
 from kvmrun.monitor import inside
+from kvmrun.monitor.agent import Agent
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.ui.progress import Progress
 
@@ -65,11 +68,17 @@ class _End(Frozen):
     def by_guest(self, limit: float) -> bool:
         """Press the power button until the guest is off or `limit` seconds are over; half way its agent is asked."""
         deadline = time.monotonic() + limit
+        if limit > 0 and os.path.exists(f"{self.directory}/{FROZEN}"):
+            self.progress.tell(f"{self.name} is frozen: thawed, so that it can end in order")
+            self._ask_agent(lambda agent: inside.thaw(agent, limit=min(limit, inside.PATIENCE)))
         asked = False
         while (left := deadline - time.monotonic()) > 0:
             if not asked and left < limit / 2:
                 asked = True
-                self._ask_agent(limit - left)
+                if not absent(self.directory):
+                    how = f"not off by the power button in {limit - left:.0f} s"
+                    self.progress.tell(f"{self.name} is {how}: its agent is asked")
+                    self._ask_agent(inside.shut_down)
             answer = self._press(min(2.0, left))
             if answer.silence == "gone" or _state(answer) == "prelaunch":
                 return False
@@ -92,13 +101,10 @@ class _End(Frozen):
         if not process.kill(self.pidfd):
             raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
 
-    def _ask_agent(self, waited: float) -> None:
-        if absent(self.directory):
-            return
-        self.progress.tell(f"{self.name} does not go off by the power button in {waited:.0f} s: its agent is asked")
+    def _ask_agent(self, ask: Callable[[Agent], object]) -> None:
         try:
             with talking(self.directory, self.name) as agent:
-                inside.shut_down(agent)
+                ask(agent)
         except KvmrunError as no:
             self.progress.detail(f"{no.message}: {no.why}")
 

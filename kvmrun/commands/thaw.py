@@ -1,7 +1,10 @@
 """kvmrun thaw: let a guest write to its file systems again."""
 
+import os
+from contextlib import suppress
+
 from kvmrun.commands import _end
-from kvmrun.commands._agent import talking
+from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.monitor import inside
 
@@ -20,4 +23,6 @@ def run(args: Args) -> int:
 def _thaw(name: str, directory: str, limit: float) -> str:
     with talking(directory, name) as agent:
         count = inside.thaw(agent, limit=limit)
+    with suppress(FileNotFoundError):
+        os.unlink(f"{directory}/{FROZEN}")
     return f"is thawed: {count} file system{'s' * (count != 1)}" if count else "was not frozen"

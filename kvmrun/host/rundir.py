@@ -217,7 +217,7 @@ def moved(part: str, path: str) -> Iterator[None]:
 
 def tidy(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
-    for name in ("q", "e", "p", "c", "a", "c.new", "console", "record", "record.new", "life.new", "vnc/v"):
+    for name in ("q", "e", "p", "c", "a", "c.new", "console", "frozen", "record", "record.new", "life.new", "vnc/v"):
         try:
             os.unlink(f"{directory}/{name}")
         except OSError:

@@ -30,6 +30,10 @@ class AgentError(KvmrunError):
     """The agent understood the command and said no."""
 
 
+class HeldError(AgentError):
+    """The guest is frozen, and its agent does nothing but thaw it."""
+
+
 class Garbled(KvmrunError):
     """What answers is no agent, or says more than we are ready to read."""
 
@@ -132,8 +136,9 @@ class Agent:
     def _returned(self, said: dict[str, Any]) -> Any:
         if isinstance(error := said.get("error"), dict):
             why = printable(error.get("desc"), 400)
-            hint = f"kvmrun thaw {self.name}" if "frozen" in why else ""
-            raise AgentError(f"the agent of {self.name} says no", hint, why=why)
+            if "frozen" in why:
+                raise HeldError(f"{self.name} is frozen", f"kvmrun thaw {self.name}", why=why)
+            raise AgentError(f"the agent of {self.name} says no", why=why)
         if "return" not in said:
             raise self._garbled("its answer is none")
         return said["return"]

@@ -10,7 +10,7 @@ from kvmrun.errors import NotRunning, Unresponsive
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import Card
 from kvmrun.model.text import printable
-from kvmrun.monitor.agent import LIMIT, Agent, AgentError, garbled
+from kvmrun.monitor.agent import LIMIT, Agent, AgentError, HeldError, garbled
 
 OUTPUT = 16 << 20
 """How much the agent keeps of each stream of a command, in bytes."""
@@ -42,8 +42,14 @@ def begin(agent: Agent, words: Sequence[str], given: bytes | None, *, limit: flo
 
 
 def ended(agent: Agent, pid: int, *, limit: float = PATIENCE) -> Outcome | None:
-    """How the command with that pid ended, None while it runs. The agent tells it once, and then forgets it."""
-    said = _object(agent, agent.ask("guest-exec-status", {"pid": pid}, limit=limit, budget=_ALL_OUTPUT))
+    """How the command with that pid ended, None while it runs, or while the agent of a frozen guest does not tell.
+
+    It is told once, and then forgotten.
+    """
+    try:
+        said = _object(agent, agent.ask("guest-exec-status", {"pid": pid}, limit=limit, budget=_ALL_OUTPUT))
+    except HeldError:
+        return None
     if said.get("exited") is not True:
         return None
     signal = _number(agent, said.get("signal", 0))
@@ -107,7 +113,7 @@ def freeze(agent: Agent, *, limit: float) -> int:
     return _number(agent, agent.ask("guest-fsfreeze-freeze", limit=limit))
 
 
-def thaw(agent: Agent, *, limit: float) -> int:
+def thaw(agent: Agent, *, limit: float = PATIENCE) -> int:
     """Let writing go on; how many file systems were held."""
     return _number(agent, agent.ask("guest-fsfreeze-thaw", limit=limit))
 
@@ -120,7 +126,7 @@ def is_frozen(agent: Agent) -> bool:
 def shut_down(agent: Agent) -> None:
     """Have the guest write again, if it was frozen, and power itself down; only a refusal is answered."""
     with suppress(AgentError):
-        thaw(agent, limit=PATIENCE)
+        thaw(agent)
     with suppress(Unresponsive, NotRunning):
         agent.ask("guest-shutdown", {"mode": "powerdown"}, limit=_REFUSAL)
 

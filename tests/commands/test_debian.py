@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from fakes.cli import Cli
+from fakes.world import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun")]
 GUEST = """
@@ -62,7 +63,14 @@ def test_a_day_with_debian(debian: Cli, own_directories: Path) -> None:
     assert (held.code, "mend: kvmrun thaw deb1" in held.err) == (1, True)
     assert "deb1 is thawed: 1 file system" in debian.ok("thaw", "deb1").out
     login(debian, own_directories)
-    assert "QEMU is told to quit" not in debian.ok("stop", "deb1", "--timeout", "120").out
+    with debian.begun("exec", "deb1", "--", "sleep", "5") as running:
+        until(lambda: "sleep 5" in debian.ok("exec", "deb1", "--", "ps", "ax").out, limit=60)
+        debian.ok("freeze", "deb1")
+        assert "is thawed" in debian.ok("thaw", "deb1").out
+        assert running.wait(120) == 0
+    debian.ok("freeze", "deb1")
+    out = debian.ok("stop", "deb1", "--timeout", "120").out
+    assert ("is frozen: thawed" in out, "QEMU is told to quit" in out) == (True, False)
 
 
 def login(debian: Cli, root: Path) -> None:
