@@ -1,17 +1,27 @@
 """The guard of real guests: there before their first instruction, put back when flushed, gone with them."""
 
+import fcntl
 import os
 import signal
+import struct
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
+from fakes import frames
 from fakes.cli import TCG, Cli, guests
+from fakes.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
+from fakes.hosts import host
+from fakes.lan import Lan, one_queue, quiet, wired
 from fakes.world import ip, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
+_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 BEFORE_IT_RUNS = """
 import subprocess, sys
 from kvmrun import cli
@@ -56,6 +66,37 @@ def test_a_guest_left_paused_is_guarded_too(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     kvmrun.ok("--paused", "vm1")
     assert "netdev kvmrun_vm1" in tables()
+
+
+@contextmanager
+def opened(tap: str) -> Iterator[int]:
+    """The guest's side of a kept tap, as QEMU has it."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", tap.encode(), _IFF_TAP | _IFF_NO_PI))
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@pytest.mark.parametrize(
+    ("guard", "passing"), [("address", set()), ("mac", MAC_PASSES), ("none", {*HOSTILE} - BRIDGE_DROPS)]
+)
+def test_frames_from_a_guests_own_tap(lab: Path, kvmrun: Cli, guard: str, passing: set[str]) -> None:
+    """With addresses 0 of 29 hostile ones pass, and 5 of 5 honest ones do."""
+    guests(lab, "vm1", text=f'{TCG}[[nic]]\nmac = "{frames.OWN}"\naddress = "{frames.OWN_IP}"\nguard = "{guard}"\n')
+    kvmrun.ok("net", "up", "--owner", "root")
+    quiet("tap-vm1")
+    wired("br0")
+    subprocess.run(
+        ["sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0"], check=False
+    )  # it would wait for fragments
+    with one_queue(), host("port2", bridge="br0", mac=frames.VICTIM) as other, opened("tap-vm1") as fd:
+        other("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+        with closing(Lan(partial(os.write, fd), other)) as lan:
+            assert (len(HOSTILE), len(HONEST)) == (29, 5)
+            assert lan.passing(HOSTILE) == passing
+            assert lan.passing(HONEST) == set(HONEST)
 
 
 def test_the_plan_says_so(lab: Path, kvmrun: Cli) -> None:

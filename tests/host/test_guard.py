@@ -3,14 +3,11 @@
 The rules are those of plan.guard for a tap; here the device is the host's end of a veth.
 """
 
-import os
-import socket
 import struct
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import closing
-from itertools import count, pairwise
-from pathlib import Path
+from itertools import pairwise
 
 import pytest
 from fakes import frames
@@ -26,7 +23,8 @@ from fakes.frames import (
     OWN,
     OWN_IP,
 )
-from fakes.hosts import Host, host, inside
+from fakes.hosts import host, inside
+from fakes.lan import Lan, one_queue, quiet, raw, wired
 from fakes.world import ip
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -40,76 +38,23 @@ PORT = Port(name="eth0", network="lan", bridge="br0", tap="port1", mac=OWN, addr
 MAC, ADDRESS = PORT.but(guard="mac"), PORT.but(guard="address")
 ADDRESS6 = ADDRESS.but(prefix6=frames.PREFIX, hosts6=(frames.HOST6, frames.BRIDGE_LINK6))
 TABLE = guard.table("vm1")
-_EVERYTHING, _SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 3, 263, 1, 1
-_IGMP = frames.mac("01:00:5e:00:00:16")
-_MARK = b"\x88\xb5kvmrun"
-
-
-class Lan:
-    """A bridge with a guest's port, another port, and one whose frames say that all before them have come."""
-
-    def __init__(self, guest: Host, other: Host) -> None:
-        self._from = inside(guest.fd, lambda: _raw("eth0"))
-        self._ends = [_raw("br0"), inside(other.fd, lambda: _raw("eth0"))]
-        self._herald = _raw("herald")
-        self._turn = count()
-
-    def passes(self, frame: bytes) -> bool:
-        """Whether anything comes of the frame, at either end."""
-        self._from.send(frame)
-        mark = _MARK + struct.pack("!I", next(self._turn))
-        self._herald.send(frames.mac(frames.BROADCAST) + frames.mac("02:00:00:00:00:09") + mark + bytes(30))
-        came = [_until(end, mark) for end in self._ends]
-        return any(came)
-
-    def passing(self, some: Mapping[str, bytes]) -> set[str]:
-        """The names of those that come through."""
-        return {name for name, frame in some.items() if self.passes(frame)}
-
-    def close(self) -> None:
-        for one in (self._from, self._herald, *self._ends):
-            one.close()
-
-
-def _raw(link: str) -> socket.socket:
-    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
-    made.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", socket.if_nametoindex(link), _PROMISCUOUS, 0))
-    made.bind((link, _EVERYTHING))
-    made.settimeout(5.0)
-    return made
-
-
-def _until(end: socket.socket, mark: bytes) -> list[bytes]:
-    """The frames that come before the mark, but for what the kernels of the hosts say of their own accord."""
-    came: list[bytes] = []
-    while mark not in (frame := end.recv(1 << 16)):
-        came += [frame] if frame[:6] != _IGMP else []
-    return came
 
 
 @pytest.fixture
 def lan(netns: None) -> Iterator[Lan]:
-    cpus = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(cpus)})  # one queue: what is sent first arrives first
     ip("link", "add", "br0", "address", frames.BRIDGE, "type", "bridge")
-    ip("link", "add", "herald", "type", "veth", "peer", "name", "heard")
-    ip("link", "set", "heard", "master", "br0")
-    for link in ("br0", "herald", "heard"):
-        _quiet(link)
-        ip("link", "set", link, "up")
-    with host("port1", bridge="br0", mac=OWN) as guest, host("port2", bridge="br0", mac=frames.VICTIM) as other:
+    quiet("br0")
+    ip("link", "set", "br0", "up")
+    wired("br0")
+    with (
+        one_queue(),
+        host("port1", bridge="br0", mac=OWN) as guest,
+        host("port2", bridge="br0", mac=frames.VICTIM) as other,
+    ):
         for one in (guest, other):
             one("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
-        for link in ("port1", "port2"):
-            _quiet(link)
-        with closing(Lan(guest, other)) as made:
+        with inside(guest.fd, lambda: raw("eth0")) as sender, closing(Lan(sender.send, other)) as made:
             yield made
-    os.sched_setaffinity(0, cpus)
-
-
-def _quiet(link: str) -> None:
-    """No IPv6 of the kernel's own on the link."""
-    Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6").write_text("1")
 
 
 def load(rules: list[str], port: Port) -> None:

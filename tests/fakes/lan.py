@@ -1,0 +1,84 @@
+"""A bridge on which frames are sent from a guest's port, and it is seen whether they come through."""
+
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from fakes import frames
+from fakes.hosts import Host, inside
+from fakes.world import ip
+
+_EVERYTHING, _SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 3, 263, 1, 1
+_IGMP = frames.mac("01:00:5e:00:00:16")
+_MARK = b"\x88\xb5kvmrun"
+
+
+class Lan:
+    """br0 with a guest's port, another port, and the port "heard", whose frames say that all before them have come."""
+
+    def __init__(self, send: Callable[[bytes], object], other: Host) -> None:
+        self._send = send
+        self._ends = [raw("br0"), inside(other.fd, lambda: raw("eth0"))]
+        self._herald = raw("herald")
+        self._turn = count()
+
+    def passes(self, frame: bytes) -> bool:
+        """Whether anything comes of the frame, at either end."""
+        self._send(frame)
+        mark = _MARK + struct.pack("!I", next(self._turn))
+        self._herald.send(frames.mac(frames.BROADCAST) + frames.mac("02:00:00:00:00:09") + mark + bytes(30))
+        came = [_until(end, mark) for end in self._ends]
+        return any(came)
+
+    def passing(self, some: Mapping[str, bytes]) -> set[str]:
+        """The names of those that come through."""
+        return {name for name, frame in some.items() if self.passes(frame)}
+
+    def close(self) -> None:
+        for one in (self._herald, *self._ends):
+            one.close()
+
+
+def raw(link: str) -> socket.socket:
+    made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    made.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", socket.if_nametoindex(link), _PROMISCUOUS, 0))
+    made.bind((link, _EVERYTHING))
+    made.settimeout(5.0)
+    return made
+
+
+def _until(end: socket.socket, mark: bytes) -> list[bytes]:
+    """The frames that come before the mark, but for what the kernels of the hosts say of their own accord."""
+    came: list[bytes] = []
+    while mark not in (frame := end.recv(1 << 16)):
+        came += [frame] if frame[:6] != _IGMP else []
+    return came
+
+
+def quiet(link: str) -> None:
+    """No IPv6 of the kernel's own on the link."""
+    Path(f"/proc/sys/net/ipv6/conf/{link}/disable_ipv6").write_text("1")
+
+
+@contextmanager
+def one_queue() -> Iterator[None]:
+    """What is sent first arrives first."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cpus)
+
+
+def wired(bridge: str) -> None:
+    """The herald's wire to a bridge."""
+    ip("link", "add", "herald", "type", "veth", "peer", "name", "heard")
+    ip("link", "set", "heard", "master", bridge)
+    for link in ("herald", "heard"):
+        quiet(link)
+        ip("link", "set", link, "up")
