@@ -41,10 +41,10 @@ def run(args: Args) -> int:
     _definition.writable(where)
     text = _copied(before, where, name, args.copy) if args.copy else _fresh(before, where, name, args)
     text = _settled(before, where, name, text)
-    _, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+    _, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     _definition.refuse(f"{name} would not be valid", "nothing was written; correct that first", errors)
     path = _definition.path(where, name)
-    definitions.create(path, text.encode())
+    definitions.create(path, text.encode(errors="surrogateescape"))
     if not args.quiet:
         start = f"kvmrun up {name}" if name in names() else f"kvmrun {name}"
         sys.stdout.write(f"{path} is written\nnext: kvmrun edit {name}, or {start}\n")
@@ -63,7 +63,7 @@ def _effective(before: Lab, where: Directories, name: str) -> tuple[Guest, tuple
     """The guest that an empty file makes of the lab's defaults; on the first network where they name none there is."""
     network = next(iter(before.networks), "")
     for text in ("", f'[[nic]]\nnetwork = "{network}"\n' if network else "nic = []\n"):
-        lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+        lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
         if name in lab.guests:
             return lab.guests[name], lab.guests[name].nic
     lines = tuple(f"{one}" for one in (*before.problems, *errors) if not one.warning)
@@ -85,7 +85,7 @@ def _copied(before: Lab, where: Directories, name: str, other: str) -> str:
         if not drive.is_readonly():
             image = _drives.own(where, guest, number, name)
             text = draft.with_text(text, ("drive", number), "image", image)
-    lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+    lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     copy = lab.guests.get(name)
     if copy is None or _alike(copy) != _alike(guest).but(name=copy.name):
         lines = tuple(f"{one}" for one in errors)
@@ -106,7 +106,7 @@ def _alike(guest: Guest) -> Guest:
 
 def _settled(before: Lab, where: Directories, name: str, text: str) -> str:
     """The text with an address for each card whose own is taken, or that would take one from a guest there is."""
-    lab, _ = _definition.new_errors(where, before, {f"{name}.toml": text.encode()})
+    lab, _ = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     if name not in lab.guests:
         return text
     for number, address in _aside(before, lab, name):

@@ -7,6 +7,7 @@ import signal
 import subprocess
 
 from kvmrun.errors import HostLacks, KvmrunError
+from kvmrun.model.text import printable
 
 _PATIENCE = 2.0
 _USUAL = ("sensible-editor", "editor", "nano", "vi")
@@ -14,7 +15,13 @@ _USUAL = ("sensible-editor", "editor", "nano", "vi")
 
 def edit(path: str) -> None:
     """Let the person edit the file, in $VISUAL, $EDITOR or what the host has. Raises KvmrunError when that fails."""
-    words = shlex.split(os.environ.get("VISUAL") or os.environ.get("EDITOR") or "") or _found()
+    asked = os.environ.get("VISUAL") or os.environ.get("EDITOR") or ""
+    try:
+        words = shlex.split(asked) or _found()
+    except ValueError:
+        raise HostLacks(
+            f"no command: {printable(asked)}", "set VISUAL or EDITOR", why="a quote is not closed"
+        ) from None
     before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the editor alone
     try:
         status = _ended(subprocess.Popen([*words, path]))

@@ -79,6 +79,9 @@ class TestNew:
         assert run("new", "vm4", "--image", "missing").code == 2
         assert run("new", "vm4", "--image", "odd", "--cdrom", "odd").code == 2
         assert run("new", "vm4", "--size", "much").code == 5
+        for name in (b"\xff.raw", b"\x1b.raw", b"\x7f.raw"):
+            (images / os.fsdecode(name)).touch()
+            assert run("new", "vm4", "--image", f"{images}/{os.fsdecode(name)}").code == 5
         (images / "vm4.qcow2").touch()
         assert run("new", "vm4", "--size", "1G").code == 6
         assert left(lab) == {"vm1.toml", "vm2.toml", "vm3.toml"}
@@ -178,6 +181,16 @@ class TestEdit:
         assert kept.read_text() in {"memory = 1", "# typed"}
         assert (lab / "vm1.toml").read_text() == ("# other" if code == 6 else TCG)
         assert left(lab) == {"vm1.toml"}
+
+    @pytest.mark.parametrize(("command", "code"), [('vi "', 69), ("/nonesuch", 69), ("false", 1)])
+    def test_an_editor_that_is_none(
+        self, lab: Path, run: Run, command: str, code: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        guests(lab, "vm1")
+        monkeypatch.setenv("VISUAL", command)
+        monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
+        assert run("edit", "vm1").code == code
+        assert not list(lab.parent.glob("kvmrun-*"))
 
     def test_a_change_that_harms_another_guest_is_not_saved(
         self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch
