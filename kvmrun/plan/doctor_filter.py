@@ -116,9 +116,10 @@ def _needs(lab: Lab, network: Network, now: Wires) -> Iterator[_Need]:
 
 
 def _outsides(lab: Lab, network: Network, now: Wires) -> Iterable[str]:
-    """The links guests of `network` leave by: the host's own way out, and those somebody is told to take."""
+    """The links guests of `network` leave by: the host's own way out or those named, and what somebody is told to."""
     host = now.way_out.split()[0] if now.way_out else "no uplink"
-    return dict.fromkeys([host, *(str(one.interface) for one in ways.uplinks(lab, network))])
+    named = [str(lab.uplinks[name].interface) for name in network.nat] if isinstance(network.nat, tuple) else [host]
+    return dict.fromkeys([*named, *(str(one.interface) for one in ways.uplinks(lab, network))])
 
 
 def _let_through(lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:

@@ -45,16 +45,42 @@ class Outcome(Frozen):
 def outcomes(ruleset: Iterable[Mapping[str, Any]], hook: str, packet: Packet) -> list[Outcome]:
     """What each base chain at `hook` does with an IPv4 packet, but for our own tables."""
     found = list(ruleset)
+    named = _named(found)
     rules: dict[tuple[str, str, str], list[list[dict[str, Any]]]] = {}
     for one in found:
         if rule := one.get("rule"):
-            rules.setdefault((rule["family"], rule["table"], rule["chain"]), []).append(rule["expr"])
+            place = rule["family"], rule["table"]
+            rules.setdefault((*place, rule["chain"]), []).append(_resolved(rule["expr"], named.get(place, {})))
     chains = [one["chain"] for one in found if one.get("chain", {}).get("hook") == hook]
     return [
         _through(chain, _Walk(rules=rules, packet=packet))
         for chain in chains
         if chain["family"] in {"ip", "inet"} and not chain["table"].startswith("kvmrun_")
     ]
+
+
+def _named(ruleset: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[str, Any]]:
+    """The sets and maps of each table as rules name them, "@NAME", in the form of those that have no name."""
+    found: dict[tuple[str, str], dict[str, Any]] = {}
+    for one in ruleset:
+        if set_ := one.get("set") or one.get("map"):
+            values = [value["elem"]["val"] if _has_more(value) else value for value in set_.get("elem", [])]
+            found.setdefault((set_["family"], set_["table"]), {})[f"@{set_['name']}"] = {"set": values}
+    return found
+
+
+def _has_more(value: Any) -> bool:
+    """Whether an element comes with a time limit or a counter."""
+    return isinstance(value, dict) and "elem" in value
+
+
+def _resolved(part: Any, named: Mapping[str, Any]) -> Any:
+    """A part of a rule with what stands behind the names in it."""
+    if isinstance(part, str):
+        return named.get(part, part)
+    if isinstance(part, list):
+        return [_resolved(one, named) for one in part]
+    return {key: _resolved(one, named) for key, one in part.items()} if isinstance(part, dict) else part
 
 
 def _through(chain: Mapping[str, Any], walk: "_Walk") -> Outcome:

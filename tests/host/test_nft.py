@@ -196,6 +196,21 @@ class TestOthers:
         why = POLICY if policy == "drop" else RULE
         assert in_the_way("br0") == ([f"chain ip others FWD drops {what} ({why})"] if what else [])
 
+    def test_sets_and_maps_with_names_are_looked_into(self) -> None:
+        run(
+            "add table ip others; add set ip others mine { type ifname; elements = { br0, br1 }; };"
+            "add set ip others nets { type ipv4_addr; flags interval, timeout; };"
+            "add element ip others nets { 192.168.0.0/16 timeout 1h };"
+            "add map ip others ways { type ifname : verdict; }; add chain ip others ok; add rule ip others ok accept;"
+            "add element ip others ways { br0 : jump ok }"
+        )
+        run("add chain ip others FWD { type filter hook forward priority 0; policy drop; }")
+        run("add rule ip others FWD iifname @mine ip saddr @nets accept; add rule ip others FWD oifname vmap @ways")
+        assert in_the_way("br0") == []
+        assert in_the_way("br1") == [f"chain ip others FWD drops {BACK} ({POLICY})"]
+        run("flush set ip others nets")
+        assert in_the_way("br0") == [f"chain ip others FWD drops {OUT} ({POLICY})"]
+
     def test_what_drops_between_a_port_forward_and_its_guest(self) -> None:
         self.load("forward", "drop", 'iifname "br0" accept', "ct state established accept")
         web = Network(name=NicName("lan"), forward=(Forward(protocol="tcp", port=8080, guest="vm1", to=80),))
