@@ -3,7 +3,6 @@
 import itertools
 import os
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from functools import partial
 
 from kvmrun.commands import _adopt, _guards
@@ -102,8 +101,6 @@ def _do(step: plan.Mend, lab: Lab, where: Directories) -> None:
 
             mended(_place(lab, where, step.guest))
         case steps.WriteRecord():
-            with suppress(OSError):
-                os.rmdir(step.path)
             Hand()(step)
         case network_steps.DropRules() if step.table.startswith("netdev kvmrun_") and not step.record:
             _drop_guard(where, step.table.removeprefix("netdev kvmrun_"))

@@ -5,8 +5,8 @@ import time
 from collections.abc import Callable
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import logger, logs, process, rundir
-from kvmrun.light import json, signal
+from kvmrun.host import logger, logs, process, small
+from kvmrun.light import signal
 from kvmrun.plan.network_steps import StartNames, WriteNames
 
 _READY = 5.0
@@ -24,14 +24,16 @@ def running(uid: int, config: str, hint: str) -> int:
 
     `hint` is where its pid is noted. The account is nobody else's, so nobody else can look like it.
     """
-    try:
-        with open(hint, "rb") as file:
-            pid = int(json.loads(file.read(100)))
-        if _is_ours(pid, uid, config):
-            return pid
-    except (OSError, ValueError, TypeError):
-        pass
+    noted = noted_pid(hint)
+    if noted and _is_ours(noted, uid, config):
+        return noted
     return next((int(pid) for pid in os.listdir("/proc") if pid.isdigit() and _is_ours(int(pid), uid, config)), 0)
+
+
+def noted_pid(hint: str) -> int:
+    """The pid in a note of ours, 0 when there is none."""
+    text = small.read(hint, 20) or b""
+    return int(text) if text.isdigit() else 0
 
 
 def _is_ours(pid: int, uid: int, config: str) -> bool:
@@ -85,7 +87,7 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
             _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), logs.since(step.log, said))[1])
         finally:
             os.close(log)
-        rundir.replace(hint, f"{pid}".encode())
+        small.replace(hint, f"{pid}".encode())
     except BaseException:
         process.kill(pidfd)
         raise
@@ -156,10 +158,7 @@ def stop(uid: int, config: str, hint: str) -> None:
                     process.kill(pidfd)
         finally:
             os.close(pidfd)
-    try:
-        os.unlink(hint)
-    except FileNotFoundError:
-        return
+    small.remove(hint)
 
 
 def _leases(path: str, uid: int) -> None:
@@ -183,7 +182,7 @@ def _directory(path: str, uid: int) -> None:
 
 def _replace(path: str, text: str, uid: int) -> None:
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-    with rundir.moved(f"{path}.new", path), open(fd, "w", encoding="utf-8") as file:
+    with small.moved(f"{path}.new", path), open(fd, "w", encoding="utf-8") as file:
         file.write(text)
         os.fchown(fd, 0, uid)
         os.fchmod(fd, 0o640)

@@ -3,6 +3,8 @@
 import os
 from collections.abc import Mapping
 
+from kvmrun.host import small
+
 _NAMES_GONE, _RULES_GONE = "dnsmasq is not running", "its packet filter was changed"
 
 
@@ -11,10 +13,10 @@ def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
 
     `tables` are those of the packet filter it may have, by the names of their notes.
     """
-    if os.path.exists(f"{directory}/dnsmasq") and not _alive(f"{directory}/dnsmasq", uid):
+    if os.path.lexists(f"{directory}/dnsmasq") and not _alive(f"{directory}/dnsmasq", uid):
         return _NAMES_GONE
     for note, table in tables.items():
-        if os.path.exists(f"{directory}/{note}"):
+        if os.path.lexists(f"{directory}/{note}"):
             from kvmrun.host import nft  # only for a network with rules, read only when the kernel's count has moved
 
             if nft.loaded(table, f"{directory}/{note}") in {"", "changed"}:
@@ -23,11 +25,20 @@ def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
 
 
 def _alive(hint: str, uid: int) -> bool:
+    """Whether a process of that account, which is nobody else's, lives here: the one that is noted, or any."""
+    noted = small.read(hint, 20) or b""
+    if noted.isdigit() and _is(noted.decode(), uid):
+        return True
+    return any(_is(pid, uid) for pid in os.listdir("/proc") if pid.isdigit())
+
+
+def _is(pid: str, uid: int) -> bool:
     try:
-        with open(hint, encoding="ascii") as file:
-            pid = int(file.read(20))
+        if os.stat(f"/proc/{pid}").st_uid != uid:
+            return False
+        if not os.path.samestat(os.stat(f"/proc/{pid}/ns/net"), os.stat("/proc/self/ns/net")):
+            return False
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            state = file.read(512).rpartition(b")")[2].split()[0]
-        return os.stat(f"/proc/{pid}").st_uid == uid and state not in {b"Z", b"X"}
-    except (OSError, ValueError, IndexError):
+            return file.read(512).rpartition(b")")[2].split()[0] not in {b"Z", b"X"}
+    except (OSError, IndexError):
         return False

@@ -6,7 +6,7 @@ import struct
 import subprocess
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import process, rundir
+from kvmrun.host import process, small
 from kvmrun.plan.facts import File
 from kvmrun.plan.steps import MakeImage
 
@@ -52,7 +52,7 @@ def make(step: MakeImage) -> None:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
     os.makedirs(os.path.dirname(step.path), exist_ok=True)
     part = f"{step.path}.part"
-    with rundir.moved(part, step.path):
+    with small.moved(part, step.path):
         done = subprocess.run(
             [*argv, "--", part, str(size)],
             capture_output=True,

@@ -5,7 +5,7 @@ from _thread import allocate_lock
 from collections.abc import Callable
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
-from kvmrun.host import dump, process, rundir, tables, transaction
+from kvmrun.host import dump, process, small, tables, transaction
 from kvmrun.light import json
 from kvmrun.light.typing import Any
 
@@ -62,7 +62,7 @@ class Loading:
         try:
             drop(self._table, self._record)
         except KvmrunError:
-            os.unlink(self._record)
+            small.remove(self._record)
 
 
 def load(text: str, record: str, digest: str) -> Callable[[], None]:
@@ -84,10 +84,7 @@ def drop(table: str, record: str) -> None:
     except OSError as why:
         hint = f"nft delete table {table}"
         raise KvmrunError(f"could not remove table {table}", hint, why=os.strerror(why.errno or 0)) from None
-    try:
-        os.unlink(record)
-    except FileNotFoundError:
-        return
+    small.remove(record)
 
 
 def loaded(table: str, record: str) -> str:
@@ -119,10 +116,9 @@ def touched(family: str, records: dict[str, str]) -> list[str]:
 def _note(record: str) -> dict[str, Any]:
     """What was noted when rules were loaded, {} when nothing was that makes sense."""
     try:
-        with open(record, "rb") as file:
-            note = json.loads(file.read(1 << 20))
+        note = json.loads(small.read(record, 1 << 20) or b"{}")
         return note if {"text", "digest", "print", "generation"} <= note.keys() else {}
-    except (OSError, ValueError, AttributeError):
+    except (ValueError, RecursionError, AttributeError):
         return {}
 
 
@@ -135,7 +131,7 @@ def ruleset() -> tuple[dict[str, Any], ...]:
 
 
 def _write(record: str, note: dict[str, Any]) -> None:
-    rundir.replace(record, json.dumps(note, sort_keys=True).encode())
+    small.replace(record, json.dumps(note, sort_keys=True).encode())
 
 
 def _print(table: str) -> str:

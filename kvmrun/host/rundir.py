@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
-from kvmrun.host import lock, lost, process
+from kvmrun.host import lock, lost, process, small
 from kvmrun.light import json
 from kvmrun.model.record import Record, from_json
 from kvmrun.model.values import GuestName
@@ -177,52 +177,22 @@ def opened(directory: str, hint: int = 0) -> Iterator[int | None]:
 
 def read_record(directory: str) -> Record | None:
     """The launch record, or None when there is none that makes sense. Never blocks, reads at most 64 KiB."""
+    text = small.read(f"{directory}/record", _RECORD_LIMIT)
     try:
-        fd = os.open(f"{directory}/record", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError:
+        return None if text is None else from_json(json.loads(text))
+    except (ValueError, RecursionError):
         return None
-    try:
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
-            return None
-        return from_json(json.loads(os.read(fd, _RECORD_LIMIT)))
-    except (OSError, ValueError, RecursionError):
-        return None
-    finally:
-        os.close(fd)
 
 
 def write_record(path: str, record: Record) -> None:
     """Replace the record at `path` in one move: a reader sees the old one or the new one."""
-    replace(path, json.dumps(record.to_json(), sort_keys=True).encode())
-
-
-def replace(path: str, data: bytes) -> None:
-    """Put `data` at `path` in one move, for us alone to read."""
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with moved(f"{path}.new", path), open(fd, "wb") as file:
-        file.write(data)
-
-
-@contextmanager
-def moved(part: str, path: str) -> Iterator[None]:
-    """Have `part`, which the body writes, take the place of `path`; when anything fails, it is removed."""
-    try:
-        yield
-        os.rename(part, path)
-    except BaseException:
-        with suppress(OSError):
-            os.unlink(part)
-        raise
+    small.replace(path, json.dumps(record.to_json(), sort_keys=True).encode())
 
 
 def tidy(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
     for name in ("q", "e", "p", "c", "a", "c.new", "console", "frozen", "record", "record.new", "life.new", "vnc/v"):
-        try:
-            os.unlink(f"{directory}/{name}")
-        except OSError:
-            continue
-    try:
+        with suppress(OSError):
+            small.remove(f"{directory}/{name}")
+    with suppress(OSError):
         os.rmdir(f"{directory}/vnc")
-    except OSError:
-        return

@@ -1,10 +1,11 @@
 """Settings of the kernel: changed only where needed, remembered, and put back by the last who needed them."""
 
 import os
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from kvmrun.host import lock, rundir
+from kvmrun.host import lock, small
 from kvmrun.light import json
 from kvmrun.light.typing import Any
 from kvmrun.plan.facts import Changed
@@ -52,11 +53,7 @@ def restore(run: str, user: str, only: str = "") -> None:
 
 def changed(run: str) -> dict[str, Changed]:
     """The settings that wait for somebody to let go of them, by name."""
-    try:
-        with open(f"{run}/sysctls", "rb") as file:
-            book = _entries(file.read(64 << 10))
-    except OSError:
-        return {}
+    book = _entries(small.read(f"{run}/sysctls") or b"")
     return {
         name: Changed(before=str(one["before"]), general=str(one.get("general")), users=tuple(map(str, one["users"])))
         for name, one in book.items()
@@ -81,12 +78,14 @@ def _write(name: str, value: str) -> None:
 def _book(run: str) -> Iterator[dict[str, Any]]:
     """The settings changed and by whom, read and replaced under one lock: {name: {before, set, users}}."""
     path = f"{run}/sysctls"
+    if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
+        small.remove(path)
     fd = _locked(path)
     try:
         book = _entries(os.read(fd, 64 << 10))
         yield book
         if book:
-            rundir.replace(path, json.dumps(book, sort_keys=True).encode())
+            small.replace(path, json.dumps(book, sort_keys=True).encode())
         else:
             os.unlink(path)
     except BaseException:
@@ -124,6 +123,13 @@ def _entries(text: bytes) -> dict[str, Any]:
     """What of the book can be understood: a damaged one costs the way back, never the way on."""
     try:
         book = json.loads(text or b"{}")
-        return {name: one for name, one in book.items() if {"before", "set", "users"} <= one.keys()}
-    except (ValueError, AttributeError):
+        return {name: one for name, one in book.items() if _is_entry(one)}
+    except (ValueError, RecursionError, AttributeError):
         return {}
+
+
+def _is_entry(one: Any) -> bool:
+    if not (isinstance(one, dict) and {"before", "set", "users"} <= one.keys() and isinstance(one["users"], list)):
+        return False
+    words = (one["set"], *one["users"], *([] if one["before"] is None else [one["before"]]))
+    return all(type(word) is str for word in words)

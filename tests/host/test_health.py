@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,19 +14,22 @@ from kvmrun.model.values import NicName
 from kvmrun.plan import rules
 
 TEXT = rules.text(Network(name=NicName("lan")), ["br0"], {}, {})
+UID = 0x70000777  # nobody's, as that of a dnsmasq is
 NAMES, RULES = "dnsmasq is not running", "its packet filter was changed"
 
 
 @pytest.fixture
-def process() -> Iterator[subprocess.Popen[bytes]]:
-    child = subprocess.Popen(["sleep", "1000"])
+def process(netns: None) -> Iterator[subprocess.Popen[bytes]]:
+    child = subprocess.Popen(["setpriv", f"--reuid={UID}", "--clear-groups", "sleep", "1000"])
+    while os.stat(f"/proc/{child.pid}").st_uid != UID:
+        time.sleep(0.01)
     yield child
     child.kill()
     child.wait()
 
 
-def problem(at: Path, uid: int | None = None) -> str:
-    return health.problem(str(at), os.getuid() if uid is None else uid, {"rules": "inet kvmrun_lan"})
+def problem(at: Path, uid: int = UID) -> str:
+    return health.problem(str(at), uid, {"rules": "inet kvmrun_lan"})
 
 
 def test_a_network_that_is_not_up_by_us_has_no_problem(own_directories: Path) -> None:
@@ -43,9 +47,14 @@ def test_dnsmasq_is_missed_when_it_has_ended(own_directories: Path, process: sub
     assert problem(own_directories) == NAMES
 
 
-@pytest.mark.parametrize("text", ["", "x", "-1", "0", "99999999999999999999999", "1 2"])
-def test_a_damaged_note_is_a_dnsmasq_that_is_missed(own_directories: Path, text: str) -> None:
+@pytest.mark.parametrize("text", ["", "x", "-1", "0", "99999999999999999999999", "1 2", "1"])
+def test_a_damaged_note_is_no_matter_while_it_runs(
+    own_directories: Path, process: subprocess.Popen[bytes], text: str
+) -> None:
     (own_directories / "dnsmasq").write_text(text)
+    assert problem(own_directories) == ""
+    process.kill()
+    process.wait()
     assert problem(own_directories) == NAMES
 
 

@@ -1,0 +1,59 @@
+"""Small files of ours in the run directory: read without waiting, replaced in one move, removed whatever they are.
+
+Somebody may have put a pipe, a link or a directory in the place of one: that costs what it said, and nothing else.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+
+
+def read(path: str, limit: int = 64 << 10) -> bytes | None:
+    """What the regular file at `path` says, at most `limit` bytes; None when there is none."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, limit) if stat.S_ISREG(os.fstat(fd).st_mode) else None
+    except OSError:
+        return None
+    finally:
+        os.close(fd)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Put `data` at `path` in one move, for us alone to read: a reader sees the old file or the new one."""
+    new = f"{path}.new"
+    remove(new)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    try:
+        with moved(new, path), open(fd, "wb") as file:
+            file.write(data)
+    except IsADirectoryError:  # an empty one goes
+        os.rmdir(path)
+        replace(path, data)
+
+
+@contextmanager
+def moved(part: str, path: str) -> Iterator[None]:
+    """Have `part`, which the body writes, take the place of `path`; when anything fails, it is removed."""
+    try:
+        yield
+        os.rename(part, path)
+    except BaseException:
+        with suppress(OSError):
+            os.unlink(part)
+        raise
+
+
+def remove(path: str) -> None:
+    """Remove what is at `path`; nothing there is no error, and neither is an empty directory."""
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        with suppress(FileNotFoundError):
+            os.rmdir(path)
