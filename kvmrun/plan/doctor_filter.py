@@ -87,7 +87,7 @@ def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
         rules = (_let_in if hook == "input" else _let_through)(lab, _chain_for_rules(base, now), bridges)
         lasting = _LASTING.get((_owner(base, now), hook), "")
         last = "; ".join(dict.fromkeys(lasting.format(bridge=bridge) for bridge in bridges))
-        yield problem("filter", text, f"nft {shlex.quote('; '.join(rules))}").but(lasting=last)
+        yield problem("filter", text, _command(rules, base, now)).but(lasting=last)
 
 
 def _needs(lab: Lab, network: Network, now: Wires) -> Iterator[_Need]:
@@ -134,8 +134,32 @@ def _let_through(lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:
 
 
 def _let_in(_lab: Lab, chain: str, bridges: Iterable[str]) -> list[str]:
-    ports = ("udp dport { 53, 67 }", "tcp dport 53")
+    """Without a set of ports: iptables could no longer read a table of its own with one."""
+    ports = ("udp dport 67", "udp dport 53", "tcp dport 53")
     return [f'insert rule {chain} iifname "{bridge}" {port} accept' for bridge in bridges for port in ports]
+
+
+def _command(rules: Iterable[str], base: str, now: Wires) -> str:
+    """The rules as one command of nft; as iptables', where it must go on reading its table and could not otherwise."""
+    found = list(rules)
+    if not (_is_of_iptables(base, now) and any(" ct " in rule for rule in found)):
+        return f"nft {shlex.quote('; '.join(found))}"
+    words = {"iifname": "-i", "oifname": "-o", "accept": "-j ACCEPT"}
+    words |= {"ct state established,related": "-m conntrack --ctstate RELATED,ESTABLISHED"}
+    words |= {"ct status dnat": "-m conntrack --ctstate DNAT"}
+    text = "; ".join(found).replace(f"insert rule {' '.join(base.split()[:2])} ", "iptables -I ").replace('"', "")
+    for theirs, ours in words.items():
+        text = text.replace(theirs, ours)
+    return text
+
+
+def _is_of_iptables(base: str, now: Wires) -> bool:
+    """Whether a chain looks like one of iptables', and nobody else has put into its table what it cannot read."""
+    family, table, name = base.split()
+    rules = [one["rule"] for one in now.ruleset or () if "rule" in one]
+    here = [rule["expr"] for rule in rules if (rule["family"], rule["table"]) == (family, table)]
+    native = any("ct" in part.get("match", {}).get("left", {}) for expr in here for part in expr)
+    return (family, table, name.isupper()) == ("ip", "filter", True) and not native
 
 
 def _chain_for_rules(base: str, now: Wires) -> str:

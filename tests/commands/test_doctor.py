@@ -65,6 +65,26 @@ table ip filter {
   chain FORWARD { type filter hook forward priority filter; policy drop; jump ufw-before-forward; }
 }
 """
+BY_IPTABLES = """
+iptables -P FORWARD DROP; iptables -P INPUT DROP
+for chain in DOCKER-USER DOCKER-FORWARD DOCKER-CT; do iptables -N $chain; done
+for chain in ufw-before-input ufw-not-local ufw-user-input; do iptables -N $chain; done
+iptables -A FORWARD -j DOCKER-USER
+iptables -A FORWARD -j DOCKER-FORWARD
+iptables -A DOCKER-FORWARD -j DOCKER-CT
+iptables -A DOCKER-FORWARD -i docker0 -j ACCEPT
+iptables -A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -A DOCKER-USER -j RETURN
+iptables -A INPUT -j ufw-before-input
+iptables -A INPUT -j ufw-user-input
+iptables -A ufw-before-input -i lo -j ACCEPT
+iptables -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
+iptables -A ufw-before-input -j ufw-not-local
+iptables -A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
+iptables -A ufw-not-local -m addrtype --dst-type BROADCAST -j RETURN
+iptables -A ufw-not-local -j DROP
+iptables -A ufw-user-input -p tcp --dport 22 -j ACCEPT
+"""
 LAST = 'add rule ip filter FORWARD iifname "docker0" accept; add rule ip filter FORWARD counter drop'
 
 
@@ -162,6 +182,23 @@ def test_a_foreign_chain_that_drops(
     for word, table in {"firewall-cmd": "firewalld", "ufw route": "ufw"}.items():
         assert (word in found["lasting"]) == (table in rules)
     doctor.mended(found)
+
+
+@pytest.mark.parametrize("firewall", ["nftables", "none"])
+def test_docker_and_ufw_by_iptables(doctor: Doctor, lab: Path, firewall: str) -> None:
+    """As they really write them; and iptables goes on reading its tables once they are mended."""
+    tool = shutil.which("iptables-nft") or pytest.skip("needs iptables")
+    (lab / "networks.toml").write_text(f'firewall = "{firewall}"\n{NETWORKS}')
+    subprocess.run(["sh", "-ec", BY_IPTABLES.replace("iptables", tool)], check=True)
+    found = [one for one in doctor.findings("filter") if "masquerades" not in one["text"]]
+    assert [one["text"].split(" drops ")[0] for one in found] == ["chain ip filter FORWARD", "chain ip filter INPUT"]
+    for one in found:
+        subprocess.run(["sh", "-ec", one["mend"].replace("iptables", tool)], check=True)
+    assert [one for one in doctor.findings("filter") if "masquerades" not in one["text"]] == []
+    rules = subprocess.run([tool, "-S"], check=True, capture_output=True, text=True).stdout
+    assert "-A DOCKER-USER -i br0 -j ACCEPT" in rules
+    assert "-A INPUT -i br0 -p udp -m udp --dport 67 -j ACCEPT" in rules
+    assert ("-A DOCKER-USER -o br0 -j ACCEPT" in rules) == (firewall == "nftables")
 
 
 def test_the_mend_lets_a_guest_through(doctor: Doctor, kvmrun: Cli) -> None:
