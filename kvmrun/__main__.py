@@ -4,9 +4,12 @@ import gc
 import os
 import sys
 
-gc.disable()  # a command lives for milliseconds: collecting costs more than it frees
+from kvmrun.light import imports
 
-from kvmrun.cli import run, unsaid  # noqa: E402 - the collector must be off before the imports
+gc.disable()  # a command lives for milliseconds: collecting costs more than it frees
+imports.begin()
+
+from kvmrun.cli import run, unsaid  # noqa: E402 - both must come before the imports
 
 
 def main() -> None:

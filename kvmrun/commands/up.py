@@ -10,16 +10,14 @@ from kvmrun.commands._ready import are_there
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, NoSuchGuest, Several, UsageError
 from kvmrun.host.observe import Others
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
-from kvmrun.plan.network_steps import NetworkStep
-from kvmrun.plan.steps import GuestStep, Launch
+from kvmrun.plan.steps import Launch
 from kvmrun.plan.up import halves
-
-Step = GuestStep | NetworkStep
 
 HELP = "start guests (what kvmrun NAME means)"
 
@@ -85,7 +83,7 @@ def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dic
     errors = _begin.undefined(lab, names)
     lab = with_accel(lab, args.accel)
     places = lab.places(where)
-    plans: dict[str, list[Step]] = {}
+    plans: dict[str, list[Frozen]] = {}
     for name in names:
         if name not in errors:
             try:
@@ -96,7 +94,7 @@ def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dic
     return errors
 
 
-def _planned(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> list[Step]:
+def _planned(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> list[Frozen]:
     """What a start would do, in its order: with the network between the halves, or first where it is down."""
     from kvmrun.commands import _network
 
@@ -106,7 +104,7 @@ def _planned(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -
     return [*now, *networks, *then] if are_there(lab, names) else [*networks, *now, *then]
 
 
-def _show(plans: Mapping[str, list[Step]]) -> None:
+def _show(plans: Mapping[str, list[Frozen]]) -> None:
     write = sys.stdout.write
     for name, steps in plans.items():
         write(f"# {name}: what would be done\n")
@@ -116,7 +114,7 @@ def _show(plans: Mapping[str, list[Step]]) -> None:
         write(spell(launch.qemu, launch.options, launch.raw))
 
 
-def _show_json(plans: Mapping[str, list[Step]]) -> None:
+def _show_json(plans: Mapping[str, list[Frozen]]) -> None:
     from kvmrun.ui.say import dump
 
     found = []
@@ -127,7 +125,7 @@ def _show_json(plans: Mapping[str, list[Step]]) -> None:
     dump({"schema": 1, "guests": found})
 
 
-def _launch(steps: Iterable[Step]) -> Launch:
+def _launch(steps: Iterable[Frozen]) -> Launch:
     return next(step for step in steps if isinstance(step, Launch))
 
 

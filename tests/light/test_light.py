@@ -1,8 +1,11 @@
 """The light parts of the standard library say what the whole ones say."""
 
 import json
+import shutil
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import kvmrun
 from kvmrun.light import json as light_json
 from kvmrun.light import signal as light_signal
 from kvmrun.light import socket as light_socket
@@ -69,3 +73,28 @@ def test_words_for_annotations_stand_where_typing_has_them() -> None:
     assert Any | None
     with pytest.raises(AssertionError, match="nobody thought of 3"):
         assert_never(3)  # type: ignore[arg-type]
+
+
+def test_our_modules_are_found_as_they_would_be_found_anyway(tmp_path: Path) -> None:
+    """Compiled and current ones are; what was changed, and what is not compiled, is left to the usual search."""
+    package = tmp_path / "kvmrun"
+    shutil.copytree(Path(kvmrun.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = (
+        "import sys; from kvmrun.light import imports; imports.begin()\n"
+        "import kvmrun.model.lab as lab, kvmrun.model as model\n"
+        "print(type(lab.__loader__).__name__, lab.__file__, lab.__cached__, lab.__package__, *model.__path__)\n"
+        "print(*(type(sys.modules[name].__loader__).__name__ for name in ('kvmrun.model', 'kvmrun.model.nic')))\n"
+    )
+
+    def told() -> list[str]:
+        words = [sys.executable, "-c", program]
+        done = subprocess.run(words, capture_output=True, text=True, check=True, cwd=tmp_path, env={})
+        return done.stdout.split()
+
+    module = package / "model/lab.py"
+    cached = str(package / f"model/__pycache__/lab.{sys.implementation.cache_tag}.pyc")
+    rest = [str(module), cached, "kvmrun.model", str(package / "model")]
+    assert told() == ["SourceFileLoader", *rest, "SourceFileLoader", "SourceFileLoader"]
+    assert told() == ["_Loader", *rest, "_Loader", "_Loader"]
+    module.write_text(module.read_text() + "\n# changed\n")
+    assert told() == ["SourceFileLoader", *rest, "_Loader", "_Loader"]
