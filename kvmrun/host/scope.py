@@ -44,8 +44,7 @@ class Entering:
         self._said = os.memfd_create("said", os.MFD_CLOEXEC)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            own = [] if os.geteuid() == 0 else ["--user"]
-            words = [process.tool("busctl"), "--quiet", *own, *call(self._step, self._pids)]
+            words = [process.tool("busctl"), "--quiet", *_bus(), *call(self._step, self._pids)]
             self._pid, self._pidfd = process.spawn(words, stdin=null, output=self._said)
         finally:
             os.close(null)
@@ -71,6 +70,11 @@ class Entering:
         return time.monotonic() > self._began + _LIMIT
 
 
+def _bus() -> list[str]:
+    """The system's bus for root, else the user's own, by its path: our children have no environment to find it by."""
+    return [] if os.geteuid() == 0 else [f"--address=unix:path={os.environ['XDG_RUNTIME_DIR']}/bus"]
+
+
 def pid_of(pidfd: int) -> int:
     """The pid behind a pidfd of ours."""
     with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
@@ -87,7 +91,13 @@ def _place(pid: int, unit: str) -> str:
 def _check(path: str, step: EnterScope) -> None:
     """Raises OSError where the kernel does not hold a limit: a controller may not be there, or not ours to use."""
     for name, wanted in (("memory.max", step.memory), ("cpu.max", step.cpu)):
-        if wanted:
-            with open(f"{_CGROUPS}{path}/{name}", encoding="ascii") as file:
-                if file.read().startswith("max"):
-                    raise OSError(f"{name} is not set")
+        if wanted and _read(f"{_CGROUPS}{path}/{name}").startswith("max"):
+            raise OSError(f"{name} is not set, though systemd was asked for it")
+
+
+def _read(path: str) -> str:
+    try:
+        with open(path, encoding="ascii") as file:
+            return file.read()
+    except FileNotFoundError:
+        raise OSError(f"there is no {path}: cgroup v2 with that controller is wanted") from None

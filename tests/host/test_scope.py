@@ -1,6 +1,8 @@
-"""Guests in scopes of their own, with a stand-in for busctl that makes real control groups. No systemd runs here."""
+"""Guests in scopes of their own: with a stand-in for busctl that makes real control groups, and with a real systemd."""
 
 import os
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,7 +11,7 @@ import pytest
 from fakes.cli import TCG, Cli, guests
 from fakes.world import until
 
-CGROUPS = Path("/sys/fs/cgroup/unified")
+CGROUPS = Path("/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup")
 ALONE = TCG + "nic = []\n"
 LIMITS = ALONE + '[limits]\nmemory = "1G"\ncpu = 50\n'
 PROGRAM = """
@@ -65,6 +67,68 @@ def here(own_directories: Path) -> Iterator[Path]:
 def scoped(lab: Path, kvmrun: Cli, here: Path) -> Iterator[Cli]:
     yield Cli([sys.executable, "-c", PROGRAM, str(here), "-C", str(lab)])
     kvmrun("kill", "--all", "--force")
+
+
+MANAGER = """
+for group in {groups}; do echo $$ > $group/cgroup.procs; done
+mount --make-rprivate /
+mount -t tmpfs tmpfs /run
+mkdir -p /run/systemd/system {bus}
+chmod 700 {bus}
+export XDG_RUNTIME_DIR={bus} HOME={bus} DBUS_SESSION_BUS_ADDRESS=unix:path={bus}/bus
+dbus-daemon --session --address=$DBUS_SESSION_BUS_ADDRESS --nofork --nopidfile &
+until [ -S {bus}/bus ]; do sleep 0.1; done
+exec /lib/systemd/systemd --user
+"""
+REAL = """
+import sys
+from kvmrun.host import observe, scope
+observe._SYSTEMD = "/"
+scope._bus = lambda: ["--address=unix:path=" + sys.argv[1]]
+from kvmrun.cli import run
+sys.exit(run(sys.argv[2:]))
+"""
+
+
+@pytest.fixture
+def systemd(lab: Path, kvmrun: Cli, own_directories: Path) -> Iterator[Cli]:
+    """The command with a real systemd: a user manager of the test's own, in a control group of its own."""
+    if not os.path.exists("/lib/systemd/systemd") or not shutil.which("dbus-daemon"):
+        pytest.skip("needs systemd and dbus-daemon")
+    groups = [root / own_directories.name for root in (CGROUPS, CGROUPS.with_name("systemd")) if root.is_dir()]
+    for group in groups:
+        group.mkdir()
+    bus = own_directories / "bus"
+    script = MANAGER.format(groups=" ".join(map(str, groups)), bus=bus)
+    try:
+        with subprocess.Popen(["unshare", "-m", "bash", "-c", script], stdout=-3, stderr=-3, stdin=-3) as manager:
+            try:
+                asked = ["busctl", f"--address=unix:path={bus}/bus", "status", "org.freedesktop.systemd1"]
+                until(lambda: manager.poll() is not None or subprocess.call(asked, stdout=-3, stderr=-3) == 0)
+                if manager.poll() is not None:
+                    pytest.skip("systemd does not run here, not even as a user's manager")
+                yield Cli([sys.executable, "-c", REAL, f"{bus}/bus", "-C", str(lab)])
+                kvmrun("kill", "--all", "--force")
+            finally:
+                (groups[0] / "cgroup.kill").write_text("1")
+                until(lambda: "populated 0" in (groups[0] / "cgroup.events").read_text())
+    finally:
+        for group in groups:
+            for path, _, _ in os.walk(group, topdown=False):
+                os.rmdir(path)
+
+
+def test_a_real_systemd_takes_a_guest_and_lets_it_go(lab: Path, systemd: Cli) -> None:
+    guests(lab, "vm1", text=ALONE)
+    guests(lab, "vm2", text=LIMITS)
+    for _ in range(2):  # the second at once: the first scope may still be there
+        systemd.ok("vm1")
+        assert scope(systemd.pid("vm1")) == "kvmrun-vm1.scope"
+        systemd.ok("kill", "vm1")
+    done = systemd("vm2")
+    if done.code:  # where the controllers are not had, that is seen
+        assert "the limits of vm2 do not hold" in done.err
+        assert systemd.rows()["vm2"]["state"] == "stopped"
 
 
 def scope(pid: int) -> str:
