@@ -107,8 +107,11 @@ def report(names: list[str], errors: dict[str, KvmrunError]) -> int:
 
 
 @contextmanager
-def over(where: Directories, name: str, progress: Progress) -> Iterator[int | None]:
-    """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left."""
+def over(where: Directories, name: str, progress: Progress, *, ended: bool = False) -> Iterator[int | None]:
+    """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left.
+
+    `ended` says that the caller has ended it just now.
+    """
     directory = where.guest(name)
     if not os.path.isdir(directory) and not rundir.is_running(directory):
         progress.tell(f"{name} is not running")
@@ -125,6 +128,5 @@ def over(where: Directories, name: str, progress: Progress) -> Iterator[int | No
             raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
         remove(directory, name)
         rundir.tidy(directory)
-    progress.tell(
-        f"{name} is stopped" + (f" after {time.monotonic() - began:.1f} s" if pidfd is not None else " already")
-    )
+    took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
+    progress.tell(f"{name} is stopped{took}")

@@ -34,7 +34,8 @@ def _kill(where: Directories, name: str, progress: Progress) -> None:
     record = rundir.read_record(directory)
     with rundir.opened(directory, record.pid if record else 0) as pidfd:
         _finish(name, pidfd)
-    with _end.over(where, name, progress) as pidfd:
+        ended = pidfd is not None
+    with _end.over(where, name, progress, ended=ended) as pidfd:
         _finish(name, pidfd)
 
 

@@ -113,7 +113,7 @@ class TestProtection:
         guests(lab, "vm1", text="protect = true\n" + ALONE)
         kvmrun.ok("vm1")
         guests(lab, "vm1", text=ALONE)
-        kvmrun.ok("kill", "vm1")
+        assert kvmrun.ok("kill", "vm1").out == "vm1 is stopped\n"
 
 
 class TestGroups:
