@@ -1,5 +1,6 @@
 """Settings of the kernel: changed only where needed, remembered, and put back by the last who needed them."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -76,16 +77,17 @@ def _write(name: str, value: str) -> None:
 
 @contextmanager
 def _book(run: str) -> Iterator[dict[str, Any]]:
-    """The settings changed and by whom, read and replaced under one lock: {name: {before, set, users}}."""
+    """The settings changed and by whom, read and written under one lock: {name: {before, set, users}}."""
     path = f"{run}/sysctls"
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         small.remove(path)
     fd = _locked(path)
     try:
-        book = _entries(os.read(fd, 64 << 10))
+        text = os.read(fd, 64 << 10)
+        book = _entries(text)
         yield book
         if book:
-            small.replace(path, json.dumps(book, sort_keys=True).encode())
+            _rewrite(fd, text, json.dumps(book, sort_keys=True).encode())
         else:
             os.unlink(path)
     except BaseException:
@@ -96,7 +98,7 @@ def _book(run: str) -> Iterator[dict[str, Any]]:
 
 
 def _locked(path: str) -> int:
-    """The book's descriptor, locked; one that was replaced while we waited is not the book any more."""
+    """The book's descriptor, locked; one that was removed while we waited is not the book any more."""
     while True:
         fd = lock.open_lock(path)
         try:
@@ -110,6 +112,20 @@ def _locked(path: str) -> int:
             os.close(fd)
             raise
         os.close(fd)
+
+
+def _rewrite(fd: int, before: bytes, text: bytes) -> None:
+    """Write over what was there: a way back needs no room. Blanks follow a shorter text, so that it can always be read.
+
+    Raises OSError when it does not fit; then it is as before.
+    """
+    whole = text.ljust(len(before))
+    if os.pwrite(fd, whole, 0) < len(whole):
+        os.pwrite(fd, before, 0)
+        os.ftruncate(fd, len(before))
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    with suppress(OSError):
+        os.ftruncate(fd, len(text))
 
 
 def _drop_empty(path: str, fd: int) -> None:
