@@ -4,7 +4,7 @@ import os
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import lock
+from kvmrun.host import lock, small
 from kvmrun.monitor.carry import Said, carrier
 
 _LIMIT = 10.0
@@ -13,8 +13,7 @@ _LIFE = "life"
 
 def link_monitor(directory: str, source: str) -> None:
     """Let the monitor `source` be reached as the first one, too: a second name of the same socket."""
-    with suppress(FileNotFoundError):
-        os.unlink(f"{directory}/q")
+    small.remove(f"{directory}/q")
     os.link(f"{directory}/{source}", f"{directory}/q")
 
 
@@ -24,18 +23,15 @@ def give_lock(directory: str) -> None:
     A descriptor that nobody uses is closed when the monitor's client leaves, and the lock would be lost with it: a
     character device that writes to it, and that nothing is attached to, keeps it as long as QEMU lives.
     """
-    path = f"{directory}/{_LIFE}"
-    with suppress(FileNotFoundError):
-        os.unlink(f"{path}.new")
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    path, new = f"{directory}/{_LIFE}", f"{directory}/{_LIFE}.new"
+    small.remove(new)
+    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        _hand_over(f"{directory}/q", fd)
-        if not lock.take(fd):
-            raise KvmrunError("its new lock is taken already", "kvmrun repair again")
-        os.rename(f"{path}.new", path)
-    except BaseException:
-        os.unlink(f"{path}.new")
-        raise
+        with small.moved(new, path):
+            _hand_over(f"{directory}/q", fd)
+            if not lock.take(fd):
+                raise KvmrunError("its new lock is taken already", "kvmrun repair again")
+            small.remove(path)
     finally:
         os.close(fd)
 

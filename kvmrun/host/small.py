@@ -28,12 +28,10 @@ def replace(path: str, data: bytes) -> None:
     new = f"{path}.new"
     remove(new)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with moved(new, path), open(fd, "wb") as file:
-            file.write(data)
-    except IsADirectoryError:  # an empty one goes
-        os.rmdir(path)
-        replace(path, data)
+    with moved(new, path), open(fd, "wb") as file:
+        file.write(data)
+        if os.path.isdir(path):
+            remove(path)
 
 
 @contextmanager
@@ -49,7 +47,7 @@ def moved(part: str, path: str) -> Iterator[None]:
 
 
 def remove(path: str) -> None:
-    """Remove what is at `path`; nothing there is no error, and neither is an empty directory."""
+    """Remove what is at `path`, an empty directory, too; nothing there is no error."""
     try:
         os.unlink(path)
     except FileNotFoundError:
