@@ -68,11 +68,12 @@ def _connected(args: Args, path: str, key: int, caught: terminal.Caught) -> Endi
             name = args.escape.upper() if len(args.escape) == 1 else f"Ctrl-{args.escape[1].upper()}"
             _say(args, f"connected to {args.guest}; {name} leaves, and the guest goes on")
             stack.enter_context(terminal.raw(0))
-        filtering = Filter()
+        asked = person and os.isatty(1) and not args.unfiltered  # unfiltered, the terminal answers for itself
+        filtering = Filter(terminal.size if asked else None)
         if os.isatty(1):
             stack.callback(lambda: terminal.send(sink, filtering.leave()))
         ends = Person(source=0, sink=sink, wake=caught.fd, escape=key if person else None)
-        relay = Relay(line, ends, _show(filtering, args.unfiltered))
+        relay = Relay(line, ends, _show(filtering, args.unfiltered), filtering.answers)
         return relay.run(args.timeout)
 
 

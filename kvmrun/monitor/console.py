@@ -64,14 +64,17 @@ class Person(Frozen):
 class Relay:
     """Carries bytes between the console and a person, keeping no more than it must.
 
-    `show` gives what may be seen of the output.
+    `show` gives what may be seen of the output, `answers` what it is to be answered.
     """
 
-    def __init__(self, line: socket.socket, person: Person, show: Callable[[bytes], bytes]) -> None:
+    def __init__(
+        self, line: socket.socket, person: Person, show: Callable[[bytes], bytes], answers: Callable[[], bytes]
+    ) -> None:
         self._line = line
         self._source, self._sink, self._wake = person.source, person.sink, person.wake
         self._escape = person.escape
         self._show = show
+        self._answers = answers
         self._typed = b""
         self._shown = b""
         self._heard = time.monotonic()
@@ -133,6 +136,8 @@ class Relay:
                     return "ended"
                 self._heard = time.monotonic()
                 self._shown = self._show(data)
+                if len(self._typed) < _TYPED_LIMIT:
+                    self._typed += self._answers()
         except BlockingIOError:
             return None
         except OSError:

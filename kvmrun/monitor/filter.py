@@ -6,6 +6,7 @@ what is left of a broken sequence is plain text. The memory used is bounded by t
 """
 
 import re
+from collections.abc import Callable
 
 _PARAMETERS, _LONGEST_NUMBER = 64, 4
 _STRING_LIMIT = 4096
@@ -50,10 +51,21 @@ _ESCAPES[b"c"] = b"\x1b[!p\x1b[H\x1b[2J"
 """A full reset would take the lines scrolled away along: a soft one, and an empty screen."""
 
 
-class Filter:
-    """Takes what comes in pieces of any size; the pieces make no difference to what passes."""
+_FAR = 999
+"""Who moves the cursor at least so far both ways, and then asks where it is, wants to know how large the screen is."""
 
-    def __init__(self) -> None:
+
+class Filter:
+    """Takes what comes in pieces of any size; the pieces make no difference to what passes.
+
+    With `size`, which gives lines and columns, questions for the size of the screen are answered: not by the terminal,
+    which never sees one, but here, in numbers alone.
+    """
+
+    def __init__(self, size: Callable[[], tuple[int, int]] | None = None) -> None:
+        self._size = size
+        self._answers = b""
+        self._far = False
         self._held = b""
         self._string_left = 0
         self._changed: dict[bytes, bytes] = {}
@@ -77,6 +89,11 @@ class Filter:
                 out.append(self._token(found))
                 at = found.end()
         return b"".join(out)
+
+    def answers(self) -> bytes:
+        """What the guest is to be told, once."""
+        found, self._answers = self._answers, b""
+        return found
 
     def leave(self) -> bytes:
         """What brings a terminal back to its usual modes after all that has passed."""
@@ -116,6 +133,7 @@ class Filter:
 
     def _csi(self, sequence: bytes) -> bytes:
         words, final = sequence[2:-1], sequence[-1]
+        self._asked(words, final)
         if words == b"!" and final == ord("p"):
             return sequence
         private = words.startswith(b"?")
@@ -128,6 +146,18 @@ class Filter:
             return b""
         self._region |= final == ord("r")
         return sequence
+
+    def _asked(self, words: bytes, final: int) -> None:
+        """Answer a question for the size, of either kind."""
+        far = self._far
+        numbers = words.split(b";")
+        self._far = final in b"Hf" and len(numbers) == 2 and all(n.isdigit() and int(n) >= _FAR for n in numbers)
+        if self._size is None or len(self._answers) > _STRING_LIMIT:
+            return
+        if final == ord("t") and words == b"18":
+            self._answers += b"\x1b[8;%d;%dt" % self._size()
+        elif final == ord("n") and words == b"6" and far:
+            self._answers += b"\x1b[%d;%dR" % self._size()
 
     def _mode(self, numbers: list[bytes], state: bytes, *, private: bool) -> bytes:
         """Those of several modes that may be set."""

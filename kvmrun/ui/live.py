@@ -171,7 +171,7 @@ class _Screen:
 
     def _frame(self) -> bytes:
         """The view as the terminal is to have it: home, every line with its rest cleared, and all below."""
-        width, height = _size()
+        height, width = terminal.size()
         console = Console(
             file=StringIO(),
             force_terminal=True,
@@ -186,12 +186,3 @@ class _Screen:
             console.print(self._view.draw(width, height), end="")
         lines = drawn.get().rstrip("\n").split("\n")[:height]
         return ("\x1b[H" + "\x1b[K\r\n".join(lines) + "\x1b[K\x1b[J").encode(errors="replace")
-
-
-def _size() -> tuple[int, int]:
-    """Columns and lines, now; a terminal that does not know them has the usual ones."""
-    try:
-        columns, lines = os.get_terminal_size(1)
-    except OSError:
-        return 80, 24
-    return columns or 80, lines or 24

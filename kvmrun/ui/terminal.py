@@ -18,6 +18,15 @@ def is_screen() -> bool:
     return os.isatty(0) and os.isatty(1) and os.environ.get("TERM", "dumb") != "dumb"
 
 
+def size() -> tuple[int, int]:
+    """Lines and columns, now; a terminal that does not know them has the usual ones."""
+    try:
+        columns, lines = os.get_terminal_size(1)
+    except OSError:
+        return 24, 80
+    return lines or 24, columns or 80
+
+
 @contextmanager
 def raw(fd: int, *, keys: bool = False) -> Iterator[None]:
     """Every key goes through as it is typed; afterwards the terminal is as it was, whatever happened.

@@ -246,6 +246,10 @@ def test_a_shell_on_a_real_guest(lab: Path, kvmrun: Cli, demo: str) -> None:
         one.wait_for("hostname\r\n")
         one.wait_for("walter\r\n")
         one.wait_for("walter:/# ")
+        one.resize(31, 101)
+        one.type("stty raw -echo; printf '\\033[18t'; a=$(head -c 11); stty sane; echo \"<${a#?}>\"\r")
+        one.wait_for("<[8;31;101t>")
+        one.wait_for("walter:/# ")
         one.type("\x1d")
         one.wait_for("left vm1")
         assert one.end() == 0

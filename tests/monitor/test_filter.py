@@ -110,6 +110,36 @@ def test_memory_is_bounded_whatever_comes() -> None:
         assert len(one._held) < 80
 
 
+@pytest.mark.parametrize(
+    ("asked", "answer"),
+    [
+        (b"\x1b[18t", b"\x1b[8;24;80t"),
+        (b"\x1b7\x1b[r\x1b[999;999H\x1b[6n", b"\x1b[24;80R"),
+        (b"\x1b[32766;32766H\x1b[6n", b"\x1b[24;80R"),
+        (b"\x1b[6n", b""),
+        (b"\x1b[999;1H\x1b[6n", b""),
+        (b"\x1b[999;999H\x1b[5n", b""),
+        (b"\x1b[999;999H\x1b[H\x1b[6n", b""),
+        (b"\x1b[21t\x1b[19t\x1b[c", b""),
+    ],
+)
+def test_only_the_size_is_answered_and_never_by_the_terminal(asked: bytes, answer: bytes) -> None:
+    for cut in range(len(asked) + 1):
+        one = Filter(lambda: (24, 80))
+        shown = one.feed(asked[:cut]) + one.feed(asked[cut:])
+        assert (one.answers(), one.answers()) == (answer, b"")
+        assert not re.search(rb"[nct]$", shown)
+    deaf = Filter()
+    deaf.feed(asked)
+    assert deaf.answers() == b""
+
+
+def test_answers_are_bounded() -> None:
+    one = Filter(lambda: (24, 80))
+    one.feed(b"\x1b[18t" * 10_000)
+    assert len(one.answers()) < 5000
+
+
 def test_leaving_undoes_what_was_set_and_no_more() -> None:
     one = Filter()
     assert b"1049" not in one.leave()
