@@ -96,9 +96,11 @@ class _Queue:
         self._at_work: _Run | None = None
 
     def add(self, ticket: Ticket) -> None:
+        """The first is begun with at once; of many the others gather until somebody waits for one of them."""
         with self._lock:
             self._waiting.append(ticket)
-            self._go_on()
+            if self._at_work is None:
+                self._go_on()
 
     def settle(self) -> None:
         """Wait for the process at work, and begin with those that have come meanwhile."""
