@@ -89,6 +89,8 @@ def _bounded(table: dict[str, Any]) -> None:
     """Refuse values Python can read but not write: printing deep ones exhausts its stack, long numbers its patience."""
     level: list[Any] = [table]
     for _ in range(_DEEPEST):
+        if not level:
+            return
         values = [value for one in level for value in (one.values() if isinstance(one, dict) else one)]
         if any(isinstance(value, int) and value.bit_length() > 64 for value in values):
             raise Unreadable("a number of more than 64 bits", "a smaller number")

@@ -220,11 +220,12 @@ class Network(Frozen):
     def candidates(self, start: int) -> Iterator[IPv4Address]:
         """Every address a guest may be given unasked, from the one numbered `start`, once around."""
         first, last = int(self.subnet.network_address) + 1, int(self.subnet.broadcast_address) - 1
-        count = last - first + 1
+        count, pool, host = last - first + 1, self.pool(), int(self.host_address().ip)
+        pooled = range(int(pool.first), int(pool.last) + 1) if self.dhcp else range(0)
         for step in range(count):
-            address = IPv4Address(first + (start + step) % count)
-            if self.can_hold(address):
-                yield address
+            number = first + (start + step) % count
+            if number != host and number not in pooled:  # what can_hold says, quicker: a list of 100 asks 700 times
+                yield IPv4Address(number)
 
 
 def _usable(subnet: IPv4Network, address: IPv4Address) -> bool:

@@ -231,3 +231,12 @@ def test_a_port_to_a_guest_with_errors_costs_that_guest_alone(lab: Path) -> None
 def test_all_errors_are_told_at_once(lab: Path) -> None:
     text = '[network.lan]\nmtu = "x"\nbrigde = "y"\n[network.dmz]\nmtu = 5\nforward = ["tcp 80 -> vm1:80"]'
     assert len(said(lab_of(lab, text))) == 3
+
+
+@pytest.mark.parametrize("dhcp", ["false", '{ pool = "10.0.0.5-10.0.0.9" }'])
+def test_the_candidates_are_the_addresses_a_guest_can_hold(lab: Path, dhcp: str) -> None:
+    (lab / "networks.toml").write_text(f'[network.lan]\nsubnet = "10.0.0.0/28"\nhost = "10.0.0.3"\ndhcp = {dhcp}\n')
+    (network,) = load(str(lab), "/i").networks.values()
+    every = [one for one in network.subnet if network.can_hold(one)]
+    assert sorted(network.candidates(7)) == every
+    assert next(network.candidates(9)) == network.subnet[10]
