@@ -49,6 +49,22 @@ def test_it_outlives_the_guest(lab: Path, kvmrun: Cli) -> None:
     assert kvmrun.ok("log", "vm1", "-n", "1").out == "third\n"
 
 
+def test_one_log_goes_on_over_the_lives_of_a_guest(lab: Path, kvmrun: Cli) -> None:
+    sector(lab, "vm1", b"first\r\n")
+    kvmrun.ok("vm1", "--wait=console:first")
+    kvmrun.ok("kill", "vm1")
+    until(lambda: not logger("vm1"))
+    sector(lab, "vm1", b"second\r\n")
+    with kvmrun.begun("log", "vm1", "-f") as follower:  # of one that does not run: it is waited for
+        assert follower.stdout
+        until(lambda: "first" in follower.stdout.readline())  # type: ignore[union-attr]
+        kvmrun.ok("vm1")
+        until(lambda: "second" in follower.stdout.readline())  # type: ignore[union-attr]
+        kvmrun.ok("restart", "vm1", "--force", "--wait=console:second")
+        assert follower.wait(10) == 0
+    until(lambda: kvmrun.ok("log", "vm1").out.split() == ["first", "second", "second"])
+
+
 def test_what_is_not_there(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", text=TCG)
     assert kvmrun("log", "vm2").code == 4
