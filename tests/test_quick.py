@@ -60,3 +60,13 @@ def test_list_and_start_load_nothing_heavy(lab: Path, kvmrun: Cli) -> None:
     assert sorted(HEAVY & at_spawn) == []
     assert sorted(HEAVY & at_end) == []
     assert sorted(HEAVY & listed) == []
+
+
+@pytest.mark.usefixtures("netns", "tun")
+def test_an_end_loads_nothing_heavy_but_threads(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2")
+    (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
+    kvmrun.ok("vm1", "vm2", "--paused")
+    (at_end,) = loaded(lab, "stop", "--force", "vm1", "vm2")
+    assert sorted(HEAVY & at_end) == ["threading"]
+    assert not {name for name in at_end if name.startswith(("kvmrun.config.l", "kvmrun.monitor.agent"))}

@@ -9,7 +9,7 @@ from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab,
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError
-from kvmrun.host import guards, lost, rundir
+from kvmrun.host import lost, rundir
 from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
@@ -120,13 +120,15 @@ def over(where: Directories, name: str, progress: Progress, *, ended: bool = Fal
     with rundir.held(directory, name):
         record = rundir.read_record(directory)
         began = time.monotonic()
-        remove = guards.remove if rundir.is_locked(directory) or not where.root else guards.drop
+        locked = rundir.is_locked(directory)
         with rundir.opened(directory, record.pid if record else 0) as pidfd:
             yield pidfd
         if rundir.is_running(directory):
             why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
             raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
-        remove(directory, name)
+        from kvmrun.host import guards  # loaded while others still end
+
+        (guards.remove if locked or not where.root else guards.drop)(directory, name)
         rundir.tidy(directory)
     took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
     progress.tell(f"{name} is stopped{took}")

@@ -6,7 +6,6 @@ from itertools import chain
 
 from kvmrun.commands._words import Args
 from kvmrun.config import where as places
-from kvmrun.config.load import load
 from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
 from kvmrun.host import rundir
 from kvmrun.light.typing import Literal
@@ -30,6 +29,8 @@ def directories(args: Args) -> Directories:
 
 def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
     """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
+    from kvmrun.config.load import load  # those who only speak to guests that run need none
+
     if where.root:
         places.trusted(where.vms, os.environ)
     return load(where.vms, where.images, drafts)

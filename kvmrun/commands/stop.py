@@ -1,21 +1,19 @@
 """kvmrun stop: ask a guest to power down, then insist."""
 
 import os
-import signal
 import time
 from collections.abc import Callable
 from contextlib import suppress
 
 from kvmrun.commands import _end
-from kvmrun.commands._agent import FROZEN, absent, talking
 from kvmrun.commands._lab import directories
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import process
+from kvmrun.light import signal
+from kvmrun.light.typing import Any
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories
-from kvmrun.monitor import inside
-from kvmrun.monitor.agent import Agent
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.ui.progress import Progress
 
@@ -68,17 +66,13 @@ class _End(Frozen):
     def by_guest(self, limit: float) -> bool:
         """Press the power button until the guest is off or `limit` seconds are over; half way its agent is asked."""
         deadline = time.monotonic() + limit
-        if limit > 0 and os.path.exists(f"{self.directory}/{FROZEN}"):
-            self.progress.tell(f"{self.name} is frozen: thawed, so that it can end in order")
-            self._ask_agent(lambda agent: inside.thaw(agent, limit=min(limit, inside.PATIENCE)))
+        if limit > 0:
+            self._thaw(limit)
         asked = False
         while (left := deadline - time.monotonic()) > 0:
             if not asked and left < limit / 2:
                 asked = True
-                if not absent(self.directory):
-                    how = f"not off by the power button in {limit - left:.0f} s"
-                    self.progress.tell(f"{self.name} is {how}: its agent is asked")
-                    self._ask_agent(inside.shut_down)
+                self._persuade(limit - left)
             answer = self._press(min(2.0, left))
             if answer.silence == "gone" or _state(answer) == "prelaunch":
                 return False
@@ -101,7 +95,25 @@ class _End(Frozen):
         if not process.kill(self.pidfd):
             raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
 
-    def _ask_agent(self, ask: Callable[[Agent], object]) -> None:
+    def _thaw(self, limit: float) -> None:
+        from kvmrun.commands._agent import FROZEN  # the agent's modules bring 10 ms: not for those who force
+        from kvmrun.monitor import inside
+
+        if os.path.exists(f"{self.directory}/{FROZEN}"):
+            self.progress.tell(f"{self.name} is frozen: thawed, so that it can end in order")
+            self._ask_agent(lambda agent: inside.thaw(agent, limit=min(limit, inside.PATIENCE)))
+
+    def _persuade(self, waited: float) -> None:
+        from kvmrun.commands._agent import absent
+        from kvmrun.monitor import inside
+
+        if not absent(self.directory):
+            self.progress.tell(f"{self.name} is not off by the power button in {waited:.0f} s: its agent is asked")
+            self._ask_agent(inside.shut_down)
+
+    def _ask_agent(self, ask: Callable[[Any], object]) -> None:
+        from kvmrun.commands._agent import talking
+
         try:
             with talking(self.directory, self.name) as agent:
                 ask(agent)
