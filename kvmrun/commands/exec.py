@@ -10,6 +10,7 @@ from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Busy, Unresponsive, UsageError
 from kvmrun.monitor import inside
+from kvmrun.monitor.agent import LIMIT
 from kvmrun.monitor.filter import Filter
 from kvmrun.ui.progress import Progress
 
@@ -54,7 +55,7 @@ def _carried_out(directory: str, args: Args, given: bytes | None) -> inside.Outc
     limit = inside.PATIENCE if args.timeout is None else min(inside.PATIENCE, args.timeout)
     pause = _FIRST
     with closing(Line(directory, name)) as line:
-        pid = inside.begin(line(), args.raw, given, limit=limit)
+        pid = inside.begin(line(), args.raw, given, limit=max(limit, LIMIT))
         try:
             while (outcome := inside.ended(line(), pid, limit=limit)) is None:
                 if deadline is not None and time.monotonic() > deadline:

@@ -42,7 +42,7 @@ def commands(lab: Path, inside: Cli) -> None:
     assert inside("exec", "vm1", "--", "sh", "-c", "kill -9 $$").code == 137
     assert inside.typed("exec", "-i", "vm1", "--", "wc", "-c", text="x" * 100_000).out == "100000\n"
     assert inside.ok("exec", "vm1", "--", "printf", "%s|", "a b", "$(id)", "--", "").out == "a b|$(id)|--||"
-    late = inside("exec", "vm1", "--timeout", "0.5", "--", "sleep", "30")
+    late = inside("exec", "vm1", "--timeout", "5", "--", "sleep", "60")
     assert late.code == 7
     assert re.search(r"goes on in vm1, as pid \d+", late.err)
     wrong = inside("exec", "vm1", "--", "nonesuch")

@@ -25,6 +25,11 @@ def test_unknown_word_is_usage(word: str) -> None:
     assert done.stderr.startswith("usage: guest")
 
 
+def test_the_whole_guest_has_words_of_its_own() -> None:
+    done = guest("debian", "--nonsense")
+    assert (done.returncode, done.stderr[:19]) == (2, "usage: guest debian")
+
+
 @pytest.mark.skipif(shutil.which("apt-cache") is None, reason="Debian or Ubuntu only")
 def test_unwritable_directory_is_named(tmp_path: Path) -> None:
     (tmp_path / "state").write_text("a file")

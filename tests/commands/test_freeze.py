@@ -1,0 +1,64 @@
+"""Freeze and thaw, with an agent that stands in for one: a freeze that is not answered is taken back."""
+
+from pathlib import Path
+
+import pytest
+from fakes.agent import agent, hear, synced
+from fakes.qmp import Peer
+
+from kvmrun.commands import freeze, thaw
+from kvmrun.errors import KvmrunError, Unresponsive
+
+
+class Inside:
+    """What the agent is asked; an answer of None is none."""
+
+    def __init__(self, **answers: object) -> None:
+        self.answers = answers
+        self.heard: list[str] = []
+
+    def __call__(self, peer: Peer) -> None:
+        while True:
+            question = hear(peer)
+            name = str(question["execute"]).removeprefix("guest-fsfreeze-")
+            if name == "guest-sync-delimited":
+                peer.send(synced(question))
+                continue
+            self.heard.append(name)
+            if (answer := self.answers.get(name)) is not None:
+                peer.say({"return": answer})
+
+
+def test_a_guest_is_frozen_and_thawed(tmp_path: Path) -> None:
+    inside = Inside(status="thawed", freeze=2, thaw=2)
+    with agent(tmp_path, inside):
+        assert "is frozen: 2 file systems" in freeze._freeze("vm2", str(tmp_path), 20)
+        assert (tmp_path / "frozen").exists()
+        assert "is thawed: 2 file systems" in thaw._thaw("vm2", str(tmp_path), 20)
+    assert not (tmp_path / "frozen").exists()
+    assert inside.heard == ["status", "freeze", "thaw"]
+
+
+def test_one_that_is_frozen_is_left_so(tmp_path: Path) -> None:
+    inside = Inside(status="frozen")
+    with agent(tmp_path, inside):
+        assert "is frozen already" in freeze._freeze("vm2", str(tmp_path), 20)
+    assert inside.heard == ["status"]
+
+
+def test_a_freeze_that_is_not_answered_is_taken_back(tmp_path: Path) -> None:
+    inside = Inside(status="thawed", thaw=1)
+    with agent(tmp_path, inside), pytest.raises(Unresponsive):
+        freeze._freeze("vm2", str(tmp_path), 0.3)
+    assert inside.heard == ["status", "freeze", "thaw"]
+    assert not (tmp_path / "frozen").exists()
+
+
+def test_a_guest_without_such_file_systems(tmp_path: Path) -> None:
+    with agent(tmp_path, Inside(status="thawed", freeze=0)), pytest.raises(KvmrunError, match="no file system"):
+        freeze._freeze("vm2", str(tmp_path), 20)
+
+
+def test_a_thaw_does_no_harm(tmp_path: Path) -> None:
+    with agent(tmp_path, Inside(thaw=0)):
+        assert thaw._thaw("vm2", str(tmp_path), 20) == "was not frozen"
