@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 from kvmrun.commands import _sample
 from kvmrun.commands._lab import directories, open_lab, running
+from kvmrun.commands._status import unseen
 from kvmrun.commands._tell import Word, tell_one
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, UsageError
@@ -36,6 +37,8 @@ def run(args: Args) -> int:
     where, every = directories(args), max(args.every, _QUICKEST)
     if args.count is None and args.output == "table" and terminal.is_screen():
         return _live(args, where, every)
+    if note := unseen(where):
+        sys.stderr.write(f"kvmrun: {note}\n")
     before, times = _look(where), args.count or 1
     for _ in range(times):
         time.sleep(every)
@@ -103,6 +106,7 @@ def _live(args: Args, where: Directories, every: float) -> int:
 
     feed = live.Feed(lambda: _look(where), every, first=min(every, _FIRST))
     view = Top(feed, lambda name, state: _pausing(where, name, state), every)
+    view.note = unseen(where)
     while (left := live.show(view, feed.fd, color=args.color)) == "console":
         try:
             console.run(Args(**vars(args), guest=view.selected, escape="^]", steal=False, unfiltered=False))

@@ -95,7 +95,7 @@ def head(load: Load, busy: float | None, shown: str, every: float, *, held: bool
     cpu = "-" if busy is None else f"{busy:.0f}%"
     memory = f"{plain.mib(load.used_bytes)} of {plain.mib(load.memory_bytes)}"
     pace = "HELD" if held else f"every {every:g} s"
-    return f"kvmrun top: {shown} guests  {pace}  host: CPU {cpu} of {load.cpus}, memory {memory}"
+    return f"kvmrun top: {shown} guests  {pace}  host: CPU {cpu} of {load.cpus}, RAM {memory}"
 
 
 def about(sample: Sample) -> str:

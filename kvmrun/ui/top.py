@@ -12,7 +12,7 @@ from kvmrun.ui.meters import Line
 
 _HISTORY = 120
 _ORDERS: Mapping[str, Callable[[Line], float]] = {
-    "cpu": lambda line: line.rates.cpu_percent or 0.0,
+    "cpu": lambda line: round(line.rates.cpu_percent or 0.0),  # as shown: those at rest stay where they are
     "memory": lambda line: line.sample.status.rss_bytes or 0,
     "disk": lambda line: sum(line.rates.disk or ()),
     "network": lambda line: sum(line.rates.network or ()),

@@ -63,11 +63,11 @@ def test_only_those_that_are_named(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", "vm2", text=ALONE)
     assert kvmrun("events", "vm3").code == 4
     kvmrun.ok("vm1", "vm2")
-    out = kvmrun.ok("events", "vm2", "--timeout", "1").out
+    out = kvmrun.ok("events", "vm2", "--timeout", "4").out
     assert out.split()[1:] == ["vm2", "following", '{"state":', '"running"}']
     with following(kvmrun, "vm2") as first:
         heard(first, "vm2", "following")
-        second = kvmrun("events", "vm2", "--timeout", "5")
+        second = kvmrun("events", "vm2", "--timeout", "8")
         assert (second.code, second.out) == (0, "")
         assert (
             second.err == "kvmrun: vm2 is not followed now: it does not answer, or somebody else follows it already\n"
@@ -134,6 +134,6 @@ def test_nonsense_is_told_and_tried_again(own_directories: Path, kvmrun: Cli) ->
         peer.wait()
 
     with misbehaving(own_directories / "run", "vm1", nonsense):
-        done = kvmrun("events", "--timeout", "2")
+        done = kvmrun("events", "--timeout", "5")
     assert (done.code, done.out) == (0, "")
     assert "vm1 is not followed now: what answers on the monitor of vm1 does not speak QMP" in done.err

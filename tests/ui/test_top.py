@@ -89,7 +89,7 @@ def test_the_busiest_is_first_and_the_order_is_a_key(person: Person) -> None:
     person.hear(guest("a", rss=9), guest("b", cpu=0.9), guest("c", cpu=0.2))
     assert person.names() == ["b", "c", "a"]
     head, heads = person.see()[:2]
-    assert head == "kvmrun top: 3 of 3 guests  every 2 s  host: CPU 50% of 2, memory 4096M of 8192M"
+    assert head == "kvmrun top: 3 of 3 guests  every 2 s  host: CPU 50% of 2, RAM 4096M of 8192M"
     assert heads.split() == ["NAME", "STATE", "CPU%", "MEMORY", "READ", "WRITE", "IN", "OUT"]
     person.press("s")
     assert person.names() == ["a", "b", "c"]
