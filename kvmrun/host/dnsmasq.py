@@ -60,11 +60,7 @@ def write(step: WriteNames) -> Callable[[], None]:
 
 
 def read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return None
+    return small.text(path)
 
 
 def start(step: StartNames, hint: str) -> Callable[[], None]:

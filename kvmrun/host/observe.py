@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 from kvmrun.config.where import exchangeable
 from kvmrun.errors import Refused
-from kvmrun.host import link, process, rundir
+from kvmrun.host import link, process, rundir, small
 from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
 from kvmrun.model.nic import KeptTap, Port
@@ -194,8 +194,4 @@ def kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
 
 
 def read(path: str) -> str | None:
-    try:
-        with open(path, encoding="utf-8", errors="replace") as file:
-            return file.read(1 << 20)
-    except OSError:
-        return None
+    return small.text(path)

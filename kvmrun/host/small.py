@@ -23,6 +23,19 @@ def read(path: str, limit: int = 64 << 10) -> bytes | None:
         os.close(fd)
 
 
+def text(path: str, limit: int = 1 << 20) -> str | None:
+    """What is written at `path`, which may be a link to it; None when it cannot be read, "" for a pipe."""
+    try:
+        with open(path, encoding="utf-8", errors="replace", opener=_at_once) as file:
+            return file.read(limit)
+    except OSError:
+        return None
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
+
+
 def replace(path: str, data: bytes) -> None:
     """Put `data` at `path` in one move, for us alone to read: a reader sees the old file or the new one."""
     new = f"{path}.new"

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from kvmrun import cli, commands
 
+LIMIT = 120
+"""A command that takes longer is ended, in seconds."""
 for _name in commands.names():
     commands.load(_name)
 
@@ -59,6 +61,7 @@ def begin(lab: Path, words: Sequence[str], gate: int = -1) -> Begun:
         sys.stderr = os.fdopen(2, "w", closefd=False)
         if gate >= 0:
             os.read(gate, 1)
+        signal.alarm(LIMIT)
         began = time.monotonic()
         code = cli.run(["-C", str(lab), *words])
         sys.stdout.flush()
