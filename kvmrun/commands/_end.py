@@ -123,7 +123,7 @@ def over(where: Directories, name: str, progress: Progress, *, ended: bool = Fal
         locked = rundir.is_locked(directory)
         with rundir.opened(directory, record.pid if record else 0) as pidfd:
             yield pidfd
-        if rundir.is_running(directory):
+        if rundir.is_locked(directory):
             why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
             raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
         from kvmrun.host import guards  # loaded while others still end

@@ -68,6 +68,8 @@ class LogAgain(Frozen):
         return "give it a new logger"
 
 
+_LAST = ("rng0", "agent-port")
+"""The devices of which one is the last of our own options."""
 GuestMend = Tidy | EndUnbegun | LinkMonitor | GiveLock | GuardAgain | LogAgain | WriteRecord
 Mend = GuestMend | NetworkStep
 
@@ -190,6 +192,7 @@ def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Re
         raw=_raw(words),
         protect=bool(definition and definition.protect),
         after=definition.after if definition else (),
+        display=definition.shown_at(place) if definition and place and "-vnc" in words else "",
         **now,
     )
 
@@ -227,8 +230,8 @@ def _raw(words: Sequence[str]) -> tuple[str, ...]:
     """The user's own words: whatever comes after the last of our options."""
     import shlex
 
-    last = next((at for at, word in enumerate(words) if '"id": "rng0"' in word), len(words))
-    return tuple(shlex.quote(word) for word in words[last + 1 :])
+    ours = [at for at, word in enumerate(words) if any(f'"id": "{name}"' in word for name in _LAST)]
+    return tuple(shlex.quote(word) for word in words[max(ours, default=len(words)) + 1 :])
 
 
 def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool) -> Iterator[Fault]:

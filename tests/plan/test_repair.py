@@ -1,0 +1,110 @@
+"""What is wrong with a guest, by what was found of it, and who it was by its QEMU's own words."""
+
+import pytest
+
+from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import Network
+from kvmrun.model.nic import Nic
+from kvmrun.model.option import argv
+from kvmrun.model.place import Directories
+from kvmrun.model.record import Record
+from kvmrun.model.values import GuestName, NicName, Size
+from kvmrun.plan import repair
+from kvmrun.plan.repair import Fault, Found, Marked
+from kvmrun.plan.up import record as record_of
+
+WHERE = Directories(vms="/l", run="/r", state="/s", root=True)
+VM1 = Guest(name=GuestName("vm1"), accel="tcg", cpus=3, memory=Size(96 << 20), nic=(Nic(), Nic(queues=2)))
+LAB = Lab(directory="/l", networks={"lan": Network(name=NicName("lan"))}, guests={"vm1": VM1})
+PLACE = LAB.places(WHERE)["vm1"]
+RECORD = record_of(VM1, PLACE, ()).but(pid=7, started=70, boot="b")
+WELL = Found(name="vm1", pid=7, started=70, locked=True, monitors=("q",), record=RECORD, boot="b")
+
+
+def command(raw: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """The words of its QEMU, with descriptors for its handles."""
+    options = tuple(VM1.options(PLACE, vhost=False))
+    handles = dict.fromkeys(handle for option in options for handle in option.handles())
+    table = {handle: [10 * number, 10 * number + 1] for number, handle in enumerate(handles, 1)}
+    return ("qemu", *(word for option in argv(options, table) for word in option), *raw)
+
+
+def taps(words: tuple[str, ...]) -> dict[str, str]:
+    found = (word for word in words if '"type": "tap"' in word)
+    fds = [word.split('"fd')[1].split('"')[2].partition(":")[0] for word in found]
+    return dict(zip(fds, [port.tap for port in PLACE.ports], strict=True))
+
+
+def faults(found: Found) -> list[Fault]:
+    return list(repair.guest(found, VM1, PLACE, "/r/vm/vm1/record"))
+
+
+@pytest.mark.parametrize(
+    ("found", "text", "steps"),
+    [
+        (Found(name="vm1", record=RECORD, boot="b"), "left by a crash", ["remove what it left"]),
+        (Found(name="vm1", record=RECORD, boot="c"), "left by an earlier boot", ["remove what it left"]),
+        (Found(name="vm1"), "left by a crash", ["remove what it left"]),
+        (WELL.but(locked=False), "its lock was removed", ["give it a new lock"]),
+        (WELL.but(unheard=True, monitors=("e", "p")), "its first monitor was removed", ["reach it by its monitor p"]),
+        (WELL.but(guarded=False), "its packet filter was changed", ["guard its ports again"]),
+        (WELL.but(logger="dead"), "its logger died", ["give it a new logger"]),
+        (WELL.but(logger="stalled", monitors=()), "its logger does not read on, and QEMU waits for it", None),
+        (WELL.but(unbegun=True), "its start was cut short", None),
+        (WELL.but(monitors=()), "it does not answer", []),
+        (WELL.but(pid=0, monitors=()), "it does not answer", []),
+        (WELL.but(monitors=(), locked=False), "its lock and its monitors were removed: it runs on", []),
+    ],
+)
+def test_a_fault_and_its_steps(found: Found, text: str, steps: list[str] | None) -> None:
+    [fault] = faults(found)
+    assert fault.text.startswith(text)
+    assert bool(fault.hint) is not bool(fault.steps)
+    assert steps is None or [f"{step}" for step in fault.steps] == steps
+
+
+def test_what_is_well_has_none() -> None:
+    assert faults(WELL) == []
+
+
+@pytest.mark.parametrize("raw", [(), ("-device", "virtio-balloon", "-name", "it's"), ("-uuid", "x")])
+def test_a_record_is_read_from_the_command(raw: tuple[str, ...]) -> None:
+    words = command(raw)
+    found = WELL.but(record=None, command=words, taps=taps(words))
+    made = repair.rewritten(found, VM1, PLACE)
+    assert made == RECORD.but(raw=made.raw)
+    assert len(made.raw) == len(raw)
+
+
+def test_a_record_keeps_what_it_tells_and_is_told_who_it_is() -> None:
+    words = command()
+    old = RECORD.but(pid=1, started=1, paused=True, said=99)
+    assert repair.rewritten(WELL.but(record=old, command=words), VM1, PLACE) == RECORD.but(paused=True, said=99)
+
+
+def test_a_guest_without_a_definition_and_words_that_make_no_sense() -> None:
+    words = command()
+    found = WELL.but(record=None, command=words, taps={})
+    assert repair.rewritten(found, None, None) == Record(**{**RECORD.as_dict(), "ports": ()})
+    odd = ("qemu", "-device", "{", "-smp", "x", "-m", "", "-netdev")
+    assert repair.rewritten(found.but(command=odd), None, None).cpus == 0
+
+
+def test_orphans_are_told_from_what_may_be_anothers() -> None:
+    eth0 = PLACE.ports[0]
+    marked = [
+        Marked(name="br0", alias="kvmrun:net:lan", bridge=True, ports=3),
+        Marked(name="br9", alias="kvmrun:net:lan", bridge=True),
+        Marked(name="br8", alias="kvmrun:net:lan", bridge=True, ports=1),
+        Marked(name="br7", alias="kvmrun:net:other", bridge=True),
+        Marked(name=eth0.tap, alias=eth0.alias("vm1"), bridge=False, kept=True, master="kvmrun:net:lan"),
+        Marked(name="tap-vm2", alias="kvmrun:vm2:eth0", bridge=False, kept=True, master="kvmrun:net:lan"),
+        Marked(name="tap-vm3", alias="kvmrun:vm3:eth0", bridge=False, kept=True, held=True, master="kvmrun:net:lan"),
+        Marked(name="tap-vm4", alias="kvmrun:vm4:eth0", bridge=False, kept=True, master="kvmrun:net:other"),
+        Marked(name="tap-vm5", alias="kvmrun:vm5:eth0", bridge=False),
+    ]
+    tables = {"kvmrun_vm1", "kvmrun_vm5", "kvmrun_vm6", "kvmrun_vm7", "kvmrun_net_lan", "filter"}
+    found = {fault.subject: fault for fault in repair.orphans(LAB, marked, ["vm7"], tables)}
+    assert list(found) == ["br9", "br8", "tap-vm2", "vm6"]
+    assert [bool(one.steps) for one in found.values()] == [True, False, True, True]
