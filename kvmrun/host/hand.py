@@ -44,7 +44,7 @@ class Hand:
             case steps.MakeVncDirectory():
                 return self._make_vnc_directory(step)
             case steps.OpenTap():
-                self._open_tap(step.tap)
+                self._open_tap(step.tap, kept=step.kept)
             case steps.PlugTap():
                 _plug(step)
             case steps.Listen():
@@ -127,8 +127,8 @@ class Hand:
         self.table[step.directory] = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)]
         return lambda: os.rmdir(path)
 
-    def _open_tap(self, tap: Tap) -> None:
-        self.table[tap] = link.open_tap(tap.name, tap.queues)
+    def _open_tap(self, tap: Tap, *, kept: bool) -> None:
+        self.table[tap] = link.open_tap(tap.name, tap.queues, kept=kept)
         if tap.vhost:
             self.table[tap] += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(tap.queues)]
 
@@ -199,10 +199,8 @@ class Hand:
 
 
 def _plug(step: steps.PlugTap) -> None:
-    link.plug(step.tap, step.bridge, step.mac, step.mtu)
-    link.set_alias(step.tap, step.alias)
-    if step.isolated:
-        link.isolate(step.tap)
+    wanted = link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated)
+    link.attach(step.tap, wanted)
 
 
 def _unguard(step: steps.TakePlace) -> None:

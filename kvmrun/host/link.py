@@ -4,9 +4,12 @@ import errno
 import fcntl
 import os
 import struct
+import sys
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
+from kvmrun.host import dump
 from kvmrun.light import socket
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import KeptTap
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
@@ -14,9 +17,23 @@ _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
 _SIOCSIFHWADDR, _SIOCSIFMTU = 0x8924, 0x8922
 _SIOCBRADDIF = 0x89A2
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
+_IFF_TUN_EXCL = 0x8000
 _IFF_UP, _IFF_PERSIST = 1, 0x0800
 _ARPHRD_ETHER = 1
+_GETLINK, _IFINFO = 18, struct.Struct("=BxHiII")
+_IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 4, 10, 18, 20
+_INFO_SLAVE_DATA, _BRPORT_ISOLATED = 5, 33
 NET = "/sys/class/net"
+
+
+class Attached(Frozen):
+    """What a port of ours is to be."""
+
+    bridge: str
+    mac: str
+    mtu: int
+    alias: str
+    isolated: bool
 
 
 def index(name: str) -> int:
@@ -27,14 +44,18 @@ def index(name: str) -> int:
         return 0
 
 
-def open_tap(name: str, queues: int) -> list[int]:
-    """One descriptor a queue of a new tap that lives as long as its last descriptor. Raises what the host lacks."""
+def open_tap(name: str, queues: int, *, kept: bool = False) -> list[int]:
+    """One descriptor a queue of a new tap that lives as long as its last descriptor, or of one that is `kept`.
+
+    Raises what the host lacks, and Refused where there is a link of that name already.
+    """
     flags = _IFF_TAP | _IFF_NO_PI | _IFF_VNET_HDR | (_IFF_MULTI_QUEUE if queues > 1 else 0)
     fds: list[int] = []
     try:
-        for _ in range(queues):
+        for queue in range(queues):
             fds.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
-            fcntl.ioctl(fds[-1], _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags))
+            new = 0 if kept or queue else _IFF_TUN_EXCL
+            fcntl.ioctl(fds[-1], _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags | new))
     except OSError as why:
         for fd in fds:
             os.close(fd)
@@ -48,6 +69,9 @@ def keep_tap(name: str, queues: int, owner: int) -> None:
     try:
         fcntl.ioctl(fds[0], _TUNSETOWNER, owner)
         fcntl.ioctl(fds[0], _TUNSETPERSIST, 1)
+        if sysfs_is_ours(name) and ((now := kept_tap(name)) is None or now.owner != owner):
+            fcntl.ioctl(fds[0], _TUNSETPERSIST, 0)
+            raise KvmrunError(f"{name} could not be kept for uid {owner}", "try again", why="read back, different")
     finally:
         for fd in fds:
             os.close(fd)
@@ -55,7 +79,7 @@ def keep_tap(name: str, queues: int, owner: int) -> None:
 
 def drop_tap(name: str, queues: int) -> None:
     """Let a kept tap go; it vanishes at once when nobody holds it."""
-    fds = open_tap(name, queues)
+    fds = open_tap(name, queues, kept=True)
     try:
         fcntl.ioctl(fds[0], _TUNSETPERSIST, 0)
     finally:
@@ -101,6 +125,15 @@ def has_carrier(name: str) -> bool:
         return read(f"{NET}/{name}/carrier") == "1"
     except OSError:
         return False
+
+
+def attach(name: str, port: Attached) -> None:
+    """Make the tap what it is to be, and read it back."""
+    plug(name, port.bridge, port.mac, port.mtu)
+    set_alias(name, port.alias)
+    if port.isolated:
+        isolate(name)
+    read_back(name, port)
 
 
 def plug(name: str, bridge: str, mac: str, mtu: int) -> None:
@@ -165,6 +198,31 @@ def isolate(name: str) -> None:
         netlink.isolate(name)
 
 
+def read_back(name: str, port: Attached) -> None:
+    """Raise unless the kernel says of the link what was written: a call that did nothing does not say so."""
+    body = _IFINFO.pack(0, 0, index(name), 0, 0)
+    said = dump.get(dump.ROUTE, _GETLINK, body)
+    flags = _IFINFO.unpack_from(said)[3]
+    told = dump.attributes(said, _IFINFO.size)
+    slave = dump.attributes(dump.attributes(told.get(_IFLA_LINKINFO, b"")).get(_INFO_SLAVE_DATA, b""))
+    found = {
+        "its MAC": told.get(_IFLA_ADDRESS, b"").hex(":") == port.mac,
+        "its MTU": _number(told.get(_IFLA_MTU, b"")) == port.mtu,
+        f"being a port of {port.bridge}": _number(told.get(_IFLA_MASTER, b"")) == index(port.bridge),
+        "its mark": told.get(_IFLA_IFALIAS, b"").rstrip(b"\0") == port.alias.encode(),
+        "being up": bool(flags & _IFF_UP),
+        "its isolation": bool(_number(slave.get(_BRPORT_ISOLATED, b""))) == port.isolated,
+    }
+    for what, right in found.items():
+        if not right:
+            hint = "report it with the version of your kernel"
+            raise KvmrunError(f"{what} did not take: {name}", hint, why="written, read back, different")
+
+
+def _number(value: bytes) -> int:
+    return int.from_bytes(value, sys.byteorder)
+
+
 def master(name: str) -> str | None:
     """The bridge `name` is a port of, "" for none; None where sysfs cannot tell."""
     if not sysfs_is_ours(name):
@@ -200,6 +258,8 @@ def _tap_refused(name: str, why: OSError) -> KvmrunError:
         return NotPermitted(f"you may not make the tap {name}", hint)
     if why.errno == errno.EBUSY:
         return Refused(
-            f"the tap {name} is in use", f"ip link show {name} tells by whom", why="another process holds it"
+            f"the tap {name} is in use",
+            f"ip link show {name} tells by whom",
+            why="it is there already, and not ours to use",
         )
     return KvmrunError(f"the tap {name} could not be made", why=os.strerror(why.errno or 0))

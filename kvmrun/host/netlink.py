@@ -12,13 +12,14 @@ from typing import Any
 from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
+from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.model.frozen import Frozen
 from kvmrun.plan.bridge import MARK
 from kvmrun.plan.facts import Bridge, Protocol, Route
 from kvmrun.plan.repair import Marked
 
 _IFF_UP = 1
+_LIMIT = 2.0
 _MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 _SCOPE_LINK = 253
@@ -31,7 +32,11 @@ def kernel(doing: str) -> Iterator[Any]:
     """A netlink socket for one job; what the kernel refuses leaves as an error that names the job."""
     try:
         with IPRoute() as route:
+            if core := getattr(route, "asyncore", None):  # since 0.9; it would wait for an answer for ever
+                core.event_loop.call_later(_LIMIT, core.event_loop.stop)
             yield route
+    except RuntimeError:
+        raise Unresponsive(f"could not {doing}", "try again", why=f"no answer of the kernel in {_LIMIT:g} s") from None
     except NetlinkError as why:
         name = os.strerror(why.code)
         if why.code in {1, 13}:

@@ -57,11 +57,9 @@ def _link(step: steps.LinkStep) -> Undo | None:
 
 def _keep_tap(step: steps.KeepTap) -> Undo:
     link.keep_tap(step.tap, step.queues, step.owner)
+    wanted = link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated)
     try:
-        link.plug(step.tap, step.bridge, step.mac, step.mtu)
-        link.set_alias(step.tap, step.alias)
-        if step.isolated:
-            link.isolate(step.tap)
+        link.attach(step.tap, wanted)
     except BaseException:
         link.drop_tap(step.tap, step.queues)
         raise

@@ -57,7 +57,7 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         files=_files(guest, others),
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
-        kept_taps=kept(place.ports),
+        kept_taps=kept((guest.name, port) for port in place.ports),
         taken_uids=_uids(others.pids()) if place.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=accounts([guest.user] if guest.user else []),
@@ -189,8 +189,10 @@ def _descriptors(pid: int) -> list[tuple[str, tuple[int, int]]]:
     return found
 
 
-def kept(ports: Iterable[Port]) -> dict[str, KeptTap]:
-    return {port.tap: tap for port in ports if (tap := link.kept_tap(port.tap)) is not None}
+def kept(ports: Iterable[tuple[str, Port]]) -> dict[str, KeptTap]:
+    """The taps that stay for those ports, each given with its guest, and carry our mark."""
+    found = {port.tap: (link.kept_tap(port.tap), port.alias(guest)) for guest, port in ports}
+    return {name: tap for name, (tap, mark) in found.items() if tap is not None and tap.alias == mark}
 
 
 def read(path: str) -> str | None:

@@ -37,7 +37,9 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         resolv=_resolv(),
         loose=_loose(lab, network),
-        kept=kept(port for ports in lab.ports().values() for port in ports if port.network == network.name),
+        kept=kept(
+            (guest, port) for guest, ports in lab.ports().items() for port in ports if port.network == network.name
+        ),
         routes=routes() if found is None else (),
         files=files,
         dnsmasq=pid,

@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
+from kvmrun.errors import KvmrunError
 from kvmrun.host import lock, small
 from kvmrun.light import json
 from kvmrun.light.typing import Any
@@ -33,6 +34,8 @@ def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
         entry["users"] = sorted({*entry["users"], user})
     try:
         _write(name, value)
+        if (now := read(name)) not in {value, None}:
+            raise KvmrunError(f"{name} did not take", "try again", why=f"{value} was written, {now} is read back")
     except BaseException:
         restore(run, user, only=name)
         raise

@@ -53,6 +53,7 @@ class OpenTap(Frozen):
     """A tap, new or made to stay: QEMU needs its descriptor; the rest can come while it starts."""
 
     tap: Tap
+    kept: bool = False
 
     def __str__(self) -> str:
         return f"open tap {self.tap.name}"

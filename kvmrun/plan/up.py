@@ -39,7 +39,7 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         *_images(guest, host),
         TakePlace(guest=guest.name, directory=place.directory),
         *_files(guest),
-        *(OpenTap(tap=port.handle(vhost=host.vhost)) for port in place.ports),
+        *(OpenTap(tap=port.handle(vhost=host.vhost), kept=port.tap in host.kept_taps) for port in place.ports),
         *_sockets(guest, place),
         WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw))),
         _launch(guest, place, host, (*guest.args, *raw)),

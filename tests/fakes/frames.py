@@ -136,6 +136,10 @@ MORE_HOSTILE = {
     "DHCP server behind an odd port": ether(_IP, ip4(OWN_IP, "255.255.255.255", udp(4000, 68, dhcp(VICTIM, 2)), 17)),
     "ARP null sender reply": ether(_ARP, arp(2, OWN, NULL_IP, VICTIM_IP)),
     "ARP probe for another card": ether(_ARP, arp(1, VICTIM, NULL_IP, OWN_IP)),
+    "ARP of its own from the victim's MAC": ether(_ARP, arp(1, OWN, OWN_IP, GATEWAY_IP), VICTIM),
+    "ARP probe of its own from the victim's MAC": ether(_ARP, arp(1, OWN, NULL_IP, OWN_IP), VICTIM),
+    "DHCP discover of its own from the victim's MAC": mac(BROADCAST) + mac(VICTIM) + ask(NULL_IP, OWN)[12:],
+    "DHCP renew of its own from the victim's MAC": mac(BROADCAST) + mac(VICTIM) + ask(OWN_IP, OWN, GATEWAY_IP)[12:],
 }
 HONEST6 = {
     "echo from its own address": ether(_IP6, ip6(OWN6, VICTIM6, icmp6(128, bytes(8)))),
@@ -161,6 +165,7 @@ HOSTILE6 = {
     "redirect": ether(_IP6, ip6(OWN_LINK6, ALL6, icmp6(137, bytes(36)))),
     "neighbour that is a router": ether(_IP6, neighbour(OWN6, OWN6, 0xA0)),
     "DHCPv6 server": ether(_IP6, ip6(OWN_LINK6, ALL6, udp(547, 546, bytes(20)), 17)),
+    **{f"{name}, from the victim's MAC": frame[:6] + mac(VICTIM) + frame[12:] for name, frame in HONEST6.items()},
 }
 ADDRESS_HOSTILE6 = {
     "echo from elsewhere": ether(_IP6, ip6("fd00:99::a", VICTIM6, icmp6(128, bytes(8)))),

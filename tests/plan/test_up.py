@@ -204,7 +204,8 @@ KEPT = KeptTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, he
 def test_a_kept_tap_is_opened_and_not_plugged() -> None:
     host = HOST.but(root=False, uid=1000, kept_taps={"tap-vm1": KEPT}, taken_taps=frozenset({"tap-vm1"}))
     steps = up(guest(accel="tcg"), PLACE, host)
-    assert [step for step in steps if isinstance(step, OpenTap | PlugTap)] == [OpenTap(tap=PORT.handle(vhost=True))]
+    opened = [OpenTap(tap=PORT.handle(vhost=True), kept=True)]
+    assert [step for step in steps if isinstance(step, OpenTap | PlugTap)] == opened
 
 
 @pytest.mark.parametrize(
