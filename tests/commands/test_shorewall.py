@@ -57,7 +57,7 @@ pytestmark = [
 
 
 @pytest.fixture(autouse=True)
-def example(lab: Path, own_directories: Path) -> Iterator[None]:
+def example(netns: None, lab: Path) -> Iterator[None]:
     for path in EXAMPLE.iterdir():
         shutil.copyfile(path, lab / path.name)
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib/shorewall"], check=True)
