@@ -1,54 +1,18 @@
 """A start that fails, is interrupted or is killed at any of its steps: nothing is left, or the next one mends it."""
 
-import signal
 import sys
-from collections.abc import Iterator
 from pathlib import Path
+from signal import SIGKILL
 
 import pytest
 from fakes.cli import TCG, Cli, guests
-from fakes.world import link, world, world_after
+from fakes.warm import Warm
+from fakes.world import difference, link, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
-HARMED = """
-import errno, os, signal, sys
-from kvmrun import cli
-from kvmrun.commands import _confirm
-from kvmrun.host import apply
-
-how, when, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-
-def harm():
-    if how == "fail":
-        raise OSError(errno.ENOSPC, "no room")
-    signal.raise_signal(getattr(signal, how))
-
-def around(do):
-    def step(*words, **more):
-        global count
-        count -= 1
-        mine = count == -1
-        if mine and when == "before":
-            harm()
-        result = do(*words, **more)
-        if mine and when == "after":
-            harm()
-        return result
-    return step
-
-def hand(do, step):
-    return do_one(around(do), step)
-
-do_one = apply._done
-apply._done = hand
-_confirm.handshake.check = around(_confirm.handshake.check)
-_confirm.rundir.write_record = around(_confirm.rundir.write_record)
-_confirm.handshake.resume = around(_confirm.handshake.resume)
-code = cli.run(sys.argv[4:])
-sys.stdout.flush()
-os._exit(code)
-"""
+PARTS = ("apply ", "check", "write_record", "resume")
+"""What of a start can fail by itself; the rest is tidying."""
 
 
 @pytest.fixture(autouse=True)
@@ -57,41 +21,50 @@ def images(lab: Path) -> None:
     guests(lab, "vm1", text=TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n')
 
 
-def each_step(kvmrun: Cli, how: str, when: str, code: int) -> Iterator[int]:
-    """Starts vm1 again and again, harmed at one step after the other, until there is none left to harm."""
-    for step in range(100):
-        result = Cli([sys.executable, "-c", HARMED, how, when, str(step), *kvmrun.words[3:]])("vm1")
-        if result.code == 0 and step > 15:
-            return
-        assert result.code == code, f"step {step}: exit {result.code}\n{result.out}{result.err}"
-        yield step
+@pytest.fixture
+def steps(warm: Warm, own_directories: Path) -> dict[int, str]:
+    """The steps of a start until the guest is let run, by number."""
+    path = own_directories / "steps"
+    assert warm.call("vm1", harm=("steps", str(path), "-1")).code == 0
+    warm.ok("kill", "vm1")
+    warm.ok("net", "down")
+    (own_directories / "state/images/new.qcow2").unlink()
+    names = path.read_text().splitlines()
+    return {n: name for n, name in enumerate(names) if n <= names.index("resume") and name.startswith(PARTS)}
 
 
-def test_a_failure_at_any_step_is_undone(kvmrun: Cli, own_directories: Path) -> None:
+def test_a_failure_at_any_step_is_undone(warm: Warm, steps: dict[int, str], own_directories: Path) -> None:
     before = world()
-    for step in each_step(kvmrun, "fail", "before", 1):
-        assert world_after(before) == before, step
-        assert not list(own_directories.glob("state/images/*")), step
+    for number, name in steps.items():
+        result = warm.call("vm1", harm=("ENOSPC", "before", str(number)))
+        assert result.code == 1, f"{name}: {result.err}"
+        assert not difference(before, world_after(before)), name
+        assert not list(own_directories.glob("state/images/*")), name
 
 
-@pytest.mark.parametrize(("name", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
-def test_an_interrupt_at_any_step_is_undone(kvmrun: Cli, own_directories: Path, name: str, code: int) -> None:
+@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_an_interrupt_at_any_step_is_undone(
+    warm: Warm, steps: dict[int, str], own_directories: Path, signal: str, code: int
+) -> None:
     before = world()
-    for step in each_step(kvmrun, name, "after", code):
-        assert world_after(before) == before, step
-        assert not list(own_directories.glob("state/images/*")), step
+    for number, name in steps.items():
+        result = warm.call("vm1", harm=(signal, "after", str(number)))
+        assert result.code == code, f"{name}: {result.err}"
+        assert not difference(before, world_after(before)), name
+        assert not list(own_directories.glob("state/images/*")), name
 
 
-def test_a_kill_at_any_step_is_mended_by_the_next_start(kvmrun: Cli) -> None:
+def test_a_kill_at_any_step_is_mended_by_the_next_start(warm: Warm, steps: dict[int, str]) -> None:
     before = world()
-    for step in each_step(kvmrun, "SIGKILL", "after", -signal.SIGKILL):
-        kvmrun.ok("list")
-        kvmrun.ok("vm1")
-        row = kvmrun.rows()["vm1"]
-        assert (row["state"], row["problem"]) == ("running", None), step
-        kvmrun.ok("kill", "vm1")
-        kvmrun.ok("net", "down")
-        assert world_after(before) == before, step
+    for number, name in steps.items():
+        assert warm.call("vm1", harm=("KILL:launcher", "after", str(number))).code == -SIGKILL, name
+        warm.ok("list")
+        warm.ok("vm1")
+        row = warm.rows()["vm1"]
+        assert (row["state"], row["problem"]) == ("running", None), name
+        warm.ok("kill", "vm1")
+        warm.ok("net", "down")
+        assert not difference(before, world_after(before)), name
 
 
 HALF_MADE = """
@@ -135,7 +108,7 @@ def test_a_bridge_half_made_is_no_foreign_bridge(lab: Path, kvmrun: Cli, write: 
     guests(lab, "vm1")
     before = world()
     half = Cli([sys.executable, "-c", HALF_MADE, str(write), *kvmrun.words[3:]])("net", "up")
-    assert half.code == -signal.SIGKILL
+    assert half.code == -SIGKILL
     kvmrun.ok("net", "up")
     found = link("br0")
     assert found

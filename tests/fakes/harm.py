@@ -32,7 +32,6 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (stop._End, "by_kill"),
     (process, "_open_holder"),
     (process, "kill"),
-    (process, "ended"),
 )
 
 _DECADE = 10 * 365.25 * 86400

@@ -96,7 +96,7 @@ def interrupted(scene: Scene, name: str, when: str, number: int, *, begun: bool)
     assert result.code == code, f"exit {result.code}: {result.err}"
     assert "Traceback" not in result.err
     if begun or not scene.kvmrun.rows()["vm1"]["pid"]:
-        scene.is_at_rest()
+        scene.is_at_rest(locks=False)
     else:
         assert scene.running()
         scene.back()
