@@ -90,9 +90,13 @@ def refused_by_host(doing: str, why: OSError) -> KvmrunError:
     """The error for what the host refused when we were to do `doing`; raises `why` where we are to blame."""
     if why.errno not in _HOST:
         raise why
-    name = os.fsdecode(why.filename) if isinstance(why.filename, (str, bytes)) else ""
-    text = f"{name}: {os.strerror(why.errno)}" if name else os.strerror(why.errno)
-    return KvmrunError(f"could not {doing}", hint_for(why), why=text)
+    return KvmrunError(f"could not {doing}", hint_for(why), why=reason(why))
+
+
+def reason(why: OSError) -> str:
+    """What the kernel says, and of which file."""
+    text = os.strerror(why.errno) if why.errno else f"{why}"
+    return f"{os.fsdecode(why.filename)}: {text}" if isinstance(why.filename, (str, bytes)) else text
 
 
 def hint_for(why: OSError) -> str:

@@ -1,10 +1,9 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
-from kvmrun.errors import KvmrunError
+from kvmrun.errors import KvmrunError, reason
 from kvmrun.light import signal
 from kvmrun.light.typing import TypeVar
 
@@ -44,8 +43,8 @@ def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:
     try:
         return hand(step)
     except OSError as why:
-        text = os.strerror(why.errno) if why.errno else f"{why}"
-        raise KvmrunError(f"could not {step}", "nothing was changed: try again once that is mended", why=text) from why
+        hint = "nothing was changed: try again once that is mended"
+        raise KvmrunError(f"could not {step}", hint, why=reason(why)) from why
 
 
 def _quietly(back: Undo, step: object, say: Say) -> None:

@@ -53,9 +53,11 @@ def moved(part: str, path: str) -> Iterator[None]:
     try:
         yield
         os.rename(part, path)
-    except BaseException:
+    except BaseException as why:
         with suppress(OSError):
             os.unlink(part)
+        if isinstance(why, OSError) and why.filename is None:
+            why.filename = path  # a write does not say of which file
         raise
 
 

@@ -93,8 +93,10 @@ def _book(run: str) -> Iterator[dict[str, Any]]:
             _rewrite(fd, text, json.dumps(book, sort_keys=True).encode())
         else:
             os.unlink(path)
-    except BaseException:
+    except BaseException as why:
         _drop_empty(path, fd)
+        if isinstance(why, OSError) and why.filename is None:
+            why.filename = path  # a write does not say of which file
         raise
     finally:
         os.close(fd)
