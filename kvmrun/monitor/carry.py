@@ -83,15 +83,26 @@ def carrier(path: str, limit: float) -> Iterator[Carrier]:
     try:
         _wait(held, deadline)
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
-            try:
-                at.connect(path)
-            except OSError as why:
-                raise NotRunning("the guest is not running", "kvmrun --list", why=f"{why}") from None
+            _connect(at, path, deadline)
             one = Carrier(at, deadline)
             one.execute("qmp_capabilities")
             yield one
     finally:
         os.close(held)
+
+
+def _connect(at: socket.socket, path: str, deadline: float) -> None:
+    """A QEMU that hangs lets nobody in, and a connection that is not let in would be waited for without end."""
+    at.setblocking(False)
+    while True:
+        try:
+            return at.connect(path)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Unresponsive("the monitor lets nobody in", "kvmrun --list shows its state") from None
+            time.sleep(_PAUSE)
+        except OSError as why:
+            raise NotRunning("the guest is not running", "kvmrun --list", why=f"{why}") from None
 
 
 def _wait(held: int, deadline: float) -> None:

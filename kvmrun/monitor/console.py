@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Literal
 
-from kvmrun.errors import NotRunning
+from kvmrun.errors import NotRunning, Unresponsive
 from kvmrun.model.frozen import Frozen
 
 Ending = Literal["left", "ended", "silent", "over", "signal", "hung up"]
@@ -23,6 +23,9 @@ def dial(path: str) -> socket.socket:
     at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         at.connect(path)
+    except BlockingIOError:
+        at.close()
+        raise Unresponsive("the guest lets nobody to its console", "kvmrun --list shows its state") from None
     except OSError as why:
         at.close()
         raise NotRunning("the guest has no console", "set console = true", why=str(why)) from None

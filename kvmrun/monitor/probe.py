@@ -68,7 +68,7 @@ class _Question:
         self._commands = commands
         self._at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
         self._lock = -1
-        self._connected = False
+        self._alone = False
         self._buffer = b""
         self._budget = _BUDGET
         self._results: list[Mapping[str, Any]] = []
@@ -79,13 +79,17 @@ class _Question:
         return self._at.fileno()
 
     def send(self) -> bool:
-        """Connect and send everything; False when another of our probes holds this guest's monitor."""
+        """Connect and send everything; False when it should be tried again.
+
+        That is while another of our probes holds this guest's monitor, and where those that came before it still wait
+        to be let in: a QEMU that hangs never does, and is silent.
+        """
         try:
             if self._lock < 0:
                 self._lock = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._alone = True
             self._at.connect(self._path)
-            self._connected = True
             words = ("qmp_capabilities", *self._commands)
             self._at.send("".join(f'{{"execute": "{word}"}}\n' for word in words).encode())
         except BlockingIOError:
@@ -140,5 +144,5 @@ class _Question:
             replies={word: result["return"] for word, result in told.items() if "return" in result},
             errors={word: str(result["error"].get("desc")) for word, result in told.items() if "error" in result},
             version=self._version,
-            silence=("silent" if self._connected else "busy") if self.silence is None else self.silence,
+            silence=("silent" if self._alone else "busy") if self.silence is None else self.silence,
         )

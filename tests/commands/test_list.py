@@ -84,7 +84,7 @@ def test_fifty_guests_of_which_five_hang(lab: Path, kvmrun: Cli, tally: Tally) -
     hung = names[::10]
     for name in hung:
         os.kill(pids[name], signal.SIGSTOP)
-    for number in range(row.count(quick=2)):
+    for number in range(row.count(quick=6)):  # a QEMU that hangs lets five clients wait: it is silent to the sixth too
         with row.case(number):
             began, used = time.monotonic(), used_by_children()
             rows = kvmrun.rows()

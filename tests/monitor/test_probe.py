@@ -12,7 +12,10 @@ import pytest
 from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import GREETING, WAYS, Peer, serve
 
+from kvmrun.errors import Unresponsive
 from kvmrun.monitor import probe
+from kvmrun.monitor.carry import carrier
+from kvmrun.monitor.console import dial
 from kvmrun.monitor.probe import Answer, ask
 
 UUID = "6f2a0a5e-0000-5000-8000-000000000001"
@@ -180,3 +183,32 @@ def test_one_that_is_silent_costs_only_its_own_answer(own_directories: Path) -> 
         answers = ask(paths, ("query-status",), limit=2.0)
     assert {name: one.silence for name, one in answers.items()} == {"well": "", "silent": "silent", "mad": "garbled"}
     assert answers["well"].replies["query-status"]["running"] is False
+
+
+@contextmanager
+def crowded(path: str) -> Iterator[None]:
+    """A monitor that lets nobody in, and before it as many as it lets wait."""
+    with socket.socket(socket.AF_UNIX) as listener, ExitStack() as stack:
+        listener.bind(path)
+        listener.listen(1)
+        while _waits(stack.enter_context(socket.socket(socket.AF_UNIX)), path):
+            pass
+        yield
+
+
+def _waits(one: socket.socket, path: str) -> bool:
+    one.setblocking(False)
+    try:
+        one.connect(path)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def test_a_monitor_that_lets_nobody_in_any_more_is_silent_not_busy(path: str) -> None:
+    with crowded(path):
+        assert ask({"": path}, ("query-status",), limit=0.2)[""].silence == "silent"
+        with pytest.raises(Unresponsive), carrier(path, 0.2):
+            pass
+        with pytest.raises(Unresponsive):
+            dial(path)
