@@ -12,7 +12,7 @@ _NOTE = "guard"
 
 def remove(directory: str, guest: str) -> None:
     """Remove what guarded the ports of a guest that has ended."""
-    if os.path.exists(f"{directory}/{_NOTE}"):
+    if os.path.lexists(f"{directory}/{_NOTE}"):
         drop(directory, guest)
 
 

@@ -205,7 +205,7 @@ def _plug(step: steps.PlugTap) -> None:
 
 def _unguard(step: steps.TakePlace) -> None:
     """Remove a guard left by a crash: its rules are of another time, and would find the new tap by its name."""
-    if os.path.exists(f"{step.directory}/guard"):
+    if os.path.lexists(f"{step.directory}/guard"):
         from kvmrun.host import guards
 
         guards.remove(step.directory, step.guest)

@@ -94,7 +94,7 @@ def loaded(table: str, record: str) -> str:
     filter: while its count is the one noted, nothing need be read.
     """
     if not (note := _note(record)):
-        return "changed" if os.path.exists(record) else ""
+        return "changed" if os.path.lexists(record) else ""
     if note["generation"] and tables.generation() == note["generation"]:
         return str(note["digest"])
     return str(note["digest"]) if _print(table) == note["print"] else "changed"

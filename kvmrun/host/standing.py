@@ -120,7 +120,7 @@ def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
 
 def _loaded(table: str, record: str) -> str:
     """The digest of our rules in a table of the packet filter, "" when there are none."""
-    if not os.path.exists(record):
+    if not os.path.lexists(record):
         return ""
     from kvmrun.host import nft
 

@@ -24,6 +24,7 @@ from kvmrun.plan import names
 from kvmrun.plan.network_steps import StartNames
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
+FLIPPED = "bits of state files flipped, the files replaced by other kinds"
 FILES = ("vm/vm1/record", "vm/vm1/guard", "net/lan/rules", "net/lan/dnsmasq", "sysctls")
 
 
@@ -142,7 +143,7 @@ def test_replaced_by_another_kind(tally: Tally, watched: Watched) -> None:
 
 
 def test_bits_flipped(tally: Tally, watched: Watched) -> None:
-    row = tally.row("S-02", "bits of state files flipped, the files replaced by other kinds", 500)
+    row = tally.row("S-02", FLIPPED, 500)
     run = Path(watched.where.run)
     dice = random.Random(7)
     whole = {name: (run / name).read_bytes() for name in FILES}
@@ -174,7 +175,7 @@ VERSIONS: dict[str, Callable[[dict[str, object]], dict[str, object]]] = {
 
 
 def test_records_of_other_versions(tally: Tally, watched: Watched) -> None:
-    row = tally.row("S-05", "records written by older and newer versions", 10)
+    row = tally.row("S-05", "records written by older and newer versions", 5)
     path = Path(watched.where.guest("vm1")) / "record"
     whole = path.read_text()
     for name, change in VERSIONS.items():
