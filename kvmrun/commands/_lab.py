@@ -22,8 +22,7 @@ def directories(args: Args) -> Directories:
     """Where this command looks, by its words and the environment. Raises Refused where others have a hand in it."""
     where = places.directories(args.vms, os.environ)
     if where.root:
-        for path in (where.run, where.state):
-            places.private(path, os.environ)
+        places.private([where.run, where.state], os.environ)
     return where
 
 

@@ -58,9 +58,9 @@ def trusted(directory: str, environ: Mapping[str, str]) -> None:
         _trusted(sorted([path, *files]), environ)
 
 
-def private(directory: str, environ: Mapping[str, str]) -> None:
-    """For root: refuse a place for what is ours that somebody else made, or could put another in the place of."""
-    _trusted([directory], environ)
+def private(directories: list[str], environ: Mapping[str, str]) -> None:
+    """For root: refuse places for what is ours that somebody else made, or could put others in the place of."""
+    _trusted(directories, environ)
 
 
 def exchangeable(path: str, environ: Mapping[str, str]) -> str:

@@ -126,7 +126,8 @@ def test_a_raw_image_is_raw_whatever_its_guest_wrote(
     heads = {kind: forged(kind, secret) for kind in ("version 2", "version 3", "json", "nbd", "data file")}
     heads |= {"vmdk": b"KDMV" + bytes(508), "vhdx": b"vhdxfile", "vdi": b"<<< Oracle VM VirtualBox Disk Image >>>\n"}
     heads |= {"luks": b"LUKS\xba\xbe", "qed": b"QED\0", "bochs": b"Bochs Virtual HD Image"}
-    for kind, head in heads.items():
+    for kind in heads if tally.full else ["version 3", "json", "data file", "luks"]:
+        head = heads[kind]
         (images / "guest.raw").write_bytes(head.ljust(MIB, b"\0"))
         guests(lab, "vm1", text=drive("guest.raw"))
         with row.case(kind):
@@ -195,7 +196,7 @@ def test_an_image_with_parts_elsewhere_is_not_followed(
     secret.chmod(0o644)
     every = list(chains(images, secret))
     before = world()
-    for what, make in every if tally.full else random.Random(6).sample(every, 10):
+    for what, make in every if tally.full else random.Random(6).sample(every, 6):
         path = images / "evil.qcow2"
         make(path)
         guests(lab, "vm1", text=drive(path.name))
@@ -221,7 +222,7 @@ def test_an_odd_name_is_opened_as_it_is_written(
     lab: Path, kvmrun: Cli, own_directories: Path, images: Path, tally: Tally
 ) -> None:
     row = tally.row("D-06", "names of images that look like options, protocols or paths: opened literally", 40)
-    for name in ODD if tally.full else ODD[::5]:
+    for name in ODD if tally.full else ODD[::9]:
         path = images / "odd" / name
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(bytes(MIB))
@@ -293,7 +294,7 @@ def test_no_string_is_more_than_one_value(lab: Path, own_directories: Path, tall
     row = tally.row("V-06", "strings in every free field: no key and no option more than with a plain one", 10_000)
     where = Directories(vms=str(lab), run=str(own_directories / "run"), state=str(own_directories / "state"), root=True)
     taken = dict.fromkeys(FIELDS, 0)
-    for seed in range(row.count(1500)):
+    for seed in range(row.count(400)):
         chance = random.Random(seed)
         field = list(FIELDS)[seed % len(FIELDS)]
         word = (hostile.text(chance) if chance.random() < 0.6 else chance.choice(hostile.strings())) or "x"
@@ -342,7 +343,7 @@ def test_qemu_itself_knows_no_key_more(
     words = [word for word in hostile.strings() if word.isprintable() and 0 < len(word) < 200]
     chance = random.Random(8)
     plain: dict[str, Any] = {}
-    for number in range(row.count(4) + 1):
+    for number in range(row.count(2) + 1):
         word = "plain" if number == 0 else "".join(chance.choice(words) for _ in range(chance.randint(1, 3)))
         name = f"{word}"[:100].replace("/", "_").strip(".") or "x"
         (images / "odd").mkdir(exist_ok=True)

@@ -94,7 +94,8 @@ def test_what_they_put_there_before_is_not_used(
             with as_them():
                 make(path)
             with row.case(f"{what} as {key}"):
-                for words in (["vm1"], ["list"], ["stop", "vm1"], ["kill", "vm1"], ["net", "up"], ["log", "vm1"]):
+                every = ["vm1"], ["list"], ["stop", "vm1"], ["kill", "vm1"], ["net", "up"], ["log", "vm1"]
+                for words in every if tally.full else every[:2]:
                     result = kvmrun(*words, **{key: str(path)})
                     assert result.code == 6, (words, result)
                     assert str(path) in result.err
