@@ -8,11 +8,19 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from types import SimpleNamespace as Args
 
+from kvmrun.errors import UsageError
 from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 
-__all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser"]
+__all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser", "pace"]
+
+
+def pace(seconds: float) -> float:
+    """The pause between two looks, which is not shorter than a fifth of a second. Raises UsageError."""
+    if 0 <= seconds <= 86400:
+        return max(seconds, 0.2)
+    raise UsageError(f"{seconds:g} s is no pause between two looks", "up to 86400 seconds, which is a day")
 
 
 class Parser(Protocol):

@@ -5,14 +5,13 @@ import time
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._status import gather, seen, unseen
-from kvmrun.commands._words import Args, Parser
+from kvmrun.commands._words import Args, Parser, pace
 from kvmrun.light import json
 from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
 HELP = "list all guests with their live state; -v how each is held, and what its agent tells"
-_QUICKEST = 0.2
 
 
 def configure(parser: Parser) -> None:
@@ -22,21 +21,21 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     where = directories(args)
-    if args.watch is not None and args.output == "table":
+    every = None if args.watch is None else pace(args.watch)
+    if every is not None and args.output == "table":
         from kvmrun.ui import terminal, watch
 
         if terminal.is_screen():
-            every = max(args.watch, _QUICKEST)
             return watch.watch(lambda: _found(where, args), _view(args), every, unseen(where), color=args.color)
     while True:
         found = _found(where, args)
         show(found, args)
         if note := unseen(where):
             sys.stderr.write(f"kvmrun: {note}\n")
-        if args.watch is None:
+        if every is None:
             return 0
         sys.stdout.flush()
-        time.sleep(max(args.watch, _QUICKEST))
+        time.sleep(every)
 
 
 def _found(where: Directories, args: Args) -> list[Status]:

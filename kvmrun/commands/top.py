@@ -9,7 +9,7 @@ from kvmrun.commands import _sample
 from kvmrun.commands._lab import directories, open_lab, running
 from kvmrun.commands._status import unseen
 from kvmrun.commands._tell import Word, tell_one
-from kvmrun.commands._words import Args, Parser
+from kvmrun.commands._words import Args, Parser, pace
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.model.place import Directories
 from kvmrun.model.sample import Rates, Sample, Snapshot
@@ -18,7 +18,6 @@ from kvmrun.model.text import printable
 from kvmrun.ui import terminal
 
 HELP = "show what guests use: CPU, memory, disk and network rates"
-_QUICKEST = 0.2
 _FIRST = 0.5
 """The first rates come sooner than the others."""
 
@@ -34,7 +33,7 @@ def run(args: Args) -> int:
     """The live screen on a terminal; in a pipe, or with -n or -o json, the rates between two looks, printed."""
     if args.count is not None and args.count < 1:
         raise UsageError(f"{args.count} is no number of times", "-n 1")
-    where, every = directories(args), max(args.every, _QUICKEST)
+    where, every = directories(args), pace(args.every)
     if args.count is None and args.output == "table" and terminal.is_screen():
         return _live(args, where, every)
     if note := unseen(where):

@@ -186,3 +186,5 @@ def test_rates_in_a_pipe(lab: Path, kvmrun: Cli) -> None:
     out = kvmrun.ok("top", "-n", "2", "-d", "0.2", "-v").out.splitlines()
     assert [line.split()[0] for line in out] == ["NAME", "vm1", "drive0", "eth0"] * 2
     assert kvmrun("top", "-n", "0").code == 2
+    assert kvmrun("top", "-n", "1", "-d", "nan").code == 2
+    assert kvmrun("list", "-w", "inf").code == 2
