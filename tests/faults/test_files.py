@@ -122,9 +122,7 @@ def remove(path: Path) -> None:
 
 
 def test_replaced_by_another_kind(tally: Tally, watched: Watched) -> None:
-    row = tally.row(
-        "S-02", "bits of state files flipped, the files replaced by other kinds", 2 * len(FILES) * len(KINDS)
-    )
+    row = tally.row("S-02", FLIPPED, len(FILES) * len(KINDS))
     run = Path(watched.where.run)
     passwd = Path("/etc/passwd").read_bytes()
     for name in FILES:
