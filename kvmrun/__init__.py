@@ -7,7 +7,7 @@ The map of the house. Imports only point down; neighbours on a floor never impor
     3  host   monitor   ui        change this machine / talk to guests / show people
     2  plan   config   export     guest + facts -> steps / text -> model / model -> other languages
     1  model                      frozen values, standard library only
-    0  errors                     everything kvmrun can say no with
+    0  errors   light             everything kvmrun can say no with / the standard library without what it drags along
 """
 
 __version__ = "0.1.0"
