@@ -83,12 +83,12 @@ def test_two_guests_never_write_one_image(
                 guests(lab, "vm2", text=second.replace("nic = []\n", "") + "[[nic]]\n")
                 invalid = "vm2" in load(str(lab), str(images)).invalid
                 (lab / "vm2.toml").rename(own_directories / "vm2.toml") if invalid else None
-                kvmrun.ok("vm1")
+                kvmrun.ok("--paused", "vm1")
                 if invalid:  # told at once: what is tried is a lab that did not know it when the first was started
                     (own_directories / "vm2.toml").rename(lab / "vm2.toml")
                 before = world()
                 with row.case(f"{what}, {turn}"):
-                    result = kvmrun("vm2")
+                    result = kvmrun("--paused", "vm2")
                     assert result.code in {5, 6}, result
                     after = world_after(before)
                     moved = {key for key in before if after[key] != before[key]}
@@ -131,7 +131,7 @@ def test_a_raw_image_is_raw_whatever_its_guest_wrote(
         (images / "guest.raw").write_bytes(head.ljust(MIB, b"\0"))
         guests(lab, "vm1", text=drive("guest.raw"))
         with row.case(kind):
-            kvmrun.ok("vm1")
+            kvmrun.ok("--paused", "vm1")
             nodes = json.dumps(_ask(own_directories / "run/vm/vm1/p", "query-named-block-nodes"))
             assert str(secret) not in nodes
             drivers = {one["drv"] for one in json.loads(nodes)}
@@ -201,7 +201,7 @@ def test_an_image_with_parts_elsewhere_is_not_followed(
         make(path)
         guests(lab, "vm1", text=drive(path.name))
         with row.case(what):
-            result = kvmrun("vm1")
+            result = kvmrun("--paused", "vm1")
             assert result.code in {1, 6}, result
             assert "Traceback" not in result.err
             assert not hostile.harm(result.err)
@@ -228,7 +228,7 @@ def test_an_odd_name_is_opened_as_it_is_written(
         path.write_bytes(bytes(MIB))
         guests(lab, "vm1", text=drive(path, format="raw"))
         with row.case(name):
-            kvmrun.ok("vm1")
+            kvmrun.ok("--paused", "vm1")
             pid = kvmrun.pid("vm1")
             assert str(path) in [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
             assert f"/vm/vm1/vm1{path.name}" not in str(list(own_directories.rglob("*")))
@@ -351,7 +351,7 @@ def test_qemu_itself_knows_no_key_more(
         text = f"description = {_toml(word)}\nboot = {{ kernel = 'k', cmdline = {_toml(word)} }}\n"
         guests(lab, "vm1", text=text + drive(images / "odd" / name, format="raw"))
         with row.case(f"{word!r:.60}"):
-            kvmrun.ok("vm1")
+            kvmrun.ok("--paused", "vm1")
             told = _told(own_directories / "run/vm/vm1/p")
             assert told.pop("append") == word
             plain = plain or told

@@ -194,7 +194,7 @@ def _sockets(place: Path) -> list[Path]:
 def test_they_cannot_connect_to_anything_of_ours(lab: Path, kvmrun: Cli, own_directories: Path, tally: Tally) -> None:
     row = tally.row("X-03", "sockets, locks and records, opened by another user", 10)
     guests(lab, "vm1", text=TCG + 'display = "vnc"\n')
-    kvmrun.ok("vm1")
+    kvmrun.ok("--paused", "vm1")
     place = own_directories / "run/vm/vm1"
     found = _sockets(place)
     assert len(found) >= 5
@@ -350,7 +350,7 @@ def test_a_users_own_directory_costs_the_user_alone(
 ) -> None:
     row = tally.row("X-06", "root's list over a run directory of a user who means harm", 17)
     guests(lab, "vm1", text=TCG + "nic = []\n")
-    kvmrun.ok("vm1")
+    kvmrun.ok("--paused", "vm1")
     users = own_directories / "user"
     users.mkdir(mode=0o755)
     roots = Cli([sys.executable, "-c", USERS, str(users), "-C", str(lab)])
@@ -368,7 +368,7 @@ def test_a_users_own_directory_costs_the_user_alone(
             result = roots("list", "-o", "json")
             assert result.code == 0, result.err
             found = {one["name"]: one for one in result.json()["guests"]}
-            assert found["vm1"]["state"] == "running"
+            assert found["vm1"]["state"] == "paused"
             table = roots("list", "-v")
             assert table.code == 0
             assert not hostile.harm(result.out + table.out + table.err)
@@ -379,7 +379,7 @@ def test_a_users_own_directory_costs_the_user_alone(
     for at in _KEPT:
         at.close()
     _KEPT.clear()
-    assert kvmrun.rows()["vm1"]["state"] == "running"
+    assert kvmrun.rows()["vm1"]["state"] == "paused"
 
 
 def _hold(life: Path) -> subprocess.Popen[bytes]:
@@ -420,15 +420,15 @@ def test_an_image_they_could_exchange_is_not_opened(
         for text in (f'[[drive]]\nimage = "{path}"\n', f'boot = {{ kernel = "{path}" }}\n'):
             guests(lab, "vm1", text=TCG + text)
             with row.case(f"{path.parent.name}/{path.name} as {text.split()[0]}"):
-                result = kvmrun("vm1")
+                result = kvmrun("--paused", "vm1")
                 assert result.code == 6, result
                 assert str(path.parent) in result.err or str(home) in result.err
     guests(lab, "vm1", text=TCG + f'[[drive]]\nimage = "{secret}"\n')
     os.chown(secret, THEIRS, THEIRS)  # whose it is does not matter: what it is in does
     with row.case("a file of theirs in a place of root's"):
-        kvmrun.ok("vm1")
+        kvmrun.ok("--paused", "vm1")
     with row.case("the caller's own place, by sudo"):
         kvmrun.ok("kill", "vm1")
         guests(lab, "vm1", text=TCG + f'[[drive]]\nimage = "{home}/own.raw"\n')
         kvmrun.ok("vm1", SUDO_UID=str(THEIRS))
-        until(lambda: kvmrun.rows()["vm1"]["state"] == "running")
+        until(lambda: kvmrun.rows()["vm1"]["state"] == "paused")

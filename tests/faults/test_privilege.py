@@ -85,7 +85,7 @@ def test_every_qemu_is_nobody_and_holds_what_it_was_handed(
         guests(lab, name, text=TCG + text)
     before = os.umask(0)
     try:
-        kvmrun.ok(*KINDS)
+        kvmrun.ok("--paused", *KINDS)
     finally:
         os.umask(before)
     uids = []
@@ -227,7 +227,7 @@ def test_a_stolen_monitor_is_not_the_host(
     guests(lab, "vm1", "vm2", text=TCG + '[[drive]]\nimage = "NAME.raw"\nsize = "1M"\n')
     for name in ("vm1", "vm2"):
         guests(lab, name, text=TCG + f'display = "vnc"\n[[drive]]\nimage = "{name}.raw"\nsize = "1M"\n')
-    kvmrun.ok("vm1", "vm2")
+    kvmrun.ok("--paused", "vm1", "vm2")
     other = images / "vm2.raw"
     before, bystander = world()["links"], kvmrun.pid("vm2")
     for what, commands in abuses(secret, target, other).items():
@@ -246,14 +246,14 @@ def test_a_stolen_monitor_is_not_the_host(
             assert secret.read_text() == "QFI secret"
             assert not _children(bystander)
     with row.case("the links and the other guest are what they were"):
-        kvmrun("vm1")
+        kvmrun("--paused", "vm1")
         assert {one["ifname"] for one in world()["links"]} == {one["ifname"] for one in before}
         assert kvmrun.pid("vm2") == bystander
 
 
 def _steal(kvmrun: Cli, path: Path) -> Stolen | None:
     """The monitor of vm1, started again where seccomp has ended it for trying to run a program."""
-    kvmrun("vm1")
+    kvmrun("--paused", "vm1")
     try:
         return Stolen(path)
     except OSError:
@@ -294,7 +294,7 @@ def test_one_guests_account_reaches_nothing_of_anothers(
     row = tally.row("P-03", "what the account of one guest tries on another, each denied", 10)
     for name in ("a", "b"):
         guests(lab, name, text=TCG + f'[[drive]]\nimage = "{name}.raw"\nsize = "1M"\n')
-    kvmrun.ok("a", "b")
+    kvmrun.ok("--paused", "a", "b")
     pid, uid = kvmrun.pid("b"), int(status(kvmrun.pid("a"))["Uid"].split()[0])
     places = {"run": own_directories / "run", "state": own_directories / "state", "images": images}
     for what, text in REACHES.items():
