@@ -430,5 +430,5 @@ def test_an_image_they_could_exchange_is_not_opened(
     with row.case("the caller's own place, by sudo"):
         kvmrun.ok("kill", "vm1")
         guests(lab, "vm1", text=TCG + f'[[drive]]\nimage = "{home}/own.raw"\n')
-        kvmrun.ok("vm1", SUDO_UID=str(THEIRS))
+        kvmrun.ok("--paused", "vm1", SUDO_UID=str(THEIRS))
         until(lambda: kvmrun.rows()["vm1"]["state"] == "paused")
