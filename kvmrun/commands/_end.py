@@ -114,6 +114,7 @@ def over(where: Directories, name: str, progress: Progress, *, ended: bool = Fal
     """
     directory = where.guest(name)
     if not os.path.isdir(directory) and not rundir.is_running(directory):
+        rundir.prune(where.run)  # a stop that was killed may have left the empty directory
         progress.tell(f"{name} is not running")
         yield None
         return

@@ -109,12 +109,16 @@ def _leave(directory: str, fd: int) -> None:
             _unlink(f"{directory}/{name}")
     except OSError:
         return
-    root = os.path.dirname(os.path.dirname(directory))
-    for path in (directory, f"{root}/vm", f"{root}/net", root):
-        try:
+    with suppress(OSError):
+        os.rmdir(directory)
+    prune(os.path.dirname(os.path.dirname(directory)))
+
+
+def prune(root: str) -> None:
+    """Remove the run directory if nobody is in it."""
+    for path in (f"{root}/vm", f"{root}/net", root):
+        with suppress(OSError):
             os.rmdir(path)
-        except OSError:
-            continue
 
 
 def _unlink(path: str) -> None:
