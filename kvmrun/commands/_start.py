@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import logs, observe, rundir
+from kvmrun.host import logger, logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.model.frozen import Frozen
@@ -39,7 +39,7 @@ def start(job: Job, name: str, progress: Progress) -> None:
         if rundir.is_running(place.directory) and not _half_started(place):
             if not rundir.is_locked(place.directory):
                 raise _astray(name)
-            logged = logs.is_kept(place.log) or not _logger_mended(place)
+            logged = (logs.is_kept(place.log) and not logger.is_stalled(place.log)) or not _logger_mended(place)
             guarded = not job.where.root or not _guard_mended(place)
             news = ("" if logged else ", and has a new logger") + ("" if guarded else ", and is guarded again")
             progress.tell(f"{name} is running already{news}")

@@ -17,7 +17,7 @@ def bridge(name: str) -> Bridge | None:
     """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
     try:
         return bridge_now.read_bridge(name)
-    except LookupError:
+    except (LookupError, OSError):  # sysfs shows another namespace, or the link goes away as it is read
         from kvmrun.host import netlink
 
         return netlink.read_bridge(name)

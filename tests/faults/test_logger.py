@@ -83,7 +83,7 @@ def test_stopped_it_costs_nothing_until_a_megabyte_waits(tally: Tally, lab: Path
     time.sleep(logs.BEGINS)
     for number in range(row.count(2)):
         with row.case(f"stopped {number}"):
-            pid = pid_of(flooding)
+            pid = until(lambda: pid_of(flooding))
             os.kill(pid, signal.SIGSTOP)
             answers(lab)
             until(lambda: logger.is_stalled(str(flooding)), limit=300)
@@ -130,6 +130,8 @@ def test_with_its_disk_full_the_guest_goes_on(tally: Tally, small_disk: Path, la
     sector(lab, "vm1", TEXT, flood=True)
     for number in range(row.count(1)):
         with row.case(f"full disk {number}"):
+            for path in (small_disk / "vm1").glob("[@c]*"):
+                path.unlink()  # of the case before
             (small_disk / "ballast").write_bytes(bytes(2 << 20))
             kvmrun.ok("vm1")
             until(lambda: os.statvfs(small_disk).f_bavail * 4096 < 8192, limit=300)
