@@ -6,6 +6,7 @@ are done. As a program this is that process: a line of JSON for a call, a line f
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -76,6 +77,7 @@ def child(job: dict[str, Any], out: int, err: int) -> None:
     os.dup2(out, 1)
     os.dup2(err, 2)
     os.closerange(3, 64)
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is born deaf to it
     os.environ.update(job["environ"])
     sys.argv = ["kvmrun", *job["words"]]
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
