@@ -165,13 +165,14 @@ class TestWhatIsLeft:
         (lab / "networks.toml").write_text('[network.other]\nbridge = "br7"\nsubnet = "10.7.0.0/24"\n')
         guests(lab, "vm1", text=TCG + '[[nic]]\nnetwork = "other"\n')
         kvmrun.ok("net", "up", "--owner", "nobody")
-        for path in lab.iterdir():
+        texts = {path: path.read_text() for path in lab.iterdir()}
+        for path in texts:
             path.unlink()
         before = touchable()
         assert repair(kvmrun) == []
         assert touchable() == before
-        kvmrun.ok("net", "down")
-        ip("link", "delete", "tap-vm1")
+        for path, text in texts.items():
+            path.write_text(text)
 
     def test_what_is_not_ours_is_refused_and_the_rest_mended(self, lab: Path, kvmrun: Cli, run: Path) -> None:
         guests(lab, "vm1")
@@ -184,6 +185,7 @@ class TestWhatIsLeft:
         assert done.code == 1
         assert "vm2: left by a crash\n  remove what it left: done" in done.out
         assert "network lan: br0 exists and is not ours" in done.out
+        ip("link", "delete", "br0")
 
 
 def test_without_root_there_is_a_users_own_to_mend(lab: Path, kvmrun: Cli, own_directories: Path) -> None:

@@ -122,6 +122,8 @@ def small_disk(own_directories: Path) -> Iterator[Path]:
     root.mkdir(parents=True)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m,mode=711", "none", root], check=True)
     yield root
+    for path in root.glob("vm1/[@c]*"):
+        path.unlink()  # a logger that has something left to write does not end while there is no room
     subprocess.run(["umount", "-l", root], check=True)
 
 
