@@ -134,7 +134,9 @@ def make_bridge(name: str, alias: str) -> None:
             number = _index(route, part)
             route.link("set", index=number, ifalias=alias)
             route.link("set", index=number, ifname=name)
-            _expect(_link(route, name).get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
+            made = _link(route, name)
+            _expect(made is not None, f"the name of {name}")
+            _expect(made.get_attr("IFLA_IFALIAS") == alias, f"the mark of {name}")
         except BaseException:
             with suppress(NetlinkError, OSError):
                 route.link("del", **({"index": number} if number else {"ifname": part}))
