@@ -62,13 +62,13 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
     before = _network.steps(lab, where, network, owner)
     with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
+        warnings = [*ways.absent(lab, network, standing.ways_asked(lab, network))]
+        if network.forward:
+            owners = listeners.owners({one.port for one in network.forward})
+            warnings += [f"{text}; mend: {mend}" for text, mend in forwards.hidden(network, owners)]
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
-    for warning in ways.absent(lab, network, standing.ways_asked(lab, network)):
+    for warning in warnings:
         progress.tell(f"warning: {warning}")
-    if network.forward:
-        owners = listeners.owners({one.port for one in network.forward})
-        for text, mend in forwards.hidden(network, owners):
-            progress.tell(f"warning: {text}; mend: {mend}")
     _guards.mend(where, network.name, progress)
 
 

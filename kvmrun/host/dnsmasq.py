@@ -155,6 +155,7 @@ def stop(uid: int, config: str, hint: str) -> None:
         finally:
             os.close(pidfd)
     small.remove(hint)
+    small.remove(f"{hint}.new")  # left by a start that was killed
 
 
 def _leases(path: str, uid: int) -> None:
