@@ -1,8 +1,11 @@
 """Networks that guests are about to use: made right first, held while they are used."""
 
+import os
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 
+from kvmrun.errors import Busy
 from kvmrun.host import lock, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.lab import Lab
@@ -12,6 +15,9 @@ from kvmrun.plan import network as plan
 from kvmrun.plan.network_steps import NetworkStep
 
 Say = Callable[[str], None]
+_LIMIT = 10.0
+_FIRST = 0.05
+"""How long to wait, in seconds, to be alone with a network before looking whether another command has mended it."""
 
 
 def steps(lab: Lab, where: Directories, network: Network, owner: int | None = None) -> tuple[NetworkStep, ...]:
@@ -34,13 +40,26 @@ def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say, *, owner
 @contextmanager
 def _one(lab: Lab, where: Directories, network: Network, say: Say, *, owner: int | None) -> Iterator[None]:
     directory, what = where.network(network.name), f"network {network.name}"
-    with rundir.held(directory, what, shared=True):
-        if not steps(lab, where, network, owner):
+    deadline = time.monotonic() + _LIMIT
+    pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
+    while True:
+        with rundir.held(directory, what, shared=True):
+            if not steps(lab, where, network, owner):
+                yield
+                return
+        with ExitStack() as stack:
+            try:
+                fd = stack.enter_context(rundir.held(directory, what, limit=pause))
+            except Busy:
+                if time.monotonic() > deadline:
+                    raise
+                pause *= 2
+                continue
+            todo = steps(lab, where, network, owner)
+            stack.enter_context(applied(todo, _undone_alone(where, fd), say))
+            lock.take(fd, shared=True)
             yield
             return
-    with rundir.held(directory, what) as fd, applied(steps(lab, where, network, owner), _undone_alone(where, fd), say):
-        lock.take(fd, shared=True)
-        yield
 
 
 def _undone_alone(where: Directories, fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:

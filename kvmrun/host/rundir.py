@@ -54,16 +54,16 @@ def make_private(path: str) -> None:
 
 
 @contextmanager
-def held(directory: str, what: str, *, shared: bool = False) -> Iterator[int]:
+def held(directory: str, what: str, *, shared: bool = False, limit: float = OP_LIMIT) -> Iterator[int]:
     """Hold the short lock of a guest's or network's directory, so that no other command changes it meanwhile.
 
-    The lock's descriptor is the value, for those who convert it.
+    The lock's descriptor is the value, for those who convert it. Raises Busy after `limit` seconds.
 
     A directory nobody lives in is removed with its locks on the way out; whoever waited for the lock of a removed
     directory notices and starts again with a new one.
     """
     try:
-        fd = _hold(directory, what, shared=shared)
+        fd = _hold(directory, what, shared=shared, limit=limit)
     except OSError as why:
         raise refused_by_host(f"lock {what}", why) from None
     try:
@@ -73,8 +73,8 @@ def held(directory: str, what: str, *, shared: bool = False) -> Iterator[int]:
         os.close(fd)
 
 
-def _hold(directory: str, what: str, *, shared: bool) -> int:
-    deadline = time.monotonic() + OP_LIMIT
+def _hold(directory: str, what: str, *, shared: bool, limit: float) -> int:
+    deadline = time.monotonic() + limit
     root = os.path.dirname(os.path.dirname(directory))
     while True:
         try:
