@@ -74,7 +74,7 @@ def _group(lab: Lab, group: str) -> list[str]:
 
 def place_of(where: Directories, name: str) -> Place:
     """The place of a guest that runs or is defined: as it was started, where that is known."""
-    record = rundir.read_record(where.guest(name))
+    record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     if record is not None and rundir.is_running(where.guest(name)):
         return Place(guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports)
     lab = open_lab(where)
