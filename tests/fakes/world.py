@@ -157,13 +157,19 @@ def _json(*words: str) -> Any:
 
 
 def _steady(value: Any) -> Any:
-    """Without what changes by itself: counters, timers and carriers."""
+    """Without what changes by itself: counters, timers, carriers, what a link gets from the kernel a while after."""
     if isinstance(value, list):
-        return [_steady(one) for one in value if one not in _CARRIER]
+        return [_steady(one) for one in value if one not in _CARRIER and not _is_link_local(one)]
     if isinstance(value, dict):
         timers = ("_timer", "life_time", "stats", "operstate")
         return {key: _steady(one) for key, one in value.items() if not any(word in key for word in timers)}
     return value
+
+
+def _is_link_local(entry: Any) -> bool:
+    """Whether an address or a route of `ip -j` is IPv6's own of a link."""
+    told = [entry.get("dst"), entry.get("local")] if isinstance(entry, dict) else []
+    return any(str(one).startswith(("fe80:", "ff00:")) for one in told)
 
 
 def _forwarding() -> list[tuple[str, str]]:
