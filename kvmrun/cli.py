@@ -58,7 +58,7 @@ def _surprise(bug: Exception, words: list[str]) -> int:
 
 
 def _from_host(bug: Exception, doing: str) -> KvmrunError | None:
-    if isinstance(bug, MemoryError):
+    if isinstance(bug, MemoryError) or (isinstance(bug, SystemError) and _is_limited()):
         return KvmrunError(f"could not {doing}", "ulimit -v tells how much may be used", why="out of memory")
     if isinstance(bug, ImportError) and (bug.path or "").endswith(".so"):  # it is there, and cannot be loaded
         return KvmrunError(f"could not {doing}", "ulimit -v and -n tell what may be used", why=f"{bug}")
@@ -66,6 +66,13 @@ def _from_host(bug: Exception, doing: str) -> KvmrunError | None:
         return refused_by_host(doing, bug) if isinstance(bug, OSError) else None
     except OSError:
         return None
+
+
+def _is_limited() -> bool:
+    """Whether memory may have run out: C code that cannot even make its error then ends in a SystemError."""
+    import resource
+
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _undo_on_signals() -> None:

@@ -16,6 +16,8 @@ from kvmrun.plan.network_steps import NetworkStep
 
 Say = Callable[[str], None]
 _LIMIT = 10.0
+_MOMENT = 0.05
+"""How long to try, in seconds, to be alone with a network: the run directory may be made and removed meanwhile."""
 _FIRST = 0.02
 """The shortest pause, in seconds, before looking again whether another command has mended a network meanwhile."""
 
@@ -50,7 +52,7 @@ def _one(lab: Lab, where: Directories, network: Network, say: Say, *, owner: int
                     return
         with ExitStack() as stack:
             try:
-                fd = stack.enter_context(rundir.held(directory, what, limit=0))
+                fd = stack.enter_context(rundir.held(directory, what, limit=_MOMENT))
             except Busy:
                 if time.monotonic() > deadline:
                     raise

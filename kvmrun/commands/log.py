@@ -4,12 +4,13 @@ import re
 import sys
 import time
 from collections.abc import Callable, Iterable
+from contextlib import ExitStack
 from functools import partial
 
 from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import NotRunning, UsageError
-from kvmrun.host import logs, rundir
+from kvmrun.host import logs, process, rundir
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
@@ -69,14 +70,15 @@ def _known(where: Directories, name: str) -> str:
 
 def _follow(reader: logs.Reader, where: Directories, name: str, write: Callable[[Iterable[bytes]], None]) -> None:
     """Until the guest ends; one that does not run is waited for."""
-    ran = False
-    for lines in logs.followed(reader):
-        write(lines)
-        sys.stdout.flush()
-        runs = rundir.is_running(where.guest(name))
-        if ran and not runs:
-            break
-        ran = runs
+    with ExitStack() as held:
+        guest: int | None = None
+        for lines in logs.followed(reader):
+            write(lines)
+            sys.stdout.flush()
+            if guest is None:
+                guest = held.enter_context(rundir.opened(where.guest(name)))
+            elif process.ended(guest, 0):
+                break
     deadline = time.monotonic() + _LOGGER_ENDS
     while logs.is_kept(where.log(name)) and time.monotonic() < deadline:
         time.sleep(0.02)
