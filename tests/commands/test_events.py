@@ -124,7 +124,7 @@ def test_a_flood_nobody_reads_is_cut_off(own_directories: Path, kvmrun: Cli) -> 
         assert "FLOOD\\x1b[31m" in text
         assert "\x1b" not in text
         child.send_signal(signal.SIGTERM)
-        assert child.wait(10) == 143
+        assert child.wait(60) == 143
 
 
 def test_nonsense_is_told_and_tried_again(own_directories: Path, kvmrun: Cli) -> None:

@@ -27,7 +27,10 @@ class Lan:
         self._turn = count()
 
     def passes(self, frame: bytes) -> bool:
-        """Whether anything comes of the frame, at either end."""
+        """Whether anything comes of the frame, at either end; twice, as a kernel may say something just then."""
+        return self._comes(frame) and self._comes(frame)
+
+    def _comes(self, frame: bytes) -> bool:
         self._send(frame)
         mark = _MARK + struct.pack("!I", next(self._turn))
         self._herald.send(frames.mac(frames.BROADCAST) + frames.mac("02:00:00:00:00:09") + mark + bytes(30))
@@ -47,7 +50,7 @@ def raw(link: str) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     made.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", socket.if_nametoindex(link), _PROMISCUOUS, 0))
     made.bind((link, _EVERYTHING))
-    made.settimeout(5.0)
+    made.settimeout(30.0)
     return made
 
 
