@@ -15,7 +15,6 @@ from kvmrun.plan import network as plan
 from kvmrun.plan.network_steps import NetworkStep
 
 Say = Callable[[str], None]
-_LIMIT = 10.0
 _MOMENT = 0.05
 """How long to try, in seconds, to be alone with a network: the run directory may be made and removed meanwhile."""
 _FIRST = 0.02
@@ -42,7 +41,7 @@ def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say, *, owner
 @contextmanager
 def _one(lab: Lab, where: Directories, network: Network, say: Say, *, owner: int | None) -> Iterator[None]:
     directory, what = where.network(network.name), f"network {network.name}"
-    deadline = time.monotonic() + _LIMIT
+    deadline = time.monotonic() + rundir.OP_LIMIT
     pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
     while True:
         if link.index(network.bridge):  # looking at one that is down takes pyroute2, too much for all who wait

@@ -10,6 +10,7 @@ from kvmrun.commands._agent import Line
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, UsageError
+from kvmrun.host import small
 from kvmrun.monitor import transfer
 from kvmrun.ui.progress import Progress
 
@@ -72,13 +73,8 @@ def _out(line: Line, path: str, target: str, progress: Progress) -> int:
     new = f"{os.path.dirname(target)}/.kvmrun-{os.urandom(6).hex()}"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with progress.counting(path, 0) as moved:
+        with small.moved(new, target), progress.counting(path, 0) as moved:
             transfer.fetch(line, path, fd, moved)
-        done = os.lseek(fd, 0, os.SEEK_CUR)
-        os.rename(new, target)
-    except BaseException:
-        os.unlink(new)
-        raise
+        return os.lseek(fd, 0, os.SEEK_CUR)
     finally:
         os.close(fd)
-    return done

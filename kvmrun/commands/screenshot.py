@@ -6,6 +6,7 @@ import sys
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused
+from kvmrun.host import small
 from kvmrun.monitor.carry import Said, carrier
 
 HELP = "save what a guest's display shows as a PNG file"
@@ -26,12 +27,9 @@ def run(args: Args) -> int:
     try:
         fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         try:
-            _draw(args.guest, f"{directory}/q", fd, _LIMIT if args.timeout is None else args.timeout)
-            _check(args.guest, new)
-            os.rename(new, target)
-        except BaseException:
-            os.unlink(new)
-            raise
+            with small.moved(new, target):
+                _draw(args.guest, f"{directory}/q", fd, _LIMIT if args.timeout is None else args.timeout)
+                _check(args.guest, new)
         finally:
             os.close(fd)
     except OSError as why:
