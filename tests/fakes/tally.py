@@ -69,22 +69,46 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
         pytest.fail("\n".join(problems), pytrace=False)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--full") and not hasattr(config, "workerinput"):
+        config.pluginmanager.register(_AsTheyEnd(config))
+
+
+class _AsTheyEnd:
+    """Prints the rows of each test when it ends: a run takes long, and may be cut before its table."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        terminal: Any = self._config.pluginmanager.get_plugin("terminalreporter")
+        for row in _rows_of(report):
+            terminal.ensure_newline()
+            terminal.write_line(_line(row) + f" [{report.nodeid.partition('::')[2]}]")
+
+
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table: one line for each check, those of several tests added up."""
     rows: dict[str, dict[str, Any]] = {}
     reports = {id(one): one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "when")}
     for report in reports.values():
-        for name, text in report.user_properties if report.when == "teardown" else ():
-            if name == _PROPERTY:
-                new = json.loads(text)
-                old = rows.setdefault(new["check"], new | {"cases": 0, "failures": 0, "planned": 0})
-                for key in ("cases", "failures", "planned"):
-                    old[key] += new[key]
+        for new in _rows_of(report):
+            old = rows.setdefault(new["check"], new | {"cases": 0, "failures": 0, "planned": 0})
+            for key in ("cases", "failures", "planned"):
+                old[key] += new[key]
     if not rows:
         return
-    write = terminalreporter.write_line
     terminalreporter.section("faults")
-    write(f"{'check':<8}{'cases':>8}{'of':>8}{'failed':>8}  what")
+    terminalreporter.write_line(f"{'check':<8}{'cases':>8}{'of':>8}{'failed':>8}  what")
     for check in sorted(rows):
-        row = rows[check]
-        write(f"{check:<8}{row['cases']:>8}{row['planned']:>8}{row['failures']:>8}  {row['what']}")
+        terminalreporter.write_line(_line(rows[check]))
+
+
+def _rows_of(report: pytest.TestReport) -> list[dict[str, Any]]:
+    """The rows that a finished test left in its report."""
+    kept = report.user_properties if report.when == "teardown" else []
+    return [json.loads(str(text)) for name, text in kept if name == _PROPERTY]
+
+
+def _line(row: dict[str, Any]) -> str:
+    return f"{row['check']:<8}{row['cases']:>8}{row['planned']:>8}{row['failures']:>8}  {row['what']}"
