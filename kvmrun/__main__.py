@@ -9,18 +9,19 @@ from kvmrun.light import imports
 gc.disable()  # a command lives for milliseconds: collecting costs more than it frees
 imports.begin()
 
-from kvmrun.cli import run, unsaid  # noqa: E402 - both must come before the imports
+from kvmrun.cli import flushed, run  # noqa: E402 - both must come before the imports
+from kvmrun.ui import streams  # noqa: E402
 
 
 def main() -> None:
     """Run one command and leave without unwinding the interpreter, which costs as much as the command itself."""
-    code = run(sys.argv[1:])
+    streams.mend()
     try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError as why:
-        code = code or unsaid(why)
-    os._exit(code)
+        code = run(sys.argv[1:])
+    except SystemExit as explained:  # by argparse
+        code = int(explained.code or 0)
+    unwritten = flushed()
+    os._exit(code or unwritten)
 
 
 if __name__ == "__main__":

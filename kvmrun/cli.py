@@ -33,19 +33,27 @@ def run(words: list[str]) -> int:
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n")
         return interrupt.args[0] if interrupt.args else _INTERRUPTED
-    except BrokenPipeError as why:
-        return unsaid(why)
+    except BrokenPipeError:
+        return _unread()
     except Exception as bug:  # the boundary: a bug leaves a report and one line
         return _surprise(bug, words)
 
 
-def unsaid(why: OSError) -> int:
-    """The exit code for output that was not taken: silent where the reader has left, as if by SIGPIPE."""
-    if isinstance(why, BrokenPipeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
-        return _UNREAD
-    complain(KvmrunError("could not write the output", why=os.strerror(why.errno or 0)))
-    return KvmrunError.code
+def flushed() -> int:
+    """Hand over what is still to be said; the exit code of that. Silent where the reader has left, as if by SIGPIPE."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        return _unread()
+    except KvmrunError as error:
+        complain(error)
+        return error.code
+    return 0
+
+
+def _unread() -> int:
+    os.dup2(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC), sys.stdout.fileno())
+    return _UNREAD
 
 
 def _surprise(bug: Exception, words: list[str]) -> int:

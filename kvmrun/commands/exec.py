@@ -12,6 +12,7 @@ from kvmrun.errors import Busy, Unresponsive, UsageError
 from kvmrun.monitor import inside
 from kvmrun.monitor.agent import LIMIT
 from kvmrun.monitor.filter import Filter
+from kvmrun.ui import streams
 from kvmrun.ui.progress import Progress
 
 HELP = "run a command in a guest, by its agent"
@@ -73,5 +74,4 @@ def _show(fd: int, data: bytes) -> None:
     if os.isatty(fd):
         filtering = Filter()
         data = filtering.feed(data) + filtering.leave() if data else b""
-    while data:
-        data = data[os.write(fd, data) :]
+    streams.write(fd, data)

@@ -14,6 +14,7 @@ from kvmrun.host import logs, process, rundir
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
+from kvmrun.ui import streams
 from kvmrun.ui.say import dump
 
 HELP = "print what a guest's console and QEMU said"
@@ -92,9 +93,7 @@ def _shown(lines: Iterable[bytes]) -> None:
 
 
 def _raw(lines: Iterable[bytes]) -> None:
-    for line in lines:
-        sys.stdout.buffer.write(line + b"\n")
-    sys.stdout.buffer.flush()
+    streams.write(1, b"".join(line + b"\n" for line in lines))
 
 
 def _objects(guest: str, lines: Iterable[bytes]) -> None:

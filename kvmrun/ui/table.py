@@ -10,6 +10,7 @@ from kvmrun.ui import rows
 STATES = {"running": "green", "stopped": "dim", "paused": "yellow", "invalid": "red", "stale": "yellow"}
 _ALARMS = frozenset({"ROOT", "OFF", "YES", "GONE", "NONE"})
 _RIGHT = frozenset({"PID", "CPU%", "MEMORY", "UPTIME"})
+_NARROWEST = 40
 
 
 def draw(found: list[Status], view: rows.View, *, color: str) -> None:
@@ -19,13 +20,15 @@ def draw(found: list[Status], view: rows.View, *, color: str) -> None:
 
 
 def _console(color: str) -> Console:
-    return Console(
+    made = Console(
         highlight=False,
         markup=False,
         emoji=False,
         force_terminal=True if color == "always" else None,
         no_color=True if color == "never" else None,
     )
+    made.width = max(made.width, _NARROWEST)  # COLUMNS may say 0, and then nothing would be shown
+    return made
 
 
 def table(found: list[Status], view: rows.View, width: int) -> Table:

@@ -348,7 +348,7 @@ def odd_users() -> dict[str, Callable[[Path], object]]:
 def test_a_users_own_directory_costs_the_user_alone(
     lab: Path, kvmrun: Cli, own_directories: Path, tally: Tally
 ) -> None:
-    row = tally.row("X-06", "root's list over a run directory of a user who means harm", 17)
+    row = tally.row("X-09", "root's list over a run directory of a user who means harm", 17)
     guests(lab, "vm1", text=TCG + "nic = []\n")
     kvmrun.ok("--paused", "vm1")
     users = own_directories / "user"
