@@ -1,13 +1,10 @@
 """The guard of real guests: there before their first instruction, put back when flushed, gone with them."""
 
-import fcntl
 import os
 import signal
-import struct
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 
@@ -16,12 +13,11 @@ from fakes import frames
 from fakes.cli import TCG, Cli, guests
 from fakes.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
 from fakes.hosts import host
-from fakes.lan import Lan, one_queue, quiet, wired
+from fakes.lan import Lan, one_queue, opened, quiet, wired
 from fakes.world import ip, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
-_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 BEFORE_IT_RUNS = """
 import subprocess, sys
 from kvmrun import cli
@@ -66,17 +62,6 @@ def test_a_guest_left_paused_is_guarded_too(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     kvmrun.ok("--paused", "vm1")
     assert "netdev kvmrun_vm1" in tables()
-
-
-@contextmanager
-def opened(tap: str) -> Iterator[int]:
-    """The guest's side of a kept tap, as QEMU has it."""
-    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
-    try:
-        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", tap.encode(), _IFF_TAP | _IFF_NO_PI))
-        yield fd
-    finally:
-        os.close(fd)
 
 
 @pytest.mark.parametrize(

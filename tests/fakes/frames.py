@@ -33,22 +33,26 @@ def arp(operation: int, hardware: str, sender: str, target: str, *, short: int =
 def ip4(source: str, target: str, payload: bytes, protocol: int = 1, *, fragment: int = 0, length: int = 0) -> bytes:
     size = length or 20 + len(payload)
     head = struct.pack("!BBHHHBBH", 0x45, 0, size, 7, fragment, 64, protocol, 0) + ip(source) + ip(target)
-    return head[:10] + struct.pack("!H", _sum(head)) + head[12:] + payload
+    return head[:10] + struct.pack("!H", sum16(head)) + head[12:] + payload
 
 
 def udp(source: int, target: int, payload: bytes) -> bytes:
     return struct.pack("!HHHH", source, target, 8 + len(payload), 0) + payload
 
 
-def dhcp(client: str, operation: int = 1) -> bytes:
-    """A BOOTP message of `client`, long enough for any server."""
-    head = struct.pack("!BBBBIHH4s4s4s4s", operation, 1, 6, 0, 9, 0, 0, *[bytes(4)] * 4)
-    return head + mac(client) + bytes(10 + 64 + 128) + b"\x63\x82\x53\x63\x35\x01\x01\xff"
+def dhcp(client: str, operation: int = 1, *, number: int = 9, wanted: str = "") -> bytes:
+    """A BOOTP message of `client`, long enough for any server: the question for an address, or for the one `wanted`."""
+    head = struct.pack("!BBBBIHH4s4s4s4s", operation, 1, 6, 0, number, 0, 0, *[bytes(4)] * 4)
+    options = b"\x35\x01\x03\x32\x04" + ip(wanted) if wanted else b"\x35\x01\x01"
+    return head + mac(client) + bytes(10 + 64 + 128) + b"\x63\x82\x53\x63" + options + b"\xff"
 
 
-def ask(source: str, client: str, target: str = "255.255.255.255", *, fragment: int = 0) -> bytes:
+def ask(
+    source: str, client: str, target: str = "255.255.255.255", *, fragment: int = 0, number: int = 9, wanted: str = ""
+) -> bytes:
     """A DHCP client's message from `source` for the card `client`."""
-    return ether(_IP, ip4(source, target, udp(68, 67, dhcp(client)), 17, fragment=fragment))
+    message = dhcp(client, number=number, wanted=wanted)
+    return ether(_IP, ip4(source, target, udp(68, 67, message), 17, fragment=fragment))
 
 
 def ip6(source: str, target: str, payload: bytes, kind: int = 58) -> bytes:
@@ -79,7 +83,8 @@ def llc(payload: bytes, target: str) -> bytes:
     return mac(target) + mac(OWN) + struct.pack("!H", len(payload)) + payload
 
 
-def _sum(head: bytes) -> int:
+def sum16(head: bytes) -> int:
+    """The checksum of IP and what is above it, over an even number of bytes."""
     total = sum(struct.unpack(f"!{len(head) // 2}H", head))
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -1,6 +1,8 @@
 """A bridge on which frames are sent from a guest's port, and it is seen whether they come through."""
 
+import fcntl
 import os
+import select
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
@@ -13,6 +15,7 @@ from fakes.hosts import Host, inside
 from fakes.world import ip
 
 _EVERYTHING, _SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 3, 263, 1, 1
+_TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 _IGMP = frames.mac("01:00:5e:00:00:16")
 _MARK = b"\x88\xb5kvmrun"
 
@@ -85,3 +88,48 @@ def wired(bridge: str) -> None:
     for link in ("herald", "heard"):
         quiet(link)
         ip("link", "set", link, "up")
+
+
+class Card:
+    """A guest's own card, by the descriptor of its tap: what it sends, and all that comes to it."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def send(self, frame: bytes) -> None:
+        os.write(self._fd, frame)
+
+    def waits(self, limit: float) -> bool:
+        """Whether a frame is there to be received, or comes within `limit` seconds."""
+        return bool(select.select([self._fd], [], [], limit)[0])
+
+    def receive(self, limit: float = 20.0) -> bytes:
+        """The next frame; fails when none comes within `limit` seconds."""
+        if not self.waits(limit):
+            raise TimeoutError(f"no frame within {limit:g} s")
+        return os.read(self._fd, 1 << 16)
+
+    def until(self, last: bytes) -> list[bytes]:
+        """What comes before the first frame that has `last` in it, and that."""
+        came = [self.receive()]
+        while last not in came[-1]:
+            came.append(self.receive())
+        return came
+
+
+@contextmanager
+def card(tap: str) -> Iterator[Card]:
+    """The guest's side of a kept tap, held as QEMU holds it."""
+    with opened(tap) as fd:
+        yield Card(fd)
+
+
+@contextmanager
+def opened(tap: str) -> Iterator[int]:
+    """The guest's side of a kept tap, as QEMU has it."""
+    fd = os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC)
+    try:
+        fcntl.ioctl(fd, _TUNSETIFF, struct.pack("16sH22x", tap.encode(), _IFF_TAP | _IFF_NO_PI))
+        yield fd
+    finally:
+        os.close(fd)
