@@ -13,7 +13,7 @@ from fakes import frames
 from fakes.cli import TCG, Cli, guests
 from fakes.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
 from fakes.hosts import host
-from fakes.lan import Lan, one_queue, opened, quiet, wired
+from fakes.lan import Lan, forwarding, one_queue, opened, quiet, wired
 from fakes.world import ip, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -70,6 +70,7 @@ def test_a_guest_left_paused_is_guarded_too(lab: Path, kvmrun: Cli) -> None:
 def test_frames_from_a_guests_own_tap(lab: Path, kvmrun: Cli, guard: str, passing: set[str]) -> None:
     """With addresses 0 of 29 hostile ones pass, and 5 of 5 honest ones do."""
     guests(lab, "vm1", text=f'{TCG}[[nic]]\nmac = "{frames.OWN}"\naddress = "{frames.OWN_IP}"\nguard = "{guard}"\n')
+    (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\n")  # its offers would come in between
     kvmrun.ok("net", "up", "--owner", "root")
     quiet("tap-vm1")
     wired("br0")
@@ -78,6 +79,7 @@ def test_frames_from_a_guests_own_tap(lab: Path, kvmrun: Cli, guard: str, passin
     )  # it would wait for fragments
     with one_queue(), host("port2", bridge="br0", mac=frames.VICTIM) as other, opened("tap-vm1") as fd:
         other("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
+        forwarding("port2", "tap-vm1")
         with closing(Lan(partial(os.write, fd), other)) as lan:
             assert (len(HOSTILE), len(HONEST)) == (29, 5)
             assert lan.passing(HOSTILE) == passing

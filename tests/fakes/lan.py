@@ -12,7 +12,7 @@ from pathlib import Path
 
 from fakes import frames
 from fakes.hosts import Host, inside
-from fakes.world import ip
+from fakes.world import ip, until
 
 _EVERYTHING, _SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 3, 263, 1, 1
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
@@ -88,6 +88,13 @@ def wired(bridge: str) -> None:
     for link in ("herald", "heard"):
         quiet(link)
         ip("link", "set", link, "up")
+    forwarding("heard")
+
+
+def forwarding(*links: str) -> None:
+    """Wait until these ports pass frames: the bridge hears of their carrier a while after it is there."""
+    for one in links:
+        until(lambda path=Path(f"/sys/class/net/{one}/brport/state"): path.read_text() == "3\n")
 
 
 class Card:
@@ -121,6 +128,7 @@ class Card:
 def card(tap: str) -> Iterator[Card]:
     """The guest's side of a kept tap, held as QEMU holds it."""
     with opened(tap) as fd:
+        forwarding(tap)
         yield Card(fd)
 
 

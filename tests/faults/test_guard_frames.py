@@ -26,7 +26,7 @@ from fakes.frames import (
     OWN_IP,
 )
 from fakes.hosts import host, inside
-from fakes.lan import Lan, one_queue, quiet, raw, wired
+from fakes.lan import Lan, forwarding, one_queue, quiet, raw, wired
 from fakes.tally import Tally
 from fakes.world import ip
 
@@ -52,6 +52,7 @@ def lan(netns: None) -> Iterator[Lan]:
         host("port1", bridge="br0", mac=OWN) as guest,
         host("port2", bridge="br0", mac=frames.VICTIM) as other,
     ):
+        forwarding("port1", "port2")
         for one in (guest, other):
             one("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
         with inside(guest.fd, lambda: raw("eth0")) as sender, closing(Lan(sender.send, other)) as made:
