@@ -1,7 +1,7 @@
 """The measurements of scripts/bench: whole commands, in turn with their rivals, medians and ratios.
 
-All three ways start the same QEMU with the same board, memory, card and tap on the same bridge, paused; that of kvmrun
-has two monitors, a source of random numbers and a port for the agent more, 4 to 6 ms.
+All three ways start the same QEMU with the same board, memory and devices (a card, a source of random numbers, a port
+for the agent) and a tap on the same bridge, paused; that of kvmrun has two monitors more, and its sandbox.
 """
 
 import fcntl
@@ -27,6 +27,13 @@ LAB = WORK / "lab"
 QEMU = shutil.which("qemu-system-x86_64") or "qemu-system-x86_64"
 OPTIONS = "-cpu qemu64 -M q35 -m 16 -nodefaults -no-user-config -display none -S"
 
+DEVICES = (
+    *("-device", "virtio-net-pci,netdev=n,romfile="),
+    *("-object", "rng-builtin,id=rng", "-device", "virtio-rng-pci,rng=rng"),
+    *("-device", "virtio-serial-pci", "-chardev", "socket,id=a,path=AGENT,server=on,wait=off"),
+    *("-device", "virtserialport,chardev=a,name=org.qemu.guest_agent.0"),
+)
+
 SHELL = """#!/bin/sh
 # the plain script a launcher replaces: bridge if missing, tap, QEMU in the background
 d=$1/$2 tap=sh$2
@@ -34,7 +41,7 @@ mkdir -p $d
 ip link show br0 > /dev/null 2>&1 || { ip link add br0 type bridge && ip link set br0 up; }
 ip tuntap add dev $tap mode tap && ip link set $tap master br0 && ip link set $tap up || exit 1
 exec QEMU -daemonize -name $2 ACCEL OPTIONS -qmp unix:$d/q,server=on,wait=off -pidfile $d/pid \\
-  -netdev tap,id=n,ifname=$tap,script=no,downscript=no -device virtio-net-pci,netdev=n,romfile= 2> /dev/null
+  -netdev tap,id=n,ifname=$tap,script=no,downscript=no DEVICES 2> /dev/null
 """
 
 
@@ -181,14 +188,7 @@ def floor_start(accel: str) -> float:
         "-chardev",
         f"socket,id=m,fd={server.fileno()},server=on,wait=off",
     ]
-    words += [
-        "-mon",
-        "chardev=m,mode=control",
-        "-netdev",
-        f"tap,id=n,fd={tap}",
-        "-device",
-        "virtio-net-pci,netdev=n,romfile=",
-    ]
+    words += ["-mon", "chardev=m,mode=control", "-netdev", f"tap,id=n,fd={tap}", *devices(f"{path}.agent")]
     child = subprocess.Popen(words, pass_fds=(server.fileno(), tap), stderr=subprocess.DEVNULL)
     client.sendall(b'{"execute":"qmp_capabilities"}\n{"execute":"query-status"}\n')
     said = b""
@@ -200,13 +200,23 @@ def floor_start(accel: str) -> float:
     for one in (server, client):
         one.close()
     os.close(tap)
-    os.unlink(path)
+    for left in (path, f"{path}.agent"):
+        os.unlink(left)
     return took
+
+
+def devices(agent: str) -> list[str]:
+    """The words for the devices that all guests have, the agent's socket at `agent`."""
+    return [word.replace("AGENT", agent) for word in DEVICES]
 
 
 def shell_script(accel: str) -> str:
     path = WORK / "start.sh"
-    path.write_text(SHELL.replace("QEMU", QEMU).replace("ACCEL", f"-accel {accel}").replace("OPTIONS", OPTIONS))
+    words = {"QEMU": QEMU, "ACCEL": f"-accel {accel}", "OPTIONS": OPTIONS, "DEVICES": " ".join(devices("$d/a"))}
+    text = SHELL
+    for name, word in words.items():
+        text = text.replace(name, word)
+    path.write_text(text)
     path.chmod(0o755)
     return str(path)
 

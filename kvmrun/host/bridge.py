@@ -57,7 +57,7 @@ def _addresses(name: str) -> tuple[str, ...]:
 def _addresses6(name: str) -> Iterator[str]:
     """The IPv6 addresses of the link but those the kernel gives every link by itself."""
     try:
-        with open(f"/proc/{os.getpid()}/net/if_inet6", encoding="ascii") as file:
+        with open(f"/proc/{os.getpid()}/net/if_inet6", encoding="utf-8") as file:
             rows = [line.split() for line in file]
     except FileNotFoundError:
         return

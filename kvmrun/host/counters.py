@@ -31,7 +31,7 @@ class LinkCount(Frozen):
 
 def links() -> dict[str, LinkCount]:
     """Every link by its name. Not from sysfs, which may show another namespace."""
-    with open(f"/proc/{os.getpid()}/net/dev", encoding="ascii", errors="replace") as file:
+    with open(f"/proc/{os.getpid()}/net/dev", encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()[2:]
     found = {}
     for line in lines:

@@ -132,7 +132,7 @@ def _await(pid: int, pidfd: int, step: StartNames, said: Callable[[], list[str]]
 def _serves(pid: int) -> bool:
     """Whether it is dnsmasq by now and has dropped its standard streams, its last act before serving."""
     try:
-        with open(f"/proc/{pid}/comm", encoding="ascii") as file:
+        with open(f"/proc/{pid}/comm", encoding="utf-8") as file:
             return file.read().strip() == "dnsmasq" and os.readlink(f"/proc/{pid}/fd/1") == "/dev/null"
     except OSError:
         return False

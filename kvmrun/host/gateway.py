@@ -49,7 +49,7 @@ def _asked(at: socket.socket, mac: bytes, address: str) -> bool:
 
 def _is_given(link: str, address: str) -> bool:
     """Whether its hardware address was written down for good: then nobody asks it."""
-    with open(f"/proc/{os.getpid()}/net/arp", encoding="ascii") as file:
+    with open(f"/proc/{os.getpid()}/net/arp", encoding="utf-8") as file:
         rows = [line.split() for line in file]
     return any(
         (row[0], row[-1]) == (address, link) and int(row[2], 16) & _PERMANENT for row in rows[1:] if len(row) == 6

@@ -171,7 +171,7 @@ def is_up(name: str) -> bool:
 def set_alias(name: str, alias: str) -> None:
     """Write the mark of a link."""
     if sysfs_is_ours(name):
-        with open(f"{NET}/{name}/ifalias", "w", encoding="ascii") as file:
+        with open(f"{NET}/{name}/ifalias", "w", encoding="utf-8") as file:
             file.write(alias)
     else:
         from kvmrun.host import netlink
@@ -190,7 +190,7 @@ def alias(name: str) -> str:
 def isolate(name: str) -> None:
     """Keep the port `name` from talking to other isolated ports of its bridge."""
     if sysfs_is_ours(name):
-        with open(f"{NET}/{name}/brport/isolated", "w", encoding="ascii") as file:
+        with open(f"{NET}/{name}/brport/isolated", "w", encoding="utf-8") as file:
             file.write("1")
     else:
         from kvmrun.host import netlink
@@ -242,7 +242,7 @@ def sysfs_is_ours(name: str) -> bool:
 
 
 def read(path: str) -> str:
-    with open(path, encoding="ascii", errors="replace") as file:
+    with open(path, encoding="utf-8", errors="replace") as file:
         return file.read(256).strip()
 
 

@@ -27,7 +27,7 @@ def answers(bridge: str, address: str, mac: str) -> bool:
             at.sendto(b"", (address, _DISCARD_PORT))
         except OSError:
             return False
-    with open(f"/proc/{os.getpid()}/net/arp", encoding="ascii") as file:
+    with open(f"/proc/{os.getpid()}/net/arp", encoding="utf-8") as file:
         for line in file:
             fields = line.split()
             if len(fields) == 6 and fields[0] == address and fields[5] == bridge:

@@ -166,7 +166,7 @@ def _opened(others: Mapping[str, int]) -> Opened:
     for guest, pid in others.items():
         for number, key in _descriptors(pid):
             try:
-                with open(f"/proc/{pid}/fdinfo/{number}", encoding="ascii") as file:
+                with open(f"/proc/{pid}/fdinfo/{number}", encoding="utf-8") as file:
                     flags = int(file.read(256).split("flags:")[1].split()[0], 8)
             except (OSError, ValueError, IndexError):
                 continue

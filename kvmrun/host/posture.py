@@ -12,7 +12,7 @@ _HELD = ("CapInh", "CapPrm", "CapEff", "CapAmb")
 def read(pid: int) -> Posture:
     """What /proc says of `pid`; None for whatever it does not say, or not to us."""
     try:
-        with open(f"/proc/{pid}/status", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{pid}/status", encoding="utf-8", errors="replace") as file:
             rows = {key: value.strip() for key, _, value in (line.partition(":") for line in file)}
         masks = [int(rows[name], 16) for name in _HELD]
         return Posture(

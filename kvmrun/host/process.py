@@ -109,13 +109,13 @@ def usage(pid: int) -> Usage | None:
 
 def boot_id() -> str:
     """The kernel's name for this boot: start times of another boot mean nothing."""
-    with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
         return file.read().strip()
 
 
 def uptime() -> float:
     """Seconds since boot, on the clock that start times are counted on."""
-    with open("/proc/uptime", encoding="ascii") as file:
+    with open("/proc/uptime", encoding="utf-8") as file:
         return float(file.read().split()[0])
 
 
@@ -124,7 +124,7 @@ def described(pid: int) -> str:
     if not pid:
         return "another process"
     try:
-        with open(f"/proc/{pid}/comm", encoding="ascii", errors="replace") as file:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
             return f"{file.read(32).strip()} (pid {pid})"
     except OSError:
         return f"pid {pid}"

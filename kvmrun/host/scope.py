@@ -77,7 +77,7 @@ def _bus() -> list[str]:
 
 def pid_of(pidfd: int) -> int:
     """The pid behind a pidfd of ours."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="ascii") as file:
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as file:
         return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
 
 
@@ -97,7 +97,7 @@ def _check(path: str, step: EnterScope) -> None:
 
 def _read(path: str) -> str:
     try:
-        with open(path, encoding="ascii") as file:
+        with open(path, encoding="utf-8") as file:
             return file.read()
     except FileNotFoundError:
         raise OSError(f"there is no {path}: cgroup v2 with that controller is wanted") from None

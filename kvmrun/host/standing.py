@@ -91,7 +91,7 @@ def routes() -> tuple[Route, ...]:
 
 def uplinks() -> tuple[str, ...]:
     """The links of the default routes of the main table."""
-    with open(f"/proc/{os.getpid()}/net/route", encoding="ascii") as file:
+    with open(f"/proc/{os.getpid()}/net/route", encoding="utf-8") as file:
         rows = [line.split() for line in file]
     return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
 

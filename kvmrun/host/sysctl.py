@@ -18,7 +18,7 @@ _ROOT = "/proc/sys/net"
 def read(name: str) -> str | None:
     """The value of a setting below net, None where the kernel has none of that name."""
     try:
-        with open(f"{_ROOT}/{name}", encoding="ascii") as file:
+        with open(f"{_ROOT}/{name}", encoding="utf-8") as file:
             return file.read(256).strip()
     except OSError:
         return None
@@ -72,7 +72,7 @@ def _general(name: str) -> str:
 
 def _write(name: str, value: str) -> None:
     try:
-        with open(f"{_ROOT}/{name}", "w", encoding="ascii") as file:
+        with open(f"{_ROOT}/{name}", "w", encoding="utf-8") as file:
             file.write(value)
     except FileNotFoundError:
         return  # the link went away, or this kernel has no IPv6

@@ -1,7 +1,5 @@
 """Text from outside (guests, files, QMP) made fit to print: the one place where that is done."""
 
-from unicodedata import category
-
 LIMIT = 4096
 _REFUSED = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"})
 
@@ -18,6 +16,8 @@ def printable(text: object, limit: int = LIMIT) -> str:
 
 
 def _visible(char: str) -> str:
+    from unicodedata import category  # not loaded for plain text, which most is
+
     if char in "\n\r\t":
         return " "
     if char != " " and category(char) in _REFUSED:
