@@ -4,6 +4,7 @@ The ports are kept taps of real networks, held as QEMU would hold them; the rule
 `net up` makes.
 """
 
+import random
 import struct
 import time
 from collections.abc import Iterator
@@ -233,3 +234,34 @@ def advert(turn: int) -> bytes:
     pseudo = packet[8:40] + struct.pack("!II", len(packet) - 40, 58)
     checked = packet[:42] + struct.pack("!H", frames.sum16(pseudo + packet[40:])) + packet[44:]
     return frames.ether(0x86DD, checked, target=frames.ALL_MAC6)
+
+
+def test_the_bridge_keeps_its_mac_whatever_comes_and_goes(lab: Path, warm: Warm, tally: Tally) -> None:
+    row = tally.row("F-09", "ports of lower and higher MACs come and go in any order: the bridge's MAC stays", 100)
+    guests(lab, "vm1")
+    warm.ok("net", "up")
+    right, chance = bridge_mac(), random.Random(9)
+    ip("link", "add", "bare", "type", "bridge")
+    for number in range(6):
+        ip("link", "add", f"p{number}", "address", LOW[number], "type", "veth", "peer", "name", f"q{number}")
+    seen = set()
+    for turn in range(row.count(12)):
+        with row.case(turn):
+            if turn % 10 == 9:
+                warm.ok(*chance.choice([("vm1",), ("kill", "vm1"), ("net", "up"), ("net", "restart")]))
+            name, plugged = f"p{chance.randrange(6)}", chance.random() < 0.6
+            for port, to in ((name, "br0"), (f"q{name[1]}", "bare")):
+                ip("link", "set", port, *(("master", to) if plugged else ("nomaster",)))
+            assert bridge_mac() == right
+            seen.add(Path("/sys/class/net/bare/address").read_text())
+    assert len(seen) > 1  # one that has no address of its own has changed
+    warm.ok("kill", "vm1")
+    for number in range(6):
+        ip("link", "delete", f"p{number}")
+    for words in (("net", "down"), ("net", "up")):
+        warm.ok(*words)
+    row.cases += 1
+    assert bridge_mac() == right
+
+
+LOW = ["00:00:00:00:00:01", "02:00:00:00:00:01", "00:00:01:00:00:01", "fe:ff:ff:ff:ff:01", "ee:00:00:00:00:01", mac(3)]
