@@ -70,13 +70,16 @@ def read_bridge(name: str) -> Bridge | None:
 
 
 def routes() -> tuple[Route, ...]:
-    """Every IPv4 route of the host but the default ones and those of the loopback."""
+    """Every IPv4 route of the host but the default ones and those of the loopback.
+
+    A default route may come in two halves: VPNs write 0.0.0.0/1 and 128.0.0.0/1, to go before one that is there.
+    """
     with kernel("read the routes") as route:
         names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
         found = []
         for one in route.get_routes(family=socket.AF_INET):
             destination = one.get_attr("RTA_DST")
-            if destination and one["dst_len"] and one.get_attr("RTA_TABLE", one["table"]) != _LOCAL_TABLE:
+            if destination and one["dst_len"] > 1 and one.get_attr("RTA_TABLE", one["table"]) != _LOCAL_TABLE:
                 link = names.get(one.get_attr("RTA_OIF"), "another table")
                 found.append(Route(destination=f"{destination}/{one['dst_len']}", link=link))
         return tuple(found)

@@ -285,14 +285,6 @@ def test_a_vpn_that_routes_the_subnet(doctor: Doctor, lab: Path) -> None:
     assert doctor.findings("network lan") == []
 
 
-def test_a_vpn_that_comes_while_the_network_is_up(doctor: Doctor, kvmrun: Cli) -> None:
-    kvmrun.ok("net", "up")
-    ip("link", "add", "vpn0", "type", "veth", "peer", "name", "vpn1")
-    ip("link", "set", "vpn0", "up")
-    ip("route", "add", "192.168.0.0/25", "dev", "vpn0")
-    assert "vpn0" in doctor.only("network lan")["text"]
-
-
 def test_no_way_out(doctor: Doctor) -> None:
     ip("route", "del", "default")
     found = doctor.only("uplink")

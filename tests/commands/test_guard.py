@@ -91,22 +91,6 @@ def test_the_plan_says_so(lab: Path, kvmrun: Cli) -> None:
     assert "guard its ports" in kvmrun.ok("-n", "vm1").out
 
 
-@pytest.mark.parametrize("words", [("net", "up"), ("vm1", "vm2")])
-def test_a_flushed_guard_is_told_and_put_back(lab: Path, kvmrun: Cli, words: tuple[str, ...]) -> None:
-    guests(lab, "vm1", "vm2")
-    kvmrun.ok("vm1", "vm2")
-    right = tables()
-    assert {row["state"] for row in kvmrun.rows().values()} == {"running"}
-    flush()
-    rows = kvmrun.rows()
-    assert rows["vm1"]["state"] == "degraded"
-    assert "unguarded" in rows["vm1"]["problem"]
-    said = kvmrun.ok(*words).out + kvmrun.ok(*words).err
-    assert "vm1 is guarded again" in said or "and is guarded again" in said
-    assert sorted(tables().split("\n")) == sorted(right.split("\n"))
-    assert {row["state"] for row in kvmrun.rows().values()} == {"running"}
-
-
 def test_a_single_rule_taken_away_is_noticed(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", "vm2")
     kvmrun.ok("vm1", "vm2")
