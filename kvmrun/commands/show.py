@@ -31,7 +31,7 @@ def run(args: Args) -> int:
     lab = open_lab(where)
     guest = defined(lab, args.guest)
     place = lab.places(where)[guest.name]
-    options = tuple(guest.options(place, vhost=observe.has_vhost()))
+    options = tuple(guest.options(place, vhost=observe.has_vhost(), devices=observe.devices(guest)))
     qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
     here = seen(where)
     [now] = _agents.added(_posture.added(gather(where, lab, [guest.name]), where, here), here)

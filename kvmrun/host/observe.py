@@ -2,19 +2,42 @@
 
 import os
 import pwd
+import stat
 from collections.abc import Iterable, Mapping
 
 from kvmrun.config.where import exchangeable
 from kvmrun.errors import Refused
-from kvmrun.host import link, process, rundir, small
+from kvmrun.host import device, link, process, rundir, small
 from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
 from kvmrun.plan.facts import File, Host
 
-Opened = dict[tuple[int, int], dict[bool, str]]
-"""(device, inode) of every file the running guests have open, to {for writing: guest}."""
+Users = dict[bool, str]
+"""{for writing: guest}"""
+
+
+class Opened:
+    """Who of the running guests has a file open, and who has one that lies on it."""
+
+    def __init__(self) -> None:
+        self._same: dict[device.Key, Users] = {}
+        self._below: dict[device.Key, Users] = {}
+
+    def add(self, file: os.stat_result, guest: str, *, writing: bool) -> None:
+        for table, keys in ((self._same, device.same(file)), (self._below, device.below(file))):
+            for key in keys:
+                table.setdefault(key, {})[writing] = guest
+
+    def users(self, file: os.stat_result) -> Users:
+        """Those who would notice if `file` were written: it is theirs, or lies on theirs, or theirs on it."""
+        found: Users = {}
+        for table, keys in ((self._same, device.below(file)), (self._below, device.same(file))):
+            for key in keys:
+                found |= table.get(key, {})
+        return found
+
 
 _SYSTEMD = "/run/systemd/system"
 
@@ -93,6 +116,18 @@ def has_vhost() -> bool:
     return os.access("/dev/vhost-net", os.R_OK | os.W_OK)
 
 
+def devices(guest: Guest) -> set[str]:
+    """Those of its images that are block devices."""
+    return {file.path for drive in guest.drive for file in drive.files() if stat.S_ISBLK(_mode(file.path))}
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0
+
+
 def accounts(names: Iterable[str]) -> dict[str, int]:
     """The uids of those of `names` that exist."""
     found = {}
@@ -156,25 +191,24 @@ def _files(guest: Guest, others: Others) -> dict[str, File | None]:
 def _with_users(file: File | None, path: str, opened: Opened) -> File | None:
     if file is None:
         return None
-    found = os.stat(path)
-    users = opened.get((found.st_dev, found.st_ino), {})
+    users = opened.users(os.stat(path))
     return file.but(writer=users.get(True, ""), reader=users.get(False, ""))
 
 
 def _opened(others: Mapping[str, int]) -> Opened:
-    found: Opened = {}
+    found = Opened()
     for guest, pid in others.items():
-        for number, key in _descriptors(pid):
+        for number, file in _descriptors(pid):
             try:
-                with open(f"/proc/{pid}/fdinfo/{number}", encoding="utf-8") as file:
-                    flags = int(file.read(256).split("flags:")[1].split()[0], 8)
+                with open(f"/proc/{pid}/fdinfo/{number}", encoding="utf-8") as info:
+                    flags = int(info.read(256).split("flags:")[1].split()[0], 8)
             except (OSError, ValueError, IndexError):
                 continue
-            found.setdefault(key, {})[flags & os.O_ACCMODE != os.O_RDONLY] = guest
+            found.add(file, guest, writing=flags & os.O_ACCMODE != os.O_RDONLY)
     return found
 
 
-def _descriptors(pid: int) -> list[tuple[str, tuple[int, int]]]:
+def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
     found = []
     try:
         numbers = os.listdir(f"/proc/{pid}/fd")
@@ -182,10 +216,9 @@ def _descriptors(pid: int) -> list[tuple[str, tuple[int, int]]]:
         return []
     for number in numbers:
         try:
-            at = os.stat(f"/proc/{pid}/fd/{number}")
+            found.append((number, os.stat(f"/proc/{pid}/fd/{number}")))
         except OSError:
             continue
-        found.append((number, (at.st_dev, at.st_ino)))
     return found
 
 

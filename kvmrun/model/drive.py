@@ -1,6 +1,6 @@
 """A drive: what the guest sees, and the image behind it."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import Frozen
@@ -65,12 +65,14 @@ class Drive(Frozen):
         if self.base:
             yield Image(path=self.base, readonly=True)
 
-    def options(self, number: int, machine: str, *, ide: int, bootindex: int | None) -> Iterator[Option]:
-        """Drive `number` of the guest, with `ide` IDE drives before it.
+    def options(
+        self, number: int, machine: str, *, ide: int, bootindex: int | None, devices: Container[str] = ()
+    ) -> Iterator[Option]:
+        """Drive `number` of the guest, with `ide` IDE drives before it; `devices` are the paths of block devices.
 
         `bootindex` is its turn when the firmware looks for something to boot.
         """
-        yield Option(flag="blockdev", props=self._blockdev(f"d{number}"))
+        yield Option(flag="blockdev", props=self._blockdev(f"d{number}", devices))
         bus = self.bus(machine)
         kind = "cd" if self.media == "cdrom" else "hd"
         device: dict[str, object] = {
@@ -92,21 +94,22 @@ class Drive(Frozen):
             device["bootindex"] = bootindex
         yield Option(flag="device", props=device)
 
-    def _blockdev(self, node: str) -> dict[str, object]:
+    def _blockdev(self, node: str, devices: Container[str]) -> dict[str, object]:
         image, *chain = self.files()
-        top = self._layer(node, self.image_format(), image)
+        top = self._layer(node, self.image_format(), image, devices)
         if self.image_format() == "qcow2":
-            top["backing"] = self._layer(f"{node}b", self.chain_format(), chain[0]) if chain else None
+            top["backing"] = self._layer(f"{node}b", self.chain_format(), chain[0], devices) if chain else None
             if chain and self.chain_format() == "qcow2":
                 top["backing"]["backing"] = None  # type: ignore[index]
         return top
 
-    def _layer(self, node: str, driver: str, image: Image) -> dict[str, object]:
+    def _layer(self, node: str, driver: str, image: Image, devices: Container[str]) -> dict[str, object]:
         flags: dict[str, object] = {"read-only": image.readonly}
         if not image.readonly:
             flags |= {"discard": "unmap" if self.discard else "ignore"}
         cache = {"direct": self.cache in {"none", "directsync"}, "no-flush": self.cache == "unsafe"}
-        file = {"driver": "file", "filename": image, "cache": cache, **flags}
+        kind = "host_device" if image.path in devices else "file"
+        file = {"driver": kind, "filename": image, "cache": cache, **flags}
         return {"driver": driver, "node-name": node, **flags, "cache": cache, "file": file}
 
 

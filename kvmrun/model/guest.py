@@ -1,6 +1,6 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from kvmrun.light.typing import Literal
 from kvmrun.model.drive import IDE_PORTS, Drive
@@ -118,8 +118,8 @@ class Guest(Frozen):
             return "max" if self.cpu in {None, "host"} else str(self.cpu)
         return self.cpu or "host"
 
-    def options(self, place: Place, *, vhost: bool) -> Iterator[Option]:
-        """The whole QEMU command but for the binary's own name."""
+    def options(self, place: Place, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
+        """The whole QEMU command but for the binary's own name; `devices` are those of its files that are none."""
         yield from self._board(place)
         yield from self._memory_and_cpu()
         yield from self.boot.options()
@@ -133,7 +133,7 @@ class Guest(Frozen):
         for number, drive in enumerate(self.drive):
             turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
             ide = len(self._ide(self.drive[:number]))
-            yield from drive.options(number, self.machine, ide=ide, bootindex=turn)
+            yield from drive.options(number, self.machine, ide=ide, bootindex=turn, devices=devices)
         for number, port in enumerate(place.ports):
             yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})

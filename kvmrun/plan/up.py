@@ -245,9 +245,10 @@ def _launch(guest: Guest, place: Place, host: Host, raw: tuple[str, ...]) -> Lau
         raise HostLacks(
             "qemu-system-x86_64 is not installed", "apt install qemu-system-x86", why="KVMRUN_QEMU names another"
         )
+    devices = {path for path, file in host.files.items() if file and file.kind == "device"}
     return Launch(
         qemu=host.qemu,
-        options=tuple(guest.options(place, vhost=host.vhost)),
+        options=tuple(guest.options(place, vhost=host.vhost, devices=devices)),
         raw=raw,
         uid=place.uid,
         group=host.kvm_gid if guest.accel == "kvm" else None,
