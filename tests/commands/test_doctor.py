@@ -1,6 +1,5 @@
 """What may be in the way on a host, staged for real, each with its mend carried out."""
 
-import json
 import os
 import re
 import shutil
@@ -11,141 +10,21 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from fakes.cli import TCG, Cli, guests
-from fakes.hosts import Host, host, served
+from fakes.doctor import BY_IPTABLES, DOCKER, FIREWALLD, FIREWALLD_IN, NETWORKS, Doctor, well
 from fakes.hosts import ask as ask_name
+from fakes.hosts import host, served
 from fakes.world import ip, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
-DOCKER = """
-table ip filter {
-  chain DOCKER-USER { return; }
-  chain FORWARD {
-    type filter hook forward priority filter; policy drop;
-    jump DOCKER-USER
-    oifname "docker0" ct state related,established accept
-    iifname "docker0" oifname != "docker0" accept
-  }
-}
-"""
-FIREWALLD = """
-table inet firewalld {
-  chain filter_FWD_public { reject with icmpx admin-prohibited; }
-  chain filter_FORWARD_ZONES { iifname "eth9" goto filter_FWD_public; }
-  chain filter_FORWARD {
-    type filter hook forward priority filter + 10; policy accept;
-    ct state { established, related } accept
-    iifname "lo" accept
-    jump filter_FORWARD_ZONES
-    ct state invalid drop
-    reject with icmpx admin-prohibited
-  }
-}
-"""
-FIREWALLD_IN = """
-table inet firewalld {
-  chain filter_IN_public { udp dport 546 accept; tcp dport 22 accept; }
-  chain filter_INPUT_ZONES { iifname "eth9" goto filter_IN_public; goto filter_IN_public; }
-  chain filter_INPUT {
-    type filter hook input priority filter + 10; policy accept;
-    ct state { established, related } accept
-    iifname "lo" accept
-    jump filter_INPUT_ZONES
-    drop
-  }
-}
-"""
-UFW = """
-table ip filter {
-  chain ufw-before-forward { ct state related,established accept; }
-  chain FORWARD { type filter hook forward priority filter; policy drop; jump ufw-before-forward; }
-}
-"""
-BY_IPTABLES = """
-iptables -P FORWARD DROP; iptables -P INPUT DROP
-for chain in DOCKER-USER DOCKER-FORWARD DOCKER-CT; do iptables -N $chain; done
-for chain in ufw-before-input ufw-not-local ufw-user-input; do iptables -N $chain; done
-iptables -A FORWARD -j DOCKER-USER
-iptables -A FORWARD -j DOCKER-FORWARD
-iptables -A DOCKER-FORWARD -j DOCKER-CT
-iptables -A DOCKER-FORWARD -i docker0 -j ACCEPT
-iptables -A DOCKER-CT -o docker0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-iptables -A DOCKER-USER -j RETURN
-iptables -A INPUT -j ufw-before-input
-iptables -A INPUT -j ufw-user-input
-iptables -A ufw-before-input -i lo -j ACCEPT
-iptables -A ufw-before-input -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT
-iptables -A ufw-before-input -j ufw-not-local
-iptables -A ufw-not-local -m addrtype --dst-type LOCAL -j RETURN
-iptables -A ufw-not-local -m addrtype --dst-type BROADCAST -j RETURN
-iptables -A ufw-not-local -j DROP
-iptables -A ufw-user-input -p tcp --dport 22 -j ACCEPT
-"""
-LAST = 'add rule ip filter FORWARD iifname "docker0" accept; add rule ip filter FORWARD counter drop'
-
-
-class Doctor:
-    """Asks the doctor, and follows its advice."""
-
-    def __init__(self, kvmrun: Cli, lab: Path, isp: Host) -> None:
-        self.kvmrun = kvmrun
-        self.lab = lab
-        self.isp = isp
-
-    def findings(self, subject: str = "", *, after: str = "", **environ: str) -> list[dict[str, Any]]:
-        """What it finds of `subject` that is not ok, in a shell that has run `after` before; its exit code is held to
-        its problems.
-        """
-        words = [*self.kvmrun.words, "doctor", "-o", "json", "--timeout", "40"]  # also on a busy machine
-        done = subprocess.run(
-            ["sh", "-c", f'{{ {after or ":"}; }} >/dev/null || exit 99; exec "$@"', "sh", *words],
-            capture_output=True,
-            text=True,
-            timeout=150,
-            check=False,
-            env={**os.environ, **environ},
-        )
-        assert done.returncode in {0, 1}, done.stderr
-        document = json.loads(done.stdout)
-        levels = [one["level"] for one in document["findings"]]
-        assert (document["schema"], document["well"]) == (1, "problem" not in levels)
-        assert done.returncode == (1 if "problem" in levels else 0), done.stderr
-        return [one for one in document["findings"] if one["level"] != "ok" and subject in {"", one["subject"]}]
-
-    def only(self, subject: str, **environ: str) -> dict[str, Any]:
-        (found,) = self.findings(subject, **environ)
-        assert found["mend"]
-        return found
-
-    def mended(self, finding: dict[str, Any], *, to: str = "ok", **environ: str) -> None:
-        """Carry out the mend, a line for a file or a command; afterwards nothing is found in the way."""
-        mend = finding["mend"].replace("kvmrun ", " ".join([*self.kvmrun.words, ""]))
-        if edit := re.search(r'(\w+ = "[^"]+") in (/\S+)$', mend):
-            path = Path(edit[2])
-            path.write_text(f"{edit[1]}\n{path.read_text() if path.exists() else ''}")
-            mend = ""
-        left = self.findings(finding["subject"], after=mend, **environ)
-        assert [one["level"] for one in left] == ([] if to == "ok" else [to])
-
 
 @pytest.fixture
-def doctor(lab: Path, kvmrun: Cli, own_directories: Path) -> Iterator[Doctor]:
-    """A host on which all is well: one way out, one emulated guest, bridge netfilter off."""
-    guests(lab, "vm1")
-    (lab / "networks.toml").write_text(NETWORKS)
-    (own_directories / "state").mkdir()
-    with host("eth9", address="172.20.1.254/24") as isp:
-        ip("address", "add", "172.20.1.130/24", "dev", "eth9")
-        ip("route", "add", "default", "via", "172.20.1.254")
-        subprocess.run(["sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0"], check=False)
-        yield Doctor(kvmrun, lab, isp)
-
-
-NETWORKS = '[network.lan]\n[uplink.isp]\ninterface = "eth9"\ngateway = "172.20.1.254"\n'
+def doctor(lab: Path, kvmrun: Cli) -> Iterator[Doctor]:
+    with well(lab, kvmrun) as found:
+        yield found
 
 
 def test_a_good_host_is_well_and_left_as_it_was(doctor: Doctor, kvmrun: Cli) -> None:
@@ -156,32 +35,6 @@ def test_a_good_host_is_well_and_left_as_it_was(doctor: Doctor, kvmrun: Cli) -> 
     assert world() == before
     kvmrun.ok("net", "up")
     assert {one["subject"] for one in doctor.findings()} <= {"vhost", "kvm"}  # of little use to an emulated guest
-
-
-@pytest.mark.parametrize("up", [False, True])
-@pytest.mark.parametrize(
-    ("rules", "chain", "mend"),
-    [
-        (DOCKER, "ip filter FORWARD", "ip filter DOCKER-USER"),
-        (DOCKER.replace("policy drop", "policy accept") + LAST, "ip filter FORWARD", "ip filter DOCKER-USER"),
-        (FIREWALLD, "inet firewalld filter_FORWARD", "inet firewalld filter_FORWARD"),
-        (UFW, "ip filter FORWARD", "ip filter FORWARD"),
-    ],
-    ids=["docker", "docker-last", "firewalld", "ufw"],
-)
-def test_a_foreign_chain_that_drops(
-    doctor: Doctor, kvmrun: Cli, rules: str, chain: str, mend: str, *, up: bool
-) -> None:
-    if up:
-        kvmrun.ok("net", "up")
-    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
-    found = doctor.only("filter")
-    assert found["level"] == "problem"
-    assert f"chain {chain} drops what guests send out" in found["text"]
-    assert f"insert rule {mend} iifname" in found["mend"]
-    for word, table in {"firewall-cmd": "firewalld", "ufw route": "ufw"}.items():
-        assert (word in found["lasting"]) == (table in rules)
-    doctor.mended(found)
 
 
 @pytest.mark.parametrize("firewall", ["nftables", "none"])
