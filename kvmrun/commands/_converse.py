@@ -4,7 +4,7 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
 from kvmrun.commands._words import Args
 from kvmrun.errors import UsageError
@@ -20,20 +20,23 @@ _SHELL_LIMIT = 600.0  # a person can press Ctrl-C; savevm of a large guest takes
 _HUMAN_ERRORS = ("Error:", "unknown command:")
 
 
-def converse(path: str, uuid: str, args: Args) -> int:
+def converse(path: str, uuid: str, args: Args, accounts: Collection[int] = ()) -> int:
     """The exit code after a conversation on the Unix socket `path` with the guest of that `uuid` ("" for any).
+
+    Nobody else may listen there than `accounts`, if they are given.
 
     Raises MonitorError when a command fails (later ones are not sent), UsageError, and what `connect` raises.
     """
     if args.hmp is not None and args.lines:
         raise UsageError("-c and --hmp exclude each other", "with -c, a human command is written '/info status'")
-    return asyncio.run(_converse(path, uuid, args))
+    return asyncio.run(_converse(path, uuid, args, accounts))
 
 
-async def _converse(path: str, uuid: str, args: Args) -> int:
+async def _converse(path: str, uuid: str, args: Args, accounts: Collection[int]) -> int:
     interactive = not args.lines and not args.hmp and sys.stdin.isatty() and sys.stdout.isatty()
     limit = args.timeout or _GREETING_LIMIT
     async with connect(path, name=args.guest, limit=limit, uuid=uuid, events=interactive) as monitor:
+        monitor.admit(accounts)
         patience = args.timeout or (_SHELL_LIMIT if interactive else _ONCE_LIMIT)
         speaker = await _speaker(monitor, human=args.hmp is not None, limit=patience)
         if interactive:

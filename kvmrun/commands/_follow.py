@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 
+from kvmrun.commands import _peer
 from kvmrun.errors import KvmrunError, NotRunning
 from kvmrun.host import rundir
 from kvmrun.model.event import Event
@@ -69,7 +70,8 @@ async def _one(name: str, directory: str, note: Note, news: _News) -> None:
     record = rundir.read_record(directory)
     silent = asyncio.get_running_loop().call_later(_SILENT, note, name, _NO_WORD)
     try:
-        async with aclosing(events(f"{directory}/e", name, record.uuid if record else "")) as found:
+        who = _peer.accounts(directory)
+        async with aclosing(events(f"{directory}/e", name, record.uuid if record else "", who)) as found:
             async for event in found:
                 silent.cancel()
                 await news.put(event)

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
+from kvmrun.commands._peer import believed, of
 from kvmrun.errors import KvmrunError
 from kvmrun.host import health, link, logs, lost, process, rundir
 from kvmrun.model import derive
@@ -171,6 +172,7 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
     pid = rundir.holder(directory, record.pid if record else 0)
     used = process.usage(pid) if pid else None
     ports = record.ports if record else ()
+    answer = believed(answer, of(pid))
     state, problem = _state(name, answer, ports, record)
     seconds = now - used.started / process.TICKS if used else 0.0
     kvm = answer.replies.get("query-kvm")
@@ -197,6 +199,8 @@ def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | 
     """The state by its evidence, and what is wrong with it."""
     if answer.silence == "busy":
         return "running", "its monitor is busy with another command"
+    if answer.silence == "stranger":
+        return "unresponsive", f"another account answers on its monitor; kvmrun kill {name} ends it"
     if answer.silence == "gone":
         return "unresponsive", f"its monitor is closed; kvmrun kill {name} ends it"
     if answer.silence:

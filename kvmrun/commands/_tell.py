@@ -1,6 +1,7 @@
 """Telling running guests one thing, side by side: pause, resume and reset."""
 
 from kvmrun.commands import _end
+from kvmrun.commands._peer import accounts, believed
 from kvmrun.commands._words import Args
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
 from kvmrun.host import rundir
@@ -53,7 +54,10 @@ def _told(name: str, directory: str, word: Word, limit: float) -> str:
 
 
 def _ask(name: str, directory: str, commands: tuple[str, ...], limit: float, ended: str = "") -> Answer:
-    answer = ask({"": f"{directory}/q"}, commands, limit=limit)[""]
+    answer = believed(ask({"": f"{directory}/q"}, commands, limit=limit)[""], accounts(directory))
+    if answer.silence == "stranger":
+        hint, why = f"kvmrun kill {name} ends it", "another account answers there"
+        raise Refused(f"the monitor of {name} is somebody else's", hint, why=why)
     if answer.silence == "gone":
         raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
     if answer.silence:

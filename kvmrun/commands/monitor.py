@@ -1,5 +1,7 @@
 """kvmrun monitor NAME: speak QMP with a running guest, on the monitor kept for people."""
 
+import os
+
 from kvmrun.commands._lab import monitor_socket
 from kvmrun.commands._words import Args, Parser
 
@@ -23,6 +25,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     """Finds the guest's monitor and talks. Raises NoSuchGuest, NotRunning and all that `converse` raises."""
     from kvmrun.commands._converse import converse  # brings asyncio, qemu.qmp and prompt_toolkit: not for a Tab
+    from kvmrun.commands._peer import accounts
 
     path, uuid = monitor_socket(args, args.guest)
-    return converse(path, uuid, args)
+    return converse(path, uuid, args, accounts(os.path.dirname(path)))

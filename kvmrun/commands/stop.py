@@ -7,6 +7,7 @@ from contextlib import suppress
 
 from kvmrun.commands import _end
 from kvmrun.commands._lab import directories
+from kvmrun.commands._peer import believed, of
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import process
@@ -22,6 +23,8 @@ _LIMIT = 60.0
 _AGAIN = 3.0
 """A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
 _QUIT = 10.0
+_NOBODY = ("gone", "stranger")
+"""The silences of a QEMU that cannot be spoken to at all."""
 
 
 def configure(parser: Parser) -> None:
@@ -74,7 +77,7 @@ class _End(Frozen):
                 asked = True
                 self._persuade(limit - left)
             answer = self._press(min(2.0, left))
-            if answer.silence == "gone" or _state(answer) == "prelaunch":
+            if answer.silence in _NOBODY or _state(answer) == "prelaunch":
                 return False
             if process.ended(self.pidfd, min(_AGAIN, left)):
                 return True
@@ -84,9 +87,9 @@ class _End(Frozen):
 
     def by_quit(self) -> bool:
         answer = self._ask("quit", limit=2.0)
-        if answer.silence == "gone":
+        if answer.silence in _NOBODY:
             self._signal()
-        if answer.silence in {"", "gone"} and process.ended(self.pidfd, _QUIT):
+        if answer.silence in {"", *_NOBODY} and process.ended(self.pidfd, _QUIT):
             return True
         self.progress.tell(f"{self.name}: QEMU did not quit: it is killed")
         return False
@@ -134,7 +137,8 @@ class _End(Frozen):
         return answer
 
     def _ask(self, *commands: str, limit: float) -> Answer:
-        return ask({"": f"{self.directory}/q"}, commands, limit=limit)[""]
+        answer = ask({"": f"{self.directory}/q"}, commands, limit=limit)[""]
+        return believed(answer, of(process.pid_of(self.pidfd)))
 
 
 def _state(answer: Answer) -> object:

@@ -169,7 +169,7 @@ class Hand:
     def _enter_scope(self, step: EnterScope) -> None:
         from kvmrun.host import scope  # loaded while QEMU starts
 
-        self._scoped = scope.Entering(step, [self.pid, scope.pid_of(self._logger)]).finish
+        self._scoped = scope.Entering(step, [self.pid, process.pid_of(self._logger)]).finish
 
     def _write_record(self, step: steps.WriteRecord) -> Undo:
         rundir.write_record(step.path, step.record)

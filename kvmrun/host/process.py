@@ -107,6 +107,20 @@ def usage(pid: int) -> Usage | None:
     )
 
 
+def account(pid: int) -> int:
+    """The uid that `pid` runs as, -1 when it has ended."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return -1
+
+
+def pid_of(pidfd: int) -> int:
+    """The pid behind a pidfd of ours."""
+    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as file:
+        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+
+
 def boot_id() -> str:
     """The kernel's name for this boot: start times of another boot mean nothing."""
     with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:

@@ -75,12 +75,6 @@ def _bus() -> list[str]:
     return [] if os.geteuid() == 0 else [f"--address=unix:path={os.environ['XDG_RUNTIME_DIR']}/bus"]
 
 
-def pid_of(pidfd: int) -> int:
-    """The pid behind a pidfd of ours."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
-
-
 def _place(pid: int, unit: str) -> str:
     """The control group of the process below the mount, once it is in the unit."""
     with open(f"/proc/{pid}/cgroup", encoding="utf-8") as file:

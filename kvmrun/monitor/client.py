@@ -5,8 +5,9 @@ import json
 import logging
 import math
 import socket
+import struct
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from qemu.qmp import ExecuteError, Message, QMPClient, Runstate
@@ -39,9 +40,16 @@ class Garbled(KvmrunError):
 class Monitor:
     """An open conversation; made by `connect`."""
 
-    def __init__(self, line: "_Line", limit: float) -> None:
+    def __init__(self, line: "_Line", limit: float, peer: socket.socket) -> None:
         self._line = line
         self._limit = limit
+        self._account = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+
+    def admit(self, accounts: Collection[int]) -> None:
+        """Raises Refused where it is none of these uids that listens, if there are any."""
+        if accounts and self._account not in accounts:
+            guest, why = self._line.guest, f"uid {self._account} answers there"
+            raise Refused(f"the monitor of {guest} is somebody else's", f"kvmrun kill {guest} ends it", why=why)
 
     @property
     def version(self) -> str:
@@ -109,7 +117,7 @@ async def connect(
     line = _Line(name, events=events)
     try:
         await _greet(line, peer, limit)
-        monitor = Monitor(line, limit)
+        monitor = Monitor(line, limit, peer)
         if uuid:
             await monitor.verify(uuid)
         yield monitor

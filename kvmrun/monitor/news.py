@@ -1,7 +1,7 @@
 """What happens in a guest, as its QEMU tells it on the monitor kept for those who follow events."""
 
 import time
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Collection, Mapping
 
 from kvmrun.model.event import Event
 from kvmrun.model.frozen import EMPTY
@@ -12,12 +12,13 @@ _PATIENCE = 3600.0
 """How long to wait for the seat of somebody else who follows the same guest; whoever calls tells of it before."""
 
 
-async def events(path: str, guest: str, uuid: str) -> AsyncGenerator[Event, None]:
+async def events(path: str, guest: str, uuid: str, accounts: Collection[int] = ()) -> AsyncGenerator[Event, None]:
     """First "following" with the state it is in, then every event until the connection ends, by what that raises.
 
     Raises what `connect` and `Monitor.execute` raise.
     """
     async with connect(path, name=guest, limit=_PATIENCE, uuid=uuid, events=True) as monitor:
+        monitor.admit(accounts)
         status = await monitor.execute("query-status")
         state = status.get("status") if isinstance(status, Mapping) else None
         yield Event(at=time.time(), guest=guest, name="following", data={"state": printable(state, 40)})

@@ -7,6 +7,7 @@ Capabilities and questions are sent before the greeting is read; QEMU answers th
 import fcntl
 import os
 import select
+import sys
 import time
 from collections.abc import Mapping
 
@@ -17,16 +18,22 @@ from kvmrun.model.frozen import EMPTY, Frozen
 _BUDGET = 256 << 10
 _LOCK_PAUSE_MS = 5
 
-Silence = Literal["", "busy", "silent", "gone", "garbled"]
+_UID = slice(4, 8)
+"""Of the pid, uid and gid that SO_PEERCRED tells, four bytes each."""
+Silence = Literal["", "busy", "silent", "gone", "garbled", "stranger"]
 
 
 class Answer(Frozen):
-    """What a guest said. `silence` is "" when every command was answered; `errors` are QEMU's own words."""
+    """What a guest said. `silence` is "" when every command was answered; `errors` are QEMU's own words.
+
+    `peer` is the uid of whoever listens there, -1 when nobody was reached.
+    """
 
     replies: Mapping[str, Any] = EMPTY
     errors: Mapping[str, str] = EMPTY
     version: tuple[int, int] = (0, 0)
     silence: Silence = ""
+    peer: int = -1
 
 
 def ask(paths: Mapping[str, str], commands: tuple[str, ...], *, limit: float) -> dict[str, Answer]:
@@ -73,6 +80,7 @@ class _Question:
         self._budget = _BUDGET
         self._results: list[Mapping[str, Any]] = []
         self._version = (0, 0)
+        self._peer = -1
         self.silence: Silence | None = None
 
     def fileno(self) -> int:
@@ -90,6 +98,8 @@ class _Question:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._alone = True
             self._at.connect(self._path)
+            told = self._at.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+            self._peer = int.from_bytes(told[_UID], sys.byteorder)
             words = ("qmp_capabilities", *self._commands)
             self._at.send("".join(f'{{"execute": "{word}"}}\n' for word in words).encode())
         except BlockingIOError:
@@ -144,5 +154,6 @@ class _Question:
             replies={word: result["return"] for word, result in told.items() if "return" in result},
             errors={word: str(result["error"].get("desc")) for word, result in told.items() if "error" in result},
             version=self._version,
+            peer=self._peer,
             silence=("silent" if self._alone else "busy") if self.silence is None else self.silence,
         )

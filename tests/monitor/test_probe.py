@@ -1,5 +1,6 @@
 """Short questions to guests that answer, and to peers that misbehave on purpose."""
 
+import os
 import socket
 import threading
 import time
@@ -84,7 +85,7 @@ def test_a_monitor_that_another_client_has_is_silent(path: str) -> None:
     with qemu(path), socket.socket(socket.AF_UNIX) as other:
         other.connect(path)
         assert other.recv(1000)
-        assert ask({"vm": path}, ("query-status",), limit=0.3)["vm"] == Answer(silence="silent")
+        assert ask({"vm": path}, ("query-status",), limit=0.3)["vm"] == Answer(silence="silent", peer=os.geteuid())
 
 
 @needs_qemu
