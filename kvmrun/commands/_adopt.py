@@ -1,10 +1,10 @@
 """A guest that runs and lost what it is known by: its lock given anew, its monitor reached by another name."""
 
 import os
-from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import lock, small
+from kvmrun.light.contextlib import suppress
 from kvmrun.monitor.carry import Said, carrier
 
 _LIMIT = 10.0

@@ -1,9 +1,8 @@
 """What the agents of running guests tell of their cards, beside what the list tells; only where that is asked for."""
 
-from collections.abc import Mapping
-
 from kvmrun.commands._agent import talking
 from kvmrun.commands._parallel import each
+from kvmrun.light.abc import Mapping
 from kvmrun.model.status import Card, Status
 from kvmrun.monitor import inside
 

@@ -1,7 +1,5 @@
 """Starting guests together: on networks that are ready, in their order, and waiting for what they are to do."""
 
-from collections.abc import Iterable, Mapping
-from contextlib import nullcontext
 from itertools import chain
 
 from kvmrun.commands import _start
@@ -12,6 +10,8 @@ from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several
 from kvmrun.host.observe import Others
+from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.contextlib import suppress
 from kvmrun.model import order
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
@@ -90,7 +90,7 @@ def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -
     try:
         with job.networks:
             slow = bool(turns.awaited) or len(names) > _MANY
-            with progress.waiting(f"starting {', '.join(names)}") if slow else nullcontext():
+            with progress.waiting(f"starting {', '.join(names)}") if slow else suppress():
                 errors = each(names, one, turns.before, failed=turns.errors)
             if job.networks.error is not None:
                 raise job.networks.error

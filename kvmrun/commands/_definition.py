@@ -1,12 +1,12 @@
 """Definitions that are about to change: where they are, whether they may, and what would be wrong with the lab then."""
 
 import os
-from collections.abc import Iterable, Mapping
 
 from kvmrun.commands._lab import open_lab
 from kvmrun.config.load import RESERVED
 from kvmrun.errors import ConfigError, NotPermitted, Refused, UsageError
 from kvmrun.host import rundir
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable

@@ -2,14 +2,14 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
 from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, running
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError
 from kvmrun.host import lost, rundir
+from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress

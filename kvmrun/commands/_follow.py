@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 
 from kvmrun.commands import _peer
 from kvmrun.errors import KvmrunError, NotRunning
 from kvmrun.host import rundir
+from kvmrun.light.abc import AsyncGenerator, Callable, Coroutine
 from kvmrun.model.event import Event
 from kvmrun.monitor.news import events
 

@@ -1,9 +1,8 @@
 """Every key of a definition and of networks.toml with what it is unless given, for the manual: read from the model."""
 
-from collections.abc import Iterator
-
 from kvmrun.config import draft
 from kvmrun.config.networks import Networks
+from kvmrun.light.abc import Iterator
 from kvmrun.light.typing import choices
 from kvmrun.model.drive import Drive
 from kvmrun.model.frozen import Frozen

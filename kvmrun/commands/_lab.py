@@ -1,13 +1,13 @@
 """The lab a command works on, and finding a guest in it or among those that run."""
 
 import os
-from collections.abc import Iterable, Mapping
 from itertools import chain
 
 from kvmrun.commands._words import Args
 from kvmrun.config import where as places
 from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
 from kvmrun.host import rundir
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY
 from kvmrun.model.guest import Guest

@@ -3,10 +3,10 @@
 import os
 import socket
 import time
-from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import logger, logs, process, rundir
+from kvmrun.light.contextlib import suppress
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.place import Place
 from kvmrun.monitor.carry import Carrier, carrier

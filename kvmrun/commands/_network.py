@@ -2,12 +2,12 @@
 
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
 
 from kvmrun.errors import Busy
 from kvmrun.host import link, lock, rundir, standing
 from kvmrun.host.apply import applied
+from kvmrun.light.abc import Callable, Iterable, Iterator
+from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories

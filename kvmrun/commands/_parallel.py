@@ -1,9 +1,9 @@
 """The same for many guests, side by side: one that fails stops only those that come after it."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
 
 from kvmrun.errors import KvmrunError, refused_by_host
+from kvmrun.light.abc import Callable, Collection, Mapping, Sequence
 from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import EMPTY
 

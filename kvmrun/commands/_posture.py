@@ -1,8 +1,7 @@
 """How each running guest is held, beside what the list tells of it: loaded only where it is asked for."""
 
-from collections.abc import Mapping
-
 from kvmrun.host import guards, posture, rundir
+from kvmrun.light.abc import Mapping
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
 from kvmrun.model.record import Record

@@ -1,11 +1,11 @@
 """The networks of guests that are being started: looked at once for all, while the first QEMU starts."""
 
 from _thread import allocate_lock
-from collections.abc import Callable, Collection
-from contextlib import ExitStack
 from types import TracebackType
 
 from kvmrun.host import link
+from kvmrun.light.abc import Callable, Collection
+from kvmrun.light.contextlib import ExitStack
 from kvmrun.light.typing import Self
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories

@@ -2,13 +2,13 @@
 
 import itertools
 import os
-from collections.abc import Callable, Iterator
 from functools import partial
 
 from kvmrun.commands import _adopt, _guards
 from kvmrun.host import guards, link, lock, logger, logs, lost, process, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
+from kvmrun.light.abc import Callable, Iterator
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import MONITORS
 from kvmrun.model.lab import Lab

@@ -1,10 +1,10 @@
 """Every guest of the lab at one moment: its state as the list has it, and what QEMU and the kernel have counted."""
 
 import time
-from collections.abc import Mapping
 
 from kvmrun.commands._status import look
 from kvmrun.host import counters, process
+from kvmrun.light.abc import Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.sample import Sample, Snapshot

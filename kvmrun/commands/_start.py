@@ -1,13 +1,12 @@
 """Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
 
-from collections.abc import Mapping
-
 from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host import logger, logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
+from kvmrun.light.abc import Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place

@@ -1,12 +1,12 @@
 """The live state of guests, from the kernel, QEMU and the definitions: a row each, none waits for another."""
 
 import os
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
 
 from kvmrun.commands._peer import believed, of
 from kvmrun.errors import KvmrunError
 from kvmrun.host import health, link, logs, lost, process, rundir
+from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.contextlib import suppress
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab

@@ -1,10 +1,9 @@
 """The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
 
-from collections.abc import Iterator
-
 from kvmrun.errors import KvmrunError
 from kvmrun.host import diagnosis, dnsmasq, netlink, standing
 from kvmrun.host import ways as ways_now
+from kvmrun.light.abc import Iterator
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding
 from kvmrun.model.lab import Lab

@@ -4,11 +4,11 @@ A command says its words once, to whichever parser asks. Whatever is not plain (
 argparse's, and a test holds the two to the same answers.
 """
 
-from collections.abc import Callable, Sequence
 from types import ModuleType
 from types import SimpleNamespace as Args
 
 from kvmrun.errors import UsageError
+from kvmrun.light.abc import Callable, Sequence
 from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable

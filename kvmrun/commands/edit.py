@@ -4,7 +4,6 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable
 
 from kvmrun.commands import _definition
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
@@ -12,6 +11,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.config.load import RESERVED
 from kvmrun.errors import ConfigError, Refused
 from kvmrun.host import definitions, editor, rundir
+from kvmrun.light.abc import Iterable
 from kvmrun.model.lab import Problem
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable

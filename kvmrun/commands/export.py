@@ -2,7 +2,6 @@
 
 import os
 import sys
-from collections.abc import Callable, Mapping
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
@@ -10,6 +9,7 @@ from kvmrun.errors import ConfigError, HostLacks
 from kvmrun.export import shorewall, systemd
 from kvmrun.export.page import MARK
 from kvmrun.host import exported, gateway, observe, standing
+from kvmrun.light.abc import Callable, Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Uplink
 from kvmrun.model.text import printable

@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from functools import partial
 
@@ -11,6 +10,7 @@ from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of,
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import NotRunning, UsageError
 from kvmrun.host import logs, process, rundir
+from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import kvmrun
@@ -11,6 +10,7 @@ from kvmrun import commands
 from kvmrun.commands import _keys, _manual
 from kvmrun.commands._words import Args, Parser, everywhere
 from kvmrun.host import process
+from kvmrun.light.abc import Iterator
 from kvmrun.ui import roff
 
 HELP = "show the manual, or print it for man where it goes to a pipe"

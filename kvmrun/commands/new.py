@@ -1,8 +1,6 @@
 """kvmrun new: write a definition for a new guest, commented, and valid before anybody sees it."""
 
 import sys
-from collections.abc import Iterator
-from ipaddress import IPv4Address
 
 from kvmrun.commands import _definition, _drives, names
 from kvmrun.commands._lab import defined, directories, open_lab
@@ -10,6 +8,8 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.config import draft, fresh
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host import definitions
+from kvmrun.light.abc import Iterator
+from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, nic_names

@@ -1,7 +1,6 @@
 """kvmrun rename: another name for a guest that does not run, wherever the lab mentions it."""
 
 import os
-from collections.abc import Mapping
 from typing import Any
 
 from kvmrun.commands import _definition
@@ -11,6 +10,7 @@ from kvmrun.config import draft
 from kvmrun.config.read import Unreadable, parse
 from kvmrun.errors import ConfigError
 from kvmrun.host import definitions, rundir
+from kvmrun.light.abc import Mapping
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
@@ -124,7 +124,7 @@ def _pinned(before: Lab, where: Directories, old: str, text: str) -> str:
 
 
 def _with_all(guest: Guest, place: Place) -> Guest:
-    import ipaddress
+    from kvmrun.light import ipaddress
 
     nics = tuple(
         nic.but(mac=port.mac, address=ipaddress.IPv4Address(port.address) if port.address else None)

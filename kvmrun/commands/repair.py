@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Literal
 
 from kvmrun.commands import _repair
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError
+from kvmrun.light.abc import Iterator
 from kvmrun.model.text import printable
 from kvmrun.plan.repair import Fault, Outcome
 from kvmrun.ui import repairs

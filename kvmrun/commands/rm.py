@@ -3,13 +3,13 @@
 import os
 import shutil
 import sys
-from collections.abc import Iterable
 
 from kvmrun.commands import _definition
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Refused, UsageError
 from kvmrun.host import definitions, rundir
+from kvmrun.light.abc import Iterable
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories

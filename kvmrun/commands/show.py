@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from typing import Any
 
 from kvmrun.commands import _agents, _posture
@@ -11,6 +10,7 @@ from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
 from kvmrun.host import observe
+from kvmrun.light.abc import Iterator
 from kvmrun.model.guest import Guest
 from kvmrun.model.option import argv
 from kvmrun.model.place import Place

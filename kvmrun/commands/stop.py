@@ -2,8 +2,6 @@
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import suppress
 
 from kvmrun.commands import _end
 from kvmrun.commands._lab import directories
@@ -12,6 +10,8 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import process
 from kvmrun.light import signal
+from kvmrun.light.abc import Callable
+from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import Any
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories

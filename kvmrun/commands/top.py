@@ -3,7 +3,6 @@
 import json
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 from kvmrun.commands import _sample
 from kvmrun.commands._lab import directories, open_lab, running
@@ -11,6 +10,7 @@ from kvmrun.commands._status import unseen
 from kvmrun.commands._tell import Word, tell_one
 from kvmrun.commands._words import Args, Parser, pace
 from kvmrun.errors import KvmrunError, UsageError
+from kvmrun.light.abc import Callable, Iterator
 from kvmrun.model.place import Directories
 from kvmrun.model.sample import Rates, Sample, Snapshot
 from kvmrun.model.status import SCHEMA

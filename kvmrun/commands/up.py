@@ -1,7 +1,6 @@
 """kvmrun NAME...: start guests, side by side."""
 
 import sys
-from collections.abc import Iterable, Mapping
 
 from kvmrun import commands
 from kvmrun.commands import _begin, _start
@@ -10,6 +9,7 @@ from kvmrun.commands._ready import are_there
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, NoSuchGuest, Several, UsageError
 from kvmrun.host.observe import Others
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv

@@ -1,8 +1,8 @@
 """Rules across guests and networks: what each file may not know of the others."""
 
-from collections.abc import Iterator
 from itertools import combinations
 
+from kvmrun.light.abc import Iterator
 from kvmrun.model import derive, order
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem, nic_names

@@ -1,9 +1,9 @@
 """A TOML table to a frozen value, driven by its class: the fields are the keys, their types the checks."""
 
-import ipaddress
-from collections.abc import Callable, Mapping
 from types import GenericAlias, NoneType, UnionType
 
+from kvmrun.light import ipaddress
+from kvmrun.light.abc import Callable, Mapping
 from kvmrun.light.typing import Any, choices
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Problem

@@ -5,8 +5,9 @@ This knows TOML as people write it, not all of it. Whoever uses it reads the res
 
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 
 _HEADER = re.compile(r"\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")

@@ -1,9 +1,9 @@
 """The definition of a new guest: what was asked for, and in comments what holds unless it is changed."""
 
-from collections.abc import Iterable, Mapping
 from functools import partial
 
 from kvmrun.config import draft
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.guest import Guest
 
 _TOLD = (

@@ -1,12 +1,12 @@
 """A directory of definitions to a Lab. One bad file costs its own row, never the others."""
 
 import os
-from collections.abc import Iterable, Mapping
 
 from kvmrun.config import check
 from kvmrun.config.convert import Converter
 from kvmrun.config.networks import Networks, convert
 from kvmrun.config.read import Unreadable, parse, read
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.typing import Any
 from kvmrun.model.frozen import EMPTY
 from kvmrun.model.guest import Guest

@@ -1,8 +1,7 @@
 """`networks.toml`: the networks of a lab and the ways out of the host."""
 
-from collections.abc import Mapping
-
 from kvmrun.config.convert import Converter
+from kvmrun.light.abc import Mapping
 from kvmrun.light.typing import Any, Literal, TypeVar
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.network import Network, Uplink

@@ -2,9 +2,9 @@
 
 import os
 import stat
-from collections.abc import Mapping
 
 from kvmrun.errors import Refused
+from kvmrun.light.abc import Mapping
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 

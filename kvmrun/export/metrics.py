@@ -1,7 +1,6 @@
 """The counters of guests in the text format of Prometheus, for the textfile collector of its node_exporter."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-
+from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
 from kvmrun.model.sample import Sample
 
 _STATES = ("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error")

@@ -1,7 +1,6 @@
 """What every exported file has in common: a first line that says whose it is, and a comment above each entry."""
 
-from collections.abc import Iterable
-
+from kvmrun.light.abc import Iterable
 from kvmrun.model.frozen import Frozen
 
 MARK = "# kvmrun export"

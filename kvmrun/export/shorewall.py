@@ -1,9 +1,8 @@
 """A lab as configuration of Shorewall 5.2: a zone a network, masquerading, port forwards, and several providers."""
 
-from collections.abc import Iterable, Iterator, Mapping
-
 from kvmrun.export.page import Entry, entry, page
 from kvmrun.export.zones import OUTSIDE, Outlook, outlook, provider
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 

@@ -1,8 +1,7 @@
 """A lab as units of systemd: its networks before a firewall that others keep, then guests with autostart in order."""
 
-from collections.abc import Iterable, Mapping
-
 from kvmrun.export.page import MARK
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model import order
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab

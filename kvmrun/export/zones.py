@@ -1,9 +1,9 @@
 """What Shorewall is told of a lab, drawn from the lab once: zones, ways out and providers."""
 
 import re
-from collections.abc import Iterable, Mapping
 
 from kvmrun.errors import Refused
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network, Uplink

@@ -1,10 +1,9 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager
-
 from kvmrun.errors import KvmrunError, reason
 from kvmrun.light import signal
+from kvmrun.light.abc import Callable, Iterable, Iterator
+from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.light.typing import TypeVar
 
 S = TypeVar("S")

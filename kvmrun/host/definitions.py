@@ -1,9 +1,9 @@
 """Files of a lab, written whole or not at all, with the mode and owner a lab's files have."""
 
 import os
-from contextlib import suppress
 
 from kvmrun.errors import KvmrunError, NotPermitted, Refused
+from kvmrun.light.contextlib import suppress
 
 
 def create(path: str, data: bytes) -> None:

@@ -4,12 +4,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
 from kvmrun.export import systemd
 from kvmrun.host import gateway, link, listeners, netlink, nft, observe, process, standing, sysctl
+from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable

@@ -2,11 +2,11 @@
 
 import os
 import time
-from collections.abc import Callable
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import logger, logs, process, small
 from kvmrun.light import signal
+from kvmrun.light.abc import Callable
 from kvmrun.plan.network_steps import StartNames, WriteNames
 
 _READY = 5.0

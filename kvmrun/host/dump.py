@@ -2,10 +2,10 @@
 
 import os
 import struct
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from kvmrun.light import socket
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
 
 NETFILTER, ROUTE = 12, 0
 _REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10

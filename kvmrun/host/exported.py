@@ -2,9 +2,9 @@
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
 
 from kvmrun.errors import KvmrunError, Refused
+from kvmrun.light.abc import Iterable, Mapping
 
 
 def write(directory: str, texts: Mapping[str, str], mark: str, *, force: bool) -> None:

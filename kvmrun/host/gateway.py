@@ -4,7 +4,8 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+
+from kvmrun.light.abc import Iterable
 
 _ARP, _IP, _ETHERNET = 0x0806, 0x0800, 1
 _REQUEST, _REPLY = 1, 2

@@ -1,9 +1,9 @@
 """The guards of running guests: whether they stand, put back where they do not, removed with the guest."""
 
 import os
-from collections.abc import Mapping
 
 from kvmrun.host import nft
+from kvmrun.light.abc import Mapping
 from kvmrun.model.nic import Port
 from kvmrun.plan import guard
 

@@ -2,12 +2,12 @@
 
 import os
 import stat
-from collections.abc import Callable
-from contextlib import suppress
 
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host import link, lock, process, rundir
 from kvmrun.light import signal, socket
+from kvmrun.light.abc import Callable
+from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import assert_never
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps

@@ -1,9 +1,9 @@
 """Whether a network that was brought up still stands, asked as cheaply as a list can afford."""
 
 import os
-from collections.abc import Mapping
 
 from kvmrun.host import small
+from kvmrun.light.abc import Mapping
 
 _NAMES_GONE, _RULES_GONE = "dnsmasq is not running", "its packet filter was changed"
 

@@ -1,8 +1,7 @@
 """Who listens on ports of this host: sockets from netlink, their processes from /proc as far as we may look."""
 
-from collections.abc import Collection
-
 from kvmrun.host import process
+from kvmrun.light.abc import Collection
 from kvmrun.plan.facts import Owner
 
 

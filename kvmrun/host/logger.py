@@ -5,11 +5,13 @@ import os
 import select
 import stat
 import sys
+import time
 
 from kvmrun.errors import Refused
-from kvmrun.host import process
+from kvmrun.host import lock, process
 
 _FIONREAD = 0x541B  # termios has it, and is loaded by nothing else on the way
+_LAST_WORDS = 1.0
 _MEMORY = 20_000 * 1024  # under this limit it dies rather than grow on endless lines
 
 
@@ -40,6 +42,7 @@ def end_stalled(directory: str) -> None:
 def start(directory: str, uid: int | None, reader: int) -> int:
     """Start a logger that keeps the newest 4 MB of what comes from `reader`, which is closed here; its pidfd."""
     _make_directory(directory, uid)
+    _end_former(directory)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         limited = [process.tool("prlimit"), f"--as={_MEMORY}", "--"]
@@ -48,6 +51,17 @@ def start(directory: str, uid: int | None, reader: int) -> int:
     finally:
         os.close(null)
         os.close(reader)
+
+
+def _end_former(directory: str) -> None:
+    """Wait for the logger of a guest that has ended; one that finds no room for the last words is ended."""
+    deadline = time.monotonic() + _LAST_WORDS
+    while lock.is_held(f"{directory}/lock") and time.monotonic() < deadline:
+        time.sleep(0.01)
+    if lock.is_held(f"{directory}/lock"):
+        with process.opened(f"{directory}/lock", inherited=None) as pidfd:
+            if pidfd is not None:
+                process.kill(pidfd)
 
 
 def _make_directory(path: str, uid: int | None) -> None:

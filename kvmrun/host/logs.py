@@ -5,10 +5,10 @@ The logger writes whole lines to `current`, and renames that to @TIME.s when it 
 
 import os
 import time
-from collections.abc import Iterator
 from io import FileIO
 
 from kvmrun.host import lock
+from kvmrun.light.abc import Iterator
 from kvmrun.light.typing import Self
 
 _HEX = frozenset("0123456789abcdef")

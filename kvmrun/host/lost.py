@@ -5,9 +5,9 @@ there is the guest. A QEMU that is about to end shows no descriptors any more, a
 """
 
 import os
-from collections.abc import Collection
 
 from kvmrun.host import process
+from kvmrun.light.abc import Collection
 
 _LISTENS = "00010000"
 _FIRST = "q"

@@ -3,8 +3,6 @@
 import errno
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from itertools import product
 from typing import Any
@@ -13,6 +11,8 @@ from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Unresponsive
+from kvmrun.light.abc import Collection, Iterator, Mapping
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.frozen import Frozen
 from kvmrun.plan.bridge import MARK
 from kvmrun.plan.facts import Bridge, Protocol, Route

@@ -1,10 +1,10 @@
 """The hand of a network: each step to the function that does it, and what takes it back."""
 
 import os
-from collections.abc import Callable
 from typing import assert_never
 
 from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
+from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
 from kvmrun.plan import network_steps as steps
 from kvmrun.plan.ways import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep

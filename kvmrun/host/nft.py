@@ -2,11 +2,11 @@
 
 import os
 from _thread import allocate_lock
-from collections.abc import Callable
 
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
 from kvmrun.host import dump, process, small, tables, transaction
 from kvmrun.light import json
+from kvmrun.light.abc import Callable
 from kvmrun.light.typing import Any
 
 _LIMIT = 10.0

@@ -3,7 +3,7 @@
 import os
 import pwd
 import stat
-from collections.abc import Iterable, Mapping
+from kvmrun.light.abc import Iterable, Mapping
 
 from kvmrun.config.where import exchangeable
 from kvmrun.errors import Refused

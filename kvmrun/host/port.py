@@ -3,10 +3,10 @@
 import errno
 import os
 import socket
-from collections.abc import Mapping
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import process
+from kvmrun.light.abc import Mapping
 
 
 def take(number: int) -> int:

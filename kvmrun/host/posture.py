@@ -1,8 +1,8 @@
 """How a process is held: its account, what it may do, and whether it runs on KVM, by the kernel's own word."""
 
 import os
-from contextlib import suppress
 
+from kvmrun.light.contextlib import suppress
 from kvmrun.model.status import Posture
 
 _FILTER = 2  # the mode of seccomp in which a process runs under a filter

@@ -3,12 +3,12 @@
 import fcntl
 import os
 import select
-from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
 
 from kvmrun.errors import HostLacks
 from kvmrun.host import lock
 from kvmrun.light import signal
+from kvmrun.light.abc import Callable, Collection, Iterable, Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.frozen import Frozen
 
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")

@@ -3,12 +3,12 @@
 import os
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
 from kvmrun.host import lock, lost, process, small
 from kvmrun.light import json
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.record import Record, from_json
 from kvmrun.model.values import GuestName
 

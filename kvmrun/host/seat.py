@@ -4,11 +4,11 @@ import os
 import pwd
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 from kvmrun.errors import Busy
 from kvmrun.host import lock, process
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
 
 STOLEN = signal.SIGUSR1
 """What a holder is sent whose seat is taken over."""

@@ -2,11 +2,11 @@
 
 import re
 import subprocess
-from collections.abc import Iterable
-from ipaddress import IPv4Interface
 
 from kvmrun.host import process
 from kvmrun.host.netlink import read_bridge
+from kvmrun.light.abc import Iterable
+from kvmrun.light.ipaddress import IPv4Interface
 from kvmrun.model.network import Uplink
 
 _LIMIT = 10.0

@@ -5,8 +5,9 @@ Somebody may have put a pipe, a link or a directory in the place of one: that co
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
 
 
 def read(path: str, limit: int = 64 << 10) -> bytes | None:

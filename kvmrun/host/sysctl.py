@@ -3,12 +3,12 @@
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import lock, small
 from kvmrun.light import json
+from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Any
 from kvmrun.plan.facts import Changed
 

@@ -2,9 +2,9 @@
 
 import errno
 import struct
-from collections.abc import Collection
 
 from kvmrun.host import dump
+from kvmrun.light.abc import Collection
 from kvmrun.light.typing import Any
 from kvmrun.model import derive
 

@@ -5,9 +5,9 @@ Fifty guests that start at once need a handful of processes so, not fifty that w
 
 import os
 from _thread import allocate_lock
-from contextlib import suppress
 
 from kvmrun.host import process
+from kvmrun.light.contextlib import suppress
 
 _LIMIT = 10.0
 _SAID = 4000

@@ -6,11 +6,11 @@ What is ours carries our number as its protocol, which the kernel keeps and show
 import errno
 import struct
 import sys
-from collections.abc import Iterable
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dump, link
 from kvmrun.light import socket
+from kvmrun.light.abc import Iterable
 from kvmrun.plan.facts import Rule, TableRoute, Ways
 from kvmrun.plan.ways import AddDefault, RemoveDefault
 

@@ -8,8 +8,9 @@ import os
 import sys
 from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import MAGIC_NUMBER, SourceFileLoader
-from collections.abc import Sequence
 from types import CodeType, ModuleType
+
+from kvmrun.light.abc import Sequence
 
 _OURS = __name__.partition(".")[0] + "."
 _TAG = sys.implementation.cache_tag

@@ -1,6 +1,6 @@
 """A drive: what the guest sees, and the image behind it."""
 
-from collections.abc import Container, Iterator
+from kvmrun.light.abc import Container, Iterator
 
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import Frozen

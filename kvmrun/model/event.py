@@ -1,8 +1,8 @@
 """Something that happened in a guest."""
 
-from collections.abc import Mapping
 from typing import Any
 
+from kvmrun.light.abc import Mapping
 from kvmrun.model.frozen import EMPTY, Frozen
 
 

@@ -4,9 +4,9 @@ The standard dataclass writes and compiles the source of six methods for every c
 17 ms for the classes that `kvmrun --list` needs, twice what the interpreter itself takes. These are shared methods.
 """
 
-from collections.abc import Mapping
 from types import MappingProxyType
 
+from kvmrun.light.abc import Mapping
 from kvmrun.light.typing import Any, ClassVar, Never, Self, dataclass_transform
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})

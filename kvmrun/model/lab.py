@@ -1,8 +1,7 @@
 """A lab: everything one directory of definitions says, and what is wrong with it."""
 
-from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address
-
+from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.light.typing import Literal
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen

@@ -1,7 +1,6 @@
 """What a guest may take of its host at most, QEMU and all."""
 
-from collections.abc import Iterator
-
+from kvmrun.light.abc import Iterator
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.values import Size
 

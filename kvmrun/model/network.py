@@ -1,8 +1,7 @@
 """A network: one bridge with its subnet, its addresses and names, and its way out."""
 
-from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
-
+from kvmrun.light.abc import Iterator, Mapping
+from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from kvmrun.light.typing import Literal, Self
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen

@@ -1,8 +1,7 @@
 """A NIC: the guest's card, and the tap on the bridge behind it."""
 
-from collections.abc import Iterator
-from ipaddress import IPv4Address
-
+from kvmrun.light.abc import Iterator
+from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Option, Tap

@@ -4,9 +4,8 @@ The same options are spelled in two ways from one table. As run, a handle is the
 as a person would type it, it is a path or an interface name.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-
 from kvmrun.light import json
+from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
 from kvmrun.model.frozen import EMPTY, Frozen
 
 _JSON_FLAGS = frozenset({"blockdev", "device", "netdev", "object"})

@@ -1,6 +1,6 @@
 """Who comes after whom: the order of starts, and of stops the other way round."""
 
-from collections.abc import Iterable, Mapping
+from kvmrun.light.abc import Iterable, Mapping
 
 Before = Mapping[str, tuple[str, ...]]
 """For each guest those that come before it."""

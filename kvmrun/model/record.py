@@ -1,7 +1,6 @@
 """What was launched, as kept in the run directory. A hint for people: never a reason to kill or to start."""
 
-from collections.abc import Mapping
-
+from kvmrun.light.abc import Mapping
 from kvmrun.light.typing import Any
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Port

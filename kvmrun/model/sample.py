@@ -1,8 +1,8 @@
 """What a guest has used up to one moment, and from two such moments the rates between them."""
 
-from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 
+from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import Status
 

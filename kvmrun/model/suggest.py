@@ -1,6 +1,6 @@
 """Did you mean: the known word nearest to an unknown one."""
 
-from collections.abc import Iterable
+from kvmrun.light.abc import Iterable
 
 
 def closest(word: str, known: Iterable[str]) -> str:

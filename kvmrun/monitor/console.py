@@ -4,10 +4,10 @@ import os
 import select
 import socket
 import time
-from collections.abc import Callable
 from typing import Literal
 
 from kvmrun.errors import NotRunning, Unresponsive
+from kvmrun.light.abc import Callable
 from kvmrun.model.frozen import Frozen
 
 Ending = Literal["left", "ended", "silent", "over", "signal", "hung up"]

@@ -1,8 +1,8 @@
 """What QEMU counts of a guest, read from its answers: untrusted, so whatever is not as it should be is left out."""
 
-from collections.abc import Iterator
 from typing import TypeGuard
 
+from kvmrun.light.abc import Iterator
 from kvmrun.model.sample import DriveCount
 from kvmrun.model.text import printable
 from kvmrun.monitor.probe import Answer

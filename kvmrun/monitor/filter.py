@@ -6,7 +6,8 @@ what is left of a broken sequence is plain text. The memory used is bounded by t
 """
 
 import re
-from collections.abc import Callable
+
+from kvmrun.light.abc import Callable
 
 _PARAMETERS, _LONGEST_NUMBER = 64, 4
 _STRING_LIMIT = 4096

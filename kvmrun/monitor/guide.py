@@ -1,9 +1,9 @@
 """Help and completion of the monitor shell, from the schema of the QEMU it talks to."""
 
-from collections.abc import Iterator, Mapping
 from textwrap import wrap
 
 from kvmrun.errors import UsageError
+from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 from kvmrun.monitor.schema import Command, Member, Schema

@@ -1,8 +1,9 @@
 """What happens in a guest, as its QEMU tells it on the monitor kept for those who follow events."""
 
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from kvmrun.light.abc import AsyncGenerator, Collection, Mapping
 
+from kvmrun.light.abc import AsyncGenerator, Mapping
 from kvmrun.model.event import Event
 from kvmrun.model.frozen import EMPTY
 from kvmrun.model.text import printable

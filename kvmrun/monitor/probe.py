@@ -9,9 +9,9 @@ import os
 import select
 import sys
 import time
-from collections.abc import Mapping
 
 from kvmrun.light import json, socket
+from kvmrun.light.abc import Mapping
 from kvmrun.light.typing import Any, Literal
 from kvmrun.model.frozen import EMPTY, Frozen
 

@@ -1,8 +1,7 @@
 """What the running QEMU understands, read from its own reply to query-qmp-schema."""
 
-from collections.abc import Iterable, Mapping
-
 from kvmrun.errors import KvmrunError
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.frozen import EMPTY, Frozen
 
 # The one command whose arguments go beyond its schema: the properties of the device.

@@ -2,9 +2,9 @@
 
 import json
 import re
-from collections.abc import Iterable
 
 from kvmrun.errors import UsageError
+from kvmrun.light.abc import Iterable
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 

@@ -1,10 +1,10 @@
 """The arguments of one command, each written as the type that QEMU's schema gives it."""
 
 import json
-from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from kvmrun.errors import UsageError
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.text import printable
 from kvmrun.monitor.schema import Command, Schema
 from kvmrun.monitor.split import Tree, Word

@@ -1,9 +1,9 @@
 """The language of the monitor shell: one line of text to what it asks for, typed by QEMU's own schema."""
 
 import json
-from collections.abc import Mapping
 
 from kvmrun.errors import UsageError
+from kvmrun.light.abc import Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 from kvmrun.monitor.schema import Command, Schema

@@ -1,9 +1,8 @@
 """The bridge of a network: as it should be, against what is there by that name."""
 
-from collections.abc import Iterable, Iterator
-from ipaddress import IPv4Network
-
 from kvmrun.errors import Refused
+from kvmrun.light.abc import Iterable, Iterator
+from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.model import derive
 from kvmrun.model.network import Network
 from kvmrun.plan.facts import Bridge, Route

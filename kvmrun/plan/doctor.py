@@ -1,7 +1,6 @@
 """What the facts of this machine mean for guests: KVM, QEMU, devices, programs, memory, room and boot."""
 
-from collections.abc import Iterator
-
+from kvmrun.light.abc import Iterator
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.plan.examined import Machine, Trial

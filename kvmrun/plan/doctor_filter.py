@@ -1,10 +1,10 @@
 """Whose packet filter is in the guests' way: what passes is found out by letting packets walk through the rules."""
 
 import shlex
-from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Address
 from typing import Any
 
+from kvmrun.light.abc import Iterable, Iterator, Mapping
+from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab

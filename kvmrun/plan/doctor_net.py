@@ -1,9 +1,9 @@
 """What the facts of the networks mean: whether guests reach each other and the world, and who is in the way."""
 
 import re
-from collections.abc import Iterator
 
 from kvmrun.errors import KvmrunError, Refused
+from kvmrun.light.abc import Iterator
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network, Uplink

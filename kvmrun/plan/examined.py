@@ -1,8 +1,8 @@
 """What `doctor` looked at: facts of the host beyond those a start asks for."""
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
+from kvmrun.light.abc import Mapping
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.plan.facts import Owner, Route, Wire
 

@@ -1,8 +1,7 @@
 """What is true of the host, as far as a plan asks: observed once, frozen."""
 
-from collections.abc import Mapping
-from ipaddress import IPv4Network
-
+from kvmrun.light.abc import Mapping
+from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.nic import KeptTap

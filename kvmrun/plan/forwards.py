@@ -1,8 +1,8 @@
 """Ports of the host that lead to guests, and who of the host listens on them as well."""
 
 import re
-from collections.abc import Iterable, Iterator
 
+from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.network import Network
 from kvmrun.plan.facts import Owner
 

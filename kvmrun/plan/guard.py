@@ -5,8 +5,7 @@ protocols, spanning tree, malformed headers) needs no rule to be dropped. `meta 
 that the kernel found a whole and sane IP header: what it cannot read has no protocol.
 """
 
-from collections.abc import Iterator, Mapping
-
+from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.model import derive
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import Port

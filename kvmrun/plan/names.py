@@ -1,7 +1,6 @@
 """What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
 
-from collections.abc import Iterator, Mapping, Sequence
-
+from kvmrun.light.abc import Iterator, Mapping, Sequence
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.network import Network
 from kvmrun.model.nic import Port

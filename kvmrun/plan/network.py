@@ -1,8 +1,7 @@
 """A network up or down: bridge, kernel settings, packet filter, addresses and names, each only if it is not right."""
 
-from collections.abc import Iterator, Sequence
-
 from kvmrun.errors import NotPermitted, Refused
+from kvmrun.light.abc import Iterator, Sequence
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network

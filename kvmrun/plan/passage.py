@@ -5,10 +5,10 @@ nft does not show what iptables asks of the connection or of the kind of address
 a port, and one to this host, such a rule is taken for the usual one.
 """
 
-from collections.abc import Callable, Iterable, Mapping
-from ipaddress import IPv4Address, IPv4Network
 from typing import Any, Literal
 
+from kvmrun.light.abc import Callable, Iterable, Mapping
+from kvmrun.light.ipaddress import IPv4Address, IPv4Network
 from kvmrun.model.frozen import Frozen
 
 _DEEPEST = 16

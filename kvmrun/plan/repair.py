@@ -2,10 +2,10 @@
 
 import itertools
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 from kvmrun.errors import KvmrunError
+from kvmrun.light.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab

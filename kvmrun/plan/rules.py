@@ -1,7 +1,6 @@
 """The packet filter of one network as nftables text: masquerading, replies in, nothing else in, and port forwards."""
 
-from collections.abc import Iterable, Iterator, Mapping
-
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.model.network import Forward, Network, Uplink
 
 

@@ -1,8 +1,7 @@
 """The scope of a guest: where systemd runs, a unit of its own, which outlives the login and holds the limits."""
 
-from collections.abc import Iterable
-
 from kvmrun.errors import HostLacks
+from kvmrun.light.abc import Iterable
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import Guest
 from kvmrun.model.values import Size

@@ -1,8 +1,7 @@
 """Starting one guest: everything that is refused is refused here, before the first step."""
 
-from collections.abc import Iterator
-
 from kvmrun.errors import HostLacks, NotPermitted, Refused
+from kvmrun.light.abc import Iterator
 from kvmrun.model.drive import Drive
 from kvmrun.model.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.nic import Port

@@ -6,9 +6,8 @@ them) count as a default route. The rules do not name the bridge: a strict rever
 same question without it. An uplink that is not there has an empty table, and the packet goes on to the next rule.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
-
 from kvmrun.errors import Refused
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network, Uplink

@@ -1,7 +1,6 @@
 """Findings about the host for people: a mark and a sentence each, and what mends it below."""
 
-from collections.abc import Iterable, Iterator
-
+from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.finding import Finding
 from kvmrun.model.text import printable
 from kvmrun.ui.say import BOLD, END, GREEN, RED, YELLOW, folded

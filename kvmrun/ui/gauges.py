@@ -1,7 +1,6 @@
 """What guests use a second, in words and little bars: what the live view and the plain lines have in common."""
 
-from collections.abc import Iterable, Iterator
-
+from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.sample import Rates, Sample, Snapshot
 from kvmrun.model.text import printable
 from kvmrun.ui.rows import aligned, mib

@@ -2,9 +2,10 @@
 
 import os
 import re
-from collections.abc import Iterable
 
 from prompt_toolkit.history import FileHistory
+
+from kvmrun.light.abc import Iterable
 
 _LARGEST = 1 << 20
 _SECRET = re.compile(r"passw|secret|passphrase|credential", re.IGNORECASE)

@@ -1,12 +1,12 @@
 """Drawing the live view of what guests use, for a terminal of any width."""
 
 import sys
-from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from kvmrun.light.abc import Sequence
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.sample import Load, Rates, Sample
 from kvmrun.model.text import printable

@@ -2,9 +2,9 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 
+from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.text import printable
 
 _SHOWN_AFTER = 1.0

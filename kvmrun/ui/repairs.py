@@ -1,7 +1,6 @@
 """What was found wrong and what became of it, for people: the subject, the fault, each step."""
 
-from collections.abc import Iterable, Iterator
-
+from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.text import printable
 from kvmrun.plan.repair import Outcome
 

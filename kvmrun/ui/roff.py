@@ -1,7 +1,8 @@
 """Text for man(1): the few macros a page needs, and no text that is taken for one of them."""
 
 import textwrap
-from collections.abc import Iterable
+
+from kvmrun.light.abc import Iterable
 
 
 def page(title: str, date: str, source: str, body: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """The list as columns of text: what a terminal's table and a pipe's plain lines have in common."""
 
-from collections.abc import Callable, Iterable, Sequence
-
+from kvmrun.light.abc import Callable, Iterable, Sequence
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import Posture, Status
 from kvmrun.model.text import printable

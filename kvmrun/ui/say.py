@@ -5,9 +5,9 @@ import os
 import re
 import sys
 import time
-from collections.abc import Mapping
 
 from kvmrun.errors import KvmrunError
+from kvmrun.light.abc import Mapping
 from kvmrun.model.event import Event
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import SCHEMA

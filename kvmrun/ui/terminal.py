@@ -7,8 +7,9 @@ import stat
 import termios
 import time
 import tty
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
 
 _PATIENCE = 0.5
 

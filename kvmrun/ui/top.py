@@ -1,10 +1,10 @@
 """The live view of what guests use: who is shown, in which order, and what keys do. ui/meters draws it."""
 
 from collections import deque
-from collections.abc import Callable, Mapping
 
 from rich.console import RenderableType
 
+from kvmrun.light.abc import Callable, Mapping
 from kvmrun.model.sample import Rates, Snapshot
 from kvmrun.ui import gauges, meters
 from kvmrun.ui.live import Feed

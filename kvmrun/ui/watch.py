@@ -1,10 +1,9 @@
 """The list on a screen of its own, kept up to date."""
 
-from collections.abc import Callable
-
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from kvmrun.light.abc import Callable
 from kvmrun.model.status import Status
 from kvmrun.ui import live, rows
 from kvmrun.ui.table import table

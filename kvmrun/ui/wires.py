@@ -1,8 +1,8 @@
 """Networks for people: a few lines each, what is wrong first."""
 
 import time
-from collections.abc import Iterable, Iterator
 
+from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.finding import Finding
 from kvmrun.model.text import printable
 from kvmrun.model.wire import NetworkStatus, WayStatus

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
@@ -15,6 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from kvmrun.config.load import load
+from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Upstream
@@ -87,10 +87,10 @@ def nft(text: str) -> None:
 words = st.from_regex(r"[a-z][a-z0-9]{0,7}", fullmatch=True).map(NicName)
 links = st.from_regex(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,14}", fullmatch=True).map(LinkName)
 subnets = st.integers(0, 255).flatmap(
-    lambda third: st.integers(16, 28).map(lambda bits: IPv4Network((f"10.77.{third}.0", bits), strict=False))
+    lambda third: st.integers(16, 28).map(lambda bits: IPv4Interface((f"10.77.{third}.0", bits)).network)
 )
 ports = st.integers(1, 65535)
-servers = st.lists(st.ip_addresses(v=4), max_size=3).map(lambda found: Upstream(map(IPv4Address, found)))
+servers = st.lists(st.ip_addresses(v=4), max_size=3).map(lambda found: Upstream(IPv4Address(str(one)) for one in found))
 dhcps = st.builds(Dhcp, lease=st.sampled_from([Lease("30m"), Lease("7d"), Lease("infinite")]))
 labels = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z0-9]{1,8}){0,2}", fullmatch=True)
 

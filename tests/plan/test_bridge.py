@@ -1,12 +1,12 @@
 """A bridge as wanted, a bridge as found: the steps between them, or the refusal."""
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 
 from kvmrun.errors import Refused
+from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.model import derive
 from kvmrun.model.network import Network
 from kvmrun.model.values import NicName

@@ -1,10 +1,10 @@
 """What dnsmasq is told: whole files are golden, here is what each key adds or takes away."""
 
-from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 import pytest
 
+from kvmrun.light.ipaddress import IPv4Address, IPv6Network
 from kvmrun.model.network import Dhcp, Dns, Domain, Lease, Network, OptionValue, Pool, Upstream
 from kvmrun.model.nic import Port
 from kvmrun.model.values import LinkName, NicName

@@ -1,11 +1,11 @@
 """A whole network as wanted and as found: bridge, settings, rules, names, each only where it is not right."""
 
-from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 import pytest
 
 from kvmrun.errors import NotPermitted, Refused
+from kvmrun.light.ipaddress import IPv4Address, IPv6Network
 from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab

@@ -1,10 +1,10 @@
 """Packets on their way through rulesets as nft lists them."""
 
-from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
+from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.plan.passage import Packet, outcomes
 
 OUT = Packet(iif="br0", oif="eth0", source=IPv4Address("192.168.0.1"), target=IPv4Address("192.0.2.1"), state="new")

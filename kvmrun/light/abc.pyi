@@ -1,0 +1,1 @@
+from collections.abc import *  # noqa: F403 - the same names

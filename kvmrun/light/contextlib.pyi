@@ -1,0 +1,3 @@
+from contextlib import ExitStack as ExitStack
+from contextlib import contextmanager as contextmanager
+from contextlib import suppress as suppress
