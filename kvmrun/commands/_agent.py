@@ -2,10 +2,10 @@
 
 import os
 import time
-from contextlib import ExitStack, contextmanager
 
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.guest import AGENT
 from kvmrun.monitor.agent import LIMIT, Agent, connect
 from kvmrun.monitor.probe import ask

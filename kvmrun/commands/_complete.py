@@ -5,7 +5,6 @@ What a word may be follows from its metavar, the same that --help shows: a new c
 
 import os
 from argparse import Action, ArgumentParser, Namespace
-from contextlib import suppress
 from typing import Any
 
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
@@ -18,6 +17,7 @@ from kvmrun.commands._words import everywhere
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.host import rundir
 from kvmrun.light.abc import Callable, Iterable, Mapping
+from kvmrun.light.contextlib import suppress
 from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.ready import Ready
 from kvmrun.model.text import printable

@@ -3,13 +3,13 @@
 import os
 import signal
 import sys
-from contextlib import ExitStack
 
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Busy, Refused, UsageError
 from kvmrun.host import seat
 from kvmrun.light.abc import Callable
+from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.text import printable
 from kvmrun.monitor.console import Ending, Person, Relay, dial

@@ -1,12 +1,12 @@
 """kvmrun freeze: have a guest write out what it holds, and write no more until it is thawed."""
 
 import os
-from contextlib import suppress
 
 from kvmrun.commands import _end
 from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
+from kvmrun.light.contextlib import suppress
 from kvmrun.monitor import inside
 
 HELP = "hold a guest's writing, so that its disks can be copied as they are"

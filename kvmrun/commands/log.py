@@ -3,7 +3,6 @@
 import re
 import sys
 import time
-from contextlib import ExitStack
 from functools import partial
 
 from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of, running
@@ -11,6 +10,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import NotRunning, UsageError
 from kvmrun.host import logs, process, rundir
 from kvmrun.light.abc import Callable, Iterable
+from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName

@@ -1,11 +1,11 @@
 """kvmrun thaw: let a guest write to its file systems again."""
 
 import os
-from contextlib import suppress
 
 from kvmrun.commands import _end
 from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
+from kvmrun.light.contextlib import suppress
 from kvmrun.monitor import inside
 
 HELP = "let a frozen guest write to its file systems again"

@@ -2,10 +2,10 @@
 
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import suppress
 
 from kvmrun.host import small
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import suppress
 
 Key = tuple[int, int]
 """(device, inode) of a file; (number, 0) of a block device, whichever node it was reached by."""

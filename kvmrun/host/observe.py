@@ -3,11 +3,11 @@
 import os
 import pwd
 import stat
-from kvmrun.light.abc import Iterable, Mapping
 
 from kvmrun.config.where import exchangeable
 from kvmrun.errors import Refused
 from kvmrun.host import device, link, process, rundir, small
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
 from kvmrun.model.nic import KeptTap, Port

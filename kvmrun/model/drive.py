@@ -1,7 +1,6 @@
 """A drive: what the guest sees, and the image behind it."""
 
 from kvmrun.light.abc import Container, Iterator
-
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Image, Option

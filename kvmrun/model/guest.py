@@ -1,7 +1,6 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
 from kvmrun.light.abc import Container, Iterator
-
 from kvmrun.light.typing import Literal
 from kvmrun.model.drive import IDE_PORTS, Drive
 from kvmrun.model.frozen import Frozen

@@ -11,11 +11,11 @@ import os
 import select
 import socket
 import time
-from contextlib import contextmanager
 from typing import Any
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, NotRunning, Unresponsive
 from kvmrun.light.abc import Iterator, Mapping
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.text import printable
 
 LIMIT = 3.0

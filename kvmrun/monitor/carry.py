@@ -8,11 +8,11 @@ import json
 import os
 import socket
 import time
-from contextlib import contextmanager
 from typing import Any
 
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
 from kvmrun.light.abc import Iterator, Mapping
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.text import printable
 
 _BUDGET = 256 << 10

@@ -2,11 +2,11 @@
 
 import re
 from base64 import b64decode, b64encode
-from contextlib import suppress
 from typing import Any
 
 from kvmrun.errors import NotRunning, Unresponsive
 from kvmrun.light.abc import Sequence
+from kvmrun.light.contextlib import suppress
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import Card
 from kvmrun.model.text import printable

@@ -3,10 +3,10 @@
 import os
 import posixpath
 import time
-from contextlib import contextmanager, suppress
 
 from kvmrun.errors import KvmrunError
 from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.monitor import inside
 from kvmrun.monitor.agent import Agent, garbled
 

@@ -10,13 +10,13 @@ import select
 import signal
 import threading
 from collections import deque
-from contextlib import ExitStack, suppress
 from io import StringIO
 from typing import Generic, Protocol, TypeVar
 
 from rich.console import Console, RenderableType
 
 from kvmrun.light.abc import Callable
+from kvmrun.light.contextlib import ExitStack, suppress
 from kvmrun.ui import keys, terminal
 
 T = TypeVar("T")

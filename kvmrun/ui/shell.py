@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-from contextlib import contextmanager
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -12,6 +11,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 
 from kvmrun.errors import KvmrunError, NotRunning
 from kvmrun.light.abc import Awaitable, Callable, Iterable, Iterator
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.frozen import Frozen
 from kvmrun.ui.history import History
 from kvmrun.ui.say import BOLD, DIM, YELLOW, Answer, complain, say, show
