@@ -4,11 +4,10 @@ import asyncio
 import os
 import shutil
 import sys
-from kvmrun.light.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
 from kvmrun.commands._words import Args
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Awaitable, Callable, Iterable, Iterator
+from kvmrun.light.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from kvmrun.model.frozen import Frozen
 from kvmrun.monitor import guide, schema, words
 from kvmrun.monitor.client import Monitor, connect

@@ -7,14 +7,13 @@ import math
 import socket
 import struct
 from collections import deque
-from kvmrun.light.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from qemu.qmp import ExecuteError, Message, QMPClient, Runstate
 from qemu.qmp.protocol import ConnectError
 
 from kvmrun.errors import KvmrunError, NotPermitted, NotRunning, Refused, Unresponsive, UsageError
-from kvmrun.light.abc import AsyncIterator, Mapping
+from kvmrun.light.abc import AsyncIterator, Collection, Mapping
 from kvmrun.model.text import printable
 
 EVENTS = 10_000

@@ -1,9 +1,8 @@
 """What happens in a guest, as its QEMU tells it on the monitor kept for those who follow events."""
 
 import time
-from kvmrun.light.abc import AsyncGenerator, Collection, Mapping
 
-from kvmrun.light.abc import AsyncGenerator, Mapping
+from kvmrun.light.abc import AsyncGenerator, Collection, Mapping
 from kvmrun.model.event import Event
 from kvmrun.model.frozen import EMPTY
 from kvmrun.model.text import printable

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from fakes.world import until
 
 from kvmrun.host import logs, process
 from kvmrun.host.hand import Hand
@@ -47,3 +48,24 @@ def test_what_came_since_is_read_back(own_directories: Path) -> None:
     assert logs.since(str(log), 10_000)[0] == "one"
     feed(log, [b"z" * 100 + b"\n"] * 2000)
     assert sum(map(len, logs.since(str(log), 0))) <= 64 << 10
+
+
+def test_a_logger_that_cannot_end_makes_way(own_directories: Path) -> None:
+    """One guest has ended, and its logger finds no room for the rest: the next guest's words are kept."""
+    log = own_directories / "log" / "vm1"
+    first, then = Hand(), Hand()
+    first._log, held = os.pipe2(os.O_CLOEXEC)
+    then._log, writer = os.pipe2(os.O_CLOEXEC)
+    try:
+        first(StartLogger(log=Log(path=str(log)), uid=None))
+        until(lambda: logs.is_kept(str(log)))
+        then(StartLogger(log=Log(path=str(log)), uid=None))
+        assert process.ended(first._logger, 0)
+        os.write(writer, b"a word of the next\n")
+        os.close(writer)
+        assert process.ended(then._logger, 20)
+        assert logs.since(str(log), 0) == ["a word of the next"]
+    finally:
+        os.close(held)
+        first.close()
+        then.close()
