@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -51,6 +52,7 @@ class Tally:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the fault suite with every case of its plan")
+    parser.addoption("--rows", type=Path, help="a file that the rows of several runs are gathered in, for one table")
 
 
 @pytest.fixture
@@ -89,13 +91,19 @@ class _AsTheyEnd:
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
     """The table: one line for each check, those of several tests added up."""
-    rows: dict[str, dict[str, Any]] = {}
     reports = {id(one): one for kind in terminalreporter.stats.values() for one in kind if hasattr(one, "when")}
-    for report in reports.values():
-        for new in _rows_of(report):
-            old = rows.setdefault(new["check"], new | {"cases": 0, "failures": 0, "planned": 0})
-            for key in ("cases", "failures", "planned"):
-                old[key] += new[key]
+    found = [row for report in reports.values() for row in _rows_of(report)]
+    kept = terminalreporter.config.getoption("--rows")
+    if kept and not hasattr(terminalreporter.config, "workerinput"):
+        with kept.open("a+", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(row)}\n" for row in found)
+            file.seek(0)
+            found = [json.loads(line) for line in file]
+    rows: dict[str, dict[str, Any]] = {}
+    for new in found:
+        old = rows.setdefault(new["check"], new | {"cases": 0, "failures": 0, "planned": 0})
+        for key in ("cases", "failures", "planned"):
+            old[key] += new[key]
     if not rows:
         return
     terminalreporter.section("faults")

@@ -14,7 +14,7 @@ from fakes.world import touchable, world, world_after
 
 from kvmrun.host import rundir
 
-pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
+pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600), pytest.mark.alone]
 
 
 def one_round(row: Row, lab: Path, kvmrun: Cli, most: int) -> float:
