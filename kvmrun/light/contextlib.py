@@ -79,6 +79,9 @@ class ExitStack:
         self._ends, other._ends = other._ends, self._ends
         return other
 
+    def close(self):
+        self.__exit__(None, None, None)
+
     def __enter__(self):
         return self
 

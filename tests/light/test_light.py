@@ -214,6 +214,8 @@ def _stacked(module: Any, context: Any, body: str, events: list[object]) -> None
     events.append("kept")
     with kept, module.suppress(Told):
         raise Told("suppressed")
+    kept.callback(events.append, "closed")
+    kept.close()
 
 
 def _events(way: Any, module: Any, makes: str, body: str) -> list[object]:
