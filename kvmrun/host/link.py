@@ -129,21 +129,21 @@ def has_carrier(name: str) -> bool:
 
 def attach(name: str, port: Attached) -> None:
     """Make the tap what it is to be, and read it back."""
-    plug(name, port.bridge, port.mac, port.mtu)
+    plug(name, port.bridge, port.mac, port.mtu, isolated=port.isolated)
     set_alias(name, port.alias)
-    if port.isolated:
-        isolate(name)
     read_back(name, port)
 
 
-def plug(name: str, bridge: str, mac: str, mtu: int) -> None:
-    """Give the tap its own MAC and MTU, make it a port of `bridge` and set it up."""
+def plug(name: str, bridge: str, mac: str, mtu: int, *, isolated: bool = False) -> None:
+    """Give the tap its own MAC and MTU, make it a port of `bridge`, isolated if it is to be, and then set it up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         address = bytes.fromhex(mac.replace(":", ""))
         control(at, _SIOCSIFHWADDR, name, struct.pack("H6s8x", _ARPHRD_ETHER, address))
         if mtu != 1500:
             control(at, _SIOCSIFMTU, name, struct.pack("i", mtu))
         join(name, bridge)
+        if isolated:
+            isolate(name)
         (flags,) = struct.unpack("H", control(at, _SIOCGIFFLAGS, name, b"")[16:18])
         control(at, _SIOCSIFFLAGS, name, struct.pack("H", flags | _IFF_UP))  # it writes all of them
 

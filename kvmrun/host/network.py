@@ -7,6 +7,7 @@ from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
 from kvmrun.plan import network_steps as steps
+from kvmrun.plan.steps import PlugTap
 from kvmrun.plan.ways import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
 
 Undo = Callable[[], None]
@@ -46,6 +47,11 @@ def _link(step: steps.LinkStep) -> Undo | None:
                 link.isolate(step.tap)
         case steps.KeepTap():
             return _keep_tap(step)
+        case PlugTap():
+            link.attach(
+                step.tap,
+                link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated),
+            )
         case steps.DropTap():
             link.drop_tap(step.tap, step.queues)
         case steps.RemoveBridge():
@@ -57,9 +63,8 @@ def _link(step: steps.LinkStep) -> Undo | None:
 
 def _keep_tap(step: steps.KeepTap) -> Undo:
     link.keep_tap(step.tap, step.queues, step.owner)
-    wanted = link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated)
     try:
-        link.attach(step.tap, wanted)
+        link.set_alias(step.tap, step.alias)
     except BaseException:
         link.drop_tap(step.tap, step.queues)
         raise

@@ -25,6 +25,7 @@ from kvmrun.plan.network_steps import (
     StopNames,
     WriteNames,
 )
+from kvmrun.plan.steps import PlugTap
 
 
 def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | None = None) -> tuple[NetworkStep, ...]:
@@ -43,10 +44,10 @@ def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | N
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
         *_rules(lab, network, where, now),  # before anything can pass
         *bridge.reachable(network, now.bridge),
-        *(Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose),
         *(_kept_taps(lab, network, now, owner) if owner is not None else ()),
-        *ways.up(lab, network, now.ways),
         *_kept_guard(lab, network, where, now, everybody=owner is not None),
+        *_plugs(lab, network, now, owner),  # once it is guarded: who has a kept tap may send at any time
+        *ways.up(lab, network, now.ways),
         *_names(lab, network, where, now),
     )
 
@@ -55,11 +56,11 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
     """The steps that take `network` away. Raises Refused while guests are attached, unless `force`."""
     if network.external:
         return ()
+    idle = {tap.name: tap for tap in now.kept.values() if not tap.held}
     if now.bridge is not None:
         bridge.refuse_foreign(network, now.bridge)
-        idle = {tap.name for tap in now.kept.values() if not tap.held}
         _refuse_in_use(network, [port for port in now.bridge.ports if port not in idle], force=force)
-    drop = [DropTap(tap=tap.name, queues=tap.queues) for tap in now.kept.values()]
+    drop = [DropTap(tap=tap.name, queues=tap.queues) for tap in idle.values()]
     at = names.files(where.state, network.name)
     note = () if now.dnsmasq else (names_note(where, network),)  # of one that ended by itself
     written = tuple(path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files)
@@ -68,7 +69,7 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         steps.append(StopNames(network=network.name, config=at.config, uid=uid(lab, network)))
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
-    if now.guard:
+    if now.guard and len(idle) == len(now.kept):  # a tap that is held stays with whoever has it, and guarded
         steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
     steps += ways.down(network, now.ways)
     if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
@@ -80,23 +81,39 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
 
 def _kept_taps(lab: Lab, network: Network, now: Wire, owner: int) -> Iterator[KeepTap | DropTap]:
     """A tap for every NIC on the network. One kept for somebody else changes hands, unless it is in use."""
-    for guest, ports in sorted(lab.ports().items()):
-        for port in (one for one in ports if one.network == network.name):
-            kept = now.kept.get(port.tap)
-            if kept and (kept.owner == owner or kept.held):
-                continue
-            if kept:
+    for guest, port in _ports(lab, network):
+        if _is_made(port, now, owner):
+            if kept := now.kept.get(port.tap):
                 yield DropTap(tap=port.tap, queues=kept.queues)
-            yield KeepTap(
+            yield KeepTap(tap=port.tap, queues=port.queues, owner=owner, alias=port.alias(guest))
+
+
+def _is_made(port: Port, now: Wire, owner: int | None) -> bool:
+    """Whether the tap of `port` is made now, for `owner` to have."""
+    kept = now.kept.get(port.tap)
+    return owner is not None and not (kept and (kept.owner == owner or kept.held))
+
+
+def _plugs(lab: Lab, network: Network, now: Wire, owner: int | None) -> Iterator[PlugTap | Join]:
+    """Every tap that is to be a port of the bridge and is not; one that stays may not be all that it should be."""
+    stay = {port.tap for _, port in _ports(lab, network) if _is_made(port, now, owner)} | {*now.kept} & {*now.loose}
+    yield from (Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose if tap not in stay)
+    for guest, port in _ports(lab, network):
+        if port.tap in stay:
+            yield PlugTap(
                 tap=port.tap,
-                queues=port.queues,
-                owner=owner,
                 mac=port.tap_mac(),
                 bridge=network.bridge,
                 alias=port.alias(guest),
                 mtu=network.mtu,
                 isolated=network.isolate,
             )
+
+
+def _ports(lab: Lab, network: Network) -> Iterator[tuple[str, Port]]:
+    """The guests' ports on the network, each with its guest, in order."""
+    for guest, ports in sorted(lab.ports().items()):
+        yield from ((guest, port) for port in ports if port.network == network.name)
 
 
 def _kept_guard(

@@ -1,6 +1,7 @@
 """Everything that can be done to a network. A step says what it is in words; host.network does it."""
 
 from kvmrun.model.frozen import Frozen
+from kvmrun.plan.steps import PlugTap
 from kvmrun.plan.ways import WayStep
 
 
@@ -45,14 +46,10 @@ class KeepTap(Frozen):
     tap: str
     queues: int
     owner: int
-    mac: str
-    bridge: str
     alias: str
-    mtu: int
-    isolated: bool
 
     def __str__(self) -> str:
-        return f"make tap {self.tap} on {self.bridge} for uid {self.owner}, to stay"
+        return f"make tap {self.tap} for uid {self.owner}, to stay"
 
 
 class DropTap(Frozen):
@@ -177,7 +174,9 @@ class RemoveBridge(Frozen):
         return f"remove bridge {self.name}"
 
 
-LinkStep = MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | DropTap | RemoveBridge
+LinkStep = (
+    MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | PlugTap | DropTap | RemoveBridge
+)
 NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep

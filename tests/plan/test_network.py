@@ -10,7 +10,7 @@ from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
-from kvmrun.model.nic import Nic
+from kvmrun.model.nic import KeptTap, Nic
 from kvmrun.model.place import Directories
 from kvmrun.model.values import GuestName, LinkName, NicName
 from kvmrun.plan import names
@@ -355,6 +355,27 @@ class TestWithoutRoot:
     def test_one_that_is_not_ours_is_refused(self) -> None:
         with pytest.raises(Refused, match="not ours"):
             up(lab(LAN), LAN, self.user, Wire(bridge=OURS.but(alias="")))
+
+
+class TestKept:
+    """Taps that stay, for a user."""
+
+    tap = KeptTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, held=False)
+
+    def test_none_is_a_port_before_it_is_guarded(self) -> None:
+        steps = [one for one in kinds(up(lab(LAN), LAN, WHERE, wire(LAN), 1000)) if one != "SetSysctl"]
+        assert steps == ["KeepTap", "KeepTap", "LoadRules", "PlugTap", "PlugTap"]
+
+    def test_one_that_is_no_port_is_made_whole(self) -> None:
+        """By a crash between two steps, or with the bridge, which another tool has deleted."""
+        now = wire(LAN, kept={"tap-vm1": self.tap}, loose=("tap-vm1", "tap-vm2"))
+        assert kinds(up(lab(LAN), LAN, WHERE, now)) == ["LoadRules", "Join", "PlugTap"]
+
+    @pytest.mark.parametrize(("held", "gone"), [(False, ["DropTap", "DropRules"]), (True, [])])
+    def test_one_that_is_held_stays_and_is_guarded_on(self, held: bool, gone: list[str]) -> None:
+        now = wire(LAN, kept={"tap-vm1": self.tap.but(held=held)}, guard="digest", rules="")
+        steps = down(lab(LAN), LAN, WHERE, now, force=True)
+        assert [one for one in kinds(steps) if one.startswith("Drop")] == gone
 
 
 def test_every_step_says_itself() -> None:
