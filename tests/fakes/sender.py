@@ -70,27 +70,30 @@ def as_user(node: Path, uid: int, tap: str) -> Iterator[None]:
 
 
 @contextmanager
-def from_guest(pid: Callable[[], int]) -> Iterator[None]:
-    """Send from the tap of the QEMU that `pid` names, 0 while there is none that may run; and of the next one."""
-    done = threading.Event()
+def from_guest(pid: Callable[[], int]) -> Iterator[list[bytes]]:
+    """Send from the tap of the QEMU that `pid` names, 0 while there is none that may run; and of the next one.
+
+    Yields a list that grows by each frame of which it is not sure that QEMU lived when it was sent.
+    """
+    done, late = threading.Event(), list[bytes]()
 
     def work() -> None:
         while not done.is_set():
             with suppress(OSError):
                 if number := pid():
-                    _from(number, done)
+                    _from(number, done, late)
             time.sleep(_PAUSE)
 
     thread = threading.Thread(target=work)
     thread.start()
     try:
-        yield
+        yield late
     finally:
         done.set()
         thread.join()
 
 
-def _from(pid: int, done: threading.Event) -> None:
+def _from(pid: int, done: threading.Event, late: list[bytes]) -> None:
     pidfd = os.pidfd_open(pid)
     try:
         taps = [fd for fd in os.listdir(f"/proc/{pid}/fd") if os.readlink(f"/proc/{pid}/fd/{fd}") == "/dev/net/tun"]
@@ -102,6 +105,7 @@ def _from(pid: int, done: threading.Event) -> None:
                 if done.is_set() or select.select([pidfd], [], [], 0)[0]:
                     return
                 os.write(fd, header + frame)
+                late += [frame] * len(select.select([pidfd], [], [], 0)[0])
         finally:
             os.close(fd)
     finally:

@@ -36,7 +36,7 @@ def test_of_a_user_who_has_the_tap(lab: Path, warm: Warm, tally: Tally, own_dire
     node = own_directories / "tun"
     os.mknod(node, 0o666 | stat.S_IFCHR, os.stat("/dev/net/tun").st_rdev)
     node.chmod(0o666)
-    for turn in range(row.count(3)):
+    for turn in range(row.count(2)):
         hostile = counted()[1]
         with row.case(f"user {turn}"):
             with as_user(node, NOBODY, "tap-vm1"):
@@ -65,13 +65,14 @@ def test_of_a_guest(lab: Path, warm: Warm, tally: Tally, own_directories: Path) 
         return record.pid if record else 0
 
     warm.ok("net", "up")
-    with from_guest(begun):
-        for turn in range(row.count(3)):
+    with from_guest(begun) as late:
+        for turn in range(row.count(2)):
             honest, hostile = counted()
+            late.clear()
             with row.case(f"guest {turn}"):
                 warm.ok("vm1")
                 warm.ok(*(*BETWEEN, ("reset", "vm1"))[turn % 4])
                 until(lambda honest=honest: counted()[0] > honest)
                 warm.ok("kill", "vm1")
                 until(lambda: not os.path.exists("/sys/class/net/tap-vm1"))  # who sends has it a moment longer
-                assert counted()[1] == hostile
+                assert counted()[1] - hostile <= len(late)
