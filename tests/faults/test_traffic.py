@@ -17,7 +17,7 @@ import pytest
 from fakes import frames
 from fakes.cli import TCG, guests
 from fakes.hosts import host
-from fakes.lan import Card, card, one_queue, raw, wired
+from fakes.lan import Card, card, forwarding, one_queue, raw, wired
 from fakes.tally import Tally
 from fakes.warm import Warm
 from fakes.world import ip, until, world
@@ -134,6 +134,7 @@ def test_a_port_that_sends_from_every_mac_fills_no_table(lab: Path, warm: Warm, 
         ip("link", "add", "plain", "type", "veth", "peer", "name", "other")  # and without a guard it would have
         for end in ("plain", "other"):
             ip("link", "set", end, "up", *(("master", "br0") if end == "other" else ()))
+        forwarding("other")
         with raw("plain") as sender:
             sender.send(frames.ether(*KINDS[0], "02:00:00:00:00:77"))
             assert until(lambda: "02:00:00:00:00:77" in learnt())
