@@ -14,6 +14,8 @@ from kvmrun.model.text import printable
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
 _INTERRUPTED, _UNREAD, _BUG = 130, 128 + signal.SIGPIPE, 70
+_WORDS = (2, 3, 4, 5)
+"""What the words or the lab are to blame for, not the host."""
 
 
 def run(words: list[str]) -> int:
@@ -29,6 +31,8 @@ def run(words: list[str]) -> int:
     except KvmrunError as error:
         for one in error.errors if isinstance(error, Several) else [error]:
             complain(one, color=_wanted(words))
+        if error.code not in _WORDS:
+            _tell_of_root()
         return error.code
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n")
@@ -114,6 +118,14 @@ def complain(error: KvmrunError, *, color: str = "auto") -> None:
     lines += [f"  mend: {printable(error.hint)}"] if error.hint else []
     lines += [f"  | {printable(line)}" for line in error.lines]
     sys.stderr.write("\n".join(lines) + "\n")
+
+
+def _tell_of_root() -> None:
+    """Where root is less than root, that may be why."""
+    from kvmrun.host import capability
+
+    if lost := capability.missing():
+        sys.stderr.write(f"  note: root lacks {lost} here; {capability.HINT}\n")
 
 
 def _dispatch(words: list[str]) -> int:

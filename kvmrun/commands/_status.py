@@ -51,6 +51,7 @@ def look(
             row = _alive(name, here[name], record, answers[name], now)
             if here[name] == where.guest(name):  # a user's log is not ours to judge
                 row = _unlocked(row) if name in astray else _unlogged(row, where)
+            row = row if row.pid or not where.root else _unlit(row)
             rows.append(row if record or not place else row.but(nics=_nics(place.ports)))
         else:
             row = _resting(name, lab, guest, place, record)
@@ -75,6 +76,14 @@ def _unlocked(row: Status) -> Status:
         return row.but(problem="its lock and its monitor were removed; kvmrun repair mends it, or says why it cannot")
     state = "degraded" if row.state == "running" else row.state
     return row.but(state=state, problem="its lock was removed; kvmrun repair gives it another")
+
+
+def _unlit(row: Status) -> Status:
+    """The row of a guest whose QEMU root cannot find, where that is for want of a capability."""
+    from kvmrun.host import capability
+
+    lost = capability.missing()
+    return row.but(problem=f"its QEMU cannot be seen: root lacks {lost} here") if lost else row
 
 
 def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
@@ -118,11 +127,11 @@ def _perhaps(row: Status) -> Status:
 
 def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
     """The rows, those of guests that are well on a network that is not marked as degraded."""
-    used = {nic.network for row in rows if row.state == "running" for nic in row.nics}
+    used = {nic.network for row in rows if row.state == "running" and row.pid for nic in row.nics}
     if not (where.root and used):
         return rows
     wrong = {name: problem for name in used & lab.networks.keys() if (problem := _network_problem(where, lab, name))}
-    return [_degraded(row, wrong) if row.state == "running" and wrong else row for row in rows]
+    return [_degraded(row, wrong) if row.state == "running" and row.pid and wrong else row for row in rows]
 
 
 def _network_problem(where: Directories, lab: Lab, name: str) -> str:

@@ -7,7 +7,7 @@ from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host import listeners, observe, rundir, standing
+from kvmrun.host import capability, listeners, observe, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
@@ -34,6 +34,7 @@ def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
     chosen = [_named(lab, name) for name in args.networks or sorted(lab.networks)]
+    capability.require()
     if args.verb == "status":
         return _status(lab, where, chosen, args)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:

@@ -8,6 +8,7 @@ from kvmrun.commands import _repair
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError
+from kvmrun.host import capability
 from kvmrun.light.abc import Iterator
 from kvmrun.model.text import printable
 from kvmrun.plan.repair import Fault, Outcome
@@ -25,6 +26,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
+    capability.require()
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         subjects = _repair.subjects(lab, where, progress.detail)
         found = [one for subject in subjects for one in _outcomes(subject, dry=args.dry_run)]

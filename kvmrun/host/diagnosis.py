@@ -8,7 +8,7 @@ from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
 from kvmrun.export import systemd
-from kvmrun.host import gateway, link, listeners, netlink, nft, observe, process, standing, sysctl
+from kvmrun.host import capability, gateway, link, listeners, netlink, nft, observe, process, standing, sysctl
 from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
@@ -54,6 +54,7 @@ def machine(where: Directories, guests: Iterable[str], trials: tuple[Trial, ...]
         units=systemd.NETWORKS in installed if os.path.isdir("/run/systemd/system") else None,
         started=frozenset(name for name in guests if systemd.unit(name) in installed),
         exposed=_exposed(),
+        lacking=capability.missing(),
     )
 
 

@@ -12,6 +12,9 @@ _MEND_KVM = "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
 
 def machine(lab: Lab, now: Machine) -> Iterator[Finding]:
     """Everything but the networks."""
+    if now.lacking:
+        mend = "give them to the container or service it runs in"
+        yield problem("root", f"root lacks {now.lacking} here: it can neither see nor change all that is needed", mend)
     yield _kvm(lab, now)
     yield _qemu(now)
     yield _tun(now)

@@ -24,7 +24,7 @@ class Machine(Frozen):
     `extension` is the module of the processor's virtualisation, "" when it shows none; `kvm_mode` is who may open
     /dev/kvm; `missing` has the mend of each program that is not there; sizes in bytes; `units` tells whether systemd
     has that of the networks, None where it does not run, and `started` for which guests it has one; `exposed` is our
-    command where the caller's PYTHON* variables are heeded.
+    command where the caller's PYTHON* variables are heeded; `lacking` the capabilities that were taken from root.
     """
 
     root: bool
@@ -48,6 +48,7 @@ class Machine(Frozen):
     units: bool | None
     started: frozenset[str] = frozenset()
     exposed: str = ""
+    lacking: str = ""
 
 
 class Wires(Frozen):
