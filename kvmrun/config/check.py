@@ -69,10 +69,11 @@ def _between_networks(lab: Lab) -> Iterator[Problem]:
         key = f"network.{other.name}"
         if one.bridge == other.bridge:
             yield _of_networks(f"{key}.bridge", other.bridge, f"a bridge of its own: network.{one.name} has it")
-        for name, mine, theirs in (("subnet", one.subnet, other.subnet), ("ipv6", one.ipv6, other.ipv6)):
-            if mine and theirs and mine.overlaps(theirs):
-                wanted = f"a subnet that does not overlap {mine} of network.{one.name}"
-                yield _of_networks(f"{key}.{name}", str(theirs), wanted)
+        wanted = f"a subnet that does not overlap {{}} of network.{one.name}"
+        if one.subnet.overlaps(other.subnet):
+            yield _of_networks(f"{key}.subnet", str(other.subnet), wanted.format(one.subnet))
+        if one.ipv6 and other.ipv6 and one.ipv6.overlaps(other.ipv6):
+            yield _of_networks(f"{key}.ipv6", str(other.ipv6), wanted.format(one.ipv6))
 
 
 def _ways_out(lab: Lab) -> Iterator[Problem]:

@@ -30,6 +30,6 @@ def own_addresses(uplinks: Iterable[Uplink]) -> dict[str, str]:
     for one in uplinks:
         link = read_bridge(one.interface) if one.gateway else None
         here = [IPv4Interface(text) for text in link.addresses if ":" not in text] if link else []
-        if address := next((own for own in here if one.gateway in own.network), None):
+        if address := next((own for own in here if one.gateway and one.gateway in own.network), None):
             found[str(one.name)] = str(address.ip)
     return found

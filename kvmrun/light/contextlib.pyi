@@ -1,3 +1,18 @@
-from contextlib import ExitStack as ExitStack
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from contextlib import contextmanager as contextmanager
 from contextlib import suppress as suppress
+from types import TracebackType
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+class ExitStack:
+    def enter_context(self, context: AbstractContextManager[T, bool | None]) -> T: ...
+    def callback(self, call: Callable[..., object], *words: object) -> None: ...
+    def pop_all(self) -> Self: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self, kind: type[BaseException] | None, why: BaseException | None, trace: TracebackType | None
+    ) -> bool | None: ...
