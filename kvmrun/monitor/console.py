@@ -125,8 +125,10 @@ class Relay:
                 raise
             except OSError:
                 return "hung up"
-        elif events & (select.POLLERR | select.POLLHUP):
+        elif events & select.POLLHUP:
             return "hung up"
+        elif events & select.POLLERR:
+            raise BrokenPipeError
         return None
 
     def _talk(self, events: int) -> Ending | None:
