@@ -60,6 +60,7 @@ def _problems(lab: Lab) -> tuple[str, ...]:
 
 
 def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, owner: int | None) -> None:
+    _guards.mend(where, network.name, progress)  # before their taps are plugged in again, where they are loose
     before = _network.steps(lab, where, network, owner)
     with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
@@ -70,7 +71,6 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
     for warning in warnings:
         progress.tell(f"warning: {warning}")
-    _guards.mend(where, network.name, progress)
 
 
 def _uid(user: str) -> int:
