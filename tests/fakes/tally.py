@@ -62,7 +62,8 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     yield found
     problems = []
     for row in found.rows:
-        request.node.user_properties.append((_PROPERTY, json.dumps(vars(row) | {"failures": len(row.failures)})))
+        told = {"failures": len(row.failures), "first": row.failures[:3]}
+        request.node.user_properties.append((_PROPERTY, json.dumps(vars(row) | told)))
         problems += [f"{row.check} {text}" for text in row.failures[:20]]
         least = row.planned if row.full else 1
         if row.cases < least:
@@ -85,8 +86,8 @@ class _AsTheyEnd:
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         terminal: Any = self._config.pluginmanager.get_plugin("terminalreporter")
         for row in _rows_of(report):
-            terminal.ensure_newline()
-            terminal.write_line(_line(row) + f" [{report.nodeid.partition('::')[2]}]")
+            failed = "".join(f"\n  {text}" for text in row["first"])
+            terminal.write(f"\n{_line(row)} [{report.nodeid.partition('::')[2]}]{failed}")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
