@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fakes import proc
 from fakes.cli import TCG, Cli, guests
 from fakes.world import link, until, world, world_after
 
@@ -170,7 +171,7 @@ class TestWhatIsRead:
         guests(lab, "vm1", text=drive(image=name))
         kvmrun.ok("vm1")
         pid = kvmrun.pid("vm1")
-        opened = [os.readlink(one) for one in Path(f"/proc/{pid}/fd").iterdir()]
+        opened = proc.held(pid).values()
         assert str(images / name) in opened
 
     @pytest.mark.parametrize("interface", ["virtio", "scsi", "ide", "nvme"])

@@ -8,6 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from fakes import proc
 from fakes.cli import Cli, guests
 from fakes.world import link, processes, until, world, world_after
 
@@ -212,7 +213,7 @@ def looker(path: Path) -> "subprocess.Popen[bytes]":
 
 def has_open(pid: int, ending: str) -> bool:
     try:
-        return any(os.readlink(one).endswith(ending) for one in Path(f"/proc/{pid}/fd").iterdir())
+        return any(what.endswith(ending) for what in proc.held(pid).values())
     except OSError:
         return False
 

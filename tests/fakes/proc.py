@@ -2,6 +2,7 @@
 
 import os
 import re
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -18,8 +19,11 @@ def limit(pid: int, what: str) -> list[str]:
 
 def held(pid: int) -> dict[int, str]:
     """Descriptor to what it is open on."""
-    here = Path(f"/proc/{pid}/fd")
-    return {int(one.name): os.readlink(one) for one in here.iterdir()}
+    found = {}
+    for one in Path(f"/proc/{pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found[int(one.name)] = os.readlink(one)
+    return found
 
 
 def taps(pid: int) -> list[str]:

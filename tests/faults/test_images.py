@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import hostile
+from fakes import hostile, proc
 from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 from fakes.world import world, world_after
@@ -139,10 +139,7 @@ def test_a_raw_image_is_raw_whatever_its_guest_wrote(
             assert drivers == {"raw", "file"}, drivers
             (disk,) = {one["image"]["virtual-size"] for one in json.loads(nodes) if one["drv"] == "raw"}
             assert disk == MIB
-            held = [
-                os.readlink(f"/proc/{kvmrun.pid('vm1')}/fd/{fd}") for fd in os.listdir(f"/proc/{kvmrun.pid('vm1')}/fd")
-            ]
-            assert str(secret) not in held
+            assert str(secret) not in proc.held(kvmrun.pid("vm1")).values()
         kvmrun.ok("kill", "vm1")
 
 
@@ -230,8 +227,7 @@ def test_an_odd_name_is_opened_as_it_is_written(
         guests(lab, "vm1", text=drive(path, format="raw"))
         with row.case(name):
             kvmrun.ok("--paused", "vm1")
-            pid = kvmrun.pid("vm1")
-            assert str(path) in [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")]
+            assert str(path) in proc.held(kvmrun.pid("vm1")).values()
             assert f"/vm/vm1/vm1{path.name}" not in str(list(own_directories.rglob("*")))
         kvmrun.ok("kill", "vm1")
         path.unlink()
