@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+_HELPERS = {f"{path}/{name}" for path in ("/usr/sbin", "/usr/bin", "/sbin", "/bin") for name in ("dnsmasq", "s6-log")}
 _CARRIER = ("NO-CARRIER", "LOWER_UP", "linkdown")
 
 
@@ -127,11 +128,14 @@ def ip(*words: str) -> None:
 
 def processes() -> list[str]:
     """The commands of every QEMU, logger and name server that has to do with this test's directories."""
-    return [command for command, _ in _processes()]
+    return [command for command, *_ in _processes()]
 
 
-def _processes() -> list[tuple[str, int]]:
-    """The same with the account each runs as."""
+def _processes() -> list[tuple[str, int, str, list[str]]]:
+    """The same with the account each runs as, its control groups, and what is open in those that live on by themselves.
+
+    Sockets and monitors come and go with whoever talks to them: of a QEMU it is not told what is open.
+    """
     mine = os.environ["KVMRUN_RUN_DIR"].rsplit("/", 1)[0].encode()
     found = []
     for entry in Path("/proc").iterdir():
@@ -139,11 +143,13 @@ def _processes() -> list[tuple[str, int]]:
             try:
                 command = (entry / "cmdline").read_bytes()
                 links = [os.readlink(entry / "fd" / fd).encode() for fd in os.listdir(entry / "fd")]
-                uid = entry.stat().st_uid
+                uid, groups = entry.stat().st_uid, (entry / "cgroup").read_text()
             except OSError:
                 continue
             if int(entry.name) != os.getpid() and any(mine in text for text in (command, *links)):
-                found.append((command.split(b"\0")[0].decode(), uid))
+                name = command.split(b"\0")[0].decode()
+                opened = [one.decode() for one in links if not one.startswith(b"socket:")] if name in _HELPERS else []
+                found.append((name, uid, groups, sorted(one.partition(":[")[0] for one in opened)))
     return sorted(found)
 
 
