@@ -105,7 +105,7 @@ def test_one_disk_by_two_devices_is_one_disk(
         (images / name).write_bytes(bytes(2 * MIB))
     with ExitStack() as stack:
         every = list(aliases(images, stack))
-        for what, first, second, both in every if tally.full else every[::3]:
+        for what, first, second, both in every if tally.full else every[::4]:
             guests(lab, "vm1", text=first)
             guests(lab, "vm2", text=second.replace("nic = []\n", ""))
             with row.case(what):
@@ -175,7 +175,7 @@ def test_an_image_is_free_when_its_qemu_has_ended(lab: Path, kvmrun: Cli, images
     limit = 1.0 if tally.full else 10.0  # other tests are at work beside this one
     with ExitStack() as stack:
         for number, (what, (text, files)) in enumerate(kinds(images, stack).items()):
-            if not tally.full and number % 3:
+            if not tally.full and number % 4:
                 continue
             guests(lab, "vm1", text=text)
             with row.case(what):
