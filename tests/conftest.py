@@ -41,6 +41,14 @@ def lab(own_directories: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def images(own_directories: Path) -> Path:
+    """Where a lab finds its images: an empty directory."""
+    path = own_directories / "state/images"
+    path.mkdir(parents=True)
+    return path
+
+
 @pytest.fixture(scope="session")
 def _own_mounts() -> None:
     """A mount namespace for the whole run, so that /sys and /dev can be shown as a test needs them."""

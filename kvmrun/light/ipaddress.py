@@ -39,7 +39,22 @@ class IPv4Address:
         return IPv4Address(self._number - count)
 
 
-class IPv4Network:
+class _Written:
+    """What is equal when it is written alike."""
+
+    __slots__ = ()
+
+    def __repr__(self):
+        return f"{type(self).__name__}('{self}')"
+
+    def __eq__(self, other):
+        return str(self) == str(other) if type(other) is type(self) else NotImplemented
+
+    def __hash__(self):
+        return hash(str(self))
+
+
+class IPv4Network(_Written):
     """From "192.168.0.0/24", or (address, prefix length); bits of a host below the prefix are refused."""
 
     __slots__ = ("network_address", "prefixlen")
@@ -79,17 +94,8 @@ class IPv4Network:
     def __str__(self):
         return f"{self.network_address}/{self.prefixlen}"
 
-    def __repr__(self):
-        return f"{type(self).__name__}('{self}')"
 
-    def __eq__(self, other):
-        return str(self) == str(other) if type(other) is type(self) else NotImplemented
-
-    def __hash__(self):
-        return hash(str(self))
-
-
-class IPv4Interface:
+class IPv4Interface(_Written):
     """An address with the length of its network's prefix, from "192.168.0.254/24" or both as a pair."""
 
     __slots__ = ("ip", "network")
@@ -104,15 +110,6 @@ class IPv4Interface:
 
     def __str__(self):
         return f"{self.ip}/{self.network.prefixlen}"
-
-    def __repr__(self):
-        return f"{type(self).__name__}('{self}')"
-
-    def __eq__(self, other):
-        return str(self) == str(other) if type(other) is type(self) else NotImplemented
-
-    def __hash__(self):
-        return hash(str(self))
 
 
 class IPv6Network:

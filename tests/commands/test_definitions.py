@@ -30,13 +30,6 @@ def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     os.umask(before)
 
 
-@pytest.fixture
-def images(own_directories: Path) -> Path:
-    path = own_directories / "state/images"
-    path.mkdir(parents=True)
-    return path
-
-
 def editor(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch, *, variable: str = "VISUAL") -> None:
     """An editor that does what the Python `script` does with `path` and its `text`."""
     body = f"import os, sys\npath = sys.argv[1]\ntext = open(path).read()\n{script}\n"

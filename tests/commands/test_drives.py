@@ -14,13 +14,6 @@ from fakes.world import link, until, world, world_after
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
 
-@pytest.fixture
-def images(own_directories: Path) -> Path:
-    path = own_directories / "state/images"
-    path.mkdir(parents=True)
-    return path
-
-
 def make(path: Path, *words: str, form: str = "qcow2", size: str = "1M") -> Path:
     subprocess.run(["qemu-img", "create", "-q", "-f", form, *words, "--", path, size], check=True)
     return path

@@ -26,13 +26,6 @@ MIB = 1 << 20
 _JSON = {"-blockdev", "-device", "-netdev", "-object"}
 
 
-@pytest.fixture
-def images(own_directories: Path) -> Path:
-    path = own_directories / "state/images"
-    path.mkdir(parents=True)
-    return path
-
-
 def _img(*words: object) -> None:
     subprocess.run(["qemu-img", "create", "-q", *map(str, words)], check=True)
 
