@@ -15,7 +15,7 @@ from fakes.world import difference, disks, world
 IMAGE = TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n'
 """A guest with an image that its first start makes."""
 CONVERGED = 10.0
-"""How long the same command may take after a mishap: 10 s, and what a machine costs where twenty others are at work."""
+"""How long the same command may take after a mishap, in seconds."""
 
 
 class Scene:
