@@ -14,6 +14,9 @@ from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
+_MIDST = 2.0
+"""How long a QEMU in the midst of its end is waited for, in seconds."""
+
 
 def configure(parser: Parser, verb: str, *, force: str = "") -> None:
     """The words that name guests; `force` says what --force does, where there is one."""
@@ -106,6 +109,14 @@ def report(names: list[str], errors: dict[str, KvmrunError]) -> int:
     return 0
 
 
+def _let_go(directory: str) -> bool:
+    """Whether nobody holds the guest's lock any more; a process in the midst of its end does for a moment yet."""
+    deadline = time.monotonic() + _MIDST
+    while rundir.is_locked(directory) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not rundir.is_locked(directory)
+
+
 @contextmanager
 def over(where: Directories, name: str, progress: Progress, *, ended: bool = False) -> Iterator[int | None]:
     """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left.
@@ -124,7 +135,7 @@ def over(where: Directories, name: str, progress: Progress, *, ended: bool = Fal
         locked = rundir.is_locked(directory)
         with rundir.opened(directory, record.pid if record else 0) as pidfd:
             yield pidfd
-        if rundir.is_locked(directory):
+        if not _let_go(directory):
             why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
             raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
         from kvmrun.host import guards  # loaded while others still end

@@ -20,6 +20,8 @@ from kvmrun.plan import guard, rules
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
+_WELL = ("running", "paused")
+"""The states that are what was wanted: what else is wrong is told of these."""
 _USERS = "/run/user"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
@@ -87,7 +89,7 @@ def _unlit(row: Status) -> Status:
 
 
 def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
-    """The rows, those of guests that are well but no longer guarded marked as degraded."""
+    """The rows, with what is wrong with guests that are well but no longer guarded."""
     if not guarded:
         return rows
     from kvmrun.host import guards  # brings the packet filter's modules
@@ -95,9 +97,16 @@ def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
     bare = guards.gone(guarded)
     text = "unguarded: its packet filter was changed; kvmrun {} mends it"
     return [
-        row.but(state="degraded", problem=text.format(row.name)) if row.name in bare and row.state == "running" else row
+        row.but(state=_lowered(row.state), problem=text.format(row.name))
+        if row.name in bare and row.state in _WELL
+        else row
         for row in rows
     ]
+
+
+def _lowered(state: str) -> str:
+    """The state of a guest with something wrong; one that is paused stays what it is."""
+    return "degraded" if state == "running" else state
 
 
 def seen(where: Directories) -> dict[str, str]:
@@ -126,12 +135,12 @@ def _perhaps(row: Status) -> Status:
 
 
 def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
-    """The rows, those of guests that are well on a network that is not marked as degraded."""
-    used = {nic.network for row in rows if row.state == "running" and row.pid for nic in row.nics}
+    """The rows, with what is wrong with the networks of guests that are well."""
+    used = {nic.network for row in rows if row.state in _WELL and row.pid for nic in row.nics}
     if not (where.root and used):
         return rows
     wrong = {name: problem for name in used & lab.networks.keys() if (problem := _network_problem(where, lab, name))}
-    return [_degraded(row, wrong) if row.state == "running" and row.pid and wrong else row for row in rows]
+    return [_degraded(row, wrong) if row.state in _WELL and row.pid and wrong else row for row in rows]
 
 
 def _network_problem(where: Directories, lab: Lab, name: str) -> str:
@@ -144,7 +153,7 @@ def _network_problem(where: Directories, lab: Lab, name: str) -> str:
 
 def _degraded(row: Status, wrong: dict[str, str]) -> Status:
     found = [f"network {nic.network}: {wrong[nic.network]}" for nic in row.nics if nic.network in wrong]
-    return row.but(state="degraded", problem=f"{found[0]}; kvmrun net up mends it") if found else row
+    return row.but(state=_lowered(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
 
 
 def unseen(where: Directories) -> str:
@@ -219,13 +228,13 @@ def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | 
     if record and isinstance(told, dict) and told.get("UUID") != record.uuid:
         return state, f"it answers with another UUID: {printable(told.get('UUID'), 60)}"
     if state == "prelaunch" and record and record.paused:
-        return "paused", None
+        state = "paused"
     if state == "prelaunch":
         return state, f"a start that did not finish; kvmrun {name} begins again"
     if state == "io-error":
         return state, f"a drive could not be written; make room, then kvmrun monitor {name} -c cont"
-    missing = _missing(ports)
-    return ("degraded", missing) if missing and state == "running" else (state, None)
+    missing = _missing(ports) if state in _WELL else ""
+    return (_lowered(state), missing) if missing else (state, None)
 
 
 def _unlogged(row: Status, where: Directories) -> Status:

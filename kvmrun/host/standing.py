@@ -7,6 +7,7 @@ from kvmrun.host import link, sysctl
 from kvmrun.host.observe import kept, read
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
 from kvmrun.plan import guard, names, rules, ways
 from kvmrun.plan import network as plan
@@ -36,7 +37,7 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         bridge=found,
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         resolv=_resolv(),
-        loose=_loose(lab, network),
+        loose=_loose(lab, network, where),
         kept=kept(
             (guest, port) for guest, ports in lab.ports().items() for port in ports if port.network == network.name
         ),
@@ -71,16 +72,22 @@ def ways_asked(lab: Lab, network: Network) -> Ways:
     return ways_out(lab, network).but(silent=silent)
 
 
-def _loose(lab: Lab, network: Network) -> tuple[str, ...]:
+def _loose(lab: Lab, network: Network, where: Directories) -> tuple[str, ...]:
     """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
-    marks = {
-        port.tap: f"kvmrun:{guest}:{port.name}"
-        for guest, ports in lab.ports().items()
-        for port in ports
-        if port.network == network.name
-    }
-    here = [tap for tap in marks if link.index(tap) and link.alias(tap) == marks[tap]]
-    return tuple(tap for tap in here if (master := link.master(tap)) is not None and master != network.bridge)
+    ports = {port.tap: (guest, port) for guest, ports in lab.ports().items() for port in ports}
+    here = [tap for tap, (_, port) in ports.items() if port.network == network.name and link.index(tap)]
+    ours = [tap for tap in here if link.alias(tap) == ports[tap][1].alias(ports[tap][0])]
+    loose = [tap for tap in ours if (master := link.master(tap)) is not None and master != network.bridge]
+    return tuple(tap for tap in loose if not _is_bare(where, *ports[tap]))
+
+
+def _is_bare(where: Directories, guest: str, port: Port) -> bool:
+    """Whether a running guest's guard is gone: until it is back, nothing of what it sends should pass."""
+    if port.guard == "none" or link.kept_tap(port.tap):
+        return False
+    from kvmrun.host import guards
+
+    return guest in guards.gone({guest: where.guest(guest)})
 
 
 def routes() -> tuple[Route, ...]:

@@ -14,7 +14,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
 from fakes.hosts import host
 from fakes.lan import Lan, forwarding, one_queue, opened, quiet, wired
-from fakes.world import ip, until, world, world_after
+from fakes.world import ip, link, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -84,6 +84,19 @@ def test_frames_from_a_guests_own_tap(lab: Path, kvmrun: Cli, guard: str, passin
             assert (len(HOSTILE), len(HONEST)) == (29, 5)
             assert lan.passing(HOSTILE) == passing
             assert lan.passing(HONEST) == set(HONEST)
+
+
+def test_another_start_does_not_plug_in_a_guest_without_its_guard(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2")
+    kvmrun.ok("vm1", "--paused")
+    ip("link", "delete", "br0")
+    subprocess.run(["nft", "delete", "table", "netdev", "kvmrun_vm1"], check=True)
+    kvmrun.ok("vm2", "--paused")
+    assert [link("tap-vm1").get("master"), link("tap-vm2").get("master")] == [None, "br0"]
+    assert kvmrun.rows()["vm1"]["problem"]
+    assert "vm1 is guarded again" in kvmrun.ok("net", "up").out
+    assert link("tap-vm1")["master"] == "br0"
+    assert kvmrun.rows()["vm1"]["problem"] is None
 
 
 def test_the_plan_says_so(lab: Path, kvmrun: Cli) -> None:
