@@ -12,16 +12,27 @@ imports.begin()
 from kvmrun.cli import flushed, run  # noqa: E402 - both must come before the imports
 from kvmrun.ui import streams  # noqa: E402
 
+_NO_MEMORY = b"kvmrun: out of memory\n  mend: ulimit -v tells how much may be used\n"
+
 
 def main() -> None:
     """Run one command and leave without unwinding the interpreter, which costs as much as the command itself."""
+    try:
+        code = _run()
+    except MemoryError:  # not even enough for the usual words
+        os.write(2, _NO_MEMORY)
+        code = 1
+    os._exit(code)
+
+
+def _run() -> int:
     streams.mend()
     try:
         code = run(sys.argv[1:])
     except SystemExit as explained:  # by argparse
         code = int(explained.code or 0)
     unwritten = flushed()
-    os._exit(code or unwritten)
+    return code or unwritten
 
 
 if __name__ == "__main__":

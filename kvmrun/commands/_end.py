@@ -14,9 +14,6 @@ from kvmrun.model import order
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
-_MIDST = 2.0
-"""How long a QEMU in the midst of its end is waited for, in seconds."""
-
 
 def configure(parser: Parser, verb: str, *, force: str = "") -> None:
     """The words that name guests; `force` says what --force does, where there is one."""
@@ -111,7 +108,7 @@ def report(names: list[str], errors: dict[str, KvmrunError]) -> int:
 
 def _let_go(directory: str) -> bool:
     """Whether nobody holds the guest's lock any more; a process in the midst of its end does for a moment yet."""
-    deadline = time.monotonic() + _MIDST
+    deadline = time.monotonic() + rundir.MIDST
     while rundir.is_locked(directory) and time.monotonic() < deadline:
         time.sleep(0.01)
     return not rundir.is_locked(directory)

@@ -1,5 +1,7 @@
 """Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
 
+import time
+
 from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, Refused
@@ -35,9 +37,7 @@ def start(job: Job, name: str, progress: Progress) -> None:
     """Start `name`, or say that it runs. Raises whatever was in the way, with nothing left behind."""
     place = job.places[name]
     with rundir.held(place.directory, name):
-        if rundir.is_running(place.directory) and not _half_started(place):
-            if not rundir.is_locked(place.directory):
-                raise _astray(name)
+        if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
             logged = (logs.is_kept(place.log) and not logger.is_stalled(place.log)) or not _logger_mended(place)
             guarded = not job.where.root or not _guard_mended(place)
             news = ("" if logged else ", and has a new logger") + ("" if guarded else ", and is guarded again")
@@ -49,8 +49,17 @@ def start(job: Job, name: str, progress: Progress) -> None:
     job.networks.ready()  # also of a guest that ran already; not while others wait for its lock
 
 
-def _astray(name: str) -> Refused:
-    return Refused(f"{name} is running already, without its lock", "kvmrun repair", why="its lock file was removed")
+def _is_ending(place: Place) -> bool:
+    """Whether it has let go of its lock, and of all else in a moment. Raises Refused when it runs on without it."""
+    deadline = time.monotonic() + rundir.MIDST
+    while not rundir.is_locked(place.directory):
+        if not rundir.is_running(place.directory):
+            return True
+        if time.monotonic() > deadline:
+            hint, why = "kvmrun repair", "its lock file was removed"
+            raise Refused(f"{place.guest} is running already, without its lock", hint, why=why)
+        time.sleep(0.01)
+    return False
 
 
 def _begun(job: Job, name: str, place: Place) -> Watch | None:

@@ -3,6 +3,7 @@
 import os
 from typing import assert_never
 
+from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
@@ -65,6 +66,8 @@ def _keep_tap(step: steps.KeepTap) -> Undo:
     link.keep_tap(step.tap, step.queues, step.owner)
     try:
         link.set_alias(step.tap, step.alias)
+        if link.sysfs_is_ours(step.tap) and link.alias(step.tap) != step.alias:
+            raise KvmrunError(f"{step.tap} could not be marked", "try again", why="read back, different")
     except BaseException:
         link.drop_tap(step.tap, step.queues)
         raise

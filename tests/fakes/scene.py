@@ -206,7 +206,7 @@ def listed(kvmrun: Cli) -> float:
 
 def honest(scene: Scene, result: Result) -> None:
     """Done and said so, or not done: then in a clear line. Never a bug."""
-    assert "Traceback" not in result.err
+    assert "Traceback" not in result.err, result.err
     assert result.code != 70, result.err
     if result.code == 0:
         assert scene.done(), "it says that it is done"

@@ -202,7 +202,7 @@ def limited(scene: Whole, result: Result) -> None:
             honest(scene, result)
         scene.is_at_rest(locks=False)
     else:
-        assert scene.running()
+        assert scene.running(), result
 
 
 def test_no_wait_goes_by_the_clock_on_the_wall(lab: Path, warm: Warm, tally: Tally) -> None:
