@@ -46,7 +46,7 @@ class Hand:
             case steps.OpenTap():
                 self._open_tap(step.tap, kept=step.kept)
             case steps.PlugTap():
-                _plug(step)
+                plug(step)
             case steps.Listen():
                 return self._listen(step.listener)
             case TakePort():
@@ -198,7 +198,8 @@ class Hand:
         process.ended(self.pidfd, 10)
 
 
-def _plug(step: steps.PlugTap) -> None:
+def plug(step: steps.PlugTap) -> None:
+    """Make a tap that is there a port of its bridge, with all that belongs to it."""
     wanted = link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated)
     link.attach(step.tap, wanted)
 

@@ -5,6 +5,7 @@ from typing import assert_never
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
+from kvmrun.host.hand import plug
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
 from kvmrun.plan import network_steps as steps
@@ -49,10 +50,7 @@ def _link(step: steps.LinkStep) -> Undo | None:
         case steps.KeepTap():
             return _keep_tap(step)
         case PlugTap():
-            link.attach(
-                step.tap,
-                link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated),
-            )
+            plug(step)
         case steps.DropTap():
             link.drop_tap(step.tap, step.queues)
         case steps.RemoveBridge():

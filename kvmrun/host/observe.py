@@ -162,13 +162,7 @@ def _running(where: Directories) -> dict[str, int]:
 
 
 def _uids(others: Mapping[str, int]) -> dict[int, str]:
-    found = {}
-    for other, pid in others.items():
-        try:
-            found[os.stat(f"/proc/{pid}").st_uid] = other
-        except OSError:
-            continue
-    return found
+    return {uid: other for other, pid in others.items() if (uid := process.account(pid)) >= 0}
 
 
 def _files(guest: Guest, others: Others) -> dict[str, File | None]:
