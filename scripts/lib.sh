@@ -53,6 +53,6 @@ environment() {
 isolate() { sed -i '1{/^#!.*python[0-9.]*$/s/$/ -I/}' "$venv/bin/kvmrun"; }
 
 runtime=(
-    qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils s6-log:s6 setpriv:util-linux
+    qemu-system-x86_64:qemu-system-x86 qemu-img:qemu-utils s6-log:s6 capsh:libcap2-bin setpriv:util-linux
     dnsmasq:dnsmasq-base nft:nftables ip:iproute2
 )

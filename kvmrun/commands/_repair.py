@@ -17,7 +17,7 @@ from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
 from kvmrun.model.values import GuestName
 from kvmrun.monitor.probe import Answer, ask
-from kvmrun.plan import network_steps, steps
+from kvmrun.plan import guard, network_steps, steps
 from kvmrun.plan import repair as plan
 
 _LIMIT = 2.0
@@ -102,8 +102,8 @@ def _do(step: plan.Mend, lab: Lab, where: Directories) -> None:
             mended(_place(lab, where, step.guest))
         case steps.WriteRecord():
             Hand()(step)
-        case network_steps.DropRules() if step.table.startswith("netdev kvmrun_") and not step.record:
-            _drop_guard(where, step.table.removeprefix("netdev kvmrun_"))
+        case network_steps.DropRules() if orphan := guard.guest(step.table):
+            _drop_guard(where, orphan)
         case _:
             from kvmrun.host.network import hand
 
@@ -195,7 +195,7 @@ def _orphans(lab: Lab, where: Directories) -> list[plan.Fault]:
     from kvmrun.host import netlink, tables
 
     marked = [_with_holder(one) for one in netlink.marked()]
-    return list(plan.orphans(lab, marked, _guests(where), tables.prints("netdev")))
+    return list(plan.orphans(lab, marked, _guests(where), tables.present("netdev")))
 
 
 def _with_holder(one: plan.Marked) -> plan.Marked:

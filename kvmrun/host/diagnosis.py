@@ -19,7 +19,7 @@ from kvmrun.plan.examined import Access, Machine, Trial, Wires
 from kvmrun.plan.facts import Owner, Route, Wire
 
 T = TypeVar("T")
-_TOOLS = ("setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
+_TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
 _UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _LIMIT = 10.0
 

@@ -18,21 +18,21 @@ def remove(directory: str, guest: str) -> None:
 
 def drop(directory: str, guest: str) -> None:
     """The same, also where nothing notes that there was a guard."""
-    nft.drop(guard.table(guest), f"{directory}/{_NOTE}")
+    nft.drop(guard.part(guest), f"{directory}/{_NOTE}")
 
 
 def mended(directory: str, guest: str, ports: tuple[Port, ...]) -> bool:
     """Load the guard of a running guest, unless it is what `ports` want already; whether it had to be."""
     step = guard.load(guest, ports, f"{directory}/{_NOTE}")
-    if step is None or nft.loaded(step.table, step.record) == step.digest:
+    if step is None or nft.loaded(step.part, step.record) == step.digest:
         return False
-    nft.load(step.text, step.record, step.digest)
+    nft.load(step.part, step.text, step.record, step.digest)
     return True
 
 
 def gone(directories: Mapping[str, str]) -> set[str]:
     """Those of the guests, named with their run directories, whose guard is not what was loaded."""
-    return _touched({guest: guard.table(guest) for guest in directories}, directories)
+    return _touched({guest: guard.part(guest) for guest in directories}, directories)
 
 
 def kept_gone(directories: Mapping[str, str]) -> set[str]:
@@ -40,7 +40,6 @@ def kept_gone(directories: Mapping[str, str]) -> set[str]:
     return _touched({network: guard.kept_table(network) for network in directories}, directories)
 
 
-def _touched(tables: Mapping[str, str], directories: Mapping[str, str]) -> set[str]:
-    notes = {table.split()[1]: f"{directories[name]}/{_NOTE}" for name, table in tables.items()}
-    touched = set(nft.touched("netdev", notes)) if notes else set()
-    return {name for name, table in tables.items() if table.split()[1] in touched}
+def _touched(parts: Mapping[str, str], directories: Mapping[str, str]) -> set[str]:
+    touched = nft.touched({part: f"{directories[name]}/{_NOTE}" for name, part in parts.items()})
+    return {name for name, part in parts.items() if part in touched}

@@ -150,13 +150,13 @@ class Hand:
     def _load_guard(self, step: LoadGuard) -> Undo:
         from kvmrun.host import nft  # loaded while QEMU starts
 
-        loading = nft.Loading(step.text, step.record, step.digest)
+        loading = nft.Loading(step.part, step.text, step.record, step.digest)
         self._guarded = loading.finish
 
         def back() -> None:
             with suppress(KvmrunError):
                 loading.finish()  # it may still be at work
-            nft.drop(step.table, step.record)
+            nft.drop(step.part, step.record)
 
         return back
 
@@ -179,7 +179,7 @@ class Hand:
         self._log, writer = process.pipe()
         self.table[step.log] = [writer]
         words = [word for option in argv(step.options, self.table) for word in option]
-        command = [*process.confined(step.uid, step.group), step.qemu, *words, *_split(step.raw)]
+        command = process.confined([step.qemu, *words, *_split(step.raw)], step.uid, step.group)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]

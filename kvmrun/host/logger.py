@@ -46,7 +46,8 @@ def start(directory: str, uid: int | None, reader: int) -> int:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         limited = [process.tool("prlimit"), f"--as={_MEMORY}", "--"]
-        command = [*limited, *process.confined(uid, None), process.tool("s6-log"), "n3", "s1000000", directory]
+        log = [process.tool("s6-log"), "n3", "s1000000", directory]
+        command = [*limited, *process.confined(log, uid, None)]
         return process.spawn(command, stdin=reader, output=null)[1]
     finally:
         os.close(null)

@@ -109,7 +109,7 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
         case steps.RestoreSysctls():
             sysctl.restore(where.run, step.user)
         case steps.LoadRules():
-            return nft.load(step.text, step.record, step.digest)
+            return nft.load(step.table, step.text, step.record, step.digest)
         case steps.DropRules():
             nft.drop(step.table, step.record)
         case steps.WriteNames():

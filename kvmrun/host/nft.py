@@ -1,4 +1,7 @@
-"""The packet filter: our tables loaded whole, removed whole, and looked at without being listed."""
+"""The packet filter: parts of ours loaded whole, removed whole, and looked at without being listed.
+
+A part is a table, "FAMILY TABLE", or the chains of one whose names begin alike, "FAMILY TABLE PREFIX_".
+"""
 
 import os
 from _thread import allocate_lock
@@ -11,20 +14,19 @@ from kvmrun.light.typing import Any
 
 _LIMIT = 10.0
 _turn, _asked = allocate_lock(), set[str]()
-"""Tables that are to go. The kernel takes 15 ms to remove one or fifty: whoever has the turn does it for all."""
+"""Parts that are to go. The kernel takes 15 ms to remove one or fifty: whoever has the turn does it for all."""
 
 
 class Loading:
-    """A transaction under way in a process of its own, which needs nothing of ours while it works."""
+    """A transaction that replaces a part, under way in a process of its own, which needs nothing of ours meanwhile."""
 
-    def __init__(self, text: str, record: str, digest: str) -> None:
-        self._text, self._record, self._digest = text, record, digest
-        self._table = " ".join(text.split(maxsplit=3)[1:3])  # what a transaction replaces it names first
+    def __init__(self, part: str, text: str, record: str, digest: str) -> None:
+        self._part, self._text, self._record, self._digest = part, text, record, digest
         self._before = _note(record)
-        _write(record, {"text": text})  # first: a table of ours always has a note beside it
+        _write(record, {"text": text})  # first: what is ours always has a note beside it
         self._finished = False
         try:
-            self._ticket = transaction.begin(text)
+            self._ticket = transaction.begin(_removal(part) + text)
         except BaseException:
             self._put_back()
             raise
@@ -39,7 +41,7 @@ class Loading:
             if status:
                 raise _refusal(said)
             then = tables.generation()  # first: a change while we read shows as one
-            if not (found := _print(self._table)):
+            if not (found := _print(self._part)):
                 hint, why = "try again", "loaded, read back, gone"
                 raise KvmrunError("the packet filter did not keep the rules", hint, why=why)
             _write(self._record, {"text": self._text, "digest": self._digest, "print": found, "generation": then})
@@ -48,46 +50,48 @@ class Loading:
             raise
 
     def undo(self) -> None:
-        """Load what was there before, or remove the table."""
+        """Load what was there before, or remove the part."""
         if self._before:
-            load(str(self._before["text"]), self._record, str(self._before["digest"]))
+            load(self._part, str(self._before["text"]), self._record, str(self._before["digest"]))
         else:
-            drop(self._table, self._record)
+            drop(self._part, self._record)
 
     def _put_back(self) -> None:
-        """No table where there was none, and the note as it was: with rules that were changed, it says so."""
+        """Nothing where there was nothing, and the note as it was: with rules that were changed, it says so."""
         if self._before:
             _write(self._record, self._before)
             return
         try:
-            drop(self._table, self._record)
+            drop(self._part, self._record)
         except KvmrunError:
             small.remove(self._record)
 
 
-def load(text: str, record: str, digest: str) -> Callable[[], None]:
+def load(part: str, text: str, record: str, digest: str) -> Callable[[], None]:
     """Run the transaction in `text` and note in `record` what it left. The undo brings back what was there before."""
-    loading = Loading(text, record, digest)
+    loading = Loading(part, text, record, digest)
     loading.finish()
     return loading.undo
 
 
-def drop(table: str, record: str) -> None:
-    """Remove the table, "FAMILY NAME"; one that is gone already is no error."""
-    _asked.add(table)
+def drop(part: str, record: str) -> None:
+    """Remove the part; one that is gone already is no error."""
+    _asked.add(part)
     try:
         with _turn:
-            if table in _asked:
+            if part in _asked:
                 batch = set(_asked)
                 tables.delete(batch)
                 _asked.difference_update(batch)
     except OSError as why:
-        hint = f"nft delete table {table}"
-        raise KvmrunError(f"could not remove table {table}", hint, why=os.strerror(why.errno or 0)) from None
+        hint = f"nft list table {' '.join(part.split()[:2])} shows what there is; try again"
+        raise KvmrunError(
+            f"could not remove {part} from the packet filter", hint, why=os.strerror(why.errno or 0)
+        ) from None
     small.remove(record)
 
 
-def loaded(table: str, record: str) -> str:
+def loaded(part: str, record: str) -> str:
     """The digest of the rules that were loaded last and are still there untouched.
 
     "" when there are none, "changed" when they are not what was loaded. The kernel counts the changes of the packet
@@ -97,20 +101,20 @@ def loaded(table: str, record: str) -> str:
         return "changed" if os.path.lexists(record) else ""
     if note["generation"] and tables.generation() == note["generation"]:
         return str(note["digest"])
-    return str(note["digest"]) if _print(table) == note["print"] else "changed"
+    return str(note["digest"]) if _print(part) == note["print"] else "changed"
 
 
-def touched(family: str, records: dict[str, str]) -> list[str]:
-    """Those of the tables in `records` (names to notes) that are no longer what was loaded; one look for all."""
-    now = tables.generation()
-    notes = {name: _note(record) for name, record in records.items()}
+def touched(records: dict[str, str]) -> set[str]:
+    """Those of the parts in `records` (parts to notes) that are no longer what was loaded; one look for all."""
+    now = tables.generation() if records else 0
+    notes = {part: _note(record) for part, record in records.items()}
     if now and all(note.get("generation") == now for note in notes.values()):
-        return []
+        return set()
     try:
-        found = tables.prints(family)
+        found = tables.prints(notes)
     except (OSError, dump.Moved):
-        return []
-    return [name for name, note in notes.items() if not note or note["print"] != found.get(name)]
+        return set()
+    return {part for part, note in notes.items() if not note or note["print"] != found.get(part)}
 
 
 def _note(record: str) -> dict[str, Any]:
@@ -130,15 +134,31 @@ def ruleset() -> tuple[dict[str, Any], ...]:
         raise KvmrunError("the packet filter could not be read", why="nft listed no JSON") from None
 
 
+def _removal(part: str) -> str:
+    """The words that make room for the part, none where it is not there: for a removal nft waits 13 ms, whatever goes.
+
+    Each is added first, so that one that goes meanwhile is no error.
+    """
+    try:
+        held = tables.held(part)
+    except (TimeoutError, dump.Moved):
+        raise KvmrunError("the packet filter cannot be read", "try again", why="it changes all the time") from None
+    except OSError:  # nft says it better
+        return ""
+    table = " ".join(part.split()[:2])
+    if part == table:
+        return "".join(f"add {one}\ndelete {one}\n" for one in held)
+    return "".join(f"add table {table}\nadd {one}\nflush {one}\ndelete {one}\n" for one in held)
+
+
 def _write(record: str, note: dict[str, Any]) -> None:
     small.replace(record, json.dumps(note, sort_keys=True).encode())
 
 
-def _print(table: str) -> str:
-    """What is in the table now, "" when it is not there or cannot be read."""
-    family, _, name = table.partition(" ")
+def _print(part: str) -> str:
+    """What is in the part now, "" when it is not there or cannot be read."""
     try:
-        return tables.prints(family, name).get(name, "")
+        return tables.prints([part]).get(part, "")
     except (OSError, dump.Moved):
         return ""
 

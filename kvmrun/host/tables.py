@@ -1,17 +1,23 @@
-"""The tables of the packet filter as the kernel holds them: how often they changed, what is in them, one removed."""
+"""The tables of the packet filter as the kernel holds them: how often they changed, what is in them, parts removed.
+
+A part is a table, "FAMILY TABLE", or the chains of one that are alike up to the last "_": "FAMILY TABLE PREFIX_".
+"""
 
 import errno
 import struct
 
 from kvmrun.host import dump
-from kvmrun.light.abc import Collection
+from kvmrun.light.abc import Collection, Iterator
 from kvmrun.light.typing import Any
 from kvmrun.model import derive
 
 _FAMILIES = {"inet": 1, "netdev": 5}
 _NFT = 10 << 8
-_GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _GET_RULE, _GET_GENERATION = _NFT | 1, _NFT | 2, _NFT | 4, _NFT | 7, _NFT | 16
+_GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _DELETE_CHAIN = _NFT | 1, _NFT | 2, _NFT | 4, _NFT | 5
+_GET_RULE, _GET_GENERATION = _NFT | 7, _NFT | 16
 _BATCH_BEGIN, _BATCH_END = 16, 17
+_IF_EMPTY = 0x100
+_AGAIN = 5
 _COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
 
@@ -25,45 +31,129 @@ def generation() -> int:
     return int.from_bytes(dump.attributes(answer, 4).get(1, b""))
 
 
-def prints(family: str, table: str = "") -> dict[str, str]:
-    """A digest of what is in every table of `family` by name, or in `table` alone. Raises OSError.
+def prints(parts: Collection[str]) -> dict[str, str]:
+    """A digest of what is in each of `parts` that is there, by part. Raises OSError, or dump.Moved.
 
-    Rules, chains with their hooks and policies, and the table's own flags; not what counts up.
+    Rules, chains with their hooks and policies, and a whole table's own flags; not what counts up.
     """
-    head = _head(_FAMILIES[family])
-    only = head + _named(table) if table else head
     digests: dict[str, Any] = {}
-    for kind, body in ((_GET_TABLE, head), (_GET_CHAIN, head), (_GET_RULE, only)):
-        for payload in dump.dump(dump.NETFILTER, kind, body):
-            (size,) = struct.unpack_from("=H", payload, 4)
-            name = payload[8 : 3 + size].decode(errors="replace")
-            if not table or name == table:
-                digest = digests.get(name) or digests.setdefault(name, derive.digester())
-                digest.update(_without_counts(payload[4:]))  # the head before it holds part of the generation
-    return {name: digest.hexdigest() for name, digest in digests.items()}
+    for family in _families(parts):
+        known: dict[bytes, list[Any]] = {}
+        for names, content in _contents(family, parts):
+            if names not in known:
+                wanted = [part for part in _parts(family, names) if part in parts]
+                known[names] = [digests.setdefault(part, derive.digester()) for part in wanted]
+            for digest in known[names]:
+                digest.update(content)
+    return {part: digest.hexdigest() for part, digest in digests.items()}
 
 
-def delete(tables: Collection[str]) -> None:
-    """Remove tables, each "FAMILY NAME", with everything in them; one that is gone is no error. Raises OSError."""
+def present(family: str) -> set[str]:
+    """All parts there are. Raises OSError, or dump.Moved."""
+    return {part for names, _ in (*_tables(family), *_chains(family)) for part in _parts(family, names)}
+
+
+def held(part: str) -> list[str]:
+    """What there is of the part, as nft names it: "table FAMILY NAME", or "chain FAMILY TABLE NAME" for each chain.
+
+    Raises OSError, or dump.Moved.
+    """
+    family, _, *prefix = part.split()
+    kind, found = ("chain", _chains(family)) if prefix else ("table", _tables(family))
+    here = (names.decode(errors="replace").split("\0") for names, _ in found if part in _parts(family, names))
+    return [" ".join((kind, family, *names)).strip() for names in here]
+
+
+def delete(parts: Collection[str]) -> None:
+    """Remove parts with everything in them, and with a table's last chain the table. Raises OSError.
+
+    One that is gone is no error. It is looked again until nothing is left: others may change them meanwhile, which the
+    kernel refuses, and of two who remove a chain each at once, neither knows that it was the last.
+    """
+    why = OSError(errno.EBUSY, "it changes again and again")
     batch = struct.pack(">BBH", 0, 0, 10)
-    families = ((_FAMILIES[family], name) for family, _, name in (table.partition(" ") for table in tables))
-    messages = [(_DELETE_TABLE, dump.ACK, _head(family) + _named(name)) for family, name in families]
-    try:
-        dump.send(dump.NETFILTER, [(_BATCH_BEGIN, 0, batch), *messages, (_BATCH_END, 0, batch)])
-    except OSError as why:
-        if why.errno != errno.ENOENT:
-            raise
-        if len(tables) > 1:  # one that is not there keeps the kernel from removing the others
-            for table in tables:
-                delete([table])
+    for _ in range(_AGAIN):
+        try:
+            messages = [one for family in _families(parts) for one in _deletions(family, parts)]
+            if not messages:
+                return
+            dump.send(dump.NETFILTER, [(_BATCH_BEGIN, 0, batch), *messages, (_BATCH_END, 0, batch)])
+        except dump.Moved:
+            continue
+        except OSError as refused:
+            if refused.errno not in {errno.ENOENT, errno.EBUSY}:
+                raise
+            why = refused
+    raise why
+
+
+def _deletions(family: str, parts: Collection[str]) -> Iterator[tuple[int, int, bytes]]:
+    head, chains = _head(_FAMILIES[family]), [names for names, _ in _chains(family)]
+    for table, _ in _tables(family):
+        (whole,) = _parts(family, table)
+        if whole in parts:
+            yield _DELETE_TABLE, dump.ACK, head + dump.attribute(1, table)
+        elif any(part.startswith(f"{whole} ") for part in parts):
+            here = [names for names in chains if names.startswith(table)]
+            going = [names for names in here if any(part in parts for part in _parts(family, names))]
+            for names in going:
+                named = dump.attribute(1, table) + dump.attribute(3, names[len(table) :])
+                yield _DELETE_CHAIN, dump.ACK, head + named
+            if len(going) == len(here):
+                yield _DELETE_TABLE, dump.ACK | _IF_EMPTY, head + dump.attribute(1, table)
+
+
+def _contents(family: str, parts: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
+    """What the kernel tells of every table, chain and rule that may be in `parts`, each with its names."""
+    yield from _tables(family)
+    chains = list(_chains(family))
+    yield from chains
+    head = _head(_FAMILIES[family])
+    places = [head]
+    if len(parts) == 1:  # then the rules of other chains need not be told
+        ours = [names.split(b"\0") for names, _ in chains if any(part in parts for part in _parts(family, names))]
+        places = [head + _named(1, table) + _named(2, chain) for table, chain, _ in ours]
+    for place in places:
+        for payload in dump.dump(dump.NETFILTER, _GET_RULE, place):
+            yield _names(payload, 2), _without_counts(payload[4:])
+
+
+def _tables(family: str) -> Iterator[tuple[bytes, bytes]]:
+    for payload in dump.dump(dump.NETFILTER, _GET_TABLE, _head(_FAMILIES[family])):
+        yield dump.attributes(payload, 4)[1], payload[4:]  # the head before it holds part of the generation
+
+
+def _chains(family: str) -> Iterator[tuple[bytes, bytes]]:
+    for payload in dump.dump(dump.NETFILTER, _GET_CHAIN, _head(_FAMILIES[family])):
+        yield _names(payload, 3), payload[4:]
+
+
+def _names(payload: bytes, number: int) -> bytes:
+    """The table, which is told first, and the chain, attribute `number`, which mostly comes next."""
+    (size,) = struct.unpack_from("=H", payload, 4)
+    place = 4 + (size + 3 & ~3)
+    then, found = struct.unpack_from("=HH", payload, place)
+    chain = payload[place + 4 : place + then] if found == number else dump.attributes(payload, 4)[number]
+    return payload[8 : 4 + size] + chain
+
+
+def _parts(family: str, names: bytes) -> tuple[str, ...]:
+    """The parts that a table, or a chain of one, belongs to; its names end with a zero each."""
+    table, chain, *_ = names.decode(errors="replace").split("\0")
+    whole = f"{family} {table}"
+    return (whole, f"{whole} {chain[: chain.rindex('_') + 1]}") if "_" in chain else (whole,)
+
+
+def _families(parts: Collection[str]) -> set[str]:
+    return {part.split()[0] for part in parts}
 
 
 def _head(family: int) -> bytes:
     return struct.pack(">BBH", family, 0, 0)
 
 
-def _named(table: str) -> bytes:
-    return dump.attribute(1, table.encode() + b"\0")
+def _named(number: int, name: bytes) -> bytes:
+    return dump.attribute(number, name + b"\0")
 
 
 def _without_counts(rule: bytes) -> bytes:

@@ -23,7 +23,7 @@ def kvm(qemu: str, cpu: str, account: tuple[int | None, int | None], limit: floa
     image = _image()
     begin = time.monotonic()
     try:
-        why = _boot([*process.confined(*account), qemu, *_words(cpu, image)], image, limit)
+        why = _boot(process.confined([qemu, *_words(cpu, image)], *account), image, limit)
     finally:
         os.close(image)
     return Trial(cpu=cpu, worked=not why, seconds=time.monotonic() - begin, why=why)

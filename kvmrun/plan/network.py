@@ -120,7 +120,7 @@ def _kept_guard(
     lab: Lab, network: Network, where: Directories, now: Wire, *, everybody: bool
 ) -> Iterator[LoadRules | DropRules]:
     """The guard of taps that are kept, here and not with their guests: a user may not load rules."""
-    named = {f"from_{guest}_{port.name}": port for guest, ports in sorted(lab.ports().items()) for port in ports}
+    named = {guard.chain(guest, port): port for guest, ports in sorted(lab.ports().items()) for port in ports}
     here = {name: port for name, port in named.items() if port.network == network.name and port.guard != "none"}
     kept = {name: port for name, port in here.items() if everybody or port.tap in now.kept}
     table, record = guard.kept_table(network.name), guard_record(where, network)

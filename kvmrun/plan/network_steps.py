@@ -109,6 +109,8 @@ class LoadRules(Frozen):
 
 
 class DropRules(Frozen):
+    """Remove a table of ours, or the chains of a guest that is no more."""
+
     table: str
     record: str
 

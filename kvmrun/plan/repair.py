@@ -261,10 +261,10 @@ def _traces(one: Network, where: Directories, now: Wire) -> bool:
     return bool(now.dnsmasq or now.rules or now.guard or now.changed or note or list(ways.down(one, now.ways)))
 
 
-def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], tables: Collection[str]) -> Iterator[Fault]:
-    """Links and tables with our mark that belong to nobody. What may be another lab's is left alone.
+def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts: Collection[str]) -> Iterator[Fault]:
+    """Links, and parts of the packet filter, that are ours and belong to nobody. Another lab's are left alone.
 
-    The guests that are `present` in the run directory look after their own tables.
+    The guests that are `present` in the run directory look after their own parts.
     """
     links = list(marked)
     known = {port.alias(name) for name, ports in lab.ports().items() for port in ports}
@@ -278,11 +278,10 @@ def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], tables
             drop = DropTap(tap=one.name, queues=one.queues)
             yield Fault(subject=one.name, text=f"a tap kept for {one.alias}, which is no card", steps=(drop,))
     guests = {one.alias.split(":")[1] for one in links if not one.bridge}
-    for table in sorted(tables):
-        name = table.removeprefix("kvmrun_")
-        if name != table and "_" not in name and name not in guests and name not in present:
-            step = DropRules(table=guard.table(name), record="")
-            yield Fault(subject=name, text="its packet filter outlived it", steps=(step,))
+    for part in sorted(parts):
+        name = guard.guest(part)
+        if name and name not in guests and name not in present:
+            yield Fault(subject=name, text="its packet filter outlived it", steps=(DropRules(table=part, record=""),))
 
 
 def _is_this_labs(lab: Lab, one: Marked) -> bool:

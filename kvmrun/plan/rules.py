@@ -16,12 +16,12 @@ def text(
     addresses: Mapping[str, str],
     opened: Iterable[str] = (),
 ) -> str:
-    """One transaction that replaces the table. `bridges` are those of all our networks, `addresses` the guests',
+    """The table. `bridges` are those of all our networks, `addresses` the guests',
     `opened` the links whose forwarding was switched on by us alone.
     """
     own = ", ".join(f'"{bridge}"' for bridge in sorted(bridges))
     name = table(network.name)
-    lines = [f"table {name} {{}}", f"delete table {name}", f"table {name} {{"]
+    lines = [f"table {name} {{"]
     lines += _indented(_forward(network, own, ", ".join(f'"{link}"' for link in sorted(opened))))
     lines += _indented(_input(network))
     if network.nat is not False:

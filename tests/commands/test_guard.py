@@ -26,7 +26,7 @@ from kvmrun.commands import _confirm
 resume = _confirm.handshake.resume
 
 def watched(*words):
-    print(subprocess.run(["nft", "list", "table", "netdev", "kvmrun_vm1"], capture_output=True, text=True).stdout)
+    print(subprocess.run(["nft", "list", "table", "netdev", "kvmrun"], capture_output=True, text=True).stdout)
     resume(*words)
 
 _confirm.handshake.resume = watched
@@ -61,7 +61,7 @@ def test_it_is_there_before_the_guest_runs_and_gone_with_it(lab: Path, kvmrun: C
 def test_a_guest_left_paused_is_guarded_too(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     kvmrun.ok("--paused", "vm1")
-    assert "netdev kvmrun_vm1" in tables()
+    assert "chain from_vm1_eth0" in rules()
 
 
 @pytest.mark.parametrize(
@@ -90,7 +90,7 @@ def test_another_start_does_not_plug_in_a_guest_without_its_guard(lab: Path, kvm
     guests(lab, "vm1", "vm2")
     kvmrun.ok("vm1", "--paused")
     ip("link", "delete", "br0")
-    subprocess.run(["nft", "delete", "table", "netdev", "kvmrun_vm1"], check=True)
+    subprocess.run(["nft", "delete", "table", "netdev", "kvmrun"], check=True)
     kvmrun.ok("vm2", "--paused")
     assert [link("tap-vm1").get("master"), link("tap-vm2").get("master")] == [None, "br0"]
     assert kvmrun.rows()["vm1"]["problem"]
@@ -107,7 +107,7 @@ def test_the_plan_says_so(lab: Path, kvmrun: Cli) -> None:
 def test_a_single_rule_taken_away_is_noticed(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", "vm2")
     kvmrun.ok("vm1", "vm2")
-    subprocess.run(["nft", "add", "rule", "netdev", "kvmrun_vm1", "from_eth0", "accept"], check=True)
+    subprocess.run(["nft", "add", "rule", "netdev", "kvmrun", "from_vm1_eth0", "accept"], check=True)
     states = {name: row["state"] for name, row in kvmrun.rows().items()}
     assert states == {"vm1": "degraded", "vm2": "running"}
 
@@ -118,12 +118,12 @@ def test_what_a_killed_guest_leaves_does_no_harm(lab: Path, kvmrun: Cli) -> None
     kvmrun.ok("vm1")
     os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
     until(lambda: kvmrun.rows()["vm1"]["state"] != "running")
-    assert "netdev kvmrun_vm1" in tables()
+    assert "chain from_vm1_eth0" in rules()
     guests(lab, "vm1", text=f'{TCG}[[nic]]\nmac = "52:54:00:00:00:77"\n')
     kvmrun.ok("vm1")
     shown = rules()
     assert "ether saddr != 52:54:00:00:00:77 drop" in shown
-    assert shown.count("ether saddr") == shown.count("chain from_eth0") == 1
+    assert shown.count("ether saddr") == shown.count("chain from_vm1_eth0") == 1
     os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
     kvmrun.ok("stop", "vm1")
     kvmrun.ok("net", "down")
@@ -146,7 +146,7 @@ def test_it_does_not_depend_on_who_has_the_firewall(lab: Path, kvmrun: Cli, fire
     guests(lab, "vm1")
     (lab / "networks.toml").write_text(f'firewall = "{firewall}"\n')
     kvmrun.ok("vm1")
-    assert tables() == "table netdev kvmrun_vm1\n"
+    assert tables() == "table netdev kvmrun\n"
 
 
 def test_it_guards_a_port_of_an_external_bridge(lab: Path, kvmrun: Cli) -> None:
@@ -154,7 +154,7 @@ def test_it_guards_a_port_of_an_external_bridge(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
     ip("link", "add", "br0", "type", "bridge")
     kvmrun.ok("vm1")
-    assert tables() == "table netdev kvmrun_vm1\n"
+    assert tables() == "table netdev kvmrun\n"
     kvmrun.ok("kill", "vm1")
     assert tables() == ""
 

@@ -26,7 +26,7 @@ def test_a_guest_and_what_differs_from_one(lab: Path, kvmrun: Cli) -> None:
     assert found["vm2"]["posture"]["guard"] == "none"
     assert (found["vm3"]["posture"]["seccomp"], found["vm3"]["raw_args"]) == (True, True)  # it cannot be taken back
     assert found["vm4"]["posture"] is None
-    os.system("nft delete table netdev kvmrun_vm1")
+    os.system("nft 'flush chain netdev kvmrun from_vm1_eth0; delete chain netdev kvmrun from_vm1_eth0'")
     lines = kvmrun.ok("list", "-v").out.splitlines()
     assert lines[0].split()[:9] == ["NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS"]
     assert lines[1].split()[:9] == ["vm1", "degraded", f"{uid}", "on", "none", "no", "GONE", "off", "none"]

@@ -154,7 +154,7 @@ class TestWhatIsLeft:
         kvmrun.ok("net", "up", "--owner", "nobody")
         assert repair(kvmrun) == []
         (lab / "vm2.toml").unlink()
-        nft("add", "table", "netdev", "kvmrun_vm9")
+        nft("add table netdev kvmrun; add chain netdev kvmrun from_vm9_eth0")
         nft("add", "table", "netdev", "not_ours")
         found = repair(kvmrun)
         assert [subject for subject, _ in found] == ["network lan", "tap-vm2", "vm9"]

@@ -58,7 +58,7 @@ def commands(lab: Path, step: int) -> Iterator[tuple[str, str, list[str]]]:
         table = {handle: [10, 11, 12, 13] for one in options for handle in one.handles()}
         words = [word for option in argv(options, table) for word in option]
         for uid in (None, place.uid):
-            yield f"{machine} {accel} {user} {part} {uid}", accel, [*process.confined(uid, None), "qemu", *words]
+            yield f"{machine} {accel} {user} {part} {uid}", accel, process.confined(["qemu", *words], uid, None)
 
 
 def test_every_command_shuts_its_sandbox(lab: Path, tally: Tally) -> None:
@@ -73,9 +73,9 @@ def test_every_command_shuts_its_sandbox(lab: Path, tally: Tally) -> None:
             assert [words[at + 1] for at, word in enumerate(words) if word == "-accel"] == ["tcg"] * (accel == "tcg")
             assert words[words.index("-machine") + 1].split(",")[0].startswith(("q35", "pc", "microvm"))
             assert "accel=" not in words[words.index("-machine") + 1]
-            before = words[: words.index("qemu")]
-            assert "--no-new-privs" in before
-            assert ("--bounding-set=-all" in before) is any(one.startswith("--reuid=") for one in before)
+            before = words[: words.index("--")]
+            assert {"--no-new-privs", "--noamb", "--inh=", "--shell=qemu"} <= {*before}
+            assert ("--drop=all" in before) is any(one.startswith("--uid=") for one in before)
         with late.case(what):
             values = {words[at + 1] for at, word in enumerate(words[:-1]) if word == "-append"}
             assert not [word for word in words if word in LATE and word not in values]

@@ -38,7 +38,6 @@ pytestmark = pytest.mark.usefixtures("netns")
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="port1", mac=OWN, address=OWN_IP)
 MAC, ADDRESS = PORT.but(guard="mac"), PORT.but(guard="address")
 ADDRESS6 = ADDRESS.but(prefix6=frames.PREFIX, hosts6=(frames.HOST6, frames.BRIDGE_LINK6))
-TABLE = guard.table("vm1")
 
 
 @pytest.fixture
@@ -60,12 +59,12 @@ def lan(netns: None) -> Iterator[Lan]:
 
 
 def load(rules: list[str], port: Port) -> None:
-    text = guard.text(TABLE, {"from_eth0": port})
+    text = guard.text(guard.TABLE, {"from_vm1_eth0": port})
     for rule in guard.rules(port):
         text = text.replace(f"    {rule}\n", "", 1)
     chain = "    policy drop;\n"
     text = text.replace(chain, chain + "".join(f"    {rule}\n" for rule in rules))
-    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+    subprocess.run(["nft", "-f", "-"], input=f"flush ruleset\n{text}", text=True, check=True)
 
 
 def guarded(port: Port) -> None:

@@ -17,7 +17,7 @@ import kvmrun as package
 WHAT = "image tools that root runs: only to make new ones, and these open no other"
 TOOLS = re.compile(r"qemu-(img|io|nbd|storage-daemon)|losetup|blkid|guestfish|virt-|dmsetup|\bmount\b|\bfile\b")
 RUNS = ("tool", "run", "spawn", "Popen", "execve", "execv")
-USED = {"setpriv", "prlimit", "s6-log", "qemu-system-x86_64", "python", "nft"}
+USED = {"capsh", "prlimit", "s6-log", "qemu-system-x86_64", "python", "nft"}
 _CALL = re.compile(r'^(?P<pid>\d+) +(?P<call>execve|openat)\((?:AT_FDCWD, |\d+, )?"(?P<path>[^"]*)"(?P<rest>.*)')
 MIB = 1 << 20
 ALONE = TCG + "nic = []\n"

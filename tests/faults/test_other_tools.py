@@ -41,9 +41,13 @@ def sysctl(name: str, value: str | None = None) -> str:
 
 
 def rules() -> list[str]:
-    """All there are, the tables in one order."""
+    """All there are, every chain under its table's name, in one order."""
     text = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    return sorted(one.strip() for one in f"\n{text}".split("\ntable "))
+    found = []
+    for table in f"\n{text}".split("\ntable ")[1:]:
+        name, *chains = (part.rstrip("}\n\t ") for part in table.split("\tchain "))
+        found += [f"{name} {chain}" for chain in chains or [""]]
+    return sorted(found)
 
 
 def test_a_flushed_ruleset_is_told_and_put_back_by_the_next_command(lab: Path, warm: Warm, tally: Tally) -> None:

@@ -325,7 +325,20 @@ MODULES = (
     "psutil",
     "asyncio",
 )
-TOOLS = ("nft", "setpriv", "dnsmasq", "s6-log", "qemu-img", "qemu-system-x86_64", "python3", "sh", "ip", "env", "tail")
+TOOLS = (
+    "nft",
+    "capsh",
+    "setpriv",
+    "dnsmasq",
+    "s6-log",
+    "qemu-img",
+    "qemu-system-x86_64",
+    "python3",
+    "sh",
+    "ip",
+    "env",
+    "tail",
+)
 
 
 def _evil(place: Path, mark: Path, *more: str) -> Path:

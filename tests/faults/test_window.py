@@ -73,7 +73,7 @@ def test_of_a_guest(lab: Path, warm: Warm, tally: Tally, own_directories: Path) 
                 warm.ok("vm1")
                 if turn % 5 == 1:  # what is plugged in again is guarded again first
                     ip("link", "delete", "br0")
-                    subprocess.run(["nft", "delete", "table", "netdev", "kvmrun_vm1"], check=True)
+                    subprocess.run(["nft", "delete", "table", "netdev", "kvmrun"], check=True)
                     warm.ok(*[("repair",), ("net", "up")][turn % 2])
                 else:
                     warm.ok(*(*BETWEEN, ("reset", "vm1"))[turn % 4])

@@ -60,11 +60,11 @@ def test_a_damaged_note_is_no_matter_while_it_runs(
 
 @pytest.mark.usefixtures("netns")
 def test_rules_are_missed_when_they_were_changed(own_directories: Path) -> None:
-    nft.load(TEXT, str(own_directories / "rules"), "x")
+    nft.load("inet kvmrun_lan", TEXT, str(own_directories / "rules"), "x")
     assert problem(own_directories) == ""
     subprocess.run(["nft", "flush", "chain", "inet", "kvmrun_lan", "forward"], check=True)
     assert problem(own_directories) == RULES
-    nft.load(TEXT, str(own_directories / "rules"), "x")
+    nft.load("inet kvmrun_lan", TEXT, str(own_directories / "rules"), "x")
     assert problem(own_directories) == ""
     (own_directories / "rules").write_text("{")
     assert problem(own_directories) == RULES

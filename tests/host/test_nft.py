@@ -42,9 +42,9 @@ def record(own_directories: Path) -> str:
 def test_what_was_loaded_is_known_again_until_it_is_dropped(record: str) -> None:
     before = world()["nft"]
     assert nft.loaded(TABLE, record) == ""
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     assert nft.loaded(TABLE, record) == DIGEST
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     assert nft.loaded(TABLE, record) == DIGEST
     nft.drop(TABLE, record)
     assert nft.loaded(TABLE, record) == ""
@@ -68,16 +68,16 @@ def test_what_was_loaded_is_known_again_until_it_is_dropped(record: str) -> None
     ],
 )
 def test_any_change_to_it_is_seen_and_mended_by_loading_again(record: str, harm: str) -> None:
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     listing = run("list", "table", *TABLE.split())
     run(harm.format(number=handle()))
     assert nft.loaded(TABLE, record) == "changed"
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     assert (nft.loaded(TABLE, record), run("list", "table", *TABLE.split())) == (DIGEST, listing)
 
 
 def test_the_work_of_others_is_no_change(record: str) -> None:
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     run("add table ip others; add chain ip others forward { type filter hook forward priority 0; policy drop; }")
     assert nft.loaded(TABLE, record) == DIGEST
     nft.drop(TABLE, record)
@@ -92,20 +92,20 @@ def test_the_kernel_counts_changes() -> None:
 
 
 def test_rules_the_kernel_refuses_change_nothing(record: str) -> None:
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     before = world()["nft"]
     with pytest.raises(KvmrunError) as refused:
-        nft.load(TEXT.replace("masquerade", "masquerade to nowhere"), record, "other")
+        nft.load(TABLE, TEXT.replace("masquerade", "masquerade to nowhere"), record, "other")
     assert "nowhere" in "".join(refused.value.lines)
     assert (world()["nft"], nft.loaded(TABLE, record)) == (before, DIGEST)
 
 
 def test_the_undo_brings_back_what_was_there(record: str) -> None:
-    nft.load(TEXT, record, DIGEST)()
+    nft.load(TABLE, TEXT, record, DIGEST)()
     assert (nft.loaded(TABLE, record), "kvmrun" in run("list", "ruleset")) == ("", False)
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     listing = run("list", "ruleset")
-    undo = nft.load(OTHER, record, derive.digest(OTHER))
+    undo = nft.load(TABLE, OTHER, record, derive.digest(OTHER))
     assert run("list", "ruleset") != listing
     undo()
     assert (nft.loaded(TABLE, record), run("list", "ruleset")) == (DIGEST, listing)
@@ -113,10 +113,10 @@ def test_the_undo_brings_back_what_was_there(record: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"digest": 1}', "\x00"])
 def test_a_damaged_record_means_they_may_be_anything(record: str, text: str) -> None:
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     Path(record).write_text(text)
     assert nft.loaded(TABLE, record) == "changed"
-    nft.load(TEXT, record, DIGEST)
+    nft.load(TABLE, TEXT, record, DIGEST)
     assert json.loads(Path(record).read_text())["digest"] == DIGEST
 
 
@@ -227,6 +227,6 @@ class TestOthers:
         assert run("list", "ruleset").count("iifname") == 3
 
     def test_our_own_tables_and_other_hooks_are_no_matter(self, record: str) -> None:
-        nft.load(OTHER, record, "")
+        nft.load(TABLE, OTHER, record, "")
         self.load("output", "drop")
         assert in_the_way("br0") == []

@@ -28,7 +28,9 @@ def all_at_once(names: list[str], refused: set[str], at: Path) -> dict[str, Kvmr
 
     def one(name: str) -> None:
         try:
-            nft.load(text(name, "nonsense" if name in refused else "accept"), str(at / name), name)
+            nft.load(
+                f"netdev kvmrun_{name}", text(name, "nonsense" if name in refused else "accept"), str(at / name), name
+            )
         except KvmrunError as why:
             errors[name] = why
 

@@ -10,7 +10,7 @@ from kvmrun.model.option import argv
 from kvmrun.model.place import Directories
 from kvmrun.model.record import Record
 from kvmrun.model.values import GuestName, NicName, Size
-from kvmrun.plan import repair
+from kvmrun.plan import guard, repair
 from kvmrun.plan.repair import Fault, Found, Marked
 from kvmrun.plan.up import record as record_of
 
@@ -104,7 +104,8 @@ def test_orphans_are_told_from_what_may_be_anothers() -> None:
         Marked(name="tap-vm4", alias="kvmrun:vm4:eth0", bridge=False, kept=True, master="kvmrun:net:other"),
         Marked(name="tap-vm5", alias="kvmrun:vm5:eth0", bridge=False),
     ]
-    tables = {"kvmrun_vm1", "kvmrun_vm5", "kvmrun_vm6", "kvmrun_vm7", "kvmrun_net_lan", "filter"}
-    found = {fault.subject: fault for fault in repair.orphans(LAB, marked, ["vm7"], tables)}
+    tables = {guard.TABLE, "netdev kvmrun_net_lan", "netdev kvmrun_net_lan from_vm8_", "netdev filter from_vm9_"}
+    parts = tables | {guard.part(name) for name in ("vm1", "vm5", "vm6", "vm7")}
+    found = {fault.subject: fault for fault in repair.orphans(LAB, marked, ["vm7"], parts)}
     assert list(found) == ["br9", "br8", "tap-vm2", "vm6"]
     assert [bool(one.steps) for one in found.values()] == [True, False, True, True]
