@@ -14,6 +14,8 @@ import pytest
 from fakes.cli import Cli
 from fakes.warm import Warm, warmed
 
+from kvmrun.host import tables
+
 pytest_plugins = ["fakes.tally"]
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
@@ -68,6 +70,8 @@ def netns(_own_mounts: None) -> Iterator[None]:
     subprocess.run(["mount", "-t", "sysfs", "sysfs", "/sys"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     yield
+    while tables.kept:
+        tables.kept.pop().close()  # it keeps its namespace
     subprocess.run(["umount", "/sys"], check=True)
     _libc.setns(home, _CLONE_NEWNET)
     os.close(home)

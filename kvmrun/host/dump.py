@@ -5,7 +5,6 @@ import struct
 
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 
 NETFILTER, ROUTE = 12, 0
 _REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
@@ -27,7 +26,7 @@ def dump(protocol: int, kind: int, body: bytes, *, strict: bool = False) -> list
     With `strict` the attributes of the request choose what is listed; otherwise the kernel may pass over them.
     """
     for _ in range(_AGAIN):
-        with _socket(protocol) as at:
+        with opened(protocol) as at:
             if strict:
                 at.setsockopt(_SOL_NETLINK, _STRICT, 1)
             at.send(_message(kind, _REQUEST | _DUMP, 1, body))
@@ -43,7 +42,7 @@ def dump(protocol: int, kind: int, body: bytes, *, strict: bool = False) -> list
 
 def get(protocol: int, kind: int, body: bytes) -> bytes:
     """The payload of the kernel's one answer. Raises OSError."""
-    with _socket(protocol) as at:
+    with opened(protocol) as at:
         at.send(_message(kind, _REQUEST, 1, body))
         return next(_answers(at))[2]
 
@@ -53,12 +52,17 @@ def send(protocol: int, messages: list[tuple[int, int, bytes]]) -> None:
 
     Those with the flag ACK are waited for.
     """
-    with _socket(protocol) as at:
-        parts = (_message(kind, _REQUEST | flags, number, body) for number, (kind, flags, body) in enumerate(messages))
-        at.send(b"".join(parts))
-        answers = _answers(at)
-        for _ in range(sum(bool(flags & ACK) for _, flags, _ in messages)):
-            next(answers)
+    with opened(protocol) as at:
+        tell(at, messages)
+
+
+def tell(at: socket.socket, messages: list[tuple[int, int, bytes]]) -> None:
+    """The same on a socket that may be used again, unless an error was raised: then there may be more of them."""
+    parts = (_message(kind, _REQUEST | flags, number, body) for number, (kind, flags, body) in enumerate(messages))
+    at.send(b"".join(parts))
+    answers = _answers(at)
+    for _ in range(sum(bool(flags & ACK) for _, flags, _ in messages)):
+        next(answers)
 
 
 def attribute(number: int, value: bytes) -> bytes:
@@ -78,11 +82,11 @@ def attributes(data: bytes, place: int = 0) -> dict[int, bytes]:
     return found
 
 
-@contextmanager
-def _socket(protocol: int) -> Iterator[socket.socket]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol) as at:
-        at.settimeout(_LIMIT)
-        yield at
+def opened(protocol: int) -> socket.socket:
+    """A netlink socket on which the kernel's answers are waited for 2 s at most."""
+    at = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
+    at.settimeout(_LIMIT)
+    return at
 
 
 def _message(kind: int, flags: int, number: int, body: bytes) -> bytes:
