@@ -1,7 +1,8 @@
 """The measurements of scripts/bench: whole commands, in turn with their rivals, medians and ratios.
 
 All three ways start the same QEMU with the same board, memory and devices (a card, a source of random numbers, a port
-for the agent) and a tap on the same bridge, paused; that of kvmrun has two monitors more, and its sandbox.
+for the agent) and a tap on the same bridge, paused; that of kvmrun has two monitors more, and its sandbox. What belongs
+to a run, sockets and process numbers, all three keep in memory, as in /run.
 """
 
 import fcntl
@@ -24,6 +25,8 @@ QUICK = "--quick" in sys.argv
 KVMRUN = str(WORK / "venv/bin/kvmrun")
 PYTHON = str(WORK / "venv/bin/python")
 LAB = WORK / "lab"
+RUN = Path(os.environ["KVMRUN_RUN_DIR"])
+SH = RUN.parent / "sh"
 QEMU = shutil.which("qemu-system-x86_64") or "qemu-system-x86_64"
 OPTIONS = "-cpu qemu64 -M q35 -m 16 -nodefaults -no-user-config -display none -S"
 
@@ -73,7 +76,7 @@ def starts(accel: str) -> None:
     script = shell_script(accel)
     ways = [
         (lambda: run(KVMRUN, "-C", few, "g0", "--paused"), lambda: run(KVMRUN, "kill", "-q", "g0")),
-        (lambda: run(script, str(WORK / "sh"), "0"), lambda: end_shell(["0"])),
+        (lambda: run(script, str(SH), "0"), lambda: end_shell(["0"])),
     ]
     times: list[list[float]] = [[], [], []]
     for turn in range(3 * rounds):  # every way comes after every other: what an end leaves to the kernel is shared out
@@ -169,7 +172,7 @@ def run(*words: str) -> None:
 
 def floor_start(accel: str) -> float:
     """QEMU with a passed socket and a tap by ioctl, from a warm process: until query-status is answered."""
-    path = str(WORK / "floor")
+    path = str(RUN.parent / "floor")
     began = time.perf_counter()
     server, client = socket.socket(socket.AF_UNIX), socket.socket(socket.AF_UNIX)
     server.bind(path)
@@ -223,12 +226,12 @@ def shell_script(accel: str) -> str:
 
 def eight_at_a_time(script: str, numbers: list[str]) -> None:
     text = "\n".join(numbers)
-    subprocess.run(["xargs", "-P8", "-n1", script, str(WORK / "sh")], input=text, text=True, check=True)
+    subprocess.run(["xargs", "-P8", "-n1", script, str(SH)], input=text, text=True, check=True)
 
 
 def quit_ours(names: list[str]) -> None:
     """QEMU's own quit, of the same guests: they are told, and nobody tidies up after them."""
-    places = [WORK / "run/vm" / name for name in names]
+    places = [RUN / "vm" / name for name in names]
     quit_all([json.loads((place / "record").read_text())["pid"] for place in places], [place / "q" for place in places])
 
 
@@ -251,12 +254,12 @@ def quit_all(pids: list[int], monitors: list[Path]) -> None:
 
 
 def end_shell(numbers: list[str]) -> None:
-    running = [number for number in numbers if (WORK / "sh" / number / "pid").exists()]
-    places = [WORK / "sh" / number for number in running]
+    running = [number for number in numbers if (SH / number / "pid").exists()]
+    places = [SH / number for number in running]
     quit_all([int((place / "pid").read_text()) for place in places], [place / "q" for place in places])
     for number in numbers:
         subprocess.run(["ip", "link", "delete", f"sh{number}"], check=False, stderr=subprocess.DEVNULL)
-        shutil.rmtree(WORK / "sh" / number, ignore_errors=True)
+        shutil.rmtree(SH / number, ignore_errors=True)
 
 
 def usable_accel() -> str:

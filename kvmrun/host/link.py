@@ -171,8 +171,8 @@ def is_up(name: str) -> bool:
 def set_alias(name: str, alias: str) -> None:
     """Write the mark of a link."""
     if sysfs_is_ours(name):
-        with open(f"{NET}/{name}/ifalias", "w", encoding="utf-8") as file:
-            file.write(alias)
+        with open(f"{NET}/{name}/ifalias", "wb", buffering=0) as file:
+            file.write(alias.encode())
     else:
         from kvmrun.host import netlink
 
@@ -242,8 +242,8 @@ def sysfs_is_ours(name: str) -> bool:
 
 
 def read(path: str) -> str:
-    with open(path, encoding="utf-8", errors="replace") as file:
-        return file.read(256).strip()
+    with open(path, "rb", buffering=0) as file:
+        return file.read(256).decode(errors="replace").strip()
 
 
 def control(at: socket.socket, ask: int, name: str, value: bytes) -> bytes:

@@ -9,17 +9,16 @@ import os
 from kvmrun.host import process
 from kvmrun.light.abc import Collection
 
-_LISTENS = "00010000"
-_FIRST = "q"
+_LISTENS = b"00010000"
 
 
 def bound(run: str) -> dict[str, int]:
     """The inode of the first monitor of every guest that listens on it, by the name it was bound to below `run`."""
-    before, after = f"{run}/vm/", f"/{_FIRST}"
-    with open(f"/proc/{os.getpid()}/net/unix", encoding="utf-8", errors="replace") as file:
-        rows = [line.rstrip("\n").split(None, 7) for line in file if before in line]
+    before, after = os.fsencode(f"{run}/vm/"), b"/q"
+    with open(f"/proc/{os.getpid()}/net/unix", "rb", buffering=0) as file:
+        rows = [line.split(None, 7) for line in file.read().split(b"\n") if line.endswith(after) and before in line]
     mine = [row for row in rows if len(row) == 8 and row[3] == _LISTENS and row[7].startswith(before)]
-    return {row[7][len(before) : -len(after)]: int(row[6]) for row in mine if row[7].endswith(after)}
+    return {row[7][len(before) : -len(after)].decode(errors="replace"): int(row[6]) for row in mine}
 
 
 def guests(run: str, names: Collection[str]) -> dict[str, int]:

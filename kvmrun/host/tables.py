@@ -118,7 +118,8 @@ def _deletions(family: str, parts: Collection[str]) -> Iterator[tuple[int, int, 
 
 def _contents(family: str, parts: Collection[str]) -> Iterator[tuple[bytes, bytes]]:
     """What the kernel tells of every table, chain and rule that may be in `parts`, each with its names."""
-    yield from _tables(family)
+    if any(len(part.split()) == 2 for part in parts):
+        yield from _tables(family)
     chains = list(_chains(family))
     yield from chains
     head = _head(_FAMILIES[family])
