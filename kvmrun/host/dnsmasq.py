@@ -9,7 +9,7 @@ from kvmrun.light import signal
 from kvmrun.light.abc import Callable
 from kvmrun.plan.network_steps import StartNames, WriteNames
 
-_READY = 5.0
+_READY, _ENDING = 5.0, 2.0
 _CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"
 _BYTES = r"[0-9a-f]{2}(?::[0-9a-f]{2}){0,99}"
 _LEASE = (
@@ -144,7 +144,10 @@ def reload(uid: int, config: str, hint: str) -> None:
 
 
 def stop(uid: int, config: str, hint: str) -> None:
-    """End the dnsmasq of that account and configuration, if it runs."""
+    """End the dnsmasq of that account and configuration, if it runs; one that ends by itself is waited for."""
+    deadline = time.monotonic() + _ENDING
+    while process.is_ending(noted_pid(hint)) and time.monotonic() < deadline:
+        time.sleep(0.001)
     if pid := running(uid, config, hint):
         pidfd = os.pidfd_open(pid)
         try:

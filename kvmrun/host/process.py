@@ -23,6 +23,7 @@ _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
 }
 _ROOM = 1 << 20
+_EXITING = 0x4
 _found: dict[str, str] = {}
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -112,6 +113,16 @@ def usage(pid: int) -> Usage | None:
         rss=int(fields[21]) * _PAGE,
         zombie=fields[0] in {b"Z", b"X"},
     )
+
+
+def is_ending(pid: int) -> bool:
+    """Whether `pid` is in the midst of its end: it has no words and no account any more, and its sockets still."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read(1024).rpartition(b")")[2].split()
+    except OSError:
+        return False
+    return bool(int(fields[6]) & _EXITING) and fields[0] not in {b"Z", b"X"}
 
 
 def account(pid: int) -> int:

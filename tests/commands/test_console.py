@@ -50,7 +50,7 @@ class TestAtTheKeyboard:
         with console(lab) as one:
             one.wait_for("Ctrl-] leaves")
             answered(one, "typed")
-            assert "-icanon" in one.attributes()
+            until(lambda: "-icanon" in one.attributes())
             one.type("\x03")  # the guest's, not ours
             one.type("\x1d")
             one.wait_for("left vm1, which goes on")

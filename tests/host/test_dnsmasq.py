@@ -111,6 +111,12 @@ def test_killed_it_is_gone_and_comes_back(step: StartNames, hint: str) -> None:
     assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
 
 
+def test_one_that_was_killed_just_now_is_out_of_the_way_first(step: StartNames, hint: str) -> None:
+    for _ in range(20):
+        dnsmasq.start(step, hint)
+        os.kill(running(step, hint), signal.SIGKILL)
+
+
 def test_stopped_nothing_is_left_not_even_its_logger(step: StartNames, hint: str) -> None:
     dnsmasq.start(step, hint)
     dnsmasq.stop(step.uid, step.config, hint)
