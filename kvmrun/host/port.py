@@ -3,19 +3,30 @@
 import errno
 import os
 import socket
+import time
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import process
 from kvmrun.light.abc import Mapping
 
+_MOMENT = 0.5
+
 
 def take(number: int) -> int:
-    """A socket that listens there. Raises KvmrunError where somebody was quicker."""
-    try:
-        return _bound(number).detach()
-    except OSError as why:
-        hint = "name another port in display"
-        raise KvmrunError(f"port {number} of 127.0.0.1 cannot be had", hint, why=os.strerror(why.errno or 0)) from None
+    """A socket that listens there. Raises KvmrunError where somebody was quicker.
+
+    A child that another thread spawns has what we had open for a moment, and with it the port that was looked at.
+    """
+    deadline = time.monotonic() + _MOMENT
+    while True:
+        try:
+            return _bound(number).detach()
+        except OSError as why:
+            if why.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.005)
+                continue
+            what, hint = f"port {number} of 127.0.0.1 cannot be had", "name another port in display"
+            raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
 
 
 def holder(number: int, guests: Mapping[str, int]) -> str:

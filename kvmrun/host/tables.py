@@ -19,9 +19,10 @@ _GET_RULE, _GET_GENERATION = _NFT | 7, _NFT | 16
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _IF_EMPTY = 0x100
 _AGAIN = 5
-kept: list[socket.socket] = []
 _COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
+kept: list[socket.socket] = []
+"""Sockets by which parts were removed, to be used again."""
 
 
 def generation() -> int:
@@ -123,13 +124,20 @@ def _contents(family: str, parts: Collection[str]) -> Iterator[tuple[bytes, byte
     chains = list(_chains(family))
     yield from chains
     head = _head(_FAMILIES[family])
-    places = [head]
-    if len(parts) == 1:  # then the rules of other chains need not be told
-        ours = [names.split(b"\0") for names, _ in chains if any(part in parts for part in _parts(family, names))]
-        places = [head + _named(1, table) + _named(2, chain) for table, chain, _ in ours]
-    for place in places:
-        for payload in dump.dump(dump.NETFILTER, _GET_RULE, place):
+    for place in _places(family, parts, [names for names, _ in chains]):
+        for payload in dump.dump(dump.NETFILTER, _GET_RULE, head + place):
             yield _names(payload, 2), _without_counts(payload[4:])
+
+
+def _places(family: str, parts: Collection[str], chains: Collection[bytes]) -> list[bytes]:
+    """Where the rules are to be asked for: everywhere, or for a single part only there."""
+    if len(parts) > 1:
+        return [b""]
+    (part,) = parts
+    _, table, *prefix = part.split()
+    whole = _named(1, table.encode())
+    ours = (names.split(b"\0")[1] for names in chains if part in _parts(family, names))
+    return [whole + _named(2, chain) for chain in ours] if prefix else [whole]
 
 
 def _tables(family: str) -> Iterator[tuple[bytes, bytes]]:
