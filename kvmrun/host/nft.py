@@ -14,7 +14,7 @@ from kvmrun.light.typing import Any
 
 _LIMIT = 10.0
 _turn, _asked = allocate_lock(), set[str]()
-"""Parts that are to go. The kernel takes 15 ms to remove one or fifty: whoever has the turn does it for all."""
+"""Parts that are to go: whoever has the turn removes them for all."""
 
 
 class Loading:
@@ -80,15 +80,29 @@ def drop(part: str, record: str) -> None:
     try:
         with _turn:
             if part in _asked:
-                batch = set(_asked)
-                tables.delete(batch)
-                _asked.difference_update(batch)
+                _asked.difference_update(_deleted(part, set(_asked)))
     except OSError as why:
-        hint = f"nft list table {' '.join(part.split()[:2])} shows what there is; try again"
-        raise KvmrunError(
-            f"could not remove {part} from the packet filter", hint, why=os.strerror(why.errno or 0)
-        ) from None
+        what, hint = (
+            f"could not remove {part} from the packet filter",
+            f"nft list table {_table(part)} tells; try again",
+        )
+        raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
+    finally:
+        _asked.discard(part)
     small.remove(record)
+
+
+def _deleted(part: str, asked: set[str]) -> set[str]:
+    """Remove all that are asked for; where one of the others is in the way, the part alone. Those removed."""
+    try:
+        tables.delete(asked)
+    except OSError:
+        tables.delete(asked := {part})
+    return asked
+
+
+def _table(part: str) -> str:
+    return " ".join(part.split()[:2])
 
 
 def loaded(part: str, record: str) -> str:
@@ -145,7 +159,7 @@ def _removal(part: str) -> str:
         raise KvmrunError("the packet filter cannot be read", "try again", why="it changes all the time") from None
     except OSError:  # nft says it better
         return ""
-    table = " ".join(part.split()[:2])
+    table = _table(part)
     if part == table:
         return "".join(f"add {one}\ndelete {one}\n" for one in held)
     return "".join(f"add table {table}\nadd {one}\nflush {one}\ndelete {one}\n" for one in held)

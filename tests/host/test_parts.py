@@ -119,6 +119,24 @@ def test_a_chain_that_others_still_jump_to_is_not_taken_from_them(own_directorie
     assert chains() == {"from_a_eth0", "from_b_eth0"}
 
 
+def test_one_that_cannot_go_is_in_nobody_elses_way(own_directories: Path) -> None:
+    run("add table netdev kvmrun; add chain netdev kvmrun from_g0_eth0; add chain netdev kvmrun mine")
+    run("add rule netdev kvmrun mine jump from_g0_eth0")
+    for owner in OWNERS[1:]:
+        load(own_directories, owner)
+    errors: list[KvmrunError] = []
+
+    def gone(owner: str) -> None:
+        try:
+            nft.drop(part(owner), str(own_directories / owner))
+        except KvmrunError as why:
+            errors.append(why)
+
+    side_by_side(gone)
+    assert chains() == {"from_g0_eth0", "mine"}
+    assert [error.why for error in errors] == ["Device or resource busy"]
+
+
 def test_some_come_while_others_go(own_directories: Path) -> None:
     """Whoever removes what he takes for the last chain does not take the table from one that has just come."""
     for _ in range(5):
