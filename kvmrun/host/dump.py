@@ -25,26 +25,38 @@ def dump(protocol: int, kind: int, body: bytes, *, strict: bool = False) -> list
 
     With `strict` the attributes of the request choose what is listed; otherwise the kernel may pass over them.
     """
+    with opened(protocol) as at:
+        if strict:
+            at.setsockopt(_SOL_NETLINK, _STRICT, 1)
+        return listed(at, kind, body)
+
+
+def listed(at: socket.socket, kind: int, body: bytes) -> list[bytes]:
+    """The same on a socket that may be used again, unless OSError was raised."""
     for _ in range(_AGAIN):
-        with opened(protocol) as at:
-            if strict:
-                at.setsockopt(_SOL_NETLINK, _STRICT, 1)
-            at.send(_message(kind, _REQUEST | _DUMP, 1, body))
-            found: list[bytes] = []
-            for number, flags, payload in _answers(at):
-                if flags & _INTERRUPTED:
-                    break
-                if number == _DONE:
-                    return found
-                found.append(payload)
+        at.send(_message(kind, _REQUEST | _DUMP, 1, body))
+        found: list[bytes] = []
+        moved = False
+        for number, flags, payload in _answers(at):
+            moved = moved or bool(flags & _INTERRUPTED)
+            if number == _DONE:
+                break
+            found.append(payload)
+        if not moved:
+            return found
     raise Moved
 
 
 def get(protocol: int, kind: int, body: bytes) -> bytes:
     """The payload of the kernel's one answer. Raises OSError."""
     with opened(protocol) as at:
-        at.send(_message(kind, _REQUEST, 1, body))
-        return next(_answers(at))[2]
+        return answer(at, kind, body)
+
+
+def answer(at: socket.socket, kind: int, body: bytes) -> bytes:
+    """The same on a socket that may be used again, unless OSError was raised."""
+    at.send(_message(kind, _REQUEST, 1, body))
+    return next(_answers(at))[2]
 
 
 def send(protocol: int, messages: list[tuple[int, int, bytes]]) -> None:
@@ -57,7 +69,7 @@ def send(protocol: int, messages: list[tuple[int, int, bytes]]) -> None:
 
 
 def tell(at: socket.socket, messages: list[tuple[int, int, bytes]]) -> None:
-    """The same on a socket that may be used again, unless an error was raised: then there may be more of them."""
+    """The same on a socket that may be used again, unless OSError was raised: then there may be more of them."""
     parts = (_message(kind, _REQUEST | flags, number, body) for number, (kind, flags, body) in enumerate(messages))
     at.send(b"".join(parts))
     answers = _answers(at)

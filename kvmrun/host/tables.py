@@ -9,6 +9,7 @@ import struct
 from kvmrun.host import dump
 from kvmrun.light import socket
 from kvmrun.light.abc import Collection, Iterator
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.light.typing import Any
 from kvmrun.model import derive
 
@@ -22,13 +23,14 @@ _AGAIN = 5
 _COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
 kept: list[socket.socket] = []
-"""Sockets by which parts were removed, to be used again."""
+"""Our sockets, to be used again: whoever closes one while removed rules are being freed waits 13 ms for that."""
 
 
 def generation() -> int:
     """How often the packet filter of this namespace was changed, 0 when the kernel does not say."""
     try:
-        answer = dump.get(dump.NETFILTER, _GET_GENERATION, _head(0))
+        with _socket() as at:
+            answer = dump.answer(at, _GET_GENERATION, _head(0))
     except OSError:
         return 0
     return int.from_bytes(dump.attributes(answer, 4).get(1, b""))
@@ -80,7 +82,8 @@ def delete(parts: Collection[str]) -> None:
             messages = [one for family in _families(parts) for one in _deletions(family, parts)]
             if not messages:
                 return
-            _send([(_BATCH_BEGIN, 0, batch), *messages, (_BATCH_END, 0, batch)])
+            with _socket() as at:
+                dump.tell(at, [(_BATCH_BEGIN, 0, batch), *messages, (_BATCH_END, 0, batch)])
         except dump.Moved:
             continue
         except OSError as refused:
@@ -88,17 +91,6 @@ def delete(parts: Collection[str]) -> None:
                 raise
             why = refused
     raise why
-
-
-def _send(messages: list[tuple[int, int, bytes]]) -> None:
-    """By a socket that is kept: closing one that has removed rules waits 13 ms for the kernel to free them."""
-    at = kept.pop() if kept else dump.opened(dump.NETFILTER)
-    try:
-        dump.tell(at, messages)
-    except BaseException:
-        at.close()
-        raise
-    kept.append(at)
 
 
 def _deletions(family: str, parts: Collection[str]) -> Iterator[tuple[int, int, bytes]]:
@@ -125,7 +117,7 @@ def _contents(family: str, parts: Collection[str]) -> Iterator[tuple[bytes, byte
     yield from chains
     head = _head(_FAMILIES[family])
     for place in _places(family, parts, [names for names, _ in chains]):
-        for payload in dump.dump(dump.NETFILTER, _GET_RULE, head + place):
+        for payload in _listed(_GET_RULE, head + place):
             yield _names(payload, 2), _without_counts(payload[4:])
 
 
@@ -141,13 +133,29 @@ def _places(family: str, parts: Collection[str], chains: Collection[bytes]) -> l
 
 
 def _tables(family: str) -> Iterator[tuple[bytes, bytes]]:
-    for payload in dump.dump(dump.NETFILTER, _GET_TABLE, _head(_FAMILIES[family])):
+    for payload in _listed(_GET_TABLE, _head(_FAMILIES[family])):
         yield dump.attributes(payload, 4)[1], payload[4:]  # the head before it holds part of the generation
 
 
 def _chains(family: str) -> Iterator[tuple[bytes, bytes]]:
-    for payload in dump.dump(dump.NETFILTER, _GET_CHAIN, _head(_FAMILIES[family])):
+    for payload in _listed(_GET_CHAIN, _head(_FAMILIES[family])):
         yield _names(payload, 3), payload[4:]
+
+
+def _listed(kind: int, body: bytes) -> list[bytes]:
+    with _socket() as at:
+        return dump.listed(at, kind, body)
+
+
+@contextmanager
+def _socket() -> Iterator[socket.socket]:
+    at = kept.pop() if kept else dump.opened(dump.NETFILTER)
+    try:
+        yield at
+    except BaseException:
+        at.close()
+        raise
+    kept.append(at)
 
 
 def _names(payload: bytes, number: int) -> bytes:
