@@ -66,7 +66,7 @@ class _Queue:
         self._left = dict.fromkeys(names)
         self._open = dict.fromkeys(names)
         self._before = before
-        self._stirred = stirred
+        self.stirred = stirred
         self._ends = ends
         self.errors = dict(failed)
         self.bugs: list[BaseException] = []
@@ -79,22 +79,22 @@ class _Queue:
             except BaseException as bug:  # carried to the caller's thread
                 self.bugs.append(bug)
                 found = {}
-            with self._stirred:
+            with self.stirred:
                 self.errors.update(found)
                 self._open.pop(name)
-                self._stirred.notify_all()
+                self.stirred.notify_all()
 
     def clear(self) -> None:
         """Nothing new is begun."""
-        with self._stirred:
+        with self.stirred:
             self._left.clear()
-            self._stirred.notify_all()
+            self.stirred.notify_all()
 
     def _next(self) -> str | None:
-        with self._stirred:
+        with self.stirred:
             while self._left:
                 if (name := next(filter(self._may, self._left), None)) is None:
-                    self._stirred.wait()
+                    self.stirred.wait()
                     continue
                 self._left.pop(name)
                 if not self._hold_up(name):
@@ -112,7 +112,7 @@ class _Queue:
             return False
         self.errors[name] = _held_up(name, failed, self.errors[failed])
         self._open.pop(name)
-        self._stirred.notify_all()
+        self.stirred.notify_all()
         return True
 
 
@@ -127,8 +127,9 @@ def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:
 
 def _run(workers: Sequence[Worker], queue: _Queue) -> None:
     _interrupts.clear()
-    for worker in workers:
-        worker.start()
+    with queue.stirred:  # each waits for it first: one that works already holds up the start of the next
+        for worker in workers:
+            worker.start()
     try:
         for worker in workers:
             worker.join()

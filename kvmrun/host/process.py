@@ -135,8 +135,8 @@ def account(pid: int) -> int:
 
 def pid_of(pidfd: int) -> int:
     """The pid behind a pidfd of ours."""
-    with open(f"/proc/self/fdinfo/{pidfd}", encoding="utf-8") as file:
-        return next(int(line.split()[1]) for line in file if line.startswith("Pid:"))
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
+        return int(file.read(1024).split(b"\nPid:")[1].split()[0])
 
 
 def boot_id() -> str:

@@ -18,6 +18,7 @@ OP_LIMIT = 10.0
 """How long a command waits for another one on the same guest or network, in seconds."""
 MIDST = 2.0
 """How long a QEMU in the midst of its end is waited for, in seconds."""
+_LEFT = {"q", "e", "p", "c", "a", "c.new", "console", "frozen", "record", "record.new", "life.new"}
 _prepared: set[str] = set()
 """Run directories this command has found right: once is enough for fifty guests."""
 
@@ -197,8 +198,10 @@ def write_record(path: str, record: Record) -> None:
 
 def tidy(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
-    for name in ("q", "e", "p", "c", "a", "c.new", "console", "frozen", "record", "record.new", "life.new", "vnc/v"):
+    try:
+        there = os.listdir(directory)
+    except OSError:
+        return
+    for path in (*sorted(_LEFT.intersection(there)), *(("vnc/v", "vnc") if "vnc" in there else ())):
         with suppress(OSError):
-            small.remove(f"{directory}/{name}")
-    with suppress(OSError):
-        os.rmdir(f"{directory}/vnc")
+            small.remove(f"{directory}/{path}")
