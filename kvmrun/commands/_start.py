@@ -5,7 +5,7 @@ import time
 from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import logger, logs, observe, rundir
+from kvmrun.host import logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.light.abc import Mapping
@@ -38,9 +38,8 @@ def start(job: Job, name: str, progress: Progress) -> None:
     place = job.places[name]
     with rundir.held(place.directory, name):
         if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
-            logged = (logs.is_kept(place.log) and not logger.is_stalled(place.log)) or not _logger_mended(place)
-            guarded = not job.where.root or not _guard_mended(place)
-            news = ("" if logged else ", and has a new logger") + ("" if guarded else ", and is guarded again")
+            news = ", and has a new logger" if _logger_mended(place) else ""
+            news += ", and is guarded again" if job.where.root and _guard_mended(place) else ""
             progress.tell(f"{name} is running already{news}")
             _remember(job, name, _begun(job, name, place))
         else:
@@ -67,6 +66,10 @@ def _begun(job: Job, name: str, place: Place) -> Watch | None:
 
 
 def _logger_mended(place: Place) -> bool:
+    from kvmrun.host import logger
+
+    if logs.is_kept(place.log) and not logger.is_stalled(place.log):
+        return False
     from kvmrun.commands._logger import mended
 
     return mended(place)
