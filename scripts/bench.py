@@ -118,7 +118,7 @@ def farm(accel: str) -> None:
         numbers = [str(n) for n in range(count)]
         only = lab_of(count)
         ours, shell, stops, quits = [], [], [], []
-        for _ in range(3):
+        for _ in range(7):
             ours.append(timed(lambda: run(KVMRUN, "-C", only, "--paused", "-q", *names)))
             stops.append(timed(lambda: run(KVMRUN, "stop", "--force", "-q", *names)))
             shell.append(timed(lambda: eight_at_a_time(script, numbers)))
