@@ -23,7 +23,7 @@ _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
 }
 _ROOM = 1 << 20
-_EXITING = 0x4
+_EXITING, _OVER = 0x4, {b"Z", b"X"}
 _found: dict[str, str] = {}
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -101,28 +101,30 @@ class Usage(Frozen):
 
 def usage(pid: int) -> Usage | None:
     """What /proc says of `pid`, or None when there is no such process."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(1024).rpartition(b")")[2].split()
-    except OSError:
+    if not (fields := _stat(pid)):
         return None
     return Usage(
         pid=pid,
         started=int(fields[19]),
         cpu=int(fields[11]) + int(fields[12]),
         rss=int(fields[21]) * _PAGE,
-        zombie=fields[0] in {b"Z", b"X"},
+        zombie=fields[0] in _OVER,
     )
 
 
 def is_ending(pid: int) -> bool:
     """Whether `pid` is in the midst of its end: it has no words and no account any more, and its sockets still."""
+    fields = _stat(pid)
+    return bool(fields) and bool(int(fields[6]) & _EXITING) and fields[0] not in _OVER
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the state on (proc(5)), none when there is no such process."""
     try:
         with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
-            fields = file.read(1024).rpartition(b")")[2].split()
+            return file.read(1024).rpartition(b")")[2].split()
     except OSError:
-        return False
-    return bool(int(fields[6]) & _EXITING) and fields[0] not in {b"Z", b"X"}
+        return []
 
 
 def account(pid: int) -> int:

@@ -13,8 +13,6 @@ from kvmrun.model.nic import Port
 _SANE_ARP = "ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 meta length > 27"
 _SANE_IP = "meta l4proto != 255"
 _PRIORITY = -500
-
-
 TABLE = "netdev kvmrun"
 """One for all guests: nft spends 0.4 ms on every table there is, whatever it is asked to do."""
 
