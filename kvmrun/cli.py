@@ -113,8 +113,8 @@ def complain(error: KvmrunError, *, color: str = "auto") -> None:
     usual = color == "auto" and sys.stderr.isatty() and not plain_terminal
     red, plain = ("\x1b[1;31m", "\x1b[0m") if usual or color == "always" else ("", "")
     lines = [f"{red}kvmrun:{plain} {printable(error.message)}"]
-    lines += [f"  because: {printable(error.why)}"] if error.why else []
-    lines += [f"  mend: {printable(error.hint)}"] if error.hint else []
+    lines += [f"  reason: {printable(error.why)}"] if error.why else []
+    lines += [f"  fix: {printable(error.hint)}"] if error.hint else []
     lines += [f"  | {printable(line)}" for line in error.lines]
     sys.stderr.write("\n".join(lines) + "\n")
 

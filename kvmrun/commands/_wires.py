@@ -51,7 +51,7 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
             yield WayStatus(
                 guest=guest,
                 address=address,
-                leaves=(f"{link} via {gateway}" if gateway else link) or None,
+                egress=(f"{link} via {gateway}" if gateway else link) or None,
                 uplink=next(fits, None),
                 told=lab.guests[guest].uplink or network.uplink,
             )

@@ -44,8 +44,8 @@ def run(args: Args) -> int:
 
 def _for_user(one: Finding) -> Finding:
     """Mends that need root say so."""
-    roots = one.mend.partition(" ")[0] in {"apt", "ip", "modprobe", "sysctl"}
-    return one.but(mend=f"sudo {one.mend}") if roots else one
+    roots = one.fix.partition(" ")[0] in {"apt", "ip", "modprobe", "sysctl"}
+    return one.but(fix=f"sudo {one.fix}") if roots else one
 
 
 def _lab(where: Directories) -> tuple[Lab, list[Finding]]:

@@ -67,7 +67,7 @@ def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, o
         warnings = [*ways.absent(lab, network, standing.ways_asked(lab, network))]
         if network.forward:
             owners = listeners.owners({one.port for one in network.forward})
-            warnings += [f"{text}; mend: {mend}" for text, mend in forwards.hidden(network, owners)]
+            warnings += [f"{text}; fix: {mend}" for text, mend in forwards.hidden(network, owners)]
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
     for warning in warnings:
         progress.tell(f"warning: {warning}")
@@ -97,7 +97,7 @@ def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -
     mistakes = [problem("networks", text, "") for text in _problems(lab)]
     problems = [*mistakes, *_wires.in_the_way(lab, where, found)]
     if args.output == "json":
-        texts = [f"{one.text}; mend: {one.mend}" if one.mend else one.text for one in problems]
+        texts = [f"{one.text}; fix: {one.fix}" if one.fix else one.text for one in problems]
         document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": texts}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:

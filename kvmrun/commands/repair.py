@@ -30,7 +30,7 @@ def run(args: Args) -> int:
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         subjects = _repair.subjects(lab, where, progress.detail)
         found = [one for subject in subjects for one in _outcomes(subject, dry=args.dry_run)]
-    well = all(one.state == "mended" for one in found)
+    well = all(one.state == "repaired" for one in found)
     if args.output == "json":
         body = [{key: _printable(value) for key, value in one.as_dict().items()} for one in found]
         sys.stdout.write(json.dumps({"schema": 1, "well": well, "faults": body}, sort_keys=True) + "\n")
@@ -45,21 +45,21 @@ def _outcomes(subject: _repair.Subject, *, dry: bool) -> Iterator[Outcome]:
     try:
         faults = subject.look()
         if dry or not any(fault.steps for fault in faults):
-            yield from (_outcome(fault, "to be mended") for fault in faults)
+            yield from (_outcome(fault, "to be repaired") for fault in faults)
             return
         text = faults[0].text
         for fault in subject.mend():
-            yield _outcome(fault, "mended")
+            yield _outcome(fault, "repaired")
     except (KvmrunError, OSError, ValueError) as why:
         hint = why.hint if isinstance(why, KvmrunError) else ""
         error = f"{why}: {why.why}" if isinstance(why, KvmrunError) and why.why else f"{why}"
-        yield Outcome(subject=subject.name, text=text, state="not mended", hint=hint, error=error)
+        yield Outcome(subject=subject.name, text=text, state="not repaired", fix=hint, error=error)
 
 
-def _outcome(fault: Fault, state: Literal["to be mended", "mended"]) -> Outcome:
+def _outcome(fault: Fault, state: Literal["to be repaired", "repaired"]) -> Outcome:
     steps = tuple(f"{step}" for step in fault.steps)
     return Outcome(
-        subject=fault.subject, text=fault.text, state=state if steps else "not mended", steps=steps, hint=fault.hint
+        subject=fault.subject, text=fault.text, state=state if steps else "not repaired", steps=steps, fix=fault.fix
     )
 
 

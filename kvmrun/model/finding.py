@@ -6,24 +6,24 @@ from kvmrun.model.frozen import Frozen
 
 
 class Finding(Frozen):
-    """`subject` is the part of the host; `mend` a command or an edit, "" where nothing is to be mended; `lasting` what
+    """`subject` is the part of the host; `fix` a command or an edit, "" where nothing is to be mended; `permanent` what
     makes it last where a mend is gone once somebody else loads rules again.
     """
 
     subject: str
     level: Literal["ok", "warning", "problem"]
     text: str
-    mend: str = ""
-    lasting: str = ""
+    fix: str = ""
+    permanent: str = ""
 
 
 def ok(subject: str, text: str) -> Finding:
     return Finding(subject=subject, level="ok", text=text)
 
 
-def warning(subject: str, text: str, mend: str) -> Finding:
-    return Finding(subject=subject, level="warning", text=text, mend=mend)
+def warning(subject: str, text: str, fix: str) -> Finding:
+    return Finding(subject=subject, level="warning", text=text, fix=fix)
 
 
-def problem(subject: str, text: str, mend: str) -> Finding:
-    return Finding(subject=subject, level="problem", text=text, mend=mend)
+def problem(subject: str, text: str, fix: str) -> Finding:
+    return Finding(subject=subject, level="problem", text=text, fix=fix)

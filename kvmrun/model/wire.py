@@ -22,7 +22,7 @@ class WayStatus(Frozen):
 
     guest: str
     address: str
-    leaves: str | None
+    egress: str | None
     uplink: str | None
     told: str | None
 

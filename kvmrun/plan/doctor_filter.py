@@ -87,7 +87,7 @@ def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
         rules = (_let_in if hook == "input" else _let_through)(lab, _chain_for_rules(base, now), bridges)
         lasting = _LASTING.get((_owner(base, now), hook), "")
         last = "; ".join(dict.fromkeys(lasting.format(bridge=bridge) for bridge in bridges))
-        yield problem("filter", text, _command(rules, base, now)).but(lasting=last)
+        yield problem("filter", text, _command(rules, base, now)).but(permanent=last)
 
 
 def _needs(lab: Lab, network: Network, now: Wires) -> Iterator[_Need]:

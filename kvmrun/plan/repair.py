@@ -75,23 +75,23 @@ Mend = GuestMend | NetworkStep
 
 
 class Outcome(Frozen):
-    """What became of a fault: `error` says why it was not mended."""
+    """What became of a fault: `error` says why it was not repaired."""
 
     subject: str
     text: str
-    state: Literal["to be mended", "mended", "not mended"]
+    state: Literal["to be repaired", "repaired", "not repaired"]
     steps: tuple[str, ...] = ()
-    hint: str = ""
+    fix: str = ""
     error: str = ""
 
 
 class Fault(Frozen):
-    """What is wrong with `subject`, and the steps that mend it. Without steps `hint` is what a person can do."""
+    """What is wrong with `subject`, and the steps that mend it. Without steps `fix` is what a person can do."""
 
     subject: str
     text: str
     steps: tuple[Mend, ...] = ()
-    hint: str = ""
+    fix: str = ""
 
 
 class Found(Frozen):
@@ -167,11 +167,11 @@ def _reached(found: Found, definition: Guest | None, place: Place | None, path: 
 
 def _out_of_reach(found: Found) -> Fault:
     if found.locked:
-        text, hint = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
+        text, fix = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
     else:
         text = "its lock and its monitors were removed: it runs on, and nobody can reach it"
-        hint = f"kvmrun stop {found.name} ends it in order"
-    return Fault(subject=found.name, text=text, hint=hint)
+        fix = f"kvmrun stop {found.name} ends it in order"
+    return Fault(subject=found.name, text=text, fix=fix)
 
 
 def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Record:
@@ -249,7 +249,7 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
         else:
             return
     except KvmrunError as why:
-        yield Fault(subject=f"network {one.name}", text=f"{why.message}: {why.why}", hint=why.hint)
+        yield Fault(subject=f"network {one.name}", text=f"{why.message}: {why.why}", fix=why.hint)
         return
     if steps:
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)
@@ -273,7 +273,7 @@ def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts:
         if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge != one.name:
             steps = () if one.ports else (RemoveBridge(name=one.name),)
             text = f"it was the bridge of network {network_name}, which is called otherwise now"
-            yield Fault(subject=one.name, text=text, steps=steps, hint="stop the guests that are plugged into it")
+            yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
         elif one.kept and not one.held and one.alias not in known and _is_this_labs(lab, one):
             drop = DropTap(tap=one.name, queues=one.queues)
             yield Fault(subject=one.name, text=f"a tap kept for {one.alias}, which is no card", steps=(drop,))

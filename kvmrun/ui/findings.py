@@ -20,7 +20,7 @@ def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
 
 def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
     """What mends it, each a line to be copied."""
-    for word, text in (("mend", one.mend), ("to last", one.lasting)):
+    for word, text in (("fix", one.fix), ("permanent", one.permanent)):
         if text:
             yield f"{'':<{indent}}{word}: {BOLD if color else ''}{printable(text, 1000)}{END if color else ''}"
 

@@ -8,16 +8,16 @@ from kvmrun.plan.repair import Outcome
 def lines(found: Iterable[Outcome]) -> Iterator[str]:
     for one in found:
         yield f"{printable(one.subject, 60)}: {printable(one.text, 400)}"
-        mark = "would " if one.state == "to be mended" else ""
-        done = ": done" if one.state == "mended" else ""
+        mark = "would " if one.state == "to be repaired" else ""
+        done = ": done" if one.state == "repaired" else ""
         yield from (f"  {mark}{printable(step, 400)}{done}" for step in one.steps)
         if one.error:
-            yield f"  not mended: {printable(one.error, 400)}"
-        if one.hint and one.state != "mended":
-            yield f"  mend: {printable(one.hint, 400)}"
+            yield f"  not repaired: {printable(one.error, 400)}"
+        if one.fix and one.state != "repaired":
+            yield f"  fix: {printable(one.fix, 400)}"
 
 
 def verdict(found: Iterable[Outcome]) -> str:
     states = [one.state for one in found]
-    counts = {word: states.count(word) for word in ("mended", "to be mended", "not mended")}
-    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to mend"
+    counts = {word: states.count(word) for word in ("repaired", "to be repaired", "not repaired")}
+    return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to repair"

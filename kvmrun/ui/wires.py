@@ -27,8 +27,8 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterat
             yield f"  names    *.{one.domain} at {server}; for the host: {_resolver(one.bridge, server, one.domain)}"
         yield f"  rules    {one.rules or _HIDDEN}"
         yield f"  uplink   {printable(one.uplink or 'none')}"
-        for leaves, guests in _ways(one.ways).items():
-            yield folded(f"  leaves   {printable(leaves)}: {printable(', '.join(guests), 1000)}", 11)
+        for egress, guests in _ways(one.ways).items():
+            yield folded(f"  egress   {printable(egress)}: {printable(', '.join(guests), 1000)}", 11)
         for warning in one.warnings:
             yield folded(f"  warning  {printable(warning, 400)}", 11)
         for lease in one.leases:
@@ -43,7 +43,7 @@ def _ways(ways: Iterable[WayStatus]) -> dict[str, list[str]]:
     """The guests by the way they would leave, in words that say whether it is the one they are told to take."""
     found: dict[str, list[str]] = {}
     for way in ways:
-        words = f"by {way.leaves}" if way.leaves else "by no way"
+        words = way.egress if way.egress else "none"
         words += f" ({way.uplink})" if way.uplink else ""
         words += f", not by {way.told} as told" if way.told and way.told != way.uplink else ""
         found.setdefault(words, []).append(f"{way.guest} ({way.address})")

@@ -60,7 +60,7 @@ def test_a_day_with_debian(debian: Cli, own_directories: Path) -> None:
     assert "deb1 is frozen: 1 file system" in debian.ok("freeze", "deb1").out
     assert "is frozen already" in debian.ok("freeze", "deb1").out
     held = debian("exec", "deb1", "--", "true")
-    assert (held.code, "mend: kvmrun thaw deb1" in held.err) == (1, True)
+    assert (held.code, "fix: kvmrun thaw deb1" in held.err) == (1, True)
     assert "deb1 is thawed: 1 file system" in debian.ok("thaw", "deb1").out
     login(debian, own_directories)
     with debian.begun("exec", "deb1", "--", "sleep", "5") as running:

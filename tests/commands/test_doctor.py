@@ -46,7 +46,7 @@ def test_docker_and_ufw_by_iptables(doctor: Doctor, lab: Path, firewall: str) ->
     found = [one for one in doctor.findings("filter") if "masquerades" not in one["text"]]
     assert [one["text"].split(" drops ")[0] for one in found] == ["chain ip filter FORWARD", "chain ip filter INPUT"]
     for one in found:
-        subprocess.run(["sh", "-ec", one["mend"].replace("iptables", tool)], check=True)
+        subprocess.run(["sh", "-ec", one["fix"].replace("iptables", tool)], check=True)
     assert [one for one in doctor.findings("filter") if "masquerades" not in one["text"]] == []
     rules = subprocess.run([tool, "-S"], check=True, capture_output=True, text=True).stdout
     assert "-A DOCKER-USER -i br0 -j ACCEPT" in rules
@@ -64,7 +64,7 @@ def test_the_mend_lets_a_guest_through(doctor: Doctor, kvmrun: Cli) -> None:
         out, ask = doctor.findings("filter")
         assert "filter_FORWARD drops what guests send out" in out["text"]
         assert "filter_INPUT drops guests' requests for an address, guests' questions for names" in ask["text"]
-        subprocess.run(["sh", "-ec", out["mend"]], check=True)
+        subprocess.run(["sh", "-ec", out["fix"]], check=True)
         assert vm1.page("172.20.1.254") == "you are 172.20.1.130 at eth9"
         with pytest.raises(TimeoutError), vm1.socket(socket.SOCK_DGRAM, limit=1.0) as at:
             ask_name("192.168.0.254", "vm1", at=at)
@@ -120,8 +120,8 @@ def test_a_port_somebody_has_on_the_wildcard(doctor: Doctor, kind: int, port: in
         found = doctor.only("network lan")
         assert found["level"] == "problem"
         assert f"port {port} is taken by python" in found["text"]
-        assert found["mend"] == f"kill {child.pid}"
-        subprocess.run(["sh", "-c", found["mend"]], check=True)
+        assert found["fix"] == f"kill {child.pid}"
+        subprocess.run(["sh", "-c", found["fix"]], check=True)
         child.wait(10)
         assert doctor.findings("network lan") == []
 
@@ -133,7 +133,7 @@ def test_a_vpn_that_routes_the_subnet(doctor: Doctor, lab: Path) -> None:
     found = doctor.only("network lan")
     assert found["level"] == "problem"
     assert "a route to 192.168.0.0/16 through vpn0" in found["text"]
-    other = found["mend"].rpartition(" ")[2]
+    other = found["fix"].rpartition(" ")[2]
     (lab / "networks.toml").write_text(NETWORKS.replace("[network.lan]", f'[network.lan]\nsubnet = "{other}"'))
     assert doctor.findings("network lan") == []
 
@@ -141,7 +141,7 @@ def test_a_vpn_that_routes_the_subnet(doctor: Doctor, lab: Path) -> None:
 def test_no_way_out(doctor: Doctor) -> None:
     ip("route", "del", "default")
     found = doctor.only("uplink")
-    assert (found["level"], found["mend"]) == ("problem", "ip route add default via 172.20.1.254 dev eth9")
+    assert (found["level"], found["fix"]) == ("problem", "ip route add default via 172.20.1.254 dev eth9")
     doctor.mended(found)
 
 
@@ -163,7 +163,7 @@ def test_an_uplink_that_is_absent(doctor: Doctor, lab: Path) -> None:
     assert (found["level"], found["text"]) == ("warning", "wlan9 is not there")
     ip("link", "add", "wlan9", "type", "veth", "peer", "name", "air")
     found = doctor.only("uplink air")
-    assert (found["text"], found["mend"]) == ("wlan9 is down", "ip link set wlan9 up")
+    assert (found["text"], found["fix"]) == ("wlan9 is down", "ip link set wlan9 up")
     doctor.mended(found)
 
 
@@ -179,7 +179,7 @@ def test_a_port_that_leads_to_a_guest_and_is_somebodys(doctor: Doctor, lab: Path
         assert re.sub("python[0-9.]*", "python3", found["text"]) == said
         result = kvmrun.ok("net", "up")
         assert f"warning: {found['text']}" in result.out + result.err
-        subprocess.run(["sh", "-c", found["mend"].rpartition("or: ")[2]], check=True)
+        subprocess.run(["sh", "-c", found["fix"].rpartition("or: ")[2]], check=True)
         child.wait(10)
         assert doctor.findings("network lan") == []
 
@@ -243,9 +243,9 @@ def test_no_kvm(doctor: Doctor, lab: Path) -> None:
     (lab / "vm1.toml").write_text('cpu = "qemu64"\n')
     found = doctor.only("kvm")
     assert (found["level"], "there is no /dev/kvm" in found["text"]) == ("problem", True)
-    assert "modprobe kvm_" in found["mend"] or f'accel = "tcg" in {lab}/defaults.toml' in found["mend"]
-    if "modprobe" in found["mend"]:
-        found["mend"] = f'accel = "tcg" in {lab}/defaults.toml'  # there is no such module here
+    assert "modprobe kvm_" in found["fix"] or f'accel = "tcg" in {lab}/defaults.toml' in found["fix"]
+    if "modprobe" in found["fix"]:
+        found["fix"] = f'accel = "tcg" in {lab}/defaults.toml'  # there is no such module here
     doctor.mended(found, to="warning")
 
 
@@ -254,7 +254,7 @@ def test_kvm_not_permitted(doctor: Doctor, lab: Path) -> None:
     (lab / "vm1.toml").write_text('cpu = "qemu64"\n')
     found = doctor.only("kvm")
     assert (found["level"], "(root:root 0600)" in found["text"]) == ("problem", True)
-    assert found["mend"] == "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
+    assert found["fix"] == "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
     doctor.mended(found)
 
 
@@ -270,7 +270,7 @@ def test_kvm_that_refuses_the_hosts_own_processor(doctor: Doctor, lab: Path, too
     assert (
         "KVM refuses -cpu host, which vm1 would have (QEMU died of SIGABRT: failed to set MSR 0x10a)" in found["text"]
     )
-    assert found["mend"] == f'cpu = "qemu64" in {lab}/defaults.toml'
+    assert found["fix"] == f'cpu = "qemu64" in {lab}/defaults.toml'
     doctor.mended(found, KVMRUN_QEMU=refusing)
 
 
@@ -305,7 +305,7 @@ def tool(own_directories: Path) -> Callable[[str], str]:
 def test_a_qemu_that_will_not_do(doctor: Doctor, tool: Callable[[str], str], text: str, said: str) -> None:
     unfit = tool(text)
     found = doctor.only("qemu", KVMRUN_QEMU=unfit)
-    assert (found["level"], found["mend"]) == ("problem", "unset KVMRUN_QEMU")
+    assert (found["level"], found["fix"]) == ("problem", "unset KVMRUN_QEMU")
     assert said in found["text"]
     doctor.mended(found, KVMRUN_QEMU=unfit)
 
@@ -318,7 +318,7 @@ def test_a_program_that_is_missing(doctor: Doctor) -> None:
     finally:
         subprocess.run(["umount", path], check=True)
     assert (found["level"], found["text"]) == ("problem", "s6-log is not installed")
-    assert found["mend"] == "apt install s6"
+    assert found["fix"] == "apt install s6"
 
 
 def test_a_state_directory_that_cannot_be_written(doctor: Doctor, own_directories: Path) -> None:
@@ -338,7 +338,7 @@ def test_a_lab_with_errors_is_told_and_the_host_looked_at(doctor: Doctor, lab: P
     lab.chmod(0o777)
     found = doctor.findings()
     assert found[0]["subject"] == "lab"
-    assert f"chmod go-w {lab}" in found[0]["mend"]
+    assert f"chmod go-w {lab}" in found[0]["fix"]
 
 
 def test_people_get_a_line_each_and_colours_only_repeat(doctor: Doctor, kvmrun: Cli) -> None:
@@ -346,7 +346,7 @@ def test_people_get_a_line_each_and_colours_only_repeat(doctor: Doctor, kvmrun: 
     plain, coloured = kvmrun("doctor"), kvmrun("doctor", "--color", "always")
     assert (plain.code, "\x1b" in plain.out) == (1, False)
     assert "PROBLEM  uplink: this host has no way out" in plain.out
-    assert "\n         mend: ip route add default via 172.20.1.254 dev eth9\n" in plain.out
+    assert "\n         fix: ip route add default via 172.20.1.254 dev eth9\n" in plain.out
     assert plain.out.endswith("1 problem in the way\n")
     assert "\x1b[31mPROBLEM" in coloured.out
     assert "ok " not in kvmrun("doctor", "-q").out

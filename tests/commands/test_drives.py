@@ -135,7 +135,7 @@ class TestWhatIsRead:
         before = world()
         for name, missing in (("vm1", "none.qcow2"), ("vm2", "gone.qcow2")):
             result = kvmrun(name)
-            assert (result.code, f"{missing}\n  because: no such file" in result.err) == (6, True)
+            assert (result.code, f"{missing}\n  reason: no such file" in result.err) == (6, True)
         assert world_after(before) == before
 
     def test_a_raw_image_with_a_forged_header_stays_raw(self, lab: Path, kvmrun: Cli, images: Path) -> None:

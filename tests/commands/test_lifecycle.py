@@ -219,8 +219,8 @@ class TestOrder:
         guests(lab, "vm4", text=ALONE)
         done = kvmrun("up", "--all", "--timeout", "1")
         assert done.code == 7
-        assert "vm2 was not started\n  because: it comes after vm1" in done.err
-        assert "vm3 was not started\n  because: it comes after vm2" in done.err
+        assert "vm2 was not started\n  reason: it comes after vm1" in done.err
+        assert "vm3 was not started\n  reason: it comes after vm2" in done.err
         assert states(kvmrun) == {"vm1": "running", "vm2": "stopped", "vm3": "stopped", "vm4": "running"}
         kvmrun.ok("vm2")
 

@@ -250,10 +250,10 @@ class TestBetweenGuests:
                 subprocess.run(["nft", f"add {firewall}; add chain {chain}"], check=True)
                 assert (one.reaches(there), one.reaches(WORLD)) == (False, False)
                 (problem,) = status(kvmrun)["problems"]
-                text, mend = problem.split("; mend: ")
+                text, mend = problem.split("; fix: ")
                 every = "what guests send out, what comes back to them, what they send each other"
                 assert text.startswith(f"chain {firewall[6:]} FORWARD drops {every} (its policy is drop)")
-                assert f"problem: {text}\n         mend: {mend}\n" in kvmrun.ok("net", "status").out
+                assert f"problem: {text}\n         fix: {mend}\n" in kvmrun.ok("net", "status").out
                 subprocess.run(["sh", "-ec", mend], check=True)
                 assert one.page(there) == f"you are {address} at v2"
                 assert one.page(WORLD) == "you are 10.1.0.2 at wan0"

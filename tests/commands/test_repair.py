@@ -34,8 +34,8 @@ def repair(kvmrun: Cli, *, code: int = 0) -> list[tuple[str, str]]:
     assert dry.code == (1 if found else 0)
     assert [one["subject"] for one in dry.json()["faults"]] == [one["subject"] for one in found]
     if code == 0:
-        assert all(one["state"] == "mended" for one in found)
-        assert kvmrun.ok("repair").out == "nothing to mend\n"
+        assert all(one["state"] == "repaired" for one in found)
+        assert kvmrun.ok("repair").out == "nothing to repair\n"
     return [(one["subject"], one["text"]) for one in found]
 
 
@@ -200,4 +200,4 @@ def test_without_root_there_is_a_users_own_to_mend(lab: Path, kvmrun: Cli, own_d
     words = ["setpriv", "--reuid=65534", "--clear-groups", *kvmrun.words, "repair"]
     environ = {**os.environ, "KVMRUN_RUN_DIR": str(there)}
     done = subprocess.run(words, env=environ, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 mended"), done.stdout + done.stderr
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 repaired"), done.stdout + done.stderr

@@ -198,8 +198,8 @@ def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli, files: Path) -> None:
         assert not comcast.reaches("192.168.0.1")
         assert not avvanta.reaches("192.168.0.2")
         status = kvmrun.ok("net", "status").out
-        assert "leaves   by eth0 via 172.20.1.1 (comcast): ursa-vm1 (192.168.0.1), vm3 (192.168.0.3)" in status
-        assert "leaves   by eth0 via 172.20.1.254 (avvanta): vm2 (192.168.0.2)" in status
+        assert "egress   eth0 via 172.20.1.1 (comcast): ursa-vm1 (192.168.0.1), vm3 (192.168.0.3)" in status
+        assert "egress   eth0 via 172.20.1.254 (avvanta): vm2 (192.168.0.2)" in status
         assert in_the_way(kvmrun) == []
 
 

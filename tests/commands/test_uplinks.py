@@ -56,7 +56,7 @@ def tables() -> str:
 
 def status(kvmrun: Cli) -> dict[str, tuple[str | None, str | None]]:
     (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
-    return {way["guest"]: (way["leaves"], way["uplink"]) for way in network["ways"]}
+    return {way["guest"]: (way["egress"], way["uplink"]) for way in network["ways"]}
 
 
 @pytest.mark.usefixtures("world_beyond")

@@ -111,12 +111,12 @@ class Doctor:
 
     def only(self, subject: str, **environ: str) -> dict[str, Any]:
         (found,) = self.findings(subject, **environ)
-        assert found["mend"]
+        assert found["fix"]
         return found
 
     def mended(self, finding: dict[str, Any], *, to: str = "ok", **environ: str) -> None:
         """Carry out the mend, a line for a file or a command; afterwards nothing is found in the way."""
-        mend = finding["mend"].replace("kvmrun ", " ".join([*self.kvmrun.words, ""]))
+        mend = finding["fix"].replace("kvmrun ", " ".join([*self.kvmrun.words, ""]))
         if edit := re.search(r'(\w+ = "[^"]+") in (/\S+)$', mend):
             path = Path(edit[2])
             path.write_text(f"{edit[1]}\n{path.read_text() if path.exists() else ''}")

@@ -63,9 +63,9 @@ def named_and_mended(doctor: Doctor, shape: str, guest: Host | None = None) -> N
         assert not guest.reaches("172.20.1.254")
     found = doctor.only("filter")
     assert (found["level"], f"chain {chain} drops what guests send out" in found["text"]) == ("problem", True)
-    assert f"insert rule {mend} iifname" in found["mend"]
-    assert lasting in (found["lasting"] or "")
-    assert bool(found["lasting"]) == bool(lasting)
+    assert f"insert rule {mend} iifname" in found["fix"]
+    assert lasting in (found["permanent"] or "")
+    assert bool(found["permanent"]) == bool(lasting)
     doctor.mended(found)
     if guest:
         assert guest.page("172.20.1.254") == "you are 172.20.1.130 at eth9"

@@ -132,7 +132,7 @@ def in_the_way(*bridges: str) -> list[str]:
     now = Wires(ruleset=nft.ruleset(), way_out="eth0 via 10.0.0.1")
     found = list(doctor_filter.in_the_way(Lab(directory="", networks=networks), now))
     for one in found:
-        subprocess.run(["sh", "-ec", one.mend], check=True)
+        subprocess.run(["sh", "-ec", one.fix], check=True)
     after = doctor_filter.in_the_way(Lab(directory="", networks=networks), now.but(ruleset=nft.ruleset()))
     assert list(after) == []
     return [one.text.partition(";")[0] for one in found]
@@ -217,7 +217,7 @@ class TestOthers:
         lab = Lab(directory="", firewall="none", networks={"lan": web.but(nat=False)})
         (found,) = doctor_filter.in_the_way(lab, Wires(ruleset=nft.ruleset(), way_out="eth0"))
         assert found.text.startswith("chain ip others FWD drops what ports of this host lead to them (its policy")
-        subprocess.run(["sh", "-ec", found.mend], check=True)
+        subprocess.run(["sh", "-ec", found.fix], check=True)
         assert list(doctor_filter.in_the_way(lab, Wires(ruleset=nft.ruleset(), way_out="eth0"))) == []
 
     def test_only_the_bridges_it_drops_are_mended(self) -> None:

@@ -159,7 +159,7 @@ def test_limits_that_do_not_hold_are_no_start(lab: Path, scoped: Cli, here: Path
     assert (done.code, "the limits of vm1 do not hold" in done.err) == (1, True), done.err
     (here / "refuses").write_text("Call failed: no")
     done = scoped("vm1")
-    assert (done.code, "because: Call failed: no" in done.err) == (1, True), done.err
+    assert (done.code, "reason: Call failed: no" in done.err) == (1, True), done.err
     assert scoped.rows()["vm1"]["state"] == "stopped"
 
 

@@ -1,4 +1,4 @@
-"""A QEMU that gave up: its own words, how it ended, and the mend where the cause is known."""
+"""A QEMU that gave up: its own words, how it ended, and the fix where the cause is known."""
 
 import signal
 
@@ -8,7 +8,7 @@ from kvmrun.plan.died import explain
 
 
 @pytest.mark.parametrize(
-    ("said", "mend"),
+    ("said", "fix"),
     [
         ("Could not access KVM kernel module: No such file or directory", "modprobe"),
         ("Could not access KVM kernel module: Permission denied", "chgrp kvm /dev/kvm"),
@@ -28,9 +28,9 @@ from kvmrun.plan.died import explain
         ("something nobody has seen before", "kvmrun show"),
     ],
 )
-def test_a_known_cause_has_its_mend(said: str, mend: str) -> None:
+def test_a_known_cause_has_its_mend(said: str, fix: str) -> None:
     error = explain("vm1", 1 << 8, ["first", f"qemu-system-x86_64: {said}"])
-    assert mend in error.hint
+    assert fix in error.hint
     assert error.lines == ("first", f"qemu-system-x86_64: {said}")
 
 

@@ -41,7 +41,7 @@ def lab(*guests: Guest, **more: Any) -> Lab:
 
 def found(subject: str, now: Machine, some: Lab | None = None) -> Finding:
     (one,) = [one for one in doctor.machine(some or lab(guest()), now) if one.subject == subject]
-    assert one.mend if one.level != "ok" else not one.mend
+    assert one.fix if one.level != "ok" else not one.fix
     return one
 
 
@@ -66,7 +66,7 @@ class TestKvm:
         one = found("kvm", GOOD.but(trials=(HOST, PLAIN)), lab(*guests))
         assert one.level == level
         if level != "ok":
-            assert one.mend == 'cpu = "qemu64" in /vms.d/defaults.toml'
+            assert one.fix == 'cpu = "qemu64" in /vms.d/defaults.toml'
 
     @pytest.mark.parametrize(
         ("guests", "level"), [((), "problem"), ((guest(),), "problem"), ((guest(accel="tcg"),), "warning")]
@@ -76,26 +76,26 @@ class TestKvm:
             assert found("kvm", now, lab(*guests)).level == level
 
     def test_the_module_is_that_of_the_processor(self) -> None:
-        assert found("kvm", GOOD.but(kvm="absent", extension="kvm_amd")).mend == "modprobe kvm_amd"
+        assert found("kvm", GOOD.but(kvm="absent", extension="kvm_amd")).fix == "modprobe kvm_amd"
         assert "firmware" in found("kvm", GOOD.but(kvm="absent", extension="")).text
 
     @pytest.mark.parametrize(
-        ("mode", "mend"),
+        ("mode", "fix"),
         [
             ("root:kvm 0660", "sudo usermod -aG kvm $USER && newgrp kvm"),
             ("root:root 0600", "sudo sh -c 'groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm' && sudo usermod"),
             ("root:kvm 0600", "sudo sh -c 'groupadd -rf kvm;"),
         ],
     )
-    def test_without_root_the_mend_is_for_sudo(self, mode: str, mend: str) -> None:
-        assert found("kvm", GOOD.but(kvm="forbidden", root=False, kvm_mode=mode)).mend.startswith(mend)
+    def test_without_root_the_mend_is_for_sudo(self, mode: str, fix: str) -> None:
+        assert found("kvm", GOOD.but(kvm="forbidden", root=False, kvm_mode=mode)).fix.startswith(fix)
 
     def test_without_qemu_it_cannot_be_tried(self) -> None:
         assert found("kvm", GOOD.but(trials=(), qemu="")).level == "warning"
 
 
 @pytest.mark.parametrize(
-    ("changes", "subject", "level", "mend"),
+    ("changes", "subject", "level", "fix"),
     [
         ({"qemu": ""}, "qemu", "problem", "apt install qemu-system-x86"),
         ({"qemu_version": (7, 1, 9)}, "qemu", "problem", "apt install qemu-system-x86"),
@@ -111,14 +111,14 @@ class TestKvm:
         ({"state_writable": False, "root": False}, "state", "problem", "export KVMRUN_STATE_DIR"),
     ],
 )
-def test_what_a_machine_lacks(changes: dict[str, Any], subject: str, level: str, mend: str) -> None:
+def test_what_a_machine_lacks(changes: dict[str, Any], subject: str, level: str, fix: str) -> None:
     one = found(subject, GOOD.but(**changes), lab(guest(memory=Size(512 << 20))))
-    assert (one.level, mend in one.mend) == (level, True)
+    assert (one.level, fix in one.fix) == (level, True)
 
 
 def test_units_are_wanted_only_for_guests_that_start_at_boot() -> None:
     assert found("boot", GOOD.but(units=False)).level == "ok"
-    assert found("boot", GOOD.but(units=False), lab(guest(autostart=True))).mend.startswith("kvmrun export systemd")
+    assert found("boot", GOOD.but(units=False), lab(guest(autostart=True))).fix.startswith("kvmrun export systemd")
     two = lab(guest(autostart=True), guest("vm2", autostart=True))
     one = found("boot", GOOD.but(units=True, started=frozenset({"vm1"})), two)
     assert (one.level, one.text[:4]) == ("warning", "vm2:")
@@ -139,7 +139,7 @@ class TestNetworks:
 
     def test_without_root_the_packet_filter_is_not_looked_at(self) -> None:
         (one,) = self.of("filter", ruleset=None)
-        assert (one.level, one.mend) == ("warning", "sudo kvmrun doctor")
+        assert (one.level, one.fix) == ("warning", "sudo kvmrun doctor")
 
     def test_what_could_not_be_looked_at_is_a_problem(self) -> None:
         assert self.of("host", errors=("netlink said no",))[0].level == "problem"
@@ -159,17 +159,17 @@ class TestNetworks:
         owner = Owner(port=53, address=address, process="named (pid 7)", link=link)
         found = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
         assert bool(found) == counts
-        assert not counts or found[0].mend == "kill 7"
+        assert not counts or found[0].fix == "kill 7"
 
     def test_one_whose_process_is_not_known_is_to_be_looked_for(self) -> None:
         owner = Owner(port=67, address="0.0.0.0", process="another process")
         (one,) = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
-        assert one.mend.startswith("ss -lnp")
+        assert one.fix.startswith("ss -lnp")
 
     def test_a_network_that_is_not_as_it_should_be_is_told_with_what_is_missing(self) -> None:
         ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="02:00:00:00:00:01", addresses=(), up=False, mtu=1500)
         (one,) = self.of("network lan", networks={"lan": Wire(bridge=ours, dnsmasq=1)})
-        assert (one.level, one.mend) == ("warning", "kvmrun net up lan")
+        assert (one.level, one.fix) == ("warning", "kvmrun net up lan")
 
     def test_a_user_needs_taps_of_their_own_and_no_ports(self) -> None:
         ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="", addresses=(), up=True, mtu=1500)
@@ -177,7 +177,7 @@ class TestNetworks:
         now = self.good.but(networks={"lan": Wire(bridge=ours, owners=(owner,))}, uid=1000)
         user = WHERE.but(root=False)
         (one,) = [one for one in doctor_net.wires(lab(guest()), user, now) if one.level == "problem"]
-        assert (one.subject, one.mend) == ("network lan", "sudo kvmrun net up lan --owner $USER")
+        assert (one.subject, one.fix) == ("network lan", "sudo kvmrun net up lan --owner $USER")
         tap = KeptTap(name="tap-vm1", alias="", owner=1000, held=False, queues=1)
         mine = now.but(networks={"lan": Wire(bridge=ours, kept={"tap-vm1": tap})})
         assert [one for one in doctor_net.wires(lab(guest()), user, mine) if one.level == "problem"] == []
@@ -189,10 +189,10 @@ class TestNetworks:
 
     def test_with_shorewall_the_mend_is_its_export(self) -> None:
         (one,) = self.of("filter", lab(firewall="shorewall"))
-        assert one.mend == "kvmrun export shorewall --force /etc/shorewall && shorewall restart"
+        assert one.fix == "kvmrun export shorewall --force /etc/shorewall && shorewall restart"
 
     def test_the_older_iptables_is_mended_where_it_drops(self) -> None:
         half = ("-P FORWARD DROP", "-A FORWARD -i br0 -j ACCEPT")
         (one,) = self.of("filter", legacy=half)
-        assert one.mend == "iptables-legacy -I FORWARD -o br0 -j ACCEPT"
+        assert one.fix == "iptables-legacy -I FORWARD -o br0 -j ACCEPT"
         assert self.of("filter", legacy=(*half, "-A FORWARD -o br0 -j ACCEPT")) == []

@@ -60,7 +60,7 @@ def faults(found: Found) -> list[Fault]:
 def test_a_fault_and_its_steps(found: Found, text: str, steps: list[str] | None) -> None:
     [fault] = faults(found)
     assert fault.text.startswith(text)
-    assert bool(fault.hint) is not bool(fault.steps)
+    assert bool(fault.fix) is not bool(fault.steps)
     assert steps is None or [f"{step}" for step in fault.steps] == steps
 
 

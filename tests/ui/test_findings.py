@@ -9,11 +9,11 @@ from kvmrun.ui import findings
 
 LONG = "chain ip filter FORWARD drops what guests send out, what comes back to them (its policy is drop); not ours"
 MEND = "nft '" + "insert rule ip filter DOCKER-USER accept; " * 4 + "'"
-FOUND = [ok("tun", "taps can be made"), problem("filter", LONG, MEND).but(lasting="ufw allow in on br0")]
+FOUND = [ok("tun", "taps can be made"), problem("filter", LONG, MEND).but(permanent="ufw allow in on br0")]
 
 
 def test_a_pipe_gets_a_line_each() -> None:
-    plain = [f"PROBLEM  filter: {LONG}", f"         mend: {MEND}", "         to last: ufw allow in on br0"]
+    plain = [f"PROBLEM  filter: {LONG}", f"         fix: {MEND}", "         permanent: ufw allow in on br0"]
     assert list(findings.lines(FOUND, color=False)) == ["ok       tun: taps can be made", *plain]
 
 
@@ -26,6 +26,6 @@ def test_a_terminal_gets_lines_that_fit_but_for_what_is_to_be_copied(
     for code in ("\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"):
         text = text.replace(code, "")
     lines = text.split("\n")
-    assert lines[-2:] == [f"         mend: {MEND}", "         to last: ufw allow in on br0"]
+    assert lines[-2:] == [f"         fix: {MEND}", "         permanent: ufw allow in on br0"]
     assert max(map(len, lines[:-2])) <= 80
     assert " ".join(" ".join(lines[1:-2]).split()) == f"PROBLEM filter: {LONG}"

@@ -60,10 +60,10 @@ def test_what_there_is_not_is_said() -> None:
 def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> None:
     text = told(
         UP.but(state="degraded", problem="to be done: x"),
-        problems=(problem("filter", "chain y", "nft z").but(lasting="w"),),
+        problems=(problem("filter", "chain y", "nft z").but(permanent="w"),),
     )
     assert text.splitlines()[:2] == ["lan: degraded", "  problem  to be done: x"]
-    assert text.splitlines()[-3:] == ["problem: chain y", "         mend: nft z", "         to last: w"]
+    assert text.splitlines()[-3:] == ["problem: chain y", "         fix: nft z", "         permanent: w"]
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(-50, "0 min left"), (3700, "61 min left")])
