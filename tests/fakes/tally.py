@@ -1,6 +1,10 @@
 """Counting: a fault test has many cases, goes on after one that fails, and is a row of the table at the end."""
 
 import json
+import os
+import platform
+import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -53,6 +57,7 @@ class Tally:
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the fault suite with every case of its plan")
     parser.addoption("--rows", type=Path, help="a file that the rows of several runs are gathered in, for one table")
+    parser.addoption("--results", type=Path, help="a Markdown file that the table is written to")
 
 
 @pytest.fixture
@@ -107,10 +112,13 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
             old[key] += new[key]
     if not rows:
         return
+    table = [f"{'check':<8}{'cases':>8}{'of':>8}{'failed':>8}  what", *(_line(rows[check]) for check in sorted(rows))]
     terminalreporter.section("faults")
-    terminalreporter.write_line(f"{'check':<8}{'cases':>8}{'of':>8}{'failed':>8}  what")
-    for check in sorted(rows):
-        terminalreporter.write_line(_line(rows[check]))
+    for line in table:
+        terminalreporter.write_line(line)
+    if results := terminalreporter.config.getoption("--results"):
+        tier = "full tier" if terminalreporter.config.getoption("--full") else "sample tier"
+        results.write_text(_document(table, tier), encoding="utf-8")
 
 
 def _rows_of(report: pytest.TestReport) -> list[dict[str, Any]]:
@@ -121,3 +129,39 @@ def _rows_of(report: pytest.TestReport) -> list[dict[str, Any]]:
 
 def _line(row: dict[str, Any]) -> str:
     return f"{row['check']:<8}{row['cases']:>8}{row['planned']:>8}{row['failures']:>8}  {row['what']}"
+
+
+_ABOUT = """# Results of the fault suite
+
+This file is written by `scripts/faults --full`; do not edit it. `of` is the smallest number of cases that the plan asks
+for, `cases` how many were made, and `failed` how many of these did not behave as described.
+
+"""
+_VERSIONS = {
+    "QEMU": ("qemu-system-x86_64", "--version"),
+    "dnsmasq": ("dnsmasq", "--version"),
+    "nftables": ("nft", "--version"),
+}
+
+
+def _document(table: list[str], tier: str) -> str:
+    """The Markdown document: the date, the machine and its versions, then the table."""
+    versions = [f"{name}: {_first_line(command)}" for name, command in _VERSIONS.items()]
+    facts = [
+        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {tier}",
+        f"Linux {platform.release()}, {os.cpu_count()} processors",
+        f"Python {platform.python_version()}",
+        *versions,
+    ]
+    return (
+        _ABOUT + "".join(f"- {fact}\n" for fact in facts) + "\n```\n" + "".join(f"{line}\n" for line in table) + "```\n"
+    )
+
+
+def _first_line(command: tuple[str, ...]) -> str:
+    """The first line that a program prints of its version."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except OSError:
+        return "not installed"
+    return next(iter(done.stdout.splitlines()), "unknown")
