@@ -21,7 +21,9 @@ class Frozen:
     DEFAULTS: ClassVar[Mapping[str, Any]] = EMPTY
 
     def __init_subclass__(cls) -> None:
-        own = cls.__annotations__ if "__annotations__" in cls.__dict__ else {}
+        # The class's own, on every Python since 3.10: `type` answers this attribute and never asks a parent. From 3.14
+        # on they are evaluated here, and nothing is in `__dict__` before.
+        own = cls.__annotations__
         cls.FIELDS = {**cls.FIELDS, **own}
         cls.DEFAULTS = {**cls.DEFAULTS, **{name: cls.__dict__[name] for name in own if name in cls.__dict__}}
 
