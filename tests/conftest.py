@@ -3,6 +3,7 @@
 import ctypes
 import os
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -20,6 +21,12 @@ pytest_plugins = ["fakes.tally"]
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
+
+# A shell starts background jobs with SIGINT and SIGQUIT ignored, and nohup ignores SIGHUP. A program started by a test
+# inherits what is ignored here, and would not hear the signals that the test sends.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+    signal.signal(_number, signal.SIG_DFL)
 
 
 @pytest.fixture(autouse=True)
