@@ -143,6 +143,8 @@ def _dispatch(words: list[str]) -> int:
     module.configure(quick)
     args = quick.parse(rest[:cut]) or _explained(name, module, rest[:cut])
     args.raw = rest[cut + 1 :]
+    args.command = name
+    args.implied = len(rest) == len(words) and "--list" not in words  # `kvmrun NAME...`: no command was typed
     code: int = module.run(args)
     return code
 

@@ -110,18 +110,18 @@ def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
     [
         (["nope"], 4, "there is no guest nope"),
         (["vm9"], 4, "did you mean vm1?"),
-        (["lst"], 4, "did you mean kvmrun list, or"),
-        (["sotp", "vm1"], 4, "did you mean kvmrun stop?"),
-        (["delete", "vm1"], 4, "did you mean kvmrun rm?"),
+        (["lst"], 4, "did you mean kvmrun list?"),
+        (["sotp", "vm1"], 4, "did you mean kvmrun stop vm1?"),
+        (["delete", "vm1"], 4, "did you mean kvmrun rm vm1?"),
         (["help"], 4, "did you mean kvmrun --help?"),
-        (["xlst"], 4, "did you mean kvmrun list, or the guest xlist?"),
+        (["xist"], 4, "did you mean kvmrun list, or the guest xlist?"),
         (["show", "nope"], 4, "there is no guest nope"),
         (["stop", "nope"], 4, "there is no guest nope"),
         (["bad"], 5, "bad.toml: cpus"),
         (["show", "bad"], 5, "bad.toml: cpus"),
         (["-v"], 2, "no command in: -v"),
         (["--lst"], 2, "kvmrun --list"),
-        (["up"], 2, "no guest to start"),
+        (["up"], 2, "no guest was named"),
     ],
 )
 def test_an_error_has_its_exit_code(

@@ -12,6 +12,7 @@ from kvmrun.light.abc import Callable, Iterator
 from kvmrun.light.contextlib import contextmanager
 from kvmrun.model import order
 from kvmrun.model.place import Directories
+from kvmrun.model.text import printable
 from kvmrun.ui.progress import Progress
 
 
@@ -23,21 +24,31 @@ def configure(parser: Parser, verb: str, *, force: str = "") -> None:
         parser.add_argument("-f", "--force", action="store_true", help=force)
 
 
-def chosen(where: Directories, args: Args) -> list[str]:
-    """The guests the words mean; with --all those that have a place in the run directory. Raises NoSuchGuest."""
+def chosen(where: Directories, args: Args) -> tuple[list[str], dict[str, KvmrunError]]:
+    """The guests the words mean, and an error for each that is not known. Raises UsageError.
+
+    With --all they are those that have a place in the run directory.
+    """
     present = rundir.names(where.run)
     if args.all:
-        return sorted({*present, *lost.guests(where.run, lost.bound(where.run).keys() - present)})
+        refuse_names(args)
+        return sorted({*present, *lost.guests(where.run, lost.bound(where.run).keys() - present)}), {}
     if not args.guests:
-        raise UsageError("no guest named", "name one, or --all")
+        raise UsageError("no guest was named", "Name at least one guest, or use --all.")
     if all(name in present for name in args.guests):
-        return list(dict.fromkeys(args.guests))
+        return list(dict.fromkeys(args.guests)), {}
     lab = open_lab(where)
     names = expanded(lab, args.guests)
-    for name in names:
-        if name not in present and name not in lab.guests and name not in lab.invalid:
-            raise no_such_guest(lab, name)
-    return names
+    known = {*present, *lab.guests, *lab.invalid}
+    return names, {name: no_such_guest(lab, name) for name in names if name not in known}
+
+
+def refuse_names(args: Args, flag: str = "--all") -> None:
+    """Raises UsageError where guests are named beside a flag that means others as well."""
+    if args.guests:
+        named = printable(" ".join(args.guests), 200)
+        why = "the option means other guests than those that are named"
+        raise UsageError(f"{flag} cannot be combined with names", f"kvmrun {args.command} {named}", why=why)
 
 
 def unprotected(where: Directories, names: list[str]) -> dict[str, KvmrunError]:
@@ -85,10 +96,11 @@ def at_each(args: Args, doing: str, do: Callable[[str, str, float], str], *, lim
     `limit` is for where --timeout is not given. Without a --force that was asked for, protected guests are refused.
     """
     where = directories(args)
-    names = chosen(where, args)
+    names, errors = chosen(where, args)
     if args.all:
         names = [name for name in names if rundir.is_running(where.guest(name))]
-    errors = {} if getattr(args, "force", True) else unprotected(where, names)
+    good = [name for name in names if name not in errors]
+    errors |= {} if getattr(args, "force", True) else unprotected(where, good)
     limit = limit if args.timeout is None else args.timeout
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
 

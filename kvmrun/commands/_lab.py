@@ -46,6 +46,9 @@ def defined(lab: Lab, name: str) -> Guest:
 
 
 def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
+    """The error for a word that names no guest, or for an @GROUP that no guest is in."""
+    if name.startswith("@"):
+        return _no_such_group(lab, name[1:])
     close = closest(name, [*lab.guests, *lab.invalid])
     hint = (
         f"did you mean {close}?" if close else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
@@ -55,19 +58,29 @@ def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
     )
 
 
+def is_known(lab: Lab, word: str) -> bool:
+    """Whether a word names a guest, valid or not, or a group that a guest is in."""
+    return word in lab.guests or word in lab.invalid or (word.startswith("@") and _group(lab, word) != [word])
+
+
 def expanded(lab: Lab, words: Iterable[str]) -> list[str]:
-    """The guests that `words` name, each once: a word that begins with @ means a group. Raises NoSuchGuest."""
-    names = chain.from_iterable(_group(lab, word[1:]) if word.startswith("@") else [word] for word in words)
+    """The guests that `words` name, each once: a word that begins with @ means a group, and stays where there is none.
+
+    Whoever works on them finds those that are not known, and raises `no_such_guest` for each.
+    """
+    names = chain.from_iterable(_group(lab, word) if word.startswith("@") else [word] for word in words)
     return list(dict.fromkeys(names))
 
 
-def _group(lab: Lab, group: str) -> list[str]:
-    if found := sorted(name for name, guest in lab.guests.items() if group in guest.groups):
-        return found
+def _group(lab: Lab, word: str) -> list[str]:
+    return sorted(name for name, guest in lab.guests.items() if word[1:] in guest.groups) or [word]
+
+
+def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
     groups = sorted({one for guest in lab.guests.values() for one in guest.groups})
     close = closest(group, groups)
     hint = f"did you mean @{close}?" if close else f"groups: {', '.join(groups) or 'none'}"
-    raise NoSuchGuest(
+    return NoSuchGuest(
         f"there is no group {printable(group, 60)}", hint, why=f"no guest of {lab.directory} has it in groups = […]"
     )
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace as Args
 
 from kvmrun.errors import UsageError
 from kvmrun.light.abc import Callable, Sequence
-from kvmrun.light.typing import Any, Protocol
+from kvmrun.light.typing import Any, Never, Protocol
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 
@@ -48,6 +48,13 @@ def full_parser(name: str, module: ModuleType) -> Any:
 
         def _print_message(self, message: str, file: Any = None) -> None:
             super()._print_message("\n".join(map(printable, message.split("\n"))), file)
+
+        def error(self, message: str) -> Never:
+            """argparse counts words of which there may be none among those that it requires."""
+            if message.startswith("the following arguments are required: "):
+                wanted = [one for one in self._actions if not one.option_strings and one.nargs not in {"*", "?", "..."}]
+                message = f"required: {', '.join(f'{one.metavar or one.dest}' for one in wanted)}"
+            super().error(message)
 
     parser = Explaining(prog=f"kvmrun {name}", description=f"{module.HELP}.")
     everywhere(parser)

@@ -17,9 +17,10 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     where = directories(args)
-    names = _end.chosen(where, args)
+    names, errors = _end.chosen(where, args)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        errors = {} if args.force else _end.unprotected(where, names)
+        known = [name for name in names if name not in errors]
+        errors |= {} if args.force else _end.unprotected(where, known)
         good = [name for name in names if name not in errors]
         errors |= _end.together(good, lambda name: _kill(where, name, progress), progress, "killing")
     return _end.report(names, errors)

@@ -19,10 +19,10 @@ def run(args: Args) -> int:
     """A guest that could not be started again is not stopped. Raises Several."""
     where = directories(args)
     lab = open_lab(where)
-    names = _end.chosen(where, args)
+    names, errors = _end.chosen(where, args)
     if args.all:
         names = [name for name in names if rundir.is_running(where.guest(name))]
-    errors = _begin.undefined(lab, names)
+    errors |= _begin.undefined(lab, [name for name in names if name not in errors])
     good = [name for name in names if name not in errors]
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         errors |= stop_all(where, good, args, progress)

@@ -7,7 +7,7 @@ import sys
 from kvmrun.commands import _definition
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import Refused, UsageError
+from kvmrun.errors import KvmrunError, Refused, Several, UsageError
 from kvmrun.host import definitions, rundir
 from kvmrun.light.abc import Iterable
 from kvmrun.model.guest import Guest
@@ -21,15 +21,31 @@ HELP = "remove a guest: its definition and log; its images only with --images"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a guest that does not run")
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests that do not run")
     parser.add_argument("--images", action="store_true", help="also images that kvmrun made and no other guest uses")
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
 
 
 def run(args: Args) -> int:
+    """Each guest by itself: one that cannot be removed does not stop the others. Raises Several."""
     where = directories(args)
-    lab = open_lab(where)
-    name = args.guest
+    if not args.guests:
+        raise UsageError("no guest was named", "Name at least one guest.")
+    errors: dict[str, KvmrunError] = {}
+    agreed = []
+    for name in dict.fromkeys(args.guests):
+        try:
+            agreed.append(_removed(where, name, args))
+        except KvmrunError as error:
+            errors[name] = error
+    if errors:
+        raise Several(list(errors.values()))
+    return 0 if all(agreed) else 1
+
+
+def _removed(where: Directories, name: str, args: Args) -> bool:
+    """Remove one guest; False where the person does not want that after all."""
+    lab = open_lab(where)  # what is removed before it, it may have been needed by
     if name not in lab.guests and name not in lab.invalid:
         raise no_such_guest(lab, name)
     _definition.writable(where)
@@ -40,7 +56,7 @@ def run(args: Args) -> int:
         gone = [_definition.path(where, name), *([where.log(name)] if os.path.isdir(where.log(name)) else [])]
         gone += made if args.images else []
         if not (args.yes or _agreed(name, gone, [] if args.images else made)):
-            return 1
+            return False
         definitions.remove(gone[0])
         for path in gone[1:]:
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else definitions.remove(path)
@@ -48,7 +64,7 @@ def run(args: Args) -> int:
         progress.tell(f"{name} is removed: {', '.join(gone)}")
         if made and not args.images:
             progress.tell(f"  kept: {', '.join(made)}")
-    return 0
+    return True
 
 
 def _agreed(name: str, gone: Iterable[str], kept: Iterable[str]) -> bool:

@@ -33,9 +33,10 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     where = directories(args)
-    names = _end.chosen(where, args)
+    names, errors = _end.chosen(where, args)
+    known = [name for name in names if name not in errors]
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        errors = stop_all(where, names, args, progress)
+        errors |= stop_all(where, known, args, progress)
     return _end.report(names, errors)
 
 

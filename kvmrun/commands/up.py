@@ -2,19 +2,18 @@
 
 import sys
 
-from kvmrun import commands
 from kvmrun.commands import _begin, _start
-from kvmrun.commands._lab import directories, expanded, open_lab, with_accel
+from kvmrun.commands._end import refuse_names
+from kvmrun.commands._lab import directories, expanded, is_known, open_lab, with_accel
 from kvmrun.commands._ready import are_there
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import KvmrunError, NoSuchGuest, Several, UsageError
+from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.host.observe import Others
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.option import Option, argv
 from kvmrun.model.place import Directories, Place
-from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.plan.steps import Launch
 from kvmrun.plan.up import halves
@@ -46,28 +45,26 @@ def run(args: Args) -> int:
 
 
 def _named(lab: Lab, args: Args) -> list[str]:
+    """The guests the words mean, those too that are not known. Raises UsageError and NoSuchGuest."""
+    if args.implied and any(not is_known(lab, word) for word in args.guests):
+        from kvmrun.commands._foreign import refuse  # not for those who typed what there is
+
+        refuse(lab, args)
+    if args.all and args.autostart:
+        raise UsageError("--all cannot be combined with --autostart", "kvmrun up --autostart")
+    for flag, given in (("--all", args.all), ("--autostart", args.autostart)):
+        if given:
+            refuse_names(args, flag)
     if args.all:
         names = sorted([*lab.guests, *lab.invalid])
     elif args.autostart:
-        names = sorted(name for name, guest in lab.guests.items() if guest.autostart)
+        return sorted(name for name, guest in lab.guests.items() if guest.autostart)
     else:
-        _refuse_a_command(lab, args.guests[:1])
         names = expanded(lab, args.guests)
-    if names or (args.autostart and not args.all):
+    if names:
         return names
     why = f"{lab.directory} has no guests" if args.all else ""
-    raise UsageError("no guest to start", "kvmrun NAME, or kvmrun up --all", why=why)
-
-
-def _refuse_a_command(lab: Lab, words: list[str]) -> None:
-    """A mistyped command starts nothing: `kvmrun sotp vm1` is not for starting vm1. Raises NoSuchGuest."""
-    for word in words:
-        known = word in lab.guests or word in lab.invalid or word.startswith("@")
-        if not known and (command := commands.meant(word)):
-            near = closest(word, [*lab.guests, *lab.invalid])
-            hint = f"did you mean kvmrun {command}{f', or the guest {near}' if near else ''}?"
-            what = f"{printable(word, 60)} is no command, and there is no guest of that name"
-            raise NoSuchGuest(what, hint, why=f"{lab.directory} has no {printable(word, 60)}.toml")
+    raise UsageError("no guest was named", "Name at least one guest, or use kvmrun up --all.", why=why)
 
 
 def _raw(args: Args) -> tuple[str, ...]:
