@@ -183,6 +183,11 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
             elif port.address is None and port.guard == "address":
                 wanted = 'an address on this card, or "mac": on an external network none is known by itself'
                 yield _problem(name, f"nic[{number}].guard", "address", wanted)
+            elif "ra" in port.serves and port.guard == "address" and not port.prefix6:
+                wanted = (
+                    f'guard = "mac" on this card, or ipv6 in network.{network.name}: "address" lets no IPv6 through'
+                )
+                yield _problem(name, f"nic[{number}].serves", "ra", wanted)
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
                 yield _problem(name, key, "an address that stepped aside", wanted).but(warning=True)

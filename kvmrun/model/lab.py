@@ -96,6 +96,9 @@ class Lab(Frozen):
             isolated=network.isolate,
             guard=nic.guard or network.guard,
             forwarding=nic.forwarding,
+            serves=nic.serves,
+            subnet="" if network.external else str(network.subnet),
+            bridge_mac="" if network.external else derive.mac(self.seed, "bridge", network.bridge),
             prefix6=str(network.ipv6 or ""),
             hosts6=self._hosts6(network),
         )

@@ -8,6 +8,7 @@ from kvmrun.model.option import Option, Tap
 from kvmrun.model.values import Mac, NicName
 
 Guard = Literal["none", "mac", "address"]
+Service = Literal["dhcp", "ra"]
 _MODELS = {"virtio": "virtio-net-{bus}", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
 
 
@@ -15,6 +16,7 @@ class Nic(Frozen):
     """One card. Name, MAC and address are derived where they are not given; `guard` is the network's unless given.
 
     With `forwarding` the guest routes for others: what it sends has their addresses as source, still its own MAC.
+    `serves` is what the guest may be for its segment: a DHCP server or relay, a router that advertises itself.
     """
 
     name: NicName | None = None
@@ -25,6 +27,7 @@ class Nic(Frozen):
     queues: int = 1
     guard: Literal["", "none", "mac", "address"] = ""
     forwarding: bool = False
+    serves: tuple[Service, ...] = ()
 
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with this card as (key, found, wanted)."""
@@ -51,7 +54,8 @@ class KeptTap(Frozen):
 class Port(Frozen):
     """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address.
 
-    `prefix6` is the IPv6 prefix of its network, and `hosts6` are the addresses there that are the host's alone.
+    `subnet` and `prefix6` are those of its network, `hosts6` the IPv6 addresses there that are the host's alone and
+    `bridge_mac` is the host's MAC there; "" where they are not ours to know.
     """
 
     name: str
@@ -66,6 +70,9 @@ class Port(Frozen):
     isolated: bool = False
     guard: Guard = "none"
     forwarding: bool = False
+    serves: tuple[Service, ...] = ()
+    subnet: str = ""
+    bridge_mac: str = ""
     prefix6: str = ""
     hosts6: tuple[str, ...] = ()
 

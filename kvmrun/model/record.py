@@ -61,9 +61,10 @@ def _list(data: object) -> list[Any] | tuple[Any, ...]:
 
 def _port(data: Mapping[str, Any]) -> Port:
     known = {key: value for key, value in data.items() if key in Port.FIELDS}
-    port = Port(**known | {"hosts6": tuple(_list(known.get("hosts6", ())))})
+    lists = {key: tuple(_list(known.get(key, ()))) for key in ("hosts6", "serves")}
+    port = Port(**known | lists)
     words: tuple[object, ...] = (port.name, port.network, port.bridge, port.tap, port.mac, port.model)
-    words += (port.guard, port.prefix6, *port.hosts6)
+    words += (port.guard, port.prefix6, *port.hosts6, *port.serves, port.subnet, port.bridge_mac)
     words += () if port.address is None else (port.address,)
     if not all(type(word) is str for word in words) or not all(type(n) is int for n in (port.queues, port.mtu)):
         raise ValueError("not a port")

@@ -13,6 +13,8 @@ from kvmrun.model.nic import Port
 _SANE_ARP = "ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 meta length > 27"
 _SANE_IP = "meta l4proto != 255"
 _PRIORITY = -500
+_SERVER = "ip frag-off & 0x3fff == 0 udp sport 67 udp dport 67-68"
+"""What a DHCP server sends to clients, and a relay to servers."""
 TABLE = "netdev kvmrun"
 """One for all guests: nft spends 0.4 ms on every table there is, whatever it is asked to do."""
 
@@ -71,16 +73,35 @@ def text(table: str, ports: Mapping[str, Port]) -> str:
 def rules(port: Port) -> Iterator[str]:
     """The rules of one port, in order; what passes none of them is dropped."""
     yield f"ether saddr != {port.mac} drop"
+    # A bridge hands these groups to the port's own stack, where no rule about the bridge is asked.
+    yield "ether daddr & ff:ff:ff:ff:ff:f0 == 01:80:c2:00:00:00 drop"
+    yield "ether daddr & ff:00:00:00:00:00 == fe:00:00:00:00:00 drop"  # the host's ends of taps: nobody's to address
     if port.guard == "address":
         yield from _address4(port)
         if port.prefix6:
             yield from _address6(port)
     else:
         yield f"{_SANE_ARP} arp saddr ether {port.mac} accept"
-        yield "ether type ip udp dport 68 drop"  # addresses are given out by the host alone
-        yield f"ether type ip {_SANE_IP} accept"
-        yield from _no_router()
-        yield f"ether type ip6 {_SANE_IP} accept"
+        yield from _mac4(port)
+        yield from _mac6(port)
+
+
+def _mac4(port: Port) -> Iterator[str]:
+    """IPv4 of any source, but to the host's MAC only what may be routed; DHCP of its own card."""
+    if port.subnet and not port.forwarding:
+        yield f"ether type ip ether daddr {port.bridge_mac} ip saddr != {port.subnet} drop"
+    yield f"ether type ip {_client(port)} accept"
+    if "dhcp" in port.serves:
+        yield f"ether type ip {_SERVER} accept"
+    yield "ether type ip udp dport 67-68 drop"
+    yield f"ether type ip {_SANE_IP} accept"
+
+
+def _mac6(port: Port) -> Iterator[str]:
+    if port.prefix6 and not port.forwarding:
+        yield f"ether type ip6 ether daddr {port.bridge_mac} ip6 saddr != {{ fe80::/10, {port.prefix6} }} drop"
+    yield from _no_router(port)
+    yield f"ether type ip6 {_SANE_IP} accept"
 
 
 def _address4(port: Port) -> Iterator[str]:
@@ -88,30 +109,40 @@ def _address4(port: Port) -> Iterator[str]:
     arp = f"{_SANE_ARP} arp saddr ether {port.mac} arp saddr ip"
     yield f"{arp} {port.address} arp operation 1-2 accept"
     yield f"{arp} 0.0.0.0 arp operation 1 accept"  # the question whether somebody has the address already
-    client = f"@th,64,24 0x010106 @th,288,48 0x{port.mac.replace(':', '')}"
-    dhcp = f"ip frag-off & 0x3fff == 0 udp sport 68 udp dport 67 {client} accept"
-    yield f"ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 {dhcp}"
-    yield f"ether type ip ip saddr {port.address} {dhcp}"
+    yield f"ether type ip ip saddr 0.0.0.0 ip daddr 255.255.255.255 udp sport 68 {_client(port)} accept"
+    yield f"ether type ip ip saddr {port.address} udp sport 68 {_client(port)} accept"
+    if "dhcp" in port.serves:
+        yield f"ether type ip ip saddr {port.address} {_SERVER} accept"
     yield "ether type ip udp dport 67-68 drop"
     source = "" if port.forwarding else f"ip saddr {port.address} "
     yield f"ether type ip {source}{_SANE_IP} accept"
 
 
-def _no_router() -> Iterator[str]:
-    """No router, and no DHCPv6 server, but the host. Fragments from link-local addresses could hide one."""
-    yield "ether type ip6 icmpv6 type nd-router-advert drop"
-    yield "ether type ip6 icmpv6 type nd-redirect drop"
-    yield "ether type ip6 icmpv6 type nd-neighbor-advert @th,32,8 & 0x80 == 0x80 drop"  # "I am a router"
-    yield "ether type ip6 udp dport 546 drop"
+def _client(port: Port) -> str:
+    """A DHCP client's message about its own card, whole in one packet: a BOOTP request, Ethernet, its MAC."""
+    return f"ip frag-off & 0x3fff == 0 udp dport 67 @th,64,24 0x010106 @th,288,48 0x{port.mac.replace(':', '')}"
+
+
+def _no_router(port: Port) -> Iterator[str]:
+    """No router, and no DHCPv6 server, but the host and those that serve. Fragments could hide one."""
     yield "ether type ip6 ip6 saddr fe80::/10 exthdr frag exists drop"
+    link = "ip6 saddr != fe80::/10 " if "ra" in port.serves else ""
+    yield f"ether type ip6 {link}icmpv6 type nd-router-advert drop"
+    yield "ether type ip6 icmpv6 type nd-redirect drop"
+    if "ra" not in port.serves:
+        yield "ether type ip6 icmpv6 type nd-neighbor-advert @th,32,8 & 0x80 == 0x80 drop"  # "I am a router"
+    if "dhcp" in port.serves:
+        yield "ether type ip6 udp sport != 547 udp dport 546 drop"
+    else:
+        yield "ether type ip6 udp dport 546 drop"
 
 
 def _address6(port: Port) -> Iterator[str]:
     """IPv6 of the network's prefix and the link: guests make their own addresses, so any there but the host's."""
-    yield from _no_router()
     for host in port.hosts6:
         yield f"ether type ip6 ip6 saddr {host} drop"
         yield f"ether type ip6 icmpv6 type nd-neighbor-advert @th,64,128 0x{_digits(host)} drop"
+    yield from _no_router(port)
     if port.forwarding:
         yield f"ether type ip6 {_SANE_IP} accept"
         return

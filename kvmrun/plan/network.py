@@ -162,7 +162,9 @@ def guard_record(where: Directories, network: Network) -> str:
 def rules_text(lab: Lab, network: Network, now: Wire) -> str:
     addresses = {guest: _address(ports, network) for guest, ports in lab.ports().items()}
     ours = [one.bridge for one in lab.networks.values()]
-    return rules.text(network, ours, lab.uplinks, addresses, opened(lab, network, now))
+    routers = tuple(port.mac for _, port in _ports(lab, network) if port.forwarding)
+    around = rules.Around(opened=tuple(opened(lab, network, now)), routers=routers)
+    return rules.text(network, ours, lab.uplinks, addresses, around)
 
 
 def opened(lab: Lab, network: Network, now: Wire) -> list[str]:

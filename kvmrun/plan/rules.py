@@ -1,7 +1,17 @@
 """The packet filter of one network as nftables text: masquerading, replies in, nothing else in, and port forwards."""
 
 from kvmrun.light.abc import Iterable, Iterator, Mapping
+from kvmrun.model.frozen import Frozen
 from kvmrun.model.network import Forward, Network, Uplink
+
+
+class Around(Frozen):
+    """What the table of a network says of others: the links `opened` by us alone to what they forward, and the MACs of
+    its `routers`, the cards that may send with the addresses of others.
+    """
+
+    opened: tuple[str, ...] = ()
+    routers: tuple[str, ...] = ()
 
 
 def table(network: str) -> str:
@@ -14,15 +24,14 @@ def text(
     bridges: Iterable[str],
     uplinks: Mapping[str, Uplink],
     addresses: Mapping[str, str],
-    opened: Iterable[str] = (),
+    around: Around | None = None,
 ) -> str:
-    """The table. `bridges` are those of all our networks, `addresses` the guests',
-    `opened` the links whose forwarding was switched on by us alone.
-    """
+    """The table. `bridges` are those of all our networks, `addresses` the guests'."""
+    around = around or Around()
     own = ", ".join(f'"{bridge}"' for bridge in sorted(bridges))
     name = table(network.name)
     lines = [f"table {name} {{"]
-    lines += _indented(_forward(network, own, ", ".join(f'"{link}"' for link in sorted(opened))))
+    lines += _indented(_forward(network, own, around))
     lines += _indented(_input(network))
     if network.nat is not False:
         lines += _indented(_masquerade(network, own, uplinks))
@@ -31,15 +40,22 @@ def text(
     return "".join(f"{line}\n" for line in [*lines, "}"])
 
 
-def _forward(network: Network, own: str, opened: str) -> Iterator[str]:
+def _forward(network: Network, own: str, around: Around) -> Iterator[str]:
     bridge = f'"{network.bridge}"'
     yield "chain forward {"
     yield "  type filter hook forward priority filter; policy accept;"
-    if opened:  # for our guests: the host is no router for strangers
+    if opened := ", ".join(
+        f'"{link}"' for link in sorted(around.opened)
+    ):  # for our guests: the host is no router for strangers
         strangers = f"iifname {{ {opened} }} oifname != {{ {own} }} meta nfproto ipv4"
         yield f"  {strangers} ct state {{ new, invalid, untracked }} ct status & dnat == 0 counter drop"
     # frames between ports pass here too where bridge netfilter is on
     yield f"  iifname {bridge} oifname {bridge} {'counter drop' if network.isolate else 'accept'}"
+    # sources of other networks come from guests that forward alone; they would leave with the address they claim
+    claim = f"ether saddr != {{ {', '.join(sorted(around.routers))} }} " if around.routers else ""
+    yield f"  iifname {bridge} ip saddr != {network.subnet} {claim}counter drop"
+    if network.ipv6:
+        yield f"  iifname {bridge} ip6 saddr != {network.ipv6} {claim}counter drop"
     yield f"  oifname {bridge} ct state established,related accept"
     yield f"  oifname {bridge} ct status dnat accept"
     if network.policy == "private":

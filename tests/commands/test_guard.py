@@ -80,7 +80,7 @@ def test_frames_from_a_guests_own_tap(lab: Path, kvmrun: Cli, guard: str, passin
     with one_queue(), host("port2", bridge="br0", mac=frames.VICTIM) as other, opened("tap-vm1") as fd:
         other("sh", "-c", "echo 1 > /proc/sys/net/ipv6/conf/eth0/disable_ipv6")
         forwarding("port2", "tap-vm1")
-        with closing(Lan(partial(os.write, fd), other)) as lan:
+        with closing(Lan(partial(os.write, fd), other, "tap-vm1")) as lan:
             assert (len(HOSTILE), len(HONEST)) == (29, 5)
             assert lan.passing(HOSTILE) == passing
             assert lan.passing(HONEST) == set(HONEST)

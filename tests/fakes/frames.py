@@ -6,6 +6,7 @@ from ipaddress import IPv6Address
 OWN, OWN_IP = "52:54:00:00:00:01", "192.168.0.1"
 VICTIM, VICTIM_IP = "52:54:00:00:00:02", "192.168.0.2"
 BRIDGE, GATEWAY_IP = "52:54:00:00:00:fe", "192.168.0.254"
+OWN_TAP, VICTIM_TAP = "fe:54:00:00:00:01", "fe:54:00:00:00:02"
 BROADCAST, NULL_IP = "ff:ff:ff:ff:ff:ff", "0.0.0.0"
 PREFIX, HOST6 = "fd00:77::/64", "fd00:77::1"
 OWN6, VICTIM6, OWN_LINK6, BRIDGE_LINK6 = "fd00:77::a", "fd00:77::b", "fe80::5054:ff:fe00:1", "fe80::5054:ff:fe00:fe"
@@ -40,10 +41,15 @@ def udp(source: int, target: int, payload: bytes) -> bytes:
     return struct.pack("!HHHH", source, target, 8 + len(payload), 0) + payload
 
 
-def dhcp(client: str, operation: int = 1, *, number: int = 9, wanted: str = "") -> bytes:
-    """A BOOTP message of `client`, long enough for any server: the question for an address, or for the one `wanted`."""
-    head = struct.pack("!BBBBIHH4s4s4s4s", operation, 1, 6, 0, number, 0, 0, *[bytes(4)] * 4)
-    options = b"\x35\x01\x03\x32\x04" + ip(wanted) if wanted else b"\x35\x01\x01"
+def dhcp(
+    client: str, operation: int = 1, *, number: int = 9, wanted: str = "", kind: int = 0, card: tuple[int, int] = (1, 6)
+) -> bytes:
+    """A BOOTP message of `client`, long enough for any server: the question for an address, or for the one `wanted`.
+
+    `kind` is the DHCP message type, where it is another; `card` the type of the client's address and its length.
+    """
+    head = struct.pack("!BBBBIHH4s4s4s4s", operation, *card, 0, number, 0, 0, *[bytes(4)] * 4)
+    options = bytes([0x35, 1, kind or (3 if wanted else 1)]) + (b"\x32\x04" + ip(wanted) if wanted else b"")
     return head + mac(client) + bytes(10 + 64 + 128) + b"\x63\x82\x53\x63" + options + b"\xff"
 
 
@@ -167,9 +173,16 @@ HOSTILE6 = {
     "router advertisement in a fragment": ether(
         _IP6, ip6(OWN_LINK6, ALL6, b"\x3c\0\0\x01\0\0\0\7\x3a\0\x01\x04\0\0\0\0", 44)
     ),
+    "router advertisement in a fragment that is all": ether(
+        _IP6, ip6(OWN_LINK6, ALL6, b"\x3a\0\0\0\0\0\0\7" + icmp6(134, bytes(12)), 44)
+    ),
+    "router advertisement as the host": ether(_IP6, advert(BRIDGE_LINK6), target=ALL_MAC6),
+    "router advertisement from off the link": ether(_IP6, advert(OWN6), target=ALL_MAC6),
     "redirect": ether(_IP6, ip6(OWN_LINK6, ALL6, icmp6(137, bytes(36)))),
     "neighbour that is a router": ether(_IP6, neighbour(OWN6, OWN6, 0xA0)),
     "DHCPv6 server": ether(_IP6, ip6(OWN_LINK6, ALL6, udp(547, 546, bytes(20)), 17)),
+    "DHCPv6 server behind an odd port": ether(_IP6, ip6(OWN_LINK6, ALL6, udp(4000, 546, bytes(20)), 17)),
+    "DHCPv6 server of the prefix": ether(_IP6, ip6(OWN6, ALL6, udp(4000, 546, bytes(20)), 17)),
     **{f"{name}, from the victim's MAC": frame[:6] + mac(VICTIM) + frame[12:] for name, frame in HONEST6.items()},
 }
 ADDRESS_HOSTILE6 = {
@@ -182,11 +195,61 @@ ADDRESS_HOSTILE6 = {
     "neighbour as the host on the link, from there": ether(_IP6, neighbour(OWN_LINK6, BRIDGE_LINK6)),
     "echo from nowhere": ether(_IP6, ip6("::", VICTIM6, icmp6(128, bytes(8)))),
 }
+DESTINATIONS = {
+    **{f"link-local group {number:x}": f"01:80:c2:00:00:{number:02x}" for number in range(16)},
+    "its own tap": OWN_TAP,
+    "the victim's tap": VICTIM_TAP,
+}
+"""Where no guest has anything to send: a bridge hands that to the port's own stack, or up as its own."""
+MISDIRECTED = {
+    f"{name} to {where}": mac(target) + frame[6:]
+    for name, frame in (HONEST | HONEST6).items()
+    for where, target in DESTINATIONS.items()
+}
+_ROUTED = {
+    "the world": "8.8.8.8", "a host of another network": "10.1.1.7", "loopback": "127.0.0.1", "nowhere": NULL_IP,
+    "the network after": "192.168.1.1",
+}  # fmt: skip
+ROUTED = {
+    **{
+        f"IPv4 from {name} by way of the host": ether(_IP, ip4(source, "203.0.113.9", _PING), target=BRIDGE)
+        for name, source in _ROUTED.items()
+    },
+    "DHCP from the world to the host": mac(BRIDGE) + ask("8.8.8.8", OWN, GATEWAY_IP)[6:],
+    "DHCP server from the world to the host": ether(
+        _IP, ip4("8.8.8.8", GATEWAY_IP, udp(67, 68, dhcp(VICTIM, 2)), 17), target=BRIDGE
+    ),
+}
+"""What a host would forward for a source that is not of its guests' network."""
+ROUTED6 = {
+    f"IPv6 from {name} by way of the host": ether(_IP6, ip6(source, "2001:db8::9", icmp6(128, bytes(8))), target=BRIDGE)
+    for name, source in {"the world": "2001:db8::8", "another network": "fd00:99::a", "nowhere": "::"}.items()
+}
+CARDS = {
+    "its own": (OWN, (1, 6)), "the victim's": (VICTIM, (1, 6)), "its own, as a token ring's": (OWN, (6, 6)),
+    "its own, too short": (OWN, (1, 5)), "its own, too long": (OWN, (1, 16)), "none": ("00:00:00:00:00:00", (1, 6)),
+}  # fmt: skip
+DHCP = {
+    (name, f"DHCP message {kind} from {source} to {target}"): ether(
+        _IP, ip4(source, target, udp(68, 67, dhcp(client, kind=kind, card=card)), 17)
+    )
+    for name, (client, card) in CARDS.items()
+    for kind in range(1, 9)
+    for source, target in ((NULL_IP, "255.255.255.255"), (OWN_IP, GATEWAY_IP), (OWN_IP, "255.255.255.255"))
+}
+"""Every DHCP message of a client, by whose card it names and what it is."""
+SERVING = {
+    "DHCP server": HOSTILE["DHCP server"],
+    "DHCP relay": ether(_IP, ip4(OWN_IP, GATEWAY_IP, udp(67, 67, dhcp(VICTIM)), 17)),
+    "router advertisement": HOSTILE["IPv6 router advertisement"],
+    "neighbour that is a router": HOSTILE6["neighbour that is a router"],
+    "DHCPv6 server": HOSTILE6["DHCPv6 server"],
+}
+"""What a guest that serves its segment sends."""
 MAC_PASSES = {
     "ARP reply as the gateway", "gratuitous ARP for the victim", "IPv4 from the victim", "IPv4 from the gateway",
-    "IPv4 from null", "IPv4 from loopback", "DHCP discover for another card", "DHCP renew for another card",
-    "first fragment from null",
+    "IPv4 from null", "IPv4 from loopback",
 }  # fmt: skip
 """Those of HOSTILE that a guard of MACs alone lets through: they lie about addresses only."""
-BRIDGE_DROPS = {"source MAC multicast", "LLDP", "EAPOL"}
-"""Those of HOSTILE that no bridge forwards, guarded or not."""
+BRIDGE_DROPS = {"source MAC multicast"}
+"""Those of HOSTILE that no bridge takes, guarded or not."""

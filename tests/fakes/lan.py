@@ -18,14 +18,20 @@ _EVERYTHING, _SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 3, 263, 1, 1
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 _IGMP = frames.mac("01:00:5e:00:00:16")
 _MARK = b"\x88\xb5kvmrun"
+_LLC = 0x0004
 
 
 class Lan:
-    """br0 with a guest's port, another port, and the port "heard", whose frames say that all before them have come."""
+    """br0 with a guest's port, another port, and the port "heard", whose frames say that all before them have come.
 
-    def __init__(self, send: Callable[[bytes], object], other: Host) -> None:
+    A frame that the bridge hands to the stack of the guest's own `port` comes through, too.
+    """
+
+    def __init__(self, send: Callable[[bytes], object], other: Host, port: str) -> None:
         self._send = send
         self._ends = [raw("br0"), inside(other.fd, lambda: raw("eth0"))]
+        # of one protocol: a socket for all of them is asked before the guard is
+        self._own = [raw(port, kind) for kind in (0x0800, 0x0806, 0x86DD, 0x888E, 0x88CC, _LLC)]
         self._herald = raw("herald")
         self._turn = count()
 
@@ -38,23 +44,31 @@ class Lan:
         mark = _MARK + struct.pack("!I", next(self._turn))
         self._herald.send(frames.mac(frames.BROADCAST) + frames.mac("02:00:00:00:00:09") + mark + bytes(30))
         came = [_until(end, mark) for end in self._ends]
-        return any(came)
+        return any([*came, *map(_waiting, self._own)])
 
     def passing(self, some: Mapping[str, bytes]) -> set[str]:
         """The names of those that come through."""
         return {name for name, frame in some.items() if self.passes(frame)}
 
     def close(self) -> None:
-        for one in (self._herald, *self._ends):
+        for one in (self._herald, *self._ends, *self._own):
             one.close()
 
 
-def raw(link: str) -> socket.socket:
+def raw(link: str, kind: int = _EVERYTHING) -> socket.socket:
     made = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     made.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, struct.pack("iHH8x", socket.if_nametoindex(link), _PROMISCUOUS, 0))
-    made.bind((link, _EVERYTHING))
+    made.bind((link, kind))
     made.settimeout(30.0)
     return made
+
+
+def _waiting(end: socket.socket) -> list[bytes]:
+    """What has come already."""
+    came: list[bytes] = []
+    while select.select([end], [], [], 0)[0]:
+        came.append(end.recv(1 << 16))
+    return came
 
 
 def _until(end: socket.socket, mark: bytes) -> list[bytes]:

@@ -10,13 +10,16 @@ from kvmrun.model.nic import Port
 from kvmrun.plan import guard
 
 HERE = Path(__file__).parent
-PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
+PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1",
+            subnet="192.168.0.0/24", bridge_mac="52:54:00:00:00:fe")  # fmt: skip
 HOSTS6 = ("fd00:77::1", "fe80::5054:ff:fe00:fe")
 PORTS = {
     "mac": PORT.but(guard="mac", prefix6="fd00:77::/64", hosts6=HOSTS6),
     "address": PORT.but(guard="address"),
     "address6": PORT.but(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6),
     "router": PORT.but(guard="address", forwarding=True),
+    "serves": PORT.but(guard="mac", forwarding=True, prefix6="fd00:77::/64", serves=("dhcp", "ra")),
+    "serves-address": PORT.but(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6, serves=("dhcp", "ra")),
 }
 
 
