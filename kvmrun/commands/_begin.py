@@ -44,6 +44,9 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
     places = lab.places(where)
     used = {port.network for name in good for port in places[name].ports}
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        for problem in lab.problems:
+            if problem.key == "boot.kernel" and problem.warning and problem.file.removesuffix(".toml") in good:
+                progress.warn(f"{problem}")
         job = _start.Job(
             lab=lab,
             where=where,

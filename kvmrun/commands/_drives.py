@@ -7,17 +7,18 @@ from kvmrun.config.fresh import Entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest import Guest
 from kvmrun.model.place import Directories
+from kvmrun.model.values import Size
 
 _SIZE = "20G"
 
 
-def asked(where: Directories, name: str, args: Args) -> list[list[Entry]]:
-    """The drives that the words on the command line ask for, a line a key."""
+def asked(where: Directories, now: Guest, args: Args) -> list[list[Entry]]:
+    """The drives that the command line asks for, each a list of keys; `now` is the guest without them."""
     if args.image:
         return [[("image", _file(where, args.image), ""), *_format("format", args)]]
     if not (args.base or args.cdrom or args.size):
         return []
-    drive: list[Entry] = [("image", _unused(where, f"{name}.qcow2"), "made at the first start")]
+    drive: list[Entry] = [("image", _unused(where, f"{now.name}.qcow2"), "made at the first start")]
     if args.base:
         drive += [("base", _file(where, args.base), "stays as it is"), *_format("base_format", args)]
     if args.size or not args.base:
@@ -27,7 +28,22 @@ def asked(where: Directories, name: str, args: Args) -> list[list[Entry]]:
         *_format("format", args),
         ("media", "cdrom", ""),
     ]
+    if now.machine == "q35":
+        cdrom.append(("interface", "ide", "every installer has a driver for it; kernels for clouds do not"))
     return [drive, cdrom] if args.cdrom else [drive]
+
+
+def keys(now: Guest, args: Args) -> list[Entry]:
+    """What a guest that boots from those drives needs beyond `now`, the guest that the defaults make."""
+    found: list[Entry] = []
+    if now.boot.kernel:
+        found.append(("unset", ["boot"], "no kernel of defaults.toml: it boots from its drives"))
+    least = Size(1 << 30) if args.cdrom else Size(512 << 20)
+    if now.memory < least:
+        found.append(("memory", str(least), ""))
+    if args.cdrom and now.display == "none" and now.machine != "microvm":
+        found.append(("display", "vnc", "for a graphical installer; kvmrun show says where a viewer finds it"))
+    return found
 
 
 def own(where: Directories, guest: Guest, number: int, name: str) -> str:

@@ -11,7 +11,7 @@ from kvmrun.host import definitions
 from kvmrun.light.abc import Iterator
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model import derive
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest import Boot, Guest
 from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.nic import Nic
 from kvmrun.model.place import Directories
@@ -53,10 +53,12 @@ def run(args: Args) -> int:
 
 def _fresh(before: Lab, where: Directories, name: str, args: Args) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
-    drives = _drives.asked(where, name, args)
     now, nics = _effective(before, where, name)
-    cards = [_told(nic) for nic in nics]
-    return fresh.text(now, where.images, drives, cards)
+    drives = _drives.asked(where, now, args)
+    keys = _drives.keys(now, args) if drives else []
+    if any(key == "unset" for key, _, _ in keys):
+        now = now.but(boot=Boot())
+    return fresh.text(now, where.images, keys=keys, drives=drives, nics=[_told(nic) for nic in nics])
 
 
 def _effective(before: Lab, where: Directories, name: str) -> tuple[Guest, tuple[Nic, ...]]:

@@ -4,7 +4,7 @@ from functools import partial
 
 from kvmrun.config import draft
 from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest import Boot, Guest
 
 _TOLD = (
     ("description", "a word to yourself, shown in the list of completions"),
@@ -19,28 +19,47 @@ _TOLD = (
     ("ready", '"address", "port:22", "console:TEXT": what those after it wait for'),
     ("protect", "true: stop, kill, reset and restart want --force"),
 )
-_BOOT = """# [boot]                        # without a kernel the guest boots from its drives
-# kernel = "vmlinuz"            # a name without a slash is a file in {images}
-# initrd = "initrd"
-# cmdline = "console=ttyS0"
-"""
 Entry = tuple[str, object, str]
 """A key, its value, and what is to be said of it."""
 
 
-def text(now: Guest, images: str, drives: Iterable[Iterable[Entry]], nics: Iterable[Mapping[str, object]]) -> str:
-    """The text of the file; `now` is the guest as it would be with an empty one."""
+def text(
+    now: Guest,
+    images: str,
+    *,
+    keys: Iterable[Entry] = (),
+    drives: Iterable[Iterable[Entry]],
+    nics: Iterable[Mapping[str, object]],
+) -> str:
+    """The text of the file. `now` is the guest as it is with an empty file and `keys`, which are written out.
+
+    What is in comments is what holds, in the form in which it may be written.
+    """
     head = (
-        f"# {now.name}: what stands behind a # holds now; take the # away to change it.\n"
-        f"# kvmrun check {'':<{len(now.name)}} what is wrong with the lab\n"
-        f"# kvmrun show {now.name}  what this guest is, with all its defaults\n"
-        f"# kvmrun {now.name} {'':<5} start it\n\n"
+        f"# {now.name}: a line behind a # shows what holds now; remove the # to change it.\n"
+        f"# kvmrun check {'':<{len(now.name)}} validates the lab\n"
+        f"# kvmrun show {now.name}  prints this guest with all its defaults\n"
+        f"# kvmrun {now.name} {'':<5} starts it\n\n"
     )
+    given = {entry[0]: entry for entry in keys}
     values = {key: value for key, value in now.as_dict().items() if value is not None}
-    body = "".join(f"# {draft.line((key, _plain(values[key]), told))}" for key, told in _TOLD)
+    commented = {key: f"# {draft.line((key, _plain(values[key]), told))}" for key, told in _TOLD}
+    body = "".join(map(draft.line, (entry for key, entry in given.items() if key not in commented)))
+    body += "".join(draft.line(given[key]) if key in given else line for key, line in commented.items())
     cards = [draft.table("nic", ((key, _plain(value), "") for key, value in one.items())) for one in nics]
     body += "" if cards else "nic = []\n"
-    return "\n".join([head + body, _BOOT.format(images=images), *map(partial(draft.table, "drive"), drives), *cards])
+    return "\n".join([head + body, _boot(now.boot, images), *map(partial(draft.table, "drive"), drives), *cards])
+
+
+def _boot(boot: Boot, images: str) -> str:
+    """The table as comments: the kernel that holds, or the order in which the firmware tries the drives."""
+    if boot.kernel is None:
+        told = "without a kernel, the firmware looks for something to boot in this order"
+        return f"# [boot]                        # {told}\n# order = {draft.written(boot.order)}\n"
+    files = {key: getattr(boot, key).removeprefix(f"{images}/") for key in ("kernel", "initrd") if getattr(boot, key)}
+    values = files | ({"cmdline": str(boot.cmdline)} if boot.cmdline else {})
+    lines = (f"# {draft.line((key, value, ''))}" for key, value in values.items())
+    return f'# [boot]                        # of defaults.toml; unset = ["boot"] removes it\n{"".join(lines)}'
 
 
 def _plain(value: object) -> object:

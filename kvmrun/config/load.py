@@ -2,11 +2,11 @@
 
 import os
 
-from kvmrun.config import check
+from kvmrun.config import check, unset
 from kvmrun.config.convert import Converter
 from kvmrun.config.networks import Networks, convert
 from kvmrun.config.read import Unreadable, parse, read
-from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.typing import Any
 from kvmrun.model.frozen import EMPTY
 from kvmrun.model.guest import Guest
@@ -71,8 +71,10 @@ def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem])
     """The values every guest starts from, None when the file has errors: they are its own, not each guest's."""
     file = Converter("defaults.toml", base)
     good = table is not None and file.convert(Guest, table, name=GuestName("defaults"))
+    if table and "unset" in table:
+        file.problem("unset", "a key of defaults.toml", "this key in the file of a guest only")
     problems += file.problems
-    return table if good else None
+    return table if not file.problems and good else None
 
 
 def _guest(
@@ -87,12 +89,31 @@ def _guest(
         file.problem("", f"a file named {stem}.toml", str(wanted))
         problems += file.problems
         return None
-    guest: Guest | None = file.convert(Guest, _merged(defaults, table), name=name)
+    inherited = unset.without(defaults, table.get("unset"))
+    guest: Guest | None = file.convert(Guest, _merged(inherited, table), name=name)
     if guest is not None:
         for key, found, wanted_text in guest.problems():
             file.problem(key, found, wanted_text)
+        for number, wanted_text in unset.problems(guest.unset):
+            file.problem(f"unset[{number}]", f'"{guest.unset[number]}"', wanted_text)
     problems += file.problems
-    return guest if not file.problems else None
+    if guest is None or file.problems:
+        return None
+    problems += _kernel_of_the_defaults(guest, table)
+    return guest
+
+
+def _kernel_of_the_defaults(guest: Guest, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """A warning where a kernel of defaults.toml boots instead of the drives that the guest's own file gives it.
+
+    A kernel with `root=` on its command line uses such a drive, and is no mistake.
+    """
+    boot = table.get("boot")
+    own = isinstance(boot, dict) and "kernel" in boot
+    if guest.boot.kernel and not own and table.get("drive") and "root=" not in (guest.boot.cmdline or ""):
+        wanted = 'unset = ["boot"], so that its own drive boots, or boot.kernel in this file'
+        found = "the kernel of defaults.toml, which boots instead of the drive"
+        yield Problem(file=f"{guest.name}.toml", key="boot.kernel", found=found, wanted=wanted, warning=True)
 
 
 def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

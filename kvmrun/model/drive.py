@@ -52,7 +52,8 @@ class Drive(Frozen):
 
     def bus(self, machine: str) -> str:
         if self.media == "cdrom":
-            return self.interface or ("scsi" if machine == "microvm" else "ide")
+            # Kernels for clouds have a driver for virtio-scsi and for the PIIX IDE of pc, none for the AHCI of q35.
+            return self.interface or ("ide" if machine == "pc" else "scsi")
         return self.interface or "virtio"
 
     def is_readonly(self) -> bool:

@@ -1,9 +1,9 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
-from kvmrun.light.abc import Container, Iterator
+from kvmrun.light.abc import Container, Iterator, Mapping
 from kvmrun.light.typing import Literal
 from kvmrun.model.drive import IDE_PORTS, Drive
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.limits import Limits
 from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory, VncPort
@@ -70,6 +70,8 @@ class Guest(Frozen):
     on_reboot: Literal["reset", "shutdown"] = "reset"
     on_crash: Literal["", "pause", "shutdown", "exit-failure", "none"] = ""
     watchdog: Literal["", "reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"] = ""
+    unset: tuple[Line, ...] = ()
+    """Keys of defaults.toml that do not apply to this guest."""
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this guest, as (key, found, wanted)."""
@@ -149,9 +151,17 @@ class Guest(Frozen):
         yield Option(flag="no-user-config")
         deny = dict.fromkeys(("obsolete", "elevateprivileges", "spawn", "resourcecontrol"), "deny")
         yield Option(flag="sandbox", text="on", props=deny)
-        yield Option(flag="machine", text=_MACHINES[self.machine])
+        yield Option(flag="machine", text=_MACHINES[self.machine], props=self._firmware_console())
         yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
         yield Option(flag="S")
+
+    def _firmware_console(self) -> Mapping[str, str]:
+        """Machine properties that make SeaBIOS, and the boot loaders that print through it, use the serial line.
+
+        SeaBIOS must not be pointed at a port that is not there, and the firmware of microvm has no such setting.
+        """
+        serial = self.console and self.display == "none" and self.machine != "microvm"
+        return {"graphics": "off"} if serial else EMPTY
 
     def _memory_and_cpu(self) -> Iterator[Option]:
         yield Option(flag="cpu", text=self.cpu_model())

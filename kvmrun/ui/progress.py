@@ -28,6 +28,11 @@ class Progress:
         if not self._quiet:
             sys.stdout.write(printable(line) + "\n")
 
+    def warn(self, line: str) -> None:
+        """Something works, but probably not as the user expects."""
+        if not self._quiet:
+            sys.stderr.write(f"kvmrun: warning: {printable(line)}\n")
+
     def detail(self, line: str) -> None:
         """How it goes, for those who ask with -v."""
         if self._verbose:
