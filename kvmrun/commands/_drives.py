@@ -2,23 +2,26 @@
 
 import os
 
+from kvmrun.commands import _images
 from kvmrun.commands._words import Args
 from kvmrun.config.fresh import Entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.values import Size
 
 _SIZE = "20G"
 
 
-def asked(where: Directories, now: Guest, args: Args) -> list[list[Entry]]:
+def asked(lab: Lab, where: Directories, now: Guest, args: Args) -> list[list[Entry]]:
     """The drives that the command line asks for, each a list of keys; `now` is the guest without them."""
     if args.image:
         return [[("image", _file(where, args.image), ""), *_format("format", args)]]
     if not (args.base or args.cdrom or args.size):
         return []
-    drive: list[Entry] = [("image", _unused(where, f"{now.name}.qcow2"), "made at the first start")]
+    refuse_existing(lab, where, now.name, f"{now.name}.qcow2")
+    drive: list[Entry] = [("image", f"{now.name}.qcow2", "made at the first start")]
     if args.base:
         drive += [("base", _file(where, args.base), "stays as it is"), *_format("base_format", args)]
     if args.size or not args.base:
@@ -55,7 +58,7 @@ def own(where: Directories, guest: Guest, number: int, name: str) -> str:
         raise Refused(f"{guest.name} cannot be copied: its image {drive.image} is its own", hint, why=why)
     directory, file = os.path.split(drive.image)
     new = file.replace(guest.name, name) if guest.name in file else f"{name}-{number}.{drive.image_format()}"
-    return _unused(where, new if directory == where.images else f"{directory}/{new}")
+    return new if directory == where.images else f"{directory}/{new}"
 
 
 def _file(where: Directories, word: str) -> str:
@@ -69,13 +72,15 @@ def _file(where: Directories, word: str) -> str:
     raise UsageError(f"there is no file {word}", f"name one, or put it into {where.images}")
 
 
-def _unused(where: Directories, image: str) -> str:
+def refuse_existing(lab: Lab, where: Directories, name: str, image: str) -> None:
+    """Raises Refused where the image that is to be made for `name` exists, and says whose it is."""
     path = image if "/" in image else f"{where.images}/{image}"
-    if os.path.lexists(path):
-        raise Refused(
-            f"{path} exists already", "remove it, or name it with --image", why="it is another guest's, or was"
-        )
-    return image
+    if not os.path.lexists(path):
+        return
+    if names := ", ".join(_images.users(lab, where, path)):
+        raise Refused(f"the image {path} exists already", "choose another name", why=f"it belongs to {names}")
+    why = "no guest of this lab uses it: it is left from an earlier guest, or was put there"
+    raise Refused(f"the image {path} exists already", f"kvmrun new {name} --image {image} uses it", why=why)
 
 
 def _format(key: str, args: Args) -> list[Entry]:

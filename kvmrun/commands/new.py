@@ -7,7 +7,7 @@ from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.config import draft, fresh
 from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host import definitions
+from kvmrun.host import definitions, knownhosts
 from kvmrun.light.abc import Iterator
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model import derive
@@ -45,6 +45,7 @@ def run(args: Args) -> int:
     _definition.refuse(f"{name} would not be valid", "nothing was written; correct that first", errors)
     path = _definition.path(where, name)
     definitions.create(path, text.encode(errors="surrogateescape"))
+    knownhosts.forget(where, name)  # of an earlier guest whose file was removed by hand
     if not args.quiet:
         start = f"kvmrun up {name}" if name in names() else f"kvmrun {name}"
         sys.stdout.write(f"{path} is written\nnext: kvmrun edit {name}, or {start}\n")
@@ -54,7 +55,7 @@ def run(args: Args) -> int:
 def _fresh(before: Lab, where: Directories, name: str, args: Args) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
     now, nics = _effective(before, where, name)
-    drives = _drives.asked(where, now, args)
+    drives = _drives.asked(before, where, now, args)
     keys = _drives.keys(now, args) if drives else []
     if any(key == "unset" for key, _, _ in keys):
         now = now.but(boot=Boot())
@@ -86,6 +87,7 @@ def _copied(before: Lab, where: Directories, name: str, other: str) -> str:
     for number, drive in enumerate(guest.drive):
         if not drive.is_readonly():
             image = _drives.own(where, guest, number, name)
+            _drives.refuse_existing(before, where, name, image)
             text = draft.with_text(text, ("drive", number), "image", image)
     lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     copy = lab.guests.get(name)

@@ -9,7 +9,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.config import draft
 from kvmrun.config.read import Unreadable, parse
 from kvmrun.errors import ConfigError
-from kvmrun.host import definitions, rundir
+from kvmrun.host import definitions, knownhosts, rundir
 from kvmrun.light.abc import Mapping
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
@@ -46,6 +46,7 @@ def run(args: Args) -> int:
         definitions.rename(_definition.path(where, old), _definition.path(where, new))
         if os.path.isdir(where.log(old)) and not os.path.lexists(where.log(new)):
             definitions.rename(where.log(old), where.log(new))
+        knownhosts.forget(where, old, new)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{old} is {new} now")
         for file in sorted(texts.keys() - {f"{old}.toml"}):

@@ -4,13 +4,12 @@ import os
 import shutil
 import sys
 
-from kvmrun.commands import _definition
+from kvmrun.commands import _definition, _images
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
-from kvmrun.host import definitions, rundir
+from kvmrun.host import definitions, knownhosts, rundir
 from kvmrun.light.abc import Iterable
-from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
@@ -52,18 +51,20 @@ def _removed(where: Directories, name: str, args: Args) -> bool:
     with rundir.held(where.guest(name), name):
         _definition.at_rest(where, name, "removed")
         _refuse_needed(lab, where, name)
-        made = _images(lab, where, name)
+        made, others = _images.of(lab, where, name)
+        kept = others if args.images else [*made, *others]
         gone = [_definition.path(where, name), *([where.log(name)] if os.path.isdir(where.log(name)) else [])]
         gone += made if args.images else []
-        if not (args.yes or _agreed(name, gone, [] if args.images else made)):
+        if not (args.yes or _agreed(name, gone, kept)):
             return False
         definitions.remove(gone[0])
         for path in gone[1:]:
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else definitions.remove(path)
+        knownhosts.forget(where, name)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{name} is removed: {', '.join(gone)}")
-        if made and not args.images:
-            progress.tell(f"  kept: {', '.join(made)}")
+        for path in kept:
+            progress.tell(f"  kept: {path}")
     return True
 
 
@@ -86,18 +87,3 @@ def _refuse_needed(lab: Lab, where: Directories, name: str) -> None:
     if errors:
         files = ", ".join(dict.fromkeys(one.file.removesuffix(".toml") for one in errors))
         raise Refused(f"{name} is needed by others", f"kvmrun edit {files}", lines=tuple(f"{one}" for one in errors))
-
-
-def _images(lab: Lab, where: Directories, name: str) -> list[str]:
-    """The images that kvmrun made for the guest: by size or base, where ours are kept, and nobody else's."""
-    if name not in lab.guests:
-        return []
-    others = {path for other, guest in lab.guests.items() if other != name for path in _files(guest)}
-    made = [drive.image for drive in lab.guests[name].drive if (drive.base or drive.size) and not drive.is_readonly()]
-    ours = [path for path in made if os.path.dirname(path) == where.images]
-    return [path for path in ours if path not in others and os.path.isfile(path)]
-
-
-def _files(guest: Guest) -> Iterable[str]:
-    for drive in guest.drive:
-        yield from (image.path for image in drive.files())

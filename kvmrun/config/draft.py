@@ -30,6 +30,16 @@ def lines(text: str) -> Iterator[tuple[Section, str, str]]:
         yield section, "" if found or not key else key[1], line
 
 
+def value(line: str) -> object:
+    """The value of a line that gives a key, where the line is TOML by itself; else None."""
+    import tomllib
+
+    try:
+        return next(iter(tomllib.loads(line).values()), None)
+    except (ValueError, RecursionError):
+        return None
+
+
 def without(text: str, *unwanted: tuple[str, str]) -> str:
     """The text less the lines that give one of these (table, key)."""
     return "".join(line for (table, _), key, line in lines(text) if not key or (table, key) not in unwanted)

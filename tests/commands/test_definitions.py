@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -326,6 +327,52 @@ class TestRemove:
         assert run("rm", "vm1", "--yes", "--images").code == 0
         assert sorted(path.name for path in images.iterdir()) == ["base.qcow2", "given.qcow2"]
         assert left(lab) == {"elsewhere.qcow2"}
+
+    @pytest.mark.parametrize("wrong", ["cpus = 0\n", "cpus = \n", 'memory = 16M\n[boot]\nkernel = "k"\n', "\ufeff"])
+    def test_the_images_of_a_guest_with_errors_are_known_from_its_text(
+        self, lab: Path, run: Run, images: Path, wrong: str
+    ) -> None:
+        for name in ("mine", "shared", "given", "vm1", "vm10"):
+            (images / f"{name}.qcow2").touch()
+        drive = '[[drive]]\nimage = "%s.qcow2" # here\nsize = "1G"\n'
+        (lab / "vm1.toml").write_text(wrong + drive % "mine" + drive % "shared" + '[[drive]]\nimage = "given.qcow2"\n')
+        (lab / "vm2.toml").write_text(wrong + '[[drive]]\nbase = "shared.qcow2"\n')
+        done = run("rm", "vm1", "-y", "--images")
+        assert done.code == 0, done.err
+        kept = [line.partition("kept: ")[2] for line in done.out.splitlines() if "kept: " in line]
+        assert kept == [f"{images}/given.qcow2", f"{images}/vm1.qcow2"]
+        assert {path.name for path in images.iterdir()} == {"shared.qcow2", "given.qcow2", "vm1.qcow2", "vm10.qcow2"}
+        again = run("new", "vm1", "--size", "1G")
+        assert (again.code, "kvmrun new vm1 --image vm1.qcow2" in again.err) == (6, True)
+        assert "no guest of this lab uses it" in again.err
+        (images / "shared.qcow2").rename(images / "vm3.qcow2")
+        (lab / "vm2.toml").write_text(wrong + '[[drive]]\nimage = "vm3.qcow2"\n')
+        assert "it belongs to vm2" in run("new", "vm3", "--size", "1G").err
+
+    @pytest.mark.parametrize("hashed", [False, True])
+    @pytest.mark.parametrize("words", [("rm", "vm1", "-y"), ("rename", "vm1", "vm2"), ("new", "vm3")])
+    def test_the_host_keys_of_a_name_go_with_its_guest(
+        self, lab: Path, run: Run, own_directories: Path, hashed: bool, words: tuple[str, ...]
+    ) -> None:
+        guests(lab, "vm1")
+        known = own_directories / "state/ssh/known_hosts"
+        known.parent.mkdir(parents=True)
+        key = own_directories / "key"
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        public = " ".join(key.with_suffix(".pub").read_text().split()[:2])
+        known.write_text("".join(f"{name} {public}\n" for name in ("vm1", "vm2", "vm3", "other")))
+        if hashed:
+            subprocess.run(["ssh-keygen", "-q", "-H", "-f", str(known)], check=True, capture_output=True)
+        assert run(*words).code == 0
+        found = ["ssh-keygen", "-F"]
+        left = {
+            name
+            for name in ("vm1", "vm2", "vm3", "other")
+            if subprocess.run([*found, name, "-f", str(known)], check=False, capture_output=True).returncode == 0
+        }
+        gone = {"rm": {"vm1"}, "rename": {"vm1", "vm2"}, "new": {"vm3"}}[words[0]]
+        assert left == {"vm1", "vm2", "vm3", "other"} - gone
+        assert hashed or not known.with_name("known_hosts.old").exists()
 
     def test_the_protected_and_the_needed_stay(self, lab: Path, run: Run) -> None:
         guests(lab, "vm1", text="protect = true\n")
