@@ -5,6 +5,7 @@ import os
 from kvmrun.commands import _images
 from kvmrun.commands._words import Args
 from kvmrun.config.fresh import Entry
+from kvmrun.config.where import absolute
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
@@ -63,7 +64,7 @@ def own(where: Directories, guest: Guest, number: int, name: str) -> str:
 
 def _file(where: Directories, word: str) -> str:
     """A file that is there, as a definition names it: an image of ours by its name, any other by its path."""
-    path = os.path.abspath(word)
+    path = absolute(word)
     ours = os.path.dirname(path) == where.images
     if os.path.exists(path):
         return os.path.basename(path) if ours else path

@@ -30,9 +30,11 @@ def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> 
     """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
     from kvmrun.config.load import load  # those who only speak to guests that run need none
 
+    distrusted: Mapping[str, str] = EMPTY
     if where.root:
         places.trusted(where.vms, os.environ)
-    return load(where.vms, where.images, drafts)
+        distrusted = places.distrusted(where.vms, os.environ)
+    return load(where.vms, where.images, drafts, distrusted)
 
 
 def defined(lab: Lab, name: str) -> Guest:

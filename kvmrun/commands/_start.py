@@ -12,6 +12,7 @@ from kvmrun.light.abc import Mapping
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
+from kvmrun.plan import images
 from kvmrun.plan.steps import GuestStep
 from kvmrun.plan.up import halves
 from kvmrun.plan.up import record as record_of
@@ -43,8 +44,10 @@ def start(job: Job, name: str, progress: Progress) -> None:
             progress.tell(f"{name} is running already{news}")
             _remember(job, name, _begun(job, name, place))
         else:
-            place, steps = plan(job.lab, job.where, place, job.raw, job.others)
+            place, steps, notes = plan(job.lab, job.where, place, job.raw, job.others)
             _launch(job, place, steps, progress)
+            for note in notes:
+                progress.tell(f"  {note}")
     job.networks.ready()  # also of a guest that ran already; not while others wait for its lock
 
 
@@ -89,13 +92,14 @@ def _half_started(place: Place) -> bool:
 
 def plan(
     lab: Lab, where: Directories, place: Place, raw: tuple[str, ...], others: observe.Others
-) -> tuple[Place, tuple[GuestStep, ...]]:
-    """The guest's own steps, and its place with the account it really runs as."""
+) -> tuple[Place, tuple[GuestStep, ...], list[str]]:
+    """The guest's own steps, its place with the account it really runs as, and what does not hold of its definition."""
     guest = lab.guests[place.guest]
     facts = observe.host(guest, place, where, others)
     if guest.user and where.root:
         place = place.but(uid=facts.accounts.get(guest.user))
-    return place, plan_up(guest, place, facts, raw)
+    notes = [f"{key} = {found} does not hold: {wanted}" for key, found, wanted in images.notes(guest, facts.files)]
+    return place, plan_up(guest, place, facts, raw), notes
 
 
 def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Progress) -> None:

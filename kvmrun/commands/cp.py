@@ -9,8 +9,9 @@ from contextlib import closing
 from kvmrun.commands._agent import Line
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
+from kvmrun.config.where import absolute
 from kvmrun.errors import KvmrunError, UsageError
-from kvmrun.host import small
+from kvmrun.host.directory import replacing
 from kvmrun.monitor import transfer
 from kvmrun.ui.progress import Progress
 
@@ -69,12 +70,8 @@ def _out(line: Line, path: str, target: str, progress: Progress) -> int:
     name = posixpath.basename(path)
     if name in {"", ".", ".."}:
         raise UsageError(f"{path} is not a file", _HINT)
-    target = os.path.abspath(os.path.join(target, name) if os.path.isdir(target) else target)
-    new = f"{os.path.dirname(target)}/.kvmrun-{os.urandom(6).hex()}"
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        with small.moved(new, target), progress.counting(path, 0) as moved:
-            transfer.fetch(line, path, fd, moved)
+    target = absolute(os.path.join(target, name) if os.path.isdir(target) else target)
+    with replacing(target) as (place, file), place.part(file) as (fd, part), progress.counting(path, 0) as moved:
+        transfer.fetch(line, path, fd, moved)
+        place.move(part, file)
         return os.lseek(fd, 0, os.SEEK_CUR)
-    finally:
-        os.close(fd)

@@ -5,6 +5,7 @@ import sys
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
+from kvmrun.config.where import absolute
 from kvmrun.errors import ConfigError, HostLacks
 from kvmrun.export import shorewall, systemd
 from kvmrun.export.page import MARK
@@ -34,7 +35,7 @@ def run(args: Args) -> int:
     if args.directory is None:
         sys.stdout.write("".join(f"### {name}\n{text}\n" for name, text in texts.items()))
         return 0
-    directory = os.path.abspath(args.directory)
+    directory = absolute(args.directory)
     exported.write(directory, texts, f"{MARK} {args.kind}:", force=args.force)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{directory}: {', '.join(texts)}")

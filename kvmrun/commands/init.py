@@ -1,11 +1,12 @@
 """kvmrun init: write an example lab to start from."""
 
 import os
-import shutil
 import sys
 
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import HostLacks, KvmrunError, Refused
+from kvmrun.config.where import absolute
+from kvmrun.errors import HostLacks, Refused
+from kvmrun.host import directory
 
 HELP = "write an example lab into a new directory"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -21,14 +22,16 @@ def run(args: Args) -> int:
     example = next((path for path in _EXAMPLES if os.path.isdir(path)), None)
     if example is None:
         raise HostLacks("the example lab is not installed", "install kvmrun again", why=f"{_EXAMPLES[0]} is missing")
-    target = os.path.abspath(args.directory)
-    if os.path.exists(target) and (not os.path.isdir(target) or os.listdir(target)):
-        raise Refused(f"{target} exists already", "name a new directory")
+    target = absolute(args.directory)
     try:
-        os.makedirs(target, mode=0o755, exist_ok=True)
-        for name in sorted(os.listdir(example)):
-            shutil.copyfile(f"{example}/{name}", f"{target}/{name}")
+        with directory.opened(target, make=0o755) as place:
+            if place.names():
+                raise Refused(f"{target} exists already", "name a new directory")
+            written = sorted(os.listdir(example))
+            for name in written:
+                with open(f"{example}/{name}", "rb") as file:
+                    place.write_new(name, file.read(), 0o644)
     except OSError as why:
-        raise KvmrunError(f"cannot write {target}", why=os.strerror(why.errno or 0)) from None
-    sys.stdout.write(f"{target}: {', '.join(sorted(os.listdir(target)))}\nnext: kvmrun -C {args.directory} --list\n")
+        raise directory.cannot("write", target, why) from None
+    sys.stdout.write(f"{target}: {', '.join(written)}\nnext: kvmrun -C {args.directory} --list\n")
     return 0

@@ -1,13 +1,12 @@
 """kvmrun metrics [FILE]: what all guests have used, for Prometheus."""
 
-import os
 import sys
 
 from kvmrun import __version__
 from kvmrun.commands import _sample
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import Refused
+from kvmrun.config.where import absolute
 from kvmrun.export import metrics
 from kvmrun.host import exported
 
@@ -29,8 +28,5 @@ def run(args: Args) -> int:
     if args.file is None:
         sys.stdout.write(text)
         return 0
-    path = os.path.abspath(args.file)
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise Refused(f"{path} is not a file", "name a file that ends in .prom")
-    exported.put(path, text)
+    exported.put(absolute(args.file), text)
     return 0

@@ -5,8 +5,9 @@ import sys
 
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
+from kvmrun.config.where import absolute
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import small
+from kvmrun.host.directory import cannot, replacing
 from kvmrun.monitor.carry import Said, carrier
 
 HELP = "save what a guest's display shows as a PNG file"
@@ -22,18 +23,15 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     """QEMU may open no file of its own: it is handed one, which takes the name asked for once it is whole."""
     directory = running(directories(args), args.guest)
-    target = os.path.abspath(args.file)
-    new = f"{os.path.dirname(target)}/.{os.path.basename(target)}.{os.getpid()}"
+    target = absolute(args.file)
+    limit = _LIMIT if args.timeout is None else args.timeout
     try:
-        fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-        try:
-            with small.moved(new, target):
-                _draw(args.guest, f"{directory}/q", fd, _LIMIT if args.timeout is None else args.timeout)
-                _check(args.guest, new)
-        finally:
-            os.close(fd)
+        with replacing(target) as (place, name), place.part(name) as (fd, part):
+            _draw(args.guest, f"{directory}/q", fd, limit)
+            _check(args.guest, os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=place.fd))
+            place.move(part, name)
     except OSError as why:
-        raise KvmrunError(f"cannot write {target}", why=os.strerror(why.errno or 0)) from None
+        raise cannot("write", target, why) from None
     if not args.quiet:
         sys.stdout.write(f"{args.guest}: {args.file}\n")
     return 0
@@ -49,7 +47,8 @@ def _draw(guest: str, path: str, fd: int, limit: float) -> None:
         raise Refused(f"{guest} shows nothing", hint, why=no.message) from None
 
 
-def _check(guest: str, path: str) -> None:
-    with open(path, "rb") as file:
+def _check(guest: str, fd: int) -> None:
+    """Closes `fd`, a descriptor on what QEMU wrote."""
+    with open(fd, "rb") as file:
         if file.read(len(_PNG)) != _PNG:
             raise KvmrunError(f"what QEMU wrote for {guest} is not an image", "try again")

@@ -9,7 +9,7 @@ from kvmrun.commands._agent import talking
 from kvmrun.commands._lab import directories, open_lab, place_of, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import HostLacks, KvmrunError, Refused
-from kvmrun.host import process, rundir
+from kvmrun.host import directory, process, rundir
 from kvmrun.model.place import Directories
 from kvmrun.monitor import inside
 
@@ -27,11 +27,11 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> NoReturn:
     """Becomes ssh, whose exit code is then ours."""
     where = directories(args)
-    directory = running(where, args.guest)
+    place = running(where, args.guest)
     program = process.find_tool("ssh")
     if not program:
         raise HostLacks("ssh is not installed", "apt install openssh-client")
-    address = _address(where, directory, args.guest)
+    address = _address(where, place, args.guest)
     words = [program, *_options(where, args), address, *args.raw]
     sys.stdout.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # what this language ignores, ssh's children would ignore too
@@ -42,7 +42,7 @@ def run(args: Args) -> NoReturn:
 def _options(where: Directories, args: Args) -> list[str]:
     keys = f"{where.state}/ssh"
     try:
-        os.makedirs(where.state, exist_ok=True)
+        directory.made(where.state)
         rundir.make_private(keys)
     except OSError as why:
         raise KvmrunError(f"cannot make {keys}", "KVMRUN_STATE_DIR names another place", why=f"{why}") from None
@@ -77,12 +77,12 @@ def _user(where: Directories, name: str) -> str:
     return (guest.ssh_user if guest else None) or ""
 
 
-def _address(where: Directories, directory: str, name: str) -> str:
+def _address(where: Directories, place: str, name: str) -> str:
     """Its reserved address; of a guest without one the first its agent tells."""
     if reserved := next((port.address for port in place_of(where, name).ports if port.address), None):
         return reserved
     try:
-        with talking(directory, name) as agent:
+        with talking(place, name) as agent:
             found = [one for card in inside.interfaces(agent) for one in card.addresses]
     except KvmrunError as no:
         raise _nowhere(name, no.message) from None

@@ -17,19 +17,26 @@ from kvmrun.model.values import Base, GuestName
 RESERVED = ("networks", "defaults")
 
 
-def load(directory: str, images: str, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
+def load(
+    directory: str,
+    images: str,
+    drafts: Mapping[str, bytes | None] = EMPTY,
+    distrusted: Mapping[str, str] = EMPTY,
+) -> Lab:
     """The lab in `directory`; bare image names mean files in `images`. A missing directory is an empty lab.
 
     `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
+    `distrusted` are files that are not read, by name with the reason.
     """
     base = Base(directory=directory, images=images)
-    try:
-        found = {name for name in os.listdir(directory) if name.endswith(".toml") and not name.startswith(".")}
-    except OSError:
-        found = set()
-    files = sorted((found | drafts.keys()) - {name for name, data in drafts.items() if data is None})
+    files = _listed(directory, drafts)
     problems: list[Problem] = []
-    tables = {name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in files}
+    refused = {name: why for name, why in distrusted.items() if name not in drafts}
+    problems += [_distrusted(name, why) for name, why in refused.items() if name in files]
+    readable = [name for name in files if name not in refused]
+    tables = dict.fromkeys(name[:-5] for name in files) | {
+        name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in readable
+    }
     networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
     guests = {}
@@ -49,12 +56,25 @@ def load(directory: str, images: str, drafts: Mapping[str, bytes | None] = EMPTY
     return check.across(lab, _printable(stems))
 
 
+def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
+    try:
+        found = {name for name in os.listdir(directory) if name.endswith(".toml") and not name.startswith(".")}
+    except OSError:
+        found = set()
+    return sorted((found | drafts.keys()) - {name for name, data in drafts.items() if data is None})
+
+
 def _read(directory: str, name: str, problems: list[Problem], draft: bytes | None) -> dict[str, Any] | None:
     try:
         return read(os.path.join(directory, name)) if draft is None else parse(draft)
     except Unreadable as why:
         problems.append(Problem(file=printable(name, 60), key="", found=printable(why.found, 200), wanted=why.wanted))
         return None
+
+
+def _distrusted(name: str, why: str) -> Problem:
+    wanted = "a file that nobody but you and root can write or exchange"
+    return Problem(file=printable(name, 60), key="", found=f"what is not to be trusted, as {why}", wanted=wanted)
 
 
 def _networks(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> Networks:

@@ -5,11 +5,13 @@ import stat
 
 from kvmrun.errors import Refused
 from kvmrun.light.abc import Mapping
+from kvmrun.light.contextlib import suppress
 from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
+from kvmrun.model.text import printable, quoted
 
+NETWORKS = "networks.toml"
 _LONGEST_WAY = 200
-_WRITABLE = stat.S_IWGRP | stat.S_IWOTH
+WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
 def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
@@ -23,9 +25,17 @@ def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
     )
 
 
+def absolute(path: str) -> str:
+    """The absolute path. Raises Refused for a relative one where the current directory has been removed."""
+    try:
+        return os.path.abspath(path)
+    except FileNotFoundError:
+        raise Refused(f"{printable(path)} leads nowhere", "cd /", why="the current directory was removed") from None
+
+
 def _absolute(path: str) -> str:
     """The absolute path, which is going to be written into units and configurations and shown in every message."""
-    whole = os.path.abspath(path)
+    whole = absolute(path)
     if not whole.isprintable():
         raise Refused(f"{printable(whole)} is no place for a lab", "choose a path that can be shown as it is")
     return whole
@@ -51,45 +61,88 @@ def _state(environ: Mapping[str, str], *, root: bool) -> str:
 
 
 def trusted(directory: str, environ: Mapping[str, str]) -> None:
-    """For root: refuse a lab that somebody else could have written. Raises Refused naming the component."""
-    path = os.path.abspath(directory)
-    if os.path.isdir(path):
-        files = (os.path.join(path, name) for name in os.listdir(path) if name.endswith(".toml"))
-        _trusted(sorted([path, *files]), environ)
+    """For root: refuse a lab whose directory or networks somebody else could have written. Raises Refused."""
+    if not os.path.isdir(directory):
+        return
+    networks = os.path.join(directory, NETWORKS)
+    for place in (directory, *([networks] if os.path.lexists(networks) else [])):
+        path, why = _first_fault(place, owners(environ), {})
+        if path:
+            raise Refused(f"{path} is not to be trusted", _fix(path, place, environ), why=why)
+
+
+def _fix(path: str, place: str, environ: Mapping[str, str]) -> str:
+    """What is said about a lab that is not to be trusted. Nothing but the lab's own directory and file is changed."""
+    found = os.lstat(path)
+    if path == place and found.st_uid in owners(environ) and not stat.S_ISLNK(found.st_mode):
+        return f"chmod go-w {quoted(path)}"
+    return "copy the lab to a directory of your own, and name that: -C DIR"
+
+
+def distrusted(directory: str, environ: Mapping[str, str]) -> dict[str, str]:
+    """For root: the definitions that somebody else could have written, by file name with the reason."""
+    if not os.path.isdir(directory):
+        return {}
+    known: dict[str, str] = {}
+    names = sorted(name for name in os.listdir(directory) if name.endswith(".toml") and name != NETWORKS)
+    faults = {name: _first_fault(os.path.join(directory, name), owners(environ), known) for name in names}
+    return {name: f"{why}: {path}" for name, (path, why) in faults.items() if path}
 
 
 def private(directories: list[str], environ: Mapping[str, str]) -> None:
     """For root: refuse places for what is ours that somebody else made, or could put others in the place of."""
-    _trusted(directories, environ)
+    known: dict[str, str] = {}
+    for one in directories:
+        path, why = _first_fault(one, owners(environ), known)
+        if path:
+            fix = "set KVMRUN_RUN_DIR and KVMRUN_STATE_DIR to directories in places of your own"
+            raise Refused(f"{path} is not to be trusted", fix, why=why)
 
 
 def exchangeable(path: str, environ: Mapping[str, str]) -> str:
-    """The command that ends it, where another user could put another file in the place of `path`; "" where none can.
+    """Why another user could put another file in the place of `path`, be it there or still to be made; "" when none.
 
-    Whose the file itself is does not matter: what is in it is only for the guest.
+    Whose the file itself is does not matter, except in a directory where everybody may put one.
     """
     steps = way(path, {})
-    parent = os.path.dirname(steps[-1])
-    shared = os.path.isdir(parent) and os.stat(parent).st_mode & _WRITABLE  # and sticky, or the parent itself is told
-    parts = steps if shared else steps[:-1]
-    faults = (_fault(one, _owners(environ), is_parent=one != steps[-1]) for one in parts)
-    return next((mend for mend, _ in faults if mend), "")
+    last, believed = steps[-1], owners(environ)
+    for one in steps:
+        with suppress(OSError):
+            found = os.lstat(one)
+            is_file = one == last and not stat.S_ISLNK(found.st_mode)
+            why = _planted_at(one, found, believed) if is_file else fault(found, believed, is_parent=True)
+            if why:
+                return f"{why}: {one}"
+    return ""
 
 
-def _owners(environ: Mapping[str, str]) -> set[int]:
+def owners(environ: Mapping[str, str]) -> set[int]:
+    """The accounts that root believes: its own, and that of the person who called sudo."""
     caller = environ.get("SUDO_UID", "")
-    return {0, int(caller)} if caller.isdecimal() else {0}
+    return {0, int(caller)} if caller.isascii() and caller.isdecimal() else {0}
 
 
-def _trusted(paths: list[str], environ: Mapping[str, str]) -> None:
-    owners = _owners(environ)
-    known: dict[str, str] = {}
-    ways = [way(path, known) for path in paths]
-    ends = {*paths, *(one[-1] for one in ways)}
-    for one in dict.fromkeys(step for steps in ways for step in steps):
-        mend, why = _fault(one, owners, is_parent=one not in ends)
-        if mend:
-            raise Refused(f"{one} is not to be trusted", mend, why=why)
+def _planted_at(path: str, found: os.stat_result, believed: set[int]) -> str:
+    parent = os.path.dirname(path)
+    return planted(found, believed) if os.stat(parent).st_mode & WRITABLE else ""
+
+
+def planted(found: os.stat_result, believed: set[int]) -> str:
+    """Why a file in a directory where everybody may put one is not believed; "" when it is."""
+    if why := fault(found, believed, is_parent=False):
+        return why
+    # without fs.protected_hardlinks everybody may link root's own file to a place where it is taken for an image
+    return "it has another name elsewhere" if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 else ""
+
+
+def _first_fault(path: str, believed: set[int], known: dict[str, str]) -> tuple[str, str]:
+    """The first part of the way to `path` that root cannot believe, and why; ("", "") when there is none."""
+    steps = way(path, known)
+    for one in steps:
+        with suppress(OSError):
+            if why := fault(os.lstat(one), believed, is_parent=one not in {path, steps[-1]}):
+                return one, why
+    return "", ""
 
 
 def way(path: str, known: dict[str, str]) -> list[str]:
@@ -118,15 +171,11 @@ def _link(path: str) -> str:
         return ""
 
 
-def _fault(path: str, owners: set[int], *, is_parent: bool) -> tuple[str, str]:
-    """(mend, why) where root cannot believe one part of a way, ("", "") where it can."""
-    try:
-        found = os.lstat(path)
-    except OSError:
-        return "", ""
-    if found.st_uid not in owners:
-        return f"chown root {path}", "root believes only what is root's own, or yours"
+def fault(found: os.stat_result, believed: set[int], *, is_parent: bool) -> str:
+    """Why root cannot believe one part of a way, "" where it can."""
+    if found.st_uid not in believed:
+        return f"it belongs to uid {found.st_uid}"
     if stat.S_ISLNK(found.st_mode):
-        return "", ""  # its mode means nothing: what it is in, and what it leads to, are looked at themselves
+        return ""  # its mode means nothing: what it is in, and what it leads to, are looked at themselves
     sticky = is_parent and found.st_mode & stat.S_ISVTX and found.st_uid == 0
-    return (f"chmod go-w {path}", "others may write to it") if found.st_mode & _WRITABLE and not sticky else ("", "")
+    return "others may write to it" if found.st_mode & WRITABLE and not sticky else ""

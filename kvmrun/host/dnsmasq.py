@@ -4,7 +4,7 @@ import os
 import time
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import logger, logs, process, small
+from kvmrun.host import directory, logger, logs, process, small
 from kvmrun.light import signal
 from kvmrun.light.abc import Callable
 from kvmrun.plan.network_steps import StartNames, WriteNames
@@ -173,16 +173,17 @@ def _leases(path: str, uid: int) -> None:
 
 
 def _directory(path: str, uid: int) -> None:
-    os.makedirs(path, mode=0o750, exist_ok=True)
-    for parent in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
-        os.chmod(parent, os.stat(parent).st_mode | 0o711)  # noqa: S103 - to pass through to what is its own
-    os.chown(path, 0, uid, follow_symlinks=False)
-    os.chmod(path, 0o750)  # noqa: S103 - its group is dnsmasq's own
+    with directory.opened(path, make=0o711) as place:
+        for parent in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
+            os.chmod(parent, os.stat(parent).st_mode | 0o711)  # noqa: S103 - to pass through to what is its own
+        os.fchown(place.fd, 0, uid)
+        os.fchmod(place.fd, 0o750)
 
 
 def _replace(path: str, text: str, uid: int) -> None:
-    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o640)
-    with small.moved(f"{path}.new", path), open(fd, "w", encoding="utf-8") as file:
-        file.write(text)
+    with directory.holding(path) as (place, name), place.part(name) as (fd, part):
+        with open(os.dup(fd), "wb") as file:
+            file.write(text.encode())
         os.fchown(fd, 0, uid)
         os.fchmod(fd, 0o640)
+        place.move(part, name)

@@ -4,7 +4,7 @@ import os
 import stat
 
 from kvmrun.errors import Busy, KvmrunError
-from kvmrun.host import link, lock, process, rundir
+from kvmrun.host import device, directory, link, lock, process, rundir
 from kvmrun.light import signal, socket
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import suppress
@@ -213,13 +213,19 @@ def _unguard(step: steps.TakePlace) -> None:
 
 
 def _open(file: Image | BootFile) -> int:
-    """A descriptor on a file of the guest. A link is followed: what the lab names is trusted."""
+    """A descriptor on a file of the guest, judged on the way there as it was when the start was planned.
+
+    A link is followed where root or the user made it. A disk that the host itself uses is refused by the kernel.
+    """
     readonly = isinstance(file, BootFile) or file.readonly
     try:
-        fd = os.open(file.path, (os.O_RDONLY if readonly else os.O_RDWR) | os.O_CLOEXEC | os.O_NONBLOCK)
+        at = directory.located(file.path)
+        try:
+            fd = device.claimed(at, file.path, readonly=readonly)
+        finally:
+            os.close(at)
     except OSError as why:
         raise KvmrunError(f"cannot open {file.path}", why=os.strerror(why.errno or 0)) from None
-    os.set_blocking(fd, True)
     if isinstance(file, BootFile) and not os.fstat(fd).st_mode & stat.S_IROTH and os.geteuid() == 0:
         return _sealed_copy(fd)
     return fd

@@ -6,12 +6,36 @@ import struct
 import subprocess
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import process, small
+from kvmrun.host import directory, process
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.plan.facts import File
 from kvmrun.plan.steps import MakeImage
 
 _QCOW2 = b"QFI\xfb"
 _DATA_FILE = 1 << 2
+_HEAD = 128
+_MAGIC = (
+    ("qcow2", 0, _QCOW2 + b"\0\0\0\2"),
+    ("qcow2", 0, _QCOW2 + b"\0\0\0\3"),
+    ("qcow", 0, _QCOW2 + b"\0\0\0\1"),
+    ("vmdk", 0, b"KDMV"),
+    ("vmdk", 0, b"COWD"),
+    ("vmdk", 0, b"# Disk DescriptorFile"),
+    ("vdi", 64, b"\x7f\x10\xda\xbe"),
+    ("vhdx", 0, b"vhdxfile"),
+    ("vpc", 0, b"conectix"),
+    ("qed", 0, b"QED\0"),
+    ("parallels", 0, b"WithoutFreeSpace"),
+    ("parallels", 0, b"WithouFreSpacExt"),
+    ("bochs", 0, b"Bochs Virtual HD Image"),
+    ("gzip", 0, b"\x1f\x8b\x08"),
+    ("bzip2", 0, b"BZh91AY"),
+    ("xz", 0, b"\xfd7zXZ\0"),
+    ("zstd", 0, b"\x28\xb5\x2f\xfd"),
+    ("zip", 0, b"PK\x03\x04"),
+)
+"""(format, offset, bytes) by which files are told that are called raw and are not; as in QEMU's own block/*.c."""
 _LIMIT = 60.0
 
 
@@ -22,10 +46,35 @@ def look(path: str, image_format: str = "") -> File | None:
     except OSError:
         return None
     kind = "file" if stat.S_ISREG(found.st_mode) else "device" if stat.S_ISBLK(found.st_mode) else "other"
-    if image_format != "qcow2" or kind == "other":
-        return File(kind=kind, size=found.st_size)  # type: ignore[arg-type]
+    if kind == "other":
+        return File(kind="other", size=found.st_size)
+    if image_format != "qcow2":
+        size, content = _content(path, found.st_size)
+        return File(kind=kind, size=size, content=content)  # type: ignore[arg-type]
     backing, size, features = _header(path)
-    return File(kind=kind, size=size, backing=bool(backing), data_file=bool(features & _DATA_FILE))  # type: ignore[arg-type]
+    whole = {"backing": bool(backing), "data_file": bool(features & _DATA_FILE)}
+    return File(kind=kind, size=size, content="qcow2", **whole)  # type: ignore[arg-type]
+
+
+def _content(path: str, size: int) -> tuple[int, str]:
+    """(size, format that the first or last bytes tell of) of what is called raw; a file we may not read tells nothing.
+
+    The end is looked at for fixed VHD images alone, which have a footer and no header.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return size, ""
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)  # of a block device, too, of which stat tells none
+        head, foot = os.pread(fd, _HEAD, 0), os.pread(fd, 8, max(0, size - 512))
+    except OSError:
+        return size, ""
+    finally:
+        os.close(fd)
+    if foot == b"conectix":
+        return size, "vpc"
+    return size, next((name for name, at, magic in _MAGIC if head[at : at + len(magic)] == magic), "")
 
 
 def _header(path: str) -> tuple[int, int, int]:
@@ -36,8 +85,8 @@ def _header(path: str) -> tuple[int, int, int]:
     except OSError as why:
         raise KvmrunError(f"cannot read {path}", why=os.strerror(why.errno or 0)) from None
     if len(raw) < 72 or raw[:4] != _QCOW2:
-        hint = 'correct its format ("raw"?), or make it anew'
-        raise Refused(f"{path} is not a qcow2 image", hint, why="its first bytes say so")
+        hint = 'set format = "raw" in that drive, if it is a raw image'
+        raise Refused(f"{path} is not a qcow2 image", hint, why="its first bytes are not those of one")
     version, backing = struct.unpack(">IQ", raw[4:16])
     (size,) = struct.unpack(">Q", raw[24:32])
     features = struct.unpack(">Q", raw[72:80])[0] if version >= 3 and len(raw) >= 80 else 0
@@ -45,16 +94,19 @@ def _header(path: str) -> tuple[int, int, int]:
 
 
 def make(step: MakeImage) -> None:
-    """Carry out `step`. The base is never opened: its size comes from its own file or header."""
+    """Carry out `step`. The base is never opened: its size comes from its own file or header.
+
+    qemu-img writes to a file that was made by us in a directory that was judged, by its descriptor: a name could be
+    exchanged while it works.
+    """
     size = step.size or _base_size(step)
     argv = [process.tool("qemu-img"), "create", "-q", "-f", step.format]
     if step.base:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
-    os.makedirs(os.path.dirname(step.path), exist_ok=True)
-    part = f"{step.path}.part"
-    with small.moved(part, step.path):
+    with directory.holding(step.path, make=0o755) as (place, name), _worded(step.path), place.part(name) as (fd, part):
         done = subprocess.run(
-            [*argv, "--", part, str(size)],
+            [*argv, "--", f"/proc/self/fd/{fd}", str(size)],
+            pass_fds=(fd,),
             capture_output=True,
             text=True,
             timeout=_LIMIT,
@@ -62,10 +114,24 @@ def make(step: MakeImage) -> None:
             errors="replace",
         )
         if done.returncode:
-            lines = tuple(done.stderr.splitlines()[-3:])
-            hint = "free some room, or correct the drive"
-            raise KvmrunError(f"could not make the image {step.path}", hint, lines=lines)
-        os.chmod(part, 0o600)
+            lines = tuple(line.replace(f"/proc/self/fd/{fd}", step.path) for line in done.stderr.splitlines()[-3:])
+            raise KvmrunError(
+                f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines
+            )
+        os.fchmod(fd, 0o600)
+        place.publish(part, name)
+
+
+@contextmanager
+def _worded(path: str) -> Iterator[None]:
+    """What the kernel says of making the image, in words."""
+    try:
+        yield
+    except FileExistsError:
+        why = "something was put there while it was being made"
+        raise Refused(f"{path} cannot be made", "look at what is there, then try again", why=why) from None
+    except OSError as why:
+        raise directory.cannot("make", path, why) from None
 
 
 def remove(path: str) -> None:

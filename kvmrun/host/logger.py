@@ -1,5 +1,6 @@
 """The bounded log: s6-log fed by a pipe. It may die, and never stalls whoever writes to it."""
 
+import errno
 import fcntl
 import os
 import select
@@ -8,7 +9,8 @@ import sys
 import time
 
 from kvmrun.errors import Refused
-from kvmrun.host import lock, process
+from kvmrun.host import directory, lock, process
+from kvmrun.light.contextlib import suppress
 
 _FIONREAD = 0x541B  # termios has it, and is loaded by nothing else on the way
 _LAST_WORDS = 1.0
@@ -67,21 +69,37 @@ def _end_former(directory: str) -> None:
 
 def _make_directory(path: str, uid: int | None) -> None:
     """The logger's own directory: nobody else's to read, and its parents only to pass through."""
-    parent = os.path.dirname(path)
-    os.makedirs(parent, mode=0o711, exist_ok=True)
-    if uid is not None:
-        os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
-        os.chmod(parent, 0o711)  # noqa: S103
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        if not stat.S_ISDIR(os.lstat(path).st_mode):
-            raise Refused(f"{path} is not a directory", f"remove {path}") from None
-    if uid is not None and os.lstat(path).st_uid != uid:
-        _give(path, uid)
+    parent, name = os.path.split(path)
+    with directory.opened(parent, make=0o711) as place:
+        if uid is not None:
+            os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
+            os.fchmod(place.fd, 0o711)
+        with suppress(FileExistsError):
+            os.mkdir(name, 0o700, dir_fd=place.fd)
+        try:
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+        except OSError as why:
+            if why.errno not in {errno.ENOTDIR, errno.ELOOP}:
+                raise
+            raise Refused(f"{path} is not a directory", f"look at it, and move it away: {path}") from None
+        try:
+            if uid is not None and os.fstat(fd).st_uid != uid:
+                _give(fd, uid)
+        finally:
+            os.close(fd)
 
 
-def _give(path: str, uid: int) -> None:
-    os.chown(path, uid, uid, follow_symlinks=False)
-    for name in os.listdir(path):
-        os.chown(f"{path}/{name}", uid, uid, follow_symlinks=False)
+def _give(held: int, uid: int) -> None:
+    """The directory and its files to another account, after the seed was changed.
+
+    The former account may have linked somebody else's file into it: one with a second name is not given away.
+    """
+    os.fchown(held, uid, uid)
+    for name in os.listdir(held):
+        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
+        try:
+            found = os.fstat(fd)
+            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
+                os.chown(f"/proc/self/fd/{fd}", uid, uid)
+        finally:
+            os.close(fd)

@@ -4,7 +4,7 @@ import os
 import pwd
 import stat
 
-from kvmrun.config.where import exchangeable
+from kvmrun.config.where import absolute, exchangeable
 from kvmrun.errors import Refused
 from kvmrun.host import device, link, process, rundir, small
 from kvmrun.light.abc import Iterable, Mapping
@@ -68,6 +68,7 @@ class Others:
 def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host:
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm(root=where.root)
+    files = _files(guest, others)
     return Host(
         qemu=qemu(),
         kvm=access,
@@ -78,7 +79,9 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
         systemd=systemd(root=where.root),
         uid=os.geteuid(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        files=_files(guest, others),
+        images=where.images,
+        files=files,
+        exchangeable=_exchangeable(files) if where.root else {},
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
         kept_taps=kept((guest.name, port) for port in place.ports),
         taken_uids=_uids(others.pids()) if place.uid is not None else {},
@@ -101,7 +104,7 @@ def qemu() -> str:
     given = os.environ.get("KVMRUN_QEMU", "")
     if not given.isprintable():
         raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", why="it cannot be shown as it is")
-    return (os.path.abspath(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
+    return (absolute(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
 
 
 def systemd(*, root: bool) -> bool:
@@ -177,9 +180,12 @@ def _files(guest: Guest, others: Others) -> dict[str, File | None]:
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             files[path] = File(kind="file", size=0) if os.path.isfile(path) else None
-    if os.geteuid() != 0:
-        return files
-    return {path: one and one.but(exchangeable=exchangeable(path, os.environ)) for path, one in files.items()}
+    return files
+
+
+def _exchangeable(paths: Iterable[str]) -> dict[str, str]:
+    """Those of `paths` where another user could put another file before root opens it, with the reason."""
+    return {path: why for path in paths if (why := exchangeable(path, os.environ))}
 
 
 def _with_users(file: File | None, path: str, opened: Opened) -> File | None:

@@ -15,6 +15,13 @@ def printable(text: object, limit: int = LIMIT) -> str:
     return words if len(words) <= limit else words[: limit - 1] + "…"
 
 
+def quoted(path: str) -> str:
+    """The path as one word of a command that is shown to be pasted."""
+    from shlex import quote  # 2 ms that only a message with such a command costs
+
+    return quote(path)
+
+
 def _visible(char: str) -> str:
     from unicodedata import category  # not loaded for plain text, which most is
 

@@ -114,20 +114,25 @@ class Wire(Frozen):
 class File(Frozen):
     """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open.
 
-    `exchangeable` is the mend where another user could put another file in its place, before root opens it.
+    `content` is the format that its first bytes tell of, "" for what looks like a raw image or cannot be read: a reason
+    to refuse it, never to choose a format.
     """
 
     kind: Literal["file", "device", "other"]
     size: int
     backing: bool = False
     data_file: bool = False
+    content: str = ""
     writer: str = ""
     reader: str = ""
-    exchangeable: str = ""
 
 
 class Host(Frozen):
-    """The rest of the host for one start. `files` has None for a path that is not there."""
+    """The rest of the host for one start. `files` has None for a path that is not there.
+
+    `exchangeable` says of a path, be the file there or still to be made, why another user could put another file in
+    its place before root opens it. `images` is the directory of our own images.
+    """
 
     qemu: str
     kvm: Literal["ready", "absent", "forbidden"]
@@ -138,7 +143,9 @@ class Host(Frozen):
     memory: int
     systemd: bool = False
     uid: int = 0
+    images: str = ""
     files: Mapping[str, File | None] = EMPTY
+    exchangeable: Mapping[str, str] = EMPTY
     taken_taps: frozenset[str] = frozenset()
     kept_taps: Mapping[str, KeptTap] = EMPTY
     taken_uids: Mapping[int, str] = EMPTY

@@ -2,22 +2,20 @@
 
 from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.light.abc import Iterator
-from kvmrun.model.drive import Drive
 from kvmrun.model.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
-from kvmrun.plan import display, guard, scope
+from kvmrun.plan import display, guard, images, scope
 from kvmrun.plan.display import TakePort
-from kvmrun.plan.facts import File, Host
+from kvmrun.plan.facts import Host
 from kvmrun.plan.guard import LoadGuard
 from kvmrun.plan.scope import EnterScope
 from kvmrun.plan.steps import (
     GuestStep,
     Launch,
     Listen,
-    MakeImage,
     MakeVncDirectory,
     OpenFile,
     OpenTap,
@@ -35,7 +33,7 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
     _identity(guest, place, host)
     display.check(guest, host)
     return (
-        *_images(guest, host),
+        *images.steps(guest, host),
         TakePlace(guest=guest.name, directory=place.directory),
         *_files(guest),
         *(OpenTap(tap=port.handle(vhost=host.vhost), kept=port.tap in host.kept_taps) for port in place.ports),
@@ -129,66 +127,6 @@ def _tap(guest: Guest, port: Port, host: Host) -> None:
 def _needs_root(guest: str, why: str) -> NotPermitted:
     hint = f"sudo kvmrun {guest}; or once: sudo kvmrun net up --owner $USER"
     return NotPermitted(f"you may not plug {guest} into its network", hint, why=why)
-
-
-def _images(guest: Guest, host: Host) -> Iterator[MakeImage]:
-    for drive in guest.drive:
-        found = host.files.get(drive.image)
-        if drive.base:
-            below = host.files.get(drive.base)
-            _usable(guest, drive.base, below, writing=False)
-            _whole(guest, drive.base, below, "use a base that is no overlay: qemu-img convert makes one")
-        if found is None:
-            yield _missing(guest, drive)
-        else:
-            _usable(guest, drive.image, found, writing=not drive.is_readonly())
-            if drive.base and not found.backing:
-                hint = "leave base out, or name an image that is still to be made"
-                raise Refused(f"{guest.name} cannot use {drive.image}", hint, why="it has a base, and is no overlay")
-            _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
-    for path in (guest.boot.kernel, guest.boot.initrd):
-        if path:
-            _usable(guest, path, host.files.get(path), writing=False)
-
-
-def _missing(guest: Guest, drive: Drive) -> MakeImage:
-    if drive.is_readonly() or not (drive.base or drive.size):
-        hint = (
-            "correct the path, or give size (and base) to have it made" if drive.media == "disk" else "correct the path"
-        )
-        raise Refused(f"{guest.name} has no image {drive.image}", hint, why="no such file")
-    return MakeImage(
-        path=drive.image,
-        format=drive.image_format(),
-        size=drive.size,
-        base=drive.base,
-        base_format=drive.chain_format(),
-    )
-
-
-def _usable(guest: Guest, path: str, found: File | None, *, writing: bool) -> None:
-    if found is None:
-        hint = "scripts/guest builds the demo guest" if "/demo-" in path else f"correct the path in {guest.name}.toml"
-        raise Refused(f"{guest.name} has no {path}", hint, why="no such file")
-    if found.kind == "other":
-        raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", why="it is neither")
-    if found.exchangeable:
-        why = "another user of this host could put another file in its place"
-        raise Refused(f"{guest.name} cannot use {path}", found.exchangeable, why=why)
-    if other := found.writer or (found.reader if writing else ""):
-        hint = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
-        verb = "write to" if writing else "read"
-        raise Refused(f"{guest.name} cannot {verb} {path}", hint, why=f"{other} is running and has it")
-
-
-def _whole(guest: Guest, path: str, found: File | None, mend: str) -> None:
-    """Refuse an image with parts elsewhere; `mend` is for an overlay, "" where it may be one."""
-    if found and found.data_file:
-        why = "its header names a data file elsewhere on this host"
-        raise Refused(f"{guest.name} cannot use {path}", "qemu-img convert it to a whole image", why=why)
-    if found and found.backing and mend:
-        why = "it is an overlay, and a base is never taken from the image's own word"
-        raise Refused(f"{guest.name} cannot use {path}", mend, why=why)
 
 
 def _files(guest: Guest) -> Iterator[OpenFile]:

@@ -8,6 +8,7 @@ from prompt_toolkit.history import FileHistory
 from kvmrun.light.abc import Iterable
 
 _LARGEST = 1 << 20
+_APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _SECRET = re.compile(r"passw|secret|passphrase|credential", re.IGNORECASE)
 
 
@@ -16,6 +17,8 @@ class History(FileHistory):
 
     def load_history_strings(self) -> Iterable[str]:
         """The newest lines first."""
+        if not os.path.isfile(self.filename):
+            return []  # somebody put a FIFO there, which would be waited for without end
         try:
             return list(super().load_history_strings())
         except OSError:
@@ -37,4 +40,4 @@ class History(FileHistory):
 def _flags(path: str) -> int:
     """Never through a link, and a full file is emptied rather than left to grow."""
     full = os.path.exists(path) and os.path.getsize(path) > _LARGEST
-    return os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC | (os.O_TRUNC if full else 0)
+    return _APPEND | (os.O_TRUNC if full else 0)

@@ -378,7 +378,7 @@ def _point(tree: Path, at: str, to: Path) -> Path:
 
 
 def test_what_another_could_have_written_root_does_not_read(own_directories: Path, tally: Tally) -> None:
-    from kvmrun.config.where import trusted
+    from kvmrun.config.where import distrusted, trusted
     from kvmrun.errors import Refused
 
     if os.geteuid() != 0:
@@ -400,13 +400,20 @@ def test_what_another_could_have_written_root_does_not_read(own_directories: Pat
         path.chmod(mode)
         os.chown(path, owner, 0)
         with row.case(f"{which} {mode:o} of {owner}"):
-            with pytest.raises(Refused) as why:
-                trusted(str(lab), {})
-            assert str(path) in why.value.message + why.value.hint + why.value.why
+            if which == "file":
+                assert str(path) in distrusted(str(lab), {})["vm1.toml"]
+            else:
+                with pytest.raises(Refused) as why:
+                    trusted(str(lab), {})
+                assert str(path) in why.value.message + why.value.hint + why.value.why
         path.chmod(before)
         os.chown(path, 0, 0)
     trusted(str(lab), {})
     for name, made in _ways_by_links(own_directories, lab):
+        if made == lab:
+            with row.case(name):
+                assert list(distrusted(str(lab), {})) == ["vm9.toml"]
+            continue
         with row.case(name), pytest.raises(Refused):
             trusted(str(made), {})
 

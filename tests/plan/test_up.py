@@ -152,7 +152,7 @@ REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] 
     ({}, HOST.but(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip link delete tap-vm1")),
     ({}, HOST.but(qemu=""), HostLacks, ("not installed", "apt install", "KVMRUN_QEMU")),
     (IMAGE, HOST, Refused, ("has no image /i/a.qcow2", "give size")),
-    (IMAGE, on(a=HERE.but(kind="other")), Refused, ("cannot use /i/a.qcow2", "neither")),
+    (IMAGE, on(a=HERE.but(kind="other")), Refused, ("cannot use /i/a.qcow2", "not a regular file")),
     (IMAGE, on(a=HERE.but(writer="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running", "kvmrun stop vm2")),
     (IMAGE, on(a=HERE.but(reader="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running")),
     (IMAGE, on(a=HERE.but(data_file=True)), Refused, ("data file", "qemu-img convert")),
