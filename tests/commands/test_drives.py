@@ -144,6 +144,9 @@ class TestWhatIsRead:
         forged = make(images / "forged.qcow2", "-b", str(secret), "-F", "raw").rename(images / "forged.raw")
         os.truncate(forged, 1 << 20)
         guests(lab, "vm1", text=drive(image="forged.raw"))
+        result = kvmrun("vm1")
+        assert (result.code, 'fix: add format = "qcow2"' in result.err) == (6, True), result
+        guests(lab, "vm1", text=drive(image="forged.raw", format="raw"))
         kvmrun.ok("vm1")
         found = nodes(kvmrun, "vm1")
         assert found["d0"]["drv"] == "raw"
