@@ -12,7 +12,10 @@ PANIC = "ba0505 b001 ee"
 _PUT = "50 bafd03 ec a820 74fb 58 baf803 ee c3"
 """Prints the byte in al, once the line takes it."""
 
-TEXT = 'accel = "tcg"\nmemory = "32M"\nnic = []\n[[drive]]\nimage = "%s.raw"\nreadonly = true\n'
+TEXT = 'accel = "tcg"\nmemory = "32M"\nnic = []\ndisplay = "vnc"\n[[drive]]\nimage = "%s.raw"\nreadonly = true\n'
+
+
+"""With a display, so that the firmware leaves the serial line to the guest: it would print there, and take input."""
 
 
 def pause(seconds: float) -> str:
