@@ -29,6 +29,14 @@ for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
     signal.signal(_number, signal.SIG_DFL)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Whatever takes the demo guest boots Linux, which marks it."""
+    for item in items:
+        if "demo" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.slow)
+
+
 @pytest.fixture(autouse=True)
 def own_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run and state directories of the test's own: short, because socket paths must be, and never the real ones."""

@@ -20,11 +20,9 @@ def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
 
 def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
     """What mends it, each a line to be copied."""
-    lasts = f"until {one.lasts}" if one.lasts else ""
-    for word, text in (("fix", one.fix), ("lasts", lasts), ("permanent", one.permanent)):
+    for word, text in (("fix", one.fix), ("permanent", one.permanent)):
         if text:
-            bold, end = (BOLD, END) if color and word != "lasts" else ("", "")
-            yield f"{'':<{indent}}{word}: {bold}{printable(text, 1000)}{end}"
+            yield f"{'':<{indent}}{word}: {BOLD if color else ''}{printable(text, 1000)}{END if color else ''}"
 
 
 def verdict(found: Iterable[Finding]) -> str:

@@ -36,7 +36,6 @@ def forbidden(_own_mounts: None, own_directories: Path) -> Iterator[None]:
     subprocess.run(["umount", "/dev/kvm"], check=True)
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("kvm", "sector")
 def test_a_boot_sector_runs_on_the_hardware(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
     guests(lab, "vm1", text=KVM + '[[drive]]\nimage = "sector.raw"\n')
@@ -52,7 +51,6 @@ def test_a_boot_sector_runs_on_the_hardware(lab: Path, kvmrun: Cli, own_director
     assert world_after(before) == before
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("sector")
 def test_the_same_sector_runs_emulated(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
     guests(lab, "vm1", text=KVM + '[[drive]]\nimage = "sector.raw"\n')

@@ -28,7 +28,6 @@ def used_by_children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-@pytest.mark.slow
 def test_fifty_guests_of_which_five_hang(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("Q-21", "the list of 50 guests, 5 of them stopped: in 3 s, every row right", 20)
     names = [f"vm{number:02}" for number in range(50)]
