@@ -13,8 +13,8 @@ from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
 from kvmrun.plan import doctor_filter, names, ways
 from kvmrun.plan import network as plan
-from kvmrun.plan.doctor_filter import ANYWHERE
 from kvmrun.plan.facts import Wire
+from kvmrun.plan.needs import ANYWHERE
 
 
 def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:

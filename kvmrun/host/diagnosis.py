@@ -8,15 +8,15 @@ from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
 from kvmrun.export import systemd
-from kvmrun.host import capability, gateway, link, listeners, netlink, nft, observe, process, standing, sysctl
+from kvmrun.host import capability, gateway, link, listeners, netlink, observe, process, ruleset, standing, sysctl
 from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.plan import ways
-from kvmrun.plan.doctor_filter import ANYWHERE
 from kvmrun.plan.examined import Access, Machine, Trial, Wires
 from kvmrun.plan.facts import Owner, Route, Wire
+from kvmrun.plan.needs import ANYWHERE
 
 T = TypeVar("T")
 _TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
@@ -94,8 +94,7 @@ def filters(where: Directories) -> Wires:
     return Wires(
         way_out=_tried(errors, lambda: netlink.way_out(ANYWHERE), None) or "",
         bridge_netfilter=sysctl.read("bridge/bridge-nf-call-iptables") == "1",
-        ruleset=_tried(errors, nft.ruleset, None) if where.root and process.find_tool("nft") else None,
-        legacy=_tried(errors, _legacy, ()) if where.root else (),
+        ruleset=_tried(errors, ruleset.read, None) if where.root and process.find_tool("nft") else None,
         errors=tuple(errors),
     )
 
@@ -175,15 +174,3 @@ def _room(state: str) -> tuple[bool, int]:
 def _units() -> set[str]:
     """Every unit that is installed, whoever's it is."""
     return {name for place in _UNITS if os.path.isdir(place) for name in os.listdir(place)}
-
-
-def _legacy() -> tuple[str, ...]:
-    """The forward chain of the older iptables, asked only where its table is in use: asking would make one."""
-    tables = observe.read(f"/proc/{os.getpid()}/net/ip_tables_names") or ""
-    path = process.find_tool("iptables-legacy")
-    if "filter" not in tables.split() or not path:
-        return ()
-    done = subprocess.run(
-        [path, "-S", "FORWARD"], capture_output=True, text=True, timeout=_LIMIT, check=False, errors="replace"
-    )
-    return tuple(done.stdout.splitlines())

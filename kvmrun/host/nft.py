@@ -140,14 +140,6 @@ def _note(record: str) -> dict[str, Any]:
         return {}
 
 
-def ruleset() -> tuple[dict[str, Any], ...]:
-    """Everybody's rules, as nft lists them. Raises KvmrunError when it does not."""
-    try:
-        return tuple(one for one in json.loads(_listed())["nftables"] if "metainfo" not in one)
-    except (ValueError, KeyError):
-        raise KvmrunError("the packet filter could not be read", why="nft listed no JSON") from None
-
-
 def _removal(part: str) -> str:
     """The words that make room for the part, none where it is not there: for a removal nft waits 13 ms, whatever goes.
 
@@ -177,11 +169,11 @@ def _print(part: str) -> str:
         return ""
 
 
-def _listed() -> str:
-    """Everything there is, in nft's own JSON."""
+def listed(form: str) -> str:
+    """Everything there is, as nft prints it: "-j" in its JSON, "-a" in text with handles."""
     import subprocess  # 8 ms that a list whose rules are untouched does not need
 
-    words = [process.tool("nft"), "-j", "list", "ruleset"]
+    words = [process.tool("nft"), form, "list", "ruleset"]
     done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
     if done.returncode:
         raise _refusal(done.stderr)

@@ -6,8 +6,8 @@ from kvmrun.model.frozen import Frozen
 
 
 class Finding(Frozen):
-    """`subject` is the part of the host; `fix` a command or an edit, "" where nothing is to be mended; `permanent` what
-    makes it last where a mend is gone once somebody else loads rules again.
+    """`subject` is the part of the host; `fix` a command or an edit, "" where nothing is to be mended; `lasts` until
+    what the fix holds, where that is not for good, and `permanent` what makes it hold.
     """
 
     subject: str
@@ -15,6 +15,7 @@ class Finding(Frozen):
     text: str
     fix: str = ""
     permanent: str = ""
+    lasts: str = ""
 
 
 def ok(subject: str, text: str) -> Finding:

@@ -52,10 +52,10 @@ class Machine(Frozen):
 
 
 class Wires(Frozen):
-    """What networks stand on. `ruleset` is None when we may not look; `legacy` is the forward chain of the older
-    iptables; `way_out` the link to the rest of the world; `links` those of the lab's uplinks that are there, and
-    whether they are up; `silent` the gateways, as (link, address), that do not answer; `listeners` those who have a
-    port that leads to a guest; `errors` what could not be looked at; `uid` who asks.
+    """What networks stand on. `ruleset` is None when we may not look; `way_out` the link to the rest of the world;
+    `links` those of the lab's uplinks that are there, and whether they are up; `silent` the gateways, as (link,
+    address), that do not answer; `listeners` those who have a port that leads to a guest; `errors` what could not be
+    looked at; `uid` who asks.
     """
 
     networks: Mapping[str, Wire] = EMPTY
@@ -66,6 +66,5 @@ class Wires(Frozen):
     listeners: tuple[Owner, ...] = ()
     bridge_netfilter: bool = False
     ruleset: tuple[Mapping[str, Any], ...] | None = None
-    legacy: tuple[str, ...] = ()
     errors: tuple[str, ...] = ()
     uid: int = 0

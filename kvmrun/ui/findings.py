@@ -20,9 +20,11 @@ def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
 
 def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
     """What mends it, each a line to be copied."""
-    for word, text in (("fix", one.fix), ("permanent", one.permanent)):
+    lasts = f"until {one.lasts}" if one.lasts else ""
+    for word, text in (("fix", one.fix), ("lasts", lasts), ("permanent", one.permanent)):
         if text:
-            yield f"{'':<{indent}}{word}: {BOLD if color else ''}{printable(text, 1000)}{END if color else ''}"
+            bold, end = (BOLD, END) if color and word != "lasts" else ("", "")
+            yield f"{'':<{indent}}{word}: {bold}{printable(text, 1000)}{end}"
 
 
 def verdict(found: Iterable[Finding]) -> str:

@@ -49,9 +49,10 @@ def test_docker_and_ufw_by_iptables(doctor: Doctor, lab: Path, firewall: str) ->
         subprocess.run(["sh", "-ec", one["fix"].replace("iptables", tool)], check=True)
     assert [one for one in doctor.findings("filter") if "masquerades" not in one["text"]] == []
     rules = subprocess.run([tool, "-S"], check=True, capture_output=True, text=True).stdout
-    assert "-A DOCKER-USER -i br0 -j ACCEPT" in rules
+    assert "-A DOCKER-USER -i br0 -o eth9 -j ACCEPT" in rules
+    assert "-A DOCKER-USER -i eth9 -o br0 -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT" in rules
     assert "-A INPUT -i br0 -p udp -m udp --dport 67 -j ACCEPT" in rules
-    assert ("-A DOCKER-USER -o br0 -j ACCEPT" in rules) == (firewall == "nftables")
+    assert "-A DOCKER-USER -o br0" not in rules
 
 
 def test_the_mend_lets_a_guest_through(doctor: Doctor, kvmrun: Cli) -> None:

@@ -1,5 +1,6 @@
 """Firewalls of others that drop what guests send: named with the mend, and the mend mends it."""
 
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,15 +21,15 @@ table inet site {
 }
 """
 SHAPES = {
-    "Docker": (DOCKER, "ip filter FORWARD", "ip filter DOCKER-USER", ""),
+    "Docker": (DOCKER, "ip filter FORWARD", "DOCKER-USER", ""),
     "Docker, dropping by a last rule": (
         DOCKER.replace("policy drop", "policy accept") + DOCKER_LAST,
         "ip filter FORWARD",
-        "ip filter DOCKER-USER",
+        "DOCKER-USER",
         "",
     ),
     "firewalld": (FIREWALLD, "inet firewalld filter_FORWARD", "inet firewalld filter_FORWARD", "firewall-cmd"),
-    "ufw": (UFW, "ip filter FORWARD", "ip filter FORWARD", "ufw route"),
+    "ufw": (UFW, "ip filter FORWARD", "FORWARD", "ufw route allow in on br0 out on eth9"),
     "a site's own, before ours, with a set and a map": (SITE, "inet site routed", "inet site routed", ""),
 }
 """Rules; the chain that drops by them; the one the mend is put into; how the tool that wrote them makes it last."""
@@ -63,7 +64,7 @@ def named_and_mended(doctor: Doctor, shape: str, guest: Host | None = None) -> N
         assert not guest.reaches("172.20.1.254")
     found = doctor.only("filter")
     assert (found["level"], f"chain {chain} drops what guests send out" in found["text"]) == ("problem", True)
-    assert f"insert rule {mend} iifname" in found["fix"]
+    assert re.search(rf"insert rule (ip filter )?{mend} iifname|iptables -I {mend} -i br0 -o eth9", found["fix"])
     assert lasting in (found["permanent"] or "")
     assert bool(found["permanent"]) == bool(lasting)
     doctor.mended(found)

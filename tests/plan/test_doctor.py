@@ -187,12 +187,29 @@ class TestNetworks:
         assert self.of("uplink", alone, way_out="")[0].level == "warning"
         assert self.of("uplink", way_out="")[0].level == "problem"
 
-    def test_with_shorewall_the_mend_is_its_export(self) -> None:
+    def test_with_shorewall_the_fix_is_to_start_it_or_lines_for_its_files(self) -> None:
+        """Never an export over files that somebody wrote."""
         (one,) = self.of("filter", lab(firewall="shorewall"))
-        assert one.fix == "kvmrun export shorewall --force /etc/shorewall && shorewall restart"
+        assert one.fix == "shorewall start"
+        closed = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "prio": 0, "policy": "drop"}
+        for one in self.of("filter", lab(firewall="shorewall"), ruleset=({"chain": closed},)):
+            assert (one.fix, one.permanent) == ("shorewall start", "")
+        started = {"family": "ip", "table": "filter", "name": "shorewall"}
+        (one,) = self.of("filter", lab(firewall="shorewall"), ruleset=({"chain": started},))
+        assert one.fix == "kvmrun export shorewall --lines"
 
     def test_the_older_iptables_is_mended_where_it_drops(self) -> None:
-        half = ("-P FORWARD DROP", "-A FORWARD -i br0 -j ACCEPT")
-        (one,) = self.of("filter", legacy=half)
-        assert one.fix == "iptables-legacy -I FORWARD -o br0 -j ACCEPT"
-        assert self.of("filter", legacy=(*half, "-A FORWARD -o br0 -j ACCEPT")) == []
+        where = {"family": "legacy", "table": "filter"}
+        chain = {**where, "name": "FORWARD", "hook": "forward", "prio": 0, "policy": "drop"}
+
+        def rule(line: str) -> dict[str, Any]:
+            return {
+                "rule": {**where, "chain": "FORWARD", "expr": [{"xt": {}}], "saved": f"-A FORWARD {line} -j ACCEPT"}
+            }
+
+        half = ({"chain": chain}, rule("-i br0"))
+        (one,) = self.of("filter", ruleset=half)
+        state = "-m conntrack --ctstate RELATED,ESTABLISHED"
+        assert one.fix == f"iptables-legacy -I FORWARD -i eth0 -o br0 {state} -j ACCEPT"
+        assert one.lasts == "whoever made the chain loads its rules again, or the next boot"
+        assert self.of("filter", ruleset=(*half, rule(f"-o br0 {state}"))) == []

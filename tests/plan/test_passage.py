@@ -1,5 +1,6 @@
 """Packets on their way through rulesets as nft lists them."""
 
+import json
 from typing import Any
 
 import pytest
@@ -34,7 +35,11 @@ def ruleset(policy: str, *rules: Expr, table: str = "filter", **others: list[Exp
     where = {"family": "ip", "table": table}
     chain = {**where, "name": "FORWARD", "hook": "forward", "policy": policy}
     named = [("FORWARD", rule) for rule in rules] + [(name, rule) for name, some in others.items() for rule in some]
-    return [{"chain": chain}, *({"rule": {**where, "chain": name, "expr": expr}} for name, expr in named)]
+    chains = [chain, *({**where, "name": name} for name in others)]
+    return [
+        *({"chain": one} for one in chains),
+        *({"rule": {**where, "chain": name, "expr": expr}} for name, expr in named),
+    ]
 
 
 def verdict(found: list[dict[str, Any]], packet: Packet = OUT) -> str:
@@ -56,7 +61,8 @@ def verdict(found: list[dict[str, Any]], packet: Packet = OUT) -> str:
         ([meta("iifname", {"set": ["a", "br0"]}), meta("oifname", {"set": ["b"]})], False),
         ([meta("l4proto", "tcp")], True),
         ([meta("l4proto", {"set": ["udp", "icmp"]})], False),
-        ([meta("pkttype", "host")], False),
+        ([meta("pkttype", "host")], True),
+        ([meta("pkttype", "broadcast")], False),
         ([state("established", "related")], False),
         ([state("new")], True),
         ([{"match": {"op": "in", "left": {"ct": {"key": "status"}}, "right": "dnat"}}], False),
@@ -67,31 +73,86 @@ def verdict(found: list[dict[str, Any]], packet: Packet = OUT) -> str:
         ([ip("daddr", "192.168.0.1")], False),
         ([ip("daddr", {"prefix": {"addr": "::", "len": 96}}, "ip6")], False),
         ([ip("daddr", {"range": ["no", "sense"]})], False),
-        ([ip("dport", 80, "tcp")], False),
-        ([{"limit": {"rate": 1}}], False),
-        ([HIDDEN], False),
+        ([ip("dport", 80, "udp")], False),
+        ([{"limit": {"rate": 1}}], True),
+        ([{"limit": {"rate": 1, "inv": True}}], False),
+        ([{"ct count": {"val": 9, "inv": True}}], False),
+        ([{"quota": {"val": 9, "val_unit": "mbytes", "used": 1, "used_unit": "mbytes"}}], True),
+        ([{"quota": {"val": 1, "val_unit": "kbytes", "used": 1024}}], False),
+        ([{"meter": {"key": {}, "name": "m", "stmt": {"limit": {"rate": 1}}}}], True),
+        ([{"set": {"op": "add", "elem": {"payload": {"protocol": "ip", "field": "saddr"}}, "set": "@s"}}], True),
+        ([HIDDEN, ip("daddr", "192.168.0.1")], False),
         ([{"xt": {"type": "match", "name": "comment"}}], True),
         ([{"xt": None}], True),
     ],
 )
 def test_what_fits_a_new_packet(parts: Expr, *, fits: bool) -> None:
-    """What cannot be told counts as not fitting, for a rule that accepts and for one that drops."""
     assert verdict(ruleset("drop", [*parts, ACCEPT])) == ("accept" if fits else "drop")
     assert verdict(ruleset("accept", [*parts, DROP])) == ("drop" if fits else "accept")
 
 
-def test_what_iptables_asks_of_the_connection_is_taken_for_the_usual_only_of_replies() -> None:
-    rules = ruleset("drop", [HIDDEN, ACCEPT])
-    assert (verdict(rules), verdict(rules, BACK)) == ("drop", "accept")
-    assert verdict(ruleset("accept", [HIDDEN, DROP]), BACK) == "accept"
+@pytest.mark.parametrize(
+    "part",
+    [
+        HIDDEN,
+        ip("dport", 80, "tcp"),
+        ip("ttl", 64),
+        meta("cpu", 0),
+        {"match": {"op": "==", "left": {"numgen": {"mode": "random", "mod": 2, "offset": 0}}, "right": 1}},
+        {"match": {"op": "==", "left": {"osf": {"key": "name"}}, "right": "Linux"}},
+        {"what nft learns next year": {}},
+        {"quota": "unheard of"},
+    ],
+)
+def test_what_is_not_known_is_said_with_the_rule_where_it_matters(part: dict[str, Any]) -> None:
+    """And only there: where both ways end alike, or another part does not fit, there is no doubt."""
+    for policy, end in (("drop", ACCEPT), ("accept", DROP)):
+        (one,) = outcomes(ruleset(policy, [part, end]), "forward", OUT)
+        assert (one.verdict, one.by) == ("unknown", "ip filter FORWARD")
+        assert json.loads(one.rule) == [part, end]
+    assert verdict(ruleset("drop", [part, DROP])) == "drop"
+    assert verdict(ruleset("drop", [part, meta("iifname", "other"), ACCEPT])) == "drop"
+    assert verdict(ruleset("drop", [part, ACCEPT], [meta("iifname", "br0"), ACCEPT])) == "accept"
 
 
-def test_what_iptables_asks_of_the_address_is_taken_for_this_host() -> None:
-    """As ufw has it: what is for this host returns, and all that is left is dropped."""
-    ask = OUT.but(oif="", protocol="udp", port=53)
-    local = [{"xt": {"type": "match", "name": "addrtype"}}, {"return": None}]
-    rules = ruleset("drop", [{"jump": {"target": "not-local"}}], [ACCEPT], **{"not-local": [local, [DROP]]})
-    assert (verdict(rules, ask), verdict(rules)) == ("accept", "drop")
+@pytest.mark.parametrize("deed", ["queue", "xt"])
+def test_what_a_program_decides_is_not_known(deed: str) -> None:
+    what = {"queue": {"queue": {"num": 0}}, "xt": {"xt": {"type": "target", "name": "NDPI"}}}[deed]
+    assert verdict(ruleset("accept", [what])) == "unknown"
+
+
+SAVED = "-A FORWARD {} -j {}"
+
+
+@pytest.mark.parametrize(
+    ("asks", "fits"),
+    [
+        ("-m conntrack --ctstate NEW", True),
+        ("-m conntrack --ctstate RELATED,ESTABLISHED", False),
+        ("-m conntrack ! --ctstate RELATED,ESTABLISHED", True),
+        ("-m conntrack --ctstate DNAT", False),
+        ("-m addrtype --dst-type LOCAL", False),
+        ("-m addrtype ! --dst-type LOCAL", True),
+        ("-p tcp -m multiport --dports 22,443,8000:9000", None),
+        ("-p udp -m multiport --dports 53", False),
+        ("-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN", True),
+        ('-m comment --comment "-p udp ! -j DROP"', True),
+        ("-m hashlimit --hashlimit-above 5/sec --hashlimit-mode srcip --hashlimit-name a", False),
+        ("-m connlimit --connlimit-upto 5 --connlimit-mask 32 --connlimit-saddr", True),
+        ("-m policy --dir in --pol ipsec", False),
+        ("-m set --match-set f2b-sshd src", None),
+        ("-p udp -m set --match-set f2b-sshd src", False),
+        ("-m geoip --source-country XX", None),
+        ("-m mark ! --mark 0x1/0xff", True),
+        ("! -i eth0 -s 192.168.0.0/255.255.0.0", True),
+    ],
+)
+def test_what_nft_does_not_show_is_read_from_the_line_of_iptables(asks: str, *, fits: bool | None) -> None:
+    for policy, end in (("drop", "ACCEPT"), ("accept", "DROP")):
+        rules = ruleset(policy, [HIDDEN, ACCEPT])
+        rules[-1]["rule"]["saved"] = SAVED.format(asks, end)
+        other = {"drop": "accept", "accept": "drop"}[policy]
+        assert verdict(rules) == {True: other, False: policy, None: "unknown"}[fits]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +187,7 @@ def test_maps_of_verdicts_are_looked_up() -> None:
     jump = {"vmap": {"key": {"ct": {"key": "state"}}, "data": {"set": [["new", {"jump": {"target": "other"}}]]}}}
     assert verdict(ruleset("drop", [jump], other=[[ACCEPT]])) == "accept"
     assert verdict(ruleset("drop", [jump], other=[[ACCEPT]]), BACK) == "drop"
-    assert verdict(ruleset("drop", [{"vmap": {"key": {"concat": []}, "data": "@named"}}])) == "drop"
+    assert verdict(ruleset("drop", [{"vmap": {"key": {"concat": []}, "data": "@named"}}])) == "unknown"
 
 
 def test_the_targets_of_iptables_are_verdicts() -> None:
