@@ -78,11 +78,15 @@ class NotPermitted(KvmrunError):
 
 
 class Several(KvmrunError):
-    """One error a guest, in the order the guests were named; the code is the first one's."""
+    """One error a guest, in the order the guests were named; the code is the first one's.
+
+    What is wrong with a file of the whole lab is said once.
+    """
 
     def __init__(self, errors: list[KvmrunError]) -> None:
-        super().__init__("; ".join(error.message for error in errors))
-        self.errors = errors
+        different = {(error.message, error.hint, error.lines): error for error in errors}
+        self.errors = list(different.values())
+        super().__init__("; ".join(error.message for error in self.errors))
         self.code = errors[0].code
 
 

@@ -34,7 +34,8 @@ def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> 
     if where.root:
         places.trusted(where.vms, os.environ)
         distrusted = places.distrusted(where.vms, os.environ)
-    return load(where.vms, where.images, drafts, distrusted)
+    hostname = os.uname().nodename.partition(".")[0].lower()
+    return load(where.vms, where.images, drafts, distrusted, hostname=hostname)
 
 
 def defined(lab: Lab, name: str) -> Guest:
@@ -42,9 +43,18 @@ def defined(lab: Lab, name: str) -> Guest:
     if name in lab.guests:
         return lab.guests[name]
     if name in lab.invalid:
-        errors = [f"{one}" for one in lab.problems if one.file in {f"{name}.toml", "networks.toml", "defaults.toml"}]
-        raise ConfigError(f"{name} is not valid", f"edit {lab.directory}/{name}.toml", lines=tuple(errors))
+        raise _invalid(lab, name)
     raise no_such_guest(lab, name)
+
+
+def _invalid(lab: Lab, name: str) -> ConfigError:
+    """The error for a guest whose own file is wrong, else for the file of the whole lab that is."""
+    errors = [one for one in lab.problems if not one.warning]
+    for file in (f"{name}.toml", "networks.toml", "defaults.toml"):
+        if lines := tuple(f"{one}" for one in errors if one.file == file):
+            what = name if file == f"{name}.toml" else file
+            return ConfigError(f"{what} is not valid", f"edit {lab.directory}/{file}", lines=lines)
+    return ConfigError(f"{name} is not valid", "kvmrun check")
 
 
 def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:

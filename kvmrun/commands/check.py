@@ -6,6 +6,8 @@ import sys
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, NoSuchGuest
+from kvmrun.host import observe
+from kvmrun.plan import images
 
 HELP = "validate the lab without touching the host"
 
@@ -16,6 +18,8 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     lab = open_lab(directories(args))
+    found = [one for guest in lab.guests.values() for one in images.problems(guest, observe.images(guest))]
+    lab = lab.but(problems=(*lab.problems, *found))
     errors = [one for one in lab.problems if not one.warning]
     if args.output == "json":
         document = {"schema": 1, "guests": sorted(lab.guests), "problems": [one.as_dict() for one in lab.problems]}

@@ -31,6 +31,8 @@ def run(args: Args) -> int:
     lab = open_lab(where)
     guest = defined(lab, args.guest)
     place = lab.places(where)[guest.name]
+    if guest.user and where.root:
+        place = place.but(uid=observe.accounts([guest.user]).get(guest.user))
     options = tuple(guest.options(place, vhost=observe.has_vhost(), devices=observe.devices(guest)))
     qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
     here = seen(where)
@@ -53,7 +55,7 @@ def _toml(table: dict[str, Any], head: str = "") -> Iterator[str]:
     """The table as TOML, values before tables; None is a key that was not given."""
     nested = {key: value for key, value in table.items() if _is_table(value)}
     for key, value in table.items():
-        if key not in nested and value is not None and not (key == "name" and not head):
+        if key not in nested and value is not None and value != "" and not (key == "name" and not head):
             yield f"{key} = {_value(value)}\n"
     for key, value in nested.items():
         for one in [value] if isinstance(value, dict) else value:
@@ -74,7 +76,9 @@ def _value(value: object) -> str:
 
 
 def _derived(guest: Guest, place: Place) -> str:
-    account = "the caller's" if place.uid is None else f"{place.uid}"
+    account = f"{place.uid}"
+    if place.uid is None:
+        account = f"that of {guest.user}, which does not exist" if guest.user and place.log_uid else "the caller's"
     lines = [
         "# what follows from its name",
         f"uuid       {place.uuid}",

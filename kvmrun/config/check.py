@@ -2,6 +2,8 @@
 
 from itertools import combinations
 
+from kvmrun.config import conflicts
+from kvmrun.config.where import NETWORKS
 from kvmrun.light.abc import Iterator
 from kvmrun.model import derive, order
 from kvmrun.model.guest import Guest
@@ -11,14 +13,40 @@ from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 
 
-def across(lab: Lab, stems: list[str]) -> Lab:
-    """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`."""
-    lab = _without_networks(lab, [*_between_networks(lab), *_ways_out(lab), *_port_forwards(lab, stems)])
+def across(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
+    """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`.
+
+    `hostname` is the host's own name, which no guest can have.
+    """
+    broken = _broken(lab)
+    found = [*_between_networks(lab), *_ways_out(lab), *_port_forwards(lab, stems)]
+    found += conflicts.of_networks(lab, hostname)
+    lab = _without_networks(lab, found)
+    lab = _without_victims(lab, broken | _broken(lab))
     found = [one for guest in lab.guests.values() for one in _of_guest(guest, lab, stems)]
     lab = _without(lab, found)
-    lab = _without(lab, [*_clashes(lab), *_addresses(lab), *_shared_images(lab)])
+    found = [*_clashes(lab), *_addresses(lab), *_shared_images(lab), *conflicts.of_guests(lab, hostname)]
+    lab = _without(lab, [*found, *conflicts.warnings(lab)])
     invalid = tuple(stem for stem in stems if stem not in lab.guests)
     return lab.but(invalid=invalid)
+
+
+def _broken(lab: Lab) -> set[str]:
+    """What networks.toml has told the errors of, as "network.NAME" and "uplink.NAME"; "" when it is the whole file."""
+    errors = [one for one in lab.problems if one.file == NETWORKS and not one.warning]
+    keys = [one.key.split(".") if one.key.startswith(("network.", "uplink.")) else [""] for one in errors]
+    return {".".join(key[:2]) for key in keys}
+
+
+def _without_victims(lab: Lab, broken: set[str]) -> Lab:
+    """The lab less what depends on something in networks.toml that has errors: those have been told once, there."""
+
+    def is_victim(guest: Guest) -> bool:
+        needs = {f"network.{nic.network}" for nic in guest.nic if nic.network not in lab.networks}
+        needs |= {f"uplink.{guest.uplink}"} if guest.uplink and guest.uplink not in lab.uplinks else set()
+        return bool(needs) and ("" in broken or bool(needs & broken))
+
+    return lab.but(guests={name: guest for name, guest in lab.guests.items() if not is_victim(guest)})
 
 
 def _of_guest(guest: Guest, lab: Lab, stems: list[str]) -> Iterator[Problem]:

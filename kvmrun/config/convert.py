@@ -68,7 +68,7 @@ class Converter:
         if isinstance(kind, GenericAlias):
             each = kind.__args__
             return self._list(each[0], raw, key) if kind.__origin__ is tuple else self._table(each[1], raw, key)
-        if _is_value(kind) and not hasattr(kind, "parse"):
+        if _is_table(kind):
             if not isinstance(raw, dict):
                 raise _Wanted(f"a table with {', '.join(kind.FIELDS)}")
             return self.convert(kind, raw, key)
@@ -95,14 +95,12 @@ class Converter:
         return raw
 
     def _union(self, kinds: tuple[Any, ...], raw: object, key: str) -> object:
-        """`X | None` is X, or false where the key can be switched off; `X | bool` is either."""
+        """`X | None` is X, and where X is a table also false, which switches it off; `X | bool` is either."""
         if isinstance(raw, bool) and bool in kinds:
             return raw
         (kind,) = (one for one in kinds if one not in {NoneType, bool})
-        if _is_value(kind) and isinstance(raw, bool):  # true is the table with nothing in it
+        if _is_table(kind) and isinstance(raw, bool):  # true is the table with nothing in it
             return self.convert(kind, {}, key) if raw else None
-        if raw is False and NoneType in kinds:
-            return None
         return self._of(kind, raw, key)
 
     def _list(self, kind: Any, raw: object, key: str) -> tuple[object, ...]:
@@ -120,8 +118,12 @@ def _is_value(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Frozen)
 
 
+def _is_table(kind: Any) -> bool:
+    return _is_value(kind) and not hasattr(kind, "parse")
+
+
 def _choice(choices: tuple[object, ...], raw: object) -> object:
-    if isinstance(raw, str) and raw in choices:
+    if isinstance(raw, str) and raw and raw in choices:  # "" stands for a key that is not there
         return raw
     raise _Wanted("one of " + ", ".join(f'"{choice}"' for choice in choices if choice))
 

@@ -22,11 +22,13 @@ def load(
     images: str,
     drafts: Mapping[str, bytes | None] = EMPTY,
     distrusted: Mapping[str, str] = EMPTY,
+    *,
+    hostname: str = "",
 ) -> Lab:
     """The lab in `directory`; bare image names mean files in `images`. A missing directory is an empty lab.
 
     `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
-    `distrusted` are files that are not read, by name with the reason.
+    `distrusted` are files that are not read, by name with the reason; `hostname` is the host's own name.
     """
     base = Base(directory=directory, images=images)
     files = _listed(directory, drafts)
@@ -53,7 +55,7 @@ def load(
         guests=guests,
         problems=tuple(problems),
     )
-    return check.across(lab, _printable(stems))
+    return check.across(lab, _printable(stems), hostname)
 
 
 def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:

@@ -6,7 +6,7 @@ from kvmrun.light.typing import Any, Literal, TypeVar
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.network import Network, Uplink
 from kvmrun.model.text import printable
-from kvmrun.model.values import Line, NicName
+from kvmrun.model.values import Line, NicName, UplinkName
 
 T = TypeVar("T", bound=Frozen)
 
@@ -39,7 +39,7 @@ def _tables(file: Converter, head: str, kind: type[T], tables: Mapping[str, Any]
     for name, table in tables.items():
         key = f"{head}.{printable(name, 40)}"
         try:
-            right = NicName.parse(name)
+            right: str = UplinkName.parse(name) if kind is Uplink else NicName.parse(name)
         except ValueError as wanted:
             file.problem(key, name, str(wanted))
             continue

@@ -8,6 +8,7 @@ from kvmrun.light.typing import Any
 
 LIMIT = 16 << 10
 _DEEPEST = 32
+_MARK = b"\xef\xbb\xbf"
 _QUOTED = (
     r'"""(?:\\.|[^\\])*?(?:"""|\Z)|"(?:\\.|[^"\\\n])*"|#[^\n]*'
     r"|'''.*?(?:'''|\Z)|'[^'\n]*'"
@@ -37,6 +38,8 @@ def parse(data: bytes) -> dict[str, Any]:
     """The table that the bytes of a file say. Raises Unreadable, never anything else."""
     if len(data) > LIMIT:
         raise Unreadable(f"{len(data)} bytes", f"at most {LIMIT}")
+    if data.startswith(_MARK):
+        raise Unreadable("a byte-order mark at its start", "UTF-8 without one: save the file so")
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -60,7 +63,20 @@ def _whole(text: str) -> dict[str, Any]:
     except RecursionError:
         raise _too_deep() from None
     except ValueError as why:  # tomllib lets int() speak for itself
-        raise Unreadable(f"{why}", "valid TOML") from None
+        raise _unquoted(text, f"{why}") or Unreadable(f"{why}", "valid TOML") from None
+
+
+def _unquoted(text: str, why: str) -> Unreadable | None:
+    """What is said of a line such as memory = 16M, where nothing is missing but the quotes; None for any other."""
+    import re
+
+    place = re.search(r"at line (\d+)", why)
+    lines = text.split("\n")
+    line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""
+    found = re.fullmatch(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([^\s\"'\[\]{}#=][^\"'\[\]{}#=]*?)\s*(#.*)?", line)
+    if place is None or found is None:
+        return None
+    return Unreadable(f"{found[1]} = {found[2]} in line {place[1]}", f'quotes around text: {found[1]} = "{found[2]}"')
 
 
 def _bytes(path: str) -> bytes:

@@ -11,6 +11,7 @@ from kvmrun.model.text import printable, quoted
 
 NETWORKS = "networks.toml"
 _LONGEST_WAY = 200
+_ODD = ('"', ",", "\\", "#")
 WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
@@ -19,10 +20,20 @@ def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
     root = os.geteuid() == 0
     return Directories(
         vms=_absolute(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root)),
-        run=_absolute(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root)),
-        state=_absolute(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root)),
+        run=_plain(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root), "KVMRUN_RUN_DIR"),
+        state=_plain(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root), "KVMRUN_STATE_DIR"),
         root=root,
     )
+
+
+def _plain(path: str, variable: str) -> str:
+    """The same for a path that is written into dnsmasq's configuration and QEMU's options, which have no escapes."""
+    whole = _absolute(path)
+    if odd := [letter for letter in _ODD if letter in whole]:
+        fix = f"set {variable} to a path without it"
+        why = f"dnsmasq and QEMU could not read {' '.join(odd)} in a path"
+        raise Refused(f"{whole} is no place for what kvmrun writes", fix, why=why)
+    return whole
 
 
 def absolute(path: str) -> str:

@@ -5,9 +5,10 @@ import pwd
 import stat
 
 from kvmrun.config.where import absolute, exchangeable
-from kvmrun.errors import Refused
+from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host import device, link, process, rundir, small
 from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import Literal
 from kvmrun.model.guest import Guest
 from kvmrun.model.nic import KeptTap, Port
@@ -181,6 +182,18 @@ def _files(guest: Guest, others: Others) -> dict[str, File | None]:
         if path:
             files[path] = File(kind="file", size=0) if os.path.isfile(path) else None
     return files
+
+
+def images(guest: Guest) -> dict[str, File | None]:
+    """The guest's images, as far as they are there and can be read."""
+    from kvmrun.host import image
+
+    found: dict[str, File | None] = {}
+    for drive in guest.drive:
+        for path, kind in ((drive.image, drive.image_format()), (drive.base, drive.chain_format())):
+            with suppress(KvmrunError):
+                found[path or ""] = image.look(path, kind) if path else None
+    return found
 
 
 def _exchangeable(paths: Iterable[str]) -> dict[str, str]:

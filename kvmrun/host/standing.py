@@ -36,6 +36,7 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     now = Wire(
         bridge=found,
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
+        hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
         resolv=_resolv(),
         loose=_loose(lab, network, where),
         kept=kept(

@@ -9,7 +9,7 @@ from kvmrun.model.nic import Nic
 from kvmrun.model.option import BootFile, Listener, Log, Option, VncDirectory, VncPort
 from kvmrun.model.place import Place
 from kvmrun.model.ready import GroupName, Ready
-from kvmrun.model.values import CpuModel, Display, FilePath, GuestName, Line, NicName, Size, Uuid, Word
+from kvmrun.model.values import CpuModel, Display, FilePath, GuestName, Line, Size, UplinkName, Uuid, Word
 
 MONITORS = ("q", "e", "p")
 """The monitors' sockets: short probes, followers of events, people."""
@@ -61,7 +61,7 @@ class Guest(Frozen):
     uuid: Uuid | None = None
     user: Word | None = None
     ssh_user: Word | None = None
-    uplink: NicName | None = None
+    uplink: UplinkName | None = None
     groups: tuple[GroupName, ...] = ()
     autostart: bool = False
     after: tuple[GuestName, ...] = ()

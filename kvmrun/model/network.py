@@ -5,9 +5,12 @@ from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6
 from kvmrun.light.typing import Literal, Self
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen
-from kvmrun.model.values import DIGITS, LETTERS, Base, LinkName, NicName, is_label, made_of
+from kvmrun.model.ranges import is_nobodys, meaning6, unusable
+from kvmrun.model.values import DIGITS, LETTERS, Base, HostName, LinkName, NicName, UplinkName, is_label, made_of
 
 _KERNELS_TABLES = {253, 254, 255}
+ZONES = frozenset({"all", "any", "none", "source", "dest"})
+"""Names that a network cannot have, because they say something else in Shorewall's files."""
 
 
 class Pool(Frozen):
@@ -123,16 +126,17 @@ class Dhcp(Frozen):
 
 
 class Dns(Frozen):
-    """The names dnsmasq answers."""
+    """The names dnsmasq answers. With `hosts` those of the host's own /etc/hosts, too."""
 
     upstream: Upstream = Upstream()
     search: Domain | None = None
+    hosts: bool = False
 
 
 class Uplink(Frozen):
     """A way out of the host."""
 
-    name: NicName
+    name: UplinkName
     interface: LinkName
     gateway: IPv4Address | None = None
     table: int | None = None
@@ -140,7 +144,9 @@ class Uplink(Frozen):
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this uplink, as (key, found, wanted)."""
         if self.table is not None and (self.table in _KERNELS_TABLES or not 0 < self.table < 1 << 31):
-            yield "table", str(self.table), "the number of a routing table but those of the kernel (253 to 255)"
+            yield "table", str(self.table), "the number of a routing table other than the kernel's (253 to 255)"
+        if self.gateway and (is_nobodys(self.gateway) or str(self.gateway).startswith("127.")):
+            yield "gateway", str(self.gateway), "the address of a router on that link"
 
     def leads(self, link: str, gateway: str) -> bool:
         """Whether a route by that link and gateway is this way out."""
@@ -161,8 +167,8 @@ class Network(Frozen):
     domain: Domain = Domain("lan")
     dhcp: Dhcp | None = Dhcp()
     dns: Dns | None = Dns()
-    nat: tuple[NicName, ...] | bool = True
-    uplink: NicName | None = None
+    nat: tuple[UplinkName, ...] | bool = True
+    uplink: UplinkName | None = None
     policy: Literal["private", "open"] = "private"
     guard: Literal["none", "mac", "address"] = "mac"
     isolate: bool = False
@@ -170,11 +176,12 @@ class Network(Frozen):
     mtu: int = 1500
     ipv6: IPv6Network | None = None
     forward: tuple[Forward, ...] = ()
+    names: Mapping[str, IPv4Address] = EMPTY
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this network, as (key, found, wanted)."""
-        if self.subnet.prefixlen > 28:
-            yield "subnet", str(self.subnet), "a subnet of /28 or larger"
+        if wanted := unusable(self.subnet):
+            yield "subnet", str(self.subnet), wanted
             return
         if self.host and not _usable(self.subnet, self.host):
             yield "host", str(self.host), f"an address inside {self.subnet}"
@@ -182,6 +189,9 @@ class Network(Frozen):
             yield "mtu", str(self.mtu), "1280 to 65521"
         if self.ipv6 and self.ipv6.prefixlen != 64:
             yield "ipv6", str(self.ipv6), "a /64: guests make their own addresses in it"
+        elif self.ipv6 and (meaning := meaning6(self.ipv6)):
+            yield "ipv6", str(self.ipv6), f'a prefix such as "fd00:77::/64": that one is for {meaning}'
+        yield from self._unanswered()
         if self.nat == ():
             yield "nat", "an empty list", "names of uplinks, true or false"
         if self.dhcp:
@@ -192,6 +202,23 @@ class Network(Frozen):
                 yield "dhcp.pool", str(pool), f"a pool without the host's own address {self.host_address().ip}"
             for key, found, wanted in self.dhcp.problems():
                 yield f"dhcp.{key}", found, wanted
+
+    def _unanswered(self) -> Iterator[tuple[str, str, str]]:
+        """Names and name servers that cannot be answered or asked."""
+        if self.name in ZONES:
+            yield "name", self.name, "another name: Shorewall uses this word for something else"
+        if self.dns and self.host_address().ip in self.dns.upstream:
+            yield "dns.upstream", str(self.host_address().ip), "another server: this one is the network's own"
+        for server in self.dns.upstream if self.dns else ():
+            if is_nobodys(server):
+                yield "dns.upstream", str(server), "the address of a server"
+        for name in self.names:
+            try:
+                HostName.parse(name)
+            except ValueError as wanted:
+                yield f"names.{name}", name, str(wanted)
+        if self.names and not self.dns:
+            yield "names", ", ".join(self.names), "none: dns = false, so nobody answers"
 
     def host_address(self) -> IPv4Interface:
         """The bridge's own address with its prefix length; the last usable one unless given."""

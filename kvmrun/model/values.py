@@ -62,6 +62,30 @@ class NicName(str):
         raise ValueError("a name of a-z and 0-9, a letter first, at most 8 characters")
 
 
+class HostName(str):
+    """A name in DNS: one label, or several with dots between."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and len(raw) <= 200 and all(is_label(label, 63) for label in raw.split(".")):
+            return cls(raw)
+        raise ValueError('a name such as "linksys" or "linksys.example"')
+
+
+class UplinkName(str):
+    """The name of an uplink; a provider of Shorewall's may be called so."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and made_of(raw, LOWER | DIGITS, 15) and raw[0] in LOWER:
+            return cls(raw)
+        raise ValueError("a name of a-z and 0-9, a letter first, at most 15 characters")
+
+
 class Display(str):
     """What the guest shows itself on: nothing, VNC on a Unix socket, or VNC on a port of the loopback address."""
 
@@ -132,9 +156,9 @@ class Line(str):
 
     @classmethod
     def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and raw.isprintable() and len(raw) <= 2000:
+        if isinstance(raw, str) and raw and raw.isprintable() and len(raw) <= 2000:
             return cls(raw)
-        raise ValueError("one line of at most 2000 printable characters")
+        raise ValueError("one line of 1 to 2000 printable characters")
 
 
 class Mac(str):

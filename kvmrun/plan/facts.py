@@ -90,11 +90,13 @@ class Wire(Frozen):
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
     rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
     guard of the kept taps; `changed` are the settings kvmrun has changed, by name; `routing` says that forwarding is
-    on for the host as a whole; `uplinks` are the links of the default routes.
+    on for the host as a whole; `uplinks` are the links of the default routes; `hosts_file` is the text of the host's
+    own /etc/hosts, where the network answers for it.
     """
 
     bridge: Bridge | None
     hostname: str = "host"
+    hosts_file: str = ""
     resolv: str = "/etc/resolv.conf"
     loose: tuple[str, ...] = ()
     kept: Mapping[str, KeptTap] = EMPTY

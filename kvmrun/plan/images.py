@@ -4,6 +4,7 @@ from kvmrun.errors import Refused
 from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.model.drive import Drive
 from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Problem
 from kvmrun.model.text import quoted
 from kvmrun.model.values import Size
 from kvmrun.plan.facts import File, Host
@@ -46,6 +47,17 @@ def unfit(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str, Refus
         size = found.size if found else drive.size or below.size
         if size < below.size:
             yield "size" if drive.size else "image", _smaller(guest, drive, below, made=found is not None)
+
+
+def problems(guest: Guest, files: Files) -> Iterator[Problem]:
+    """What is wrong with the guest's images, as `kvmrun check` tells it; sizes that do not hold are warnings."""
+    file = f"{guest.name}.toml"
+    for number, drive in enumerate(guest.drive):
+        for key, error in unfit(guest, drive, files):
+            path = (drive.base if key == "base" else drive.image) or ""
+            yield Problem(file=file, key=f"drive[{number}].{key}", found=f"{path}: {error.why}", wanted=error.hint)
+    for key, found, wanted in notes(guest, files):
+        yield Problem(file=file, key=key, found=found, wanted=wanted, warning=True)
 
 
 def notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:

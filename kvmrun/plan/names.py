@@ -1,9 +1,12 @@
 """What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
 
 from kvmrun.light.abc import Iterator, Mapping, Sequence
+from kvmrun.light.contextlib import suppress
+from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.network import Network
 from kvmrun.model.nic import Port
+from kvmrun.model.values import is_label
 
 Ports = Mapping[str, Sequence[Port]]
 
@@ -51,7 +54,8 @@ def _dns(network: Network, at: Files, resolv: str) -> Iterator[str]:
         yield "port=0"
         return
     yield from (f"domain={network.domain}", f"local=/{network.domain}/", "expand-hosts")
-    yield from ("domain-needed", f"addn-hosts={at.hosts}")
+    # a name below .local is another machine's by multicast DNS (RFC 6762); no server outside knows it
+    yield from ("local=/local/", "domain-needed", f"addn-hosts={at.hosts}")
     if network.dns.upstream:
         yield "no-resolv"
         yield from (f"server={server}" for server in network.dns.upstream)
@@ -81,13 +85,34 @@ def _lease(network: Network) -> str:
     return network.dhcp.lease if network.dhcp else "24h"
 
 
-def hosts(network: Network, ports: Ports, hostname: str) -> str:
-    """Names for dnsmasq, in the form of /etc/hosts: the host by its bridge address, each guest by each of its own."""
+def hosts(network: Network, ports: Ports, hostname: str, hosts_file: str = "") -> str:
+    """Names for dnsmasq, in the form of /etc/hosts: the host by its bridge address, each guest by each of its own.
+
+    Then the names that the network gives to others, and what `hosts_file`, the host's own, says of other machines.
+    """
     lines = [f"{network.host_address().ip} {hostname}"]
     if network.ipv6:
         lines.append(f"{network.ipv6[1]} {hostname}")
     lines += [f"{address} {name}" for name, address, _ in _named(network, ports)]
+    lines += [f"{address} {name}" for name, address in sorted(network.names.items())]
+    known = {line.split()[1] for line in lines}
+    lines += _of_others(hosts_file, known)
     return "".join(f"{line}\n" for line in lines)
+
+
+def _of_others(hosts_file: str, known: set[str]) -> Iterator[str]:
+    """The lines of a hosts file about other machines: neither loopback addresses nor names that we answer ourselves."""
+    for line in hosts_file.splitlines():
+        address, *names = line.partition("#")[0].split() or [""]
+        with suppress(ValueError):
+            if f"{IPv4Address(address)}".startswith("127."):
+                continue
+            if fit := [name for name in names if name.lower() not in known and _is_name(name.lower())]:
+                yield f"{address} {' '.join(fit)}"
+
+
+def _is_name(word: str) -> bool:
+    return len(word) <= 200 and all(is_label(label, 63) for label in word.split("."))
 
 
 def reservations(network: Network, ports: Ports) -> str:

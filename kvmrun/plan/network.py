@@ -187,7 +187,7 @@ def names_texts(lab: Lab, network: Network, where: Directories, now: Wire) -> di
     ports = lab.ports()
     return {
         at.config: names.config(network, at, now.resolv),
-        at.hosts: names.hosts(network, ports, now.hostname),
+        at.hosts: names.hosts(network, ports, now.hostname, now.hosts_file),
         at.reservations: names.reservations(network, ports),
     }
 
