@@ -41,10 +41,13 @@ def _broken(lab: Lab) -> set[str]:
 def _without_victims(lab: Lab, broken: set[str]) -> Lab:
     """The lab less what depends on something in networks.toml that has errors: those have been told once, there."""
 
+    tables = {one for one in broken if one.startswith("network.")}
+
     def is_victim(guest: Guest) -> bool:
         needs = {f"network.{nic.network}" for nic in guest.nic if nic.network not in lab.networks}
         needs |= {f"uplink.{guest.uplink}"} if guest.uplink and guest.uplink not in lab.uplinks else set()
-        return bool(needs) and ("" in broken or bool(needs & broken))
+        whole = "" in broken or (not lab.networks and bool(tables))
+        return bool(needs) and (whole or bool(needs & broken))
 
     return lab.but(guests={name: guest for name, guest in lab.guests.items() if not is_victim(guest)})
 

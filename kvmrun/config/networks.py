@@ -36,8 +36,10 @@ def convert(file: Converter, table: Mapping[str, Any]) -> Networks:
 
 def _tables(file: Converter, head: str, kind: type[T], tables: Mapping[str, Any]) -> dict[str, T]:
     found = {}
-    for name, table in tables.items():
+    for name, given in tables.items():
         key = f"{head}.{printable(name, 40)}"
+        # "ipv6 = false" says what holds without the key
+        table = {k: v for k, v in given.items() if k != "ipv6" or v is not False} if isinstance(given, dict) else given
         try:
             right: str = UplinkName.parse(name) if kind is Uplink else NicName.parse(name)
         except ValueError as wanted:

@@ -61,7 +61,7 @@ def test_a_prefix_that_no_network_can_have(lab: Path, prefix: str) -> None:
         ('names = { Up = "10.0.0.1" }', "names.Up"),
         ('names = { a = "x" }', "names.a"),
         ('dns = false\nnames = { a = "10.0.0.1" }', "names"),
-        *((f"{key} = false", key) for key in ("host", "uplink", "ipv6", "subnet", "bridge", "domain", "mtu", "policy")),
+        *((f"{key} = false", key) for key in ("host", "uplink", "subnet", "bridge", "domain", "mtu", "policy")),
         *((f"{key} = true", key) for key in ("host", "uplink", "ipv6", "forward", "names")),
         *((f"dhcp = {{ {key} = false }}", f"dhcp.{key}") for key in ("pool", "lease", "options")),
         *((f"dns = {{ {key} = false }}", f"dns.{key}") for key in ("search", "upstream")),
@@ -72,7 +72,9 @@ def test_a_value_that_says_nothing_is_an_error(lab: Path, line: str, key: str) -
     assert [one.split(": ")[:2] for one in problems] == [["networks.toml", f"network.lan.{key}"]]
 
 
-@pytest.mark.parametrize("line", ["dhcp = false", "dns = false", "dhcp = true", "dns = true", "nat = false"])
+@pytest.mark.parametrize(
+    "line", ["dhcp = false", "dns = false", "dhcp = true", "dns = true", "nat = false", "ipv6 = false"]
+)
 def test_what_can_be_switched_off_is(lab: Path, line: str) -> None:
     assert told(lab_of(lab, f"[network.lan]\n{line}\n", vm1="")) == []
 
@@ -91,7 +93,8 @@ def test_a_network_that_shorewall_would_take_for_something_else(lab: Path, name:
 
 @pytest.mark.parametrize("name", ["shorewall", "avvanta", "comcast", "a", "abcdefghijklmno"])
 def test_a_provider_may_have_the_name_it_had(lab: Path, name: str) -> None:
-    text = f'[uplink.{name}]\ninterface = "eth0"\ngateway = "172.20.1.1"\n[network.lan]\nuplink = "{name}"\nnat = ["{name}"]\n'
+    text = f'[uplink.{name}]\ninterface = "eth0"\ngateway = "172.20.1.1"\n'
+    text += f'[network.lan]\nuplink = "{name}"\nnat = ["{name}"]\n'
     found = lab_of(lab, text, vm1=f'uplink = "{name}"\n')
     assert (told(found), list(found.uplinks), list(found.guests)) == ([], [name], ["vm1"])
 
@@ -129,23 +132,24 @@ def test_one_port_shows_one_guest(lab: Path) -> None:
 NICS = "[[nic]]\n"
 DRIVE = '[[drive]]\nimage = "d{}.raw"\nreadonly = true\n{}'
 CROWDS = [
-    ("q35", "", 0, 28, True),
-    ("q35", "", 0, 29, False),
-    ("q35", "agent = false\n", 0, 29, True),
-    ("q35", "", 28, 0, True),
-    ("q35", "", 29, 0, False),
-    ("q35", 'display = "vnc"\n', 28, 0, False),
-    ("q35", 'watchdog = "reset"\n', 28, 0, False),
-    ("q35", "", 15, 14, False),
-    ("pc", "", 28, 0, True),
-    ("pc", "", 30, 0, False),
-    ("microvm", "", 22, 0, True),
-    ("microvm", "", 23, 0, False),
+    ("q35", "", (0, 28), True),
+    ("q35", "", (0, 29), False),
+    ("q35", "agent = false\n", (0, 29), True),
+    ("q35", "", (28, 0), True),
+    ("q35", "", (29, 0), False),
+    ("q35", 'display = "vnc"\n', (28, 0), False),
+    ("q35", 'watchdog = "reset"\n', (28, 0), False),
+    ("q35", "", (15, 14), False),
+    ("pc", "", (28, 0), True),
+    ("pc", "", (30, 0), False),
+    ("microvm", "", (22, 0), True),
+    ("microvm", "", (23, 0), False),
 ]
 
 
-@pytest.mark.parametrize(("machine", "more", "drives", "nics", "fits"), CROWDS)
-def test_more_devices_than_slots(lab: Path, machine: str, more: str, drives: int, nics: int, fits: bool) -> None:
+@pytest.mark.parametrize(("machine", "more", "devices", "fits"), CROWDS)
+def test_more_devices_than_slots(lab: Path, machine: str, more: str, devices: tuple[int, int], fits: bool) -> None:
+    drives, nics = devices
     text = f'machine = "{machine}"\n{more}' + "".join(DRIVE.format(one, "") for one in range(drives)) + NICS * nics
     found = lab_of(lab, vm1=text if nics else f"nic = []\n{text}")
     assert (found.invalid == ()) == fits, told(found)
@@ -161,7 +165,10 @@ def test_drives_on_a_controller_take_no_slot_of_their_own(lab: Path) -> None:
 @pytest.mark.parametrize(
     ("domain", "warned"),
     [
-        *((one, True) for one in ("example.com", "shorewall.net", "lab.de", "de", "dev", "my.app", "lan.local", "local")),
+        *(
+            (one, True)
+            for one in ("example.com", "shorewall.net", "lab.de", "de", "dev", "my.app", "lan.local", "local")
+        ),
         *((one, False) for one in ("lan", "home.arpa", "lab.example", "internal", "corp.test")),
     ],
 )
@@ -170,7 +177,19 @@ def test_a_domain_that_hides_a_real_one_is_warned_of(lab: Path, domain: str, war
     assert (len(told(found, warning=True)), told(found)) == (int(warned), [])
 
 
-ABSENT = ("machine", "accel", "description", "uuid", "user", "ssh_user", "uplink", "on_crash", "on_reboot", "watchdog", "cpu")
+ABSENT = (
+    "machine",
+    "accel",
+    "description",
+    "uuid",
+    "user",
+    "ssh_user",
+    "uplink",
+    "on_crash",
+    "on_reboot",
+    "watchdog",
+    "cpu",
+)
 
 
 @pytest.mark.parametrize(

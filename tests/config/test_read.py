@@ -27,7 +27,7 @@ def text(directory: Path, content: str | bytes) -> str:
     ("content", "found"),
     [
         (b"\xff\xfe", "bytes that are not UTF-8"),
-        (b"\xef\xbb\xbfcpus = 1", "Invalid statement"),
+        (b"\xef\xbb\xbfcpus = 1", "byte-order mark"),
         ("cpus = ", "Invalid value"),
         ("cpus = 1\0", "line 1"),
         ("cpus = 1\ncpus = 2", "overwrite"),

@@ -95,3 +95,30 @@ def test_every_nic_on_the_network_has_a_name_and_a_reservation() -> None:
         "52:54:00:00:00:09,id:*,192.168.0.9,vm1-wan,24h",
         "52:54:00:00:00:01,id:*,192.168.0.2,vm2,24h",
     ]
+
+
+HOSTS_FILE = """127.0.0.1 localhost
+127.0.1.1 laptop.example laptop
+::1 ip6-localhost
+192.168.1.7 nas NAS.example  # under the stairs
+192.168.1.8 vm1
+10.9.9.9 bad_name -x
+300.1.1.1 odd
+"""
+
+
+def test_names_of_other_machines_are_answered_beside_guests() -> None:
+    network = LAN.but(names={"linksys": IPv4Address("172.20.1.1"), "fw.example": IPv4Address("10.0.0.1")})
+    lines = names.hosts(network, {"vm1": (port(),)}, "laptop", HOSTS_FILE).splitlines()
+    assert lines == [
+        "192.168.0.254 laptop",
+        "192.168.0.1 vm1",
+        "10.0.0.1 fw.example",
+        "172.20.1.1 linksys",
+        "192.168.1.7 nas NAS.example",
+    ]
+
+
+def test_names_below_local_stay_at_home() -> None:
+    assert "local=/local/" in told(LAN)
+    assert "local=/local/" not in told(LAN.but(dns=None))
