@@ -42,8 +42,8 @@ def text(
         f"# kvmrun {now.name} {'':<5} starts it\n\n"
     )
     given = {entry[0]: entry for entry in keys}
-    values = {key: value for key, value in now.as_dict().items() if value is not None}
-    commented = {key: f"# {draft.line((key, _plain(values[key]), told))}" for key, told in _TOLD}
+    values = {key: value for key, value in now.as_dict().items() if value is not None and value != ""}
+    commented = {key: f"# {draft.line((key, _plain(values[key]), told))}" for key, told in _TOLD if key in values}
     body = "".join(map(draft.line, (entry for key, entry in given.items() if key not in commented)))
     body += "".join(draft.line(given[key]) if key in given else line for key, line in commented.items())
     cards = [draft.table("nic", ((key, _plain(value), "") for key, value in one.items())) for one in nics]

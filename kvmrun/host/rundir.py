@@ -51,7 +51,11 @@ def make_private(path: str) -> None:
         raise KvmrunError(f"cannot make {path}", hint_for(why), why=os.strerror(why.errno or 0)) from None
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
-        raise Refused(f"{path} is not ours", f"remove {path}", why="it should be a directory that belongs to you")
+        raise Refused(
+            f"{path} is not ours",
+            "set KVMRUN_RUN_DIR to a directory of yours",
+            why="it should be a directory that belongs to you",
+        )
     if stat.S_IMODE(found.st_mode) != 0o700:
         os.chmod(path, 0o700)
 

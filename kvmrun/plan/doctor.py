@@ -137,7 +137,7 @@ def _memory(lab: Lab, now: Machine) -> Finding:
 
 def _state(now: Machine) -> Finding:
     if not now.state_writable:
-        mend = f"chown root {now.state}" if now.root else "export KVMRUN_STATE_DIR=$HOME/kvmrun"
+        mend = "export KVMRUN_STATE_DIR=/var/lib/kvmrun" if now.root else "export KVMRUN_STATE_DIR=$HOME/kvmrun"
         return problem("state", f"{now.state} cannot be written", mend)
     if now.state_free < _SCARCE:
         text = f"only {_size(now.state_free)} left for images and logs below {now.state}"

@@ -1,7 +1,5 @@
 """What the facts of the networks mean: whether guests reach each other and the world, and who is in the way."""
 
-import re
-
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.light.abc import Iterator
 from kvmrun.model.finding import Finding, ok, problem, warning
@@ -51,10 +49,8 @@ def _owners(subject: str, network: Network, wire: Wire) -> Iterator[Finding]:
         others = [one for one in wire.owners if one.port == port and _is_in_the_way(network, one)]
         for one in {other.process: other for other in others}.values() if wanted else ():
             otherwise = f"{'dns' if port == 53 else 'dhcp'} = false in network.{network.name}"
-            pid = re.search(r"pid ([0-9]+)", one.process)
-            stop = f"kill {pid[1]}" if pid else f"ss -lnp 'sport = :{port}' tells who, as root"
-            text = f"port {port} is taken by {one.process} on {one.address}: it must go, or else {otherwise}"
-            yield problem(subject, text, stop)
+            text = f"port {port} is taken by {one.process} on {one.address}, where the network's own server has to be"
+            yield problem(subject, text, f"{otherwise}; or have it leave that address: ss -lnp 'sport = :{port}'")
 
 
 def _is_in_the_way(network: Network, owner: Owner) -> bool:

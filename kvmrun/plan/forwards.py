@@ -1,7 +1,5 @@
 """Ports of the host that lead to guests, and who of the host listens on them as well."""
 
-import re
-
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.network import Network
 from kvmrun.plan.facts import Owner
@@ -15,10 +13,9 @@ def hidden(network: Network, owners: Iterable[Owner]) -> Iterator[tuple[str, str
             owner for owner in found if (owner.protocol, owner.port) == (one.protocol, one.port) and _is_open(owner)
         ]
         for owner in {other.process: other for other in here}.values():
-            pid = re.search(r"pid ([0-9]+)", owner.process)
-            stop = f"kill {pid[1]}" if pid else f"ss -lnp 'sport = :{one.port}' tells who, as root"
             text = f"{one.protocol} {one.port} leads to {one.guest}, and nobody outside reaches {owner.process} there"
-            yield text, f"another port in forward of network.{network.name}, or: {stop}"
+            who = f"ss -lnp 'sport = :{one.port}' shows who listens"
+            yield text, f"another port in forward of network.{network.name}; {who}"
 
 
 def _is_open(owner: Owner) -> bool:

@@ -118,7 +118,7 @@ def _tap(guest: Guest, port: Port, host: Host) -> None:
         if not host.root and kept.owner != host.uid:
             raise _needs_root(guest.name, f"its tap {port.tap} is kept for uid {kept.owner}")
     elif port.tap in host.taken_taps:
-        hint = f"ip link delete {port.tap}, if nobody needs it; or name the NIC otherwise"
+        hint = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {port.tap} shows what it is'
         raise Refused(f"the interface {port.tap} of {guest.name} exists already", hint, why="it is not ours")
     elif not host.root:
         raise _needs_root(guest.name, f"it has no tap {port.tap} yet")

@@ -159,12 +159,13 @@ class TestNetworks:
         owner = Owner(port=53, address=address, process="named (pid 7)", link=link)
         found = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
         assert bool(found) == counts
-        assert not counts or found[0].fix == "kill 7"
+        assert not counts or found[0].fix.startswith("dns = false in network.lan")
 
     def test_one_whose_process_is_not_known_is_to_be_looked_for(self) -> None:
         owner = Owner(port=67, address="0.0.0.0", process="another process")
         (one,) = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
-        assert one.fix.startswith("ss -lnp")
+        assert one.fix.startswith("dhcp = false in network.lan; or")
+        assert one.fix.endswith("ss -lnp 'sport = :67'")
 
     def test_a_network_that_is_not_as_it_should_be_is_told_with_what_is_missing(self) -> None:
         ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="02:00:00:00:00:01", addresses=(), up=False, mtu=1500)

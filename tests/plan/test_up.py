@@ -149,7 +149,7 @@ REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] 
     ({"memory": "9G"}, HOST, Refused, ("asks for 9G", "8192M", "vm1.toml")),
     ({"user": "ann"}, HOST, Refused, ("is to run as ann", "no such account")),
     ({}, HOST.but(taken_uids={1000: "vm2"}), Refused, ("share its uid 1000", "that of vm2", "seed")),
-    ({}, HOST.but(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip link delete tap-vm1")),
+    ({}, HOST.but(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip -d link show tap-vm1")),
     ({}, HOST.but(qemu=""), HostLacks, ("not installed", "apt install", "KVMRUN_QEMU")),
     (IMAGE, HOST, Refused, ("has no image /i/a.qcow2", "give size")),
     (IMAGE, on(a=HERE.but(kind="other")), Refused, ("cannot use /i/a.qcow2", "not a regular file")),
