@@ -42,7 +42,10 @@ class Lab(Frozen):
     problems: tuple[Problem, ...] = ()
 
     def ports(self) -> Mapping[str, tuple[Port, ...]]:
-        """The ports of every guest. Addresses given by hand come first, then names in order probe upward."""
+        """The ports of every guest. Addresses given by hand come first, then names in order probe upward.
+
+        A lab reduced to some of its networks has the ports on those, with the same names, MACs and addresses.
+        """
         basis = (self.guests, self.networks, self.seed)
         for known, ports in _known:
             if all(one is other for one, other in zip(known, basis, strict=True)):
@@ -57,7 +60,7 @@ class Lab(Frozen):
         for name in sorted(self.guests):
             guest = self.guests[name]
             named = zip(nic_names(guest.nic), guest.nic, strict=True)
-            ports[name] = tuple(self._port(name, nic, key, taken) for key, nic in named)
+            ports[name] = tuple(self._port(name, nic, key, taken) for key, nic in named if nic.network in taken)
         return ports
 
     def places(self, where: Directories) -> dict[str, Place]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
+from fakes.cli import TCG, Cli, guests
 from fakes.world import bridge, ip, link, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -135,3 +135,13 @@ def test_the_same_network_of_another_namespace_is_left_alone(lab: Path, kvmrun: 
     Cli(["unshare", "--net", "--", "sh", "-ec", script, "sh", *kvmrun.words]).ok(**there)
     assert kvmrun.ok("net", "status", "-o", "json").json() == before
     assert kvmrun.rows()["vm1"]["problem"] is None
+
+
+def test_the_status_of_one_network_of_a_guest_on_two(lab: Path, kvmrun: Cli) -> None:
+    (lab / "networks.toml").write_text('[network.one]\nbridge = "br1"\nsubnet = "10.1.0.0/24"\n'
+                                       '[network.two]\nbridge = "br2"\nsubnet = "10.2.0.0/24"\n')  # fmt: skip
+    guests(lab, "vm1", text=TCG + '[[nic]]\nnetwork = "one"\n[[nic]]\nnetwork = "two"\n')
+    kvmrun.ok("net", "up", "one")
+    for words, names in ((("one",), ["one"]), (("two",), ["two"]), ((), ["one", "two"])):
+        found = kvmrun.ok("net", "status", *words, "-o", "json").json()["networks"]
+        assert [one["name"] for one in found] == names

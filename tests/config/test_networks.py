@@ -240,3 +240,12 @@ def test_the_candidates_are_the_addresses_a_guest_can_hold(lab: Path, dhcp: str)
     every = [one for one in network.subnet if network.can_hold(one)]
     assert sorted(network.candidates(7)) == every
     assert next(network.candidates(9)) == network.subnet[10]
+
+
+def test_a_lab_reduced_to_one_network_keeps_the_ports_on_it(lab: Path) -> None:
+    text = (
+        '[network.one]\nbridge = "br1"\nsubnet = "10.1.0.0/24"\n[network.two]\nbridge = "br2"\nsubnet = "10.2.0.0/24"\n'
+    )
+    found = lab_of(lab, text, vm1='[[nic]]\nnetwork = "one"\n[[nic]]\nnetwork = "two"\n')
+    both = found.ports()["vm1"]
+    assert found.but(networks={"two": found.networks["two"]}).ports()["vm1"] == both[1:]
