@@ -5,14 +5,17 @@ import sys
 from types import ModuleType
 
 from kvmrun import __version__, commands
-from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser
+from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser, halved
 from kvmrun.errors import KvmrunError, Several, UsageError, refused_by_host
 from kvmrun.light import signal
+from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
+from kvmrun.model.deadline import Deadline
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
+_LONGEST = 10_000_000
 _INTERRUPTED, _UNREAD, _BUG = 130, 128 + signal.SIGPIPE, 70
 _WORDS = (2, 3, 4, 5)
 """What the words or the lab are to blame for, not the host."""
@@ -137,22 +140,30 @@ def _dispatch(words: list[str]) -> int:
         return 0 if rest else UsageError.code
     module = commands.load(name)
     assert module is not None
-    cut = rest.index("--") if "--" in rest else len(rest)
     quick = QuickParser()
     everywhere(quick)
     module.configure(quick)
-    args = quick.parse(rest[:cut]) or _explained(name, module, rest[:cut])
-    args.raw = rest[cut + 1 :]
+    own, raw = quick.parted(rest) if hasattr(module, "COMMAND_LINE") else halved(rest)
+    args = quick.parse(own) or _explained(name, module, own)
+    args.raw = raw
     args.command = name
+    args.deadline = _deadline(args.timeout)
     args.implied = len(rest) == len(words) and "--list" not in words  # `kvmrun NAME...`: no command was typed
     code: int = module.run(args)
     return code
 
 
-def _explained(name: str, module: ModuleType, words: list[str]) -> Args:
+def _deadline(limit: float | None) -> Deadline:
+    """When the command is to be over. Raises UsageError for what is no time."""
+    if limit is not None and not 0 <= limit <= _LONGEST:  # NaN is neither
+        raise UsageError(f"--timeout {limit:g} is not a time", f"between 0 and {_LONGEST} seconds")
+    return Deadline.begin(limit)
+
+
+def _explained(name: str, module: ModuleType, words: Sequence[str]) -> Args:
     """The same by argparse, which explains: --help and mistakes end here, by SystemExit."""
     parser = full_parser(name, module)
-    return Args(**vars(parser.parse_intermixed_args(words)))
+    return Args(**vars(parser.parse_intermixed_args([*words])))
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:

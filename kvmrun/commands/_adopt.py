@@ -43,3 +43,4 @@ def _hand_over(socket: str, fd: int) -> None:
         number = monitor.execute("add-fd", {"opaque": _LIFE}, fd=fd)["fdset-id"]
         backend = {"type": "file", "data": {"out": f"/dev/fdset/{number}", "append": True}}
         monitor.execute("chardev-add", {"id": _LIFE, "backend": backend})
+        monitor.forget(_LIFE)

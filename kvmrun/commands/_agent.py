@@ -6,32 +6,41 @@ import time
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest import AGENT
-from kvmrun.monitor.agent import LIMIT, Agent, connect
+from kvmrun.monitor.agent import LIMIT, TURN, Agent, connect
 from kvmrun.monitor.probe import ask
 
 FROZEN = "frozen"
 """A file in the run directory of a guest that freeze has frozen, and thaw has not thawed."""
 _TURN = 1.0
+_QUEUE = 600.0
+"""How long the agent is waited for while other commands talk to it by turns, in seconds."""
 _BREATH = 0.05
 _GLANCE = 2.0
 
 
 @contextmanager
-def talking(directory: str, name: str, *, limit: float = LIMIT) -> Iterator[Agent]:
-    """The agent of a running guest. Raises Refused where it has no port, Unresponsive where nobody listens."""
-    if silence := absent(directory):
+def talking(
+    directory: str, name: str, *, limit: float = LIMIT, turn: float = TURN, deadline: Deadline = NEVER
+) -> Iterator[Agent]:
+    """The agent of a running guest, as `connect` has it. Raises Refused where it has no port."""
+    if silence := absent(directory, limit=deadline.left(_GLANCE)):
         raise _not_there(name, silence)
-    with connect(f"{directory}/{AGENT}", name, limit=limit) as agent:
+    with connect(f"{directory}/{AGENT}", name, limit=limit, turn=turn, deadline=deadline) as agent:
         yield agent
 
 
 class Line:
-    """The agent again and again; every second the line is let go for a moment, so that others have their turn."""
+    """The agent again and again; every second the line is let go for a moment, so that others have their turn.
 
-    def __init__(self, directory: str, name: str) -> None:
+    One that others hold is waited for, up to the deadline.
+    """
+
+    def __init__(self, directory: str, name: str, deadline: Deadline = NEVER) -> None:
         self._directory = directory
         self._name = name
+        self._deadline = deadline
         self._open = ExitStack()
         self._agent: Agent | None = None
         self._until = 0.0
@@ -42,7 +51,9 @@ class Line:
             if self._agent is not None:
                 self.close()
                 time.sleep(_BREATH)
-            self._agent = self._open.enter_context(talking(self._directory, self._name))
+            turn = self._deadline.granted(_QUEUE)
+            talk = talking(self._directory, self._name, turn=turn, deadline=self._deadline)
+            self._agent = self._open.enter_context(talk)
             self._until = time.monotonic() + _TURN
         return self._agent
 

@@ -13,6 +13,7 @@ from kvmrun.host.observe import Others
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.model import order
+from kvmrun.model.deadline import Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
@@ -32,7 +33,7 @@ def configure(parser: Parser) -> None:
 
 def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], args: Args) -> dict[str, KvmrunError]:
     """Start `names` as the words on the command line want it; the errors by name, of undefined guests too."""
-    wait = _wait(args.wait, args.timeout)
+    wait = _wait(args.wait, args.deadline)
     errors = undefined(lab, names)
     lab = with_accel(lab, args.accel)
     before = order.untangled(order.among({name: one.after for name, one in lab.guests.items()}, names))
@@ -40,7 +41,7 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
     if not good:
         return errors
     awaited = set() if args.paused else set(chain.from_iterable(before.values()))
-    waits = {name: found for name in good if (found := _both(_own(lab, name, awaited, args.timeout), wait))}
+    waits = {name: found for name in good if (found := _both(_own(lab, name, awaited, args.deadline), wait))}
     places = lab.places(where)
     used = {port.network for name in good for port in places[name].ports}
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
@@ -57,6 +58,7 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
             watches={},
             networks=Networks(lab, where, used, progress.detail),
             others=Others(where),
+            deadline=args.deadline,
         )
         return _all(_Order(before=before, awaited=awaited, errors=errors), job, good, progress)
 
@@ -117,18 +119,18 @@ def _finish(job: _start.Job, name: str) -> None:
     job.waits[name].finish(name, job.places[name].directory, job.watches.pop(name))
 
 
-def _own(lab: Lab, name: str, awaited: set[str], limit: float | None) -> Wait | None:
+def _own(lab: Lab, name: str, awaited: set[str], deadline: Deadline) -> Wait | None:
     """What the guest's own definition calls ready, where others wait for it."""
-    return _wait(lab.guests[name].ready, limit) if name in awaited else None
+    return _wait(lab.guests[name].ready, deadline) if name in awaited else None
 
 
-def _wait(word: str, limit: float | None) -> Wait | None:
+def _wait(word: str, deadline: Deadline) -> Wait | None:
     """What to wait for beyond what every start waits for; its conditions are loaded only when one is asked for."""
     if word in {"qmp", "running"}:
         return None
     from kvmrun.commands._wait import parse
 
-    return parse(word, limit)
+    return parse(word, deadline)
 
 
 def _both(own: Wait | None, wait: Wait | None) -> Wait | None:

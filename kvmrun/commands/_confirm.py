@@ -20,7 +20,7 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
     """
     monitor = place.socket("q")
     try:
-        handshake.check(monitor, uuid=place.uuid, accel=record.accel)
+        handshake.check(monitor, uuid=place.uuid, accel=record.accel, limit=hand.deadline.left(handshake.LIMIT))
         if hand.listener >= 0:
             from kvmrun.monitor import display
 

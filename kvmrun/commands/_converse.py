@@ -8,6 +8,7 @@ import sys
 from kvmrun.commands._words import Args
 from kvmrun.errors import UsageError
 from kvmrun.light.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.monitor import guide, schema, words
 from kvmrun.monitor.client import Monitor, connect
@@ -34,11 +35,12 @@ def converse(path: str, uuid: str, args: Args, accounts: Collection[int] = ()) -
 
 async def _converse(path: str, uuid: str, args: Args, accounts: Collection[int]) -> int:
     interactive = not args.lines and not args.hmp and sys.stdin.isatty() and sys.stdout.isatty()
-    limit = args.timeout or _GREETING_LIMIT
+    limit = args.deadline.granted(_GREETING_LIMIT)
     async with connect(path, name=args.guest, limit=limit, uuid=uuid, events=interactive) as monitor:
         monitor.admit(accounts)
-        patience = args.timeout or (_SHELL_LIMIT if interactive else _ONCE_LIMIT)
-        speaker = await _speaker(monitor, human=args.hmp is not None, limit=patience)
+        deadline = NEVER if interactive else args.deadline
+        patience = _SHELL_LIMIT if interactive else _ONCE_LIMIT
+        speaker = await _speaker(monitor, human=args.hmp is not None, limit=patience, deadline=deadline)
         if interactive:
             await _shell(speaker, args)
             return 0
@@ -51,7 +53,13 @@ class _Speaker(Frozen):
 
     monitor: Monitor
     schema: schema.Schema | None
-    limit: float
+    usual: float
+    deadline: Deadline
+
+    @property
+    def limit(self) -> float:
+        """How long the next answer may take."""
+        return self.deadline.granted(self.usual)
 
     def read(self, line: str) -> words.Line:
         if self.schema:
@@ -84,9 +92,10 @@ class _Speaker(Frozen):
         return "quit ends the guest at once, as if its power were cut; do it?" if ends else ""
 
 
-async def _speaker(monitor: Monitor, *, human: bool, limit: float) -> _Speaker:
-    known = None if human else schema.read(await monitor.execute("query-qmp-schema", limit=limit))
-    return _Speaker(monitor=monitor, schema=known, limit=limit)
+async def _speaker(monitor: Monitor, *, human: bool, limit: float, deadline: Deadline) -> _Speaker:
+    told = None if human else await monitor.execute("query-qmp-schema", limit=deadline.granted(limit))
+    known = None if human else schema.read(told)
+    return _Speaker(monitor=monitor, schema=known, usual=limit, deadline=deadline)
 
 
 async def _each(answer: Callable[[str], Awaitable[Answer]], lines: Iterable[str], *, as_json: bool) -> int:

@@ -11,6 +11,7 @@ from kvmrun.host import lost, rundir
 from kvmrun.light.abc import Callable, Iterator
 from kvmrun.light.contextlib import contextmanager
 from kvmrun.model import order
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.ui.progress import Progress
@@ -90,8 +91,8 @@ def together(
         return each(names, do, before or {}, ends=True)
 
 
-def at_each(args: Args, doing: str, do: Callable[[str, str, float], str], *, limit: float) -> int:
-    """Call `do` with name, directory and limit of every running guest the words mean; what it returns is said of it.
+def at_each(args: Args, doing: str, do: Callable[[str, str, Deadline], str], *, limit: float) -> int:
+    """Call `do` with name, directory and deadline of every running guest the words mean; what it returns is said of it.
 
     `limit` is for where --timeout is not given. Without a --force that was asked for, protected guests are refused.
     """
@@ -101,11 +102,11 @@ def at_each(args: Args, doing: str, do: Callable[[str, str, float], str], *, lim
         names = [name for name in names if rundir.is_running(where.guest(name))]
     good = [name for name in names if name not in errors]
     errors |= {} if getattr(args, "force", True) else unprotected(where, good)
-    limit = limit if args.timeout is None else args.timeout
+    deadline = args.deadline if args.timeout is not None else Deadline.begin(limit)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
 
         def one(name: str) -> None:
-            progress.tell(f"{name} {do(name, running(where, name), limit)}")
+            progress.tell(f"{name} {do(name, running(where, name), deadline)}")
 
         errors |= together([name for name in names if name not in errors], one, progress, doing)
     return report(names, errors)
@@ -127,10 +128,12 @@ def _let_go(directory: str) -> bool:
 
 
 @contextmanager
-def over(where: Directories, name: str, progress: Progress, *, ended: bool = False) -> Iterator[int | None]:
+def over(
+    where: Directories, name: str, progress: Progress, *, ended: bool = False, deadline: Deadline = NEVER
+) -> Iterator[int | None]:
     """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left.
 
-    `ended` says that the caller has ended it just now.
+    `ended` says that the caller has ended it just now. Another command is waited for no longer than the deadline.
     """
     directory = where.guest(name)
     if not os.path.isdir(directory) and not rundir.is_running(directory):
@@ -138,7 +141,7 @@ def over(where: Directories, name: str, progress: Progress, *, ended: bool = Fal
         progress.tell(f"{name} is not running")
         yield None
         return
-    with rundir.held(directory, name):
+    with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
         record = rundir.read_record(directory)
         began = time.monotonic()
         locked = rundir.is_locked(directory)

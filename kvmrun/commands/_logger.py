@@ -73,4 +73,5 @@ def _exchange(monitor: Carrier, place: Place, writer: int) -> None:
     except BaseException:
         os.unlink(new)
         raise
+    monitor.forget("log")
     os.rename(new, path)

@@ -9,6 +9,7 @@ from kvmrun.host import logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.light.abc import Mapping
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
@@ -32,12 +33,13 @@ class Job(Frozen):
     watches: dict[str, Watch]
     networks: Networks
     others: observe.Others
+    deadline: Deadline = NEVER
 
 
 def start(job: Job, name: str, progress: Progress) -> None:
     """Start `name`, or say that it runs. Raises whatever was in the way, with nothing left behind."""
     place = job.places[name]
-    with rundir.held(place.directory, name):
+    with rundir.held(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
         if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
             news = ", and has a new logger" if _logger_mended(place) else ""
             news += ", and is guarded again" if job.where.root and _guard_mended(place) else ""
@@ -107,7 +109,7 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
     said = logs.position(place.log)
     record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused, said=said)
     now, then = halves(steps)
-    hand = Hand()
+    hand = Hand(job.deadline)
     try:
         with applied(now, hand, progress.detail):
             from kvmrun.commands._confirm import confirm, reason  # loaded while QEMU starts, which takes it longer

@@ -5,6 +5,7 @@ from kvmrun.commands._peer import accounts, believed
 from kvmrun.commands._words import Args
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
 from kvmrun.host import rundir
+from kvmrun.model.deadline import Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 from kvmrun.monitor.probe import Answer, ask
@@ -26,26 +27,27 @@ class Word(Frozen):
 def tell(args: Args, word: Word) -> int:
     """Tell the guests that the words on the command line name. Raises Several."""
 
-    def one(name: str, directory: str, limit: float) -> str:
-        return tell_one(name, directory, word, limit)
+    def one(name: str, directory: str, deadline: Deadline) -> str:
+        return tell_one(name, directory, word, deadline)
 
     return _end.at_each(args, word.doing, one, limit=_LIMIT)
 
 
-def tell_one(name: str, directory: str, word: Word, limit: float = _LIMIT) -> str:
+def tell_one(name: str, directory: str, word: Word, deadline: Deadline | None = None) -> str:
     """Tell the running guest of that run directory; what is to be said of it afterwards."""
-    with rundir.held(directory, name):
-        return _told(name, directory, word, limit)
+    deadline = deadline or Deadline.begin(_LIMIT)
+    with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+        return _told(name, directory, word, deadline)
 
 
-def _told(name: str, directory: str, word: Word, limit: float) -> str:
-    state = _state(name, _ask(name, directory, ("query-status",), limit))
+def _told(name: str, directory: str, word: Word, deadline: Deadline) -> str:
+    state = _state(name, _ask(name, directory, ("query-status",), deadline))
     record = rundir.read_record(directory)
     if state == "prelaunch" and not (record and record.paused and record.pid):
         raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
     if state in word.already:
         return f"is {word.done} already"
-    answer = _ask(name, directory, (word.command, "query-status"), limit, word.ended)
+    answer = _ask(name, directory, (word.command, "query-status"), deadline, word.ended)
     if error := answer.errors.get(word.command):
         raise KvmrunError(f"{name} could not be {word.done}", why=printable(error))
     if word.already and (state := _state(name, answer)) not in word.already:
@@ -53,7 +55,8 @@ def _told(name: str, directory: str, word: Word, limit: float) -> str:
     return f"is {word.done}" if word.already else f"was {word.done}"
 
 
-def _ask(name: str, directory: str, commands: tuple[str, ...], limit: float, ended: str = "") -> Answer:
+def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadline, ended: str = "") -> Answer:
+    limit = deadline.granted(_LIMIT)
     answer = believed(ask({"": f"{directory}/q"}, commands, limit=limit)[""], accounts(directory))
     if answer.silence == "stranger":
         hint, why = f"kvmrun kill {name} ends it", "another account answers there"

@@ -8,6 +8,7 @@ from kvmrun.commands._parallel import interrupted
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import Busy, KvmrunError, NotRunning, Unresponsive, UsageError
 from kvmrun.host import logs, neighbour, process, rundir
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.nic import Port
@@ -25,11 +26,11 @@ _KVM_HINT = "kvmrun console shows what it does; if KVM cannot run it here, try -
 
 
 class Condition(Frozen):
-    """A condition for every guest of one command, and the seconds it may take."""
+    """A condition for every guest of one command, and when that command is to be over."""
 
     kind: str
     text: str = ""
-    limit: float = _LIMIT
+    deadline: Deadline = NEVER
 
     def begin(self, place: Place, *, running: bool) -> Watch:
         """Begin to watch `place`, before its guest runs unless `running`."""
@@ -49,7 +50,7 @@ class Condition(Frozen):
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait until `watch` is met. Raises Unresponsive when the time is over; the guest goes on as it is."""
-        deadline = time.monotonic() + self.limit
+        deadline = time.monotonic() + self.deadline.granted(_LIMIT)
         try:
             while not watch.met():
                 if self.kind != "running" and not rundir.is_running(directory):
@@ -62,7 +63,8 @@ class Condition(Frozen):
             watch.close()
 
     def _too_late(self, name: str, watch: Watch) -> Unresponsive:
-        why = f"{watch.what} not within {self.limit:g} s"
+        limit = _LIMIT if self.deadline.limit is None else self.deadline.limit
+        why = f"{watch.what} not within {limit:g} s"
         if self.kind == "stopped":
             return Unresponsive(f"{name} still runs", f"kvmrun stop {name}", why=why)
         if self.kind == "running":
@@ -88,23 +90,23 @@ class All(Frozen):
             watch.close()
 
 
-def parse(word: str, limit: float | None) -> Condition | None:
+def parse(word: str, deadline: Deadline) -> Condition | None:
     """A condition of a start: None for `qmp` and `running`, which every start waits for. Raises UsageError."""
     try:
         wanted = Ready.parse("running" if word == "qmp" else word)
     except ValueError:
         hint = "--wait=qmp, --wait=address, --wait=agent, --wait=port:NUMBER or --wait=console:TEXT"
         raise UsageError(f"cannot wait for {word}", hint) from None
-    return None if wanted.kind == "running" else condition(wanted, limit)
+    return None if wanted.kind == "running" else condition(wanted, deadline)
 
 
-def condition(word: Ready | str, limit: float | None) -> Condition:
+def condition(word: Ready | str, deadline: Deadline) -> Condition:
     """Any condition. Raises UsageError."""
     try:
         wanted = Ready("stopped") if word == "stopped" else Ready.parse(word)
     except ValueError as why:
         raise UsageError(f"cannot wait for {word}", f'--for "stopped", {why}') from None
-    return Condition(kind=wanted.kind, text=wanted.text, limit=_LIMIT if limit is None else limit)
+    return Condition(kind=wanted.kind, text=wanted.text, deadline=deadline)
 
 
 class _Address:

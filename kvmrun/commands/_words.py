@@ -13,7 +13,7 @@ from kvmrun.light.typing import Any, Never, Protocol
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
 
-__all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser", "pace"]
+__all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser", "halved", "pace"]
 
 
 def pace(seconds: float) -> float:
@@ -23,6 +23,12 @@ def pace(seconds: float) -> float:
     raise UsageError(f"{seconds:g} s is no pause between two looks", "up to 86400 seconds, which is a day")
 
 
+def halved(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+    """The words before the first -- and those after it."""
+    cut = words.index("--") if "--" in words else len(words)
+    return words[:cut], words[cut + 1 :]
+
+
 class Parser(Protocol):
     """What a command's configure() is given."""
 
@@ -30,13 +36,13 @@ class Parser(Protocol):
         """As argparse has it."""
 
 
-def everywhere(parser: Parser) -> None:
-    """The flags every command has."""
+def everywhere(parser: Parser, limit: str = "each wait has a limit of its own") -> None:
+    """The flags every command has; `limit` says what holds where --timeout is not given."""
     parser.add_argument("-C", "--vms", metavar="DIR", help="the directory of definitions")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
     parser.add_argument("-q", "--quiet", action="store_true", help="say less")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colours")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help="how long to wait")
+    parser.add_argument("--timeout", type=float, metavar="SECONDS", help=f"how long it may take; without it, {limit}")
 
 
 def full_parser(name: str, module: ModuleType) -> Any:
@@ -56,8 +62,10 @@ def full_parser(name: str, module: ModuleType) -> Any:
                 message = f"required: {', '.join(f'{one.metavar or one.dest}' for one in wanted)}"
             super().error(message)
 
-    parser = Explaining(prog=f"kvmrun {name}", description=f"{module.HELP}.")
-    everywhere(parser)
+    line = getattr(module, "COMMAND_LINE", "")
+    usage = f"%(prog)s [OPTION ...] {line}" if line else None
+    parser = Explaining(prog=f"kvmrun {name}", description=f"{module.HELP}.", usage=usage)
+    everywhere(parser, *([module.TIMEOUT] if hasattr(module, "TIMEOUT") else []))
     module.configure(parser)
     return parser
 
@@ -111,6 +119,26 @@ class QuickParser:
         except (_NotPlain, ValueError):
             return None
         return found
+
+    def parted(self, words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
+        """The words that are ours, up to the first that is no option, and the command that follows it.
+
+        Options of ours may also stand behind that word where -- or nothing follows them.
+        """
+        first = self._after_options(words, 0)
+        if first >= len(words) or words[first] == "--":
+            return halved(words)
+        last = self._after_options(words, first + 1)
+        if last >= len(words):
+            return words, []
+        return (words[:last], words[last + 1 :]) if words[last] == "--" else (words[: first + 1], words[first + 1 :])
+
+    def _after_options(self, words: Sequence[str], position: int) -> int:
+        """The position of the first word, from `position` on, that is neither an option nor the value of one."""
+        while position < len(words) and words[position].startswith("-") and words[position] != "--":
+            flag = self._flags.get(words[position])
+            position += 2 if flag is not None and flag.action in {"store", "append"} else 1
+        return position
 
     def _flag(self, found: Args, word: str, left: list[str]) -> None:
         name, given, value = word.partition("=") if word.startswith("--") else (word, "", "")

@@ -17,6 +17,7 @@ from kvmrun.monitor.filter import Filter
 from kvmrun.ui import terminal
 
 HELP = "connect to a guest's serial line"
+TIMEOUT = "there is no limit"
 _SEAT = "console"
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, seat.STOLEN)
 

@@ -16,6 +16,7 @@ from kvmrun.monitor import transfer
 from kvmrun.ui.progress import Progress
 
 HELP = "copy a file into a guest or out of it, by its agent"
+TIMEOUT = "there is no limit, and 30 s for each answer of the agent"
 _HINT = "kvmrun cp FILE NAME:/PATH, or kvmrun cp NAME:/PATH FILE"
 
 
@@ -31,7 +32,10 @@ def run(args: Args) -> int:
         raise UsageError("exactly one of the two is in a guest", _HINT)
     name, path = source or target or ("", "")
     directory = running(directories(args), name)
-    with Progress(quiet=args.quiet, verbose=args.verbose) as progress, closing(Line(directory, name)) as line:
+    with (
+        Progress(quiet=args.quiet, verbose=args.verbose) as progress,
+        closing(Line(directory, name, args.deadline)) as line,
+    ):
         try:
             done = _out(line, path, args.target, progress) if source else _in(line, args.source, path, progress)
         except OSError as why:

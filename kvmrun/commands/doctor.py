@@ -19,6 +19,7 @@ from kvmrun.ui.progress import Progress
 from kvmrun.ui.say import colored
 
 HELP = "find what on this host is in the way, and the mend"
+TIMEOUT = "10 s for a guest that is tried"
 _LIMIT = 10.0
 _MODELS = ("host", "qemu64")
 

@@ -13,6 +13,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 
 HELP = "follow what happens in guests, as QEMU tells it"
+TIMEOUT = "there is no limit"
 
 
 def configure(parser: Parser) -> None:

@@ -1,4 +1,4 @@
-"""kvmrun exec NAME -- COMMAND: run a command inside a guest, by its agent."""
+"""kvmrun exec NAME COMMAND: run a command inside a guest, by its agent."""
 
 import os
 import sys
@@ -8,38 +8,69 @@ from contextlib import closing
 from kvmrun.commands._agent import Line
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import Busy, Unresponsive, UsageError
+from kvmrun.errors import Busy, KvmrunError, Unresponsive, UsageError
+from kvmrun.model.text import printable
 from kvmrun.monitor import inside
-from kvmrun.monitor.agent import LIMIT
+from kvmrun.monitor.agent import Agent, AgentError
 from kvmrun.monitor.filter import Filter
 from kvmrun.ui import streams
 from kvmrun.ui.progress import Progress
 
 HELP = "run a command in a guest, by its agent"
+TIMEOUT = "there is no limit"
+COMMAND_LINE = "NAME [--] COMMAND [ARGUMENT ...]"
 _INPUT = 8 << 20
 _FIRST, _LAST = 0.02, 0.4
 """The pauses between questions whether it has ended: short at first, then longer."""
+_IN_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
+
+
+class _NotRun(KvmrunError):
+    """The guest has no such command, or may not run it: with the exit code a shell has for that."""
+
+    def __init__(self, message: str, code: int, why: str) -> None:
+        super().__init__(message, why=why)
+        self.code = code
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a running guest; then -- and the command with its words")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; the words after it are the command")
     parser.add_argument("-i", "--stdin", action="store_true", help="hand it our standard input, of at most 8 MiB")
+    parser.add_argument("-e", "--env", action="append", metavar="VAR=VALUE", help="set a variable of its environment")
+    parser.add_argument("-w", "--workdir", metavar="DIR", help="the directory of the guest to run it in")
+    parser.add_argument("-u", "--user", metavar="USER", help="the account of the guest to run it as (by runuser)")
 
 
 def run(args: Args) -> int:
-    """Exits as the command in the guest did, 128 and its number for a signal."""
+    """Exits as the command in the guest did: 128 and its number for a signal, 127 and 126 where it cannot be run."""
     if not args.raw:
-        raise UsageError("no command to run", f"kvmrun exec {args.guest} -- COMMAND …")
+        raise UsageError("no command to run", f"kvmrun exec {args.guest} COMMAND")
+    if args.raw[0].startswith("-"):
+        why = f"{printable(args.raw[0], 60)} stands where the command is expected"
+        raise UsageError("options stand before the name of the guest", f"kvmrun exec {args.guest} -- COMMAND", why=why)
+    command = _command(args)
     directory = running(directories(args), args.guest)
     given = _input() if args.stdin else None
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress, progress.waiting(f"{args.guest}: {args.raw[0]}"):
-        outcome = _carried_out(directory, args, given)
+        outcome = _carried_out(directory, args, command, given)
     _show(1, outcome.out)
     _show(2, outcome.err)
     for stream in outcome.cut:
         text = f"kvmrun: the agent keeps {inside.OUTPUT >> 20} MiB of a stream: the rest of std{stream} is lost\n"
         sys.stderr.write(text)
     return outcome.code
+
+
+def _command(args: Args) -> list[str]:
+    """The command with what sets its account, variables and directory, each a program of the guest."""
+    words = [*args.raw]
+    if args.workdir is not None:
+        words = ["sh", "-c", _IN_DIRECTORY, "sh", args.workdir, *words]
+    if wrong := next((one for one in args.env or () if not one.partition("=")[1] or one[0] == "="), ""):
+        raise UsageError(f"{printable(wrong, 60)} sets no variable", "-e VAR=VALUE")
+    if args.env:
+        words = ["env", *args.env, *words]
+    return ["runuser", "-u", args.user, "--", *words] if args.user else words
 
 
 def _input() -> bytes:
@@ -50,23 +81,43 @@ def _input() -> bytes:
     return given
 
 
-def _carried_out(directory: str, args: Args, given: bytes | None) -> inside.Outcome:
-    name = args.guest
-    deadline = None if args.timeout is None else time.monotonic() + args.timeout
-    limit = inside.PATIENCE if args.timeout is None else min(inside.PATIENCE, args.timeout)
+def _carried_out(directory: str, args: Args, command: list[str], given: bytes | None) -> inside.Outcome:
+    """Begin it once, and ask until it has ended; an agent that others talk to is waited for."""
+    name, deadline = args.guest, args.deadline
     pause = _FIRST
-    with closing(Line(directory, name)) as line:
-        pid = inside.begin(line(), args.raw, given, limit=max(limit, LIMIT))
+    with closing(Line(directory, name, deadline)) as line:
+        pid = _begun(line(), args, command, given)
         try:
-            while (outcome := inside.ended(line(), pid, limit=limit)) is None:
-                if deadline is not None and time.monotonic() > deadline:
+            while (outcome := _ended(line, pid)) is None:
+                if deadline.is_over():
                     raise Unresponsive(f"{args.raw[0]} has not ended in {name} within {args.timeout:g} s")
-                time.sleep(pause)
+                time.sleep(deadline.left(pause))
                 pause = min(pause * 1.5, _LAST)
-        except (Unresponsive, Busy, KeyboardInterrupt):
+        except (Unresponsive, KeyboardInterrupt):
             sys.stderr.write(f"kvmrun: the command goes on in {name}, as pid {pid}\n")
             raise
     return outcome
+
+
+def _begun(agent: Agent, args: Args, command: list[str], given: bytes | None) -> int:
+    """The pid of the command in the guest. Raises _NotRun."""
+    try:
+        return inside.begin(agent, command, given)
+    except AgentError as no:
+        program = printable(command[0], 60)
+        if "No such file" in no.why:
+            raise _NotRun(f"{args.guest} has no command {program}", 127, no.why) from None
+        if "Permission denied" in no.why or "Exec format" in no.why:
+            raise _NotRun(f"{args.guest} cannot run {program}", 126, no.why) from None
+        raise
+
+
+def _ended(line: Line, pid: int) -> inside.Outcome | None:
+    """How it ended; None while it runs, or while another command does not let go of the agent."""
+    try:
+        return inside.ended(line(), pid)
+    except Busy:
+        return None
 
 
 def _show(fd: int, data: bytes) -> None:

@@ -7,9 +7,14 @@ from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import Deadline
 from kvmrun.monitor import inside
 
+_BACK = 5.0
+"""How long a freeze that failed may take to be taken back, in seconds."""
+
 HELP = "hold a guest's writing, so that its disks can be copied as they are"
+TIMEOUT = "30 s"
 
 
 def configure(parser: Parser) -> None:
@@ -21,16 +26,16 @@ def run(args: Args) -> int:
     return _end.at_each(args, "freezing", _freeze, limit=inside.PATIENCE)
 
 
-def _freeze(name: str, directory: str, limit: float) -> str:
-    with talking(directory, name) as agent:
+def _freeze(name: str, directory: str, deadline: Deadline) -> str:
+    with talking(directory, name, deadline=deadline) as agent:
         if inside.is_frozen(agent):
             return f"is frozen already; kvmrun thaw {name}"
     try:
-        with talking(directory, name) as agent:
-            count = inside.freeze(agent, limit=limit)
+        with talking(directory, name, deadline=deadline) as agent:
+            count = inside.freeze(agent, limit=deadline.granted(inside.PATIENCE))
     except (Unresponsive, KeyboardInterrupt):
-        with suppress(KvmrunError), talking(directory, name) as agent:
-            inside.thaw(agent, limit=limit)
+        with suppress(KvmrunError), talking(directory, name) as agent:  # also after the deadline: it must not stay so
+            inside.thaw(agent, limit=_BACK)
         raise
     if not count:
         raise KvmrunError(f"{name} has no file system that can be frozen", why="those in memory cannot")

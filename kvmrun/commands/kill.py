@@ -9,6 +9,7 @@ from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
 HELP = "end guests at once, as if their plug were pulled"
+TIMEOUT = "5 s, and 10 s for another command"
 
 
 def configure(parser: Parser) -> None:
@@ -22,11 +23,11 @@ def run(args: Args) -> int:
         known = [name for name in names if name not in errors]
         errors |= {} if args.force else _end.unprotected(where, known)
         good = [name for name in names if name not in errors]
-        errors |= _end.together(good, lambda name: _kill(where, name, progress), progress, "killing")
+        errors |= _end.together(good, lambda name: _kill(where, name, args, progress), progress, "killing")
     return _end.report(names, errors)
 
 
-def _kill(where: Directories, name: str, progress: Progress) -> None:
+def _kill(where: Directories, name: str, args: Args, progress: Progress) -> None:
     """Kill first and lock after: a stop that is still waiting for the guest holds the lock, and sees the end.
 
     Once more under the lock: a start may have been under way.
@@ -36,7 +37,7 @@ def _kill(where: Directories, name: str, progress: Progress) -> None:
     with rundir.opened(directory, record.pid if record else 0) as pidfd:
         _finish(name, pidfd)
         ended = pidfd is not None
-    with _end.over(where, name, progress, ended=ended) as pidfd:
+    with _end.over(where, name, progress, ended=ended, deadline=args.deadline) as pidfd:
         _finish(name, pidfd)
 
 

@@ -3,18 +3,21 @@
 import sys
 import time
 
-from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._lab import directories, expanded, is_known, no_such_guest, open_lab
 from kvmrun.commands._status import gather, seen, unseen
 from kvmrun.commands._words import Args, Parser, pace
+from kvmrun.errors import KvmrunError, Several
 from kvmrun.light import json
 from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
 HELP = "list all guests with their live state; -v how each is held, and what its agent tells"
+TIMEOUT = "2 s for all guests together"
 
 
 def configure(parser: Parser) -> None:
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests to list, or @GROUP; without, all")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the output")
     parser.add_argument("-w", "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="again and again")
 
@@ -22,6 +25,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     every = None if args.watch is None else pace(args.watch)
+    unknown = _unknown(where, args)
     if every is not None and args.output == "table":
         from kvmrun.ui import terminal, watch
 
@@ -32,14 +36,28 @@ def run(args: Args) -> int:
         show(found, args)
         if note := unseen(where):
             sys.stderr.write(f"kvmrun: {note}\n")
+        if unknown:
+            raise Several(unknown)
         if every is None:
             return 0
         sys.stdout.flush()
         time.sleep(every)
 
 
+def _unknown(where: Directories, args: Args) -> list[KvmrunError]:
+    """An error for each word that names no guest."""
+    if not args.guests:
+        return []
+    lab, here = open_lab(where), seen(where)
+    names = expanded(lab, args.guests)
+    return [no_such_guest(lab, name) for name in names if not is_known(lab, name) and name not in here]
+
+
 def _found(where: Directories, args: Args) -> list[Status]:
-    found = gather(where, open_lab(where))
+    lab = open_lab(where)
+    names = expanded(lab, args.guests) if args.guests else None
+    here = seen(where) if names else {}
+    found = gather(where, lab, names and [one for one in names if is_known(lab, one) or one in here])
     if args.verbose:
         from kvmrun.commands import _agents, _posture
 

@@ -18,6 +18,7 @@ from kvmrun.ui import streams
 from kvmrun.ui.say import dump
 
 HELP = "print what a guest's console and QEMU said"
+TIMEOUT = "-f goes on until the guest ends"
 _LINES = 100
 _LOGGER_ENDS = 2.0
 _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
@@ -52,7 +53,7 @@ def run(args: Args) -> int:
     with logs.Reader(directory) as reader:
         write(reader.last(args.lines))
         if args.follow:
-            _follow(reader, where, args.guest, write)
+            _follow(reader, where, args, write)
     return 0
 
 
@@ -69,13 +70,16 @@ def _known(where: Directories, name: str) -> str:
     raise no_such_guest(lab, name)
 
 
-def _follow(reader: logs.Reader, where: Directories, name: str, write: Callable[[Iterable[bytes]], None]) -> None:
-    """Until the guest ends; one that does not run is waited for."""
+def _follow(reader: logs.Reader, where: Directories, args: Args, write: Callable[[Iterable[bytes]], None]) -> None:
+    """Until the guest ends, or for --timeout seconds; one that does not run is waited for."""
+    name = args.guest
     with ExitStack() as held:
         guest: int | None = None
         for lines in logs.followed(reader):
             write(lines)
             sys.stdout.flush()
+            if args.deadline.is_over():
+                return
             if guest is None:
                 guest = held.enter_context(rundir.opened(where.guest(name)))
             elif process.ended(guest, 0):

@@ -6,6 +6,7 @@ from kvmrun.commands._lab import monitor_socket
 from kvmrun.commands._words import Args, Parser
 
 HELP = "open a QMP shell on a running guest"
+TIMEOUT = "60 s for each command, 600 s in a shell"
 
 
 def configure(parser: Parser) -> None:

@@ -8,7 +8,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.config import draft, fresh
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host import definitions, knownhosts
-from kvmrun.light.abc import Iterator
+from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model import derive
 from kvmrun.model.guest import Boot, Guest
@@ -18,6 +18,7 @@ from kvmrun.model.place import Directories
 
 HELP = "write a definition for a new guest"
 _KINDS = ("image", "base", "cdrom", "copy")
+_SIZES = ("cpus", "memory")
 
 
 def configure(parser: Parser) -> None:
@@ -27,6 +28,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--cdrom", metavar="ISO", help="its drive is empty, and it has this CD-ROM to install from")
     parser.add_argument("--copy", metavar="NAME", help="as that guest is, with drives and addresses of its own")
     parser.add_argument("--size", metavar="SIZE", help="of the new image, such as 20G")
+    parser.add_argument("--memory", metavar="SIZE", help="its memory, such as 2G")
+    parser.add_argument("--cpus", type=int, metavar="N", help="how many processors it has")
     parser.add_argument("--format", choices=("qcow2", "raw"), help="of FILE, where its suffix does not tell")
 
 
@@ -40,6 +43,7 @@ def run(args: Args) -> int:
     name = _definition.new_name(args.guest, before)
     _definition.writable(where)
     text = _copied(before, where, name, args.copy) if args.copy else _fresh(before, where, name, args)
+    text = _sized(text, {key: value for key in _SIZES if (value := getattr(args, key)) is not None})
     text = _settled(before, where, name, text)
     _, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     _definition.refuse(f"{name} would not be valid", "nothing was written; correct that first", errors)
@@ -60,6 +64,15 @@ def _fresh(before: Lab, where: Directories, name: str, args: Args) -> str:
     if any(key == "unset" for key, _, _ in keys):
         now = now.but(boot=Boot())
     return fresh.text(now, where.images, keys=keys, drives=drives, nics=[_told(nic) for nic in nics])
+
+
+def _sized(text: str, values: Mapping[str, object]) -> str:
+    """The text with these keys in the place of those that it has, or shows in comments."""
+    lines = [
+        line for line in text.splitlines(keepends=True) if line.split(" =")[0] not in {f"# {key}" for key in values}
+    ]
+    plain = draft.without("".join(lines), *(("", key) for key in values))
+    return draft.with_keys(plain, draft.TOP, values) if values else text
 
 
 def _effective(before: Lab, where: Directories, name: str) -> tuple[Guest, tuple[Nic, ...]]:

@@ -5,6 +5,7 @@ from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
 HELP = "pause guests: their processors stop, nothing is lost"
+TIMEOUT = "5 s"
 WORD = Word(command="stop", doing="pausing", done="paused", already=("paused", "prelaunch"))
 """A guest started with --paused, which has not begun, is paused as well."""
 

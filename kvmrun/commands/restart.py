@@ -5,9 +5,11 @@ from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.stop import stop_all
 from kvmrun.host import rundir
+from kvmrun.model.deadline import Deadline
 from kvmrun.ui.progress import Progress
 
 HELP = "stop guests and start them as their definitions are now"
+TIMEOUT = "a guest may take 60 s to power down, and as long for what --wait names"
 
 
 def configure(parser: Parser) -> None:
@@ -28,5 +30,6 @@ def run(args: Args) -> int:
         errors |= stop_all(where, good, args, progress)
     good = [name for name in good if name not in errors]
     if good:
+        args.deadline = Deadline.begin(args.timeout)  # the end of the old guest takes nothing from the new one's time
         errors |= _begin.begin(lab, where, good, (), args)
     return _end.report(names, errors)

@@ -5,6 +5,7 @@ from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
 HELP = "let paused guests go on"
+TIMEOUT = "5 s"
 WORD = Word(command="cont", doing="resuming", done="running", already=("running",))
 
 

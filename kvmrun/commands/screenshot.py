@@ -8,10 +8,14 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.config.where import absolute
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.directory import cannot, replacing
+from kvmrun.light.contextlib import suppress
 from kvmrun.monitor.carry import Said, carrier
 
 HELP = "save what a guest's display shows as a PNG file"
+TIMEOUT = "10 s"
 _LIMIT = 10.0
+_MOST = 64 << 20
+"""A picture is smaller than this, in bytes."""
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -21,14 +25,12 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    """QEMU may open no file of its own: it is handed one, which takes the name asked for once it is whole."""
+    """QEMU draws into memory that it is handed; a copy of that takes the name asked for once it is whole."""
     directory = running(directories(args), args.guest)
     target = absolute(args.file)
-    limit = _LIMIT if args.timeout is None else args.timeout
     try:
         with replacing(target) as (place, name), place.part(name) as (fd, part):
-            _draw(args.guest, f"{directory}/q", fd, limit)
-            _check(args.guest, os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW, dir_fd=place.fd))
+            _copy(args.guest, _drawn(args.guest, f"{directory}/q", args.deadline.granted(_LIMIT)), fd)
             place.move(part, name)
     except OSError as why:
         raise cannot("write", target, why) from None
@@ -37,18 +39,36 @@ def run(args: Args) -> int:
     return 0
 
 
+def _drawn(guest: str, path: str, limit: float) -> bytes:
+    """The picture as QEMU writes it. It keeps neither the descriptor nor a file of ours."""
+    shared = os.memfd_create("screenshot", os.MFD_CLOEXEC)
+    try:
+        given = os.open(f"/proc/self/fd/{shared}", os.O_WRONLY | os.O_CLOEXEC)  # a set is asked for by its access mode
+        try:
+            _draw(guest, path, given, limit)
+        finally:
+            os.close(given)
+        return os.pread(shared, _MOST, 0)
+    finally:
+        os.close(shared)
+
+
 def _draw(guest: str, path: str, fd: int, limit: float) -> None:
     try:
         with carrier(path, limit) as monitor:
             number = monitor.execute("add-fd", {"opaque": "screenshot"}, fd=fd)["fdset-id"]
-            monitor.execute("screendump", {"filename": f"/dev/fdset/{number}", "format": "png"})
+            try:
+                monitor.execute("screendump", {"filename": f"/dev/fdset/{number}", "format": "png"})
+            finally:
+                with suppress(KvmrunError):  # the first error is the one to tell
+                    monitor.forget("screenshot")
     except Said as no:
         hint = f'set display = "vnc" in {guest}.toml and start it anew, if it has none'
         raise Refused(f"{guest} shows nothing", hint, why=no.message) from None
 
 
-def _check(guest: str, fd: int) -> None:
-    """Closes `fd`, a descriptor on what QEMU wrote."""
-    with open(fd, "rb") as file:
-        if file.read(len(_PNG)) != _PNG:
-            raise KvmrunError(f"what QEMU wrote for {guest} is not an image", "try again")
+def _copy(guest: str, picture: bytes, fd: int) -> None:
+    if not picture.startswith(_PNG) or len(picture) == _MOST:
+        raise KvmrunError(f"what QEMU wrote for {guest} is not an image", "try again")
+    with open(fd, "wb", closefd=False) as file:
+        file.write(picture)

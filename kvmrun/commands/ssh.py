@@ -10,17 +10,20 @@ from kvmrun.commands._lab import directories, open_lab, place_of, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import HostLacks, KvmrunError, Refused
 from kvmrun.host import directory, process, rundir
+from kvmrun.model.deadline import Deadline
 from kvmrun.model.place import Directories
 from kvmrun.monitor import inside
 
-HELP = "log in to a guest by ssh; after -- come words for ssh, such as a command"
+HELP = "log in to a guest by ssh, or run a command in it"
+TIMEOUT = "10 s to connect"
+COMMAND_LINE = "NAME [[--] COMMAND [ARGUMENT ...]]"
 _CONNECT = 10
 _ALIVE = 10
 """So many seconds without a word ask the guest for one; ssh gives up when three of them were in vain."""
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a running guest; after --, more for ssh: options, a command")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; the words after it are ssh's own")
     parser.add_argument("-l", "--login", metavar="USER", help="the account there; else the definition's ssh_user")
 
 
@@ -31,7 +34,7 @@ def run(args: Args) -> NoReturn:
     program = process.find_tool("ssh")
     if not program:
         raise HostLacks("ssh is not installed", "apt install openssh-client")
-    address = _address(where, place, args.guest)
+    address = _address(where, place, args.guest, args.deadline)
     words = [program, *_options(where, args), address, *args.raw]
     sys.stdout.flush()
     for number in (signal.SIGPIPE, signal.SIGXFSZ):  # what this language ignores, ssh's children would ignore too
@@ -77,12 +80,12 @@ def _user(where: Directories, name: str) -> str:
     return (guest.ssh_user if guest else None) or ""
 
 
-def _address(where: Directories, place: str, name: str) -> str:
+def _address(where: Directories, place: str, name: str, deadline: Deadline) -> str:
     """Its reserved address; of a guest without one the first its agent tells."""
     if reserved := next((port.address for port in place_of(where, name).ports if port.address), None):
         return reserved
     try:
-        with talking(place, name) as agent:
+        with talking(place, name, deadline=deadline) as agent:
             found = [one for card in inside.interfaces(agent) for one in card.addresses]
     except KvmrunError as no:
         raise _nowhere(name, no.message) from None

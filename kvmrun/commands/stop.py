@@ -1,7 +1,6 @@
 """kvmrun stop: ask a guest to power down, then insist."""
 
 import os
-import time
 
 from kvmrun.commands import _end
 from kvmrun.commands._lab import directories
@@ -13,12 +12,14 @@ from kvmrun.light import signal
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import Any
+from kvmrun.model.deadline import Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Directories
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.ui.progress import Progress
 
 HELP = "power guests down: ACPI first, then the agent, then quit, then kill"
+TIMEOUT = "a guest may take 60 s to power down; then QEMU quits, or is killed after another 10 s"
 _LIMIT = 60.0
 _AGAIN = 3.0
 """A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
@@ -42,19 +43,20 @@ def run(args: Args) -> int:
 
 def stop_all(where: Directories, names: list[str], args: Args, progress: Progress) -> dict[str, KvmrunError]:
     """Stop `names`, those first that were started after others; the errors by name."""
-    limit = 0.0 if args.force else _LIMIT if args.timeout is None else args.timeout
     refused = {} if args.force else _end.unprotected(where, names)
     good = [name for name in names if name not in refused]
     before = _end.backwards(where, good)
     return refused | _end.together(
-        good, lambda name: _stop(where, name, limit, progress), progress, "stopping", before=before
+        good, lambda name: _stop(where, name, args, progress), progress, "stopping", before=before
     )
 
 
-def _stop(where: Directories, name: str, limit: float, progress: Progress) -> None:
-    with _end.over(where, name, progress) as pidfd:
+def _stop(where: Directories, name: str, args: Args, progress: Progress) -> None:
+    with _end.over(where, name, progress, deadline=args.deadline) as pidfd:
         if pidfd is not None:
             end = _End(name=name, directory=where.guest(name), pidfd=pidfd, progress=progress)
+            # those that were stopped before it have left it so much
+            limit = 0.0 if args.force else round(args.deadline.granted(_LIMIT), 1)
             if not (end.by_guest(limit) or end.by_quit()):
                 end.by_kill()
 
@@ -69,14 +71,14 @@ class _End(Frozen):
 
     def by_guest(self, limit: float) -> bool:
         """Press the power button until the guest is off or `limit` seconds are over; half way its agent is asked."""
-        deadline = time.monotonic() + limit
+        deadline = Deadline.begin(limit)
         if limit > 0:
-            self._thaw(limit)
+            self._thaw(deadline)
         asked = False
-        while (left := deadline - time.monotonic()) > 0:
+        while (left := deadline.left(limit)) > 0:
             if not asked and left < limit / 2:
                 asked = True
-                self._persuade(limit - left)
+                self._persuade(limit - left, deadline)
             answer = self._press(min(2.0, left))
             if answer.silence in _NOBODY or _state(answer) == "prelaunch":
                 return False
@@ -99,27 +101,27 @@ class _End(Frozen):
         if not process.kill(self.pidfd):
             raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
 
-    def _thaw(self, limit: float) -> None:
+    def _thaw(self, deadline: Deadline) -> None:
         from kvmrun.commands._agent import FROZEN  # the agent's modules bring 10 ms: not for those who force
         from kvmrun.monitor import inside
 
         if os.path.exists(f"{self.directory}/{FROZEN}"):
             self.progress.tell(f"{self.name} is frozen: thawed, so that it can end in order")
-            self._ask_agent(lambda agent: inside.thaw(agent, limit=min(limit, inside.PATIENCE)))
+            self._ask_agent(inside.thaw, deadline)
 
-    def _persuade(self, waited: float) -> None:
+    def _persuade(self, waited: float, deadline: Deadline) -> None:
         from kvmrun.commands._agent import absent
         from kvmrun.monitor import inside
 
-        if not absent(self.directory):
+        if not absent(self.directory, limit=deadline.left(2.0)):
             self.progress.tell(f"{self.name} is not off by the power button in {waited:.0f} s: its agent is asked")
-            self._ask_agent(inside.shut_down)
+            self._ask_agent(inside.shut_down, deadline)
 
-    def _ask_agent(self, ask: Callable[[Any], object]) -> None:
+    def _ask_agent(self, ask: Callable[[Any], object], deadline: Deadline) -> None:
         from kvmrun.commands._agent import talking
 
         try:
-            with talking(self.directory, self.name) as agent:
+            with talking(self.directory, self.name, deadline=deadline) as agent:
                 ask(agent)
         except KvmrunError as no:
             self.progress.detail(f"{no.message}: {no.why}")

@@ -6,9 +6,11 @@ from kvmrun.commands import _end
 from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import Deadline
 from kvmrun.monitor import inside
 
 HELP = "let a frozen guest write to its file systems again"
+TIMEOUT = "30 s"
 
 
 def configure(parser: Parser) -> None:
@@ -20,9 +22,9 @@ def run(args: Args) -> int:
     return _end.at_each(args, "thawing", _thaw, limit=inside.PATIENCE)
 
 
-def _thaw(name: str, directory: str, limit: float) -> str:
-    with talking(directory, name) as agent:
-        count = inside.thaw(agent, limit=limit)
+def _thaw(name: str, directory: str, deadline: Deadline) -> str:
+    with talking(directory, name, deadline=deadline) as agent:
+        count = inside.thaw(agent)
     with suppress(FileNotFoundError):
         os.unlink(f"{directory}/{FROZEN}")
     return f"is thawed: {count} file system{'s' * (count != 1)}" if count else "was not frozen"

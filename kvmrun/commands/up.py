@@ -19,6 +19,7 @@ from kvmrun.plan.steps import Launch
 from kvmrun.plan.up import halves
 
 HELP = "start guests (what kvmrun NAME means)"
+TIMEOUT = "what --wait names may take 60 s, QEMU 30 s to answer, another command 10 s"
 
 
 def configure(parser: Parser) -> None:

@@ -13,6 +13,7 @@ from kvmrun.ui.progress import Progress
 from kvmrun.ui.say import dump
 
 HELP = "wait until guests run, answer, let connect, say something or have ended"
+TIMEOUT = "60 s"
 _FOR = "running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
 
 
@@ -27,9 +28,9 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     """Raises Several with Unresponsive for a guest that is not so within --timeout (60 s)."""
     where = directories(args)
-    wanted = condition(args.condition, args.timeout)
+    wanted = condition(args.condition, args.deadline)
     if not args.guests:
-        raise UsageError("no guest named", "kvmrun wait NAME --for address")
+        raise UsageError("no guest was named", "Name at least one guest: kvmrun wait NAME --for address")
     lone = not any(word.startswith("@") for word in args.guests)
     names = list(dict.fromkeys(args.guests)) if lone else expanded(open_lab(where), args.guests)
     what = f"{', '.join(names)}: {args.condition}"

@@ -9,6 +9,7 @@ from kvmrun.light import signal, socket
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import assert_never
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan import steps
 from kvmrun.plan.display import TakePort
@@ -21,7 +22,8 @@ Undo = Callable[[], None]
 class Hand:
     """Does the steps of one guest. Holds the descriptors between being opened and being handed to QEMU."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: Deadline = NEVER) -> None:
+        self.deadline = deadline
         self.table: dict[Handle, list[int]] = {}
         self.pid = 0
         self.pidfd = -1
@@ -106,7 +108,7 @@ class Hand:
     def _make_image(self, step: steps.MakeImage) -> Undo:
         from kvmrun.host import image  # brings subprocess, which an ordinary start does not need
 
-        image.make(step)
+        image.make(step, self.deadline)
         return lambda: image.remove(step.path)
 
     def _take_place(self, step: steps.TakePlace) -> Undo:

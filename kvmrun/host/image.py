@@ -5,10 +5,11 @@ import stat
 import struct
 import subprocess
 
-from kvmrun.errors import KvmrunError, Refused
+from kvmrun.errors import KvmrunError, Refused, Unresponsive
 from kvmrun.host import directory, process
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.plan.facts import File
 from kvmrun.plan.steps import MakeImage
 
@@ -93,7 +94,7 @@ def _header(path: str) -> tuple[int, int, int]:
     return backing, size, features
 
 
-def make(step: MakeImage) -> None:
+def make(step: MakeImage, deadline: Deadline = NEVER) -> None:
     """Carry out `step`. The base is never opened: its size comes from its own file or header.
 
     qemu-img writes to a file that was made by us in a directory that was judged, by its descriptor: a name could be
@@ -103,16 +104,21 @@ def make(step: MakeImage) -> None:
     argv = [process.tool("qemu-img"), "create", "-q", "-f", step.format]
     if step.base:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
+    limit = deadline.left(_LIMIT)
     with directory.holding(step.path, make=0o755) as (place, name), _worded(step.path), place.part(name) as (fd, part):
-        done = subprocess.run(
-            [*argv, "--", f"/proc/self/fd/{fd}", str(size)],
-            pass_fds=(fd,),
-            capture_output=True,
-            text=True,
-            timeout=_LIMIT,
-            check=False,
-            errors="replace",
-        )
+        words = [*argv, "--", f"/proc/self/fd/{fd}", str(size)]
+        try:
+            done = subprocess.run(
+                words,
+                pass_fds=(fd,),
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired:
+            raise Unresponsive(f"qemu-img has not made {step.path} within {limit:.1f} s", "--timeout SECONDS") from None
         if done.returncode:
             lines = tuple(line.replace(f"/proc/self/fd/{fd}", step.path) for line in done.stderr.splitlines()[-3:])
             raise KvmrunError(

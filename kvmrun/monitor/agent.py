@@ -16,10 +16,13 @@ from typing import Any
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, NotRunning, Unresponsive
 from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.text import printable
 
 LIMIT = 3.0
 """How long an answer may take, in seconds."""
+TURN = 3.0
+"""How long to wait, in seconds, until another command is done with the agent, or lets it go for a moment."""
 BUDGET = 1 << 20
 """How long an answer may be, in bytes, with all that comes before it."""
 _MARK = b"\xff"
@@ -41,9 +44,10 @@ class Garbled(KvmrunError):
 class Agent:
     """An open conversation; made by `connect`. On one that is `broken` the answer to an older question may yet come."""
 
-    def __init__(self, at: socket.socket, name: str) -> None:
+    def __init__(self, at: socket.socket, name: str, deadline: Deadline = NEVER) -> None:
         self._at = at
         self.name = name
+        self._deadline = deadline
         self.broken = False
         self._heard = b""
         self._budget = 0
@@ -83,6 +87,7 @@ class Agent:
             raise self._ended(why) from None
 
     def _begin(self, limit: float, budget: int) -> None:
+        limit = self._deadline.left(limit)
         self._until, self._limit, self._budget = time.monotonic() + limit, limit, budget
 
     def _send(self, data: bytes) -> None:
@@ -157,17 +162,19 @@ def garbled(name: str, why: str) -> Garbled:
 
 
 @contextmanager
-def connect(path: str, name: str, *, limit: float = LIMIT) -> Iterator[Agent]:
-    """A conversation over the Unix socket `path`, its turn taken and the agent heard within `limit` seconds.
+def connect(
+    path: str, name: str, *, limit: float = LIMIT, turn: float = TURN, deadline: Deadline = NEVER
+) -> Iterator[Agent]:
+    """A conversation over the Unix socket `path`: its turn taken within `turn` seconds, then heard within `limit`.
 
-    Raises NotRunning, NotPermitted, Busy (another of our commands talks to it), Unresponsive, Garbled.
+    Nothing in it goes on after the deadline. Raises NotRunning, NotPermitted, Unresponsive, Garbled; Busy where
+    another of our commands talks to the agent all the time, and nothing was asked.
     """
-    until = time.monotonic() + limit
-    with _turn(path, name, until):
+    with _turn(path, name, time.monotonic() + deadline.left(turn)):
         at = _dial(path, name)
         try:
-            one = Agent(at, name)
-            one.greet(int.from_bytes(os.urandom(4)), limit=max(0.0, until - time.monotonic()))
+            one = Agent(at, name, deadline)
+            one.greet(int.from_bytes(os.urandom(4)), limit=limit)
             yield one
         finally:
             at.close()

@@ -12,7 +12,7 @@ from typing import Any
 
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
 from kvmrun.light.abc import Iterator, Mapping
-from kvmrun.light.contextlib import contextmanager
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.text import printable
 
 _BUDGET = 256 << 10
@@ -53,6 +53,20 @@ class Carrier:
             raise NotRunning(
                 "the guest has ended, or does not speak QMP", "kvmrun --list", why=printable(why)
             ) from None
+
+    def forget(self, opaque: str) -> None:
+        """Have QEMU close every descriptor it was handed under this name; what uses one goes on with its own copy.
+
+        QEMU keeps them otherwise, until it ends or no monitor of it has a client.
+        """
+        try:
+            sets = [one for one in self.execute("query-fdsets") if opaque in [fd.get("opaque") for fd in one["fds"]]]
+            numbers = [int(one["fdset-id"]) for one in sets]
+        except (TypeError, KeyError, AttributeError, ValueError):
+            return  # no answer of a QEMU's
+        for number in numbers:
+            with suppress(Said):
+                self.execute("remove-fd", {"fdset-id": number})
 
     def _message(self) -> dict[str, Any]:
         while b"\n" not in self._buffer:

@@ -46,7 +46,7 @@ def commands(lab: Path, inside: Cli) -> None:
     assert late.code == 7
     assert re.search(r"goes on in vm1, as pid \d+", late.err)
     wrong = inside("exec", "vm1", "--", "nonesuch")
-    assert (wrong.code, "No such file" in wrong.err) == (1, True)
+    assert (wrong.code, "No such file" in wrong.err) == (127, True)
     with command(lab, "exec", "vm1", "--", "printf", r"\033]0;owned\007plain\033[6n") as screen:
         assert screen.end() == 0
     assert b"plain" in screen.raw

@@ -50,6 +50,17 @@ def left(lab: Path) -> set[str]:
 
 
 class TestNew:
+    def test_its_memory_and_processors_are_written(self, lab: Path, run: Run) -> None:
+        assert run("new", "web", "--memory", "2G", "--cpus", "2").code == 0
+        assert run("new", "two", "--copy", "web", "--cpus", "4").code == 0
+        for name, cpus in (("web", 2), ("two", 4)):
+            lines = (lab / f"{name}.toml").read_text().splitlines()
+            told = [line for line in lines if line.lstrip("# ").startswith(("cpus =", "memory ="))]
+            assert sorted(told) == [f"cpus = {cpus}", 'memory = "2G"']
+        for words in (("--memory", "much"), ("--cpus", "0"), ("--cpus", "two"), ("--memory", "1")):
+            assert run("new", "bad", *words).code in {2, 5}
+        assert not (lab / "bad.toml").exists()
+
     def test_a_new_guest_is_valid_and_says_what_may_be_changed(self, lab: Path, run: Run) -> None:
         (lab / "defaults.toml").write_text('memory = "300M"\naccel = "tcg"\n')
         done = run("new", "web")

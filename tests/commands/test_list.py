@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
+from fakes.cli import TCG, Cli, guests
 from fakes.world import ip, world
 
 from kvmrun.model import derive
@@ -178,3 +178,24 @@ class TestRecord:
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
         kvmrun.ok("kill", "vm1")
         kvmrun.ok("vm1")
+
+
+def test_some_guests_are_listed_by_name_or_group(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2", text=TCG + 'nic = []\ngroups = ["web"]\n')
+    guests(lab, "vm3", text=TCG + "nic = []\n")
+    kvmrun.ok("vm3", "--paused")
+
+    def listed(*words: str) -> list[str]:
+        return [row["name"] for row in kvmrun.ok("list", *words, "-o", "json").json()["guests"]]
+
+    assert listed("vm2") == ["vm2"]
+    assert listed("@web") == ["vm1", "vm2"]
+    assert listed("vm3", "@web") == ["vm1", "vm2", "vm3"]
+    assert kvmrun.ok("--list", "vm3").out.count("\n") == 2
+    assert kvmrun.ok("list", "-v", "vm3").out.count("\n") == 2
+    done = kvmrun("list", "vm9", "vm1", "@none")
+    assert (done.code, done.out.splitlines()[1].split()[0]) == (4, "vm1")
+    assert "there is no guest vm9" in done.err
+    assert "there is no group none" in done.err
+    (lab / "vm3.toml").unlink()
+    assert listed("vm3") == ["vm3"]

@@ -100,6 +100,10 @@ class TestFollowing:
             assert follower.stdout.read() == "last\n"
             assert follower.wait(10) == 0
 
+    def test_until_its_time_is_over(self, echo: Cli) -> None:
+        for more in ((), ("-o", "json"), ("--raw",)):
+            assert "hello" in echo.ok("log", "vm1", "-f", "--timeout", "0.3", *more).out
+
     def test_until_an_interrupt(self, echo: Cli) -> None:
         with echo.begun("log", "vm1", "-f") as follower:
             assert follower.stdout
@@ -147,6 +151,15 @@ class TestADeadLogger:
         status = Path(f"/proc/{logger('vm1')}/status").read_text()
         assert "\nUid:\t0" not in status
         assert "\nCapEff:\t0000000000000000" in status
+
+    def test_no_descriptor_of_a_former_logger_stays_in_qemu(self, dead: Cli) -> None:
+        held = []
+        for _ in range(3):
+            dead.ok("log", "vm1", "--restart")
+            held.append(len(os.listdir(f"/proc/{dead.pid('vm1')}/fd")))
+            os.kill(logger("vm1"), signal.SIGKILL)
+            until(lambda: not logger("vm1"))
+        assert held[0] == held[1] == held[2]
 
     def test_the_next_up_mends_it(self, dead: Cli) -> None:
         pid = dead.pid("vm1")

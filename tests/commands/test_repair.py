@@ -74,6 +74,16 @@ class TestAGuestThatRuns:
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
         assert not run.exists()
 
+    def test_keeps_no_descriptor_of_locks_that_were_replaced(self, lab: Path, kvmrun: Cli, run: Path) -> None:
+        guests(lab, "vm1", text=TCG + "nic = []\n")
+        kvmrun.ok("vm1")
+        held = []
+        for _ in range(3):
+            (run / "vm/vm1/life").unlink()
+            kvmrun.ok("repair")
+            held.append(len(os.listdir(f"/proc/{kvmrun.pid('vm1')}/fd")))
+        assert held[0] == held[1] == held[2]
+
     def test_is_known_again_from_its_own_words(self, lab: Path, kvmrun: Cli, run: Path) -> None:
         guests(lab, "vm1", text=TCG + 'cpus = 2\nargs = ["-boot menu=on"]\n[[nic]]\n[[nic]]\nmodel = "e1000"\n')
         kvmrun.ok("vm1")

@@ -36,3 +36,16 @@ def test_what_is_in_the_way_leaves_nothing_behind(lab: Path, kvmrun: Cli, tmp_pa
     os.kill(kvmrun.pid("vm1"), signal.SIGSTOP)
     assert kvmrun("screenshot", "vm1", str(target), "--timeout", "0.5").code == 7
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]
+
+
+def test_no_descriptor_stays_in_qemu(lab: Path, kvmrun: Cli, tmp_path: Path) -> None:
+    guests(lab, "vm1", text='display = "vnc"\n' + ALONE)
+    kvmrun.ok("vm1")
+    held = f"/proc/{kvmrun.pid('vm1')}/fd"
+    kvmrun.ok("screenshot", "vm1", str(tmp_path / "first.png"))
+    before = sorted(map(os.readlink, (f"{held}/{fd}" for fd in os.listdir(held))))
+    for number in range(5):
+        kvmrun.ok("screenshot", "vm1", str(tmp_path / f"{number}.png"))
+    now = sorted(map(os.readlink, (f"{held}/{fd}" for fd in os.listdir(held))))
+    assert len(now) == len(before)
+    assert not [one for one in now if "screenshot" in one or ".png" in one]

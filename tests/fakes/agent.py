@@ -1,10 +1,12 @@
 """An agent in a guest that misbehaves on purpose: one way to go wrong per name in `GREETINGS` and in `ANSWERS`."""
 
+import base64
 import json
 import random
 from collections.abc import Callable
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from fakes.qmp import Gone, Peer, Way, serve
 
@@ -175,3 +177,65 @@ def agent(directory: Path, way: Way):
     path = str(directory / "a")
     with serve(path, way):
         yield path
+
+
+def late(seconds: float) -> Way:
+    """An agent that is honest and slow: it answers every question, each after so long."""
+
+    def way(peer: Peer) -> None:
+        while True:
+            question = hear(peer)
+            if peer.done.wait(seconds):
+                return
+            if question["execute"] == "guest-sync-delimited":
+                peer.send(synced(question))
+            else:
+                peer.say({"return": SLOW.get(str(question["execute"]), 1)})
+
+    return way
+
+
+SLOW = {
+    "guest-exec": {"pid": 7},
+    "guest-exec-status": {"exited": False},
+    "guest-file-seek": {"position": 1 << 30, "eof": False},
+    "guest-file-read": {"count": 3, "buf-b64": "YWJj", "eof": False},
+    "guest-file-write": {"count": 1, "eof": False},
+    "guest-network-get-interfaces": [],
+    "guest-fsfreeze-status": "thawed",
+}
+"""Answers that promise more: a file without an end, a command that goes on."""
+
+
+class Runner:
+    """An agent that runs commands: each ends after it was asked for so many times, with its own words as output."""
+
+    def __init__(self, polls: int = 3) -> None:
+        self.ran: list[list[str]] = []
+        self.errors: dict[str, str] = {}
+        self._polls = polls
+        self._asked: dict[int, int] = {}
+
+    def __call__(self, peer: Peer) -> None:
+        while True:
+            question = hear(peer)
+            words: Any = question.get("arguments")
+            match question["execute"]:
+                case "guest-sync-delimited":
+                    peer.send(synced(question))
+                case "guest-exec" if words["path"] in self.errors:
+                    peer.say({"error": {"class": "GenericError", "desc": self.errors[words["path"]]}})
+                case "guest-exec":
+                    self.ran.append([words["path"], *words["arg"]])
+                    peer.say({"return": {"pid": len(self.ran)}})
+                case "guest-exec-status":
+                    peer.say({"return": self._status(words["pid"])})
+                case _:
+                    peer.say({"return": {}})
+
+    def _status(self, pid: int) -> dict[str, object]:
+        self._asked[pid] = self._asked.get(pid, 0) + 1
+        if self._asked[pid] < self._polls:
+            return {"exited": False}
+        text = base64.b64encode(" ".join(self.ran[pid - 1]).encode()).decode()
+        return {"exited": True, "exitcode": 0, "out-data": text}
