@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from fakes.cli import TCG, Cli, guests
 from fakes.sector import sector
-from fakes.world import until
+from fakes.world import opened, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 
@@ -156,7 +156,7 @@ class TestADeadLogger:
         held = []
         for _ in range(3):
             dead.ok("log", "vm1", "--restart")
-            held.append(len(os.listdir(f"/proc/{dead.pid('vm1')}/fd")))
+            held.append(opened(dead.pid("vm1")))
             os.kill(logger("vm1"), signal.SIGKILL)
             until(lambda: not logger("vm1"))
         assert held[0] == held[1] == held[2]

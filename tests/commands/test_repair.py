@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from fakes.cli import TCG, Cli, guests
-from fakes.world import ip, link, touchable, until, world, world_after
+from fakes.world import ip, link, opened, touchable, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -81,7 +81,7 @@ class TestAGuestThatRuns:
         for _ in range(3):
             (run / "vm/vm1/life").unlink()
             kvmrun.ok("repair")
-            held.append(len(os.listdir(f"/proc/{kvmrun.pid('vm1')}/fd")))
+            held.append(opened(kvmrun.pid("vm1")))
         assert held[0] == held[1] == held[2]
 
     def test_is_known_again_from_its_own_words(self, lab: Path, kvmrun: Cli, run: Path) -> None:

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -124,6 +125,15 @@ def bridge(name: str) -> dict[str, Any] | None:
 def ip(*words: str) -> None:
     """Changes this namespace as another administrator might."""
     subprocess.run(["ip", *words], check=True)
+
+
+def opened(pid: int) -> list[str]:
+    """The files, pipes and memory a process has open. Sockets come and go with whoever talks to it."""
+    found = []
+    for fd in os.listdir(f"/proc/{pid}/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(f"/proc/{pid}/fd/{fd}").partition(":[")[0])
+    return sorted(one for one in found if one != "socket")
 
 
 def processes() -> list[str]:
