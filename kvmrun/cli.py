@@ -6,7 +6,7 @@ from types import ModuleType
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser, halved
-from kvmrun.errors import KvmrunError, Several, UsageError, refused_by_host
+from kvmrun.errors import Interrupted, KvmrunError, Several, UsageError, refused_by_host
 from kvmrun.light import signal
 from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
@@ -39,6 +39,8 @@ def run(words: list[str]) -> int:
         return error.code
     except KeyboardInterrupt as interrupt:
         sys.stderr.write("\n")
+        for one in interrupt.errors.values() if isinstance(interrupt, Interrupted) else []:
+            complain(one, color=_wanted(words))
         return interrupt.args[0] if interrupt.args else _INTERRUPTED
     except BrokenPipeError:
         return _unread()

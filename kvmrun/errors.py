@@ -90,6 +90,14 @@ class Several(KvmrunError):
         self.code = errors[0].code
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal came while several guests were at work: its exit code, and an error for each guest that was not done."""
+
+    def __init__(self, code: int, errors: dict[str, KvmrunError]) -> None:
+        super().__init__(code)
+        self.errors = errors
+
+
 def refused_by_host(doing: str, why: OSError) -> KvmrunError:
     """The error for what the host refused when we were to do `doing`; raises `why` where we are to blame."""
     if why.errno not in _HOST:

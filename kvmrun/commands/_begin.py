@@ -9,6 +9,7 @@ from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several
+from kvmrun.host.interrupts import noted
 from kvmrun.host.observe import Others
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
@@ -91,19 +92,20 @@ def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -
             progress.detail(f"waiting for {name}: {job.watches[name].what}")
             _finish(job, name)
 
-    errors = dict(turns.errors)
-    try:
-        with job.networks:
-            slow = bool(turns.awaited) or len(names) > _MANY
-            with progress.waiting(f"starting {', '.join(names)}") if slow else suppress():
-                errors = each(names, one, turns.before, failed=turns.errors)
-            if job.networks.error is not None:
-                raise job.networks.error
-            if all(name in errors for name in names):
-                raise Several(list(errors.values()))
-    except Several:
-        return errors
-    return errors | _waited(job, progress)
+    with noted() if len(names) > 1 else suppress():
+        errors = dict(turns.errors)
+        try:
+            with job.networks:
+                slow = bool(turns.awaited) or len(names) > _MANY
+                with progress.waiting(f"starting {', '.join(names)}") if slow else suppress():
+                    errors = each(names, one, turns.before, failed=turns.errors)
+                if job.networks.error is not None:
+                    raise job.networks.error
+                if all(name in errors for name in names):
+                    raise Several(list(errors.values()))
+        except Several:
+            return errors
+        return errors | _waited(job, progress)
 
 
 def _waited(job: _start.Job, progress: Progress) -> dict[str, KvmrunError]:

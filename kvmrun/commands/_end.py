@@ -7,14 +7,19 @@ from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab,
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError
-from kvmrun.host import lost, rundir
+from kvmrun.host import lost, process, rundir
+from kvmrun.host.interrupts import held_back
 from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import contextmanager
+from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model import order
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.ui.progress import Progress
+
+Do = Callable[[str, str, Deadline, ExitStack], str]
+"""Does something to the guest of that name and run directory, and returns what is to be said of it. From when it is
+done until it is said, signals are held back by a context that is entered into the stack."""
 
 
 def configure(parser: Parser, verb: str, *, force: str = "") -> None:
@@ -91,8 +96,8 @@ def together(
         return each(names, do, before or {}, ends=True)
 
 
-def at_each(args: Args, doing: str, do: Callable[[str, str, Deadline], str], *, limit: float) -> int:
-    """Call `do` with name, directory and deadline of every running guest the words mean; what it returns is said of it.
+def at_each(args: Args, doing: str, do: Do, *, limit: float) -> int:
+    """Call `do` for every running guest the words mean; what it returns is said of it.
 
     `limit` is for where --timeout is not given. Without a --force that was asked for, protected guests are refused.
     """
@@ -106,7 +111,8 @@ def at_each(args: Args, doing: str, do: Callable[[str, str, Deadline], str], *, 
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
 
         def one(name: str) -> None:
-            progress.tell(f"{name} {do(name, running(where, name), deadline)}")
+            with ExitStack() as calm:
+                progress.tell(f"{name} {do(name, running(where, name), deadline, calm)}")
 
         errors |= together([name for name in names if name not in errors], one, progress, doing)
     return report(names, errors)
@@ -141,18 +147,33 @@ def over(
         progress.tell(f"{name} is not running")
         yield None
         return
-    with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+    with ExitStack() as calm, rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
         record = rundir.read_record(directory)
         began = time.monotonic()
         locked = rundir.is_locked(directory)
         with rundir.opened(directory, record.pid if record else 0) as pidfd:
-            yield pidfd
-        if not _let_go(directory):
-            why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
-            raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
-        from kvmrun.host import guards  # loaded while others still end
+            interrupt = None
+            try:
+                yield pidfd
+                calm.enter_context(held_back())
+            except KeyboardInterrupt as why:
+                calm.enter_context(held_back())
+                if pidfd is None or not process.ended(pidfd, 0):
+                    raise
+                interrupt = why  # it came too late: the guest has ended
+            _tidy(directory, name, locked=locked or not where.root)
+            took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
+            progress.tell(f"{name} is stopped{took}")
+            if interrupt is not None:
+                raise interrupt
 
-        (guards.remove if locked or not where.root else guards.drop)(directory, name)
-        rundir.tidy(directory)
-    took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
-    progress.tell(f"{name} is stopped{took}")
+
+def _tidy(directory: str, name: str, *, locked: bool) -> None:
+    """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
+    if not _let_go(directory):
+        why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
+        raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
+    from kvmrun.host import guards  # loaded while others still end
+
+    (guards.remove if locked else guards.drop)(directory, name)
+    rundir.tidy(directory)

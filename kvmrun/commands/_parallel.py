@@ -2,13 +2,14 @@
 
 import os
 
-from kvmrun.errors import KvmrunError, refused_by_host
+from kvmrun.errors import Interrupted, KvmrunError, refused_by_host
+from kvmrun.host import interrupts
 from kvmrun.light.abc import Callable, Collection, Mapping, Sequence
 from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.frozen import EMPTY
 
-_interrupts: list[None] = []
-"""Not empty once the person has pressed Ctrl-C."""
+_GLANCE = 0.1
+"""How long the main thread sleeps between two looks, in seconds: a signal may be delivered to another thread."""
 _ENDS = 64
 """How many ends are waited for side by side: it is QEMU and the kernel that work then, not we."""
 
@@ -17,12 +18,11 @@ class Worker(Protocol):
     """The part of a thread that is used here; threading itself is loaded only for several guests."""
 
     def start(self) -> None: ...
-    def join(self) -> None: ...
 
 
 def interrupted() -> bool:
     """Whether those that still wait for something should give up."""
-    return bool(_interrupts)
+    return bool(interrupts.number())
 
 
 def each(
@@ -38,6 +38,8 @@ def each(
     A name with others `before` it has its turn when theirs is over, and fails with them. Those that have `failed`
     already are among the errors. What `ends` guests is done to nearly all at once, and to each whatever became of
     the others.
+
+    A signal lets what was begun come to its end, begins nothing new, and then raises Interrupted.
     """
     if len(names) == 1 and not failed:
         return _one(names[0], do)
@@ -45,9 +47,12 @@ def each(
 
     queue = _Queue(names, before, failed, threading.Condition(), ends=ends)
     workers = min(len(names), _ENDS if ends else 4 * (os.cpu_count() or 1))
-    _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
-    if queue.bugs:
-        raise queue.bugs[0]
+    with interrupts.noted():
+        _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
+        if queue.bugs:
+            raise queue.bugs[0]
+        if signal := interrupts.raised():
+            raise Interrupted(128 + signal, queue.errors | queue.untouched())
     return queue.errors
 
 
@@ -70,6 +75,7 @@ class _Queue:
         self._ends = ends
         self.errors = dict(failed)
         self.bugs: list[BaseException] = []
+        self.working = 0
 
     def work(self, do: Callable[[str], None]) -> None:
         """What every thread does: take a name whose turn has come, until none is left."""
@@ -83,16 +89,17 @@ class _Queue:
                 self.errors.update(found)
                 self._open.pop(name)
                 self.stirred.notify_all()
-
-    def clear(self) -> None:
-        """Nothing new is begun."""
         with self.stirred:
-            self._left.clear()
+            self.working -= 1
             self.stirred.notify_all()
+
+    def untouched(self) -> dict[str, KvmrunError]:
+        """An error for each that was not begun."""
+        return {name: KvmrunError(f"{name} was left as it was", why="a signal came first") for name in self._open}
 
     def _next(self) -> str | None:
         with self.stirred:
-            while self._left:
+            while self._left and not interrupted():
                 if (name := next(filter(self._may, self._left), None)) is None:
                     self.stirred.wait()
                     continue
@@ -126,19 +133,21 @@ def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:
 
 
 def _run(workers: Sequence[Worker], queue: _Queue) -> None:
-    _interrupts.clear()
+    """Start all and wait until the last has nothing left to do.
+
+    Not by Thread.join(): before Python 3.13 one that an exception interrupts takes the thread for ended.
+    """
     with queue.stirred:  # each waits for it first: one that works already holds up the start of the next
         for worker in workers:
-            worker.start()
-    try:
-        for worker in workers:
-            worker.join()
-    except BaseException:
-        _interrupts.append(None)
-        queue.clear()  # an interrupt: what was begun comes to its end
-        for worker in workers:
-            worker.join()
-        raise
+            try:
+                worker.start()
+            except RuntimeError:  # no room for another thread: those that there are do it all
+                if not queue.working:
+                    raise
+                break
+            queue.working += 1
+        while queue.working:
+            queue.stirred.wait(_GLANCE)
 
 
 def _one(name: str, do: Callable[[str], None]) -> dict[str, KvmrunError]:

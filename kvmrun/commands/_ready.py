@@ -27,6 +27,7 @@ class Networks:
         self._stack = ExitStack()
         self._turn = allocate_lock()
         self._looked = False
+        self._kept = False
         self.error: BaseException | None = None
 
     def __enter__(self) -> Self:
@@ -36,7 +37,15 @@ class Networks:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
-        self._stack.__exit__(kind, why, at)
+        """Whatever ends the command, a network that a started guest uses is not taken away."""
+        if self._kept:
+            self._stack.close()
+        else:
+            self._stack.__exit__(kind, why, at)
+
+    def keep(self) -> None:
+        """A guest runs on them now."""
+        self._kept = True
 
     def ready(self) -> None:
         """Return when they are right and held. What was in the way is raised to everybody who asks."""

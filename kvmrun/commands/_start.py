@@ -8,7 +8,9 @@ from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host import logs, observe, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
+from kvmrun.host.interrupts import held_back
 from kvmrun.light.abc import Mapping
+from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
@@ -110,21 +112,24 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
     record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused, said=said)
     now, then = halves(steps)
     hand = Hand(job.deadline)
-    try:
-        with applied(now, hand, progress.detail):
-            from kvmrun.commands._confirm import confirm, reason  # loaded while QEMU starts, which takes it longer
+    with ExitStack() as calm:
+        try:
+            with applied(now, hand, progress.detail):
+                from kvmrun.commands._confirm import confirm, reason  # loaded while QEMU starts, which takes it longer
 
-            job.networks.ready()
-            try:
-                with applied(then, hand, progress.detail):
-                    _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
-            except KvmrunError as error:
-                raise reason(place, hand, record, error) from None
-    finally:
-        hand.close()
-    if hand.note:
-        progress.tell(hand.note)
-    progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}"))
+                job.networks.ready()
+                try:
+                    with applied(then, hand, progress.detail):
+                        _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
+                        calm.enter_context(held_back())  # an interrupt before this undoes it all; later ones wait
+                        job.networks.keep()
+                except KvmrunError as error:
+                    raise reason(place, hand, record, error) from None
+        finally:
+            hand.close()
+        if hand.note:
+            progress.tell(hand.note)
+        progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}"))
 
 
 def _remember(job: Job, name: str, watch: Watch | None) -> None:

@@ -5,6 +5,8 @@ from kvmrun.commands._peer import accounts, believed
 from kvmrun.commands._words import Args
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
 from kvmrun.host import rundir
+from kvmrun.host.interrupts import held_back
+from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.text import printable
@@ -27,26 +29,29 @@ class Word(Frozen):
 def tell(args: Args, word: Word) -> int:
     """Tell the guests that the words on the command line name. Raises Several."""
 
-    def one(name: str, directory: str, deadline: Deadline) -> str:
-        return tell_one(name, directory, word, deadline)
+    def one(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> str:
+        with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+            return _told((name, directory), word, deadline, calm)
 
     return _end.at_each(args, word.doing, one, limit=_LIMIT)
 
 
-def tell_one(name: str, directory: str, word: Word, deadline: Deadline | None = None) -> str:
+def tell_one(name: str, directory: str, word: Word) -> str:
     """Tell the running guest of that run directory; what is to be said of it afterwards."""
-    deadline = deadline or Deadline.begin(_LIMIT)
-    with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
-        return _told(name, directory, word, deadline)
+    with rundir.held(directory, name), ExitStack() as calm:
+        return _told((name, directory), word, Deadline.begin(_LIMIT), calm)
 
 
-def _told(name: str, directory: str, word: Word, deadline: Deadline) -> str:
+def _told(guest: tuple[str, str], word: Word, deadline: Deadline, calm: ExitStack) -> str:
+    name, directory = guest
     state = _state(name, _ask(name, directory, ("query-status",), deadline))
     record = rundir.read_record(directory)
     if state == "prelaunch" and not (record and record.paused and record.pid):
         raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
     if state in word.already:
         return f"is {word.done} already"
+    calm.enter_context(held_back())  # it answers, and so it will at once
+    deadline = Deadline.begin(deadline.left(_LIMIT))
     answer = _ask(name, directory, (word.command, "query-status"), deadline, word.ended)
     if error := answer.errors.get(word.command):
         raise KvmrunError(f"{name} could not be {word.done}", why=printable(error))

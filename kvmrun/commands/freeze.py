@@ -6,7 +6,8 @@ from kvmrun.commands import _end
 from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
-from kvmrun.light.contextlib import suppress
+from kvmrun.host.interrupts import held_back
+from kvmrun.light.contextlib import ExitStack, suppress
 from kvmrun.model.deadline import Deadline
 from kvmrun.monitor import inside
 
@@ -26,13 +27,14 @@ def run(args: Args) -> int:
     return _end.at_each(args, "freezing", _freeze, limit=inside.PATIENCE)
 
 
-def _freeze(name: str, directory: str, deadline: Deadline) -> str:
+def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> str:
     with talking(directory, name, deadline=deadline) as agent:
         if inside.is_frozen(agent):
             return f"is frozen already; kvmrun thaw {name}"
     try:
         with talking(directory, name, deadline=deadline) as agent:
             count = inside.freeze(agent, limit=deadline.granted(inside.PATIENCE))
+            calm.enter_context(held_back())
     except (Unresponsive, KeyboardInterrupt):
         with suppress(KvmrunError), talking(directory, name) as agent:  # also after the deadline: it must not stay so
             inside.thaw(agent, limit=_BACK)

@@ -5,6 +5,7 @@ from kvmrun.commands._lab import directories
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Unresponsive
 from kvmrun.host import process, rundir
+from kvmrun.host.interrupts import held_back
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
@@ -34,9 +35,14 @@ def _kill(where: Directories, name: str, args: Args, progress: Progress) -> None
     """
     directory = where.guest(name)
     record = rundir.read_record(directory)
-    with rundir.opened(directory, record.pid if record else 0) as pidfd:
-        _finish(name, pidfd)
-        ended = pidfd is not None
+    with held_back():
+        with rundir.opened(directory, record.pid if record else 0) as pidfd:
+            _finish(name, pidfd)
+            ended = pidfd is not None
+        _over(where, name, args, progress, ended=ended)
+
+
+def _over(where: Directories, name: str, args: Args, progress: Progress, *, ended: bool) -> None:
     with _end.over(where, name, progress, ended=ended, deadline=args.deadline) as pidfd:
         _finish(name, pidfd)
 

@@ -4,10 +4,12 @@ import os
 
 from kvmrun.commands import _end
 from kvmrun.commands._lab import directories
+from kvmrun.commands._parallel import interrupted
 from kvmrun.commands._peer import believed, of
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import process
+from kvmrun.host.interrupts import held_back
 from kvmrun.light import signal
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import suppress
@@ -23,6 +25,7 @@ TIMEOUT = "a guest may take 60 s to power down; then QEMU quits, or is killed af
 _LIMIT = 60.0
 _AGAIN = 3.0
 """A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
+_GLANCE = 0.2
 _QUIT = 10.0
 _NOBODY = ("gone", "stranger")
 """The silences of a QEMU that cannot be spoken to at all."""
@@ -57,8 +60,10 @@ def _stop(where: Directories, name: str, args: Args, progress: Progress) -> None
             end = _End(name=name, directory=where.guest(name), pidfd=pidfd, progress=progress)
             # those that were stopped before it have left it so much
             limit = 0.0 if args.force else round(args.deadline.granted(_LIMIT), 1)
-            if not (end.by_guest(limit) or end.by_quit()):
-                end.by_kill()
+            if not end.by_guest(limit):
+                with held_back():  # once it was told to quit, it ends, and that is told
+                    if not end.by_quit():
+                        end.by_kill()
 
 
 class _End(Frozen):
@@ -82,11 +87,21 @@ class _End(Frozen):
             answer = self._press(min(2.0, left))
             if answer.silence in _NOBODY or _state(answer) == "prelaunch":
                 return False
-            if process.ended(self.pidfd, min(_AGAIN, left)):
+            if self._ends(min(_AGAIN, left)):
                 return True
         if limit > 0:
             self.progress.tell(f"{self.name} did not power down within {limit:g} s: QEMU is told to quit")
         return False
+
+    def _ends(self, limit: float) -> bool:
+        """Whether it ends within `limit` seconds. Raises KvmrunError where a signal says that nobody waits any more."""
+        deadline = Deadline.begin(limit)
+        while not process.ended(self.pidfd, deadline.left(_GLANCE)):
+            if interrupted():
+                raise KvmrunError(f"{self.name} has not powered down yet", why="a signal came first")
+            if deadline.is_over():
+                return False
+        return True
 
     def by_quit(self) -> bool:
         answer = self._ask("quit", limit=2.0)

@@ -5,7 +5,8 @@ import os
 from kvmrun.commands import _end
 from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
-from kvmrun.light.contextlib import suppress
+from kvmrun.host.interrupts import held_back
+from kvmrun.light.contextlib import ExitStack, suppress
 from kvmrun.model.deadline import Deadline
 from kvmrun.monitor import inside
 
@@ -22,9 +23,10 @@ def run(args: Args) -> int:
     return _end.at_each(args, "thawing", _thaw, limit=inside.PATIENCE)
 
 
-def _thaw(name: str, directory: str, deadline: Deadline) -> str:
+def _thaw(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> str:
     with talking(directory, name, deadline=deadline) as agent:
         count = inside.thaw(agent)
+        calm.enter_context(held_back())
     with suppress(FileNotFoundError):
         os.unlink(f"{directory}/{FROZEN}")
     return f"is thawed: {count} file system{'s' * (count != 1)}" if count else "was not frozen"

@@ -1,7 +1,7 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
 from kvmrun.errors import KvmrunError, reason
-from kvmrun.light import signal
+from kvmrun.host.interrupts import held_back
 from kvmrun.light.abc import Callable, Iterable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.light.typing import TypeVar
@@ -20,21 +20,11 @@ def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> It
     with ExitStack() as undo:
         for step in plan:
             say(f"{step}")
-            with _whole():
+            with held_back():  # between a step and its undo being known, nobody would take the step back
                 if (back := _done(hand, step)) is not None:
                     undo.callback(_quietly, back, step, say)
         yield
         undo.pop_all()
-
-
-@contextmanager
-def _whole() -> Iterator[None]:
-    """An interrupt waits until a step is done and its undo is known: in between, nobody would take it back."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:

@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
+from fakes import moments
+
 from kvmrun.commands import _confirm, _end, stop
 from kvmrun.host import apply, guards, nft, process, rundir
 
@@ -54,6 +56,9 @@ def prepare(what: str, when: str, count: str) -> None:
     """
     if what == "clock":
         time.time = jumping(time.time, itertools.cycle((_DECADE, -_DECADE)))
+        return
+    if what.startswith("moment:"):
+        moments.prepare(what, when, int(count))
         return
     Turn.what, Turn.when, Turn.left = what, when, int(count)
     apply._done = around("apply", apply._done)

@@ -1,0 +1,112 @@
+"""A command over several guests that a signal tells to end, at any moment: each guest is as before, or told."""
+
+import itertools
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.cli import Result, guests
+from fakes.tally import Row, Tally
+from fakes.warm import Warm
+from fakes.world import difference, world, world_after
+
+pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
+
+NAMES = ("a", "b")
+SMALL = 'accel = "tcg"\nmemory = "16M"\nagent = false\n'
+KINDS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGINT:2", "SIGINT:ignored")
+MOMENTS = 40
+COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str, str]] = {
+    "up": ((), ("up",), "running", "{} is running ("),
+    "stop": (("up", "--paused"), ("stop",), "stopped", "{} is stopped"),
+    "stop-by-force": (("up",), ("stop", "-f"), "stopped", "{} is stopped"),
+    "kill": (("up",), ("kill",), "stopped", "{} is stopped"),
+    "pause": (("up",), ("pause",), "paused", "{} is paused"),
+    "resume": (("up", "--paused"), ("resume",), "running", "{} is running"),
+    "reset": (("up",), ("reset",), "running", ""),
+    "restart": (("up",), ("restart", "-f"), "running", ""),
+}
+"""What leads to where it begins; the command; the state it is for; what is said of a guest that is in it by then."""
+
+
+@pytest.fixture
+def many(lab: Path, warm: Warm) -> Iterator[Warm]:
+    (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
+    guests(lab, *NAMES, text=SMALL)
+    yield warm
+    warm("kill", "--all", "--force")
+    warm("net", "down", "--force")
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_guest_is_as_before_or_told(many: Warm, own_directories: Path, tally: Tally, name: str) -> None:
+    row = tally.row("M-01", "a signal at any moment of a command over several guests", MOMENTS * len(KINDS))
+    ready, words, *_ = COMMANDS[name]
+    note = own_directories / "calls"
+    rest = at_rest(many)
+    begin(many, ready)
+    done = many.call(*words, *NAMES, harm=("moment:SIGINT", str(note), "-1"))
+    assert done.code == 0, done.err
+    calls = int(note.read_text().split()[0])
+    assert not difference(rest, back(many, rest))
+    for number, kind in chosen(row):
+        begin(many, ready)
+        before = states(many)
+        moment = calls * (2 * number + 1) // (2 * MOMENTS)
+        with row.case(f"{name} {kind} at {moment} of {calls}"):
+            done = many.call(*words, *NAMES, harm=(f"moment:{kind}", "", str(moment)))
+            judged(many, done, before, kind, name)
+        with row.case(f"{name} {kind} at {moment} of {calls}: nothing left"):
+            left = difference(rest, back(many, rest))
+            assert not left, left
+
+
+def chosen(row: Row) -> list[tuple[int, str]]:
+    """All moments and kinds in the full tier; else one moment each of some kinds."""
+    cells = list(itertools.product(range(MOMENTS), KINDS))
+    return cells if row.full else cells[len(row.what) % 7 :: 57]
+
+
+def begin(many: Warm, ready: tuple[str, ...]) -> None:
+    if ready:
+        many.ok(*ready, *NAMES)
+
+
+def states(many: Warm) -> dict[str, tuple[str, Any, Any]]:
+    return {name: (row["state"], row["problem"], row["pid"]) for name, row in many.rows().items()}
+
+
+def judged(many: Warm, done: Result, before: dict[str, Any], kind: str, name: str) -> None:
+    """Fails where a guest is neither as before nor as told."""
+    _, _, wanted, told = COMMANDS[name]
+    number = getattr(signal, kind.partition(":")[0])
+    assert done.code in ({0} if kind.endswith("ignored") else {0, 128 + number}), f"exit {done.code}: {done.err}"
+    assert "Traceback" not in done.err
+    assert "bug" not in done.err
+    now = states(many)
+    for guest in NAMES:
+        said = told.format(guest) if told else f"{guest} "
+        changed = now[guest] != before[guest]
+        assert now[guest][1] is None, now[guest]
+        assert not changed or said in done.out, f"{guest} is {now[guest]} and was {before[guest]}: {done.out}"
+        if told and said in done.out:
+            assert now[guest][0] == wanted, f"{guest} is {now[guest]}: {done.out}"
+        if done.code == 0 and told:
+            assert said in done.out
+
+
+def at_rest(many: Warm) -> dict[str, Any]:
+    """The world as it is after guests have been there once."""
+    many.ok("up", *NAMES)
+    many.ok("kill", *NAMES)
+    many.ok("net", "down")
+    return world()
+
+
+def back(many: Warm, rest: dict[str, Any]) -> dict[str, Any]:
+    """The world once everything was taken back by the commands for that."""
+    many.ok("kill", *NAMES)
+    many.ok("net", "down")
+    return world_after(rest)
