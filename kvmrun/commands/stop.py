@@ -58,9 +58,9 @@ def _stop(where: Directories, name: str, args: Args, progress: Progress) -> None
     with _end.over(where, name, progress, deadline=args.deadline) as pidfd:
         if pidfd is not None:
             end = _End(name=name, directory=where.guest(name), pidfd=pidfd, progress=progress)
-            # those that were stopped before it have left it so much
-            limit = 0.0 if args.force else round(args.deadline.granted(_LIMIT), 1)
-            if not end.by_guest(limit):
+            usual = 0.0 if args.force else _LIMIT
+            deadline = Deadline.begin(usual) if args.force or args.timeout is None else args.deadline
+            if not end.by_guest(deadline):
                 with held_back():  # once it was told to quit, it ends, and that is told
                     if not end.by_quit():
                         end.by_kill()
@@ -74,9 +74,9 @@ class _End(Frozen):
     pidfd: int
     progress: Progress
 
-    def by_guest(self, limit: float) -> bool:
-        """Press the power button until the guest is off or `limit` seconds are over; half way its agent is asked."""
-        deadline = Deadline.begin(limit)
+    def by_guest(self, deadline: Deadline) -> bool:
+        """Press the power button until the guest is off or its time is over; half way its agent is asked."""
+        limit = deadline.limit or 0.0
         if limit > 0:
             self._thaw(deadline)
         asked = False

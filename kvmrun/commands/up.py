@@ -82,24 +82,41 @@ def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dic
     lab = with_accel(lab, args.accel)
     places = lab.places(where)
     plans: dict[str, list[Frozen]] = {}
+    shared = _Shared(lab, where)
     for name in names:
         if name not in errors:
             try:
-                plans[name] = _planned(lab, where, places[name], _raw(args))
+                plans[name] = _planned(shared, places[name], _raw(args))
             except KvmrunError as error:
                 errors[name] = error
     (_show_json if args.output == "json" else _show)(plans)
     return errors
 
 
-def _planned(lab: Lab, where: Directories, place: Place, raw: tuple[str, ...]) -> list[Frozen]:
-    """What a start would do, in its order: with the network between the halves, or first where it is down."""
-    from kvmrun.commands import _network
+class _Shared:
+    """What the plans of one command share: the host is looked at once for all of them."""
 
+    def __init__(self, lab: Lab, where: Directories) -> None:
+        self.lab = lab
+        self.where = where
+        self.others = Others(where)
+        self._networks: dict[str, tuple[Frozen, ...]] = {}
+
+    def steps(self, network: str) -> tuple[Frozen, ...]:
+        """What is still to be done for that network."""
+        if network not in self._networks:
+            from kvmrun.commands import _network
+
+            self._networks[network] = _network.steps(self.lab, self.where, self.lab.networks[network])
+        return self._networks[network]
+
+
+def _planned(shared: _Shared, place: Place, raw: tuple[str, ...]) -> list[Frozen]:
+    """What a start would do, in its order: with the network between the halves, or first where it is down."""
     names = sorted({port.network for port in place.ports})
-    networks = [step for network in names for step in _network.steps(lab, where, lab.networks[network])]
-    now, then = halves(_start.plan(lab, where, place, raw, Others(where))[1])
-    return [*now, *networks, *then] if are_there(lab, names) else [*networks, *now, *then]
+    networks = [step for network in names for step in shared.steps(network)]
+    now, then = halves(_start.plan(shared.lab, shared.where, place, raw, shared.others)[1])
+    return [*now, *networks, *then] if are_there(shared.lab, names) else [*networks, *now, *then]
 
 
 def _show(plans: Mapping[str, list[Frozen]]) -> None:

@@ -4,7 +4,7 @@ from itertools import combinations
 
 from kvmrun.config import conflicts
 from kvmrun.config.where import NETWORKS
-from kvmrun.light.abc import Iterator
+from kvmrun.light.abc import Collection, Iterator
 from kvmrun.model import derive, order
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab, Problem, nic_names
@@ -23,7 +23,9 @@ def across(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
     found += conflicts.of_networks(lab, hostname)
     lab = _without_networks(lab, found)
     lab = _without_victims(lab, broken | _broken(lab))
-    found = [one for guest in lab.guests.values() for one in _of_guest(guest, lab, stems)]
+    known = frozenset(stems)
+    found = [one for guest in lab.guests.values() for one in _of_guest(guest, lab, known)]
+    found += _circles(lab)
     lab = _without(lab, found)
     found = [*_clashes(lab), *_addresses(lab), *_shared_images(lab), *conflicts.of_guests(lab, hostname)]
     lab = _without(lab, [*found, *conflicts.warnings(lab)])
@@ -52,9 +54,9 @@ def _without_victims(lab: Lab, broken: set[str]) -> Lab:
     return lab.but(guests={name: guest for name, guest in lab.guests.items() if not is_victim(guest)})
 
 
-def _of_guest(guest: Guest, lab: Lab, stems: list[str]) -> Iterator[Problem]:
+def _of_guest(guest: Guest, lab: Lab, stems: Collection[str]) -> Iterator[Problem]:
     yield from _networks_of(guest, lab)
-    yield from _order_of(guest, lab, stems)
+    yield from _order_of(guest, stems)
     yield from _way_of(guest, lab)
 
 
@@ -83,16 +85,19 @@ def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
             yield _problem(guest.name, f"nic[{number}].name", names[number], "a name no other card of the guest has")
 
 
-def _order_of(guest: Guest, lab: Lab, stems: list[str]) -> Iterator[Problem]:
+def _order_of(guest: Guest, stems: Collection[str]) -> Iterator[Problem]:
     for number, other in enumerate(guest.after):
         if other not in stems:
             close = closest(other, stems)
             yield _problem(
                 guest.name, f"after[{number}]", other, f"a guest of this lab{close and f', such as {close}'}"
             )
-    before = {name: one.after for name, one in lab.guests.items()}
-    if way := order.circle(before, guest.name):
-        yield _problem(guest.name, "after", " after ".join(way), "an order without a circle")
+
+
+def _circles(lab: Lab) -> Iterator[Problem]:
+    before = {name: one.after for name, one in lab.guests.items() if one.after}
+    for name in sorted(order.circles(before)) if before else ():
+        yield _problem(name, "after", " after ".join(order.circle(before, name)), "an order without a circle")
 
 
 def _between_networks(lab: Lab) -> Iterator[Problem]:

@@ -34,3 +34,15 @@ def test_what_is_untangled_has_no_circle_and_backwards_twice_is_forwards(before:
     assert {name: set(others) for name, others in twice.items()} == {
         name: set(others) for name, others in clear.items()
     }
+
+
+@settings(deadline=None)
+@given(orders)
+def test_those_in_a_circle_are_found_in_one_pass(before: order.Before) -> None:
+    assert order.circles(before) == {name for name in {*before, *"abcdef"} if order.circle(before, name)}
+
+
+def test_a_long_chain_takes_no_long_time() -> None:
+    chain = {f"{n}": (f"{n + 1}",) for n in range(20_000)}
+    assert order.untangled(chain) == chain
+    assert order.reverse(chain)["1"] == ("0",)
