@@ -6,7 +6,7 @@ import sys
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.config.where import absolute
-from kvmrun.errors import ConfigError, HostLacks
+from kvmrun.errors import ConfigError, HostLacks, UsageError
 from kvmrun.export import shorewall, systemd
 from kvmrun.export.page import MARK
 from kvmrun.host import exported, gateway, observe, standing
@@ -25,19 +25,27 @@ _ENVIRONMENT = ("KVMRUN_RUN_DIR", "KVMRUN_STATE_DIR", "KVMRUN_QEMU")
 def configure(parser: Parser) -> None:
     parser.add_argument("kind", choices=tuple(_KINDS), help="for whom")
     parser.add_argument("directory", nargs="?", metavar="DIR", help="where to; without it, everything is printed")
-    parser.add_argument("-f", "--force", action="store_true", help="also into a directory with files of others")
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="replace files that others wrote or changed; keep copies"
+    )
+    text = "shorewall: print what to add to a configuration somebody wrote, in DIR or /etc/shorewall"
+    parser.add_argument("--lines", action="store_true", help=text)
 
 
 def run(args: Args) -> int:
     lab = open_lab(directories(args))
     _refuse_wrong(lab)
+    if args.lines:
+        return _lines(lab, args)
     texts = _KINDS[args.kind](lab, args.force)
     if args.directory is None:
         sys.stdout.write("".join(f"### {name}\n{text}\n" for name, text in texts.items()))
         return 0
     directory = absolute(args.directory)
-    exported.write(directory, texts, f"{MARK} {args.kind}:", force=args.force)
+    notes = exported.write(directory, texts, f"{MARK} {args.kind}:", force=args.force)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+        for note in notes:
+            progress.tell(f"{directory}: {note}")
         progress.tell(f"{directory}: {', '.join(texts)}")
     return 0
 
@@ -59,9 +67,7 @@ def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
         text = ".".join(map(str, found))
         hint = "apt install shorewall; or add --force, to write for another host"
         raise HostLacks(f"Shorewall {text} is too old for these files", hint, why="they are in the syntax of 5.2")
-    bridges = {str(one.bridge) for one in lab.networks.values()}
-    links = [link for link in standing.uplinks() if link not in bridges]
-    texts = shorewall.files(lab, links, now.own_addresses(lab.uplinks.values()))
+    texts = shorewall.files(lab, *_seen(lab))
     for one in _silent(lab):
         _note(
             f"uplink {one.name}: {one.gateway} on {one.interface} does not answer; Shorewall will not start without it"
@@ -71,12 +77,46 @@ def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
     return texts
 
 
+def _seen(lab: Lab) -> tuple[list[str], dict[str, str], dict[str, str]]:
+    """What an export needs to know of the host: the links that lead out, our addresses there, the gateways' MACs."""
+    from kvmrun.host import shorewall as now
+
+    bridges = {str(one.bridge) for one in lab.networks.values()}
+    links = [link for link in standing.uplinks() if link not in bridges]
+    return links, now.own_addresses(lab.uplinks.values()), _macs(lab)
+
+
+def _lines(lab: Lab, args: Args) -> int:
+    if args.kind != "shorewall":
+        raise UsageError("--lines is for shorewall", "kvmrun export shorewall --lines")
+    from kvmrun.export import lines
+
+    directory = absolute(args.directory or "/etc/shorewall")
+    present = {name: text for name in lines.FILES if (text := observe.read(f"{directory}/{name}"))}
+    missing = lines.missing(lab, shorewall.view(lab, *_seen(lab)), present)
+    sys.stdout.write("".join(f"### {directory}/{name}\n{text}\n" for name, text in missing.items()))
+    if not missing:
+        _note(f"{directory} has all that the lab needs")
+    return 0
+
+
+def _macs(lab: Lab) -> dict[str, str]:
+    """The MACs of the gateways on interfaces that uplinks share: Shorewall need not ask for what it is given."""
+    found = gateway.macs(ways.gateways(_shared(lab)))
+    places = {str(one.name): (str(one.interface), str(one.gateway)) for one in _shared(lab)}
+    return {name: found[place] for name, place in places.items() if place in found}
+
+
 def _silent(lab: Lab) -> list[Uplink]:
-    """The uplinks on a wire they share whose gateways do not answer now: Shorewall has to ask for their MACs."""
+    """The uplinks on a shared interface whose gateways' MACs Shorewall has to ask for, and that do not answer now."""
+    asked = [one for one in _shared(lab) if not one.gateway_mac]
+    silent = gateway.silent(ways.gateways(asked))
+    return [one for one in asked if (one.interface, str(one.gateway)) in silent]
+
+
+def _shared(lab: Lab) -> list[Uplink]:
     wires = [one.interface for one in lab.uplinks.values()]
-    shared = [one for one in lab.uplinks.values() if one.table and wires.count(one.interface) > 1]
-    silent = gateway.silent(ways.gateways(shared))
-    return [one for one in shared if (one.interface, str(one.gateway)) in silent]
+    return [one for one in lab.uplinks.values() if one.table and wires.count(one.interface) > 1]
 
 
 def _systemd(lab: Lab, _force: bool) -> Mapping[str, str]:

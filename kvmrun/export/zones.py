@@ -4,7 +4,7 @@ import re
 
 from kvmrun.errors import Refused
 from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network, Uplink
 
@@ -18,9 +18,9 @@ _NO_PROVIDER = frozenset({"local", "main", "default", "balance", "unspec"})
 class Outlook(Frozen):
     """A lab as a firewall sees it.
 
-    `zones` are by network, `links` those that lead out, `providers` the uplinks with a routing table of their own,
-    `own` the host's address towards the gateway of an uplink by the uplink's name, `chosen` who asked for an uplink,
-    as (source, uplink, who).
+    `zones` are by network, `links` those that lead out, `providers` the uplinks with a routing table. By the
+    uplink's name, `own` has the host's address towards the gateway and `macs` the gateway's MAC. `chosen` is who asked
+    for an uplink, as (source, uplink, who); `outside` the zone beyond the uplinks.
     """
 
     networks: tuple[Network, ...]
@@ -29,6 +29,8 @@ class Outlook(Frozen):
     providers: tuple[Uplink, ...]
     own: Mapping[str, str]
     chosen: tuple[tuple[str, str, str], ...]
+    macs: Mapping[str, str] = EMPTY
+    outside: str = OUTSIDE
 
     def shares(self, uplink: Uplink) -> bool:
         """Whether another provider is reached through the same interface."""

@@ -11,12 +11,40 @@ _ARP, _IP, _ETHERNET = 0x0806, 0x0800, 1
 _REQUEST, _REPLY = 1, 2
 _HEAD = struct.Struct("!HHBBH6s4s6s4s")
 _TRIES, _PATIENCE = 3, 0.3
-_PERMANENT = 0x4
+_COMPLETE, _PERMANENT = 0x2, 0x4
 
 
 def silent(gateways: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     """Those of `gateways`, as (link, address), that do not answer. One that cannot be asked is not among them."""
     return frozenset((link, address) for link, address in set(gateways) if not _answers(link, address))
+
+
+def macs(gateways: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+    """The MACs of the gateways, as (link, address), that the kernel knows or that answer when they are asked."""
+    wanted = set(gateways)
+    for link, address in wanted - _known().keys():
+        _have_asked(link, address)
+    return {place: mac for place, mac in _known().items() if place in wanted}
+
+
+def _have_asked(link: str, address: str) -> None:
+    """Have the kernel ask, which keeps the answer; and wait for it a moment."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
+        try:
+            at.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, link.encode())
+            at.sendto(b"", (address, 9))
+        except OSError:
+            return
+    deadline = time.monotonic() + _PATIENCE
+    while (link, address) not in _known() and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _known() -> dict[tuple[str, str], str]:
+    """The neighbours whose MACs the kernel knows, by (link, address)."""
+    with open(f"/proc/{os.getpid()}/net/arp", encoding="utf-8") as file:
+        rows = [line.split() for line in file.readlines()[1:]]
+    return {(row[5], row[0]): row[3] for row in rows if len(row) == 6 and int(row[2], 16) & _COMPLETE}
 
 
 def _answers(link: str, address: str) -> bool:

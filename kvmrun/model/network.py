@@ -6,7 +6,7 @@ from kvmrun.light.typing import Literal, Self
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.ranges import is_nobodys, meaning6, unusable
-from kvmrun.model.values import DIGITS, LETTERS, Base, HostName, LinkName, NicName, UplinkName, is_label, made_of
+from kvmrun.model.values import DIGITS, LETTERS, Base, HostName, LinkName, Mac, NicName, UplinkName, is_label, made_of
 
 _KERNELS_TABLES = {253, 254, 255}
 ZONES = frozenset({"all", "any", "none", "source", "dest"})
@@ -140,6 +140,8 @@ class Uplink(Frozen):
     interface: LinkName
     gateway: IPv4Address | None = None
     table: int | None = None
+    gateway_mac: Mac | None = None
+    probe: IPv4Address | None = None
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this uplink, as (key, found, wanted)."""
@@ -147,6 +149,8 @@ class Uplink(Frozen):
             yield "table", str(self.table), "the number of a routing table other than the kernel's (253 to 255)"
         if self.gateway and (is_nobodys(self.gateway) or str(self.gateway).startswith("127.")):
             yield "gateway", str(self.gateway), "the address of a router on that link"
+        if self.gateway_mac and not self.gateway:
+            yield "gateway_mac", self.gateway_mac, "gateway = … as well"
 
     def leads(self, link: str, gateway: str) -> bool:
         """Whether a route by that link and gateway is this way out."""

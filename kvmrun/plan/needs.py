@@ -38,14 +38,14 @@ def needs(lab: Lab, network: Network, now: Wires) -> Iterator[Need]:
     yield from _routed(lab, network, now)
     guest, inside = network.subnet[1], str(network.bridge)
     host, nobody, everybody = network.host_address().ip, IPv4Address(0), IPv4Address("255.255.255.255")
-    asked = passage.Packet(iif=inside, oif="", source=guest, target=host, state="new", protocol="udp")
+    asked = passage.Packet(iif=inside, oif="", source=guest, target=host, state="new", protocol="udp", sport=_EPHEMERAL)
     told = asked.but(iif="", oif=inside, source=host, target=guest, state="established", port=_EPHEMERAL)
 
     def need(hooks: tuple[str, ...], what: str, packet: passage.Packet) -> Need:
         return Need(hooks=hooks, what=what, detail=_detail(packet), bridge=inside, packet=packet)
 
     if network.dhcp and network.needs_dnsmasq():
-        yield need(LOCAL, ADDRESS, asked.but(source=nobody, target=everybody, port=67))
+        yield need(LOCAL, ADDRESS, asked.but(source=nobody, target=everybody, port=67, sport=68))
         yield need(SENT, ANSWERS, told.but(state="new", port=68, sport=67))
     if network.dns and network.needs_dnsmasq():
         yield need(LOCAL, NAMES, asked.but(port=53))
@@ -55,7 +55,7 @@ def needs(lab: Lab, network: Network, now: Wires) -> Iterator[Need]:
 def _routed(lab: Lab, network: Network, now: Wires) -> Iterator[Need]:
     """What the host sends on for the network."""
     guest, world, inside = network.subnet[1], IPv4Address(ANYWHERE), str(network.bridge)
-    sent = passage.Packet(iif=inside, oif="", source=guest, target=world, state="new")
+    sent = passage.Packet(iif=inside, oif="", source=guest, target=world, state="new", sport=_EPHEMERAL)
 
     def need(what: str, packet: passage.Packet) -> Need:
         return Need(hooks=ROUTED, what=what, detail=_detail(packet), bridge=inside, packet=packet)
@@ -63,7 +63,7 @@ def _routed(lab: Lab, network: Network, now: Wires) -> Iterator[Need]:
     for outside in outsides(lab, network, now) if network.nat is not False else ():
         yield from (need(OUT, sent.but(oif=outside, port=port)) for port in _TRIED)
         back = sent.but(iif=outside, oif=inside, source=world, target=guest, state="established", translated=True)
-        yield need(BACK, back.but(port=_EPHEMERAL, returns=_returns(outside, now)))
+        yield need(BACK, back.but(port=_EPHEMERAL, sport=_TRIED[0], returns=_returns(outside, now)))
     addresses = {name: port.address for name, ports in lab.ports().items() for port in ports if port.address}
     for one in network.forward:
         outside = next(iter(outsides(lab, network, now)))

@@ -73,8 +73,13 @@ def uplinks(lab: Lab, network: Network) -> list[Uplink]:
 
 
 def rules(lab: Lab, network: Network) -> list[Rule]:
-    """The rules `network` wants, in the order of their priorities."""
-    if not (told := chosen(lab, network)):
+    """The rules `network` wants, in the order of their priorities.
+
+    None to a provider of Shorewall: one of ours would stand before the marks by which it sends an answer back where
+    the request came in. Its `rtrules` have a line instead, which comes after them.
+    """
+    told = {source: name for source, name in chosen(lab, network).items() if not is_provider(lab, lab.uplinks[name])}
+    if not told:
         return []
     subnet = str(network.subnet)
     wanted = [Rule(priority=_SPECIFIC, source=subnet, table=MAIN, specific=True)]
@@ -94,7 +99,8 @@ def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     yield from (RemoveRule(rule=rule) for rule in mine if rule not in wanted)
     yield from _unused(now, wanted, mine)
     for uplink in uplinks(lab, network):
-        yield from _default(uplink, now, theirs=_is_theirs(lab, uplink))
+        if not is_provider(lab, uplink):
+            yield from _default(uplink, now)
     yield from (AddRule(rule=rule) for rule in wanted if rule not in mine)
 
 
@@ -119,8 +125,8 @@ def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
             found.append(
                 f"uplink {uplink.name} of {told}: {uplink.interface} is not there or down; another way is taken"
             )
-        elif not _fits(uplink, now) and (uplink.gateway is None or _is_theirs(lab, uplink)):
-            whose = ", which Shorewall makes" if _is_theirs(lab, uplink) else ""
+        elif not _fits(uplink, now) and (uplink.gateway is None or is_provider(lab, uplink)):
+            whose = ", which Shorewall makes" if is_provider(lab, uplink) else ""
             none = f"table {uplink.number()} has no default route{whose}"
             found.append(f"uplink {uplink.name} of {told}: {none}; another way is taken")
         elif (uplink.interface, str(uplink.gateway)) in now.silent:
@@ -129,7 +135,7 @@ def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
     return found
 
 
-def _is_theirs(lab: Lab, uplink: Uplink) -> bool:
+def is_provider(lab: Lab, uplink: Uplink) -> bool:
     """Whether the uplink's table is a provider's of Shorewall, which puts its routes there."""
     return lab.firewall == "shorewall" and uplink.table is not None
 
@@ -152,7 +158,7 @@ def _removals(table: int, now: Ways) -> Iterator[RemoveDefault]:
             yield RemoveDefault(table=table, link=route.link, gateway=route.gateway)
 
 
-def _default(uplink: Uplink, now: Ways, *, theirs: bool) -> Iterator[WayStep]:
+def _default(uplink: Uplink, now: Ways) -> Iterator[WayStep]:
     """The default route of the uplink's table, if it lacks one and the table is nobody else's."""
     number, routes = uplink.number(), now.routes.get(uplink.number(), ())
     if uplink.interface not in now.links or _fits(uplink, now):
@@ -162,7 +168,7 @@ def _default(uplink: Uplink, now: Ways, *, theirs: bool) -> Iterator[WayStep]:
         why = f"it routes {others[0].destination or 'by default'} through {others[0].link or 'several links'}"
         raise Refused(f"table {number} of uplink {uplink.name} is taken", hint, why=why)
     yield from _removals(number, now)
-    if uplink.gateway and not theirs:
+    if uplink.gateway:
         yield AddDefault(table=number, link=uplink.interface, gateway=str(uplink.gateway))
 
 

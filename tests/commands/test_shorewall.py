@@ -1,5 +1,6 @@
 """The example lab under the real Shorewall, in a namespace, with the hosts of its providers around it."""
 
+import json
 import os
 import re
 import shutil
@@ -8,14 +9,15 @@ import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
 import pytest
 from fakes.cli import Cli
 from fakes.elsewhere import elsewhere
-from fakes.hosts import Host, fetch, host, served
+from fakes.hosts import Host, ask, fetch, host, served
+from fakes.lan import forwarding
 from fakes.world import ip, until
 
 SHOREWALL = shutil.which("shorewall", path="/usr/sbin:/sbin:/usr/bin")
@@ -118,7 +120,8 @@ def seen(guest: str, address: str = WORLD) -> str:
 
 
 def shorewall(verb: str, files: Path) -> str:
-    words = [str(SHOREWALL), verb, str(files)]
+    """What Shorewall says; what it has started it stops without being told the files."""
+    words = [str(SHOREWALL), verb, *([str(files)] if verb != "stop" else [])]
     done = subprocess.run(words, capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
@@ -189,7 +192,7 @@ def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli, files: Path) -> None:
     with office("comcast", "avvanta") as (comcast, avvanta):
         kvmrun.ok("net", "up")
         kvmrun.ok("export", "shorewall", str(files))
-        assert "192.168.0.2\t-\tavvanta\t1001" in (files / "rtrules").read_text()
+        assert "192.168.0.2\t-\tavvanta\t11001" in (files / "rtrules").read_text()
         assert "done." in shorewall("start", files)
         kvmrun.ok("ursa-vm1", "vm2", "--accel", "tcg", "--wait=console:ready", "--timeout", "120")
         assert seen("192.168.0.1") == "you are 172.20.1.130 at comcast"
@@ -218,7 +221,7 @@ def test_of_two_wires_one_may_be_absent(lab: Path, kvmrun: Cli, files: Path) -> 
             vm("ip", "route", "add", "default", "via", "192.168.0.254")
             assert vm.page(WORLD) == "you are 192.168.1.5 at eth0"
         status = kvmrun.ok("net", "status").out
-        assert "by eth0 via 192.168.1.254 (firewall), not by linksys as told: vm2 (192.168.0.2)" in status
+        assert "egress   eth0 via 192.168.1.254 (firewall), not by linksys as told: vm2" in status
         assert "warning  uplink linksys of 192.168.0.2: wlan0 is not there or down" in status
 
 
@@ -237,3 +240,165 @@ def test_a_stricter_policy_leaves_guests_addresses_and_names(lab: Path, kvmrun: 
         assert vm1.asks("vm2", "192.168.0.254") == "192.168.0.2"
         assert vm1.hears("192.168.0.254", 22).endswith("refused")
         assert vm2.is_offered() in {f"192.168.0.{last}" for last in range(200, 220)}
+
+
+@contextmanager
+def two_wires() -> Iterator[list[Host]]:
+    """The providers of TWO_WIRES, each on an interface of its own, and a client at WORLD behind each."""
+    with ExitStack() as stack:
+        found = []
+        for link, own, gateway in (("wlan0", "172.20.1.130", "172.20.1.1"), ("eth0", "192.168.1.5", "192.168.1.254")):
+            one = stack.enter_context(host(link, address=f"{gateway}/24"))
+            ip("address", "add", f"{own}/24", "dev", link)
+            one("ip", "address", "add", f"{WORLD}/32", "dev", "lo")
+            one("ip", "route", "add", "192.168.0.0/24", "via", own)
+            stack.enter_context(served(one))
+            found.append(one)
+        yield found
+
+
+@contextmanager
+def plugged(*numbers: int) -> Iterator[list[Host]]:
+    """Hosts with the addresses of guests on br0, each with a page."""
+    with ExitStack() as stack:
+        found = []
+        for number in numbers:
+            vm = stack.enter_context(host(f"v{number}", bridge="br0", address=f"192.168.0.{number}/24"))
+            vm("ip", "route", "add", "default", "via", "192.168.0.254")
+            stack.enter_context(served(vm))
+            found.append(vm)
+        forwarding(*(f"v{number}" for number in numbers))
+        yield found
+
+
+def from_world(one: Host, address: str, port: int) -> str:
+    """What a client with an address of the world sees at a port of this host."""
+    with one.socket(limit=3.0) as at:
+        at.bind((WORLD, 0))
+        return fetch(at, address, port)
+
+
+FORWARD = 'forward = ["tcp 8080 -> vm2:80"]\n'
+
+
+@pytest.mark.parametrize("wires", ["two", "one"])
+def test_an_answer_leaves_where_the_request_came_in(lab: Path, kvmrun: Cli, files: Path, wires: str) -> None:
+    """Whatever uplink the guest is told to take, which it takes for what it begins itself."""
+    networks, told = (TWO, "avvanta") if wires == "one" else (TWO_WIRES, "firewall")
+    (lab / "networks.toml").write_text(networks.replace("[network.lan]\n", f"[network.lan]\n{FORWARD}"))
+    (lab / "vm2.toml").write_text(f'uplink = "{told}"\n{(lab / "vm2.toml").read_text()}')
+    with ExitStack() as stack:
+        isps = stack.enter_context(office("comcast", "avvanta") if wires == "one" else two_wires())
+        own = ["172.20.1.130", "172.20.1.130" if wires == "one" else "192.168.1.5"]
+        kvmrun.ok("net", "up")
+        assert "192.168.0.2" not in subprocess.run(["ip", "rule"], capture_output=True, text=True, check=True).stdout
+        kvmrun.ok("export", "shorewall", str(files))
+        shorewall("start", files)
+        vm1, vm2 = stack.enter_context(plugged(1, 2))
+        for isp, address in zip(isps, own, strict=True):
+            assert from_world(isp, address, 8080) == f"you are {WORLD} at v2"
+        assert vm2.page(WORLD) == f"you are {own[1]} at {isps[1].link}"
+        assert vm1.page(WORLD) == f"you are {own[0]} at {isps[0].link}"
+        for isp, address in zip(isps, own, strict=True):
+            assert from_world(isp, address, 8080) == f"you are {WORLD} at v2"
+
+
+def test_a_gateway_that_is_silent_does_not_keep_shorewall_from_its_start(lab: Path, kvmrun: Cli, files: Path) -> None:
+    """Its MAC is in the file: as the kernel knew it when the file was written, or as the lab gives it."""
+    (lab / "networks.toml").write_text(TWO)
+    with office("comcast", "avvanta") as (_, avvanta):
+        mac = avvanta("ip", "-br", "link", "show", "eth0").split()[2]
+        kvmrun.ok("export", "shorewall", str(files))
+        assert f"172.20.1.254,{mac}" in (files / "providers").read_text()
+        avvanta("ip", "link", "set", "eth0", "down")
+        ip("neigh", "flush", "dev", "eth0")
+        shutil.rmtree(files)
+        given = TWO.replace('gateway = "172.20.1.254"\n', f'gateway = "172.20.1.254"\ngateway_mac = "{mac}"\n')
+        (lab / "networks.toml").write_text(given)
+        assert "does not answer" not in kvmrun.ok("export", "shorewall", str(files)).err
+        kvmrun.ok("net", "up")
+        assert "done." in shorewall("start", files)
+
+
+def test_stopped_it_is_closed_to_the_world_and_open_to_guests(lab: Path, kvmrun: Cli, files: Path) -> None:
+    (lab / "networks.toml").write_text(ONE.replace("ursa-vm1", "vm2"))
+    with office("isp") as (isp,), ExitStack() as stack:
+        ip("route", "add", "default", "via", "172.20.1.1")
+        kvmrun.ok("net", "up")
+        kvmrun.ok("export", "shorewall", str(files))
+        shorewall("start", files)
+        vm1, vm2 = stack.enter_context(plugged(1, 2))
+        assert vm1.page(WORLD) == "you are 172.20.1.130 at isp"
+        with vm1.socket(socket.SOCK_DGRAM) as open_before, isp.socket(socket.SOCK_DGRAM) as there:
+            there.bind((WORLD, 7))
+            open_before.sendto(b"before", (WORLD, 7))
+            _, known = there.recvfrom(100)
+            assert known[0] == "172.20.1.130"
+            shorewall("stop", files)
+            open_before.sendto(b"after", (WORLD, 7))
+            there.settimeout(1.0)
+            with suppress(TimeoutError):
+                assert there.recvfrom(100)[1] == known  # as before, or not at all: never with a guest's own address
+        assert not vm1.reaches(WORLD)
+        assert not isp.reaches("192.168.0.1")
+        assert not isp.reaches("172.20.1.130", 8080)
+        assert ask("192.168.0.254", "vm2", at=vm1.socket(socket.SOCK_DGRAM)) == ["192.168.0.2"]
+        assert vm1.page("192.168.0.2") == "you are 192.168.0.1 at v2"
+        assert page("192.168.0.2") == "you are 192.168.0.254 at v2"
+        assert vm2.lease()["ip"]
+
+
+SAMPLE = Path("/usr/share/doc/shorewall/examples/two-interfaces")
+
+
+def by_hand(files: Path) -> None:
+    """A configuration as somebody writes one who begins with Shorewall's own example."""
+    files.mkdir()
+    for name in ("interfaces", "policy", "rules", "snat", "stoppedrules", "zones", "shorewall.conf"):
+        shutil.copyfile(SAMPLE / name, files / name)
+    (files / "interfaces").write_text((files / "interfaces").read_text().replace("physical=eth1", "physical=br0"))
+    (files / "shorewall.conf").write_text((SAMPLE / "shorewall.conf").read_text().replace("ENABLED=No", "ENABLED=Yes"))
+
+
+def added(files: Path, said: str) -> None:
+    """Do with the lines what is said above them."""
+    for part in said.split("### ")[1:]:
+        path, _, lines = part.partition("\n")
+        text = Path(path).read_text() if Path(path).exists() else ""
+        for name in re.findall(r"in place of the line of (\w+)", lines):
+            text = re.sub(rf"(?m)^\w+\s+{name}\s.*$", "", text)
+        Path(path).write_text(f"{text}\n{lines}")
+
+
+@pytest.mark.skipif(not SAMPLE.exists(), reason="needs shorewall's examples")
+def test_lines_for_a_configuration_that_somebody_wrote(lab: Path, kvmrun: Cli, files: Path) -> None:
+    """What it lacks is found by the doctor, printed, and enough; what it has is not printed again."""
+    by_hand(files)
+    before = {path.name: path.read_text() for path in files.iterdir()}
+    (lab / "networks.toml").write_text(ONE.replace("ursa-vm1", "vm2"))
+    with office("isp") as (isp,), ExitStack() as stack:
+        ip("route", "add", "default", "via", "172.20.1.1")
+        kvmrun.ok("net", "up")
+        vm1, _ = stack.enter_context(plugged(1, 2))
+        shorewall("start", files)
+        with pytest.raises(OSError, match="refused"), vm1.socket(socket.SOCK_DGRAM) as at:
+            ask("192.168.0.254", "vm2", at=at)
+        assert not isp.reaches("172.20.1.130", 8080)
+        found = json.loads(kvmrun("doctor", "--timeout", "0.1", "-o", "json").out)["findings"]
+        drops = [one for one in found if " drops " in one["text"]]
+        assert any("guests' questions for names" in one["text"] for one in drops)
+        assert any("what ports of this host lead to them" in one["text"] for one in drops)
+        assert {one["permanent"] for one in drops} == {"kvmrun export shorewall --lines"}
+        said = kvmrun.ok("export", "shorewall", "--lines", str(files)).out
+        assert {path.name: path.read_text() for path in files.iterdir()} == before
+        assert "DNS(ACCEPT)\tloc\t$FW" in said
+        assert "DNAT\tnet\tloc:192.168.0.2:80\ttcp\t8080" in said
+        assert "routeback,dhcp" in said
+        assert "MASQUERADE" not in said
+        added(files, said)
+        shorewall("restart", files)
+        assert ask("192.168.0.254", "vm2", at=vm1.socket(socket.SOCK_DGRAM)) == ["192.168.0.2"]
+        assert isp.page("172.20.1.130", 8080) == "you are 172.20.1.1 at v2"
+        assert vm1.page(WORLD) == "you are 172.20.1.130 at isp"
+        assert in_the_way(kvmrun) == []
+        assert kvmrun.ok("export", "shorewall", "--lines", str(files)).out == ""

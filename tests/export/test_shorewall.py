@@ -96,8 +96,8 @@ def test_guests_come_before_networks_among_the_rules_by_source(tmp_path: Path) -
     found = asking(lab(tmp_path, SHARED), vm1="avvanta", lan="main")
     rules = shorewall.files(found, [], OWN)["rtrules"].splitlines()
     assert [line.split() for line in rules if line[:1].isdigit()] == [
-        ["192.168.0.1", "-", "avvanta", "1001"],
-        ["192.168.0.0/24", "-", "main_", "1002"],
+        ["192.168.0.1", "-", "avvanta", "11001"],
+        ["192.168.0.0/24", "-", "main_", "11002"],
     ]
 
 
