@@ -6,7 +6,7 @@ from types import ModuleType
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser, halved
-from kvmrun.errors import Interrupted, KvmrunError, Several, UsageError, refused_by_host
+from kvmrun.errors import Interrupted, KvmrunError, OtherLab, Several, UsageError, refused_by_host
 from kvmrun.light import signal
 from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
@@ -33,7 +33,7 @@ def run(words: list[str]) -> int:
         return _dispatch(words)
     except KvmrunError as error:
         for one in error.errors if isinstance(error, Several) else [error]:
-            complain(one, color=_wanted(words))
+            complain(_addressed(one, words), color=_wanted(words))
         if error.code not in _WORDS:
             _tell_of_root()
         return error.code
@@ -46,6 +46,16 @@ def run(words: list[str]) -> int:
         return _unread()
     except Exception as bug:  # the boundary: a bug leaves a report and one line
         return _surprise(bug, words)
+
+
+def _addressed(error: KvmrunError, words: list[str]) -> KvmrunError:
+    """The error; about an object of another lab with the command that would do the same there."""
+    if isinstance(error, OtherLab):
+        import shlex
+
+        command = [word for word in (_command(words)[0], *error.subject.split()) if word != "up"]
+        error.hint = shlex.join(["kvmrun", "-C", error.lab, *command])
+    return error
 
 
 def flushed() -> int:

@@ -6,6 +6,7 @@
      +-- NoSuchGuest          4   no definition and no running guest has that name
      +-- ConfigError          5   a file of the lab must be edited (carries every problem found)
      +-- Refused              6   a conflict, or an object that is not ours
+     |    +-- OtherLab        6   an object of another lab, which -C names
      +-- Unresponsive         7   asked in time, not answered in time
      +-- HostLacks           69   this machine has not what it takes
      +-- Busy                75   somebody else holds it now; try again
@@ -59,6 +60,15 @@ class ConfigError(KvmrunError):
 
 class Refused(KvmrunError):
     code = 6
+
+
+class OtherLab(Refused):
+    """What was named is another lab's: `lab` is its directory, `subject` the words that name the object there."""
+
+    def __init__(self, message: str, lab: str, subject: str, *, why: str) -> None:
+        super().__init__(message, f"kvmrun -C {lab} list", why=why)
+        self.lab = lab
+        self.subject = subject
 
 
 class Unresponsive(KvmrunError):

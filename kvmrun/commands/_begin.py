@@ -9,15 +9,17 @@ from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several
+from kvmrun.host import records
 from kvmrun.host.interrupts import noted
 from kvmrun.host.observe import Others
-from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.abc import Callable, Iterable, Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.model import order
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
+from kvmrun.plan.up import record
 from kvmrun.ui.progress import Progress
 
 _MANY = 8
@@ -36,7 +38,9 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
     """Start `names` as the words on the command line want it; the errors by name, of undefined guests too."""
     wait = _wait(args.wait, args.deadline)
     errors = undefined(lab, names)
-    lab = with_accel(lab, args.accel)
+    others = Others(where)
+    defined = with_accel(lab, args.accel)
+    lab = records.in_force(defined, where, others.records())
     before = order.untangled(order.among({name: one.after for name, one in lab.guests.items()}, names))
     good = [name for name in names if name not in errors]
     if not good:
@@ -57,11 +61,19 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
             waits=waits,
             paused=args.paused,
             watches={},
-            networks=Networks(lab, where, used, progress.detail),
-            others=Others(where),
+            networks=Networks(_look(defined, lab, where, good), where, used, progress.detail),
+            others=others,
             deadline=args.deadline,
         )
         return _all(_Order(before=before, awaited=awaited, errors=errors), job, good, progress)
+
+
+def _look(defined: Lab, lab: Lab, where: Directories, names: list[str]) -> Callable[[], Lab]:
+    """The lab by the records there are when it is asked for; those that are being started have theirs soon."""
+    places = lab.places(where)
+    uplinks = {name: lab.uplinks.get(lab.guests[name].uplink or "") for name in names}
+    starting = {name: record(lab.guests[name], places[name], (), uplinks[name]) for name in names}
+    return lambda: records.in_force(defined, where, starting=starting)
 
 
 def undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:

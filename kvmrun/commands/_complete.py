@@ -12,7 +12,7 @@ from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
 
 from kvmrun import commands
-from kvmrun.commands._lab import directories, open_lab
+from kvmrun.commands._lab import directories, open_lab, own
 from kvmrun.commands._words import everywhere
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.host import rundir
@@ -118,7 +118,8 @@ def _names(prefix: str, typed: Namespace, *, groups: bool) -> dict[str, str]:
     """Guests by name, also those that run without a definition, and groups."""
     lab, found = _lab(typed), {}
     with suppress(KvmrunError):
-        found = dict.fromkeys(rundir.names(directories(typed).run), "runs, and has no definition")  # type: ignore[arg-type]
+        where = directories(typed)  # type: ignore[arg-type]
+        found = dict.fromkeys(own(where, rundir.names(where.run)), "runs, and has no definition")
     found |= dict.fromkeys(lab.invalid, "its definition is invalid")
     found |= {name: printable(guest.description, 60) or "a guest" for name, guest in lab.guests.items()}
     if groups:

@@ -2,7 +2,7 @@
 
 import os
 
-from kvmrun.commands._lab import open_lab
+from kvmrun.commands._lab import open_lab, refuse_other
 from kvmrun.config.load import RESERVED
 from kvmrun.errors import ConfigError, NotPermitted, Refused, UsageError
 from kvmrun.host import rundir
@@ -38,6 +38,7 @@ def writable(where: Directories) -> None:
 
 def at_rest(where: Directories, name: str, verb: str) -> None:
     """Make sure that the guest, whose lock is held, does not run. Raises Refused."""
+    refuse_other(where, name)
     if rundir.is_running(where.guest(name)):
         raise Refused(f"{name} runs and cannot be {verb}", f"kvmrun stop {name}")
 

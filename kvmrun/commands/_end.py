@@ -3,7 +3,7 @@
 import os
 import time
 
-from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, running
+from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, own, refuse_other, running
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError
@@ -38,7 +38,7 @@ def chosen(where: Directories, args: Args) -> tuple[list[str], dict[str, KvmrunE
     present = rundir.names(where.run)
     if args.all:
         refuse_names(args)
-        return sorted({*present, *lost.guests(where.run, lost.bound(where.run).keys() - present)}), {}
+        return own(where, sorted({*present, *lost.guests(where.run, lost.bound(where.run).keys() - present)})), {}
     if not args.guests:
         raise UsageError("no guest was named", "Name at least one guest, or use --all.")
     if all(name in present for name in args.guests):
@@ -148,6 +148,7 @@ def over(
         yield None
         return
     with ExitStack() as calm, rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+        refuse_other(where, name)
         record = rundir.read_record(directory)
         began = time.monotonic()
         locked = rundir.is_locked(directory)

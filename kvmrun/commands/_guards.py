@@ -1,8 +1,22 @@
 """Guards of guests that run, put back where somebody removed them."""
 
 from kvmrun.host import guards, rundir
+from kvmrun.light.abc import Collection
+from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
+
+
+def renew(lab: Lab, where: Directories, networks: Collection[str]) -> None:
+    """Record and guard anew those guests that run on a network which has another bridge or subnet since."""
+    for name, record in lab.now.running.items():
+        ports = lab.ports()[name]
+        changed = {new.network for new, old in zip(ports, record.ports, strict=True) if new != old}
+        if changed & {*networks} and rundir.is_running(where.guest(name)):
+            with rundir.held(where.guest(name), name):
+                rundir.write_record(f"{where.guest(name)}/record", record.but(ports=ports))
+                if where.root:
+                    mended(where.guest(name), name)
 
 
 def mend(where: Directories, network: str, progress: Progress) -> None:

@@ -5,7 +5,7 @@ import os
 from kvmrun.commands import _definition
 from kvmrun.config import draft
 from kvmrun.config.read import Unreadable, parse
-from kvmrun.host import definitions
+from kvmrun.host import definitions, owners
 from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.typing import Any
 from kvmrun.model.drive import Drive
@@ -31,6 +31,7 @@ def of(lab: Lab, where: Directories, name: str) -> tuple[list[str], list[str]]:
     used = set(_used_by_others(lab, where, name))
     there = {image: made for image, made in drives if os.path.isfile(image) and image not in used}
     ours = [image for image, made in there.items() if made and os.path.dirname(image) == where.images]
+    ours = [image for image in ours if not owners.other(where.state, "image", os.path.basename(image), where.lab)]
     return ours, [*(image for image in there if image not in ours), *(one for one in guessed if one not in used)]
 
 

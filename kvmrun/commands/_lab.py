@@ -5,8 +5,8 @@ from itertools import chain
 
 from kvmrun.commands._words import Args
 from kvmrun.config import where as places
-from kvmrun.errors import ConfigError, NoSuchGuest, NotRunning
-from kvmrun.host import rundir
+from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
+from kvmrun.host import owners, records, rundir
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY
@@ -16,6 +16,7 @@ from kvmrun.model.place import Directories, Place
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
+from kvmrun.plan.in_force import guest_owner
 
 
 def directories(args: Args) -> Directories:
@@ -35,7 +36,7 @@ def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> 
         places.trusted(where.vms, os.environ)
         distrusted = places.distrusted(where.vms, os.environ)
     hostname = os.uname().nodename.partition(".")[0].lower()
-    return load(where.vms, where.images, drafts, distrusted, hostname=hostname)
+    return load(where.vms, where.images, drafts, distrusted, hostname=hostname).but(identity=where.lab)
 
 
 def defined(lab: Lab, name: str) -> Guest:
@@ -101,10 +102,50 @@ def place_of(where: Directories, name: str) -> Place:
     """The place of a guest that runs or is defined: as it was started, where that is known."""
     record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     if record is not None and rundir.is_running(where.guest(name)):
+        refuse_other(where, name)
         return Place(guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports)
     lab = open_lab(where)
     defined(lab, name)
     return lab.places(where)[name]
+
+
+def refuse_other(where: Directories, name: str) -> None:
+    """Raises OtherLab where the guest that runs by this name is another lab's."""
+    record = rundir.read_record(where.guest(name))
+    other = record.lab if record else ""
+    if other not in {"", where.lab} and rundir.is_running(where.guest(name)) and not records.is_gone(other):
+        raise OtherLab(f"{name} is another lab's guest", other, name, why=f"the lab {other} has started it")
+
+
+def refuse_other_image(where: Directories, guest: Guest) -> None:
+    """Raises Refused where the guest would write to an image that kvmrun made for another lab."""
+    image, other = owners.image_elsewhere(where, guest)
+    if other:
+        hint = f"name another image in {guest.name}.toml; kvmrun -C {other} list shows the guests of that lab"
+        why = f"{where.images}/{image} was made for the lab {other}"
+        raise Refused(f"the image of {guest.name} is another lab's", hint, why=why)
+
+
+def own(where: Directories, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are this lab's: by their records, or as this lab defines them where no lab is recorded.
+
+    One without a record counts as this lab's.
+    """
+    found = {name: rundir.read_record(where.guest(name)) for name in names}
+    doubtful = {name: one for name, one in found.items() if one is not None and one.lab != where.lab}
+    if not doubtful:
+        return list(found)
+    lab = or_empty(where)
+    gone = {one.lab for one in doubtful.values() if records.is_gone(one.lab)}
+    return [name for name in found if name not in doubtful or guest_owner(lab, doubtful[name], gone) == "own"]
+
+
+def or_empty(where: Directories) -> Lab:
+    """The lab; one without a definition where it cannot be opened."""
+    try:
+        return open_lab(where)
+    except KvmrunError:
+        return Lab(directory=where.vms, identity=where.lab)
 
 
 def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
@@ -122,6 +163,7 @@ def running(where: Directories, name: str) -> str:
         raise NoSuchGuest(f"there is no guest {printable(name, 60)}", why=f"wanted {GuestName.WANTED}") from None
     directory = where.guest(name)
     if rundir.is_running(directory):
+        refuse_other(where, name)
         return directory
     lab = open_lab(where)
     if name not in lab.guests and name not in lab.invalid:

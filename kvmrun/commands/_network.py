@@ -9,8 +9,8 @@ from kvmrun.host.apply import applied
 from kvmrun.light.abc import Callable, Iterable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
+from kvmrun.plan import in_force
 from kvmrun.plan import network as plan
 from kvmrun.plan.network_steps import NetworkStep
 
@@ -21,32 +21,42 @@ _FIRST = 0.02
 """The shortest pause, in seconds, before looking again whether another command has mended a network meanwhile."""
 
 
-def steps(lab: Lab, where: Directories, network: Network, owner: int | None = None) -> tuple[NetworkStep, ...]:
-    """What is still to be done for `network`, from the host as it is now."""
+Look = Callable[[], Lab]
+"""Gives the lab as it holds now, by the records there are at that moment."""
+
+
+def steps(lab: Lab, where: Directories, name: str, owner: int | None = None) -> tuple[NetworkStep, ...]:
+    """What is still to be done for a network, from the host as it is now; `lab` is as it holds now."""
+    network = lab.networks[name]
+    in_force.refuse_elsewhere(lab, name)
     return plan.up(lab, network, where, standing.wire(lab, network, where), owner)
 
 
 @contextmanager
-def ready(lab: Lab, where: Directories, names: Iterable[str], say: Say, *, owner: int | None = None) -> Iterator[None]:
+def ready(
+    look: Look, where: Directories, names: Iterable[str], say: Say, *, owner: int | None = None
+) -> Iterator[None]:
     """Bring the networks up that need it and keep others from taking them down until the body ends.
 
     What was done for them here is undone if the body raises.
     """
     with ExitStack() as stack:
         for name in sorted(names):
-            stack.enter_context(_one(lab, where, lab.networks[name], say, owner=owner))
+            stack.enter_context(_one(look, where, name, say, owner=owner))
         yield
 
 
 @contextmanager
-def _one(lab: Lab, where: Directories, network: Network, say: Say, *, owner: int | None) -> Iterator[None]:
-    directory, what = where.network(network.name), f"network {network.name}"
+def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | None) -> Iterator[None]:
+    directory, what = where.network(name), f"network {name}"
     deadline = time.monotonic() + rundir.OP_LIMIT
     pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
     while True:
-        if link.index(network.bridge):  # looking at one that is down takes pyroute2, too much for all who wait
+        if link.index(
+            look().networks[name].bridge
+        ):  # looking at one that is down takes pyroute2, too much for all who wait
             with rundir.held(directory, what, shared=True):
-                if not steps(lab, where, network, owner):
+                if not steps(look(), where, name, owner):
                     yield
                     return
         with ExitStack() as stack:
@@ -58,7 +68,7 @@ def _one(lab: Lab, where: Directories, network: Network, say: Say, *, owner: int
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
                 continue
-            if todo := steps(lab, where, network, owner):
+            if todo := steps(look(), where, name, owner):
                 stack.enter_context(applied(todo, _undone_alone(where, fd), say))
             lock.take(fd, shared=True)
             yield

@@ -19,8 +19,10 @@ def are_there(lab: Lab, names: Collection[str]) -> bool:
 class Networks:
     """Those that are used here, held up to the end of the `with`; what was done for them is undone if that raises."""
 
-    def __init__(self, lab: Lab, where: Directories, names: Collection[str], say: Callable[[str], None]) -> None:
-        self._lab = lab
+    def __init__(
+        self, look: Callable[[], Lab], where: Directories, names: Collection[str], say: Callable[[str], None]
+    ) -> None:
+        self._look = look
         self._where = where
         self._names = names
         self._say = say
@@ -32,7 +34,7 @@ class Networks:
 
     def __enter__(self) -> Self:
         """One that is down is brought up, or refused, before anything starts; looking at the others can wait."""
-        if not are_there(self._lab, self._names):
+        if not are_there(self._look(), self._names):
             self.ready()
         return self
 
@@ -60,6 +62,7 @@ class Networks:
             raise self.error
 
     def _hold(self) -> None:
-        from kvmrun.commands import _network  # and much below it, loaded while QEMU starts
+        from kvmrun.commands import _guards, _network  # and much below it, loaded while QEMU starts
 
-        self._stack.enter_context(_network.ready(self._lab, self._where, self._names, self._say))
+        _guards.renew(self._look(), self._where, self._names)
+        self._stack.enter_context(_network.ready(self._look, self._where, self._names, self._say))

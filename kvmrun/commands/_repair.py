@@ -5,14 +5,14 @@ import os
 from functools import partial
 
 from kvmrun.commands import _adopt, _guards
-from kvmrun.host import guards, link, lock, logger, logs, lost, process, rundir, standing
+from kvmrun.commands._lab import own
+from kvmrun.host import guards, link, lock, logger, logs, lost, process, records, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.light.abc import Callable, Iterator
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.guest import MONITORS
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
 from kvmrun.model.values import GuestName
@@ -34,16 +34,19 @@ class Subject(Frozen):
     mend: Callable[[], Iterator[plan.Fault]]
 
 
-def subjects(lab: Lab, where: Directories, say: Say) -> Iterator[Subject]:
-    """Everything to be looked at, in order: what guests have left is out of the way of networks, and those of links."""
-    for name in _guests(where):
+def subjects(defined: Lab, where: Directories, say: Say) -> Iterator[Subject]:
+    """Everything to be looked at, in order: what guests have left is out of the way of networks, and those of links.
+
+    What is another lab's is left to it.
+    """
+    lab = records.in_force(defined, where)
+    for name in own(where, _guests(where)):
         yield Subject(name=name, look=partial(_look, lab, where, name), mend=partial(_mend, lab, where, name, say))
     if where.root:
-        busy = _used(where)
-        for name, network in sorted(lab.networks.items()):
-            look = partial(_look_at_network, lab, where, network, name in busy)
-            yield Subject(name=f"network {name}", look=look, mend=partial(_mend_network, where, network, look, say))
-        orphans = partial(_orphans, lab, where)
+        for name in sorted(lab.networks):
+            look = partial(_look_at_network, defined, where, name)
+            yield Subject(name=f"network {name}", look=look, mend=partial(_mend_network, where, name, look, say))
+        orphans = partial(_orphans, defined, where)
         yield Subject(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
 
 
@@ -166,34 +169,34 @@ def _logger(where: Directories, name: str, used: process.Usage | None) -> str:
     return "stalled" if logger.is_stalled(where.log(name)) else "" if logs.is_kept(where.log(name)) else "dead"
 
 
-def _used(where: Directories) -> set[str]:
-    """The networks that guests which run are plugged into."""
-    running = [where.guest(name) for name in rundir.names(where.run) if rundir.is_running(where.guest(name))]
-    records = [record for record in map(rundir.read_record, running) if record]
-    return {port.network for record in records for port in record.ports}
-
-
-def _look_at_network(lab: Lab, where: Directories, network: Network, busy: bool) -> list[plan.Fault]:
+def _look_at_network(defined: Lab, where: Directories, name: str) -> list[plan.Fault]:
+    """What is wrong with one network now."""
+    lab = records.in_force(defined, where)
+    if name not in lab.networks:  # it was taken down meanwhile, and is no longer defined
+        return []
+    network = lab.networks[name]
+    busy = any(port.network == name for record in lab.now.running.values() for port in record.ports)
     return list(plan.network(lab, network, where, standing.wire(lab, network, where), used=busy))
 
 
 def _mend_network(
-    where: Directories, network: Network, look: Callable[[], list[plan.Fault]], say: Say
+    where: Directories, name: str, look: Callable[[], list[plan.Fault]], say: Say
 ) -> Iterator[plan.Fault]:
     """Mend it; what is undone when a step fails is what this did."""
     from kvmrun.host.network import hand
 
-    with rundir.held(where.network(network.name), f"network {network.name}"):
+    with rundir.held(where.network(name), f"network {name}"):
         for fault in look():
             with applied(fault.steps, hand(where), say):  # type: ignore[arg-type]
                 pass
             yield fault
 
 
-def _orphans(lab: Lab, where: Directories) -> list[plan.Fault]:
+def _orphans(defined: Lab, where: Directories) -> list[plan.Fault]:
     """Links and tables with our mark that belong to nobody."""
     from kvmrun.host import netlink, tables
 
+    lab = records.in_force(defined, where)
     marked = [_with_holder(one) for one in netlink.marked()]
     return list(plan.orphans(lab, marked, _guests(where), tables.present("netdev")))
 

@@ -2,10 +2,11 @@
 
 import time
 
+from kvmrun.commands._lab import refuse_other, refuse_other_image
 from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import logs, observe, rundir
+from kvmrun.host import logs, observe, owners, rundir
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.host.interrupts import held_back
@@ -15,7 +16,7 @@ from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
-from kvmrun.plan import images
+from kvmrun.plan import images, in_force
 from kvmrun.plan.steps import GuestStep
 from kvmrun.plan.up import halves
 from kvmrun.plan.up import record as record_of
@@ -42,17 +43,24 @@ def start(job: Job, name: str, progress: Progress) -> None:
     """Start `name`, or say that it runs. Raises whatever was in the way, with nothing left behind."""
     place = job.places[name]
     with rundir.held(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
+        refuse_other(job.where, name)
         if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
             news = ", and has a new logger" if _logger_mended(place) else ""
             news += ", and is guarded again" if job.where.root and _guard_mended(place) else ""
             progress.tell(f"{name} is running already{news}")
             _remember(job, name, _begun(job, name, place))
         else:
-            place, steps, notes = plan(job.lab, job.where, place, job.raw, job.others)
+            lab = _afresh(job.lab, name)
+            place, steps, notes = plan(lab, job.where, lab.places(job.where)[name], job.raw, job.others)
             _launch(job, place, steps, progress)
             for note in notes:
                 progress.tell(f"  {note}")
     job.networks.ready()  # also of a guest that ran already; not while others wait for its lock
+
+
+def _afresh(lab: Lab, name: str) -> Lab:
+    """The lab with the guest as it is defined: one that ran when the command began has ended meanwhile."""
+    return lab.but(now=lab.now.without(name)) if name in lab.now.running else lab
 
 
 def _is_ending(place: Place) -> bool:
@@ -99,7 +107,9 @@ def plan(
 ) -> tuple[Place, tuple[GuestStep, ...], list[str]]:
     """The guest's own steps, its place with the account it really runs as, and what does not hold of its definition."""
     guest = lab.guests[place.guest]
-    facts = observe.host(guest, place, where, others)
+    in_force.refuse_taken(lab, guest.name)
+    refuse_other_image(where, guest)
+    facts = observe.host(guest, place, where, others).but(uplink=lab.uplinks.get(guest.uplink or ""))
     if guest.user and where.root:
         place = place.but(uid=facts.accounts.get(guest.user))
     notes = [f"{key} = {found} does not hold: {wanted}" for key, found, wanted in images.notes(guest, facts.files)]
@@ -108,8 +118,10 @@ def plan(
 
 def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Progress) -> None:
     guest = job.lab.guests[place.guest]
-    said = logs.position(place.log)
-    record = record_of(guest, place, (*guest.args, *job.raw)).but(paused=job.paused, said=said)
+    owners.begin_log(job.where, place.guest)
+    owners.claim_images(job.where, guest)
+    said, uplink = logs.position(place.log), job.lab.uplinks.get(guest.uplink or "")
+    record = record_of(guest, place, (*guest.args, *job.raw), uplink).but(paused=job.paused, said=said)
     now, then = halves(steps)
     hand = Hand(job.deadline)
     with ExitStack() as calm:

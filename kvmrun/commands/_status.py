@@ -4,10 +4,9 @@ import os
 
 from kvmrun.commands._peer import believed, of
 from kvmrun.errors import KvmrunError
-from kvmrun.host import health, link, logs, lost, process, rundir
+from kvmrun.host import health, link, logs, lost, process, records, rundir
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
-from kvmrun.model import derive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.nic import Port
@@ -35,22 +34,28 @@ def look(
     where: Directories, lab: Lab, names: Iterable[str] | None = None, more: tuple[str, ...] = ()
 ) -> tuple[list[Status], Mapping[str, Answer]]:
     """The same, and what each guest that runs answered, also to `more` questions."""
-    here = seen(where)
+    found = seen(where)
+    known = {name: rundir.read_record(path) for name, path in found.items()}
+    locked = {name for name, path in found.items() if rundir.is_locked(path)}
+    ours = {name: one for name, one in known.items() if one is not None and found[name] == where.guest(name)}
+    lab = records.in_force_as_read(lab, where, ours, locked)
+    here = {name: path for name, path in found.items() if not _is_elsewhere(where, lab, ours.get(name))}
     wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
-    alive = [name for name in wanted if name in here and rundir.is_locked(here[name])]
+    alive = [name for name in wanted if name in here and name in locked]
     places = lab.places(where)
-    astray = _astray(where, wanted, alive, places, here)
+    suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
+    astray = _astray(where, suspected, alive, places, here)
     here |= {name: where.guest(name) for name in astray}
     answers = ask({name: f"{here[name]}/q" for name in (*alive, *astray)}, (*_QUESTIONS, *more), limit=LIMIT)
     now = process.uptime()
     rows, guarded = [], {}
     for name in wanted:
         guest, place = lab.guests.get(name), places.get(name)
-        record = rundir.read_record(here[name]) if name in here else None
+        record = known.get(name) if name in here else None
         if name in answers:
             if record and here[name] == where.guest(name) and any(port.guard != "none" for port in record.ports):
                 guarded[name] = here[name]
-            row = _alive(name, here[name], record, answers[name], now)
+            row = _alive(name, here[name], _current(lab, record), answers[name], now)
             if here[name] == where.guest(name):  # a user's log is not ours to judge
                 row = _unlocked(row) if name in astray else _unlogged(row, where)
             row = row if row.pid or not where.root else _unlit(row)
@@ -58,7 +63,27 @@ def look(
         else:
             row = _resting(name, lab, guest, place, record)
             rows.append(row if where.root else _perhaps(row))
+        rows[-1] = rows[-1].but(lab=_lab_of(where, lab, name, record))
     return _with_networks(_with_guards(rows, guarded if where.root else {}), where, lab), answers
+
+
+def _is_elsewhere(where: Directories, lab: Lab, record: Record | None) -> bool:
+    """Whether a guest of this run directory belongs to another lab, be it there or not."""
+    return record is not None and record.lab not in {"", where.lab} and record.name not in lab.now.running
+
+
+def _current(lab: Lab, record: Record | None) -> Record | None:
+    """The record with the ports as they are now: its network may have been begun anew since the start."""
+    if record is None or record.name not in lab.now.running:
+        return record
+    return record.but(ports=lab.ports()[record.name])
+
+
+def _lab_of(where: Directories, lab: Lab, name: str, record: Record | None) -> str | None:
+    """The lab of a row: this one, unless only a record tells of the guest, which may tell of none."""
+    if name in lab.guests or name in lab.invalid or name in lab.now.running:
+        return where.lab or None
+    return (record.lab if record else "") or None
 
 
 def _astray(
@@ -146,7 +171,7 @@ def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Sta
 def _network_problem(where: Directories, lab: Lab, name: str) -> str:
     return health.problem(
         where.network(name),
-        derive.uid(lab.seed, "net", name),
+        lab.account(name),
         {"rules": rules.table(name), "guard": guard.kept_table(name)},
     )
 
@@ -174,9 +199,11 @@ def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, reco
             return Status(name=name, state="invalid", problem=printable(first, 200))
         ports = record.ports if record else ()
         return Status(name=name, state="stale", nics=_nics(ports), problem="left by a crash, and no definition")
+    other = lab.now.guests_elsewhere.get(name)
     return Status(
         name=name,
         state="stopped",
+        problem=printable(f"the lab {other} runs a guest of this name", 200) if other else None,
         accel=guest.accel,
         cpus=guest.cpus,
         memory_bytes=int(guest.memory),

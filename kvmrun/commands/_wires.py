@@ -11,14 +11,17 @@ from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
-from kvmrun.plan import doctor_filter, names, ways
+from kvmrun.plan import dnsmasq as dnsmasq_plan
+from kvmrun.plan import doctor_filter, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.needs import ANYWHERE
 
 
 def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
-    """Everything about `network`; nothing is changed."""
+    """Everything about `network`; nothing is changed. Of one that another lab has brought up there is only that."""
+    if other := lab.now.networks_elsewhere.get(network.name):
+        return _elsewhere(network, other)
     now = standing.wire(lab, network, where)
     state, problem = _state(lab, where, network, now)
     taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
@@ -36,7 +39,23 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         uplink=netlink.way_out(ANYWHERE) if network.nat is not False else None,
         ways=tuple(_ways(lab, network, now)),
         warnings=tuple(ways.absent(lab, network, standing.ways_asked(lab, network))),
-        leases=_leases(names.files(where.state, network.name).leases),
+        leases=_leases(dnsmasq_plan.files(lab, network, where).leases),
+    )
+
+
+def _elsewhere(network: Network, other: str) -> NetworkStatus:
+    return NetworkStatus(
+        name=network.name,
+        state="refused",
+        problem=printable(f"the lab {other} has brought up a network of this name", 200),
+        bridge=network.bridge,
+        address=str(network.host_address()),
+        ports=(),
+        dnsmasq=None,
+        domain=None,
+        rules=None,
+        uplink=None,
+        leases=(),
     )
 
 
@@ -53,7 +72,7 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
                 address=address,
                 egress=(f"{link} via {gateway}" if gateway else link) or None,
                 uplink=next(fits, None),
-                told=lab.guests[guest].uplink or network.uplink,
+                told=lab.uplink_of(guest) or network.uplink,
             )
 
 
@@ -64,12 +83,14 @@ def in_the_way(lab: Lab, where: Directories, found: list[NetworkStatus]) -> list
 
 
 def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:
-    if now.bridge is None and not (now.loose or now.dnsmasq or now.rules):
+    if now.bridge is None and not (now.loose or now.dnsmasq or now.rules or network.name in lab.now.up):
         return "down", None
     try:
         missing = plan.up(lab, network, where, now)
     except KvmrunError as why:
         return "refused", printable(f"{why.message}: {why.why}")
+    if network.name in lab.now.undefined and not missing:
+        return "up", "it is no longer defined: kvmrun net down takes it away"
     return ("degraded", f"to be done: {'; '.join(map(str, missing))}") if missing else ("up", None)
 
 

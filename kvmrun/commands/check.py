@@ -5,9 +5,12 @@ import sys
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import ConfigError, NoSuchGuest
-from kvmrun.host import observe
-from kvmrun.plan import images
+from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest
+from kvmrun.host import observe, records, standing
+from kvmrun.light.abc import Iterator
+from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.place import Directories
+from kvmrun.plan import dnsmasq, images, names
 
 HELP = "validate the lab without touching the host"
 
@@ -17,9 +20,10 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    lab = open_lab(directories(args))
+    where = directories(args)
+    lab = open_lab(where)
     found = [one for guest in lab.guests.values() for one in images.problems(guest, observe.images(guest))]
-    lab = lab.but(problems=(*lab.problems, *found))
+    lab = lab.but(problems=(*lab.problems, *found, *_leases(lab, where)))
     errors = [one for one in lab.problems if not one.warning]
     if args.output == "json":
         document = {"schema": 1, "guests": sorted(lab.guests), "problems": [one.as_dict() for one in lab.problems]}
@@ -32,3 +36,17 @@ def run(args: Args) -> int:
         if not errors:
             sys.stdout.write(f"{len(lab.guests)} guests on {len(lab.networks)} networks: no errors\n")
     return ConfigError.code if errors else 0
+
+
+def _leases(lab: Lab, where: Directories) -> Iterator[Problem]:
+    """A warning for every lease of an address that is reserved for another guest now, as far as we may read them."""
+    try:
+        now = records.in_force(lab, where)
+    except KvmrunError:
+        return
+    for name in now.now.up:
+        network = now.networks[name]
+        path = dnsmasq.files(now, network, where).leases
+        for address, mac in names.taken_leases(network, now.ports(), standing.leases(path)):
+            found, wanted = f"a lease of {address} to {mac}", f"none, it is reserved: kvmrun net up {name} drops it"
+            yield Problem(file="networks.toml", key=f"network.{name}", found=found, wanted=wanted, warning=True)

@@ -6,7 +6,7 @@ import sys
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError
-from kvmrun.host import observe
+from kvmrun.host import observe, records
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem, warning
 from kvmrun.model.lab import Lab
@@ -37,7 +37,8 @@ def run(args: Args) -> int:
         with progress.waiting("a guest of one sector boots"):
             trials = _trials(lab, where, _LIMIT if args.timeout is None else args.timeout)
         machine = diagnosis.machine(where, lab.guests, trials)
-    found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(lab, where, diagnosis.wires(lab, where))]
+    now = records.in_force(lab, where)
+    found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(now, where, diagnosis.wires(now, where))]
     found = found if where.root else [_for_user(one) for one in found]
     _show(found, args)
     return 1 if any(one.level == "problem" for one in found) else 0
@@ -54,7 +55,9 @@ def _lab(where: Directories) -> tuple[Lab, list[Finding]]:
     try:
         lab = open_lab(where)
     except KvmrunError as error:
-        return Lab(directory=where.vms), [problem("lab", f"{error.message}: {error.why}", error.hint)]
+        return Lab(directory=where.vms, identity=where.lab), [
+            problem("lab", f"{error.message}: {error.why}", error.hint)
+        ]
     errors = [one for one in lab.problems if not one.warning]
     check = "kvmrun check"
     return lab, [warning("lab", f"{len(errors)} errors in {lab.directory}", check)] if errors else []

@@ -6,7 +6,7 @@ import os
 import sys
 from contextlib import aclosing
 
-from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab
+from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, own, refuse_other
 from kvmrun.commands._status import seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.model.place import Directories
@@ -38,6 +38,8 @@ def _known(where: Directories, words: list[str]) -> set[str]:
     there = {*lab.guests, *lab.invalid, *seen(where)}
     if unknown := next((name for name in names if name not in there), ""):
         raise no_such_guest(lab, unknown)
+    for name in names:
+        refuse_other(where, name)
     return set(names)
 
 
@@ -54,7 +56,10 @@ async def _follow(where: Directories, names: set[str], args: Args) -> int:
         noted[name] = text
 
     def wanted() -> dict[str, str]:
-        return {name: path for name, path in seen(where).items() if not names or name in names}
+        found = seen(where)
+        mine = set(own(where, [name for name, path in found.items() if path == where.guest(name)]))
+        here = {name: path for name, path in found.items() if name in mine or path != where.guest(name)}
+        return {name: path for name, path in here.items() if not names or name in names}
 
     with terminal.unblocked(1) as sink:
         try:

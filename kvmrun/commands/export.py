@@ -9,7 +9,7 @@ from kvmrun.config.where import absolute
 from kvmrun.errors import ConfigError, HostLacks, UsageError
 from kvmrun.export import shorewall, systemd
 from kvmrun.export.page import MARK
-from kvmrun.host import exported, gateway, observe, standing
+from kvmrun.host import exported, gateway, observe, records, standing
 from kvmrun.light.abc import Callable, Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Uplink
@@ -33,8 +33,10 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    lab = open_lab(directories(args))
+    where = directories(args)
+    lab = open_lab(where)
     _refuse_wrong(lab)
+    lab = records.in_force(lab, where)  # addresses as they are now, also of guests that run as they were started
     if args.lines:
         return _lines(lab, args)
     texts = _KINDS[args.kind](lab, args.force)

@@ -1,7 +1,7 @@
 """kvmrun kill: end a guest's QEMU at once, whatever it is doing."""
 
 from kvmrun.commands import _end
-from kvmrun.commands._lab import directories
+from kvmrun.commands._lab import directories, refuse_other
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Unresponsive
 from kvmrun.host import process, rundir
@@ -34,6 +34,7 @@ def _kill(where: Directories, name: str, args: Args, progress: Progress) -> None
     Once more under the lock: a start may have been under way.
     """
     directory = where.guest(name)
+    refuse_other(where, name)
     record = rundir.read_record(directory)
     with held_back():
         with rundir.opened(directory, record.pid if record else 0) as pidfd:

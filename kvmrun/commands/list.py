@@ -3,7 +3,7 @@
 import sys
 import time
 
-from kvmrun.commands._lab import directories, expanded, is_known, no_such_guest, open_lab
+from kvmrun.commands._lab import directories, expanded, is_known, no_such_guest, open_lab, own, refuse_other
 from kvmrun.commands._status import gather, seen, unseen
 from kvmrun.commands._words import Args, Parser, pace
 from kvmrun.errors import KvmrunError, Several
@@ -19,6 +19,7 @@ TIMEOUT = "2 s for all guests together"
 def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="guests to list, or @GROUP; without, all")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the output")
+    parser.add_argument("--all-labs", action="store_true", help="also the guests of every other lab on this host")
     parser.add_argument("-w", "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="again and again")
 
 
@@ -50,14 +51,27 @@ def _unknown(where: Directories, args: Args) -> list[KvmrunError]:
         return []
     lab, here = open_lab(where), seen(where)
     names = expanded(lab, args.guests)
-    return [no_such_guest(lab, name) for name in names if not is_known(lab, name) and name not in here]
+    found: list[KvmrunError] = []
+    for name in (one for one in names if not is_known(lab, one)):
+        try:
+            refuse_other(where, name)
+        except KvmrunError as other:
+            found.append(other)
+            continue
+        found += [] if name in here else [no_such_guest(lab, name)]
+    return found
 
 
 def _found(where: Directories, args: Args) -> list[Status]:
     lab = open_lab(where)
     names = expanded(lab, args.guests) if args.guests else None
     here = seen(where) if names else {}
+    here = {one: here[one] for one in own(where, here)}
     found = gather(where, lab, names and [one for one in names if is_known(lab, one) or one in here])
+    if args.all_labs:
+        from kvmrun.commands import _labs
+
+        found = _labs.added(found, where)
     if args.verbose:
         from kvmrun.commands import _agents, _posture
 
@@ -67,7 +81,8 @@ def _found(where: Directories, args: Args) -> list[Status]:
 
 
 def _view(args: Args) -> rows.View:
-    return rows.POSTURE if args.verbose else rows.LIVE
+    view = rows.POSTURE if args.verbose else rows.LIVE
+    return rows.with_lab(view) if args.all_labs else view
 
 
 def show(found: list[Status], args: Args) -> None:

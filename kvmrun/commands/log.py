@@ -7,10 +7,11 @@ from functools import partial
 
 from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of, running
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import NotRunning, UsageError
-from kvmrun.host import logs, process, rundir
+from kvmrun.errors import NotRunning, OtherLab, UsageError
+from kvmrun.host import logs, owners, process, rundir
 from kvmrun.light.abc import Callable, Iterable
 from kvmrun.light.contextlib import ExitStack
+from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.values import GuestName
@@ -46,7 +47,7 @@ def run(args: Args) -> int:
         raise UsageError(f"{args.lines} is no number of lines", "-n 100")
     if args.restart:
         return _restart(where, args)
-    directory = where.log(_known(where, args.guest))
+    directory = owners.log(where, _known(where, args.guest))
     if not args.follow and not logs.is_there(directory):
         raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
     write = partial(_objects, args.guest) if args.output == "json" else _raw if args.unfiltered else _shown
@@ -59,14 +60,12 @@ def run(args: Args) -> int:
 
 def _known(where: Directories, name: str) -> str:
     """The name of a guest that is defined, or has left a log. Raises NoSuchGuest."""
-    try:
-        if logs.is_there(where.log(GuestName.parse(name))):
-            return name
-    except ValueError:
-        pass
-    lab = open_lab(where)
-    if name in lab.guests or name in lab.invalid:
+    left = GuestName.fits(name) and logs.is_there(owners.log(where, name))
+    lab = Lab(directory=where.vms) if left else open_lab(where)
+    if left or name in lab.guests or name in lab.invalid:
         return name
+    if GuestName.fits(name) and (other := owners.other(where.state, "log", name, where.lab)):
+        raise OtherLab(f"the log of {name} is another lab's", other, name, why=f"it is of a guest of the lab {other}")
     raise no_such_guest(lab, name)
 
 

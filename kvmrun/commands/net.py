@@ -6,15 +6,15 @@ import sys
 from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host import capability, listeners, observe, rundir, standing
+from kvmrun.errors import ConfigError, OtherLab, UsageError
+from kvmrun.host import capability, listeners, observe, records, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
-from kvmrun.plan import forwards, ways
+from kvmrun.plan import bridge, forwards, in_force, ways
 from kvmrun.plan import network as plan
 from kvmrun.ui import wires
 from kvmrun.ui.progress import Progress
@@ -33,24 +33,50 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
-    chosen = [_named(lab, name) for name in args.networks or sorted(lab.networks)]
+    now = records.in_force(lab, where)
+    chosen = _chosen(now, args)
     capability.require()
     if args.verb == "status":
-        return _status(lab, where, chosen, args)
+        return _status(now, where, [now.networks[name] for name in chosen], args)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
-        for network in chosen:
+        for name in chosen:
+            if args.verb == "restart":
+                _refuse_overlap(lab, now, name)
             if args.verb in {"down", "restart"}:
-                _down(lab, where, network, progress, force=args.force or args.verb == "restart")
+                _down(lab, where, name, progress, force=args.force or args.verb == "restart")
             if args.verb in {"up", "restart"}:
-                _up(lab, where, network, progress, owner=_uid(args.owner) if args.owner else None)
+                _up(lab, where, name, progress, owner=_uid(args.owner) if args.owner else None)
+        if args.verb == "down" and set(chosen) & set(now.now.undefined):
+            _refresh(lab, where, progress)
     if not args.networks and (wrong := _problems(lab)):
         raise ConfigError("networks.toml has errors", f"edit {lab.directory}/networks.toml", lines=wrong)
     return 0
 
 
-def _named(lab: Lab, name: str) -> Network:
+def _chosen(now: Lab, args: Args) -> list[str]:
+    """The networks that are meant: without names all of the lab, for up and restart those that are still defined."""
+    defined_only = args.verb in {"up", "restart"}
+    if not args.networks:
+        left_out = set(now.now.undefined) if defined_only else set()
+        left_out |= set(now.now.networks_elsewhere) if args.verb == "down" else set()
+        return sorted(now.networks.keys() - left_out)
+    for name in args.networks:
+        _check(now, name, args.verb)
+        if defined_only and name in now.now.undefined:
+            wrong = _problems(now)
+            hint = f"edit {now.directory}/networks.toml" if wrong else f"kvmrun net down {name}"
+            raise ConfigError(f"network {name} is {'not valid' if wrong else 'no longer defined'}", hint, lines=wrong)
+    return list(dict.fromkeys(args.networks))
+
+
+def _check(lab: Lab, name: str, verb: str) -> None:
+    """Raises ConfigError, or OtherLab, for a network that is not this lab's."""
     if name in lab.networks:
-        return lab.networks[name]
+        return
+    if other := lab.now.networks_elsewhere.get(name):
+        raise OtherLab(
+            f"network {name} is another lab's", other, f"{verb} {name}", why=f"the lab {other} has brought it up"
+        )
     hint = f"networks: {', '.join(lab.networks) or 'none'}"
     raise ConfigError(f"there is no network {printable(name)}", hint, lines=_problems(lab))
 
@@ -59,12 +85,18 @@ def _problems(lab: Lab) -> tuple[str, ...]:
     return tuple(f"{one}" for one in lab.problems if one.file == "networks.toml")
 
 
-def _up(lab: Lab, where: Directories, network: Network, progress: Progress, *, owner: int | None) -> None:
-    _guards.mend(where, network.name, progress)  # before their taps are plugged in again, where they are loose
-    before = _network.steps(lab, where, network, owner)
-    with _network.ready(lab, where, [network.name], progress.detail, owner=owner):
+def _up(lab: Lab, where: Directories, name: str, progress: Progress, *, owner: int | None) -> None:
+    def look() -> Lab:
+        return records.in_force(lab, where)
+
+    _guards.renew(look(), where, [name])
+    _guards.mend(where, name, progress)  # before their taps are plugged in again, where they are loose
+    before = _network.steps(look(), where, name, owner)
+    with _network.ready(look, where, [name], progress.detail, owner=owner):
         state = "is up" if before else "is up already"
-        warnings = [*ways.absent(lab, network, standing.ways_asked(lab, network))]
+        now = look()
+        network = now.networks[name]
+        warnings = [*ways.absent(now, network, standing.ways_asked(now, network))]
         if network.forward:
             owners = listeners.owners({one.port for one in network.forward})
             warnings += [f"{text}; fix: {mend}" for text, mend in forwards.hidden(network, owners)]
@@ -80,14 +112,32 @@ def _uid(user: str) -> int:
     return found[user]
 
 
-def _down(lab: Lab, where: Directories, network: Network, progress: Progress, *, force: bool) -> None:
+def _down(lab: Lab, where: Directories, name: str, progress: Progress, *, force: bool) -> None:
     from kvmrun.host.network import hand  # brings pyroute2
 
-    with rundir.held(where.network(network.name), f"network {network.name}"):
+    with rundir.held(where.network(name), f"network {name}"):
+        lab = records.in_force(lab, where)
+        in_force.refuse_elsewhere(lab, name)
+        network = lab.as_up(lab.networks[name])
         steps = plan.down(lab, network, where, standing.wire(lab, network, where), force=force)
         with applied(steps, hand(where), progress.detail):
             pass
-    progress.tell(f"network {network.name} is down" + ("" if steps else " already"))
+    progress.tell(f"network {name} is down" + ("" if steps else " already"))
+
+
+def _refuse_overlap(lab: Lab, now: Lab, name: str) -> None:
+    """Raises Refused where the network could not come up again as it is defined: then it is not taken down."""
+    if name in lab.networks and not lab.networks[name].external:
+        network = lab.networks[name]
+        bridge.refuse_overlap(network, plan.other_routes(now, network, standing.routes()))
+
+
+def _refresh(lab: Lab, where: Directories, progress: Progress) -> None:
+    """Make those networks right that stay up after others have gone for good: their rules name all of our bridges."""
+    up = records.in_force(lab, where)
+    for name in sorted(up.now.up.keys() & lab.networks.keys() - up.now.pending.keys()):
+        with _network.ready(lambda: records.in_force(lab, where), where, [name], progress.detail):
+            pass
 
 
 def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -> int:

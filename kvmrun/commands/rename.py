@@ -9,7 +9,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.config import draft
 from kvmrun.config.read import Unreadable, parse
 from kvmrun.errors import ConfigError
-from kvmrun.host import definitions, knownhosts, rundir
+from kvmrun.host import definitions, knownhosts, owners, rundir
 from kvmrun.light.abc import Mapping
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
@@ -44,8 +44,12 @@ def run(args: Args) -> int:
         for file, data in texts.items():
             definitions.replace(f"{where.vms}/{file}", data)
         definitions.rename(_definition.path(where, old), _definition.path(where, new))
-        if os.path.isdir(where.log(old)) and not os.path.lexists(where.log(new)):
-            definitions.rename(where.log(old), where.log(new))
+        log = owners.log(where, old)
+        if os.path.isdir(log) and not os.path.lexists(where.log(new)):
+            definitions.rename(log, where.log(new))
+            owners.claim(where.state, "log", new, where.lab)
+            if log == where.log(old):
+                owners.forget(where.state, "log", old)
         knownhosts.forget(where, old, new)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{old} is {new} now")

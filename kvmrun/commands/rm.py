@@ -8,7 +8,7 @@ from kvmrun.commands import _definition, _images
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
-from kvmrun.host import definitions, knownhosts, rundir
+from kvmrun.host import definitions, knownhosts, owners, rundir
 from kvmrun.light.abc import Iterable
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
@@ -53,13 +53,18 @@ def _removed(where: Directories, name: str, args: Args) -> bool:
         _refuse_needed(lab, where, name)
         made, others = _images.of(lab, where, name)
         kept = others if args.images else [*made, *others]
-        gone = [_definition.path(where, name), *([where.log(name)] if os.path.isdir(where.log(name)) else [])]
+        log = owners.log(where, name)
+        gone = [_definition.path(where, name), *([log] if os.path.isdir(log) else [])]
         gone += made if args.images else []
         if not (args.yes or _agreed(name, gone, kept)):
             return False
         definitions.remove(gone[0])
         for path in gone[1:]:
             shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else definitions.remove(path)
+        if log == where.log(name):
+            owners.forget(where.state, "log", name)
+        for path in made if args.images else ():
+            owners.forget(where.state, "image", os.path.basename(path))
         knownhosts.forget(where, name)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{name} is removed: {', '.join(gone)}")

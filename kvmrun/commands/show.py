@@ -9,7 +9,7 @@ from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
-from kvmrun.host import observe
+from kvmrun.host import observe, records
 from kvmrun.light.abc import Iterator
 from kvmrun.model.guest import Guest
 from kvmrun.model.option import argv
@@ -28,15 +28,16 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     where = directories(args)
-    lab = open_lab(where)
-    guest = defined(lab, args.guest)
+    definitions = open_lab(where)
+    guest = defined(definitions, args.guest)
+    lab = records.in_force(definitions, where)
     place = lab.places(where)[guest.name]
     if guest.user and where.root:
         place = place.but(uid=observe.accounts([guest.user]).get(guest.user))
     options = tuple(guest.options(place, vhost=observe.has_vhost(), devices=observe.devices(guest)))
     qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
     here = seen(where)
-    [now] = _agents.added(_posture.added(gather(where, lab, [guest.name]), where, here), here)
+    [now] = _agents.added(_posture.added(gather(where, definitions, [guest.name]), where, here), here)
     if args.output == "json":
         document = {"schema": 1, "definition": guest.as_dict(), "place": place.as_dict(), "command": qemu}
         document["display"] = guest.shown_at(place) or None

@@ -8,6 +8,7 @@ from kvmrun.commands._lab import directories, expanded, is_known, open_lab, with
 from kvmrun.commands._ready import are_there
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several, UsageError
+from kvmrun.host import records
 from kvmrun.host.observe import Others
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.frozen import Frozen
@@ -79,10 +80,11 @@ def _raw(args: Args) -> tuple[str, ...]:
 
 def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dict[str, KvmrunError]:
     errors = _begin.undefined(lab, names)
-    lab = with_accel(lab, args.accel)
+    others = Others(where)
+    lab = records.in_force(with_accel(lab, args.accel), where, others.records())
     places = lab.places(where)
     plans: dict[str, list[Frozen]] = {}
-    shared = _Shared(lab, where)
+    shared = _Shared(lab, where, others)
     for name in names:
         if name not in errors:
             try:
@@ -96,10 +98,10 @@ def _dry_runs(lab: Lab, where: Directories, names: list[str], args: Args) -> dic
 class _Shared:
     """What the plans of one command share: the host is looked at once for all of them."""
 
-    def __init__(self, lab: Lab, where: Directories) -> None:
+    def __init__(self, lab: Lab, where: Directories, others: Others) -> None:
         self.lab = lab
         self.where = where
-        self.others = Others(where)
+        self.others = others
         self._networks: dict[str, tuple[Frozen, ...]] = {}
 
     def steps(self, network: str) -> tuple[Frozen, ...]:
@@ -107,7 +109,7 @@ class _Shared:
         if network not in self._networks:
             from kvmrun.commands import _network
 
-            self._networks[network] = _network.steps(self.lab, self.where, self.lab.networks[network])
+            self._networks[network] = _network.steps(self.lab, self.where, network)
         return self._networks[network]
 
 

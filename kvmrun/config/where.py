@@ -18,11 +18,13 @@ WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
     """The directories of this run; all absolute, none of them made or looked into. Raises Refused for an odd path."""
     root = os.geteuid() == 0
+    definitions = _absolute(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root))
     return Directories(
-        vms=_absolute(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root)),
+        vms=definitions,
         run=_plain(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root), "KVMRUN_RUN_DIR"),
         state=_plain(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root), "KVMRUN_STATE_DIR"),
         root=root,
+        lab=_absolute(os.path.realpath(definitions)),
     )
 
 

@@ -4,9 +4,9 @@ import os
 import time
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import directory, logger, logs, process, small
+from kvmrun.host import directory, logger, logs, owners, process, small
 from kvmrun.light import signal
-from kvmrun.light.abc import Callable
+from kvmrun.light.abc import Callable, Collection
 from kvmrun.plan.network_steps import StartNames, WriteNames
 
 _READY, _ENDING = 5.0, 2.0
@@ -67,7 +67,8 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
     """Start dnsmasq in place of one that runs, and wait until it serves. Raises with its own words when it ends."""
     _check(step)
     stop(step.uid, step.config, hint)
-    _leases(step.leases, step.uid)
+    owners.begin_leases(step.leases, step.network, step.lab)
+    _leases(step.leases, step.uid, step.drop)
     said = logs.position(step.log)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -161,13 +162,17 @@ def stop(uid: int, config: str, hint: str) -> None:
     small.remove(f"{hint}.new")  # left by a start that was killed
 
 
-def _leases(path: str, uid: int) -> None:
-    """Keep only the lines of the lease file that make sense: dnsmasq aborts on an address that is not hexadecimal."""
+def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
+    """Keep only the lines of the lease file that make sense: dnsmasq aborts on an address that is not hexadecimal.
+
+    It writes the file from its memory, so that leases can be dropped only while it does not run.
+    """
     _directory(os.path.dirname(path), uid)
     import re  # 5 ms: only where dnsmasq is started
 
     lease = re.compile(_LEASE)
     lines = [line for line in (read(path) or "").splitlines() if lease.fullmatch(line)]
+    lines = [line for line in lines if tuple(line.split()[2:0:-1]) not in drop]
     _replace(path, "".join(f"{line}\n" for line in lines), uid)
     os.chown(path, uid, uid)
 

@@ -233,6 +233,14 @@ def master(name: str) -> str | None:
         return ""
 
 
+def ports(bridge: str) -> list[str]:
+    """The ports of a bridge, none where there is no bridge of that name or sysfs cannot tell."""
+    try:
+        return sorted(os.listdir(f"{NET}/{bridge}/brif")) if sysfs_is_ours(bridge) else []
+    except OSError:
+        return []
+
+
 def sysfs_is_ours(name: str) -> bool:
     """Whether /sys/class/net shows this network namespace: it shows that of whoever mounted it."""
     try:

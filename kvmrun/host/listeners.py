@@ -1,5 +1,6 @@
 """Who listens on ports of this host: sockets from netlink, their processes from /proc as far as we may look."""
 
+from kvmrun.host import owners as owners_of_state
 from kvmrun.host import process
 from kvmrun.light.abc import Collection
 from kvmrun.plan.facts import Owner
@@ -12,7 +13,14 @@ def owners(ports: Collection[int], but: Collection[int] = ()) -> tuple[Owner, ..
     found = netlink.listeners(ports)
     pids = process.with_sockets({one.inode for one in found}) if found else {}
     return tuple(
-        Owner(protocol=one.protocol, port=one.port, address=one.address, process=process.described(pid), link=one.link)
+        Owner(
+            protocol=one.protocol,
+            port=one.port,
+            address=one.address,
+            process=process.described(pid),
+            link=one.link,
+            lab=owners_of_state.lab_served(pid) if pid else "",
+        )
         for one in found
         if (pid := pids.get(one.inode, 0)) not in but or not pid
     )

@@ -13,8 +13,8 @@ from pyroute2.netlink.exceptions import NetlinkError
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.light.abc import Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
+from kvmrun.model import mark
 from kvmrun.model.frozen import Frozen
-from kvmrun.plan.bridge import MARK
 from kvmrun.plan.facts import Bridge, Protocol, Route
 from kvmrun.plan.repair import Marked
 
@@ -75,13 +75,16 @@ def routes() -> tuple[Route, ...]:
     A default route may come in two halves: VPNs write 0.0.0.0/1 and 128.0.0.0/1, to go before one that is there.
     """
     with kernel("read the routes") as route:
-        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in route.get_links()}
+        links = list(route.get_links())
+        names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
+        labs = {link["index"]: mark.lab_of(link.get_attr("IFLA_IFALIAS") or "") for link in links}
         found = []
         for one in route.get_routes(family=socket.AF_INET):
             destination = one.get_attr("RTA_DST")
             if destination and one["dst_len"] > 1 and one.get_attr("RTA_TABLE", one["table"]) != _LOCAL_TABLE:
-                link = names.get(one.get_attr("RTA_OIF"), "another table")
-                found.append(Route(destination=f"{destination}/{one['dst_len']}", link=link))
+                number = one.get_attr("RTA_OIF")
+                link = names.get(number, "another table")
+                found.append(Route(destination=f"{destination}/{one['dst_len']}", link=link, lab=labs.get(number, "")))
         return tuple(found)
 
 
@@ -275,5 +278,5 @@ def marked() -> list[Marked]:
             master=marks.get(link.get_attr("IFLA_MASTER"), ""),
         )
         for link in links
-        if marks[link["index"]].startswith(MARK)
+        if marks[link["index"]].startswith(mark.MARK)
     ]

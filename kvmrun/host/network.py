@@ -1,10 +1,9 @@
 """The hand of a network: each step to the function that does it, and what takes it back."""
 
-import os
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, link, netlink, nft, sysctl, ways
+from kvmrun.host import dnsmasq, link, netlink, nft, records, small, sysctl, ways
 from kvmrun.host.hand import plug
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
@@ -35,6 +34,8 @@ def _link(step: steps.LinkStep) -> Undo | None:
         case steps.MakeBridge():
             netlink.make_bridge(step.name, step.alias)
             return lambda: netlink.remove_unused(step.name)
+        case steps.MarkBridge():
+            link.set_alias(step.name, step.alias)
         case steps.SetBridge():
             netlink.set_bridge(step.name, step.mac, step.mtu)
         case steps.AddAddress():
@@ -102,8 +103,17 @@ def _names(step: steps.NamesStep, hint: str) -> Undo | None:
     return None
 
 
+def _record(step: steps.RecordNetwork) -> Undo:
+    """Write the record of a network; the undo writes the earlier one, or removes it."""
+    before = records.read_network(step.path)
+    records.write_network(step.path, step.record)
+    return lambda: records.write_network(step.path, before) if before else small.remove(step.path)
+
+
 def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
     match step:
+        case steps.RecordNetwork():
+            return _record(step)
         case steps.SetSysctl():
             return sysctl.change(where.run, step.name, step.value, step.user)
         case steps.RestoreSysctls():
@@ -116,7 +126,7 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
             return dnsmasq.write(step)
         case steps.RemoveFiles():
             for path in step.paths:
-                os.unlink(path)
+                small.remove(path)
         case _:
             assert_never(step)
     return None

@@ -6,13 +6,15 @@ import stat
 
 from kvmrun.config.where import absolute, exchangeable
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import device, link, process, rundir, small
+from kvmrun.host import device, link, process, records, small
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import Literal
+from kvmrun.model import mark
 from kvmrun.model.guest import Guest
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories, Place
+from kvmrun.model.record import Record
 from kvmrun.plan.facts import File, Host
 
 Users = dict[bool, str]
@@ -50,15 +52,19 @@ class Others:
     """
 
     def __init__(self, where: Directories) -> None:
-        self._pids: dict[str, int] | None = None
+        self._records: dict[str, Record] | None = None
         self._opened: Opened | None = None
         self._where = where
 
     def pids(self) -> dict[str, int]:
         """Their pids, by their records; those without one hold no file we know of."""
-        if self._pids is None:
-            self._pids = _running(self._where)
-        return self._pids
+        return {name: one.pid for name, one in self.records().items() if one.pid}
+
+    def records(self) -> dict[str, Record]:
+        """Their records, of every lab in the run directory."""
+        if self._records is None:
+            self._records = records.running(self._where)
+        return self._records
 
     def opened(self) -> Opened:
         if self._opened is None:
@@ -84,6 +90,7 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
         files=files,
         exchangeable=_exchangeable(files) if where.root else {},
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
+        marks={port.tap: alias for port in place.ports if (alias := link.alias(port.tap))},
         kept_taps=kept((guest.name, port) for port in place.ports),
         taken_uids=_uids(others.pids()) if place.uid is not None else {},
         taken_ports=_ports(guest, others),
@@ -154,15 +161,6 @@ def kvm(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
     else:
         ready = os.access("/dev/kvm", os.R_OK | os.W_OK)
     return "ready" if ready else "forbidden", found.st_gid
-
-
-def _running(where: Directories) -> dict[str, int]:
-    found = {}
-    for name in rundir.names(where.run):
-        record = rundir.read_record(where.guest(name)) if rundir.is_running(where.guest(name)) else None
-        if record and record.pid:
-            found[name] = record.pid
-    return found
 
 
 def _uids(others: Mapping[str, int]) -> dict[int, str]:
@@ -238,7 +236,7 @@ def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
 def kept(ports: Iterable[tuple[str, Port]]) -> dict[str, KeptTap]:
     """The taps that stay for those ports, each given with its guest, and carry our mark."""
     found = {port.tap: (link.kept_tap(port.tap), port.alias(guest)) for guest, port in ports}
-    return {name: tap for name, (tap, mark) in found.items() if tap is not None and tap.alias == mark}
+    return {name: tap for name, (tap, wanted) in found.items() if tap is not None and mark.is_same(tap.alias, wanted)}
 
 
 def read(path: str) -> str | None:

@@ -5,11 +5,13 @@ import os
 from kvmrun.host import bridge as bridge_now
 from kvmrun.host import link, sysctl
 from kvmrun.host.observe import kept, read
+from kvmrun.model import mark
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
-from kvmrun.model.nic import Port
+from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import guard, names, rules, ways
+from kvmrun.plan import dnsmasq as dnsmasq_plan
+from kvmrun.plan import guard, rules, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Bridge, Owner, Route, Ways, Wire
 
@@ -28,23 +30,24 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
     found = bridge(network.bridge)
     if network.external:
-        return Wire(bridge=found)
-    at = names.files(where.state, network.name)
-    paths = (at.config, at.hosts, at.reservations, plan.names_note(where, network))
+        return Wire(bridge=found, loose=_loose(lab, network, where) if found else ())
+    at = dnsmasq_plan.files(lab, network, where)
+    record = lab.now.up.get(network.name)
+    paths = (at.config, at.hosts, at.reservations, dnsmasq_plan.note(where, network))
     files = {path: text for path in paths if (text := read(path)) is not None}
     pid = _dnsmasq(lab, where, network)
     now = Wire(
         bridge=found,
+        former=bridge(record.network.bridge) if record and record.network.bridge != network.bridge else None,
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
         resolv=_resolv(),
         loose=_loose(lab, network, where),
-        kept=kept(
-            (guest, port) for guest, ports in lab.ports().items() for port in ports if port.network == network.name
-        ),
+        kept=_kept(lab, network, found),
         routes=routes() if found is None else (),
         files=files,
         dnsmasq=pid,
+        leases=leases(at.leases) if network.dhcp else (),
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
         rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
         guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
@@ -55,6 +58,22 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     )
     wanted = plan.settings(lab, network, now)
     return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
+
+
+def _kept(lab: Lab, network: Network, found: Bridge | None) -> dict[str, KeptTap]:
+    """The taps that stay on the network: those of its NICs, and those left on its bridge by NICs that are no more."""
+    here = kept((guest, port) for guest, ports in lab.ports().items() for port in ports if port.network == network.name)
+    for name in found.ports if found else ():
+        tap = link.kept_tap(name) if name not in here else None
+        if tap and mark.subject(tap.alias) and mark.lab_of(tap.alias) in {"", lab.identity}:
+            here[name] = tap
+    return here
+
+
+def leases(path: str) -> tuple[tuple[str, str], ...]:
+    """The IPv4 addresses that dnsmasq has given out by that file, each with the MAC that has it."""
+    rows = (line.split() for line in (read(path) or "").splitlines())
+    return tuple((row[2], row[1]) for row in rows if len(row) == 5 and row[0].isdecimal() and row[2].count(".") == 3)
 
 
 def ways_out(lab: Lab, network: Network) -> Ways:
@@ -77,7 +96,7 @@ def _loose(lab: Lab, network: Network, where: Directories) -> tuple[str, ...]:
     """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
     ports = {port.tap: (guest, port) for guest, ports in lab.ports().items() for port in ports}
     here = [tap for tap, (_, port) in ports.items() if port.network == network.name and link.index(tap)]
-    ours = [tap for tap in here if link.alias(tap) == ports[tap][1].alias(ports[tap][0])]
+    ours = [tap for tap in here if mark.is_same(link.alias(tap), ports[tap][1].alias(ports[tap][0]))]
     loose = [tap for tap in ours if (master := link.master(tap)) is not None and master != network.bridge]
     return tuple(tap for tap in loose if not _is_bare(where, *ports[tap]))
 
@@ -108,8 +127,8 @@ def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
     """The pid of the network's dnsmasq, 0 when it does not run."""
     from kvmrun.host import dnsmasq
 
-    config = names.files(where.state, network.name).config
-    return dnsmasq.running(plan.uid(lab, network), config, plan.names_note(where, network))
+    config = dnsmasq_plan.files(lab, network, where).config
+    return dnsmasq.running(dnsmasq_plan.account(lab, network), config, dnsmasq_plan.note(where, network))
 
 
 def _resolv() -> str:

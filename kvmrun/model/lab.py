@@ -1,11 +1,12 @@
 """A lab: everything one directory of definitions says, and what is wrong with it."""
 
-from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.light.typing import Literal
 from kvmrun.model import derive
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
+from kvmrun.model.in_force import InForce
 from kvmrun.model.network import Network, Uplink
 from kvmrun.model.nic import Nic, Port
 from kvmrun.model.place import Directories, Place
@@ -30,7 +31,11 @@ _known: list[tuple[tuple[object, ...], Mapping[str, tuple[Port, ...]]]] = []
 
 
 class Lab(Frozen):
-    """The guests and networks of one directory. `invalid` names the guests whose files have errors."""
+    """The guests and networks of one directory. `invalid` names the guests whose files have errors.
+
+    `identity` is the directory with every link resolved, "" where nobody asks. `now` is what runs and what was done,
+    which plan.in_force adds: ports, places and uplinks are then those of running guests as they were started.
+    """
 
     directory: str
     seed: str = ""
@@ -40,13 +45,16 @@ class Lab(Frozen):
     guests: Mapping[str, Guest] = EMPTY
     invalid: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
+    identity: str = ""
+    now: InForce = InForce()
 
     def ports(self) -> Mapping[str, tuple[Port, ...]]:
-        """The ports of every guest. Addresses given by hand come first, then names in order probe upward.
+        """The ports of every guest: of those that run as they were started, of all others as they are defined.
 
+        What a running guest has is taken. Then come addresses given by hand, then names in order probe upward.
         A lab reduced to some of its networks has the ports on those, with the same names, MACs and addresses.
         """
-        basis = (self.guests, self.networks, self.seed)
+        basis = (self.guests, self.networks, self.seed, self.identity, self.now)
         for known, ports in _known:
             if all(one is other for one, other in zip(known, basis, strict=True)):
                 return ports
@@ -55,44 +63,118 @@ class Lab(Frozen):
         return ports
 
     def _ports(self) -> dict[str, tuple[Port, ...]]:
-        taken = {name: set(_given(self.guests.values(), name)) for name in self.networks}
-        ports = {}
-        for name in sorted(self.guests):
+        taken = {name: set(_given(self.guests.values(), name)) | self.now.taken(name) for name in self.networks}
+        ports = {
+            name: tuple(self._current(name, port, taken) for port in self.now.running[name].ports)
+            for name in sorted(self.now.running)
+        }
+        for name in sorted(self.guests.keys() - ports.keys()):
             guest = self.guests[name]
             named = zip(nic_names(guest.nic), guest.nic, strict=True)
             ports[name] = tuple(self._port(name, nic, key, taken) for key, nic in named if nic.network in taken)
         return ports
+
+    def _current(self, guest: str, port: Port, taken: Mapping[str, set[IPv4Address]]) -> Port:
+        """The port of a running guest. A network that was begun anew meanwhile may have another bridge or subnet."""
+        network = self.networks.get(port.network)
+        if network is None or network.external:
+            return port
+        port = port.but(
+            bridge=network.bridge,
+            mtu=network.mtu,
+            isolated=network.isolate,
+            subnet=str(network.subnet),
+            bridge_mac=self.bridge_mac(network),
+            prefix6=str(network.ipv6 or ""),
+            hosts6=self._hosts6(network),
+        )
+        if port.address is None or IPv4Address(port.address) in network.subnet:
+            return port
+        given = self._defined(guest, port.name)
+        wanted = given.address if given and given.network == network.name else None
+        return port.but(address=str(wanted) if wanted else self._free(guest, port.name, network, taken))
+
+    def _defined(self, guest: str, name: str) -> Nic | None:
+        nics = self.guests[guest].nic if guest in self.guests else ()
+        return dict(zip(nic_names(nics), nics, strict=True)).get(name)
+
+    def _free(self, guest: str, name: str, network: Network, taken: Mapping[str, set[IPv4Address]]) -> str | None:
+        """The first free address from where the search of this NIC begins, which is taken then."""
+        free = network.candidates(derive.number(self.seed, guest, name))
+        address = next((one for one in free if one not in taken[network.name]), None)
+        if address:
+            taken[network.name].add(address)
+        return str(address) if address else None
 
     def places(self, where: Directories) -> dict[str, Place]:
         """The place of every guest below `where`."""
         return {
             name: Place(
                 guest=name,
-                uuid=self.guests[name].uuid or derive.uuid(self.seed, name),
+                uuid=self.uuid(name),
                 directory=where.guest(name),
                 log=where.log(name),
                 ports=ports,
                 uid=derive.uid(self.seed, name) if where.root else None,
                 log_uid=derive.uid(self.seed, name, "log") if where.root else None,
+                lab=self.identity,
             )
             for name, ports in self.ports().items()
         }
 
+    def uuid(self, guest: str) -> str:
+        """The UUID of a guest: as it was started with, as it is given, or as it follows from the name."""
+        if guest in self.now.running:
+            return self.now.running[guest].uuid
+        given = self.guests[guest].uuid if guest in self.guests else None
+        return given or derive.uuid(self.seed, guest)
+
+    def uplink_of(self, guest: str) -> str:
+        """The uplink a guest is to leave by: the one it was started with, or that of its definition; "" for none."""
+        record = self.now.running.get(guest)
+        if record is not None and record.lab:  # 0.1.0 recorded none
+            return record.uplink.name if record.uplink else ""
+        return (self.guests[guest].uplink if guest in self.guests else None) or ""
+
+    def as_up(self, network: Network) -> Network:
+        """The network as it was brought up; one that is down as it is."""
+        return self.now.up[network.name].network if network.name in self.now.up else network
+
+    def account(self, network: str) -> int:
+        """The account that dnsmasq of a network runs as: as it was brought up, or as it follows from the name."""
+        record = self.now.up.get(network)
+        return record.uid if record else derive.uid(self.seed, "net", network)
+
+    def bridge_mac(self, network: Network) -> str:
+        """The MAC of the network's bridge: as it was brought up with, or as it follows from the bridge's name."""
+        record = self.now.up.get(network.name)
+        if record is not None and record.network.bridge == network.bridge:
+            return record.mac
+        return derive.mac(self.seed, "bridge", network.bridge)
+
+    def holder(self, guest: str, nic: Nic, name: str) -> str:
+        """The running guest that has the address or the MAC which this NIC of another guest is given; "" for none."""
+        mac = nic.mac or derive.mac(self.seed, guest, name)
+        return next((other for other, port in self._held() if other != guest and _is_held(nic, mac, port)), "")
+
+    def _held(self) -> Iterator[tuple[str, Port]]:
+        for other, record in self.now.running.items():
+            yield from ((other, port) for port in record.ports)
+
     def _port(self, guest: str, nic: Nic, name: str, taken: Mapping[str, set[IPv4Address]]) -> Port:
         network = self.networks[nic.network]
-        address = nic.address
-        if address is None and not network.external:
-            free = network.candidates(derive.number(self.seed, guest, name))
-            address = next((one for one in free if one not in taken[network.name]), None)
-            if address:
-                taken[network.name].add(address)
+        address = str(nic.address) if nic.address else None
+        if self.now.running and self.holder(guest, nic, name):
+            address = None  # that guest has it until it ends
+        elif address is None and not network.external:
+            address = self._free(guest, name, network, taken)
         return Port(
             name=name,
             network=network.name,
             bridge=network.bridge,
             tap=derive.tap(guest, name, first=name == nic_names(self.guests[guest].nic)[0]),
             mac=nic.mac or derive.mac(self.seed, guest, name),
-            address=str(address) if address else None,
+            address=address,
             model=nic.model,
             queues=nic.queues,
             mtu=network.mtu,
@@ -101,21 +183,29 @@ class Lab(Frozen):
             forwarding=nic.forwarding,
             serves=nic.serves,
             subnet="" if network.external else str(network.subnet),
-            bridge_mac="" if network.external else derive.mac(self.seed, "bridge", network.bridge),
+            bridge_mac="" if network.external else self.bridge_mac(network),
             prefix6=str(network.ipv6 or ""),
             hosts6=self._hosts6(network),
+            lab=self.identity,
         )
 
     def _hosts6(self, network: Network) -> tuple[str, ...]:
         """The IPv6 addresses of the network's bridge."""
         if network.ipv6 is None:
             return ()
-        return str(network.ipv6[1]), derive.link_local(derive.mac(self.seed, "bridge", network.bridge))
+        return str(network.ipv6[1]), derive.link_local(self.bridge_mac(network))
 
 
 def nic_names(nics: tuple[Nic, ...]) -> tuple[str, ...]:
     """The names of a guest's cards: as given, else eth0, eth1, … by position."""
     return tuple(nic.name or f"eth{number}" for number, nic in enumerate(nics))
+
+
+def _is_held(nic: Nic, mac: str, port: Port) -> bool:
+    """Whether a port of a running guest has what the NIC is to have."""
+    return nic.network == port.network and (
+        port.mac == mac or (nic.address is not None and str(nic.address) == port.address)
+    )
 
 
 def _given(guests: Iterable[Guest], network: str) -> Iterable[IPv4Address]:

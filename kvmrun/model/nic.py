@@ -3,6 +3,7 @@
 from kvmrun.light.abc import Iterator
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.light.typing import Literal
+from kvmrun.model import mark
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.option import Option, Tap
 from kvmrun.model.values import Mac, NicName
@@ -56,6 +57,7 @@ class Port(Frozen):
 
     `subnet` and `prefix6` are those of its network, `hosts6` the IPv6 addresses there that are the host's alone and
     `bridge_mac` is the host's MAC there; "" where they are not ours to know.
+    `lab` is the directory of the lab that the tap is marked with, "" for a tap that 0.1.0 made.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Port(Frozen):
     bridge_mac: str = ""
     prefix6: str = ""
     hosts6: tuple[str, ...] = ()
+    lab: str = ""
 
     def tap_mac(self) -> str:
         """The tap's own MAC: above every guest's, so that the bridge never takes it for its own."""
@@ -82,7 +85,7 @@ class Port(Frozen):
 
     def alias(self, guest: str) -> str:
         """The mark of the tap: whose it is, in full."""
-        return f"kvmrun:{guest}:{self.name}"
+        return mark.of_tap(guest, self.name, self.lab)
 
     def handle(self, *, vhost: bool) -> Tap:
         return Tap(name=self.tap, queues=self.queues, vhost=vhost and self.model == "virtio")

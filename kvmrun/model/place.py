@@ -5,12 +5,16 @@ from kvmrun.model.nic import Port
 
 
 class Directories(Frozen):
-    """Where things are kept: definitions, run state, lasting state. `root` says whether we are."""
+    """Where things are kept: definitions, run state, lasting state. `root` says whether we are.
+
+    `lab` is the directory of definitions with every link resolved: by it the lab is known on this host.
+    """
 
     vms: str
     run: str
     state: str
     root: bool
+    lab: str = ""
 
     @property
     def images(self) -> str:
@@ -25,11 +29,15 @@ class Directories(Frozen):
     def network(self, name: str) -> str:
         return f"{self.run}/net/{name}"
 
+    def network_record(self, name: str) -> str:
+        return f"{self.run}/net/{name}/record"
+
 
 class Place(Frozen):
     """Names and paths of one guest.
 
-    `uid` and `log_uid` are the accounts QEMU and its logger run as, None when they run as the caller.
+    `uid` and `log_uid` are the accounts QEMU and its logger run as, None when they run as the caller. `lab` is the
+    directory of its lab with every link resolved.
     """
 
     guest: str
@@ -39,6 +47,7 @@ class Place(Frozen):
     ports: tuple[Port, ...]
     uid: int | None = None
     log_uid: int | None = None
+    lab: str = ""
 
     def socket(self, name: str) -> str:
         return f"{self.directory}/{name}"

@@ -40,7 +40,7 @@ class Card(Frozen):
 class Status(Frozen):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core.
 
-    `display` is where a VNC viewer finds one that runs.
+    `display` is where a VNC viewer finds one that runs, and `lab` the directory of its lab.
     """
 
     name: str
@@ -59,6 +59,7 @@ class Status(Frozen):
     problem: str | None = None
     posture: Posture | None = None
     agent: tuple[Card, ...] | None = None
+    lab: str | None = None
 
     def to_json(self) -> dict[str, Any]:
         return self.as_dict()

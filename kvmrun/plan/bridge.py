@@ -3,25 +3,35 @@
 from kvmrun.errors import Refused
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.light.ipaddress import IPv4Network
-from kvmrun.model import derive
+from kvmrun.model import mark
+from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.plan.facts import Bridge, Route
-from kvmrun.plan.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+from kvmrun.plan.network_steps import (
+    AddAddress,
+    MakeBridge,
+    MarkBridge,
+    NetworkStep,
+    RemoveAddress,
+    SetBridge,
+    SetUp,
+)
 
-MARK = "kvmrun:"
 
-
-def link(network: Network, seed: str, found: Bridge | None, routes: Iterable[Route]) -> Iterator[NetworkStep]:
+def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route]) -> Iterator[NetworkStep]:
     """The steps that make the bridge itself right; none when it is. `routes` is asked only when the bridge is made.
 
     Raises Refused when the name belongs to somebody else's link, or the subnet to another route of the host.
     """
+    alias = mark.of_bridge(network.name, lab.identity)
     if found is None:
         refuse_overlap(network, routes)
-        yield MakeBridge(name=network.bridge, alias=mark(network))
+        yield MakeBridge(name=network.bridge, alias=alias)
     else:
-        refuse_foreign(network, found)
-    mac = derive.mac(seed, "bridge", network.bridge)
+        refuse_foreign(lab, network, found)
+        if found.alias != alias:  # of 0.1.0, or of a lab that was moved
+            yield MarkBridge(name=network.bridge, alias=alias)
+    mac = lab.bridge_mac(network)
     wanted = (mac, network.mtu, False, 0)
     if found is None or (found.mac, found.mtu, found.stp, found.forward_delay) != wanted:
         yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu)
@@ -39,11 +49,6 @@ def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
         yield SetUp(link=network.bridge)
 
 
-def mark(network: Network) -> str:
-    """The alias that says a bridge is ours, and which network it is."""
-    return f"{MARK}net:{network.name}"
-
-
 def accept_external(network: Network, found: Bridge | None) -> None:
     if found is None:
         hint = f"make it, or set external = false in network.{network.name}"
@@ -53,12 +58,25 @@ def accept_external(network: Network, found: Bridge | None) -> None:
         raise Refused(f"{network.bridge} is not a bridge", hint, why=f"its kind is {found.kind or 'physical'}")
 
 
-def refuse_foreign(network: Network, found: Bridge) -> None:
-    if found.kind == "bridge" and found.alias == mark(network):
+def is_ours(lab: Lab, network: Network, found: Bridge | None) -> bool:
+    """Whether a link is the bridge of this network: by its mark, or by the record where the lab was moved."""
+    if found is None or found.kind != "bridge":
+        return False
+    labs = [lab.identity, *([lab.now.up[network.name].lab] if network.name in lab.now.up else [])]
+    return any(mark.is_same(found.alias, mark.of_bridge(network.name, one)) for one in labs)
+
+
+def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
+    """Raises Refused for a link that is not the network's own bridge."""
+    if is_ours(lab, network, found):
         return
+    if found.kind == "bridge" and (other := mark.lab_of(found.alias)) not in {"", lab.identity}:
+        name = mark.name(found.alias)
+        hint = f"choose another bridge name in network.{network.name}, or kvmrun -C {other} net down {name}"
+        raise Refused(f"{network.bridge} is another lab's", hint, why=f"it is the bridge of network {name} of {other}")
     kind = found.kind or "physical interface"
-    why = f"it is a {kind} without our mark ({mark(network)})"
-    if found.kind == "bridge" and found.alias.startswith(MARK):
+    why = f"it is a {kind} without our mark ({mark.of_bridge(network.name, lab.identity)})"
+    if found.kind == "bridge" and found.alias.startswith(mark.MARK):
         why = f"it is another network's: {found.alias}"
     hint = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
     raise Refused(f"{network.bridge} exists and is not ours", hint, why=why)
@@ -68,7 +86,8 @@ def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
     for route in routes:
         if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
             hint = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
-            why = f"the host has a route to {route.destination} through {route.link}"
+            whose = f", a bridge of the lab {route.lab}" if route.lab else ""
+            why = f"the host has a route to {route.destination} through {route.link}{whose}"
             raise Refused(f"subnet {network.subnet} of network {network.name} overlaps another route", hint, why=why)
 
 

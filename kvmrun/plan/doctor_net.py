@@ -26,7 +26,7 @@ def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
 def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wires) -> Iterator[Finding]:
     subject = f"network {network.name}"
     owners = _owners(subject, network, wire) if where.root else ()  # a user starts no server, and root's is one
-    found = [*_overlap(subject, network, now), *owners, *_taps(subject, lab, where, wire, now)]
+    found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
     yield from _hidden(subject, network, now)
     if wire.bridge is not None:
@@ -35,10 +35,10 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
         yield _right(subject, lab, network, where, wire)
 
 
-def _overlap(subject: str, network: Network, now: Wires) -> Iterator[Finding]:
+def _overlap(subject: str, lab: Lab, network: Network, now: Wires) -> Iterator[Finding]:
     try:
         if not network.external:
-            bridge.refuse_overlap(network, now.routes)
+            bridge.refuse_overlap(network, plan.other_routes(lab, network, now.routes))
     except Refused as error:
         yield problem(subject, f"{error.message}: {error.why}", error.hint)
 
@@ -48,6 +48,10 @@ def _owners(subject: str, network: Network, wire: Wire) -> Iterator[Finding]:
     for port, wanted in ((53, network.dns), (67, network.dhcp)):
         others = [one for one in wire.owners if one.port == port and _is_in_the_way(network, one)]
         for one in {other.process: other for other in others}.values() if wanted else ():
+            if one.lab:
+                text = f"port {port} is taken by dnsmasq of the lab {one.lab}, on {one.address}"
+                yield problem(subject, text, f"choose another subnet in network.{network.name}")
+                continue
             otherwise = f"{'dns' if port == 53 else 'dhcp'} = false in network.{network.name}"
             text = f"port {port} is taken by {one.process} on {one.address}, where the network's own server has to be"
             yield problem(subject, text, f"{otherwise}; or have it leave that address: ss -lnp 'sport = :{port}'")

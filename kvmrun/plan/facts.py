@@ -4,6 +4,7 @@ from kvmrun.light.abc import Mapping
 from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.model.network import Uplink
 from kvmrun.model.nic import KeptTap
 
 Protocol = Literal["udp", "tcp"]
@@ -24,10 +25,11 @@ class Bridge(Frozen):
 
 
 class Route(Frozen):
-    """A route of the host: where to, and through which link."""
+    """A route of the host: where to, and through which link; `lab` is whose bridge that is, "" for any other link."""
 
     destination: str
     link: str
+    lab: str = ""
 
 
 class Rule(Frozen):
@@ -66,13 +68,16 @@ class Ways(Frozen):
 
 
 class Owner(Frozen):
-    """Somebody who listens on a port that matters; with `link`, only for what comes in there."""
+    """Somebody who listens on a port that matters; with `link`, only for what comes in there. `lab` is whose dnsmasq it
+    is, "" for anybody else's program.
+    """
 
     port: int
     address: str
     process: str
     link: str = ""
     protocol: Protocol = "udp"
+    lab: str = ""
 
 
 class Changed(Frozen):
@@ -86,6 +91,8 @@ class Changed(Frozen):
 class Wire(Frozen):
     """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
 
+    `former` is the bridge that the network was brought up with, where its definition names another one now, and
+    `leases` are those that dnsmasq remembers, as (address, MAC).
     `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
     rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
@@ -95,6 +102,7 @@ class Wire(Frozen):
     """
 
     bridge: Bridge | None
+    former: Bridge | None = None
     hostname: str = "host"
     hosts_file: str = ""
     resolv: str = "/etc/resolv.conf"
@@ -103,6 +111,7 @@ class Wire(Frozen):
     routes: tuple[Route, ...] = ()
     files: Mapping[str, str] = EMPTY
     dnsmasq: int = 0
+    leases: tuple[tuple[str, str], ...] = ()
     owners: tuple[Owner, ...] = ()
     rules: str = ""
     guard: str = ""
@@ -134,6 +143,7 @@ class Host(Frozen):
 
     `exchangeable` says of a path, be the file there or still to be made, why another user could put another file in
     its place before root opens it. `images` is the directory of our own images.
+    `marks` are the aliases of those of `taken_taps` that have one, and `uplink` is the one the guest is to leave by.
     """
 
     qemu: str
@@ -149,7 +159,9 @@ class Host(Frozen):
     files: Mapping[str, File | None] = EMPTY
     exchangeable: Mapping[str, str] = EMPTY
     taken_taps: frozenset[str] = frozenset()
+    marks: Mapping[str, str] = EMPTY
     kept_taps: Mapping[str, KeptTap] = EMPTY
     taken_uids: Mapping[int, str] = EMPTY
     taken_ports: Mapping[int, str] = EMPTY
     accounts: Mapping[str, int] = EMPTY
+    uplink: Uplink | None = None

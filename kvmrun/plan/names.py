@@ -1,6 +1,6 @@
 """What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
 
-from kvmrun.light.abc import Iterator, Mapping, Sequence
+from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model.frozen import Frozen
@@ -28,6 +28,12 @@ def files(state: str, network: str) -> Files:
         reservations=f"{here}/reservations",
         leases=f"{here}/leases",
     )
+
+
+def files_at(config: str) -> Files:
+    """The same, from where the configuration is."""
+    here = config.rpartition("/")[0]
+    return Files(config=config, hosts=f"{here}/hosts", reservations=f"{here}/reservations", leases=f"{here}/leases")
 
 
 def config(network: Network, at: Files, resolv: str) -> str:
@@ -119,6 +125,15 @@ def reservations(network: Network, ports: Ports) -> str:
     """One line a NIC: its address and name by its MAC, whatever client id it sends."""
     lease = network.dhcp.lease if network.dhcp else "24h"
     return "".join(f"{mac},id:*,{address},{name},{lease}\n" for name, address, mac in _named(network, ports))
+
+
+def taken_leases(network: Network, ports: Ports, leases: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Those of the leases, as (address, MAC), whose address is reserved for another NIC.
+
+    dnsmasq gives a reserved address away only once no other MAC holds a lease of it.
+    """
+    reserved = {address: mac for _, address, mac in _named(network, ports)}
+    return tuple((address, mac) for address, mac in leases if reserved.get(address, mac) != mac)
 
 
 def _named(network: Network, ports: Ports) -> Iterator[tuple[str, str, str]]:

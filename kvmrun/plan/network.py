@@ -1,14 +1,15 @@
 """A network up or down: bridge, kernel settings, packet filter, addresses and names, each only if it is not right."""
 
 from kvmrun.errors import NotPermitted, Refused
-from kvmrun.light.abc import Iterator, Sequence
+from kvmrun.light.abc import Iterable, Iterator, Sequence
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.network_record import NetworkRecord
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, guard, names, rules, ways
-from kvmrun.plan.facts import Owner, Wire
+from kvmrun.plan import bridge, dnsmasq, guard, in_force, rules, ways
+from kvmrun.plan.facts import Route, Wire
 from kvmrun.plan.network_steps import (
     DropRules,
     DropTap,
@@ -16,14 +17,12 @@ from kvmrun.plan.network_steps import (
     KeepTap,
     LoadRules,
     NetworkStep,
-    ReloadNames,
+    RecordNetwork,
     RemoveBridge,
     RemoveFiles,
     RestoreSysctls,
     SetSysctl,
-    StartNames,
     StopNames,
-    WriteNames,
 )
 from kvmrun.plan.steps import PlugTap
 
@@ -31,16 +30,28 @@ from kvmrun.plan.steps import PlugTap
 def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | None = None) -> tuple[NetworkStep, ...]:
     """The steps that make `network` right; none when it is. With `owner`, that uid gets taps of its own.
 
-    Raises Refused for what is not ours to change.
+    Raises Refused for what is not ours to change, and for what guests that are attached would suffer from.
     """
+    in_force.refuse_elsewhere(lab, network.name)
+    in_force.refuse_pending(lab, network.name)
+    return kept_up(lab, network, where, now, owner)
+
+
+def kept_up(
+    lab: Lab, network: Network, where: Directories, now: Wire, owner: int | None = None
+) -> tuple[NetworkStep, ...]:
+    """The same without regard to a definition that waits for guests to end: the network stays as it is in force."""
     if network.external:
+        _refuse_own(lab, network)
         bridge.accept_external(network, now.bridge)
-        return ()
+        return tuple(_plugs(lab, network, now, None)) if where.root else ()
     if not where.root:
-        _refuse_user(network, now)
+        _refuse_user(lab, network, now)
         return ()
     return (
-        *bridge.link(network, lab.seed, now.bridge, now.routes),
+        *_recorded(lab, network, where),
+        *_former(lab, network, now),
+        *bridge.link(lab, network, now.bridge, other_routes(lab, network, now.routes)),
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
         *_rules(lab, network, where, now),  # before anything can pass
         *bridge.reachable(network, now.bridge),
@@ -48,35 +59,73 @@ def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | N
         *_kept_guard(lab, network, where, now, everybody=owner is not None),
         *_plugs(lab, network, now, owner),  # once it is guarded: who has a kept tap may send at any time
         *ways.up(lab, network, now.ways),
-        *_names(lab, network, where, now),
+        *dnsmasq.steps(lab, network, where, now),
     )
 
 
 def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bool) -> tuple[NetworkStep, ...]:
-    """The steps that take `network` away. Raises Refused while guests are attached, unless `force`."""
+    """The steps that take `network` away, which is as it was brought up.
+
+    Raises Refused while guests are attached, unless `force`, and for another lab's.
+    """
+    in_force.refuse_elsewhere(lab, network.name)
     if network.external:
         return ()
     idle = {tap.name: tap for tap in now.kept.values() if not tap.held}
     if now.bridge is not None:
-        bridge.refuse_foreign(network, now.bridge)
-        _refuse_in_use(network, [port for port in now.bridge.ports if port not in idle], force=force)
+        bridge.refuse_foreign(lab, network, now.bridge)
+        _refuse_in_use(lab, network, [port for port in now.bridge.ports if port not in idle], force=force)
     drop = [DropTap(tap=tap.name, queues=tap.queues) for tap in idle.values()]
-    at = names.files(where.state, network.name)
-    note = () if now.dnsmasq else (names_note(where, network),)  # of one that ended by itself
-    written = tuple(path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files)
+    at = dnsmasq.files(lab, network, where)
+    note = () if now.dnsmasq else (dnsmasq.note(where, network),)  # of one that ended by itself
+    written = [path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files]
+    written += [where.network_record(network.name)] if network.name in lab.now.up else []
     steps: list[NetworkStep] = [*drop]
     if now.dnsmasq:
-        steps.append(StopNames(network=network.name, config=at.config, uid=uid(lab, network)))
+        steps.append(StopNames(network=network.name, config=at.config, uid=dnsmasq.account(lab, network)))
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
     if now.guard and len(idle) == len(now.kept):  # a tap that is held stays with whoever has it, and guarded
         steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
-    steps += ways.down(network, now.ways)
+    steps += ways.down(lab, network, now.ways)
     if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
         steps.append(RestoreSysctls(user=network.name))
     if now.bridge is not None:
         steps.append(RemoveBridge(name=network.bridge))
-    return (*steps, *([RemoveFiles(paths=written)] if written else []))
+    return (*steps, *([RemoveFiles(paths=tuple(written))] if written else []))
+
+
+def record(lab: Lab, network: Network, where: Directories) -> NetworkRecord:
+    """The network as it is about to be brought up."""
+    told = {str(one.name): one for one in ways.uplinks(lab, network)}
+    told |= {str(name): lab.uplinks[name] for name in (network.nat if isinstance(network.nat, tuple) else ())}
+    return NetworkRecord(
+        lab=lab.identity,
+        network=network,
+        uplinks=told,
+        firewall=lab.firewall,
+        mac=lab.bridge_mac(network),
+        uid=dnsmasq.account(lab, network),
+        log_uid=dnsmasq.log_account(lab, network),
+        config=dnsmasq.files(lab, network, where).config,
+    )
+
+
+def _recorded(lab: Lab, network: Network, where: Directories) -> Iterator[RecordNetwork]:
+    wanted = record(lab, network, where)
+    if lab.identity and lab.now.up.get(network.name) != wanted:
+        yield RecordNetwork(path=where.network_record(network.name), record=wanted)
+
+
+def other_routes(lab: Lab, network: Network, routes: Iterable[Route]) -> list[Route]:
+    """The routes but that of the network itself, by the bridge it was brought up with."""
+    return [route for route in routes if route.link != lab.as_up(network).bridge]
+
+
+def _former(lab: Lab, network: Network, now: Wire) -> Iterator[NetworkStep]:
+    """The bridge the network had before its definition named another one goes; nobody is attached to it."""
+    if now.former is not None and bridge.is_ours(lab, lab.as_up(network), now.former):
+        yield RemoveBridge(name=lab.as_up(network).bridge)
 
 
 def _kept_taps(lab: Lab, network: Network, now: Wire, owner: int) -> Iterator[KeepTap | DropTap]:
@@ -131,22 +180,19 @@ def _kept_guard(
         yield DropRules(table=table, record=record)
 
 
-def _refuse_user(network: Network, now: Wire) -> None:
+def _refuse_own(lab: Lab, network: Network) -> None:
+    """Raises Refused where an external network is to use what kvmrun has made for it: that goes first."""
+    if network.name in lab.now.up:
+        why = f"kvmrun has made {lab.as_up(network).bridge}, and networks.toml calls it external now"
+        raise Refused(f"network {network.name} is still up", f"kvmrun net down {network.name}", why=why)
+
+
+def _refuse_user(lab: Lab, network: Network, now: Wire) -> None:
     """Without root a network is used as it is: it must be there, and ours."""
     if now.bridge is None:
         hint = "sudo kvmrun net up --owner $USER"
         raise NotPermitted(f"network {network.name} is down, and only root may bring it up", hint)
-    bridge.refuse_foreign(network, now.bridge)
-
-
-def uid(lab: Lab, network: Network) -> int:
-    """The account dnsmasq runs as: nobody else's, so that a process of that account is ours."""
-    return derive.uid(lab.seed, "net", network.name)
-
-
-def names_note(where: Directories, network: Network) -> str:
-    """The file that says which process was started to serve names."""
-    return f"{where.network(network.name)}/dnsmasq"
+    bridge.refuse_foreign(lab, network, now.bridge)
 
 
 def rules_record(where: Directories, network: Network) -> str:
@@ -179,17 +225,6 @@ def _is_opened(link: str, now: Wire) -> bool:
     if (before := now.changed.get(name)) is None:
         return now.sysctls.get(name) == "0"  # and is about to
     return before.before == "0" and not (now.routing and before.general == "0")
-
-
-def names_texts(lab: Lab, network: Network, where: Directories, now: Wire) -> dict[str, str]:
-    """dnsmasq's files for `network`, by path, as they should be."""
-    at = names.files(where.state, network.name)
-    ports = lab.ports()
-    return {
-        at.config: names.config(network, at, now.resolv),
-        at.hosts: names.hosts(network, ports, now.hostname, now.hosts_file),
-        at.reservations: names.reservations(network, ports),
-    }
 
 
 def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
@@ -231,51 +266,13 @@ def _rules(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterato
         yield LoadRules(table=rules.table(network.name), text=text, digest=derive.digest(text), record=record)
 
 
-def _names(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[NetworkStep]:
-    account = uid(lab, network)
-    at = names.files(where.state, network.name)
-    if not network.needs_dnsmasq():
-        if now.dnsmasq:
-            yield StopNames(network=network.name, config=at.config, uid=account)
-        return
-    texts = names_texts(lab, network, where, now)
-    changed = [path for path, text in texts.items() if now.files.get(path) != text]
-    yield from (WriteNames(path=path, text=texts[path], uid=account) for path in changed)
-    if not now.dnsmasq:
-        _refuse_taken(network, now.owners)
-    if not now.dnsmasq or at.config in changed:
-        yield StartNames(
-            network=network.name,
-            bridge=network.bridge,
-            config=at.config,
-            leases=at.leases,
-            log=f"{where.state}/log/net-{network.name}",
-            uid=account,
-            log_uid=derive.uid(lab.seed, "net", network.name, "log"),
-        )
-    elif changed:
-        yield ReloadNames(network=network.name, config=at.config, uid=account)
-
-
-def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:
-    own = str(network.host_address().ip)
-    for owner in owners:
-        if owner.address not in {"0.0.0.0", "::", own}:  # noqa: S104 - the wildcard somebody else listens on
-            continue
-        if owner.link not in {"", network.bridge}:
-            continue
-        if owner.port == 53 and network.dns:
-            hint = f"have it listen on its own addresses only, or set dns = false in network.{network.name}"
-            raise Refused(f"port 53 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
-        if owner.port == 67 and network.dhcp:
-            hint = f"stop it, or set dhcp = false in network.{network.name}"
-            raise Refused(f"port 67 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
-
-
-def _refuse_in_use(network: Network, ports: Sequence[str], *, force: bool) -> None:
+def _refuse_in_use(lab: Lab, network: Network, ports: Sequence[str], *, force: bool) -> None:
     if ports and not force:
-        hint = f"kvmrun stop the guests first, or kvmrun net down --force {network.name}"
-        raise Refused(f"network {network.name} is in use", hint, why=f"{', '.join(ports)} on {network.bridge}")
+        guests = {port.tap: guest for guest, port in _ports(lab, network)}
+        attached = [f"{guests[port]} ({port})" if port in guests else port for port in ports]
+        first = "".join(f" {name}" for name in sorted({guests[port] for port in ports if port in guests}))
+        hint = f"{f'kvmrun stop{first}, or ' if first else ''}kvmrun net down --force {network.name}"
+        raise Refused(f"network {network.name} is in use", hint, why=f"{', '.join(attached)} on {network.bridge}")
 
 
 def _address(ports: Sequence[Port], network: Network) -> str:

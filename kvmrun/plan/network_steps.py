@@ -1,6 +1,7 @@
 """Everything that can be done to a network. A step says what it is in words; host.network does it."""
 
 from kvmrun.model.frozen import Frozen
+from kvmrun.model.network_record import NetworkRecord
 from kvmrun.plan.steps import PlugTap
 from kvmrun.plan.ways import WayStep
 
@@ -11,6 +12,26 @@ class MakeBridge(Frozen):
 
     def __str__(self) -> str:
         return f"make bridge {self.name}"
+
+
+class MarkBridge(Frozen):
+    """Whose bridge it is, where its mark does not say so: it was made by 0.1.0, or before the lab was moved."""
+
+    name: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"mark bridge {self.name} as this lab's"
+
+
+class RecordNetwork(Frozen):
+    """What is about to be done for a network, so that whatever comes next knows what is ours."""
+
+    path: str
+    record: NetworkRecord
+
+    def __str__(self) -> str:
+        return f"write the record {self.path}"
 
 
 class SetBridge(Frozen):
@@ -130,7 +151,10 @@ class WriteNames(Frozen):
 
 
 class StartNames(Frozen):
-    """dnsmasq for one network, with the configuration at `config`, in place of one that runs."""
+    """dnsmasq for one network, with the configuration at `config`, in place of one that runs.
+
+    `drop` are leases, as (address, MAC), that it must not remember: the address is reserved for another guest now.
+    """
 
     network: str
     bridge: str
@@ -139,9 +163,12 @@ class StartNames(Frozen):
     log: str
     uid: int
     log_uid: int
+    lab: str = ""
+    drop: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
-        return f"start dnsmasq on {self.bridge} with {self.config}"
+        less = "".join(f", without the lease of {address} to {mac}" for address, mac in self.drop)
+        return f"start dnsmasq on {self.bridge} with {self.config}{less}"
 
 
 class ReloadNames(Frozen):
@@ -177,8 +204,18 @@ class RemoveBridge(Frozen):
 
 
 LinkStep = (
-    MakeBridge | SetBridge | AddAddress | RemoveAddress | SetUp | Join | KeepTap | PlugTap | DropTap | RemoveBridge
+    MakeBridge
+    | MarkBridge
+    | SetBridge
+    | AddAddress
+    | RemoveAddress
+    | SetUp
+    | Join
+    | KeepTap
+    | PlugTap
+    | DropTap
+    | RemoveBridge
 )
 NamesStep = StartNames | ReloadNames | StopNames
-OtherStep = SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
+OtherStep = RecordNetwork | SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep

@@ -1,18 +1,17 @@
 """What a crash, a reboot or another tool left, and what mends it: facts to faults, each with its steps."""
 
-import itertools
-import json
 from typing import Any, Literal
 
 from kvmrun.errors import KvmrunError
-from kvmrun.light.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from kvmrun.light.abc import Collection, Iterable, Iterator, Mapping
+from kvmrun.model import mark
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
-from kvmrun.plan import bridge, guard, ways
+from kvmrun.plan import bridge, command, dnsmasq, guard, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge
@@ -68,8 +67,6 @@ class LogAgain(Frozen):
         return "give it a new logger"
 
 
-_LAST = ("rng0", "agent-port")
-"""The devices of which one is the last of our own options."""
 GuestMend = Tidy | EndUnbegun | LinkMonitor | GiveLock | GuardAgain | LogAgain | WriteRecord
 Mend = GuestMend | NetworkStep
 
@@ -178,18 +175,22 @@ def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Re
     """The record of a guest that runs without one, from its QEMU's own words; its ports from the definition."""
     words = found.command
     now: dict[str, Any] = {"pid": found.pid, "started": found.started, "boot": found.boot}
-    if found.record is not None and (found.record.name, found.record.uuid) == (found.name, _after(words, "-uuid")):
+    if found.record is not None and (found.record.name, found.record.uuid) == (
+        found.name,
+        command.after(words, "-uuid"),
+    ):
         return found.record.but(**now)
     ports = place.ports if place else ()
-    macs = {one["mac"]: found.taps.get(_netdev_fd(words, one["netdev"])) for one in _devices(words)}
+    macs = {one["mac"]: found.taps.get(command.netdev_fd(words, one["netdev"])) for one in command.devices(words)}
     return Record(
         name=found.name,
-        uuid=_after(words, "-uuid"),
+        uuid=command.after(words, "-uuid"),
         accel="kvm" if "-enable-kvm" in words else "tcg",
-        cpus=_number(_after(words, "-smp")),
-        memory=_number(_after(words, "-m").removeprefix("size=")[:-1]) * 1024,
+        cpus=command.number(command.after(words, "-smp")),
+        memory=command.number(command.after(words, "-m").removeprefix("size=")[:-1]) * 1024,
         ports=tuple(port for port in ports if macs.get(port.mac) == port.tap),
-        raw=_raw(words),
+        lab=place.lab if place else "",
+        raw=command.raw(words),
         protect=bool(definition and definition.protect),
         after=definition.after if definition else (),
         display=definition.shown_at(place) if definition and place and "-vnc" in words else "",
@@ -197,54 +198,18 @@ def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Re
     )
 
 
-def _after(words: Sequence[str], flag: str) -> str:
-    """The word after a flag of ours, "" when it is not there."""
-    return next((value for name, value in itertools.pairwise(words) if name == flag), "")
-
-
-def _number(text: str) -> int:
-    return int(text) if text.isdecimal() else 0
-
-
-def _options(words: Sequence[str], flag: str) -> Iterator[dict[str, str]]:
-    for name, value in itertools.pairwise(words):
-        if name == flag and value.startswith("{"):
-            try:
-                yield json.loads(value)
-            except ValueError:
-                continue
-
-
-def _devices(words: Sequence[str]) -> Iterator[dict[str, str]]:
-    return (one for one in _options(words, "-device") if {"mac", "netdev"} <= one.keys())
-
-
-def _netdev_fd(words: Sequence[str], name: str) -> str:
-    for one in _options(words, "-netdev"):
-        if one.get("id") == name:
-            return str(one.get("fd") or one.get("fds", "")).partition(":")[0]
-    return ""
-
-
-def _raw(words: Sequence[str]) -> tuple[str, ...]:
-    """The user's own words: whatever comes after the last of our options."""
-    import shlex
-
-    ours = [at for at, word in enumerate(words) if any(f'"id": "{name}"' in word for name in _LAST)]
-    return tuple(shlex.quote(word) for word in words[max(ours, default=len(words)) + 1 :])
-
-
 def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool) -> Iterator[Fault]:
     """What is wrong with a network: one that is up or `used` by a guest is made right, of another nothing stays."""
-    if one.external:
+    if one.name in lab.now.networks_elsewhere or (one.external and not used):
         return
-    ours = now.bridge is not None and now.bridge.alias == bridge.mark(one)
+    yield from _waiting(lab, one)
+    ours = bridge.is_ours(lab, one, now.bridge)
     try:
-        if ours or used or now.kept:
-            steps = plan.up(lab, one, where, now)
+        if ours or used or now.kept or now.former:
+            steps = plan.kept_up(lab, one, where, now)
             text = "it is up in part"
-        elif now.bridge is None and _traces(one, where, now):
-            steps = plan.down(lab, one, where, now, force=False)
+        elif now.bridge is None and _traces(lab, one, where, now):
+            steps = plan.down(lab, lab.as_up(one), where, now, force=False)
             text = "it is down in part"
         else:
             return
@@ -255,10 +220,22 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)
 
 
-def _traces(one: Network, where: Directories, now: Wire) -> bool:
+def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:
+    """What only a person can decide: a network that is up and defined otherwise now, or not at all."""
+    subject = f"network {one.name}"
+    if pending := lab.now.pending.get(one.name):
+        text = f"its {', '.join(pending.keys)} cannot be changed under {', '.join(pending.guests)}"
+        yield Fault(subject=subject, text=text, fix=f"kvmrun net restart {one.name}")
+    elif one.name in lab.now.undefined:
+        broken = any(problem.file == "networks.toml" and not problem.warning for problem in lab.problems)
+        text = "it is up, and networks.toml has errors" if broken else "it is up, and no longer defined"
+        yield Fault(subject=subject, text=text, fix="kvmrun check" if broken else f"kvmrun net down {one.name}")
+
+
+def _traces(lab: Lab, one: Network, where: Directories, now: Wire) -> bool:
     """Whether anything of a network is left that has no bridge."""
-    note = plan.names_note(where, one) in now.files
-    return bool(now.dnsmasq or now.rules or now.guard or now.changed or note or list(ways.down(one, now.ways)))
+    note = one.name in lab.now.up or dnsmasq.note(where, one) in now.files
+    return bool(now.dnsmasq or now.rules or now.guard or now.changed or note or list(ways.down(lab, one, now.ways)))
 
 
 def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts: Collection[str]) -> Iterator[Fault]:
@@ -268,22 +245,28 @@ def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts:
     """
     links = list(marked)
     known = {port.alias(name) for name, ports in lab.ports().items() for port in ports}
-    for one in links:
-        network_name = one.alias.removeprefix(f"{bridge.MARK}net:")
+    for one in (link for link in links if mark.lab_of(link.alias) in {"", lab.identity}):
+        network_name = mark.name(one.alias)
+        if one.bridge and network_name in lab.now.up:
+            continue  # what belongs to a network that is up is looked at with it
         if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge != one.name:
             steps = () if one.ports else (RemoveBridge(name=one.name),)
             text = f"it was the bridge of network {network_name}, which is called otherwise now"
             yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
-        elif one.kept and not one.held and one.alias not in known and _is_this_labs(lab, one):
+        elif one.kept and not one.held and not _is_known(one, known) and _is_this_labs(lab, one):
             drop = DropTap(tap=one.name, queues=one.queues)
             yield Fault(subject=one.name, text=f"a tap kept for {one.alias}, which is no card", steps=(drop,))
-    guests = {one.alias.split(":")[1] for one in links if not one.bridge}
+    guests = {mark.subject(one.alias) for one in links if not one.bridge}
     for part in sorted(parts):
         name = guard.guest(part)
         if name and name not in guests and name not in present:
             yield Fault(subject=name, text="its packet filter outlived it", steps=(DropRules(table=part, record=""),))
 
 
+def _is_known(one: Marked, known: Collection[str]) -> bool:
+    return any(mark.is_same(one.alias, alias) for alias in known)
+
+
 def _is_this_labs(lab: Lab, one: Marked) -> bool:
-    """A kept tap is another lab's while its bridge is that of a network this lab has not."""
-    return not one.master or one.master.removeprefix(f"{bridge.MARK}net:") in lab.networks
+    """A kept tap whose mark names no lab is another lab's while its bridge is that of a network this lab has not."""
+    return not one.master or mark.name(one.master) in lab.networks

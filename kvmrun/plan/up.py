@@ -2,7 +2,9 @@
 
 from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.light.abc import Iterator
+from kvmrun.model import mark
 from kvmrun.model.guest import AGENT, CONSOLE, MONITORS, Guest
+from kvmrun.model.network import Uplink
 from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.place import Place
@@ -38,7 +40,7 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         *_files(guest),
         *(OpenTap(tap=port.handle(vhost=host.vhost), kept=port.tap in host.kept_taps) for port in place.ports),
         *_sockets(guest, place),
-        WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw))),
+        WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw), host.uplink)),
         _launch(guest, place, host, (*guest.args, *raw)),
         *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
         StartLogger(log=Log(path=place.log), uid=place.log_uid),
@@ -53,8 +55,8 @@ def halves(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[G
     return steps[:first], steps[first:]
 
 
-def record(guest: Guest, place: Place, raw: tuple[str, ...]) -> Record:
-    """The guest as it is about to be started."""
+def record(guest: Guest, place: Place, raw: tuple[str, ...], uplink: Uplink | None = None) -> Record:
+    """The guest as it is about to be started; `uplink` is the one it is told to leave by."""
     return Record(
         name=guest.name,
         uuid=place.uuid,
@@ -66,6 +68,8 @@ def record(guest: Guest, place: Place, raw: tuple[str, ...]) -> Record:
         protect=guest.protect,
         after=guest.after,
         display=guest.shown_at(place),
+        lab=place.lab,
+        uplink=uplink,
     )
 
 
@@ -108,15 +112,21 @@ def _identity(guest: Guest, place: Place, host: Host) -> None:
 
 
 def _tap(guest: Guest, port: Port, host: Host) -> None:
-    """A tap of that name: kept for us, or nobody's. Without root there must be one."""
+    """A tap of that name: kept for us, or nobody's. Without root there must be one. Another lab's is named."""
     kept = host.kept_taps.get(port.tap)
-    if kept and kept.alias == port.alias(guest.name):
+    other = mark.lab_of(host.marks.get(port.tap, ""))
+    if kept and mark.is_same(kept.alias, port.alias(guest.name)):
         if kept.held:
             raise Refused(
                 f"{guest.name} is running already", "kvmrun --list", why=f"a process holds its tap {port.tap}"
             )
         if not host.root and kept.owner != host.uid:
             raise _needs_root(guest.name, f"its tap {port.tap} is kept for uid {kept.owner}")
+    elif other not in {"", port.lab}:
+        name = mark.subject(host.marks[port.tap])
+        hint = f"kvmrun -C {other} stop {name}, or give one of the two guests another name"
+        why = f"it is that of the guest {name} of the lab {other}"
+        raise Refused(f"the interface {port.tap} of {guest.name} is another lab's", hint, why=why)
     elif port.tap in host.taken_taps:
         hint = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {port.tap} shows what it is'
         raise Refused(f"the interface {port.tap} of {guest.name} exists already", hint, why="it is not ours")

@@ -60,8 +60,9 @@ def chosen(lab: Lab, network: Network) -> Mapping[str, str]:
     """Who on `network` is told which uplink: the network by its subnet, guests by their addresses."""
     found: dict[str, str] = {}
     for name, ports in lab.ports().items():
-        uplink = lab.guests[name].uplink
-        found |= {one.address: uplink for one in ports if uplink and one.network == network.name and one.address}
+        uplink = lab.uplink_of(name)
+        if uplink in lab.uplinks:
+            found |= {one.address: uplink for one in ports if one.network == network.name and one.address}
     if network.uplink and not network.external:
         found[str(network.subnet)] = network.uplink
     return {} if network.external else found
@@ -95,7 +96,7 @@ def rules(lab: Lab, network: Network) -> list[Rule]:
 def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     """What is still to be done. Raises Refused for an uplink whose table others use for another way."""
     wanted = rules(lab, network)
-    mine = _mine(network, now)
+    mine = _mine(lab, network, now)
     yield from (RemoveRule(rule=rule) for rule in mine if rule not in wanted)
     yield from _unused(now, wanted, mine)
     for uplink in uplinks(lab, network):
@@ -104,9 +105,9 @@ def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     yield from (AddRule(rule=rule) for rule in wanted if rule not in mine)
 
 
-def down(network: Network, now: Ways) -> Iterator[WayStep]:
+def down(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     """What takes the network's rules away, and the default routes that only they led to."""
-    mine = _mine(network, now)
+    mine = _mine(lab, network, now)
     yield from (RemoveRule(rule=rule) for rule in mine)
     yield from _unused(now, [], mine)
 
@@ -140,9 +141,10 @@ def is_provider(lab: Lab, uplink: Uplink) -> bool:
     return lab.firewall == "shorewall" and uplink.table is not None
 
 
-def _mine(network: Network, now: Ways) -> list[Rule]:
-    """Those of our rules that are about this network."""
-    return [rule for rule in now.rules if rule.within(network.subnet)]
+def _mine(lab: Lab, network: Network, now: Ways) -> list[Rule]:
+    """Those of our rules that are about this network, also as it was brought up."""
+    subnets = (network.subnet, lab.as_up(network).subnet)
+    return [rule for rule in now.rules if any(rule.within(one) for one in subnets)]
 
 
 def _unused(now: Ways, wanted: list[Rule], mine: list[Rule]) -> Iterator[RemoveDefault]:

@@ -63,6 +63,17 @@ LIVE = View(heads=HEADS, cells=cells, spare=("DISPLAY", "ACCEL", "PID", "TAP", "
 POSTURE = View(heads=HELD, cells=held, spare=("ARGS", "KVM", "NEWPRIVS"))
 
 
+def with_lab(view: View) -> View:
+    """The view with the lab of each guest behind its name."""
+    name, *others = view.heads
+
+    def cells(status: Status) -> tuple[str, ...]:
+        first, *rest = view.cells(status)
+        return first, printable(status.lab or _DASH, 120), *rest
+
+    return View(heads=(name, "LAB", *others), cells=cells, spare=view.spare)
+
+
 def plain(found: list[Status], view: View = LIVE) -> str:
     """Lines for a pipe: one a guest, columns aligned, nothing cut, the problem last."""
     body = [view.cells(one) for one in found]

@@ -112,6 +112,6 @@ def test_a_bridge_half_made_is_no_foreign_bridge(lab: Path, kvmrun: Cli, write: 
     kvmrun.ok("net", "up")
     found = link("br0")
     assert found
-    assert found["ifalias"] == "kvmrun:net:lan"
+    assert found["ifalias"] == f"kvmrun:net:lan:{lab}"
     kvmrun.ok("net", "down")
     assert world_after(before) == before

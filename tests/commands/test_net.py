@@ -102,7 +102,7 @@ def test_down_is_refused_while_guests_are_attached(lab: Path, kvmrun: Cli) -> No
     guests(lab, "vm1")
     kvmrun.ok("vm1")
     result = kvmrun("net", "down")
-    assert (result.code, "tap-vm1 on br0" in result.err) == (6, True)
+    assert (result.code, "vm1 (tap-vm1) on br0" in result.err) == (6, True)
     assert kvmrun.rows()["vm1"]["state"] == "running"
     kvmrun.ok("net", "down", "--force")
     row = kvmrun.rows()["vm1"]

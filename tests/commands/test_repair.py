@@ -171,18 +171,17 @@ class TestWhatIsLeft:
         assert (link("tap-vm1") is None, link("tap-vm2")) == (False, None)
         assert set(nft("list", "tables", "netdev").split()) == {"table", "netdev", "kvmrun_net_lan", "not_ours"}
 
-    def test_of_another_lab_is_left_alone(self, lab: Path, kvmrun: Cli) -> None:
-        (lab / "networks.toml").write_text('[network.other]\nbridge = "br7"\nsubnet = "10.7.0.0/24"\n')
-        guests(lab, "vm1", text=TCG + '[[nic]]\nnetwork = "other"\n')
-        kvmrun.ok("net", "up", "--owner", "nobody")
-        texts = {path: path.read_text() for path in lab.iterdir()}
-        for path in texts:
-            path.unlink()
+    def test_of_another_lab_is_left_alone(self, kvmrun: Cli, own_directories: Path) -> None:
+        there = own_directories / "other"
+        there.mkdir(mode=0o755)
+        (there / "networks.toml").write_text('[network.other]\nbridge = "br7"\nsubnet = "10.7.0.0/24"\n')
+        guests(there, "vm1", text=TCG + '[[nic]]\nnetwork = "other"\n')
+        other = Cli([*kvmrun.words[:-1], str(there)])
+        other.ok("net", "up", "--owner", "nobody")
         before = touchable()
         assert repair(kvmrun) == []
         assert touchable() == before
-        for path, text in texts.items():
-            path.write_text(text)
+        other.ok("net", "down")
 
     def test_what_is_not_ours_is_refused_and_the_rest_mended(self, lab: Path, kvmrun: Cli, run: Path) -> None:
         guests(lab, "vm1")

@@ -51,7 +51,7 @@ class TestLinks:
         kvmrun.ok("vm1")
         tap = link("tap-vm1")
         assert tap
-        assert (tap["master"], tap["ifalias"], "UP" in tap["flags"]) == ("br0", "kvmrun:vm1:eth0", True)
+        assert (tap["master"], tap["ifalias"], "UP" in tap["flags"]) == ("br0", f"kvmrun:vm1:eth0:{lab}", True)
         assert tap["address"] == "fe" + derive.mac("", "vm1", "eth0")[2:]
         assert tap["linkinfo"]["info_kind"] == "tun"
         assert tap["linkinfo"]["info_data"]["persist"] is False
@@ -63,7 +63,7 @@ class TestLinks:
         assert found
         assert found["address"] == derive.mac("", "bridge", "br0")
         assert (found["stp_state"], found["forward_delay"]) == (0, 0)
-        assert (found["ifalias"], "UP" in found["flags"]) == ("kvmrun:net:lan", True)
+        assert (found["ifalias"], "UP" in found["flags"]) == (f"kvmrun:net:lan:{lab}", True)
         assert found["addresses"] == ["192.168.0.254/24"]
 
     def test_a_guest_without_nics_needs_no_bridge(self, lab: Path, kvmrun: Cli) -> None:

@@ -21,8 +21,9 @@ from kvmrun.model.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Ups
 from kvmrun.model.nic import Nic
 from kvmrun.model.place import Directories
 from kvmrun.model.values import GuestName, LinkName, NicName
+from kvmrun.plan.dnsmasq import texts as names_texts
 from kvmrun.plan.facts import Wire
-from kvmrun.plan.network import names_texts, rules_text
+from kvmrun.plan.network import rules_text
 
 HERE = Path(__file__).parent
 WHERE = Directories(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)

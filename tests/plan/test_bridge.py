@@ -8,6 +8,7 @@ import pytest
 from kvmrun.errors import Refused
 from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.model import derive
+from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.values import NicName
 from kvmrun.plan.bridge import accept_external, link, reachable
@@ -24,7 +25,7 @@ UP = SetUp(link="br0")
 
 
 def right(network: Network, found: Bridge | None, routes: Iterable[Route] = ()) -> list[NetworkStep]:
-    return [*link(network, "", found, routes), *reachable(network, found)]
+    return [*link(Lab(directory="/lab"), network, found, routes), *reachable(network, found)]
 
 
 def elsewhere(*destinations: str) -> list[Route]:

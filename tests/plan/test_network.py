@@ -14,8 +14,10 @@ from kvmrun.model.nic import KeptTap, Nic
 from kvmrun.model.place import Directories
 from kvmrun.model.values import GuestName, LinkName, NicName
 from kvmrun.plan import names
+from kvmrun.plan.dnsmasq import note as names_note
+from kvmrun.plan.dnsmasq import texts as names_texts
 from kvmrun.plan.facts import Bridge, Changed, Owner, Route, Wire
-from kvmrun.plan.network import down, names_note, names_texts, rules_text, settings, up
+from kvmrun.plan.network import down, rules_text, settings, up
 from kvmrun.plan.network_steps import (
     AddAddress,
     DropRules,
@@ -330,7 +332,7 @@ class TestDown:
         found = wire(LAN, bridge=OURS.but(ports=("tap-vm1", "tap-vm2")))
         with pytest.raises(Refused, match="lan is in use") as refused:
             down(lab(LAN), LAN, WHERE, found, force=False)
-        assert refused.value.why == "tap-vm1, tap-vm2 on br0"
+        assert refused.value.why == "vm1 (tap-vm1), vm2 (tap-vm2) on br0"
         assert "--force lan" in refused.value.hint
         assert RemoveBridge(name="br0") in down(lab(LAN), LAN, WHERE, found, force=True)
 

@@ -1,0 +1,102 @@
+"""The records in the run directory, read together, and the lab as it holds now by them."""
+
+import os
+
+from kvmrun.config.recorded import from_json
+from kvmrun.host import link, lost, rundir, small
+from kvmrun.light import json
+from kvmrun.light.abc import Collection, Mapping
+from kvmrun.model import mark
+from kvmrun.model.frozen import EMPTY
+from kvmrun.model.lab import Lab
+from kvmrun.model.network_record import NetworkRecord
+from kvmrun.model.place import Directories
+from kvmrun.model.record import Record
+from kvmrun.plan import in_force as plan
+from kvmrun.plan.in_force import Recorded
+
+_LIMIT = 256 << 10
+
+
+def running(where: Directories) -> dict[str, Record]:
+    """The records of all guests that run, or are being started, whatever lab they are of."""
+    found = {}
+    for name in rundir.names(where.run):
+        record = rundir.read_record(where.guest(name))
+        if record is not None and record.name == name and rundir.is_running(where.guest(name)):
+            found[name] = record
+    return found
+
+
+def networks(where: Directories) -> dict[str, NetworkRecord]:
+    """The records of all networks that are up, whatever lab they are of."""
+    try:
+        names = sorted(os.listdir(f"{where.run}/net"))
+    except OSError:
+        return {}
+    records = {name: read_network(where.network_record(name)) for name in names}
+    return {name: one for name, one in records.items() if one is not None and one.network.name == name}
+
+
+def read_network(path: str) -> NetworkRecord | None:
+    """The record of a network, or None when there is none that makes sense."""
+    text = small.read(path, _LIMIT)
+    try:
+        return None if text is None else from_json(json.loads(text))
+    except (ValueError, RecursionError):
+        return None
+
+
+def write_network(path: str, record: NetworkRecord) -> None:
+    """Replace the record at `path` in one move."""
+    small.replace(path, json.dumps(record.to_json(), sort_keys=True).encode())
+
+
+def in_force(
+    lab: Lab,
+    where: Directories,
+    guests: Mapping[str, Record] | None = None,
+    *,
+    starting: Mapping[str, Record] = EMPTY,
+) -> Lab:
+    """The lab as it holds now. `guests` are the records of running guests, where the caller has them already, and
+    `starting` those of guests that are about to be started, which count as long as they have none.
+    """
+    recorded = gathered(where, guests)
+    attached = {name: _attached(name, recorded) for name in plan.changed(lab, recorded)}
+    return plan.merged(lab, recorded.but(guests={**starting, **recorded.guests}), attached)
+
+
+def in_force_as_read(lab: Lab, where: Directories, known: Mapping[str, Record], locked: Collection[str]) -> Lab:
+    """The same by records that were read already, of guests whose locks are held or that have lost theirs."""
+    resting = [name for name in known if name not in locked]
+    unlocked = lost.guests(where.run, resting) if resting else {}
+    return in_force(lab, where, {name: one for name, one in known.items() if name in locked or name in unlocked})
+
+
+def gathered(where: Directories, guests: Mapping[str, Record] | None = None) -> Recorded:
+    """The records, and which of their labs are gone."""
+    guests, up = running(where) if guests is None else guests, networks(where)
+    labs = {*(one.lab for one in guests.values()), *(one.lab for one in up.values())} - {"", where.lab}
+    return Recorded(guests=guests, networks=up, gone=frozenset(lab for lab in labs if is_gone(lab)))
+
+
+def is_gone(lab: str) -> bool:
+    """Whether a lab's directory is no longer there: it was moved, or removed."""
+    try:
+        os.stat(lab)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False  # one that we may not see is somebody's
+    return False
+
+
+def _attached(name: str, recorded: Recorded) -> tuple[str, ...]:
+    """Who would notice a change of the network: guests that run on it, and whatever else its bridge has as ports."""
+    guests = {guest for guest, one in recorded.guests.items() if any(port.network == name for port in one.ports)}
+    for port in link.ports(recorded.networks[name].network.bridge):
+        kept = link.kept_tap(port)
+        if kept is None or kept.held:
+            guests.add(mark.subject(link.alias(port)) or port)
+    return tuple(sorted(guests))
