@@ -69,13 +69,16 @@ def provider(name: str) -> str:
 def _zones(networks: Iterable[Network]) -> dict[str, str]:
     zones: dict[str, str] = {}
     for network in networks:
-        names = (network.name[:_LONGEST], *(f"{network.name[: _LONGEST - 2]}{number}" for number in range(1, 100)))
+        numbered = (f"{network.name[: _LONGEST - 2]}{number}" for number in range(1, 100))
+        others = (f"z{network.name[: _LONGEST - 3]}{number}" for number in range(1, 100))
+        names = (network.name[:_LONGEST], *numbered, *others)
         zones[network.name] = next(name for name in names if _is_free(name) and name not in zones.values())
     return zones
 
 
 def _is_free(zone: str) -> bool:
-    return zone not in _RESERVED and not re.match(r"all2|.*2all$", zone)
+    # Shorewall's rules take every word that begins with "any" for the wildcard, whatever follows
+    return zone not in _RESERVED and not re.match(r"any|all2|.*2all$", zone)
 
 
 def _chosen(lab: Lab, networks: Iterable[Network]) -> Iterable[tuple[str, str, str]]:

@@ -9,8 +9,8 @@ from kvmrun.model.ranges import is_nobodys, meaning6, unusable
 from kvmrun.model.values import DIGITS, LETTERS, Base, HostName, LinkName, Mac, NicName, UplinkName, is_label, made_of
 
 _KERNELS_TABLES = {253, 254, 255}
-ZONES = frozenset({"all", "any", "none", "source", "dest"})
-"""Names that a network cannot have, because they say something else in Shorewall's files."""
+_WILDCARD = "any"
+"""The name that a network cannot have, because it means all of them in Shorewall's files."""
 
 
 class Pool(Frozen):
@@ -209,8 +209,8 @@ class Network(Frozen):
 
     def _unanswered(self) -> Iterator[tuple[str, str, str]]:
         """Names and name servers that cannot be answered or asked."""
-        if self.name in ZONES:
-            yield "name", self.name, "another name: Shorewall uses this word for something else"
+        if self.name == _WILDCARD:
+            yield "name", self.name, "another name: in Shorewall's files this one means every network"
         if self.dns and self.host_address().ip in self.dns.upstream:
             yield "dns.upstream", str(self.host_address().ip), "another server: this one is the network's own"
         for server in self.dns.upstream if self.dns else ():

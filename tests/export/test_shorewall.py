@@ -76,13 +76,14 @@ def test_every_file_begins_with_our_mark_and_every_line_has_a_comment(tmp_path: 
 
 
 def test_zones_are_short_and_never_twice_the_same(tmp_path: Path) -> None:
-    names = ("fw", "all", "net", "any2all", "office1", "office2", "office22", "none")
+    names = ("fw", "all", "net", "any2all", "office1", "office2", "office22", "none", "anyhow", "anya")
     text = "".join(f'[network.{n}]\nbridge = "b{i}"\nsubnet = "10.0.{i}.0/24"\n' for i, n in enumerate(names))
     lines = shorewall.files(lab(tmp_path, text, vm1="nic = []\n"), ["eth0"], {})["zones"].splitlines()
     zones = [line.split()[0] for line in lines if line.endswith("ipv4")]
     assert len(zones) == len(set(zones)) == len(names) + 1
     assert all(1 < len(zone) <= 5 for zone in zones)
     assert not {"fw", "all", "none", "any2all"} & set(zones)
+    assert not [zone for zone in zones if zone.startswith("any")]
 
 
 def test_without_an_uplink_the_ways_out_are_those_of_the_host(tmp_path: Path) -> None:
