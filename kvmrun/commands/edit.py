@@ -1,4 +1,4 @@
-"""kvmrun edit: change a definition in one's editor; it is saved once it is valid, and what was typed is never lost."""
+"""kvmrun edit: change a definition in an editor. It is saved once it is valid, and what was typed is never lost."""
 
 import os
 import shutil
@@ -9,7 +9,7 @@ from kvmrun.commands import _definition
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.config.load import RESERVED
-from kvmrun.errors import ConfigError, Refused
+from kvmrun.errors import ConfigError, Refused, UsageError
 from kvmrun.host import definitions, editor, rundir
 from kvmrun.light.abc import Iterable
 from kvmrun.model.lab import Problem
@@ -23,6 +23,9 @@ HELP = "change a definition in your editor; saved once it is valid"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a guest; or networks, or defaults")
+    parser.add_argument(
+        "--from", dest="source", metavar="FILE", help="begin with this text; without a terminal, save it"
+    )
 
 
 def run(args: Args) -> int:
@@ -33,21 +36,23 @@ def run(args: Args) -> int:
     if stem not in {*RESERVED, *before.guests, *before.invalid}:
         raise no_such_guest(before, stem)
     _definition.writable(where)
+    _refuse_without_terminal(stem, args)
     path = _definition.path(where, stem)
     old = definitions.read(path)
     kept = tempfile.mkdtemp(prefix="kvmrun-")
     mine = f"{kept}/{stem}.toml"
     saved = False
     try:
-        definitions.create(mine, old)
-        new = _edited(where, stem, mine)
+        definitions.create(mine, definitions.read(args.source) if args.source else old)
+        new = _edited(where, stem, mine, old)
         if new != old:
             if definitions.read(path) != old:
-                raise Refused(f"{path} was changed by somebody else meanwhile", f"diff {mine} {path}")
+                hint = f"diff {mine} {path} shows the differences; kvmrun edit {stem} --from {mine} saves your text"
+                raise Refused(f"{path} was changed by somebody else meanwhile", hint)
             definitions.replace(path, new) if old else definitions.create(path, new)
         saved = True
     finally:
-        _keep(kept, mine, old, saved=saved)
+        _keep(kept, mine, (b"", old, definitions.read(args.source) if args.source else old), saved=saved)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{path} is {'saved' if new != old else 'unchanged'}")
         if new != old and stem not in RESERVED and rundir.is_running(where.guest(stem)):
@@ -55,18 +60,32 @@ def run(args: Args) -> int:
     return 0
 
 
-def _edited(where: Directories, stem: str, mine: str) -> bytes:
-    """What the person made of it, once it is valid or as it was. Raises ConfigError when they give up."""
-    old = definitions.read(mine)
+def _refuse_without_terminal(stem: str, args: Args) -> None:
+    """An editor without a terminal edits nothing. Raises UsageError."""
+    if args.source and not os.path.isfile(args.source):
+        raise UsageError(f"there is no file {printable(args.source, 200)}", f"kvmrun edit {stem}")
+    if not (args.source or _has_terminal()):
+        hint = f"kvmrun edit {stem} --from FILE saves the text of a file"
+        raise UsageError(f"{stem} was not edited", hint, why="there is no terminal for an editor")
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def _edited(where: Directories, stem: str, mine: str, old: bytes) -> bytes:
+    """What the user made of it, once it is valid or as it was. Raises ConfigError when they give up."""
     while True:
-        editor.edit(mine)
+        if _has_terminal():
+            editor.edit(mine)
         new = definitions.read(mine)
         errors = _errors(where, stem, new) if new != old else []
         if not errors:
             return new
         lines = tuple(f"{one}" for one in errors)
-        if not (sys.stdin.isatty() and _again(stem, lines)):
-            raise ConfigError(f"{stem} is not valid and was not saved", f"kvmrun edit {stem}", lines=lines)
+        if not (_has_terminal() and _again(stem, lines)):
+            hint = f"kvmrun edit {stem} --from {mine} continues with what was typed"
+            raise ConfigError(f"{stem} is not valid and was not saved", hint, lines=lines)
 
 
 def _again(stem: str, lines: Iterable[str]) -> bool:
@@ -83,8 +102,9 @@ def _errors(where: Directories, stem: str, data: bytes) -> list[Problem]:
     return [*own, *(one for one in new if one not in own)]
 
 
-def _keep(kept: str, mine: str, old: bytes, *, saved: bool) -> None:
-    if saved or definitions.read(mine) in {old, b""}:
+def _keep(kept: str, mine: str, known: tuple[bytes, ...], *, saved: bool) -> None:
+    """Remove the copy, unless it holds a text that is nowhere else."""
+    if saved or definitions.read(mine) in known:
         shutil.rmtree(kept, ignore_errors=True)
     else:
         sys.stderr.write(f"kvmrun: what you typed is kept in {os.path.abspath(mine)}\n")

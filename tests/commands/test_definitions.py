@@ -181,62 +181,99 @@ class TestNew:
         assert left(lab) == set()
 
 
+def edited(lab: Path, *words: str) -> Result:
+    """`kvmrun edit` at a terminal; what it shows is both its outputs."""
+    with screen(TYPED, "edit", "-C", str(lab), *words) as one:
+        code = one.end()
+        return Result(code, one.text.replace("\r\n", "\n"), one.text.replace("\r\n", "\n"))
+
+
+def in_one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 class TestEdit:
-    def test_what_is_valid_is_saved_with_its_mode(self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_is_valid_is_saved_with_its_mode(self, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         guests(lab, "vm1")
         (lab / "vm1.toml").chmod(0o600)
         editor(lab.parent, 'open(path, "w").write(text.replace("32M", "48M"))', monkeypatch)
-        assert run("edit", "vm1").out == f"{lab}/vm1.toml is saved\n"
+        assert edited(lab, "vm1").out == f"{lab}/vm1.toml is saved\n"
         assert '"48M"' in (lab / "vm1.toml").read_text()
         assert stat.S_IMODE((lab / "vm1.toml").stat().st_mode) == 0o600
-        assert run("edit", "vm1").out == f"{lab}/vm1.toml is unchanged\n"
+        assert edited(lab, "vm1").out == f"{lab}/vm1.toml is unchanged\n"
         editor(lab.parent, 'open(path, "w").write("seed = \'x\'")', monkeypatch, variable="EDITOR")
         monkeypatch.delenv("VISUAL")
-        assert run("edit", "networks").code == 0
+        assert edited(lab, "networks").code == 0
         assert left(lab) == {"vm1.toml", "networks.toml"}
-        assert run("edit", "nobody").code == 4
+        assert edited(lab, "nobody").code == 4
+
+    def test_without_a_terminal_no_editor_is_started(
+        self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        guests(lab, "vm1")
+        editor(lab.parent, 'open(path, "w").write("cpus = 2")', monkeypatch)
+        refused = run("edit", "vm1")
+        assert (refused.code, "--from FILE" in refused.err) == (2, True)
+        assert (lab / "vm1.toml").read_text() == TCG
+        text = lab.parent / "text"
+        assert run("edit", "vm1", "--from", str(text)).code == 2
+        text.write_text("cpus = 0")
+        assert run("edit", "vm1", "--from", str(text)).code == 5
+        text.write_text("cpus = 3")
+        assert run("edit", "vm1", "--from", str(text)).code == 0
+        assert (lab / "vm1.toml").read_text() == "cpus = 3"
 
     @pytest.mark.parametrize(
         ("script", "code"),
         [
-            ('open(path, "w").write("memory = 1")', 5),
             ('open(path, "w").write("# typed"); sys.exit(3)', 1),
             ('open(path, "w").write("# typed"); os.kill(os.getppid(), 15); import time; time.sleep(9)', 143),
             ('open(path, "w").write("# typed"); open(os.environ["OTHER"], "w").write("# other")', 6),
         ],
     )
     def test_what_is_not_saved_is_kept(
-        self, lab: Path, run: Run, script: str, code: int, monkeypatch: pytest.MonkeyPatch
+        self, lab: Path, script: str, code: int, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         guests(lab, "vm1")
         monkeypatch.setenv("OTHER", str(lab / "vm1.toml"))
-        monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
+        monkeypatch.setenv("TMPDIR", str(lab.parent))
         editor(lab.parent, script, monkeypatch)
-        done = run("edit", "vm1")
+        done = edited(lab, "vm1")
         assert done.code == code, done.err
         (kept,) = lab.parent.glob("kvmrun-*/vm1.toml")
-        assert f"what you typed is kept in {kept}" in done.err
-        assert kept.read_text() in {"memory = 1", "# typed"}
+        assert f"what you typed is kept in {kept}" in in_one_line(done.err)
+        assert kept.read_text() == "# typed"
         assert (lab / "vm1.toml").read_text() == ("# other" if code == 6 else TCG)
         assert left(lab) == {"vm1.toml"}
 
+    def test_a_text_that_is_not_valid_can_be_resumed(self, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        guests(lab, "vm1")
+        monkeypatch.setenv("TMPDIR", str(lab.parent))
+        editor(lab.parent, 'open(path, "w").write("memory = 1")', monkeypatch)
+        with screen(TYPED, "edit", "vm1", "-C", str(lab)) as one:
+            one.wait_for("edit it again? [Y/n] ")
+            one.type("n\r")
+            assert one.end() == 5
+            (kept,) = lab.parent.glob("kvmrun-*/vm1.toml")
+            assert f"kvmrun edit vm1 --from {kept}" in in_one_line(one.text)
+        assert (lab / "vm1.toml").read_text() == TCG
+        editor(lab.parent, 'open(path, "w").write(text.replace("1", \'"64M"\'))', monkeypatch)
+        assert edited(lab, "vm1", "--from", str(kept)).code == 0
+        assert (lab / "vm1.toml").read_text() == 'memory = "64M"'
+
     @pytest.mark.parametrize(("command", "code"), [('vi "', 69), ("/nonesuch", 69), ("false", 1)])
-    def test_an_editor_that_is_none(
-        self, lab: Path, run: Run, command: str, code: int, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_an_editor_that_is_none(self, lab: Path, command: str, code: int, monkeypatch: pytest.MonkeyPatch) -> None:
         guests(lab, "vm1")
         monkeypatch.setenv("VISUAL", command)
-        monkeypatch.setattr("tempfile.tempdir", str(lab.parent))
-        assert run("edit", "vm1").code == code
+        monkeypatch.setenv("TMPDIR", str(lab.parent))
+        assert edited(lab, "vm1").code == code
         assert not list(lab.parent.glob("kvmrun-*"))
 
-    def test_a_change_that_harms_another_guest_is_not_saved(
-        self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_change_that_harms_another_guest_is_not_saved(self, lab: Path, run: Run) -> None:
         (lab / "networks.toml").write_text('[network.lan]\n[network.dmz]\nbridge = "br1"\nsubnet = "10.1.0.0/24"\n')
         (lab / "vm1.toml").write_text('[[nic]]\nnetwork = "dmz"\n')
-        editor(lab.parent, 'open(path, "w").write("[network.lan]")', monkeypatch)
-        done = run("edit", "networks")
+        (lab.parent / "text").write_text("[network.lan]")
+        done = run("edit", "networks", "--from", str(lab.parent / "text"))
         assert (done.code, "vm1.toml: nic[0].network" in done.err) == (5, True)
 
     def test_one_who_is_asked_may_try_again(self, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -415,5 +452,5 @@ def test_a_guest_that_runs_keeps_its_name_and_place(lab: Path, kvmrun: Cli, monk
         done = kvmrun(*words)
         assert (done.code, "kvmrun stop vm1" in done.err) == (6, True)
     editor(lab.parent, 'open(path, "w").write(text.replace("32M", "48M"))', monkeypatch)
-    assert "kvmrun restart vm1 takes what is new" in kvmrun.ok("edit", "vm1").out
+    assert "kvmrun restart vm1" in in_one_line(edited(lab, "vm1").out)
     assert kvmrun.rows()["vm1"]["memory_bytes"] == 32 << 20
