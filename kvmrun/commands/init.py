@@ -1,12 +1,14 @@
 """kvmrun init: write an example lab to start from."""
 
 import os
+import shlex
 import sys
 
 from kvmrun.commands._words import Args, Parser
 from kvmrun.config.where import absolute
 from kvmrun.errors import HostLacks, Refused
 from kvmrun.host import directory
+from kvmrun.ui.called import fix
 
 HELP = "write an example lab into a new directory"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -21,7 +23,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     example = next((path for path in _EXAMPLES if os.path.isdir(path)), None)
     if example is None:
-        raise HostLacks("the example lab is not installed", "install kvmrun again", why=f"{_EXAMPLES[0]} is missing")
+        raise HostLacks("the example lab is not installed", "reinstall the package", why=f"{_EXAMPLES[0]} is missing")
     target = absolute(args.directory)
     try:
         with directory.opened(target, make=0o755) as place:
@@ -33,5 +35,6 @@ def run(args: Args) -> int:
                     place.write_new(name, file.read(), 0o644)
     except OSError as why:
         raise directory.cannot("write", target, why) from None
-    sys.stdout.write(f"{target}: {', '.join(written)}\nnext: kvmrun -C {args.directory} --list\n")
+    sys.stdout.write(f"{target}: {', '.join(written)}\n")
+    sys.stdout.write(f"next: {fix(f'kvmrun build demo, then kvmrun -C {shlex.quote(args.directory)} --list')}\n")
     return 0

@@ -5,7 +5,7 @@ import pwd
 import stat
 
 from kvmrun.config.where import absolute, exchangeable
-from kvmrun.errors import KvmrunError, Refused
+from kvmrun.errors import KvmrunError, Refused, reason
 from kvmrun.host import device, link, process, records, small
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
@@ -77,7 +77,8 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
     access, gid = kvm(root=where.root)
     files = _files(guest, others)
     return Host(
-        qemu=qemu(),
+        qemu=(program := qemu()),
+        qemu_problem=_unusable(program, root=where.root and not guest.user) if program else "",
         kvm=access,
         kvm_gid=gid,
         vhost=has_vhost(),
@@ -113,6 +114,26 @@ def qemu() -> str:
     if not given.isprintable():
         raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", why="it cannot be shown as it is")
     return (absolute(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
+
+
+def _unusable(program: str, *, root: bool) -> str:
+    """Why the program cannot be run, "" where it can; for `root` it runs as an account with no rights of its own."""
+    if "/" not in program:
+        return "" if process.find_tool(program) else f"there is no {program} in /usr/bin and the like"
+    try:
+        mode = os.stat(program).st_mode
+    except OSError as why:
+        return reason(why)
+    if not stat.S_ISREG(mode):
+        return f"{program} is not a file"
+    if not root:
+        return "" if os.access(program, os.X_OK) else f"{program}: permission denied"
+    path = program
+    while path != "/":
+        if not os.stat(path).st_mode & stat.S_IXOTH:
+            return f"the account of the guest may not pass {path}" if path != program else f"{path} is not executable"
+        path = os.path.dirname(path)
+    return ""
 
 
 def systemd(*, root: bool) -> bool:

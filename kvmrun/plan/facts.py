@@ -147,6 +147,8 @@ class Host(Frozen):
     """
 
     qemu: str
+    qemu_problem: str = ""
+    """Why that QEMU cannot be run, "" where it can."""
     kvm: Literal["ready", "absent", "forbidden"]
     kvm_gid: int
     vhost: bool

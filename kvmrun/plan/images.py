@@ -123,7 +123,7 @@ def _exchangeable(guest: Guest, path: str, host: Host) -> None:
 def _usable(guest: Guest, path: str, host: Host, *, writing: bool) -> File:
     found = host.files.get(path)
     if found is None:
-        hint = "scripts/guest builds the demo guest" if "/demo-" in path else f"correct the path in {guest.name}.toml"
+        hint = "kvmrun build demo" if "/demo-" in path else f"correct the path in {guest.name}.toml"
         raise Refused(f"{guest.name} has no {path}", hint, why="no such file")
     if found.kind == "other":
         why = "it is not a regular file or a block device"

@@ -30,6 +30,7 @@ from kvmrun.plan.steps import (
 
 def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tuple[GuestStep, ...]:
     """The steps that start `guest`, which is not running. Raises what the host refuses, with the mend."""
+    _program(host)
     _accelerator(guest, host)
     _memory(guest, host)
     _identity(guest, place, host)
@@ -47,6 +48,15 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
         *_scope(guest, host),
         *_plugs(guest, place, host),
     )
+
+
+def _program(host: Host) -> None:
+    if not host.qemu:
+        fix = "apt install qemu-system-x86; or set KVMRUN_QEMU to another QEMU"
+        raise HostLacks("qemu-system-x86_64 is not installed", fix)
+    if host.qemu_problem:
+        fix = "set KVMRUN_QEMU to a QEMU that can be run, or unset it"
+        raise HostLacks(f"cannot run {host.qemu}", fix, why=host.qemu_problem)
 
 
 def halves(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[GuestStep, ...]]:
@@ -188,10 +198,6 @@ def _sockets(guest: Guest, place: Place) -> Iterator[Listen | TakePort | MakeVnc
 
 
 def _launch(guest: Guest, place: Place, host: Host, raw: tuple[str, ...]) -> Launch:
-    if not host.qemu:
-        raise HostLacks(
-            "qemu-system-x86_64 is not installed", "apt install qemu-system-x86", why="KVMRUN_QEMU names another"
-        )
     devices = {path for path, file in host.files.items() if file and file.kind == "device"}
     return Launch(
         qemu=host.qemu,

@@ -151,6 +151,7 @@ REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] 
     ({}, HOST.but(taken_uids={1000: "vm2"}), Refused, ("share its uid 1000", "that of vm2", "seed")),
     ({}, HOST.but(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip -d link show tap-vm1")),
     ({}, HOST.but(qemu=""), HostLacks, ("not installed", "apt install", "KVMRUN_QEMU")),
+    ({}, HOST.but(qemu="/q", qemu_problem="/q: No such file"), HostLacks, ("cannot run /q", "/q: No", "KVMRUN_QEMU")),
     (IMAGE, HOST, Refused, ("has no image /i/a.qcow2", "give size")),
     (IMAGE, on(a=HERE.but(kind="other")), Refused, ("cannot use /i/a.qcow2", "not a regular file")),
     (IMAGE, on(a=HERE.but(writer="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running", "kvmrun stop vm2")),
@@ -166,7 +167,7 @@ REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] 
     (CDROM, on(iso=HERE.but(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
     (KERNEL, HOST, Refused, ("has no /i/k", "vm1.toml")),
     (KERNEL, on(k=HERE), Refused, ("has no /i/initrd", "vm1.toml")),
-    ({"boot": {"kernel": "demo-vmlinuz"}}, HOST, Refused, ("has no /i/demo-vmlinuz", "scripts/guest")),
+    ({"boot": {"kernel": "demo-vmlinuz"}}, HOST, Refused, ("has no /i/demo-vmlinuz", "kvmrun build demo")),
 ]
 
 
