@@ -124,13 +124,17 @@ def _wanted(words: list[str]) -> str:
 
 def complain(error: KvmrunError, *, color: str = "auto") -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
+    from kvmrun.ui.called import fix
+    from kvmrun.ui.fit import fitted
+
     plain_terminal = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     usual = color == "auto" and sys.stderr.isatty() and not plain_terminal
     red, plain = ("\x1b[1;31m", "\x1b[0m") if usual or color == "always" else ("", "")
-    lines = [f"{red}kvmrun:{plain} {printable(error.message)}"]
-    lines += [f"  reason: {printable(error.why)}"] if error.why else []
-    lines += [f"  fix: {printable(error.hint)}"] if error.hint else []
-    lines += [f"  | {printable(line)}" for line in error.lines]
+    head, *rest = fitted(f"kvmrun: {printable(error.message)}", sys.stderr, indent=2).split("\n")
+    lines = [f"{red}kvmrun:{plain}{head.removeprefix('kvmrun:')}", *rest]
+    lines += [fitted(f"  reason: {printable(error.why)}", sys.stderr, indent=2)] if error.why else []
+    lines += [f"  fix: {printable(fix(error.hint))}"] if error.hint else []  # not folded: it may be a command to paste
+    lines += [fitted(f"  | {printable(line)}", sys.stderr, indent=2) for line in error.lines]
     sys.stderr.write("\n".join(lines) + "\n")
 
 

@@ -19,6 +19,8 @@ Only `cli` prints them and only `cli` exits. Ctrl-C is 130; anything else is a b
 import errno
 import os
 
+AS_ROOT = "run it with sudo"
+"""What a fix says where the same command line succeeds as root."""
 _HOST = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),

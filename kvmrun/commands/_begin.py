@@ -1,5 +1,6 @@
 """Starting guests together: on networks that are ready, in their order, and waiting for what they are to do."""
 
+import time
 from itertools import chain
 
 from kvmrun.commands import _start
@@ -9,7 +10,7 @@ from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several
-from kvmrun.host import records
+from kvmrun.host import records, rundir
 from kvmrun.host.interrupts import noted
 from kvmrun.host.observe import Others
 from kvmrun.light.abc import Callable, Iterable, Mapping
@@ -18,9 +19,9 @@ from kvmrun.model import order
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
+from kvmrun.model.place import Directories, Place
 from kvmrun.plan.up import record
-from kvmrun.ui.progress import Progress
+from kvmrun.ui.progress import Progress, duration
 
 _MANY = 8
 """So many guests take a second to start: a person sees that something goes on."""
@@ -102,7 +103,7 @@ def _all(turns: _Order, job: _start.Job, names: list[str], progress: Progress) -
         _start.start(job, name, progress)
         if name in turns.awaited and name in job.watches:
             progress.detail(f"waiting for {name}: {job.watches[name].what}")
-            _finish(job, name)
+            _finish(job, name, progress)
 
     with noted() if len(names) > 1 else suppress():
         errors = dict(turns.errors)
@@ -124,13 +125,28 @@ def _waited(job: _start.Job, progress: Progress) -> dict[str, KvmrunError]:
     """Wait for what the started guests are to do, with no lock held."""
     if not job.watches:
         return {}
-    what = ", ".join(f"{name}: {watch.what}" for name, watch in job.watches.items())
-    with progress.waiting(what):
-        return each(list(job.watches), lambda name: _finish(job, name))
+    watches = dict(job.watches)
+    what = ", ".join(f"{name}: {watch.what}" for name, watch in watches.items())
+    limit = max(job.waits[name].limit for name in watches)
+    with progress.waiting(what, limit=limit, last=_last_line(next(iter(watches.values())).place)):
+        return each(list(watches), lambda name: _finish(job, name, progress))
 
 
-def _finish(job: _start.Job, name: str) -> None:
+def _last_line(place: Place) -> Callable[[], str]:
+    """Reads the last line of the guest's console."""
+
+    def last() -> str:
+        from kvmrun.commands._wait import console_lines
+
+        return next(reversed(console_lines(place, rundir.read_record(place.directory))), "")
+
+    return last
+
+
+def _finish(job: _start.Job, name: str, progress: Progress) -> None:
+    begun = time.monotonic()
     job.waits[name].finish(name, job.places[name].directory, job.watches.pop(name))
+    progress.tell(f"{name} is ready after {duration(time.monotonic() - begun)}")
 
 
 def _own(lab: Lab, name: str, awaited: set[str], deadline: Deadline) -> Wait | None:

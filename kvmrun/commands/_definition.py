@@ -4,7 +4,7 @@ import os
 
 from kvmrun.commands._lab import open_lab, refuse_other
 from kvmrun.config.load import RESERVED
-from kvmrun.errors import ConfigError, NotPermitted, Refused, UsageError
+from kvmrun.errors import AS_ROOT, ConfigError, NotPermitted, Refused, UsageError
 from kvmrun.host import rundir
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.lab import Lab, Problem
@@ -33,7 +33,7 @@ def new_name(word: str, lab: Lab) -> GuestName:
 def writable(where: Directories) -> None:
     """Make sure that the lab may be changed, before anybody has taken trouble. Raises NotPermitted."""
     if os.path.isdir(where.vms) and not os.access(where.vms, os.W_OK):
-        raise NotPermitted(f"you may not write to {where.vms}", "sudo, or a lab of yours: -C DIR")
+        raise NotPermitted(f"you may not write to {where.vms}", f"{AS_ROOT}; or use a lab of your own: -C DIR")
 
 
 def at_rest(where: Directories, name: str, verb: str) -> None:

@@ -7,7 +7,13 @@ from kvmrun.model.place import Place
 class Watch(Protocol):
     """Something begun before the guest runs and finished after."""
 
+    place: Place
     what: str
+    """What is waited for, as a noun phrase."""
+    missing: str
+    """What did not happen, when the time is over, as a clause."""
+    seen: str
+    """What was seen instead, "" where there is nothing to tell."""
 
     def met(self) -> bool:
         """Whether it has come to pass; returns within a second or so."""
@@ -18,6 +24,10 @@ class Watch(Protocol):
 
 class Wait(Protocol):
     """A condition for every guest of one command."""
+
+    @property
+    def limit(self) -> float:
+        """The seconds it may take."""
 
     def begin(self, place: Place, *, running: bool) -> Watch:
         """Begin to watch `place`, before its guest runs unless `running`."""

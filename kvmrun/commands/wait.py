@@ -1,5 +1,7 @@
 """kvmrun wait NAME --for COND: until a guest is as one wants it."""
 
+import time
+
 from kvmrun.commands import _end
 from kvmrun.commands._lab import directories, expanded, open_lab, place_of, running
 from kvmrun.commands._parallel import each
@@ -9,7 +11,7 @@ from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.host import rundir
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
-from kvmrun.ui.progress import Progress
+from kvmrun.ui.progress import Progress, duration
 from kvmrun.ui.say import dump
 
 HELP = "wait until guests run, answer, let connect, say something or have ended"
@@ -34,8 +36,11 @@ def run(args: Args) -> int:
     lone = not any(word.startswith("@") for word in args.guests)
     names = list(dict.fromkeys(args.guests)) if lone else expanded(open_lab(where), args.guests)
     what = f"{', '.join(names)}: {args.condition}"
-    with Progress(quiet=args.quiet, verbose=args.verbose) as progress, progress.waiting(what):
-        errors = each(names, lambda name: _wait(where, name, wanted))
+    with (
+        Progress(quiet=args.quiet or args.output == "json", verbose=args.verbose) as progress,
+        progress.waiting(what, limit=wanted.limit),
+    ):
+        errors = each(names, lambda name: _wait(where, name, wanted, progress))
     if args.output == "json":
         met = [{"name": name, "met": name not in errors, "problem": _problem(errors.get(name))} for name in names]
         dump({"schema": 1, "condition": args.condition, "guests": met})
@@ -46,10 +51,14 @@ def _problem(error: KvmrunError | None) -> str | None:
     return printable(f"{error.message}{f': {error.why}' if error.why else ''}") if error else None
 
 
-def _wait(where: Directories, name: str, wanted: Condition) -> None:
+def _wait(where: Directories, name: str, wanted: Condition, progress: Progress) -> None:
     if wanted.kind == "stopped" and name in rundir.names(where.run) and not rundir.is_running(where.guest(name)):
+        progress.tell(f"{name} is stopped already")
         return
     place = place_of(where, name)
     if wanted.kind not in {"running", "stopped"}:
         running(where, name)
+    begun = time.monotonic()
     wanted.finish(name, place.directory, wanted.begin(place, running=True))
+    state = wanted.kind if wanted.kind in {"running", "stopped"} else "ready"
+    progress.tell(f"{name} is {state} after {duration(time.monotonic() - begun)}")

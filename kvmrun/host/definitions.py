@@ -2,7 +2,7 @@
 
 import os
 
-from kvmrun.errors import KvmrunError, NotPermitted, Refused
+from kvmrun.errors import AS_ROOT, KvmrunError, NotPermitted, Refused
 from kvmrun.host import directory
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager
@@ -56,6 +56,6 @@ def _words(path: str) -> Iterator[None]:
     except FileExistsError:
         raise Refused(f"{path} exists already", "choose another name") from None
     except PermissionError:
-        raise NotPermitted(f"you may not write {path}", "sudo, or a lab of yours: -C DIR") from None
+        raise NotPermitted(f"you may not write {path}", f"{AS_ROOT}; or use a lab of your own: -C DIR") from None
     except OSError as why:
         raise KvmrunError(f"cannot write {path}", "free some room there", why=os.strerror(why.errno or 0)) from None

@@ -6,7 +6,7 @@ import os
 import struct
 import sys
 
-from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
+from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.host import dump
 from kvmrun.light import socket
 from kvmrun.model.frozen import Frozen
@@ -262,7 +262,7 @@ def _tap_refused(name: str, why: OSError) -> KvmrunError:
     if why.errno in {errno.ENOENT, errno.ENODEV}:
         return HostLacks("this host has no /dev/net/tun", "modprobe tun")
     if why.errno in {errno.EACCES, errno.EPERM}:
-        hint = "run it with sudo, or have root run: kvmrun net up --owner YOU"
+        hint = f"{AS_ROOT}; or let root give you the taps once: sudo kvmrun net up --owner $USER"
         return NotPermitted(f"you may not make the tap {name}", hint)
     if why.errno == errno.EBUSY:
         return Refused(

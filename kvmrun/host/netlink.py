@@ -10,7 +10,7 @@ from typing import Any
 from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
-from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Unresponsive
+from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.light.abc import Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model import mark
@@ -40,7 +40,7 @@ def kernel(doing: str) -> Iterator[Any]:
     except NetlinkError as why:
         name = os.strerror(why.code)
         if why.code in {1, 13}:
-            raise NotPermitted(f"you may not {doing}", "run it with sudo", why=name) from None
+            raise NotPermitted(f"you may not {doing}", AS_ROOT, why=name) from None
         if why.code == 95:
             raise HostLacks(f"this kernel cannot {doing}", "modprobe bridge", why=name) from None
         raise KvmrunError(f"could not {doing}", why=f"the kernel says: {name}") from None

@@ -6,7 +6,7 @@ A part is a table, "FAMILY TABLE", or the chains of one whose names begin alike,
 import os
 from _thread import allocate_lock
 
-from kvmrun.errors import HostLacks, KvmrunError, NotPermitted
+from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted
 from kvmrun.host import dump, process, small, tables, transaction
 from kvmrun.light import json
 from kvmrun.light.abc import Callable
@@ -184,7 +184,7 @@ def _refusal(said: str) -> KvmrunError:
     """The error for what nft said."""
     lines = tuple(said.splitlines()[:4])
     if "Operation not permitted" in said:
-        return NotPermitted("you may not change the packet filter", "run it with sudo", lines=lines)
+        return NotPermitted("you may not change the packet filter", AS_ROOT, lines=lines)
     if "Operation not supported" in said or "Protocol not supported" in said:
         return HostLacks("this kernel has not the packet filter that is needed", "modprobe nf_tables", lines=lines)
     hint = "kvmrun check; report it if the lab is right"

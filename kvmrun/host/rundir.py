@@ -4,7 +4,7 @@ import os
 import stat
 import time
 
-from kvmrun.errors import Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
+from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
 from kvmrun.host import lock, lost, process, small
 from kvmrun.light import json
 from kvmrun.light.abc import Iterator
@@ -45,7 +45,7 @@ def make_private(path: str) -> None:
     except FileNotFoundError:
         raise  # another command has just removed the parent: whoever holds the lock begins again
     except PermissionError:
-        hint = "run it with sudo, or set KVMRUN_RUN_DIR to a directory of yours"
+        hint = f"{AS_ROOT}; or set KVMRUN_RUN_DIR to a directory of your own"
         raise NotPermitted(f"you may not make {path}", hint) from None
     except OSError as why:
         raise KvmrunError(f"cannot make {path}", hint_for(why), why=os.strerror(why.errno or 0)) from None
@@ -148,7 +148,7 @@ def names(root: str) -> list[str]:
 
 
 def _not_permitted(directory: str) -> NotPermitted:
-    return NotPermitted(f"you may not look into {directory}", "run it with sudo to see those guests")
+    return NotPermitted(f"you may not look into {directory}", AS_ROOT)
 
 
 def is_locked(directory: str) -> bool:

@@ -8,6 +8,7 @@ what is left of a broken sequence is plain text. The memory used is bounded by t
 import re
 
 from kvmrun.light.abc import Callable
+from kvmrun.model.text import printable
 
 _PARAMETERS, _LONGEST_NUMBER = 64, 4
 _STRING_LIMIT = 4096
@@ -52,8 +53,17 @@ _ESCAPES[b"c"] = b"\x1b[!p\x1b[H\x1b[2J"
 """A full reset would take the lines scrolled away along: a soft one, and an empty screen."""
 
 
+_LINE = 400
+
 _FAR = 999
 """Who moves the cursor at least so far both ways, and then asks where it is, wants to know how large the screen is."""
+
+
+def plain(line: str) -> str:
+    """One line of a console as text: no sequence that steers a terminal, nothing unprintable, no blanks around it."""
+    parts = (found for found in _TOKEN.finditer(line.encode(errors="replace")) if found.lastgroup == "text")
+    text = b"".join(found[0] for found in parts).decode(errors="replace")
+    return printable(text.replace("\a", "").replace("\b", "").strip(), _LINE)
 
 
 class Filter:

@@ -3,6 +3,7 @@
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.finding import Finding
 from kvmrun.model.text import printable
+from kvmrun.ui.called import fix
 from kvmrun.ui.say import BOLD, END, GREEN, RED, YELLOW, folded
 
 _MARKS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}
@@ -24,7 +25,7 @@ def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
     for word, text in (("fix", one.fix), ("lasts", lasts), ("permanent", one.permanent)):
         if text:
             bold, end = (BOLD, END) if color and word != "lasts" else ("", "")
-            yield f"{'':<{indent}}{word}: {bold}{printable(text, 1000)}{end}"
+            yield f"{'':<{indent}}{word}: {bold}{printable(fix(text), 1000)}{end}"
 
 
 def verdict(found: Iterable[Finding]) -> str:

@@ -3,6 +3,7 @@
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.text import printable
 from kvmrun.plan.repair import Outcome
+from kvmrun.ui.called import fix
 
 
 def lines(found: Iterable[Outcome]) -> Iterator[str]:
@@ -14,7 +15,7 @@ def lines(found: Iterable[Outcome]) -> Iterator[str]:
         if one.error:
             yield f"  not repaired: {printable(one.error, 400)}"
         if one.fix and one.state != "repaired":
-            yield f"  fix: {printable(one.fix, 400)}"
+            yield f"  fix: {printable(fix(one.fix), 400)}"
 
 
 def verdict(found: Iterable[Outcome]) -> str:

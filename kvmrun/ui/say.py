@@ -12,6 +12,7 @@ from kvmrun.model.event import Event
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.status import SCHEMA
 from kvmrun.model.text import printable
+from kvmrun.ui.fit import fitted
 
 BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
 _TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)')
@@ -43,14 +44,7 @@ def say(line: str, *, style: str = "", color: bool) -> None:
 
 def folded(text: str, indent: int) -> str:
     """`text` in lines that fit the terminal on standard output, `indent` after the first; one line where it is none."""
-    from textwrap import wrap
-
-    try:
-        columns = os.get_terminal_size(1).columns
-    except OSError:
-        return text
-    width, rest = max(columns or 80, 40), " " * indent
-    return "\n".join(wrap(text, width, subsequent_indent=rest, break_long_words=False, break_on_hyphens=False))
+    return fitted(text, sys.stdout, indent=indent)
 
 
 def show(answer: Answer, *, color: bool) -> None:
@@ -72,7 +66,9 @@ def dump(value: object) -> None:
 def complain(error: KvmrunError, *, color: bool) -> None:
     """An error inside a conversation, where it ends nothing."""
     say(error.message, style=RED, color=color)
-    for line in (error.why, error.hint, *error.lines):
+    from kvmrun.ui.called import fix
+
+    for line in (error.why, fix(error.hint), *error.lines):
         if line:
             say(f"  {line}", color=color)
 

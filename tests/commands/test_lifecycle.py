@@ -164,6 +164,40 @@ class TestWaiting:
         kvmrun.ok("vm1")
         assert kvmrun("wait", "vm1", "--for", "console:hello", "--timeout", "1").code == 7
 
+    def test_a_disk_that_does_not_boot_is_told_by_what_the_firmware_says(
+        self, lab: Path, images: Path, kvmrun: Cli
+    ) -> None:
+        (images / "empty.raw").write_bytes(bytes(1 << 20))
+        (lab / "vm1.toml").write_text(f'{ALONE}[[drive]]\nimage = "empty.raw"\n')
+        kvmrun.ok("vm1", "--wait=console:No bootable device")
+        late = kvmrun("wait", "vm1", "--for", "console:login", "--timeout", "0.5")
+        assert late.code == 7
+        for told in (
+            "'login' did not appear on the console within 0.5 s",
+            "the firmware has found nothing to boot",
+            "| console: No bootable device",
+            "kvmrun show vm1",
+        ):
+            assert told in late.err, late.err
+
+    @pytest.mark.usefixtures("netns", "tun")
+    def test_what_was_seen_instead_is_told_and_no_accelerator_to_those_who_emulate(
+        self, lab: Path, kvmrun: Cli
+    ) -> None:
+        guests(lab, "vm1", text=TCG + 'display = "vnc"\n')
+        kvmrun.ok("vm1")
+        told = {
+            "port:81": ("port 81 of 192.168.0.", "does not answer"),
+            "address": ("did not answer within 0.3 s", "ARP"),
+            "agent": ("the agent did not answer", "no process in the guest has opened"),
+        }
+        for word, parts in told.items():
+            late = kvmrun("wait", "vm1", "--for", word, "--timeout", "0.3")
+            assert late.code == 7
+            for part in (*parts, "nothing on its console", "kvmrun console vm1"):
+                assert part in late.err, late.err
+            assert "--accel tcg" not in late.err
+
     @pytest.mark.parametrize("word", ["address:", "port", "port:0", "port:x", "console:", "agent?", "stopped:x"])
     def test_what_nobody_can_wait_for(self, lab: Path, kvmrun: Cli, word: str) -> None:
         guests(lab, "vm1", text=ALONE)
