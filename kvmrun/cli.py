@@ -6,7 +6,7 @@ from types import ModuleType
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser, halved
-from kvmrun.errors import Interrupted, KvmrunError, OtherLab, Several, UsageError, refused_by_host
+from kvmrun.errors import ConfigError, Interrupted, KvmrunError, OtherLab, Several, UsageError, refused_by_host
 from kvmrun.light import signal
 from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
@@ -32,7 +32,7 @@ def run(words: list[str]) -> int:
         _undo_on_signals()
         return _dispatch(words)
     except KvmrunError as error:
-        for one in error.errors if isinstance(error, Several) else [error]:
+        for one in _without_repetition(error.errors if isinstance(error, Several) else [error]):
             complain(_addressed(one, words), color=_wanted(words))
         if error.code not in _WORDS:
             _tell_of_root()
@@ -56,6 +56,16 @@ def _addressed(error: KvmrunError, words: list[str]) -> KvmrunError:
         command = [word for word in (_command(words)[0], *error.subject.split()) if word != "up"]
         error.hint = shlex.join(["kvmrun", "-C", error.lab, *command])
     return error
+
+
+def _without_repetition(errors: list[KvmrunError]) -> list[KvmrunError]:
+    """The errors, with each problem of a file that several guests share told only once."""
+    told: set[str] = set()
+    for one in errors:
+        if isinstance(one, ConfigError):
+            one.lines = tuple(line for line in one.lines if line not in told)
+            told.update(one.lines)
+    return errors
 
 
 def flushed() -> int:

@@ -26,7 +26,7 @@ def run(args: Args) -> int:
     lab = lab.but(problems=(*lab.problems, *found, *_leases(lab, where)))
     errors = [one for one in lab.problems if not one.warning]
     if args.output == "json":
-        document = {"schema": 1, "guests": sorted(lab.guests), "problems": [one.as_dict() for one in lab.problems]}
+        document = {"schema": 1, "guests": sorted(lab.guests), "problems": [_document(one) for one in lab.problems]}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:
         for one in lab.problems:
@@ -34,7 +34,8 @@ def run(args: Args) -> int:
         if not (lab.guests or lab.invalid):
             raise NoSuchGuest(f"{lab.directory} has no guests", "kvmrun init DIR writes an example")
         if not errors:
-            sys.stdout.write(f"{len(lab.guests)} guests on {len(lab.networks)} networks: no errors\n")
+            networks = _counted(len(lab.networks), "network")
+            sys.stdout.write(f"{_counted(len(lab.guests), 'guest')} on {networks}: no errors\n")
     return ConfigError.code if errors else 0
 
 
@@ -50,3 +51,11 @@ def _leases(lab: Lab, where: Directories) -> Iterator[Problem]:
         for address, mac in names.taken_leases(network, now.ports(), standing.leases(path)):
             found, wanted = f"a lease of {address} to {mac}", f"none, it is reserved: kvmrun net up {name} drops it"
             yield Problem(file="networks.toml", key=f"network.{name}", found=found, wanted=wanted, warning=True)
+
+
+def _document(problem: Problem) -> dict[str, object]:
+    return {**problem.as_dict(), "message": f"{problem}"}
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}" if count == 1 else f"{count} {thing}s"

@@ -82,7 +82,9 @@ def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
             wanted = f"a network of networks.toml{f', such as {close}' if close else ', which has none without errors'}"
             yield _problem(guest.name, f"nic[{number}].network", nic.network, wanted)
         if names.count(names[number]) > 1:
-            yield _problem(guest.name, f"nic[{number}].name", names[number], "a name no other card of the guest has")
+            yield _problem(
+                guest.name, f"nic[{number}].name", names[number], "a name that no other NIC of the guest has"
+            )
 
 
 def _order_of(guest: Guest, stems: Collection[str]) -> Iterator[Problem]:
@@ -97,7 +99,9 @@ def _order_of(guest: Guest, stems: Collection[str]) -> Iterator[Problem]:
 def _circles(lab: Lab) -> Iterator[Problem]:
     before = {name: one.after for name, one in lab.guests.items() if one.after}
     for name in sorted(order.circles(before)) if before else ():
-        yield _problem(name, "after", " after ".join(order.circle(before, name)), "an order without a circle")
+        circle = " after ".join(order.circle(before, name))
+        text = f"the order is circular: {circle}"
+        yield _problem(name, "after", circle, "an order without a circle").but(text=text)
 
 
 def _between_networks(lab: Lab) -> Iterator[Problem]:
@@ -133,8 +137,9 @@ def _way_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
     for name in sorted({nic.network for nic in guest.nic} & lab.networks.keys()):
         nat = lab.networks[name].nat
         if isinstance(nat, tuple) and interface not in {lab.uplinks[one].interface for one in nat}:
-            wanted = f"{guest.uplink} among nat of network.{name} too, or nobody answers there"
-            yield _problem(guest.name, "uplink", guest.uplink, wanted).but(warning=True)
+            text = f"network.{name} does not masquerade out of {guest.uplink}, so nobody answers there; add it to nat"
+            wanted = f"{guest.uplink} among nat of network.{name}"
+            yield _problem(guest.name, "uplink", guest.uplink, wanted).but(warning=True, text=text)
 
 
 def _wanted_uplink(lab: Lab, name: str) -> str:
@@ -150,7 +155,7 @@ def _wanted_uplink(lab: Lab, name: str) -> str:
 
 def _an_uplink(lab: Lab, name: str) -> str:
     close = closest(name, lab.uplinks) or ", ".join(lab.uplinks) or "none is defined"
-    return f"an [uplink.…] of networks.toml ({close})"
+    return f"an uplink that networks.toml defines ({close})"
 
 
 def _port_forwards(lab: Lab, stems: list[str]) -> Iterator[Problem]:
@@ -215,18 +220,24 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                     yield _problem(name, key, str(nic.address), f"another one than {other[0]} has")
                     yield _problem(*other, str(nic.address), f"another one than {name} has")
             elif port.address is None and not network.external:
-                yield _problem(name, key, "no free address", f"room in {network.subnet}")
+                text = f"{network.subnet} has no free address for this NIC"
+                yield _problem(name, key, "no free address", f"room in {network.subnet}").but(text=text)
             elif port.address is None and port.guard == "address":
-                wanted = 'an address on this card, or "mac": on an external network none is known by itself'
-                yield _problem(name, f"nic[{number}].guard", "address", wanted)
+                text = '"address" needs an address of this NIC, because none is derived on an external network'
+                yield _problem(name, f"nic[{number}].guard", "address", 'an address on this card, or "mac"').but(
+                    text=text
+                )
             elif "ra" in port.serves and port.guard == "address" and not port.prefix6:
                 wanted = (
                     f'guard = "mac" on this card, or ipv6 in network.{network.name}: "address" lets no IPv6 through'
                 )
                 yield _problem(name, f"nic[{number}].serves", "ra", wanted)
             elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
+                text = (
+                    f'its derived address {stepped} is taken; address = "{port.address}" keeps the one that it has now'
+                )
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
-                yield _problem(name, key, "an address that stepped aside", wanted).but(warning=True)
+                yield _problem(name, key, str(port.address), wanted).but(warning=True, text=text)
 
 
 def _holdable(network: Network) -> str:
@@ -253,7 +264,8 @@ def _shared_images(lab: Lab) -> Iterator[Problem]:
             for key, path in (("base", drive.base), ("image", drive.image if drive.is_readonly() else None)):
                 me = name, number
                 if path and writers.get(path, me) != me:
-                    yield _problem(name, f"drive[{number}].{key}", path, f"a file {writers[path][0]} does not write to")
+                    wanted = f"a file that no guest writes to, and {writers[path][0]} writes to this one"
+                    yield _problem(name, f"drive[{number}].{key}", path, wanted)
 
 
 def _problem(guest: str, key: str, found: str, wanted: str) -> Problem:

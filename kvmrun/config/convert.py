@@ -24,7 +24,7 @@ _PARSED: dict[type, tuple[Callable[[Any], object], str]] = {
 
 
 class _Wanted(Exception):
-    """The value cannot be had; the text says what was wanted."""
+    """The value is not valid; the text says what it must be."""
 
 
 class Converter:
@@ -41,16 +41,21 @@ class Converter:
         fields = {name: kind for name, kind in cls.FIELDS.items() if name not in given}
         prefix = f"{key}." if key else ""
         for unknown in (name for name in table if name not in fields):
-            self.problem(prefix + printable(unknown, 60), "", _suggest(unknown, list(fields)))
+            self.sentence(prefix + printable(unknown, 60), _suggest(unknown, list(fields)))
         values = dict(given)
         for name, kind in fields.items():
             if name in table:
                 values[name] = self._value(kind, table[name], prefix + name)
             elif name not in cls.DEFAULTS:
-                self.problem(prefix + name, "nothing", "this key")
+                self.sentence(prefix + name, "this key is missing")
         return cls(**values) if len(self.problems) == before else None
 
+    def sentence(self, key: str, text: str) -> None:
+        """Record what is wrong with a key in words of its own."""
+        self.problems.append(Problem(file=self.file, key=key, found="", wanted="", text=text))
+
     def problem(self, key: str, found: object, wanted: str) -> None:
+        """Record that a key is `found`, and must be `wanted`."""
         self.problems.append(Problem(file=self.file, key=key, found=printable(found, 80), wanted=wanted))
 
     def _value(self, kind: Any, raw: object, key: str) -> object:
@@ -130,7 +135,7 @@ def _choice(choices: tuple[object, ...], raw: object) -> object:
 
 def _suggest(unknown: str, known: list[str]) -> str:
     close = closest(unknown, known)
-    return f"a known key (did you mean {close}?)" if close else f"a known key: {', '.join(sorted(known))}"
+    return f"there is no such key; {f'did you mean {close}?' if close else 'known keys: ' + ', '.join(sorted(known))}"
 
 
 def _as_written(raw: object) -> str:

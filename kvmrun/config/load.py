@@ -70,13 +70,17 @@ def _read(directory: str, name: str, problems: list[Problem], draft: bytes | Non
     try:
         return read(os.path.join(directory, name)) if draft is None else parse(draft)
     except Unreadable as why:
-        problems.append(Problem(file=printable(name, 60), key="", found=printable(why.found, 200), wanted=why.wanted))
+        found, text = printable(why.found, 200), printable(why.text, 300)
+        problems.append(Problem(file=printable(name, 60), key="", found=found, wanted=why.wanted, text=text))
         return None
 
 
 def _distrusted(name: str, why: str) -> Problem:
-    wanted = "a file that nobody but you and root can write or exchange"
-    return Problem(file=printable(name, 60), key="", found=f"what is not to be trusted, as {why}", wanted=wanted)
+    wanted = "a file that nobody but you and root can write or replace"
+    text = f"the file is not trusted, because {why}; it must be {wanted}"
+    return Problem(
+        file=printable(name, 60), key="", found=f"what is not to be trusted, as {why}", wanted=wanted, text=text
+    )
 
 
 def _networks(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> Networks:
@@ -94,7 +98,7 @@ def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem])
     file = Converter("defaults.toml", base)
     good = table is not None and file.convert(Guest, table, name=GuestName("defaults"))
     if table and "unset" in table:
-        file.problem("unset", "a key of defaults.toml", "this key in the file of a guest only")
+        file.sentence("unset", "only the file of a guest can unset a key of this one")
     problems += file.problems
     return table if not file.problems and good else None
 
@@ -108,7 +112,7 @@ def _guest(
     try:
         name = GuestName.parse(stem)
     except ValueError as wanted:
-        file.problem("", f"a file named {stem}.toml", str(wanted))
+        file.sentence("", f"the name of the file is not that of a guest, which is {wanted}")
         problems += file.problems
         return None
     inherited = unset.without(defaults, table.get("unset"))
@@ -133,9 +137,9 @@ def _kernel_of_the_defaults(guest: Guest, table: Mapping[str, Any]) -> Iterator[
     boot = table.get("boot")
     own = isinstance(boot, dict) and "kernel" in boot
     if guest.boot.kernel and not own and table.get("drive") and "root=" not in (guest.boot.cmdline or ""):
-        wanted = 'unset = ["boot"], so that its own drive boots, or boot.kernel in this file'
-        found = "the kernel of defaults.toml, which boots instead of the drive"
-        yield Problem(file=f"{guest.name}.toml", key="boot.kernel", found=found, wanted=wanted, warning=True)
+        text = 'the kernel of defaults.toml boots instead of the drive; unset = ["boot"] makes the drive boot'
+        found = str(guest.boot.kernel)
+        yield Problem(file=f"{guest.name}.toml", key="boot.kernel", found=found, wanted="", warning=True, text=text)
 
 
 def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:

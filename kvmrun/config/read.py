@@ -17,12 +17,13 @@ _QUOTED = (
 
 
 class Unreadable(Exception):
-    """The file is not a definition; `found` and `wanted` say why."""
+    """The file is not a definition; `found` and `wanted` say why, or `text` in a sentence of its own."""
 
-    def __init__(self, found: str, wanted: str) -> None:
+    def __init__(self, found: str, wanted: str, text: str = "") -> None:
         super().__init__(found, wanted)
         self.found = found
         self.wanted = wanted
+        self.text = text
 
 
 def read(path: str) -> dict[str, Any]:
@@ -30,7 +31,8 @@ def read(path: str) -> dict[str, Any]:
     try:
         data = _bytes(path)
     except OSError as why:
-        raise Unreadable(os.strerror(why.errno or 0).lower(), "a file that can be read") from None
+        found = os.strerror(why.errno or 0).lower()
+        raise Unreadable(found, "a file that can be read", f"the file cannot be read: {found}") from None
     return parse(data)
 
 
@@ -39,7 +41,7 @@ def parse(data: bytes) -> dict[str, Any]:
     if len(data) > LIMIT:
         raise Unreadable(f"{len(data)} bytes", f"at most {LIMIT}")
     if data.startswith(_MARK):
-        raise Unreadable("a byte-order mark at its start", "UTF-8 without one: save the file so")
+        raise Unreadable("a byte-order mark at its start", "UTF-8 without one")
     try:
         text = data.decode()
     except UnicodeDecodeError:
@@ -63,7 +65,16 @@ def _whole(text: str) -> dict[str, Any]:
     except RecursionError:
         raise _too_deep() from None
     except ValueError as why:  # tomllib lets int() speak for itself
-        raise _unquoted(text, f"{why}") or Unreadable(f"{why}", "valid TOML") from None
+        raise _unquoted(text, f"{why}") or Unreadable(f"{why}", "valid TOML", _sentence(f"{why}")) from None
+
+
+def _sentence(why: str) -> str:
+    """What tomllib says, the place first."""
+    import re
+
+    found = re.fullmatch(r"(.*) \((?:at )?(line \d+, column \d+|end of document)\)", why, re.DOTALL)
+    place, text = (found[2], found[1]) if found else ("not valid TOML", why)
+    return f"{place}: {text[:1].lower()}{text[1:]}"
 
 
 def _unquoted(text: str, why: str) -> Unreadable | None:
@@ -74,9 +85,11 @@ def _unquoted(text: str, why: str) -> Unreadable | None:
     lines = text.split("\n")
     line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""
     found = re.fullmatch(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([^\s\"'\[\]{}#=][^\"'\[\]{}#=]*?)\s*(#.*)?", line)
-    if place is None or found is None:
+    if place is None or found is None or not why.startswith(("Expected newline", "Invalid value")):
         return None
-    return Unreadable(f"{found[1]} = {found[2]} in line {place[1]}", f'quotes around text: {found[1]} = "{found[2]}"')
+    wanted = f'quotes around text: {found[1]} = "{found[2]}"'
+    sentence = f'line {place[1]}: text must be in quotes: {found[1]} = "{found[2]}"'
+    return Unreadable(f"{found[1]} = {found[2]} in line {place[1]}", wanted, sentence)
 
 
 def _bytes(path: str) -> bytes:

@@ -30,11 +30,11 @@ class Drive(Frozen):
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with this drive as (key, found, wanted)."""
         if not self.image_format():
-            yield "format", "", f'"qcow2" or "raw": the suffix of {self.image} does not tell'
+            yield "format", "", f'"qcow2" or "raw", because the suffix of {self.image} does not tell which'
         if self.base and not self.chain_format():
-            yield "base_format", "", f'"qcow2" or "raw": the suffix of {self.base} does not tell'
+            yield "base_format", "", f'"qcow2" or "raw", because the suffix of {self.base} does not tell which'
         if self.base and self.image_format() == "raw":
-            yield "base", self.base, 'no base under a raw image; make the image format = "qcow2"'
+            yield "base", self.base, 'no value, because a raw image has no base; format = "qcow2" has'
         if self.base and self.base == self.image:
             yield "base", self.base, "another file than the image itself"
         if self.bus(machine) not in _BUSES[machine]:
@@ -42,7 +42,7 @@ class Drive(Frozen):
         if self.media == "cdrom" and self.bus(machine) not in {"ide", "scsi"}:
             yield "interface", self.interface, '"ide" or "scsi" for a CD-ROM'
         if self.media == "disk" and self.readonly and self.bus(machine) == "ide":
-            yield "interface", self.interface, "another: an IDE disk can be written to"
+            yield "interface", self.interface, "another one, because an IDE disk cannot be read-only"
 
     def image_format(self) -> str:
         return self.format or _told_by(self.image)

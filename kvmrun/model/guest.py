@@ -78,7 +78,7 @@ class Guest(Frozen):
         if not 1 <= self.cpus <= 255:
             yield "cpus", str(self.cpus), "1 to 255"
         if self.display != "none" and self.machine == "microvm":
-            yield "display", self.display, '"none": microvm has no display'
+            yield "display", self.display, '"none", because microvm has no display'
         yield from self._unready()
         yield from self.limits.problems(self.memory)
         for key, found, wanted in self.boot.problems():
@@ -92,22 +92,26 @@ class Guest(Frozen):
                 yield f"nic[{number}].{key}", found, wanted
         for number, words in enumerate(self.args):
             if not _splits(words):
-                yield f"args[{number}]", words, "words as on a command line, every quote closed"
+                yield f"args[{number}]", words, "words as on a command line, with every quote closed"
 
     def _unready(self) -> Iterator[tuple[str, str, str]]:
         if self.watchdog and self.machine == "microvm":
-            yield "watchdog", self.watchdog, "nothing: microvm has no PCI bus for the device"
+            yield "watchdog", self.watchdog, "no value, because microvm has no PCI bus for the device"
         if self.ready.kind == "console" and not self.console:
-            yield "ready", self.ready, "another sign: this guest has no console"
+            yield "ready", self.ready, "another condition, because this guest has no console"
         if self.ready.kind == "agent" and not self.agent:
-            yield "ready", self.ready, "another sign: this guest has no port for an agent"
+            yield "ready", self.ready, "another condition, because this guest has no port for an agent"
         if self.ready.kind in {"address", "port"} and not self.nic:
-            yield "ready", self.ready, "another sign: this guest has no network"
+            yield "ready", self.ready, "another condition, because this guest has no NIC"
 
     def _crowded(self) -> Iterator[tuple[str, str, str]]:
         room = len(IDE_PORTS.get(self.machine, ()))
         for number in self._ide(self.drive)[room:] if room else []:
-            yield f"drive[{number}].interface", "ide", f"another: {self.machine} has room for {room} IDE drives"
+            yield (
+                f"drive[{number}].interface",
+                "ide",
+                f"another one, because {self.machine} has room for {room} IDE drives",
+            )
 
     def _ide(self, drives: tuple[Drive, ...]) -> list[int]:
         """The numbers of those of `drives` that are IDE drives."""

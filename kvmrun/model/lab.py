@@ -13,17 +13,24 @@ from kvmrun.model.place import Directories, Place
 
 
 class Problem(Frozen):
-    """One thing wrong in one file: the key, what was found there and what is wanted. `warning` costs nothing yet."""
+    """One thing wrong in one file: the key, what was found there and what it must be, or a sentence of its own.
+
+    A `warning` costs nothing yet. `follows` marks a consequence of an error in another file.
+    """
 
     file: str
     key: str
     found: str
     wanted: str
     warning: bool = False
+    text: str = ""
+    follows: bool = False
 
     def __str__(self) -> str:
-        found = f"found {self.found}; " if self.found else ""
-        return f"{self.file}: {f'{self.key}: ' if self.key else ''}{found}wanted {self.wanted}"
+        if self.text:
+            return ": ".join(filter(None, (self.file, self.key, self.text)))
+        found = f"found {self.found}, " if self.found else ""
+        return ": ".join(filter(None, (self.file, self.key, f"{found}expected {self.wanted}")))
 
 
 _known: list[tuple[tuple[object, ...], Mapping[str, tuple[Port, ...]]]] = []

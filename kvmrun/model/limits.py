@@ -14,9 +14,13 @@ class Limits(Frozen):
     def problems(self, memory: int) -> Iterator[tuple[str, str, str]]:
         """What is wrong for a guest of that much memory, as (key, found, wanted)."""
         if self.memory is not None and self.memory <= memory:
-            yield "limits.memory", str(self.memory), f"more than its memory, {Size(memory)}: QEMU needs some beside it"
+            yield (
+                "limits.memory",
+                str(self.memory),
+                f"larger than the memory of the guest, {Size(memory)}, because QEMU needs some for itself",
+            )
         if self.cpu is not None and not 1 <= self.cpu <= 100_000:
-            yield "limits.cpu", str(self.cpu), "percent of one core, such as 150"
+            yield "limits.cpu", str(self.cpu), "a percentage of one core, such as 150"
 
     def any(self) -> bool:
         return self.memory is not None or self.cpu is not None

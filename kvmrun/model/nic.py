@@ -35,11 +35,11 @@ class Nic(Frozen):
         if self.mac and self.mac.startswith("fe:"):
             yield "mac", self.mac, 'a first byte other than "fe", which is for the host\'s end of the tap'
         if machine == "microvm" and self.model != "virtio":
-            yield "model", self.model, '"virtio": microvm has no PCI bus'
+            yield "model", self.model, '"virtio", because microvm has no PCI bus'
         if not 1 <= self.queues <= 16:
             yield "queues", str(self.queues), "1 to 16"
         if self.queues > 1 and self.model != "virtio":
-            yield "queues", str(self.queues), f"1: only virtio has several, {self.model} has not"
+            yield "queues", str(self.queues), f"1, because {self.model} has one queue only"
 
 
 class KeptTap(Frozen):

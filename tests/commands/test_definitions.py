@@ -147,7 +147,7 @@ class TestNew:
                 one["address"] for one in run("show", name, "-o", "json").json()["place"]["ports"]
             ]
         assert any("address = " in (lab / f"{name}.toml").read_text() for name in names)
-        assert run("check").out == "8 guests on 1 networks: no errors\n"
+        assert run("check").out == "8 guests on 1 network: no errors\n"
 
     def test_a_copy_has_its_own_drives_and_identity(self, lab: Path, run: Run, images: Path) -> None:
         (lab / "vm1.toml").write_text(

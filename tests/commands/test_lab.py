@@ -11,7 +11,7 @@ from kvmrun.model import derive
 def test_the_example_is_written_checked_and_shown(kvmrun: Cli, own_directories: Path) -> None:
     target = str(own_directories / "mine")
     assert "ursa-vm1.toml" in kvmrun.ok("init", target).out
-    assert kvmrun.ok("check", "-C", target).out == "4 guests on 1 networks: no errors\n"
+    assert kvmrun.ok("check", "-C", target).out == "4 guests on 1 network: no errors\n"
     rows = kvmrun.ok("list", "-o", "json", "-C", target).json()["guests"]
     assert {row["name"]: (row["state"], row["nics"][0]["address"]) for row in rows} == {
         "ursa-vm1": ("stopped", "192.168.0.1"),
@@ -86,3 +86,12 @@ def test_nothing_here_makes_a_file(lab: Path, kvmrun: Cli, own_directories: Path
     for words in (("check",), ("show", "vm1"), ("list",), ("net", "status"), ("stop", "--all")):
         kvmrun.ok(*words)
     assert [path.name for path in own_directories.iterdir()] == ["vms.d"]
+
+
+def test_an_error_that_several_guests_share_is_told_once(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2", "vm3")
+    (lab / "networks.toml").write_text("[network.lan]\nmtu = 5\n")
+    done = kvmrun("up", "--all", "--dry-run")
+    assert done.code == 5
+    assert done.err.count("networks.toml: network.lan.mtu") == 1
+    assert done.err.count("is not valid") == 3

@@ -237,7 +237,7 @@ class TestEdits:
     [
         ("[network.lan]\nmtu = 5", "network.lan.mtu: found 5"),
         ("[network.lan]\nbridge = 'sixteen-letters1'", "at most 15"),
-        ("[network.lan]\nforward = ['tcp 80 -> vm2:80']", "found vm2; wanted a guest"),
+        ("[network.lan]\nforward = ['tcp 80 -> vm2:80']", "found vm2, expected a guest"),
         ("[network.lan]\nnat = ['wire']", "found wire"),
         ("[network.lan", "networks.toml"),
     ],

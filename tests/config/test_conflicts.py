@@ -36,7 +36,7 @@ def told(lab: Lab, file: str = "", *, warning: bool = False) -> list[str]:
 def test_a_subnet_that_no_network_can_have(lab: Path, subnet: str) -> None:
     found = lab_of(lab, f'[network.lan]\nsubnet = "{subnet}"\n', vm1="", vm2="")
     [problem] = told(found)  # once, and not for every guest
-    assert problem.startswith(f"networks.toml: network.lan.subnet: found {subnet}; wanted a ")
+    assert problem.startswith(f"networks.toml: network.lan.subnet: found {subnet}, expected a ")
     assert (found.invalid, dict(found.networks)) == (("vm1", "vm2"), {})
 
 
@@ -104,7 +104,7 @@ def test_a_guest_that_is_called_as_the_machine_itself(lab: Path, name: str) -> N
     found = lab_of(lab, vm1="")
     assert (found.invalid, list(found.guests)) == ((name,), ["vm1"])
     [problem] = told(found)
-    assert "wanted another name" in problem
+    assert "expected another name" in problem
 
 
 def test_a_guest_that_is_called_as_the_second_card_of_another(lab: Path) -> None:
@@ -122,8 +122,8 @@ def test_a_name_that_is_taken_cannot_be_given_to_another_machine(lab: Path, name
 def test_one_port_shows_one_guest(lab: Path) -> None:
     found = lab_of(lab, vm1='display = "vnc:5901"\n', vm2='display = "vnc:5901"\n', vm3='display = "vnc:5902"\n')
     assert told(found) == [
-        "vm1.toml: display: found vnc:5901; wanted another port: vm2 has that one",
-        "vm2.toml: display: found vnc:5901; wanted another port: vm1 has that one",
+        "vm1.toml: display: found vnc:5901, expected another port: vm2 has that one",
+        "vm2.toml: display: found vnc:5901, expected another port: vm1 has that one",
     ]
     assert list(found.guests) == ["vm3"]
 
@@ -207,7 +207,7 @@ def test_an_empty_text_is_not_an_absent_key(lab: Path, text: str) -> None:
 
 def test_one_error_in_networks_is_said_once(lab: Path) -> None:
     found = lab_of(lab, "[network.lan]\nmtu = 1\n", vm1="", vm2="", vm3="nic = []\n")
-    assert told(found) == ["networks.toml: network.lan.mtu: found 1; wanted 1280 to 65521"]
+    assert told(found) == ["networks.toml: network.lan.mtu: found 1, expected 1280 to 65521"]
     assert (found.invalid, list(found.guests)) == (("vm1", "vm2"), ["vm3"])
     found = lab_of(lab, "not toml", vm1="")
     assert [one.split(":")[0] for one in told(found)] == ["networks.toml"]

@@ -107,7 +107,7 @@ def test_an_unknown_network_is_named_with_a_near_one(lab: Path) -> None:
     found = lab_of(
         lab, networks="[network.lan]\n[network.dmz]\nbridge='br1'\nsubnet='10.0.0.0/24'", vm1=nic(network="dnz")
     )
-    assert said(found) == ["vm1.toml: nic[0].network: found dnz; wanted a network of networks.toml, such as dmz"]
+    assert said(found) == ["vm1.toml: nic[0].network: found dnz, expected a network of networks.toml, such as dmz"]
 
 
 def test_what_a_definition_says_cannot_act_on_the_terminal(lab: Path) -> None:
@@ -126,7 +126,7 @@ WRITTEN = drive(image='"a.qcow2"')
         (nic(mac=MAC.upper()), nic(mac=MAC), ("vm1.toml: nic[0].mac", "vm2.toml: nic[0].mac")),
         (f'uuid = "{UUID}"', f'uuid = "{UUID}"', ("vm1.toml: uuid", "vm2.toml: uuid")),
         (nic(address="192.168.0.7"), nic(address="192.168.0.7"), ("vm1.toml: nic[0].addr", "vm2.toml: nic[0].addr")),
-        (WRITTEN, WRITTEN, ("vm2.toml: drive[0].image: found /images/a.qcow2; wanted an image of its own: vm1",)),
+        (WRITTEN, WRITTEN, ("vm2.toml: drive[0].image: found /images/a.qcow2, expected an image of its own: vm1",)),
         (WRITTEN, drive(image='"b.qcow2"', base='"a.qcow2"'), ("vm2.toml: drive[0].base",)),
         (WRITTEN, drive(image='"a.qcow2"', readonly="true"), ("vm2.toml: drive[0].image",)),
         ("", nic(mac=derive.mac("", "vm1", "eth0")), ("vm2.toml: nic[0].mac",)),
@@ -172,12 +172,12 @@ def test_what_two_guests_may_share(lab: Path, one: str, other: str) -> None:
 @pytest.mark.parametrize("address", ["192.168.1.1", "192.168.0.0", "192.168.0.255", "192.168.0.254"])
 def test_an_address_a_guest_cannot_have_is_refused(lab: Path, address: str) -> None:
     (problem,) = said(lab_of(lab, vm1=nic(address=address)))
-    assert problem.startswith(f"vm1.toml: nic[0].address: found {address}; wanted an address of 192.168.0.0/24")
+    assert problem.startswith(f"vm1.toml: nic[0].address: found {address}, expected an address of 192.168.0.0/24")
 
 
 def test_a_mac_that_is_the_bridges_is_refused(lab: Path) -> None:
     (problem,) = said(lab_of(lab, vm1=nic(mac=derive.mac("", "bridge", "br0"))))
-    assert problem.endswith("wanted another one than br0 has")
+    assert problem.endswith("expected another one than br0 has")
 
 
 def test_a_guest_named_like_anothers_card_is_told(lab: Path) -> None:
@@ -214,7 +214,7 @@ def test_a_full_network_refuses_the_one_too_many(lab: Path) -> None:
     text = '[network.lan]\nsubnet = "10.0.0.0/28"\ndhcp = false'
     found = lab_of(lab, networks=text, **dict.fromkeys((f"vm{number}" for number in range(10, 24)), ""))
     errors = [str(problem) for problem in found.problems if not problem.warning]
-    assert errors == ["vm23.toml: nic[0].address: found no free address; wanted room in 10.0.0.0/28"]
+    assert errors == ["vm23.toml: nic[0].address: 10.0.0.0/28 has no free address for this NIC"]
 
 
 def test_the_seed_changes_every_name(lab: Path) -> None:
@@ -237,7 +237,7 @@ class TestOrder:
 
     def test_an_unknown_guest_before_it_is_named(self, lab: Path) -> None:
         found = lab_of(lab, vm1="", vm2='after = ["vm1", "vmm1"]\n')
-        assert said(found) == ["vm2.toml: after[1]: found vmm1; wanted a guest of this lab, such as vm1"]
+        assert said(found) == ["vm2.toml: after[1]: found vmm1, expected a guest of this lab, such as vm1"]
         assert found.invalid == ("vm2",)
 
     def test_an_invalid_guest_is_no_unknown_one(self, lab: Path) -> None:
@@ -249,9 +249,9 @@ class TestOrder:
             lab, vm1='after = ["vm2"]\n', vm2='after = ["vm1"]\n', vm3='after = ["vm1"]\n', vm4='after = ["vm4"]\n'
         )
         assert said(found) == [
-            "vm1.toml: after: found vm1 after vm2 after vm1; wanted an order without a circle",
-            "vm2.toml: after: found vm2 after vm1 after vm2; wanted an order without a circle",
-            "vm4.toml: after: found vm4 after vm4; wanted an order without a circle",
+            "vm1.toml: after: the order is circular: vm1 after vm2 after vm1",
+            "vm2.toml: after: the order is circular: vm2 after vm1 after vm2",
+            "vm4.toml: after: the order is circular: vm4 after vm4",
         ]
         assert list(found.guests) == ["vm3"]
 

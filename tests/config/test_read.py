@@ -117,7 +117,7 @@ def test_a_file_we_may_not_read_costs_one_row(lab: Path, monkeypatch: pytest.Mon
     (lab / "vm1.toml").touch()
     monkeypatch.setattr(os, "open", closed)
     (problem,) = load(str(lab), "/images").problems
-    assert str(problem) == "vm1.toml: found permission denied; wanted a file that can be read"
+    assert str(problem) == "vm1.toml: the file cannot be read: permission denied"
 
 
 @pytest.fixture(scope="module")
@@ -198,3 +198,22 @@ def test_no_bytes_are_more_than_a_lab_with_problems(scratch: Path, content: byte
     assert all(printable(problem) == str(problem) for problem in lab.problems)
     if lab.invalid:
         assert lab.problems
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("memory = 16M\n", 'line 1: text must be in quotes: memory = "16M"'),
+        ("cpus = 2\naccel = tcg # slow\n", 'line 2: text must be in quotes: accel = "tcg"'),
+        ("a.b = 1 2\n", "line 1: text must be in quotes"),
+        ("cpus\n", "line 1, column 5: expected"),
+        ('memory = "16M\n', "line 1, column 14: illegal character"),
+        ("[boot\n", "line 1, column 6: expected"),
+        ("cpus = 1\ncpus = 2\n", "line 2, column 9: cannot overwrite a value"),
+        ("\ufeffcpus = 1\n", "found a byte-order mark at its start, expected UTF-8 without one"),
+    ],
+)
+def test_a_mistake_is_told_with_its_line_and_how_to_write_it(lab: Path, text: str, told: str) -> None:
+    (lab / "vm1.toml").write_text(text)
+    (problem,) = load(str(lab), "/images").problems
+    assert str(problem).startswith(f"vm1.toml: {told}"), problem

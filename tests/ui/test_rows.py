@@ -15,7 +15,7 @@ RUNNING = Status(
     memory_bytes=512 << 20, rss_bytes=100 << 20, uuid="u", nics=(ETH0, ETH1),
 )  # fmt: skip
 STOPPED = Status(name="a-longer-name", state="stopped", accel="tcg", memory_bytes=16 << 30, nics=(ETH0,), raw_args=True)
-INVALID = Status(name="vm3", state="invalid", problem="vm3.toml: cpus: found [x]; wanted [a] whole number")
+INVALID = Status(name="vm3", state="invalid", problem="vm3.toml: cpus: found [x], expected [a] whole number")
 
 
 def test_every_row_has_a_cell_for_each_head() -> None:
