@@ -12,7 +12,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
 from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import doctor_filter, ways
+from kvmrun.plan import doctor_filter, doctor_uplinks, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.needs import ANYWHERE
@@ -39,6 +39,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         uplink=netlink.way_out(ANYWHERE) if network.nat is not False else None,
         ways=tuple(_ways(lab, network, now)),
         warnings=tuple(ways.absent(lab, network, standing.ways_asked(lab, network))),
+        providers=_providers(lab, where, network),
         leases=_leases(dnsmasq_plan.files(lab, network, where).leases),
     )
 
@@ -57,6 +58,15 @@ def _elsewhere(network: Network, other: str) -> NetworkStatus:
         uplink=None,
         leases=(),
     )
+
+
+def _providers(lab: Lab, where: Directories, network: Network) -> tuple[str, ...]:
+    """The providers of Shorewall by which the network may leave; they are asked whether they are there."""
+    named = [one for one in lab.uplinks.values() if ways.is_provider(lab, one)]
+    if not named or network.external or network.nat is False:
+        return ()
+    now = diagnosis.providers(lab, where)
+    return tuple(doctor_uplinks.provider_state(one, now) for one in named)
 
 
 def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:

@@ -8,7 +8,20 @@ from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
 from kvmrun.export import systemd
-from kvmrun.host import capability, gateway, link, listeners, netlink, observe, process, ruleset, standing, sysctl
+from kvmrun.host import (
+    capability,
+    gateway,
+    link,
+    listeners,
+    netlink,
+    observe,
+    process,
+    ruleset,
+    standing,
+    sysctl,
+    tried,
+)
+from kvmrun.host import ways as ways_now
 from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
@@ -75,16 +88,40 @@ def wires(lab: Lab, where: Directories) -> Wires:
     ports = {one.port for network in lab.networks.values() for one in network.forward}
     owners: tuple[Owner, ...] = _tried(errors, lambda: listeners.owners(ports), ()) if ports else ()
     routes: tuple[Route, ...] = _tried(errors, standing.routes, ())
-    named = {str(one.interface) for one in lab.uplinks.values()}
+    served = {name: str(lab.networks[name].host_address().ip) for name, one in networks.items() if one.dnsmasq}
+    servers = {name: address for name, address in served.items() if lab.networks[name].dns}
+    now = _providers(lab, now)
     gateways = ways.gateways(lab.uplinks.values()) + ([(way[0], way[2])] if len(way := now.way_out.split()) > 2 else [])
     return now.but(
         networks=networks,
         routes=routes,
-        links={name: link.is_up(name) for name in sorted(named) if link.index(name)},
         silent=gateway.silent(gateways),
+        probes=tried.echoes(lab.uplinks.values()) if where.root else {},
+        names={name: tried.names(address) for name, address in servers.items()},
         listeners=owners,
         uid=os.geteuid(),
         errors=(*now.errors, *errors),
+    )
+
+
+def providers(lab: Lab, where: Directories) -> Wires:
+    """Only the lab's uplinks: which are there, which have a default route of their own, and which answer."""
+    asked = gateway.silent(ways.gateways(lab.uplinks.values()))
+    return _providers(lab, Wires(silent=asked, probes=tried.echoes(lab.uplinks.values()) if where.root else {}))
+
+
+def _providers(lab: Lab, now: Wires) -> Wires:
+    """With what stands in the routing tables of the uplinks, and in table main."""
+    named = {str(one.interface) for one in lab.uplinks.values()}
+    tables = {str(one.name): one.number() for one in lab.uplinks.values()}
+    routes = ways_now.look([*tables.values(), ways.MAIN], named).routes if named else {}
+    own = {number: [one for one in routes.get(number, ()) if not one.destination] for number in routes}
+    return now.but(
+        links={name: link.is_up(name) for name in sorted(named) if link.index(name)},
+        enabled=frozenset(name for name, number in tables.items() if own.get(number)),
+        defaults=tuple(
+            f"via {one.gateway} dev {one.link}" if one.gateway else f"dev {one.link}" for one in own.get(ways.MAIN, ())
+        ),
     )
 
 

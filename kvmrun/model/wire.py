@@ -30,6 +30,7 @@ class WayStatus(Frozen):
 class NetworkStatus(Frozen):
     """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
     `domain` the one whose names dnsmasq answers; None for none.
+    `providers` are those of Shorewall that the lab names, each with its state in words.
     `dnsmasq` and `rules` are None where only root may look.
     """
 
@@ -46,3 +47,4 @@ class NetworkStatus(Frozen):
     leases: tuple[LeaseStatus, ...]
     ways: tuple[WayStatus, ...] = ()
     warnings: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()

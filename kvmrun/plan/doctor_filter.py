@@ -57,9 +57,7 @@ def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
         here = [one for one in judged if one.outcome.base == base]
         if drops := [one for one in here if one.outcome.verdict in {"drop", "reject"}]:
             found = _dropped(base, drops, here, now)
-            is_stopped = (
-                lab.firewall == "shorewall" and base.split()[:2] == ["ip", "filter"] and not _has_shorewall(now)
-            )
+            is_stopped = lab.firewall == "shorewall" and base.split()[:2] == ["ip", "filter"] and not has_shorewall(now)
             yield found.but(fix="shorewall start", permanent="", lasts="") if is_stopped else found
         if unsure := [one for one in here if one.outcome.verdict not in {*_PASSING, "drop", "reject"}]:
             yield _unsure(base, unsure)
@@ -74,7 +72,7 @@ def _dropped(base: str, drops: list["_Judged"], here: list["_Judged"], now: Wire
     return problem("filter", text, found.command).but(permanent=found.permanent, lasts=found.lasts)
 
 
-def _has_shorewall(now: Wires) -> bool:
+def has_shorewall(now: Wires) -> bool:
     """Whether Shorewall is started: it then has a chain of its own name, which it takes away when it stops."""
     return any(one.get("chain", {}).get("name") == "shorewall" for one in now.ruleset or ())
 
@@ -111,7 +109,7 @@ def _masquerades(lab: Lab, now: Wires) -> Iterator[Finding]:
             seen = passage.outcomes(now.ruleset or (), "postrouting", packet)
             if not any(one.verdict in {"masquerade", "snat"} for one in seen):
                 text = f'firewall = "{lab.firewall}", and nothing masquerades {network.subnet} on {packet.oif}'
-                yield problem("filter", text, _masquerade(lab, network, packet.oif, started=_has_shorewall(now)))
+                yield problem("filter", text, _masquerade(lab, network, packet.oif, started=has_shorewall(now)))
 
 
 def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:

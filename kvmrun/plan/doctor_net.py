@@ -4,9 +4,9 @@ from kvmrun.errors import KvmrunError, Refused
 from kvmrun.light.abc import Iterator
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network, Uplink
+from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, doctor_filter, forwards
+from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, forwards
 from kvmrun.plan import network as plan
 from kvmrun.plan.examined import Wires
 from kvmrun.plan.facts import Owner, Wire
@@ -17,8 +17,7 @@ def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
     yield from (problem("host", f"could not be looked at: {error}", "sudo kvmrun doctor") for error in now.errors)
     for name, wire in now.networks.items():
         yield from _network(lab, lab.networks[name], where, wire, now)
-    yield _way_out(lab, now)
-    yield from (_uplink(lab, one, now) for one in lab.uplinks.values())
+    yield from doctor_uplinks.uplinks(lab, now)
     yield _bridge_netfilter(now)
     yield from doctor_filter.filters(lab, now)
 
@@ -106,53 +105,6 @@ def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: W
 def _hidden(subject: str, network: Network, now: Wires) -> Iterator[Finding]:
     for text, mend in forwards.hidden(network, now.listeners):
         yield warning(subject, text, mend)
-
-
-def _uplink(lab: Lab, uplink: Uplink, now: Wires) -> Finding:
-    """Whether a way out that the lab names can be taken. One that is absent is nobody's ruin: another is taken."""
-    subject, link = f"uplink {uplink.name}", uplink.interface
-    told = ", ".join(_told(lab, uplink))
-    if not now.links.get(link):
-        text = f"{link} is {'down' if link in now.links else 'not there'}"
-        text += f"; {told} would leave by it, and another way is taken" if told else ""
-        plug = f"plug it in, or take uplink.{uplink.name} out of networks.toml"
-        return warning(subject, text, f"ip link set {link} up" if link in now.links else plug)
-    if (link, str(uplink.gateway)) in now.silent:
-        say = problem if told else warning
-        text = f"{uplink.gateway} on {link} does not answer"
-        return say(subject, text + (f", and {told} would leave by it" if told else ""), _restore(lab, uplink, told))
-    return ok(subject, f"{uplink.gateway} on {link} answers" if uplink.gateway else f"{link} is up")
-
-
-def _told(lab: Lab, uplink: Uplink) -> list[str]:
-    """The guests and networks that are told to take the uplink."""
-    guests = [name for name, guest in lab.guests.items() if guest.uplink == uplink.name]
-    return [*guests, *(f"network {name}" for name, network in lab.networks.items() if network.uplink == uplink.name)]
-
-
-def _restore(lab: Lab, uplink: Uplink, told: str) -> str:
-    other = next((one.name for one in lab.uplinks.values() if one.name != uplink.name), "")
-    meanwhile = f'; until then uplink = "{other}" for {told}' if other and told else ""
-    return f"see to the router and its wire{meanwhile}"
-
-
-def _way_out(lab: Lab, now: Wires) -> Finding:
-    if now.way_out:
-        link, _, gateway = now.way_out.partition(" via ")
-        if (link, gateway) not in now.silent:
-            return ok("uplink", f"the world is reached through {now.way_out}")
-        text = f"the world would be reached through {now.way_out}, which does not answer"
-        return problem(
-            "uplink", text, f"see to the router and its wire, or: ip route replace default via ROUTER dev {link}"
-        )
-    say = problem if any(network.nat is not False for network in lab.networks.values()) else warning
-    known = next((one for one in lab.uplinks.values() if one.gateway), None)
-    mend = (
-        f"ip route add default via {known.gateway} dev {known.interface}"
-        if known
-        else "ip route add default via GATEWAY"
-    )
-    return say("uplink", "this host has no way out: there is no default route", mend)
 
 
 def _bridge_netfilter(now: Wires) -> Finding:

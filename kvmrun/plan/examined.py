@@ -55,7 +55,9 @@ class Wires(Frozen):
     """What networks stand on. `ruleset` is None when we may not look; `way_out` the link to the rest of the world;
     `links` those of the lab's uplinks that are there, and whether they are up; `silent` the gateways, as (link,
     address), that do not answer; `listeners` those who have a port that leads to a guest; `errors` what could not be
-    looked at; `uid` who asks.
+    looked at; `uid` who asks. `probes` tells by uplink whether the address
+    it is to be tried with answered, `names` by network what came of a question for a name of the world, `enabled` are
+    the uplinks whose own table has a default route, and `defaults` the default routes of table main, as ip writes them.
     """
 
     networks: Mapping[str, Wire] = EMPTY
@@ -68,3 +70,7 @@ class Wires(Frozen):
     ruleset: tuple[Mapping[str, Any], ...] | None = None
     errors: tuple[str, ...] = ()
     uid: int = 0
+    probes: Mapping[str, bool] = EMPTY
+    names: Mapping[str, Literal["answered", "refused", "failed", "silent"]] = EMPTY
+    enabled: frozenset[str] = frozenset()
+    defaults: tuple[str, ...] = ()

@@ -7,6 +7,7 @@ from kvmrun.ui.called import fix
 from kvmrun.ui.say import BOLD, END, GREEN, RED, YELLOW, folded
 
 _MARKS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}
+_WELL = "nothing that was looked at is in the guests' way"
 _COLOURS = {"ok": GREEN, "warning": YELLOW, "problem": RED}
 
 
@@ -29,5 +30,6 @@ def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
 
 
 def verdict(found: Iterable[Finding]) -> str:
+    """What may be said of the whole: only what was looked at or tried is known to be well."""
     problems = sum(one.level == "problem" for one in found)
-    return f"{problems} problem{'s' if problems > 1 else ''} in the way" if problems else "guests can run and reach out"
+    return f"{problems} problem{'s' if problems > 1 else ''} in the way" if problems else _WELL

@@ -29,6 +29,8 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterat
         yield f"  uplink   {printable(one.uplink or 'none')}"
         for egress, guests in _ways(one.ways).items():
             yield folded(f"  egress   {printable(egress)}: {printable(', '.join(guests), 1000)}", 11)
+        for provider in one.providers:
+            yield folded(f"  provider {printable(provider, 200)}", 11)
         for warning in one.warnings:
             yield folded(f"  warning  {printable(warning, 400)}", 11)
         for lease in one.leases:

@@ -31,7 +31,7 @@ def test_a_good_host_is_well_and_left_as_it_was(doctor: Doctor, kvmrun: Cli) -> 
     before = world()
     assert {one["subject"] for one in doctor.findings()} <= {"vhost", "kvm"}  # of little use to an emulated guest
     out = kvmrun.ok("doctor").out
-    assert out.endswith("guests can run and reach out\n")
+    assert out.endswith("nothing that was looked at is in the guests' way\n")
     assert world() == before
     kvmrun.ok("net", "up")
     assert {one["subject"] for one in doctor.findings()} <= {"vhost", "kvm"}  # of little use to an emulated guest
@@ -158,6 +158,30 @@ def test_a_provider_that_does_not_answer(doctor: Doctor, lab: Path) -> None:
     assert found["text"] == "172.20.1.254 on eth9 does not answer, and vm1 would leave by it"
     doctor.isp("ip", "address", "add", "172.20.1.254/24", "dev", "eth0")
     assert doctor.findings("uplink isp") == doctor.findings("uplink") == []
+
+
+def test_what_is_behind_a_gateway_that_answers_is_tried(doctor: Doctor, lab: Path, kvmrun: Cli) -> None:
+    """By the address the lab gives, which the gateway leads to; without one nothing is claimed of what is behind it."""
+    (claimed,) = (one for one in kvmrun("doctor", "-o", "json").json()["findings"] if one["subject"] == "uplink isp")
+    assert claimed["text"] == "172.20.1.254 on eth9 answers; what is behind it was not tried (no probe is given)"
+    (lab / "networks.toml").write_text(f'{NETWORKS}probe = "203.0.113.9"\n')
+    doctor.isp("ip", "address", "add", "203.0.113.9/32", "dev", "lo")
+    assert doctor.findings("uplink isp") == []
+    doctor.isp("ip", "address", "del", "203.0.113.9/32", "dev", "lo")
+    found = doctor.only("uplink isp")
+    assert (found["level"], found["text"]) == ("warning", "203.0.113.9 through 172.20.1.254 on eth9 does not answer")
+
+
+def test_a_name_server_whose_upstream_is_dead(doctor: Doctor, kvmrun: Cli) -> None:
+    kvmrun.ok("net", "up")
+    assert doctor.findings("network lan") == []
+    doctor.isp(
+        "nft",
+        "add table ip t; add chain ip t i { type filter hook input priority 0; };add rule ip t i udp dport 53 drop",
+    )
+    found = doctor.only("network lan")
+    assert found["level"] == "problem"
+    assert found["text"].startswith("the name server does not answer a question for a name of the world within 2 s")
 
 
 def test_an_uplink_that_is_absent(doctor: Doctor, lab: Path) -> None:

@@ -5,15 +5,17 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from fakes.cli import Cli, guests
-from fakes.hosts import Host, host
+from fakes.hosts import Host, host, name_server
 from fakes.world import ip
 
-NETWORKS = '[network.lan]\n[uplink.isp]\ninterface = "eth9"\ngateway = "172.20.1.254"\n'
+NETWORKS = (
+    '[network.lan]\ndns = { upstream = ["172.20.1.254"] }\n[uplink.isp]\ninterface = "eth9"\ngateway = "172.20.1.254"\n'
+)
 DOCKER = """
 table ip filter {
   chain DOCKER-USER { return; }
@@ -131,8 +133,9 @@ def well(lab: Path, kvmrun: Cli) -> Iterator[Doctor]:
     guests(lab, "vm1")
     (lab / "networks.toml").write_text(NETWORKS)
     (lab.parent / "state").mkdir()
-    with host("eth9", address="172.20.1.254/24") as isp:
+    with host("eth9", address="172.20.1.254/24") as isp, ExitStack() as stack:
         ip("address", "add", "172.20.1.130/24", "dev", "eth9")
         ip("route", "add", "default", "via", "172.20.1.254")
+        stack.enter_context(name_server(isp, "172.20.1.254", "192.0.2.7", everything=True))
         subprocess.run(["sysctl", "-qw", "net.bridge.bridge-nf-call-iptables=0"], check=False)
         yield Doctor(kvmrun, lab, isp)

@@ -123,11 +123,12 @@ def served(one: Host, port: int = 80) -> Iterator[None]:
 
 
 @contextmanager
-def name_server(one: Host, address: str, answer: str) -> Iterator[None]:
-    """A name server there at `address` that knows outside.example as `answer`."""
+def name_server(one: Host, address: str, answer: str, *, everything: bool = False) -> Iterator[None]:
+    """A name server there at `address` that knows outside.example, or any name there is, as `answer`."""
     there = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{one.fd}", "--", "dnsmasq", "--keep-in-foreground"]
     plain = ["--conf-file=/dev/null", "--pid-file=", "--user=root", "--no-hosts", "--no-resolv", "--bind-interfaces"]
-    child = subprocess.Popen([*there, *plain, f"--listen-address={address}", f"--address=/outside.example/{answer}"])
+    known = "#" if everything else "outside.example"
+    child = subprocess.Popen([*there, *plain, f"--listen-address={address}", f"--address=/{known}/{answer}"])
     try:
         until(lambda: _answers(one, address))
         yield
