@@ -58,7 +58,7 @@ runtime=(
 )
 testing=(
     curl:curl shorewall:shorewall strace:strace zsh:zsh fish:fish mandoc:mandoc dbus-daemon:dbus-daemon
-    ping:iputils-ping systemd-analyze:systemd
+    ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
 )
 
 # run_tests WORDS: pytest with WORDS. Four at a time on two cores, some tests wait longer than they allow for: what fails

@@ -17,6 +17,7 @@ from kvmrun.ui.fit import fitted
 BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
 _TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)')
 _LONGEST = 2000
+_DEEPEST = 100
 _COLOUR = {"key": CYAN, "text": GREEN, "word": YELLOW}
 
 
@@ -97,10 +98,24 @@ def _program(value: object) -> str:
 
 
 def _json(value: object, *, indent: int | None = None, ensure_ascii: bool = True, sort_keys: bool = False) -> str:
-    try:
-        return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
-    except RecursionError:
-        raise KvmrunError("the answer is nested too deeply to be shown") from None
+    if _is_too_deep(value):
+        raise KvmrunError("the answer is nested too deeply to be shown")
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether something in `value` is more than _DEEPEST lists and mappings down.
+
+    Python's own limit is no protection: from 3.14 on it is the size of the stack, and 40 KB of brackets, indented, are
+    800 MB of text.
+    """
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        tables = [one.values() for one in level if isinstance(one, Mapping)]
+        level = [inner for one in (*tables, *(one for one in level if isinstance(one, list | tuple))) for inner in one]
+        if not level:
+            return False
+    return True
 
 
 def _whole(line: str) -> str:

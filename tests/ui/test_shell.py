@@ -229,14 +229,27 @@ def test_dump_is_one_line_of_json(capsys) -> None:
     assert json.loads(line) == {"a": 1, "b": "\x7f\n"}
 
 
-def test_what_is_too_deep_to_show_is_an_error() -> None:
-    deep: object = 1
-    for _ in range(100_000):
-        deep = [deep]
+@pytest.mark.parametrize("depth", [101, 900, 20_000, 100_000])
+def test_what_is_too_deep_to_show_is_an_error_on_every_python(depth: int) -> None:
+    deep = nested(depth)
     with pytest.raises(KvmrunError, match="too deeply"):
         show(Value(json=deep), color=False)
     with pytest.raises(KvmrunError, match="too deeply"):
         dump(deep)
+
+
+def test_what_is_just_not_too_deep_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    dump(nested(100))
+    assert json.loads(capsys.readouterr().out) == nested(100)
+    show(Value(json=[nested(99), {}, (), "[" * 500]), color=False)
+    assert json.loads(capsys.readouterr().out) == [nested(99), {}, [], "[" * 500]
+
+
+def nested(depth: int) -> object:
+    value: object = 1
+    for level in range(depth):
+        value = {"a": value} if level % 2 else [2, value]
+    return value
 
 
 def test_when_to_use_colours(monkeypatch) -> None:
