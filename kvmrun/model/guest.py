@@ -239,4 +239,5 @@ def _monitors(place: Place) -> Iterator[Option]:
     for name in MONITORS:
         listen = {"listen": Listener(path=place.socket(name)), "server": "on", "wait": "off"}
         yield Option(flag="chardev", text="socket", props={"id": name, **listen})
-        yield Option(flag="mon", props={"chardev": name, "mode": "control"})
+        # not -mon, which QEMU 11 complains about, nor -object monitor-qmp, which QEMU 7 does not have
+        yield Option(flag="qmp", text=f"chardev:{name}")

@@ -135,7 +135,7 @@ async def stop_and_go(path: str) -> None:
 class TestAtTheKeyboard:
     def test_a_session(self, path: str, tmp_path) -> None:
         other = f"{tmp_path}/q"
-        more = ("-chardev", f"socket,id=q,path={other},server=on,wait=off", "-mon", "chardev=q,mode=control")
+        more = ("-chardev", f"socket,id=q,path={other},server=on,wait=off", "-qmp", "chardev:q")
         with qemu(path, *more) as child, screen(SCRIPT, path, "vm2", KVMRUN_STATE_DIR=str(tmp_path)) as one:
             assert "exit or Ctrl-D leaves" in one.wait_for("running.")
             one.wait_for("vm2> ")

@@ -17,7 +17,7 @@ def qemu(path: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
     """Its people's monitor listens at `path` when the block is entered; it is gone when the block is left."""
     child = subprocess.Popen([
         QEMU or "", "-M", "none", "-nodefaults", "-no-user-config", "-display", "none", "-S", "-accel", "tcg",
-        "-chardev", f"socket,id=p,path={path},server=on,wait=off", "-mon", "chardev=p,mode=control", *more,
+        "-chardev", f"socket,id=p,path={path},server=on,wait=off", "-qmp", "chardev:p", *more,
     ])  # fmt: skip
     try:
         _await_listener(child, path)
