@@ -2,7 +2,7 @@
 
 from kvmrun.config import draft
 from kvmrun.config.networks import Networks
-from kvmrun.light.abc import Iterator
+from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.light.typing import choices
 from kvmrun.model.drive import Drive
 from kvmrun.model.frozen import Frozen
@@ -31,7 +31,7 @@ def _keys(cls: type[Frozen]) -> Iterator[str]:
         others = " ".join(f'"{one}"' for one in choices(kind) if one not in {"", default})
         if default is ...:
             yield draft.line((key, "", "must be given")).rstrip()
-        elif default is None or isinstance(default, Frozen) or default == "":
+        elif default is None or isinstance(default, Frozen | Mapping) or default == "":
             yield draft.line((f"# {key}", "", others)).replace(' = ""', " =   ", 1).rstrip()
         else:
             yield draft.line((key, _plain(default), others)).rstrip()
