@@ -143,6 +143,7 @@ def over(
     """
     directory = where.guest(name)
     if not os.path.isdir(directory) and not rundir.is_running(directory):
+        _refuse_others(where, name)
         rundir.prune(where.run)  # a stop that was killed may have left the empty directory
         progress.tell(f"{name} is not running")
         yield None
@@ -162,11 +163,21 @@ def over(
                 if pidfd is None or not process.ended(pidfd, 0):
                     raise
                 interrupt = why  # it came too late: the guest has ended
+            if pidfd is None and not ended:
+                _refuse_others(where, name)
             _tidy(directory, name, locked=locked or not where.root)
             took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
             progress.tell(f"{name} is stopped{took}")
             if interrupt is not None:
                 raise interrupt
+
+
+def _refuse_others(where: Directories, name: str) -> None:
+    """Raises NotPermitted where a guest of that name runs for another account: it is not stopped."""
+    from kvmrun.commands._owner import elsewhere
+
+    if error := elsewhere(where, name):
+        raise error
 
 
 def _tidy(directory: str, name: str, *, locked: bool) -> None:

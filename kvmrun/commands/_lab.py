@@ -156,7 +156,7 @@ def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
 
 
 def running(where: Directories, name: str) -> str:
-    """The run directory of a guest that runs. Raises NoSuchGuest or NotRunning."""
+    """The run directory of a guest that runs. Raises NoSuchGuest, NotRunning; NotPermitted for others' guests."""
     try:
         GuestName.parse(name)
     except ValueError:
@@ -168,7 +168,14 @@ def running(where: Directories, name: str) -> str:
     lab = open_lab(where)
     if name not in lab.guests and name not in lab.invalid:
         raise no_such_guest(lab, name)
-    raise NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
+    raise not_running(where, name)
+
+
+def not_running(where: Directories, name: str) -> KvmrunError:
+    """The error for a guest that does not run, as far as this account's guests go."""
+    from kvmrun.commands._owner import elsewhere
+
+    return elsewhere(where, name) or NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
 
 
 def monitor_socket(args: Args, name: str) -> tuple[str, str]:

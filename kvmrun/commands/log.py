@@ -6,6 +6,7 @@ import time
 from functools import partial
 
 from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of, running
+from kvmrun.commands._owner import elsewhere
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import NotRunning, OtherLab, UsageError
 from kvmrun.host import logs, owners, process, rundir
@@ -48,6 +49,8 @@ def run(args: Args) -> int:
     if args.restart:
         return _restart(where, args)
     directory = owners.log(where, _known(where, args.guest))
+    if not rundir.is_running(where.guest(args.guest)) and (error := elsewhere(where, args.guest)):
+        raise error  # a log of ours would be that of an earlier life
     if not args.follow and not logs.is_there(directory):
         raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
     write = partial(_objects, args.guest) if args.output == "json" else _raw if args.unfiltered else _shown

@@ -4,6 +4,7 @@ import time
 
 from kvmrun.commands import _end
 from kvmrun.commands._lab import directories, expanded, open_lab, place_of, running
+from kvmrun.commands._owner import elsewhere
 from kvmrun.commands._parallel import each
 from kvmrun.commands._wait import Condition, condition
 from kvmrun.commands._words import Args, Parser
@@ -56,6 +57,8 @@ def _wait(where: Directories, name: str, wanted: Condition, progress: Progress) 
         progress.tell(f"{name} is stopped already")
         return
     place = place_of(where, name)
+    if not rundir.is_running(place.directory) and (error := elsewhere(where, name)):
+        raise error
     if wanted.kind not in {"running", "stopped"}:
         running(where, name)
     begun = time.monotonic()

@@ -21,6 +21,14 @@ def bound(run: str) -> dict[str, int]:
     return {row[7][len(before) : -len(after)].decode(errors="replace"): int(row[6]) for row in mine}
 
 
+def is_bound_elsewhere(run: str, name: str) -> bool:
+    """Whether a first monitor of a guest of that name is listened on anywhere but below `run`."""
+    end, ours = os.fsencode(f"/vm/{name}/q"), os.fsencode(f"{run}/vm/")
+    with open(f"/proc/{os.getpid()}/net/unix", "rb", buffering=0) as file:
+        rows = [line.split(None, 7) for line in file.read().split(b"\n") if line.endswith(end)]
+    return any(len(row) == 8 and row[3] == _LISTENS and not row[7].startswith(ours) for row in rows)
+
+
 def guests(run: str, names: Collection[str]) -> dict[str, int]:
     """The pids of those of `names` that run, whatever became of their directories."""
     sockets = {inode: name for name, inode in bound(run).items() if name in names}

@@ -98,6 +98,63 @@ def test_root_may_use_a_kept_tap_too(lab: Path, kvmrun: Cli, user: Cli) -> None:
     kvmrun.ok("stop", "--force", "vm1")
 
 
+AT_ONE = (
+    "stop",
+    "kill",
+    "pause",
+    "resume",
+    "reset",
+    "log",
+    "console",
+    "monitor",
+    "exec",
+    "ssh",
+    "freeze",
+    "thaw",
+    "wait",
+)
+
+
+def words(command: str) -> tuple[str, ...]:
+    more = {"exec": ("true",), "monitor": ("-c", "query-status"), "wait": ("--for", "stopped", "--timeout", "1")}
+    return (command, "vm1", *more.get(command, ()))
+
+
+def test_what_belongs_to_somebody_else_is_told_so(lab: Path, kvmrun: Cli, user: Cli) -> None:
+    """Neither "is not running" nor success: whose it is, and how whoever may do it does it."""
+    (lab / "vm1.toml").write_text(TCG + "nic = []\n")
+    kvmrun.ok("vm1")
+    for command in AT_ONE:
+        done = user(*words(command))
+        assert done.code == 77, (command, done.out, done.err)
+        assert "vm1 runs as a guest of root" in done.err
+        assert "fix: sudo kvmrun " in done.err
+    assert kvmrun.rows()["vm1"]["state"] == "running"
+    assert user("stop", "--all").code == 0
+    kvmrun.ok("kill", "vm1")
+    assert "not running" in user("stop", "vm1").out
+    assert user("pause", "vm1").code == 3
+    user.ok("vm1")
+    pid = user.pid("vm1")
+    for command in AT_ONE:
+        done = kvmrun(*words(command))
+        assert done.code == 77, (command, done.out, done.err)
+        assert f"vm1 runs as a guest of {USER}" in done.err
+        assert f"fix: sudo -u {USER} XDG_RUNTIME_DIR=/run/user/" in done.err
+    assert user.pid("vm1") == pid
+
+
+def test_a_guest_of_the_same_name_in_another_lab_is_another_guest(lab: Path, kvmrun: Cli, user: Cli) -> None:
+    (lab / "same-name.toml").write_text(TCG + "nic = []\n")
+    other = lab.parent / "other"
+    other.mkdir(mode=0o755)
+    (other / "same-name.toml").write_text(TCG + "nic = []\n")
+    (other / "networks.toml").write_text('seed = "another"\n')
+    kvmrun.ok("-C", str(other), "same-name")
+    assert user("pause", "same-name").code == 3
+    assert "not running" in user.ok("stop", "same-name").out
+
+
 def test_an_unknown_owner_is_a_usage_error(lab: Path, kvmrun: Cli) -> None:
     (lab / "vm1.toml").write_text(TCG)
     assert kvmrun("net", "up", "--owner", "nobody-of-that-name").code == 2
