@@ -7,6 +7,7 @@ import sys
 
 from kvmrun.commands._words import Args
 from kvmrun.errors import UsageError
+from kvmrun.host.seat import STOLEN
 from kvmrun.light.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.frozen import Frozen
@@ -21,20 +22,30 @@ _SHELL_LIMIT = 600.0  # a person can press Ctrl-C; savevm of a large guest takes
 _HUMAN_ERRORS = ("Error:", "unknown command:")
 
 
-def converse(path: str, uuid: str, args: Args, accounts: Collection[int] = ()) -> int:
+def is_interactive(args: Args) -> bool:
+    """Whether a shell is to be opened, for a person at a terminal."""
+    return not args.lines and not args.hmp and sys.stdin.isatty() and sys.stdout.isatty()
+
+
+def converse(path: str, uuid: str, args: Args, accounts: Collection[int] = ()) -> int | None:
     """The exit code after a conversation on the Unix socket `path` with the guest of that `uuid` ("" for any).
 
-    Nobody else may listen there than `accounts`, if they are given.
+    Nobody else may listen there than `accounts`, if they are given. None when somebody else took the seat over.
 
     Raises MonitorError when a command fails (later ones are not sent), UsageError, and what `connect` raises.
     """
     if args.hmp is not None and args.lines:
         raise UsageError("-c and --hmp exclude each other", "with -c, a human command is written '/info status'")
-    return asyncio.run(_converse(path, uuid, args, accounts))
+    try:
+        return asyncio.run(_converse(path, uuid, args, accounts))
+    except asyncio.CancelledError:
+        return None
 
 
 async def _converse(path: str, uuid: str, args: Args, accounts: Collection[int]) -> int:
-    interactive = not args.lines and not args.hmp and sys.stdin.isatty() and sys.stdout.isatty()
+    interactive = is_interactive(args)
+    if task := asyncio.current_task():
+        asyncio.get_running_loop().add_signal_handler(STOLEN, task.cancel)
     limit = args.deadline.granted(_GREETING_LIMIT)
     async with connect(path, name=args.guest, limit=limit, uuid=uuid, events=interactive) as monitor:
         monitor.admit(accounts)

@@ -219,6 +219,11 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
     ports = record.ports if record else ()
     answer = believed(answer, of(pid))
     state, problem = _state(name, answer, ports, record)
+    if answer.silence == "silent":
+        from kvmrun.host import clients  # only for a guest that is silent
+
+        who = clients.connected(f"{directory}/q")
+        problem = f"its monitor did not answer in {LIMIT:g} s: {who} is connected to it" if who else problem
     seconds = now - used.started / process.TICKS if used else 0.0
     kvm = answer.replies.get("query-kvm")
     accel = ("kvm" if kvm.get("enabled") else "tcg") if isinstance(kvm, dict) else (record.accel if record else None)

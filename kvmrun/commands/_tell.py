@@ -4,7 +4,7 @@ from kvmrun.commands import _end
 from kvmrun.commands._peer import accounts, believed
 from kvmrun.commands._words import Args
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
-from kvmrun.host import rundir
+from kvmrun.host import clients, rundir
 from kvmrun.host.interrupts import held_back
 from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.deadline import Deadline
@@ -69,8 +69,10 @@ def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadlin
     if answer.silence == "gone":
         raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
     if answer.silence:
-        hint = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer"
-        raise Unresponsive(f"{name} does not answer", hint, why=f"its monitor was {answer.silence} for {limit:g} s")
+        hint, why = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer", f"its monitor was {answer.silence}"
+        if who := clients.connected(f"{directory}/q"):
+            hint, why = f"end {who}: kvmrun monitor {name} is for people", f"{who} is connected to its monitor"
+        raise Unresponsive(f"{name} does not answer", hint, why=f"{why} for {limit:g} s")
     return answer
 
 

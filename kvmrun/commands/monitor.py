@@ -4,9 +4,17 @@ import os
 
 from kvmrun.commands._lab import monitor_socket
 from kvmrun.commands._words import Args, Parser
+from kvmrun.errors import Busy, Unresponsive
+from kvmrun.host import clients, seat
+from kvmrun.light.contextlib import ExitStack
+from kvmrun.model.text import printable
 
 HELP = "open a QMP shell on a running guest"
 TIMEOUT = "60 s for each command, 600 s in a shell"
+
+_SEAT = "monitor"
+_TURN = 60.0
+"""How long a script waits, in seconds, until other commands have talked to the monitor it shares with them."""
 
 
 def configure(parser: Parser) -> None:
@@ -18,15 +26,40 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "-o", "--output", choices=("pretty", "json"), default="pretty", help="json: one value on one line per command"
     )
+    parser.add_argument("--steal", action="store_true", help="take it over from whoever has a shell open")
     parser.add_argument(
         "--hmp", nargs="...", metavar="CMD", help="the human monitor: CMD and all that follows, or a shell"
     )
 
 
 def run(args: Args) -> int:
-    """Finds the guest's monitor and talks. Raises NoSuchGuest, NotRunning and all that `converse` raises."""
-    from kvmrun.commands._converse import converse  # brings asyncio, qemu.qmp and prompt_toolkit: not for a Tab
+    """Raises NoSuchGuest, NotRunning and all that `converse` raises; Busy where a shell is to be opened beside another.
+
+    A script is not kept out by a shell: it takes its turn at the monitor that is kept for commands then.
+    """
+    from kvmrun.commands._converse import converse, is_interactive  # brings asyncio, qemu.qmp and prompt_toolkit
     from kvmrun.commands._peer import accounts
+    from kvmrun.monitor.carry import turn
 
     path, uuid = monitor_socket(args, args.guest)
-    return converse(path, uuid, args, accounts(os.path.dirname(path)))
+    directory = os.path.dirname(path)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(seat.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal))
+        except Busy:
+            if is_interactive(args):
+                raise
+            stack.enter_context(turn(directory, args.deadline.granted(_TURN)))
+            path = f"{directory}/q"
+        try:
+            ended = converse(path, uuid, args, accounts(directory))
+        except Unresponsive as silent:
+            if who := clients.connected(path):
+                hint = f"end {who}, or have it use the monitor of another guest"
+                raise Unresponsive(silent.message, hint, why=f"{who} is connected to it") from None
+            raise
+        if ended is None:
+            by = printable(seat.occupant(f"{directory}/{_SEAT}"), 100)
+            hint = f"kvmrun monitor {args.guest} --steal"
+            raise Busy(f"the monitor of {args.guest} was taken over", hint, why=f"by {by}")
+    return ended

@@ -18,7 +18,7 @@ OP_LIMIT = 10.0
 """How long a command waits for another one on the same guest or network, in seconds."""
 MIDST = 2.0
 """How long a QEMU in the midst of its end is waited for, in seconds."""
-_LEFT = {"q", "e", "p", "c", "a", "c.new", "console", "frozen", "record", "record.new", "life.new"}
+_LEFT = {"q", "e", "p", "c", "a", "c.new", "console", "monitor", "frozen", "record", "record.new", "life.new"}
 _prepared: set[str] = set()
 """Run directories this command has found right: once is enough for fifty guests."""
 

@@ -1,4 +1,4 @@
-"""The one seat at a guest's console: a lock that says whether it is taken, with a word in it that says by whom."""
+"""The one seat at a guest's console, or at its monitor for people: a lock, and a word in it that says who holds it."""
 
 import os
 import pwd
@@ -17,7 +17,8 @@ _LIMIT = 5.0
 
 @contextmanager
 def taken(path: str, guest: str, *, steal: bool) -> Iterator[None]:
-    """Sit at the console whose lock is at `path`; with `steal` whoever sits there is told to leave. Raises Busy."""
+    """Sit where the lock at `path` is, which has the name of the command; with `steal` whoever sits there is told to
+    leave. Raises Busy."""
     fd = _hold(path)
     try:
         if fd < 0:
@@ -42,8 +43,9 @@ def occupant(path: str) -> str:
 
 
 def _refused(path: str, guest: str) -> int:
-    hint = f"kvmrun console {guest} --steal takes it over"
-    raise Busy(f"the console of {guest} is in use", hint, why=f"{occupant(path)} is connected to it")
+    what = os.path.basename(path)
+    hint = f"kvmrun {what} {guest} --steal takes it over"
+    raise Busy(f"the {what} of {guest} is in use", hint, why=f"{occupant(path)} is connected to it")
 
 
 def _stolen(path: str, guest: str) -> int:
@@ -59,7 +61,8 @@ def _stolen(path: str, guest: str) -> int:
             return fd
         time.sleep(0.02)
     _sign(path, holder)
-    raise Busy(f"the console of {guest} is in use", "end that process, then try again", why=f"{holder} does not let go")
+    what = os.path.basename(path)
+    raise Busy(f"the {what} of {guest} is in use", "end that process, then try again", why=f"{holder} does not let go")
 
 
 def _hold(path: str) -> int:

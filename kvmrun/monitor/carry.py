@@ -93,14 +93,23 @@ class Carrier:
 def carrier(path: str, limit: float) -> Iterator[Carrier]:
     """A connection to the monitor at `path`, for at most `limit` seconds."""
     deadline = time.monotonic() + limit
-    held = os.open(os.path.dirname(path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    with (
+        turn(os.path.dirname(path), limit),
+        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at,
+    ):
+        _connect(at, path, deadline)
+        one = Carrier(at, deadline)
+        one.execute("qmp_capabilities")
+        yield one
+
+
+@contextmanager
+def turn(directory: str, limit: float) -> Iterator[None]:
+    """Be the one of our commands that talks to the first monitor of the guest. Raises Unresponsive."""
+    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _wait(held, deadline)
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
-            _connect(at, path, deadline)
-            one = Carrier(at, deadline)
-            one.execute("qmp_capabilities")
-            yield one
+        _wait(held, time.monotonic() + limit)
+        yield
     finally:
         os.close(held)
 

@@ -2,22 +2,29 @@ import argparse
 import asyncio
 import io
 import json
+import os
+import socket
+from pathlib import Path
 
 import pytest
+from fakes.cli import TCG, Cli, guests
 from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import WAYS, serve
-from fakes.screen import Screen, screen
+from fakes.screen import Screen, command, screen
 
 from kvmrun.commands import _converse, monitor
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
+from kvmrun.model.deadline import Deadline
 from kvmrun.monitor.client import MonitorError, connect
 
 SCRIPT = """
 import argparse, sys
 from kvmrun.commands import _converse, monitor
+from kvmrun.model.deadline import NEVER
 parser = argparse.ArgumentParser()
 monitor.configure(parser)
-args = parser.parse_args(sys.argv[2:], argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=None))
+usual = argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=None, deadline=NEVER)
+args = parser.parse_args(sys.argv[2:], usual)
 sys.exit(_converse.converse(sys.argv[1], "", args))
 """
 
@@ -25,11 +32,12 @@ sys.exit(_converse.converse(sys.argv[1], "", args))
 def arguments(*words: str, timeout: float | None = 20) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     monitor.configure(parser)
-    given = argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=timeout)
+    deadline = Deadline.begin(timeout)
+    given = argparse.Namespace(vms=None, verbose=0, quiet=False, color="auto", timeout=timeout, deadline=deadline)
     return parser.parse_args(["vm2", *words], given)
 
 
-def converse(path: str, *words: str) -> int:
+def converse(path: str, *words: str) -> int | None:
     return _converse.converse(path, "", arguments(*words))
 
 
@@ -195,3 +203,50 @@ class TestAtTheKeyboard:
             answered(one, "exit", "exit")
             assert one.end() == 0
             assert child.poll() is None
+
+
+class TestWhoIsThere:
+    """Who has the monitor is named, scripts are let in beside a shell, and a shell can be taken over."""
+
+    @pytest.fixture
+    def vm1(self, lab: Path, kvmrun: Cli) -> Path:
+        guests(lab, "vm1", text=TCG + "nic = []\n")
+        kvmrun.ok("vm1")
+        return lab.parent / "run/vm/vm1"
+
+    def test_a_script_is_let_in_beside_a_shell_which_can_be_taken_over(self, lab: Path, kvmrun: Cli, vm1: Path) -> None:
+        with command(lab, "monitor", "vm1") as first:
+            first.wait_for("vm1>")
+            for words in (("-c", "query-status"), ("--hmp", "info", "status")):
+                assert "running" in kvmrun.ok("monitor", "vm1", *words).out
+            with command(lab, "monitor", "vm1") as second:
+                assert second.end() == 75
+            assert b"is connected to it" in second.raw
+            assert b"--steal" in second.raw
+            with command(lab, "monitor", "vm1", "--steal") as third:
+                third.wait_for("vm1>")
+                assert first.end() == 75
+                assert b"was taken over" in first.raw
+                third.type("exit\r")
+                assert third.end() == 0
+        assert kvmrun.rows()["vm1"]["state"] == "running"
+
+    def test_another_program_on_our_own_monitor_is_named_and_the_guest_not_to_be_killed(
+        self, kvmrun: Cli, vm1: Path
+    ) -> None:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(f"{vm1}/q")
+            assert other.recv(1)
+            done = kvmrun("pause", "vm1", "--timeout", "1")
+            assert (done.code, f"(pid {os.getpid()}) is connected" in done.err) == (7, True), done.err
+            assert "kill" not in done.err
+            problem = kvmrun.rows()["vm1"]["problem"]
+            assert f"(pid {os.getpid()}) is connected to it" in problem
+        assert kvmrun.ok("pause", "vm1").out == "vm1 is paused\n"
+
+    def test_another_program_on_the_monitor_for_people_is_named(self, kvmrun: Cli, vm1: Path) -> None:
+        with socket.socket(socket.AF_UNIX) as other:
+            other.connect(f"{vm1}/p")
+            assert other.recv(1)
+            done = kvmrun("monitor", "vm1", "-c", "query-status", "--timeout", "1")
+            assert (done.code, f"(pid {os.getpid()}) is connected" in done.err) == (7, True), done.err
