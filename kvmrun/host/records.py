@@ -93,8 +93,12 @@ def is_gone(lab: str) -> bool:
 
 
 def _attached(name: str, recorded: Recorded) -> tuple[str, ...]:
-    """Who would notice a change of the network: guests that run on it, and whatever else its bridge has as ports."""
-    guests = {guest for guest, one in recorded.guests.items() if any(port.network == name for port in one.ports)}
+    """Who would notice a change of the network: guests that run on it, and whatever else its bridge has as ports.
+
+    A guest that is being started has no pid yet; it holds the network's lock while it joins.
+    """
+    running = {guest: one for guest, one in recorded.guests.items() if one.pid}
+    guests = {guest for guest, one in running.items() if any(port.network == name for port in one.ports)}
     for port in link.ports(recorded.networks[name].network.bridge):
         kept = link.kept_tap(port)
         if kept is None or kept.held:
