@@ -99,8 +99,9 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
         missing = plan.up(lab, network, where, now)
     except KvmrunError as why:
         return "refused", printable(f"{why.message}: {why.why}")
-    if network.name in lab.now.undefined and not missing:
-        return "up", "it is no longer defined: kvmrun net down takes it away"
+    if network.name in lab.now.undefined:
+        text = f"it is no longer defined: kvmrun net down {network.name} takes it away"
+        return ("degraded" if missing else "up"), text
     return ("degraded", f"to be done: {'; '.join(map(str, missing))}") if missing else ("up", None)
 
 

@@ -157,7 +157,7 @@ class TestNetworks:
         kvmrun.ok("net", "up")
         kvmrun.ok("c", "--paused")
         (lab / "networks.toml").write_text(f"[network.lan]\n{text}")
-        assert status(kvmrun)["two"] == ("up", "it is no longer defined: kvmrun net down takes it away")
+        assert status(kvmrun)["two"][1] == "it is no longer defined: kvmrun net down two takes it away"
         assert "fix: kvmrun net down two" in faults(kvmrun)
         said = kvmrun("net", "down", "two")
         assert (said.code, "c (tap-c)" in said.err) == (6, True)
