@@ -12,10 +12,11 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
 from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import doctor_filter, doctor_uplinks, ways
+from kvmrun.plan import doctor_filter, doctor_uplinks, trips, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.needs import ANYWHERE
+from kvmrun.plan.trips import Trip
 
 
 def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
@@ -23,6 +24,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
     if other := lab.now.networks_elsewhere.get(network.name):
         return _elsewhere(network, other)
     now = standing.wire(lab, network, where)
+    trip = ways_now.trip(network, now.bridge, ANYWHERE)
     state, problem = _state(lab, where, network, now)
     taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
     ports = now.bridge.ports if now.bridge else ()
@@ -31,14 +33,14 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         state=state,
         problem=problem,
         bridge=network.bridge,
-        address=str(network.host_address()),
+        address=_address(network, now),
         ports=tuple(PortStatus(tap=port, guest=taps.get(port, "")) for port in ports),
         dnsmasq=_dnsmasq(network, now) if where.root else None,
         domain=network.domain if network.dns and not network.external else None,
         rules=_rules(lab, network, now) if where.root else None,
-        uplink=netlink.way_out(ANYWHERE) if network.nat is not False else None,
+        uplink=(str(trip) or None if trip else netlink.way_out(ANYWHERE)) if network.nat is not False else None,
         ways=tuple(_ways(lab, network, now)),
-        warnings=tuple(ways.absent(lab, network, standing.ways_asked(lab, network))),
+        warnings=tuple(_warnings(lab, network, trip)),
         providers=_providers(lab, where, network),
         leases=_leases(dnsmasq_plan.files(lab, network, where).leases),
     )
@@ -69,6 +71,22 @@ def _providers(lab: Lab, where: Directories, network: Network) -> tuple[str, ...
     return tuple(doctor_uplinks.provider_state(one, now) for one in named)
 
 
+def _address(network: Network, now: Wire) -> str:
+    """The address the bridge is seen to have; that of the definition while there is no bridge of ours."""
+    wanted, seen = str(network.host_address()), now.bridge.addresses if now.bridge else ()
+    if wanted in seen or (now.bridge is None and not network.external):
+        return wanted
+    return ", ".join(seen) or "without an address"
+
+
+def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:
+    if trip and trip.link and (wrong := trips.problem(lab, network, trip))[0]:
+        yield "; fix: ".join(wrong)
+    yield from ways.absent(lab, network, standing.ways_asked(lab, network))
+    if (circle := upstreams.circular(lab, network, standing.servers()))[0]:
+        yield "; fix: ".join(circle)
+
+
 def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
     """Which way each guest of the network would leave, by the kernel's own word; nothing while the bridge is not up."""
     if now.bridge is None or not now.bridge.up or network.external:
@@ -93,6 +111,10 @@ def in_the_way(lab: Lab, where: Directories, found: list[NetworkStatus]) -> list
 
 
 def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:
+    if network.external and now.bridge is not None and not now.bridge.up:
+        return "down", f"{network.bridge} is down; it is not ours to set up: ip link set {network.bridge} up"
+    if now.bridge is None and network.external:
+        return "down", f"there is no {network.bridge}, and an external bridge is never made by us"
     if now.bridge is None and not (now.loose or now.dnsmasq or now.rules or network.name in lab.now.up):
         return "down", None
     try:

@@ -38,7 +38,8 @@ def run(args: Args) -> int:
             trials = _trials(lab, where, _LIMIT if args.timeout is None else args.timeout)
         machine = diagnosis.machine(where, lab.guests, trials)
     now = records.in_force(lab, where)
-    found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(now, where, diagnosis.wires(now, where))]
+    wires = diagnosis.wires(now, where)
+    found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(now, where, wires)]
     found = found if where.root else [_for_user(one) for one in found]
     _show(found, args)
     return 1 if any(one.level == "problem" for one in found) else 0

@@ -14,7 +14,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
-from kvmrun.plan import bridge, forwards, in_force, ways
+from kvmrun.plan import bridge, forwards, in_force, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.ui import wires
 from kvmrun.ui.progress import Progress
@@ -97,6 +97,8 @@ def _up(lab: Lab, where: Directories, name: str, progress: Progress, *, owner: i
         now = look()
         network = now.networks[name]
         warnings = [*ways.absent(now, network, standing.ways_asked(now, network))]
+        if (circle := upstreams.circular(now, network, standing.servers()))[0]:
+            warnings.append("; fix: ".join(circle))
         if network.forward:
             owners = listeners.owners({one.port for one in network.forward})
             warnings += [f"{text}; fix: {mend}" for text, mend in forwards.hidden(network, owners)]

@@ -29,7 +29,7 @@ from kvmrun.model.text import printable
 from kvmrun.plan import ways
 from kvmrun.plan.examined import Access, Machine, Trial, Wires
 from kvmrun.plan.facts import Owner, Route, Wire
-from kvmrun.plan.needs import ANYWHERE
+from kvmrun.plan.needs import ANYWHERE, ANYWHERE6
 
 T = TypeVar("T")
 _TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
@@ -85,6 +85,10 @@ def wires(lab: Lab, where: Directories) -> Wires:
         found = _tried(errors, lambda network=network: standing.wire(lab, network, where), None)  # type: ignore[misc]
         if found is not None:
             networks[name] = found
+    found_trips = {
+        name: _tried(errors, lambda name=name: ways_now.trip(lab.networks[name], networks[name].bridge, ANYWHERE), None)  # type: ignore[misc]
+        for name in networks
+    }
     ports = {one.port for network in lab.networks.values() for one in network.forward}
     owners: tuple[Owner, ...] = _tried(errors, lambda: listeners.owners(ports), ()) if ports else ()
     routes: tuple[Route, ...] = _tried(errors, standing.routes, ())
@@ -95,6 +99,8 @@ def wires(lab: Lab, where: Directories) -> Wires:
     return now.but(
         networks=networks,
         routes=routes,
+        trips={name: trip for name, trip in found_trips.items() if trip is not None},
+        servers=standing.servers(),
         silent=gateway.silent(gateways),
         probes=tried.echoes(lab.uplinks.values()) if where.root else {},
         names={name: tried.names(address) for name, address in servers.items()},
@@ -130,7 +136,9 @@ def filters(where: Directories) -> Wires:
     errors: list[str] = []
     return Wires(
         way_out=_tried(errors, lambda: netlink.way_out(ANYWHERE), None) or "",
+        way_out6=_tried(errors, lambda: netlink.way_out(ANYWHERE6), None) or "",
         bridge_netfilter=sysctl.read("bridge/bridge-nf-call-iptables") == "1",
+        bridge_netfilter6=sysctl.read("bridge/bridge-nf-call-ip6tables") == "1",
         ruleset=_tried(errors, ruleset.read, None) if where.root and process.find_tool("nft") else None,
         errors=tuple(errors),
     )

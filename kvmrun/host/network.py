@@ -117,7 +117,7 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
         case steps.SetSysctl():
             return sysctl.change(where.run, step.name, step.value, step.user)
         case steps.RestoreSysctls():
-            sysctl.restore(where.run, step.user)
+            sysctl.restore(where.run, step.user, step.names)
         case steps.LoadRules():
             return nft.load(step.table, step.text, step.record, step.digest)
         case steps.DropRules():

@@ -5,15 +5,18 @@ import os
 from kvmrun.host import bridge as bridge_now
 from kvmrun.host import link, sysctl
 from kvmrun.host.observe import kept, read
+from kvmrun.light.abc import Iterable
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.nic import KeptTap, Port
 from kvmrun.model.place import Directories
 from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import guard, rules, ways
+from kvmrun.plan import forwarding, guard, rules, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Bridge, Owner, Route, Ways, Wire
+
+_NO_LINKS = {"all", "default", "lo"}
 
 
 def bridge(name: str) -> Bridge | None:
@@ -54,10 +57,16 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         changed=sysctl.changed(where.run),
         routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
         uplinks=uplinks(),
+        links=links(),
         ways=ways_out(lab, network),
     )
-    wanted = plan.settings(lab, network, now)
-    return now.but(sysctls={name: value for name in wanted if (value := sysctl.read(name)) is not None})
+    now = now.but(sysctls=_values([*now.changed, *forwarding.asked(lab, network, now)]))
+    return now.but(sysctls={**now.sysctls, **_values(forwarding.settings(lab, network, now))})
+
+
+def _values(names: Iterable[str]) -> dict[str, str]:
+    """The present values of those settings that can be read."""
+    return {name: value for name in names if (value := sysctl.read(name)) is not None}
 
 
 def _kept(lab: Lab, network: Network, found: Bridge | None) -> dict[str, KeptTap]:
@@ -80,7 +89,7 @@ def ways_out(lab: Lab, network: Network) -> Ways:
     """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
     from kvmrun.host import ways as now
 
-    told = ways.uplinks(lab, network)
+    told = ways.involved(lab, network)
     return now.look([one.number() for one in told], [one.interface for one in told])
 
 
@@ -123,6 +132,14 @@ def uplinks() -> tuple[str, ...]:
     return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
 
 
+def links() -> tuple[str, ...]:
+    """The links that packets could be routed through: what a port of a bridge takes in goes to the bridge."""
+    found = os.listdir("/proc/sys/net/ipv4/conf")
+    return tuple(
+        sorted(one for one in found if one not in _NO_LINKS and not os.path.exists(f"{link.NET}/{one}/brport"))
+    )
+
+
 def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
     """The pid of the network's dnsmasq, 0 when it does not run."""
     from kvmrun.host import dnsmasq
@@ -136,6 +153,11 @@ def _resolv() -> str:
     stub = "/run/systemd/resolve/resolv.conf"
     text = read("/etc/resolv.conf") or ""
     return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
+
+
+def servers() -> tuple[str, ...]:
+    """The name servers the host asks now."""
+    return upstreams.named(read(_resolv()) or "")
 
 
 def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:

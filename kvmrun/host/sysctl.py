@@ -7,7 +7,7 @@ import stat
 from kvmrun.errors import KvmrunError
 from kvmrun.host import lock, small
 from kvmrun.light import json
-from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.abc import Callable, Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Any
 from kvmrun.plan.facts import Changed
@@ -28,7 +28,14 @@ def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
     """Set `name` and remember for `user` what it was; the returned undo puts it back."""
     with _book(run) as book:
         entry = book.setdefault(
-            name, {"before": read(name), "general": read(_general(name)), "set": value, "users": []}
+            name,
+            {
+                "before": _before(book, name),
+                "general": read(_general(name)),
+                "set": value,
+                "users": [],
+                "links": _links_with(name, value),
+            },
         )
         entry["set"] = value
         entry["users"] = sorted({*entry["users"], user})
@@ -39,27 +46,72 @@ def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
     except BaseException:
         restore(run, user, only=name)
         raise
-    return lambda: restore(run, user, only=name)
+    return lambda: restore(run, user, [name])
 
 
-def restore(run: str, user: str, only: str = "") -> None:
-    """Let go of what `user` needed; what nobody needs is put back, unless somebody else has changed it since."""
+def restore(run: str, user: str, only: Collection[str] = ()) -> None:
+    """Let go of what `user` needed, of all of it or of `only` some; what nobody needs is put back.
+
+    What somebody else has changed since stays: also forwarding, once somebody has made the whole host a router. With
+    a default, the links that have come since and took it over get what they would have had without us.
+    """
     with _book(run) as book:
         for name, entry in list(book.items()):
-            if user not in entry["users"] or (only and name != only):
+            if user not in entry["users"] or (only and name not in only):
                 continue
             entry["users"].remove(user)
             if not entry["users"]:
                 del book[name]
-                if entry["before"] is not None and read(name) == entry["set"]:
-                    _write(name, entry["before"])
+                if entry["before"] is None or _is_routing_since(name, entry):
+                    continue
+                later = [one for one in _links_with(name, entry["set"]) if one not in entry.get("links", [])]
+                for one in (name, *(_of_link(name, link) for link in later)):
+                    if one not in book and read(one) == entry["set"]:
+                        _write(one, entry["before"])
+
+
+def _before(book: Mapping[str, Any], name: str) -> str | None:
+    """What a setting is without us: one of a link that has taken a default of ours over was what that was."""
+    default = book.get(_of_link(name, "default"))
+    value = read(name)
+    if default and default["set"] == value and name.split("/")[2] not in default.get("links", []):
+        return str(default["before"])
+    return value
+
+
+def _is_routing_since(name: str, entry: Mapping[str, Any]) -> bool:
+    """Whether somebody has had the host forward on all links since we had it forward on one."""
+    general = _general(name)
+    return name.endswith("/forwarding") and name != general and entry.get("general") == "0" and read(general) == "1"
+
+
+def _links_with(name: str, value: str) -> list[str]:
+    """Where `name` is a default: the links that have that value."""
+    family, _, link, key = name.split("/")
+    if link != "default":
+        return []
+    with suppress(OSError):
+        found = sorted(set(os.listdir(f"{_ROOT}/{family}/conf")) - {"all", "default", "lo"})
+        return [one for one in found if read(f"{family}/conf/{one}/{key}") == value]
+    return []
+
+
+def _of_link(name: str, link: str) -> str:
+    """The setting of one link, by that of another."""
+    family, _, _, key = name.split("/")
+    return f"{family}/conf/{link}/{key}"
 
 
 def changed(run: str) -> dict[str, Changed]:
     """The settings that wait for somebody to let go of them, by name."""
     book = _entries(small.read(f"{run}/sysctls") or b"")
     return {
-        name: Changed(before=str(one["before"]), general=str(one.get("general")), users=tuple(map(str, one["users"])))
+        name: Changed(
+            before=str(one["before"]),
+            general=str(one.get("general")),
+            users=tuple(map(str, one["users"])),
+            links=tuple(map(str, one["links"])) if isinstance(one.get("links"), list) else (),
+        )
         for name, one in book.items()
     }
 
@@ -80,7 +132,7 @@ def _write(name: str, value: str) -> None:
 
 @contextmanager
 def _book(run: str) -> Iterator[dict[str, Any]]:
-    """The settings changed and by whom, read and written under one lock: {name: {before, set, users}}."""
+    """The settings changed and by whom, under one lock: {name: {before, general, set, users, links}}."""
     path = f"{run}/sysctls"
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         small.remove(path)

@@ -11,8 +11,11 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host import dump, link
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterable
-from kvmrun.plan.facts import Rule, TableRoute, Ways
-from kvmrun.plan.ways import AddDefault, RemoveDefault
+from kvmrun.model.network import Network
+from kvmrun.plan import trips
+from kvmrun.plan.facts import Bridge, Rule, TableRoute, Ways
+from kvmrun.plan.trips import Trip
+from kvmrun.plan.ways import MARKS, AddDefault, RemoveDefault
 
 OURS = 107
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE, _NEW_RULE, _DELETE_RULE, _GET_RULE = 24, 25, 26, 32, 33, 34
@@ -85,6 +88,20 @@ def leaves(target: str, source: str, bridge: str) -> tuple[str, str]:
     return _link(found), _gateway(found)
 
 
+def trip(network: Network, found: Bridge | None, target: str) -> Trip | None:
+    """The way of a guest's packet to `target` and of the answer; None for a network that is not up or leads nowhere.
+
+    The kernel is asked for a packet that comes in by the bridge, and for one that comes in by the uplink: so it counts
+    whether it forwards there, and what its reverse path filter says.
+    """
+    if found is None or not found.up or network.nat is False or network.external:
+        return None
+    source = trips.source(network)
+    link, gateway = leaves(target, source, network.bridge)
+    back = leaves(source, target, link)[0] if link else ""
+    return trips.Trip(source=source, link=link, gateway=gateway, answered=back == network.bridge)
+
+
 def _rules() -> tuple[Rule, ...]:
     found = []
     for payload in dump.dump(dump.ROUTE, _GET_RULE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
@@ -96,6 +113,7 @@ def _rules() -> tuple[Rule, ...]:
                     source=f"{socket.inet_ntoa(values[2])}/{payload[2]}",
                     table=_number(values[15]),
                     specific=_number(values.get(14, b"\xff" * 4)) == _SUPPRESSED,
+                    mark=_number(values.get(10, b"")),
                 )
             )
     return tuple(found)
@@ -121,7 +139,10 @@ def _rule(rule: Rule) -> bytes:
     address, _, length = rule.source.partition("/")
     body = _HEAD.pack(socket.AF_INET, 0, int(length), 0, _TABLE_IN_ATTRIBUTE, 0, 0, _TO_TABLE, 0)
     body += dump.attribute(2, socket.inet_aton(address)) + dump.attribute(21, bytes([OURS]))
-    for number, value in ((6, rule.priority), (15, rule.table), *([(14, _SUPPRESSED)] if rule.specific else [])):
+    found = [(6, rule.priority), (15, rule.table)]
+    found += [(14, _SUPPRESSED)] if rule.specific else []
+    found += [(10, rule.mark), (16, MARKS)] if rule.mark else []
+    for number, value in found:
         body += dump.attribute(number, struct.pack("=I", value))
     return body
 

@@ -179,6 +179,7 @@ class Network(Frozen):
     external: bool = False
     mtu: int = 1500
     ipv6: IPv6Network | None = None
+    ipv6_egress: Literal["none", "nat", "routed"] = "none"
     forward: tuple[Forward, ...] = ()
     names: Mapping[str, IPv4Address] = EMPTY
 
@@ -195,6 +196,8 @@ class Network(Frozen):
             yield "ipv6", str(self.ipv6), "a /64: guests make their own addresses in it"
         elif self.ipv6 and (meaning := meaning6(self.ipv6)):
             yield "ipv6", str(self.ipv6), f'a prefix such as "fd00:77::/64": that one is for {meaning}'
+        if self.ipv6_egress != "none" and not self.ipv6:
+            yield "ipv6_egress", self.ipv6_egress, "a prefix in ipv6 as well"
         yield from self._unanswered()
         if self.nat == ():
             yield "nat", "an empty list", "names of uplinks, true or false"
@@ -231,6 +234,10 @@ class Network(Frozen):
     def host_address6(self) -> str | None:
         """The bridge's own IPv6 address with its prefix length, the first of the prefix; None without IPv6."""
         return f"{self.ipv6[1]}/64" if self.ipv6 else None
+
+    def has_ipv6_egress(self) -> bool:
+        """Whether the host forwards IPv6 for the network; without that, no default route is advertised."""
+        return not self.external and self.ipv6 is not None and self.ipv6_egress != "none"
 
     def pool(self) -> Pool:
         """The dynamic pool: as given, else from 200/256 to 219/256 of the subnet, .200 to .219 of a /24."""

@@ -8,14 +8,14 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
-from kvmrun.plan import filter_fixes, passage
-from kvmrun.plan import network as plan
+from kvmrun.plan import filter_fixes, forwarding, passage, rules
 from kvmrun.plan.examined import Wires
 from kvmrun.plan.needs import ANYWHERE, OUT, Need, needs
 
 ELSEWHERE = "198.51.100.1"
 """An address of nobody's, for strangers to send to."""
 _PASSING = {"accept", "masquerade", "snat"}
+_TO_COME = "links to come"
 
 
 class _Judged(Frozen):
@@ -114,36 +114,45 @@ def _masquerades(lab: Lab, now: Wires) -> Iterator[Finding]:
 
 def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
     """With nftables it is our own table that keeps the host from being everybody's router; otherwise somebody must."""
-    ours = ", ".join(f'"{one.bridge}"' for one in lab.networks.values())
-    found = {
-        link
-        for name, wire in now.networks.items()
-        for link in plan.opened(lab, lab.networks[name], wire)
-        if f"ipv4/conf/{link}/forwarding" in wire.changed
-    }
-    for link in sorted(found) if lab.firewall != "nftables" else ():
-        stranger = passage.Packet(
-            iif=link, oif="elsewhere", source=IPv4Address(ANYWHERE), target=IPv4Address(ELSEWHERE), state="new"
+    if lab.firewall == "nftables":
+        return
+    matches: list[str] = []
+    exposed: set[str] = set()
+    for name, wire in now.networks.items():
+        if forwarding.DEFAULT in wire.changed:
+            matches += forwarding.strangers(lab, lab.networks[name], wire)
+            exposed |= {_TO_COME, *forwarding.exposed(lab, wire)} if matches else set()
+    routed = sorted(link for link in exposed if not _is_stopped(link, now))
+    if routed:
+        text = (
+            f"{' and '.join(routed)} forward for guests, and nothing keeps strangers there from being routed elsewhere"
         )
-        outcomes = passage.outcomes(now.ruleset or (), "forward", stranger)
-        if not any(one.verdict in {"drop", "reject"} for one in outcomes):
-            text = f"{link} forwards for guests, and nothing keeps strangers there from being routed elsewhere"
-            chain = "ip guests forward"
-            rules = (
-                "add table ip guests",
-                f"add chain {chain} {{ type filter hook forward priority filter; }}",
-                f'add rule {chain} iifname "{link}" oifname != {{ {ours} }} ct state new drop',
-            )
-            yield warning("filter", text, f"nft {shlex.quote('; '.join(rules))}")
+        chain, own = "inet guests strangers", ", ".join(f'"{one}"' for one in forwarding.own_bridges(lab))
+        drops = [rule for match in dict.fromkeys(matches) for rule in rules.stranger_rules(match, own)]
+        commands = ["add table inet guests", f"add chain {chain} {{ {rules.STRANGERS_HOOK} }}"]
+        commands += [f"add rule {chain} {rule}" for rule in drops]
+        yield warning("filter", text, f"nft {shlex.quote('; '.join(commands))}")
+
+
+def _is_stopped(link: str, now: Wires) -> bool:
+    """Whether somebody's rules drop what a stranger on the link would have routed elsewhere."""
+    stranger = passage.Packet(
+        iif=link, oif="elsewhere", source=IPv4Address(ANYWHERE), target=IPv4Address(ELSEWHERE), state="new"
+    )
+    hooks = ("forward", "postrouting")
+    found = [one for hook in hooks for one in passage.outcomes(now.ruleset or (), hook, stranger)]
+    return any(one.verdict in {"drop", "reject"} for one in found)
 
 
 def _masquerade(lab: Lab, network: Network, link: str, *, started: bool) -> str:
     if lab.firewall == "shorewall":
         return "kvmrun export shorewall --lines" if started else "shorewall start"
     chain = "ip guests postrouting"
+    own = forwarding.names(set(forwarding.own_bridges(lab)))
+    leaving = f"!= {own}" if network.nat is True else f'"{link}"'  # whichever the host uses at the time
     rules = (
         "add table ip guests",
         f"add chain {chain} {{ type nat hook postrouting priority srcnat; }}",
-        f'add rule {chain} ip saddr {network.subnet} oifname "{link}" masquerade',
+        f"add rule {chain} ip saddr {network.subnet} oifname {leaving} masquerade",
     )
     return f"nft {shlex.quote('; '.join(rules))}"

@@ -6,7 +6,7 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, forwards
+from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, forwarding, forwards, trips, upstreams
 from kvmrun.plan import network as plan
 from kvmrun.plan.examined import Wires
 from kvmrun.plan.facts import Owner, Wire
@@ -28,8 +28,12 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
     yield from _hidden(subject, network, now)
+    if (circle := upstreams.circular(lab, network, now.servers))[0]:
+        yield warning(subject, *circle)
     if wire.bridge is not None:
         yield from _forwarding(subject, lab, network, wire)
+    if trip := now.trips.get(network.name):
+        yield from _trip(subject, lab, network, trip)
     if not found:
         yield _right(subject, lab, network, where, wire)
 
@@ -75,16 +79,24 @@ def _taps(subject: str, lab: Lab, where: Directories, wire: Wire, now: Wires) ->
 
 
 def _forwarding(subject: str, lab: Lab, network: Network, wire: Wire) -> Iterator[Finding]:
-    wanted = plan.settings(lab, network, wire)
+    wanted = forwarding.settings(lab, network, wire)
     off = [
         name.split("/")[2]
         for name, value in wanted.items()
-        if "ipv4" in name and wire.sysctls.get(name) == "0" != value
+        if name.startswith("ipv4/") and name.endswith("/forwarding") and wire.sysctls.get(name) == "0" != value
     ]
+    off = [one for one in off if one != "default"] + ["links to come" for one in off if one == "default"]
     if off:
         yield problem(subject, f"forwarding is off on {', '.join(off)}", f"kvmrun net up {network.name}")
     elif network.nat is not False and not network.external:
         yield ok(subject, "the host forwards between its guests and its uplinks")
+
+
+def _trip(subject: str, lab: Lab, network: Network, trip: trips.Trip) -> Iterator[Finding]:
+    """What the kernel says of a guest's packet and its answer; that there is no uplink at all is told elsewhere."""
+    text, fix = trips.problem(lab, network, trip)
+    if trip.link:
+        yield problem(subject, text, fix) if text else ok(subject, f"guests leave by {trip}, and answers come back")
 
 
 def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: Wire) -> Finding:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 from kvmrun.light.abc import Mapping
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.plan.facts import Owner, Route, Wire
+from kvmrun.plan.trips import Trip
 
 Access = Literal["ready", "absent", "forbidden"]
 
@@ -62,11 +63,15 @@ class Wires(Frozen):
 
     networks: Mapping[str, Wire] = EMPTY
     routes: tuple[Route, ...] = ()
+    trips: Mapping[str, Trip] = EMPTY
+    servers: tuple[str, ...] = ()
     way_out: str = ""
     links: Mapping[str, bool] = EMPTY
     silent: frozenset[tuple[str, str]] = frozenset()
     listeners: tuple[Owner, ...] = ()
     bridge_netfilter: bool = False
+    bridge_netfilter6: bool = False
+    way_out6: str = ""
     ruleset: tuple[Mapping[str, Any], ...] | None = None
     errors: tuple[str, ...] = ()
     uid: int = 0

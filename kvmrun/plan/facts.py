@@ -33,18 +33,24 @@ class Route(Frozen):
 
 
 class Rule(Frozen):
-    """A source rule of ours: what comes from `source` is looked up in `table`, `specific` without default routes."""
+    """A source rule of ours: what comes from `source` is looked up in `table`, `specific` without default routes.
+
+    With `mark`, only what carries it.
+    """
 
     priority: int
     source: str
     table: int
     specific: bool = False
+    mark: int = 0
 
     def within(self, subnet: IPv4Network) -> bool:
         return IPv4Network(self.source).subnet_of(subnet)
 
     def __str__(self) -> str:
-        return f"{self.priority} from {self.source} to table {self.table}{' but its defaults' if self.specific else ''}"
+        mark = f" with mark {self.mark:#x}" if self.mark else ""
+        defaults = " but its defaults" if self.specific else ""
+        return f"{self.priority} from {self.source}{mark} to table {self.table}{defaults}"
 
 
 class TableRoute(Frozen):
@@ -81,11 +87,15 @@ class Owner(Frozen):
 
 
 class Changed(Frozen):
-    """A kernel setting that kvmrun has changed: what it was, what it was for all links together, who needs it now."""
+    """A kernel setting that kvmrun has changed: what it was, what it was for all links together, who needs it now.
+
+    `links` are those that had the new value already when a default was changed: for theirs somebody else is to answer.
+    """
 
     before: str
     general: str
     users: tuple[str, ...]
+    links: tuple[str, ...] = ()
 
 
 class Wire(Frozen):
@@ -97,8 +107,9 @@ class Wire(Frozen):
     of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
     rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
     guard of the kept taps; `changed` are the settings kvmrun has changed, by name; `routing` says that forwarding is
-    on for the host as a whole; `uplinks` are the links of the default routes; `hosts_file` is the text of the host's
-    own /etc/hosts, where the network answers for it.
+    on for the host as a whole; `uplinks` are the links of the default routes, and `links` all that could be routed
+    through: not the loopback, and not those that are ports of a bridge; `hosts_file` is the text of the host's own
+    /etc/hosts, where the network answers for it.
     """
 
     bridge: Bridge | None
@@ -119,6 +130,7 @@ class Wire(Frozen):
     changed: Mapping[str, Changed] = EMPTY
     routing: bool = False
     uplinks: tuple[str, ...] = ()
+    links: tuple[str, ...] = ()
     ways: Ways = Ways()
 
 

@@ -3,6 +3,7 @@
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.network import Network
 from kvmrun.plan.facts import Owner
+from kvmrun.plan.rules import SERVED
 
 
 def hidden(network: Network, owners: Iterable[Owner]) -> Iterator[tuple[str, str]]:
@@ -13,11 +14,20 @@ def hidden(network: Network, owners: Iterable[Owner]) -> Iterator[tuple[str, str
             owner for owner in found if (owner.protocol, owner.port) == (one.protocol, one.port) and _is_open(owner)
         ]
         for owner in {other.process: other for other in here}.values():
-            text = f"{one.protocol} {one.port} leads to {one.guest}, and nobody outside reaches {owner.process} there"
+            at = f"{one.protocol} {f'127.0.0.1:{one.port}' if _is_local(owner) else one.port}"
+            others = "nobody on this host" if _is_local(owner) else "nobody outside"
+            text = f"{at} leads to {one.guest}, and {others} reaches {owner.process} there"
             who = f"ss -lnp 'sport = :{one.port}' shows who listens"
             yield text, f"another port in forward of network.{network.name}; {who}"
 
 
 def _is_open(owner: Owner) -> bool:
-    """Whether it listens for more than the host itself; what is sent to the loopback is not forwarded."""
-    return not owner.address.startswith("127.") and owner.address != "::1" and owner.link != "lo"
+    """Whether it listens where the port leads to the guest: of the loopback, that is 127.0.0.1 alone."""
+    if owner.address == "::1" or (owner.address.startswith("127.") and owner.address != "127.0.0.1"):
+        return False
+    return owner.port not in SERVED if _is_local(owner) else True
+
+
+def _is_local(owner: Owner) -> bool:
+    """Whether it listens for this host alone."""
+    return owner.address == "127.0.0.1" or owner.link == "lo"

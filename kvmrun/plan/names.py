@@ -52,6 +52,8 @@ def _config(network: Network, at: Files, resolv: str) -> Iterator[str]:
         yield from _dhcp(network, at)
     if network.ipv6:
         yield from ("enable-ra", "quiet-ra", "quiet-dhcp6")
+        if not network.has_ipv6_egress():
+            yield f"ra-param={network.bridge},0,0"  # a lifetime of 0: the host is no router to the rest of the world
         yield f"dhcp-range={network.ipv6.network_address},ra-stateless,ra-names,64,{_lease(network)}"
 
 
@@ -62,6 +64,7 @@ def _dns(network: Network, at: Files, resolv: str) -> Iterator[str]:
     yield from (f"domain={network.domain}", f"local=/{network.domain}/", "expand-hosts")
     # a name below .local is another machine's by multicast DNS (RFC 6762); no server outside knows it
     yield from ("local=/local/", "domain-needed", f"addn-hosts={at.hosts}")
+    yield "dns-loop-detect"  # two networks may have been told to ask each other
     if network.dns.upstream:
         yield "no-resolv"
         yield from (f"server={server}" for server in network.dns.upstream)

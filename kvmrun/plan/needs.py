@@ -1,15 +1,17 @@
 """The packets that must pass the host's packet filter for guests: out, back, to each other, to the host."""
 
+from ipaddress import IPv6Address
+
 from kvmrun.light.abc import Iterable, Iterator
-from kvmrun.light.ipaddress import IPv4Address
+from kvmrun.light.ipaddress import IPv4Address, IPv6Network
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.plan import passage, ways
 from kvmrun.plan.examined import Wires
 
-ANYWHERE = "192.0.2.1"
-"""An address of nobody's (RFC 5737), to ask which way the rest of the world is."""
+ANYWHERE, ANYWHERE6 = "192.0.2.1", "2001:db8::1"
+"""Addresses of nobody's (RFC 5737, 3849), to ask which way the rest of the world is."""
 OUT, BACK, NEAR = "what guests send out", "what comes back to them", "what they send each other"
 LED = "what ports of this host lead to them"
 ADDRESS, NAMES = "guests' requests for an address", "guests' questions for names"
@@ -50,6 +52,28 @@ def needs(lab: Lab, network: Network, now: Wires) -> Iterator[Need]:
     if network.dns and network.needs_dnsmasq():
         yield need(LOCAL, NAMES, asked.but(port=53))
         yield need(SENT, ANSWERS, told.but(sport=53))
+    if network.ipv6:
+        yield from _six(network, network.ipv6, now)
+
+
+def _six(network: Network, prefix: IPv6Network, now: Wires) -> Iterator[Need]:
+    """The same by IPv6."""
+    inside, host, guest, other = str(network.bridge), prefix[1], prefix[2], prefix[3]
+    asked = passage.Packet(iif=inside, oif="", source=guest, target=host, state="new", protocol="udp", port=53)
+
+    def need(hooks: tuple[str, ...], what: str, packet: passage.Packet) -> Need:
+        return Need(hooks=hooks, what=what, detail=f"IPv6 {_detail(packet)}", bridge=inside, packet=packet)
+
+    if network.dns and network.needs_dnsmasq():
+        yield need(LOCAL, NAMES, asked)
+    routed = asked.but(oif=inside, protocol="tcp", port=80)
+    if now.bridge_netfilter6 and not network.isolate:
+        yield need(ROUTED, NEAR, routed.but(target=other))
+    if network.has_ipv6_egress() and now.way_out6:
+        outside, world = now.way_out6.split()[0], IPv6Address(ANYWHERE6)
+        yield from (need(ROUTED, OUT, routed.but(oif=outside, target=world, port=port)) for port in _TRIED)
+        back = routed.but(iif=outside, source=world, target=guest, state="established", port=_EPHEMERAL)
+        yield need(ROUTED, BACK, back.but(translated=network.ipv6_egress == "nat"))
 
 
 def _routed(lab: Lab, network: Network, now: Wires) -> Iterator[Need]:

@@ -8,7 +8,7 @@ from kvmrun.model.network import Network
 from kvmrun.model.network_record import NetworkRecord
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, dnsmasq, guard, in_force, rules, ways
+from kvmrun.plan import bridge, dnsmasq, forwarding, guard, in_force, rules, ways
 from kvmrun.plan.facts import Route, Wire
 from kvmrun.plan.network_steps import (
     DropRules,
@@ -52,8 +52,9 @@ def kept_up(
         *_recorded(lab, network, where),
         *_former(lab, network, now),
         *bridge.link(lab, network, now.bridge, other_routes(lab, network, now.routes)),
+        *_release(lab, network, now),  # while the rules still keep strangers out
+        *_rules(lab, network, where, now),  # before anything is forwarded
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
-        *_rules(lab, network, where, now),  # before anything can pass
         *bridge.reachable(network, now.bridge),
         *(_kept_taps(lab, network, now, owner) if owner is not None else ()),
         *_kept_guard(lab, network, where, now, everybody=owner is not None),
@@ -83,13 +84,13 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
     steps: list[NetworkStep] = [*drop]
     if now.dnsmasq:
         steps.append(StopNames(network=network.name, config=at.config, uid=dnsmasq.account(lab, network)))
+    if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
+        steps.append(RestoreSysctls(user=network.name))  # before the rules that keep strangers out
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
     if now.guard and len(idle) == len(now.kept):  # a tap that is held stays with whoever has it, and guarded
         steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
     steps += ways.down(lab, network, now.ways)
-    if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
-        steps.append(RestoreSysctls(user=network.name))
     if now.bridge is not None:
         steps.append(RemoveBridge(name=network.bridge))
     return (*steps, *([RemoveFiles(paths=tuple(written))] if written else []))
@@ -97,7 +98,7 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
 
 def record(lab: Lab, network: Network, where: Directories) -> NetworkRecord:
     """The network as it is about to be brought up."""
-    told = {str(one.name): one for one in ways.uplinks(lab, network)}
+    told = {str(one.name): one for one in ways.involved(lab, network)}
     told |= {str(name): lab.uplinks[name] for name in (network.nat if isinstance(network.nat, tuple) else ())}
     return NetworkRecord(
         lab=lab.identity,
@@ -207,40 +208,20 @@ def guard_record(where: Directories, network: Network) -> str:
 
 def rules_text(lab: Lab, network: Network, now: Wire) -> str:
     addresses = {guest: _address(ports, network) for guest, ports in lab.ports().items()}
-    ours = [one.bridge for one in lab.networks.values()]
-    routers = tuple(port.mac for _, port in _ports(lab, network) if port.forwarding)
-    around = rules.Around(opened=tuple(opened(lab, network, now)), routers=routers)
-    return rules.text(network, ours, lab.uplinks, addresses, around)
+    around = rules.Around(
+        strangers=tuple(forwarding.strangers(lab, network, now)),
+        routers=tuple(port.mac for _, port in _ports(lab, network) if port.forwarding),
+        mac=lab.bridge_mac(network),
+        answers=tuple((str(lab.uplinks[name].interface), mark) for name, mark in ways.answering(lab, network).items()),
+        servers=tuple(sorted(str(one.host_address().ip) for one in lab.networks.values() if one.needs_dnsmasq())),
+    )
+    return rules.text(network, forwarding.own_bridges(lab), lab.uplinks, addresses, around)
 
 
-def opened(lab: Lab, network: Network, now: Wire) -> list[str]:
-    """The links but our bridges whose traffic the host forwards, or is about to, for guests of `network` alone."""
-    ours = {one.bridge for one in lab.networks.values()}
-    return [link for link in forwarding(lab, network, now) if link not in ours and _is_opened(link, now)]
-
-
-def _is_opened(link: str, now: Wire) -> bool:
-    """Whether the host forwards what comes in by `link` for our sake alone: nobody has wanted it before or since."""
-    name = f"ipv4/conf/{link}/forwarding"
-    if (before := now.changed.get(name)) is None:
-        return now.sysctls.get(name) == "0"  # and is about to
-    return before.before == "0" and not (now.routing and before.general == "0")
-
-
-def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
-    """The kernel settings `network` needs: forwarding where its traffic passes, no IPv6 nobody asked for."""
-    needed = {f"ipv6/conf/{network.bridge}/accept_ra": "0"}
-    needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
-    return needed | {f"ipv4/conf/{link}/forwarding": "1" for link in forwarding(lab, network, now)}
-
-
-def forwarding(lab: Lab, network: Network, now: Wire) -> list[str]:
-    """The links by which traffic of `network` comes in."""
-    if network.nat is False and not network.forward:
-        return []
-    named = {str(lab.uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
-    told = {str(uplink.interface) for uplink in ways.uplinks(lab, network)}
-    return sorted({str(network.bridge), *(named or now.uplinks), *told})
+def _release(lab: Lab, network: Network, now: Wire) -> Iterator[RestoreSysctls]:
+    """Put back what is not needed any more: forwarding, after a network that was masqueraded and no longer is."""
+    if gone := forwarding.unneeded(lab, network, now):
+        yield RestoreSysctls(user=network.name, names=tuple(sorted(gone)))
 
 
 def _sysctls(lab: Lab, network: Network, now: Wire) -> Iterator[SetSysctl]:
@@ -248,7 +229,7 @@ def _sysctls(lab: Lab, network: Network, now: Wire) -> Iterator[SetSysctl]:
 
     One that another network has changed is needed here too: who needs it last puts it back.
     """
-    for name, value in settings(lab, network, now).items():
+    for name, value in forwarding.settings(lab, network, now).items():
         fresh = now.bridge is None and f"/{network.bridge}/" in name
         shared = name in now.changed and name in now.sysctls and network.name not in now.changed[name].users
         if fresh or shared or now.sysctls.get(name, value) != value:

@@ -111,10 +111,13 @@ class SetSysctl(Frozen):
 
 
 class RestoreSysctls(Frozen):
+    """Let go of settings that `user` needed: of all, or of `names`."""
+
     user: str
+    names: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return "restore the settings of the kernel that were changed"
+        return f"restore {len(self.names) or 'the'} settings of the kernel that were changed"
 
 
 class LoadRules(Frozen):

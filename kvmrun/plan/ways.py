@@ -1,7 +1,8 @@
 """Which way out a network or a guest takes: source rules to an uplink's routing table, and that table's default route.
 
 The order of the rules: first the main table without its default routes, so that guests still reach each other, the
-host and whatever else has a route of its own; then guests; then networks. Two halves of the world (/1, as VPNs add
+host and whatever else has a route of its own; then answers to what came in to a forwarded port, by the uplink it came
+in by; then guests; then networks. Two halves of the world (/1, as VPNs add
 them) count as a default route. The rules do not name the bridge: a strict reverse path filter on the uplink asks the
 same question without it. An uplink that is not there has an empty table, and the packet goes on to the next rule.
 """
@@ -13,7 +14,9 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network, Uplink
 from kvmrun.plan.facts import Rule, Ways
 
-_SPECIFIC, _GUESTS, _NETWORKS = 1000, 1100, 1200
+_SPECIFIC, _ANSWERS, _GUESTS, _NETWORKS = 1000, 1050, 1100, 1200
+MARKS = 0x7F000000
+"""The bits of marks that are ours: they say by which uplink a connection to a forwarded port came in."""
 MAIN = 254
 
 
@@ -73,6 +76,28 @@ def uplinks(lab: Lab, network: Network) -> list[Uplink]:
     return [lab.uplinks[name] for name in sorted(set(chosen(lab, network).values()))]
 
 
+def answering(lab: Lab, network: Network) -> dict[str, int]:
+    """The uplinks by which answers of forwarded ports leave that came in there, by name, each with its mark.
+
+    Of two uplinks on one link it is not told by which of them a packet came.
+    """
+    if lab.firewall != "nftables" or network.external or not network.forward:
+        return {}
+    links = [one.interface for one in lab.uplinks.values()]
+    names = sorted(lab.uplinks)
+    return {
+        name: number << 24
+        for number, name in enumerate(names, 1)
+        if number < 128 and links.count(lab.uplinks[name].interface) == 1 and (lab.uplinks[name].gateway is not None)
+    }
+
+
+def involved(lab: Lab, network: Network) -> list[Uplink]:
+    """The uplinks whose tables matter to `network`."""
+    named = {one.name for one in uplinks(lab, network)}
+    return [lab.uplinks[name] for name in sorted(named | answering(lab, network).keys())]
+
+
 def rules(lab: Lab, network: Network) -> list[Rule]:
     """The rules `network` wants, in the order of their priorities.
 
@@ -80,10 +105,13 @@ def rules(lab: Lab, network: Network) -> list[Rule]:
     the request came in. Its `rtrules` have a line instead, which comes after them.
     """
     told = {source: name for source, name in chosen(lab, network).items() if not is_provider(lab, lab.uplinks[name])}
-    if not told:
+    marks = answering(lab, network)
+    if not (told or marks):
         return []
     subnet = str(network.subnet)
     wanted = [Rule(priority=_SPECIFIC, source=subnet, table=MAIN, specific=True)]
+    for name, mark in marks.items():
+        wanted.append(Rule(priority=_ANSWERS, source=subnet, table=lab.uplinks[name].number(), mark=mark))
     for source, uplink in sorted(told.items()):
         table = lab.uplinks[uplink].number()
         whole = source == subnet
@@ -99,9 +127,15 @@ def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     mine = _mine(lab, network, now)
     yield from (RemoveRule(rule=rule) for rule in mine if rule not in wanted)
     yield from _unused(now, wanted, mine)
-    for uplink in uplinks(lab, network):
-        if not is_provider(lab, uplink):
+    needed = {one.name for one in uplinks(lab, network)}
+    for uplink in involved(lab, network):
+        if is_provider(lab, uplink):
+            continue
+        try:
             yield from _default(uplink, now)
+        except Refused:
+            if uplink.name in needed:
+                raise
     yield from (AddRule(rule=rule) for rule in wanted if rule not in mine)
 
 

@@ -34,6 +34,8 @@ def test_a_good_host_is_well_and_left_as_it_was(doctor: Doctor, kvmrun: Cli) -> 
     assert out.endswith("nothing that was looked at is in the guests' way\n")
     assert world() == before
     kvmrun.ok("net", "up")
+    out = kvmrun.ok("doctor").out
+    assert "guests leave by eth9 via 172.20.1.254, and answers come back" in out
     assert {one["subject"] for one in doctor.findings()} <= {"vhost", "kvm"}  # of little use to an emulated guest
 
 
@@ -100,7 +102,7 @@ def test_forwarding_off(doctor: Doctor, kvmrun: Cli) -> None:
     kvmrun.ok("net", "up")
     subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.ip_forward=0"], check=True)
     found = doctor.findings("network lan")[0]
-    assert (found["level"], found["text"]) == ("problem", "forwarding is off on br0, eth9")
+    assert (found["level"], found["text"]) == ("problem", "forwarding is off on br0, eth9, links to come")
     doctor.mended(found)
 
 
@@ -197,8 +199,11 @@ def test_an_uplink_that_is_absent(doctor: Doctor, lab: Path) -> None:
 def test_a_port_that_leads_to_a_guest_and_is_somebodys(doctor: Doctor, lab: Path, kvmrun: Cli) -> None:
     forward = '[network.lan]\nforward = ["tcp 8080 -> vm1:80", "udp 8081 -> vm1:81"]\n'
     (lab / "networks.toml").write_text(NETWORKS.replace("[network.lan]\n", forward))
-    with socket.create_server(("127.0.0.1", 8080)), socket.create_server(("0.0.0.0", 8081)):
+    with socket.create_server(("127.0.0.2", 8080)), socket.create_server(("0.0.0.0", 8081)):
         assert doctor.findings("network lan") == []
+    with socket.create_server(("127.0.0.1", 8080)):
+        text = doctor.only("network lan")["text"]
+        assert text.startswith("tcp 127.0.0.1:8080 leads to vm1, and nobody on this host reaches python")
     with listening(socket.SOCK_STREAM, 8080) as child:
         found = doctor.only("network lan")
         assert found["level"] == "warning"
@@ -228,7 +233,7 @@ def test_nobody_keeps_strangers_out(doctor: Doctor, kvmrun: Cli, lab: Path) -> N
     kvmrun.ok("net", "up")
     found = doctor.only("filter")
     assert found["level"] == "warning"
-    assert found["text"].startswith("eth9 forwards for guests, and nothing keeps strangers there")
+    assert found["text"].startswith("eth9 and links to come forward for guests, and nothing keeps strangers there")
     doctor.mended(found)
 
 

@@ -78,14 +78,12 @@ class TestOut:
                 assert one.page(WORLD) == "you are 10.2.0.2 at wan1"
                 assert status(kvmrun)["networks"][0]["uplink"] == "wan1 via 10.2.0.1"
 
-    def test_an_uplink_that_comes_later_is_told_and_mended(self, lab: Path, kvmrun: Cli) -> None:
+    def test_an_uplink_that_comes_later_is_used_without_a_command(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
         kvmrun.ok("net", "up")
         with guest(kvmrun, "vm1") as (one, _), uplink("wan0", 1):
-            problem = status(kvmrun)["networks"][0]["problem"]
-            assert problem.startswith("to be done: set net.ipv4.conf.wan0.forwarding = 1; load ")
-            kvmrun.ok("net", "up")
             assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
+            assert status(kvmrun)["networks"][0]["state"] == "up"
 
     def test_with_names_of_uplinks_only_those_are_used(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
@@ -115,6 +113,51 @@ class TestOut:
             other, there = stack.enter_context(guest(kvmrun, "vm2", "v2", "br1"))
             stack.enter_context(served(other))
             assert one.page(there) == f"you are {address} at v2"
+
+
+class TestSeen:
+    """What `net status` says is what is there."""
+
+    def test_of_an_external_bridge(self, lab: Path, kvmrun: Cli) -> None:
+        networks(lab, "external = true")
+
+        def seen() -> tuple[str, str, str]:
+            (one,) = status(kvmrun)["networks"]
+            return one["state"], one["address"], one["problem"] or ""
+
+        assert seen() == ("down", "without an address", "there is no br0, and an external bridge is never made by us")
+        ip("link", "add", "br0", "type", "bridge")
+        state, address, problem = seen()
+        assert (state, address) == ("down", "without an address")
+        assert problem.endswith("ip link set br0 up")
+        ip("link", "set", "br0", "up")
+        ip("address", "add", "10.9.8.7/24", "dev", "br0")
+        assert seen() == ("up", "10.9.8.7/24", "")
+
+    def test_of_an_answer_that_does_not_come_back(self, lab: Path, kvmrun: Cli) -> None:
+        """Whatever the reason: the kernel is asked."""
+        with uplink("wan0", 1):
+            kvmrun.ok("net", "up")
+            assert (status(kvmrun)["networks"][0]["uplink"], status(kvmrun)["networks"][0]["warnings"]) == (
+                "wan0 via 10.1.0.1",
+                [],
+            )
+            Path("/proc/sys/net/ipv4/conf/wan0/forwarding").write_text("0")
+            (warning,) = status(kvmrun)["networks"][0]["warnings"]
+            assert warning.startswith(
+                "guests leave by wan0 via 10.1.0.1, and what comes back by wan0 is not sent on to them"
+            )
+            kvmrun.ok("net", "up")
+            assert status(kvmrun)["networks"][0]["warnings"] == []
+            Path("/proc/sys/net/ipv4/conf/br0/forwarding").write_text("0")
+            assert status(kvmrun)["networks"][0]["uplink"] is None
+
+    def test_of_uplinks_that_are_not_named(self, lab: Path, kvmrun: Cli) -> None:
+        networks(lab, 'nat = ["wire"]\n[uplink.wire]\ninterface = "wan1"')
+        with uplink("wan0", 1), uplink("wan1", 2, metric=200):
+            kvmrun.ok("net", "up")
+            (warning,) = status(kvmrun)["networks"][0]["warnings"]
+            assert warning.startswith("guests leave by wan1 alone (nat), and the world is reached through wan0")
 
 
 class TestIn:
@@ -149,7 +192,51 @@ class TestIn:
                         at.settimeout(2)
                         assert fetch(at, own, 8080).endswith("at v1")
                 with socket.socket() as at:
-                    assert fetch(at, "127.0.0.1", 8080) == ""
+                    assert fetch(at, "127.0.0.1", 8080) == "you are 192.168.0.254 at v1"
+                with socket.socket() as at:
+                    assert fetch(at, "127.0.0.2", 8080) == ""
+
+    @pytest.mark.parametrize("bridge_netfilter", ["0", "1"])
+    def test_a_port_leads_there_from_guests_by_the_addresses_of_the_host(
+        self, lab: Path, kvmrun: Cli, bridge_netfilter: str
+    ) -> None:
+        """With bridge netfilter the kernel bridges what it has translated; a bridge sends nothing back to its port."""
+        switch = Path("/proc/sys/net/bridge/bridge-nf-call-iptables")
+        if switch.exists():
+            switch.write_text(bridge_netfilter)
+        guests(lab, "vm1", "vm2")
+        guests(lab, "vm3", text='accel = "tcg"\n[[nic]]\nnetwork = "dmz"\n')
+        (lab / "networks.toml").write_text(TWO.format('forward = ["tcp 8080 -> vm1:80", "udp 53 -> vm1:53"]'))
+        with uplink("wan0", 1), ExitStack() as stack:
+            kvmrun.ok("net", "up")
+            one, _ = stack.enter_context(guest(kvmrun, "vm1"))
+            two, _ = stack.enter_context(guest(kvmrun, "vm2", "v2"))
+            far, address = stack.enter_context(guest(kvmrun, "vm3", "v3", "br1"))
+            stack.enter_context(served(one))
+            for own in ("10.1.0.2", "192.168.0.254", "192.168.1.254"):
+                assert two.page(own, 8080) == "you are 192.168.0.254 at v1"
+                assert far.page(own, 8080) == f"you are {address} at v1"
+                if bridge_netfilter == "0":
+                    assert one.page(own, 8080) == "you are 192.168.0.254 at v1"
+            assert ask("192.168.0.254", "vm1", at=two.socket(socket.SOCK_DGRAM))  # our own server's port stays its own
+
+    def test_the_loopback_of_the_host_is_closed_to_guests(self, lab: Path, kvmrun: Cli) -> None:
+        """A port that is reached by 127.0.0.1 takes `route_localnet`, with which the kernel lets them in."""
+        guests(lab, "vm1", "vm2")
+        networks(lab, 'forward = ["tcp 8080 -> vm1:80"]')
+        kvmrun.ok("net", "up")
+        assert Path("/proc/sys/net/ipv4/conf/br0/route_localnet").read_text() == "1\n"
+        with guest(kvmrun, "vm2", "v2") as (two, _), socket.create_server(("127.0.0.1", 8088)):
+            two("ip", "address", "del", "127.0.0.1/8", "dev", "lo")
+            two("ip", "route", "add", "127.0.0.1/32", "via", "192.168.0.254", "dev", "eth0")
+            two("sysctl", "-qw", "net.ipv4.conf.eth0.route_localnet=1")
+            with two.socket(limit=1.0) as at, pytest.raises(OSError, match="timed out"):
+                at.connect(("127.0.0.1", 8088))
+            assert packets(r'iifname "br0" ip daddr 127.0.0.0/8') > 0
+        kvmrun.ok("net", "down")
+        networks(lab, "")
+        kvmrun.ok("net", "up")
+        assert Path("/proc/sys/net/ipv4/conf/br0/route_localnet").read_text() == "0\n"
 
     def test_our_name_server_is_not_the_worlds(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
@@ -184,7 +271,7 @@ class TestStrangers:
             assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
             assert vm1.page("10.2.0.1") == "you are 10.2.0.2 at wan2"
             assert not two.reaches("10.2.0.1")
-        assert packets("dnat") > 0
+        assert packets("snat,dnat") > 0
         kvmrun.ok("net", "down", "dmz")
         assert not two.reaches("10.2.0.1")
         assert [one["state"] for one in status(kvmrun)["networks"]] == ["down", "up"]
@@ -206,9 +293,9 @@ class TestStrangers:
         kvmrun.ok("net", "up")
         with two.socket() as at:
             assert fetch(at, "10.2.0.1") == "you are 10.1.0.1 at wan2"
-        assert packets("dnat") == 0
+        assert packets("snat,dnat") == 0
         rules = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-        assert re.findall(r'iifname (\S+) oifname != "br0" meta nfproto', rules) == ['"wan2"']
+        assert set(re.findall(r"nfproto ipv4 iifname != { ([^}]*) }", rules)) == {'"br0", "wan1"'}
 
     def test_once_the_host_is_made_a_router_it_is_one(self, lab: Path, kvmrun: Cli, two: Host) -> None:
         kvmrun.ok("net", "up")
@@ -258,6 +345,49 @@ class TestBetweenGuests:
                 assert one.page(there) == f"you are {address} at v2"
                 assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
                 assert status(kvmrun)["problems"] == []
+
+    def test_a_guest_that_routes_for_another_network_is_translated_like_any(self, lab: Path, kvmrun: Cli) -> None:
+        """The host sees the frames it gets as well: a connection that it must not take for the one to come."""
+        guests(
+            lab, "r", text='accel = "tcg"\n[[nic]]\nforwarding = true\n[[nic]]\nnetwork = "dmz"\nforwarding = true\n'
+        )
+        guests(lab, "vm1", text='accel = "tcg"\n[[nic]]\nnetwork = "dmz"\naddress = "192.168.1.1"\n')
+        (lab / "networks.toml").write_text(TWO.format(""))
+        with uplink("wan0", 1), ExitStack() as stack:
+            kvmrun.ok("net", "up")
+            router, _ = stack.enter_context(guest(kvmrun, "r"))
+            router("sysctl", "-qw", "net.ipv4.ip_forward=1")
+            near = router.join("v2", "br1", kvmrun.rows()["r"]["nics"][1]["mac"], "192.168.1.9/24")
+            stack.callback(ip, "link", "delete", near)
+            one = stack.enter_context(host("v3", bridge="br1", address="192.168.1.1/24"))
+            one("ip", "route", "add", "default", "via", "192.168.1.9")
+            assert one.page(WORLD) == "you are 10.1.0.2 at wan0"
+
+    @pytest.mark.parametrize("firewall", ["table ip6 filter", "table inet others"])
+    def test_one_that_drops_ipv6_is_named_as_well(self, lab: Path, kvmrun: Cli, firewall: str) -> None:
+        Path("/proc/sys/net/bridge/bridge-nf-call-ip6tables").write_text("1")
+        for number in (1, 2):
+            mac = f'mac = "52:54:00:00:00:0{number}"'
+            guests(lab, f"vm{number}", text=f'accel = "tcg"\n[[nic]]\n{mac}\n')
+        networks(lab, 'ipv6 = "fd00:77::/64"')
+        kvmrun.ok("net", "up")
+        with guest(kvmrun, "vm1") as (one, _), guest(kvmrun, "vm2", "v2") as (two, _):
+            there = "fd00:77::5054:ff:fe00:2"
+            until(lambda: one.addresses("-6") and two.addresses("-6"))
+            assert one.echoes(there)
+            chain = f"{firewall[6:]} FORWARD {{ type filter hook forward priority 0; policy drop; }}"
+            allow = "meta nfproto ipv4 accept; icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert } accept"
+            rules = "; ".join(f"add rule {firewall[6:]} FORWARD {one}" for one in allow.split("; "))
+            rules = rules.replace("meta nfproto ipv4 accept", "counter") if "ip6" in firewall else rules
+            subprocess.run(["nft", f"add {firewall}; add chain {chain}; {rules}"], check=True)
+            assert not one.echoes(there)
+            (problem,) = status(kvmrun)["problems"]
+            text, mend = problem.split("; fix: ")
+            assert text.startswith(f"chain {firewall[6:]} FORWARD drops what they send each other")
+            assert ("(IPv6 tcp port 80)" in text) is ("inet" in firewall)
+            subprocess.run(["sh", "-ec", mend], check=True)
+            assert one.echoes(there)
+            assert status(kvmrun)["problems"] == []
 
     def test_isolated_ones_reach_the_host_and_not_each_other(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1", "vm2")
@@ -376,6 +506,37 @@ class TestNames:
             assert ask("192.168.0.254", "outside.example") == ["198.51.100.1"]
             name_servers("10.2.0.1")
             until(lambda: ask("192.168.0.254", "outside.example") == ["198.51.100.2"])
+
+    def test_what_the_readme_says_of_resolv_conf(self, lab: Path, kvmrun: Cli) -> None:
+        """Our own server above those of the uplink: the host knows every name, and so do guests."""
+        guests(lab, "vm1")
+        with uplink("wan0", 1) as out, name_server(out, "10.1.0.1", "198.51.100.7"):
+            name_servers("192.168.0.254", "10.1.0.1")
+            assert "warning" not in kvmrun.ok("net", "up").err
+            assert ask("192.168.0.254", "outside.example") == ["198.51.100.7"]
+            assert ask("192.168.0.254", "vm1") == [kvmrun.rows()["vm1"]["nics"][0]["address"]]
+            name_servers("192.168.0.254")
+            until(lambda: ask("192.168.0.254", "outside.example") == [])
+            (warning,) = status(kvmrun)["networks"][0]["warnings"]
+            assert warning.startswith("/etc/resolv.conf names no server but those of this lab: names outside lan")
+            up = kvmrun.ok("net", "up")
+            assert f"warning: {warning}" in up.out + up.err
+            fix = warning.partition("fix: ")[2].partition(" in network.lan")[0].replace("9.9.9.9", "10.1.0.1")
+            networks(lab, fix)
+            assert "warning" not in kvmrun.ok("net", "up").err
+            assert ask("192.168.0.254", "outside.example") == ["198.51.100.7"]
+
+    def test_two_networks_that_ask_each_other(self, lab: Path, kvmrun: Cli) -> None:
+        """Each answers what it knows; what nobody knows goes round once, and not for ever."""
+        (lab / "networks.toml").write_text(
+            '[network.lan]\ndns = { upstream = ["192.168.1.254", "10.1.0.1"] }\n'
+            '[network.dmz]\nbridge = "br1"\nsubnet = "192.168.1.0/24"\ndomain = "dmz"\n'
+            'dns = { upstream = ["192.168.0.254"] }\n'
+        )
+        with uplink("wan0", 1) as out, name_server(out, "10.1.0.1", "198.51.100.7"):
+            kvmrun.ok("net", "up")
+            until(lambda: ask("192.168.0.254", "outside.example") == ["198.51.100.7"])
+            until(lambda: ask("192.168.1.254", "outside.example") == ["198.51.100.7"])
 
     def test_servers_given_are_asked_instead(self, lab: Path, kvmrun: Cli) -> None:
         networks(lab, 'dns = { upstream = ["10.1.0.1"] }')

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 from fakes.cli import TCG, Cli, guests
-from fakes.hosts import Host, host, served, uplink
-from fakes.world import ip, world, world_after
+from fakes.hosts import Host, fetch, host, served, uplink
+from fakes.world import difference, ip, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -214,6 +214,36 @@ def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli) -> None:
             "vm1": ("eth0 via 172.20.1.1", "comcast"),
             "vm2": ("eth0 via 172.20.1.254", "avvanta"),
         }
+
+
+class TestAnswers:
+    """What comes in to a forwarded port is answered by the uplink it came in by."""
+
+    def test_whichever_uplink_the_guest_leaves_by(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, '[network.lan]\nforward = ["tcp 8080 -> vm1:80", "tcp 8081 -> vm2:80"]\n', vm1="first", vm2="second")
+        before = world()
+        with uplink("wan1", 1, metric=100) as one, uplink("wan2", 2, metric=200) as two, uplink("wan3", 3, metric=300):
+            inside = world()
+            kvmrun.ok("net", "up")
+            with guest(1) as vm1, guest(2) as vm2, served(vm1), served(vm2):
+                for far, own in ((one, "10.1.0.2"), (two, "10.2.0.2")):
+                    for number in (1, 2):
+                        with far.socket() as at:
+                            at.bind((WORLD, 0))
+                            assert fetch(at, own, 8079 + number) == f"you are {WORLD} at port{number}"
+                assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
+                assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
+            assert "up already" in kvmrun.ok("net", "up").out
+            kvmrun.ok("net", "down")
+            assert difference(inside, world_after(inside)) == ""
+        assert world_after(before) == before
+
+    def test_a_table_of_others_is_left_alone(self, lab: Path, kvmrun: Cli) -> None:
+        write(lab, '[network.lan]\nforward = ["tcp 8080 -> vm1:80"]\n')
+        with uplink("wan1", 1), uplink("wan2", 2, metric=200):
+            ip("route", "add", "198.51.100.0/24", "dev", "wan2", "table", "102")
+            kvmrun.ok("net", "up")
+            assert tables().endswith("198.51.100.0/24 dev wan2 scope link \n")
 
 
 @pytest.mark.usefixtures("world_beyond")

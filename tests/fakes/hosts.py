@@ -54,6 +54,27 @@ class Host:
         with self.socket(limit=1.0) as at:
             return fetch(at, address, port) != ""
 
+    def echoes(self, address: str) -> bool:
+        """Whether an IPv6 address answers its pings; asked with little patience."""
+        with inside(self.fd, lambda: socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6)) as at:
+            at.settimeout(1.0)
+            try:
+                at.sendto(bytes([128, 0, 0, 0, 7, 7, 0, 1]), (address, 0))
+                while at.recvfrom(4096)[1][0] != address:
+                    pass
+            except OSError:
+                return False
+        return True
+
+    def join(self, link: str, bridge: str, mac: str, address: str) -> str:
+        """Another card, eth1, on the wire `link` in a bridge; the name of the wire."""
+        there = f"/proc/{os.getpid()}/fd/{self.fd}"
+        ip("link", "add", link, "type", "veth", "peer", "name", "eth1", "netns", there)
+        self("ip", "link", "set", "eth1", "address", mac, "up")
+        self("ip", "address", "add", address, "dev", "eth1")
+        ip("link", "set", link, "up", "master", bridge)
+        return link
+
     def addresses(self, family: str = "-4") -> list[str]:
         """The addresses of its eth0 as "IP/PREFIX", without those the kernel gives by itself."""
         rows = self("ip", "-o", family, "address", "show", "eth0", "scope", "global").splitlines()
@@ -144,11 +165,11 @@ def _answers(one: Host, address: str) -> bool:
         return False
 
 
-def fetch(at: socket.socket, address: str, port: int = 80) -> str:
+def fetch(at: socket.socket, address: str, port: int = 80, path: str = "/") -> str:
     """The text of a page over a socket not connected yet, "" when there is none."""
     try:
         at.connect((address, port))
-        at.sendall(b"GET / HTTP/1.0\r\n\r\n")
+        at.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
         answer = b""
         while more := at.recv(4096):
             answer += more

@@ -27,7 +27,9 @@ from kvmrun.plan.network import rules_text
 
 HERE = Path(__file__).parent
 WHERE = Directories(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
-NOW = Wire(bridge=None, hostname="ursa", uplinks=("eth0",), sysctls={"ipv4/conf/eth0/forwarding": "0"})
+NOW = Wire(
+    bridge=None, hostname="ursa", uplinks=("eth0",), links=("eth0",), sysctls={"ipv4/conf/default/forwarding": "0"}
+)
 NETWORKS = ("lan", "dmz", "names", "given")
 needs_dnsmasq = pytest.mark.skipif(not shutil.which("dnsmasq"), reason="needs dnsmasq")
 needs_nft = pytest.mark.skipif(not shutil.which("nft"), reason="needs nft")

@@ -98,3 +98,48 @@ def test_a_book_with_one_bad_entry_keeps_the_good_ones(run: str) -> None:
     book.write_text(json.dumps({**json.loads(book.read_text()), "bad": {"users": "lan"}}))
     sysctl.restore(run, "lan")
     assert values() == ("0", "0")
+
+
+class TestDefault:
+    """A default that new links take over."""
+
+    default, later = "ipv4/conf/default/forwarding", "ipv4/conf/later0/forwarding"
+
+    @pytest.fixture(autouse=True)
+    def off(self, links: None) -> None:
+        put("ipv4/ip_forward", "1")
+        put("ipv4/ip_forward", "0")
+
+    def test_links_that_come_later_get_what_they_would_have_had(self, run: str) -> None:
+        put(TWO, "1")  # somebody else's wish
+        sysctl.change(run, self.default, "1", "lan")
+        sysctl.change(run, ONE, "1", "lan")
+        ip("link", "add", "later0", "type", "veth", "peer", "name", "later1")
+        assert sysctl.read(self.later) == "1"
+        assert sysctl.changed(run)[self.default].links == ("wan1",)
+        sysctl.restore(run, "lan")
+        assert (sysctl.read(self.default), sysctl.read(self.later), *values()) == ("0", "0", "0", "1")
+
+    def test_one_that_another_network_needs_stays_until_that_one_lets_go(self, run: str) -> None:
+        """What it was before is what it would have been without the default of the first."""
+        sysctl.change(run, self.default, "1", "lan")
+        ip("link", "add", "later0", "type", "veth", "peer", "name", "later1")
+        sysctl.change(run, self.later, "1", "dmz")
+        sysctl.restore(run, "lan")
+        assert sysctl.read(self.later) == "1"
+        sysctl.restore(run, "dmz")
+        assert sysctl.read(self.later) == "0"
+
+    def test_a_host_that_somebody_has_made_a_router_since_stays_one(self, run: str) -> None:
+        for name in (self.default, ONE):
+            sysctl.change(run, name, "1", "lan")
+        put("ipv4/ip_forward", "1")
+        sysctl.restore(run, "lan")
+        assert (sysctl.read(self.default), *values()) == ("1", "1", "1")
+
+    def test_a_global_flag_that_is_written_again_as_it_is_changes_nothing(self, run: str) -> None:
+        for name in (self.default, ONE):
+            sysctl.change(run, name, "1", "lan")
+        put("ipv4/ip_forward", "0")
+        assert (sysctl.read(self.default), *values()) == ("1", "1", "0")
+        sysctl.restore(run, "lan")

@@ -17,7 +17,8 @@ from kvmrun.plan import names
 from kvmrun.plan.dnsmasq import note as names_note
 from kvmrun.plan.dnsmasq import texts as names_texts
 from kvmrun.plan.facts import Bridge, Changed, Owner, Route, Wire
-from kvmrun.plan.network import down, rules_text, settings, up
+from kvmrun.plan.forwarding import DEFAULT, asked, carries, settings, strangers
+from kvmrun.plan.network import down, rules_text, up
 from kvmrun.plan.network_steps import (
     AddAddress,
     DropRules,
@@ -44,8 +45,12 @@ SIX = LAN.but(ipv6=IPv6Network("fd00:77::/64"))
 EXTERNAL = LAN.but(external=True)
 MAC = derive.mac("", "bridge", "br0")
 OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
-FORWARDING = {"ipv4/conf/br0/forwarding", "ipv4/conf/eth0/forwarding", "ipv4/conf/wlan0/forwarding"}
+LINKS = ("br0", "docker0", "eth0", "wlan0")
+FORWARDING = {DEFAULT, *(f"ipv4/conf/{link}/forwarding" for link in LINKS)}
 UPLINKS = {"wire": Uplink(name=NicName("wire"), interface=LinkName("eth0"))}
+TAP = "ipv4/conf/tap7/forwarding"
+EXIT = "ipv4/conf/eth0/forwarding"
+LOCAL = "ipv4/conf/br0/route_localnet"
 CHANGED = Changed(before="0", general="0", users=("lan",))
 GUESTS = {
     name: Guest(name=GuestName(name), nic=(Nic(address=IPv4Address(f"192.168.0.{number}")),))
@@ -63,7 +68,8 @@ def wire(network: Network, whole: Lab | None = None, **changes: Any) -> Wire:
     whole = whole or lab(network)
     six = [address] if (address := network.host_address6()) else []
     bridge = OURS.but(addresses=(str(network.host_address()), *six), mtu=network.mtu)
-    now = Wire(bridge=bridge, dnsmasq=7 if network.needs_dnsmasq() else 0, uplinks=("eth0", "wlan0"))
+    now = Wire(bridge=bridge, dnsmasq=7 if network.needs_dnsmasq() else 0, uplinks=("eth0",), links=LINKS)
+    now = now.but(changed={DEFAULT: CHANGED} if carries(network) else {})
     files = names_texts(whole, network, WHERE, now) if network.needs_dnsmasq() else {}
     rules, sysctls = derive.digest(rules_text(whole, network, now)), settings(whole, network, now)
     return now.but(**{"files": files, "rules": rules, "sysctls": sysctls, **changes})
@@ -93,12 +99,12 @@ def test_nothing_is_done_to_a_network_that_is_right(network: Network) -> None:
 
 
 def test_a_network_that_is_not_there_is_made_from_the_bridge_up() -> None:
-    steps = up(lab(LAN), LAN, WHERE, Wire(bridge=None, uplinks=("eth0",), sysctls={"ipv4/conf/eth0/forwarding": "0"}))
+    steps = up(lab(LAN), LAN, WHERE, Wire(bridge=None, uplinks=("eth0",), sysctls={EXIT: "0"}))
     assert list(dict.fromkeys(kinds(steps))) == [
         "MakeBridge",
         "SetBridge",
-        "SetSysctl",
-        "LoadRules",  # before an address makes anything reachable
+        "LoadRules",  # before anything is forwarded
+        "SetSysctl",  # before an address makes anything reachable
         "AddAddress",
         "SetUp",
         "WriteNames",
@@ -126,12 +132,19 @@ def sysctl(name: str, value: str) -> SetSysctl:
         ({"resolv": "/run/resolv.conf"}, [WriteNames, StartNames]),
         ({"loose": ("tap-vm1", "tap-vm2")}, [Join, Join]),
         ({"sysctls": {"ipv4/conf/br0/forwarding": "0"}}, [SetSysctl]),
-        ({"sysctls": {"ipv4/conf/wlan0/forwarding": "0"}}, [SetSysctl, LoadRules]),  # and no router for strangers
+        ({"sysctls": {"ipv4/conf/docker0/forwarding": "0"}}, [SetSysctl]),
+        ({"sysctls": {DEFAULT: "0"}}, [SetSysctl]),
+        ({"changed": {DEFAULT: CHANGED, "ipv4/conf/usb0/forwarding": CHANGED}}, []),  # a link that is gone
+        ({"changed": {DEFAULT: CHANGED, TAP: CHANGED}, "sysctls": {DEFAULT: "1", TAP: "1"}}, []),  # a port by now
+        (
+            {"changed": {DEFAULT: CHANGED, LOCAL: CHANGED}, "sysctls": {LOCAL: "1"}},
+            [RestoreSysctls],
+        ),  # no more forwards
         ({"sysctls": {"ipv6/conf/br0/disable_ipv6": "0"}}, [SetSysctl]),
         ({"sysctls": {}}, []),  # an uplink that is absent, a kernel without IPv6
         ({"routes": (Route(destination="192.168.0.0/16", link="eth0"),)}, []),  # it has stood beside that before
         ({"owners": (Owner(port=53, address="0.0.0.0", process="named"),)}, []),  # and so has dnsmasq
-        ({"changed": {"ipv6/conf/br0/disable_ipv6": CHANGED}}, []),
+        ({"changed": {DEFAULT: CHANGED, "ipv6/conf/br0/disable_ipv6": CHANGED}}, []),
     ],
 )
 def test_only_what_is_wrong_is_done(changes: dict[str, Any], wanted: list[type[Any]]) -> None:
@@ -148,7 +161,7 @@ def test_taps_rejoin_as_they_were() -> None:
     [
         (LAN, LAN.but(dhcp=Dhcp(options={"19": "0"})), [WriteNames, StartNames]),  # type: ignore[dict-item]
         (LAN, LAN.but(dns=None), [WriteNames, StartNames]),
-        (LAN, LAN.but(nat=False), [LoadRules]),
+        (LAN, LAN.but(nat=False), [RestoreSysctls, LoadRules]),
         (LAN, LAN.but(isolate=True), [LoadRules]),
         (LAN, LAN.but(policy="open"), [LoadRules]),
         (LAN, LAN.but(mtu=9000), [SetBridge, WriteNames, StartNames]),
@@ -157,8 +170,8 @@ def test_taps_rejoin_as_they_were() -> None:
         (LAN, LAN.but(host=IPv4Address("192.168.0.99")), [
             LoadRules, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames,
         ]),
-        (LAN, SIX, [SetSysctl, LoadRules, AddAddress, WriteNames, WriteNames, StartNames]),
-        (SIX, LAN, [SetSysctl, LoadRules, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames]),
+        (LAN, SIX, [LoadRules, SetSysctl, AddAddress, WriteNames, WriteNames, StartNames]),
+        (SIX, LAN, [LoadRules, SetSysctl, RemoveAddress, AddAddress, WriteNames, WriteNames, StartNames]),
     ],
 )  # fmt: skip
 def test_an_edit_costs_what_it_changes(before: Network, after: Network, wanted: list[type[Any]]) -> None:
@@ -176,15 +189,44 @@ def test_another_guest_is_told_to_the_dnsmasq_that_runs() -> None:
     ("network", "wanted"),
     [
         (LAN, FORWARDING),
-        (LAN.but(nat=(NicName("wire"),)), FORWARDING - {"ipv4/conf/wlan0/forwarding"}),
+        (LAN.but(nat=(NicName("wire"),)), FORWARDING),
         (LAN.but(nat=False), set()),
         (LAN.but(nat=False, forward=(Forward(protocol="tcp", port=80, guest="vm1", to=80),)), FORWARDING),
     ],
 )
-def test_only_links_that_carry_its_traffic_forward(network: Network, wanted: set[str]) -> None:
+def test_every_link_forwards_that_is_there_or_comes_later_where_anything_does(
+    network: Network, wanted: set[str]
+) -> None:
     found = settings(lab(network), network, wire(LAN))
-    assert {name for name, value in found.items() if name.startswith("ipv4/")} == wanted
+    assert {name for name, value in found.items() if name.endswith("/forwarding")} == wanted
     assert all(value == "1" for name, value in found.items() if name.startswith("ipv4/"))
+    assert set(asked(lab(network), network, wire(LAN))) == wanted or not wanted
+
+
+def test_taps_of_guests_are_no_links_that_packets_are_routed_through() -> None:
+    """They are loose for a moment when a network is restarted."""
+    assert settings(lab(LAN), LAN, wire(LAN, links=(*LINKS, "tap-vm1"))) == settings(lab(LAN), LAN, wire(LAN))
+
+
+def test_the_bridge_of_another_network_of_ours_is_left_to_that_one() -> None:
+    other = Network(name=NicName("dmz"), bridge=LinkName("br1"))
+    whole = lab(LAN).but(networks={"lan": LAN, "dmz": other})
+    assert "ipv4/conf/br1/forwarding" not in settings(whole, LAN, wire(LAN, links=(*LINKS, "br1")))
+
+
+@pytest.mark.parametrize("before", ["0", "1"])
+def test_without_a_way_out_a_bridge_is_as_new_links_were_before(before: str) -> None:
+    name = "ipv4/conf/br0/forwarding"
+    now = wire(BARE, changed={DEFAULT: CHANGED.but(before=before, users=("dmz",))})
+    assert settings(lab(BARE), BARE, now)[name] == before
+    own = wire(BARE, changed={name: CHANGED.but(before=before)}, sysctls={name: before})
+    assert up(lab(BARE), BARE, WHERE, own) == ()  # nor is there anything to be done once the other network is down
+
+
+def test_what_was_changed_for_a_network_that_leads_nowhere_any_more_is_put_back_first() -> None:
+    now = wire(BARE, changed={DEFAULT: CHANGED, EXIT: CHANGED})
+    steps = up(lab(BARE), BARE, WHERE, now)
+    assert steps[0] == RestoreSysctls(user="lan", names=(DEFAULT, EXIT))
 
 
 @pytest.mark.parametrize(("network", "off"), [(LAN, "1"), (SIX, "0")])
@@ -275,37 +317,43 @@ def test_names_follow_the_hosts_own_servers_or_those_given() -> None:
     assert [("resolv-file=/r" in text, "server=9.9.9.9" in text) for text in texts] == [(True, False), (False, True)]
 
 
-EXIT = "ipv4/conf/eth0/forwarding"
-
-
 @pytest.mark.parametrize(
-    ("before", "changes", "closed"),
+    ("default", "changes", "wanted"),
     [
-        (None, {"sysctls": {EXIT: "1"}}, False),
-        (None, {"sysctls": {EXIT: "0"}}, True),
-        (None, {"sysctls": {EXIT: "0"}, "routing": True}, True),
-        (CHANGED, {}, True),
-        (CHANGED.but(before="1"), {"sysctls": {EXIT: "0"}}, False),
-        (CHANGED, {"routing": True}, False),
-        (CHANGED.but(general="1"), {"routing": True}, True),
+        (None, {"sysctls": {DEFAULT: "0"}}, 'iifname != { "br0" }'),
+        (None, {"sysctls": {DEFAULT: "0", EXIT: "1"}}, 'iifname != { "br0", "eth0" }'),  # it forwarded before us
+        (None, {"sysctls": {DEFAULT: "1", EXIT: "1"}, "routing": True}, ""),
+        (None, {"sysctls": {DEFAULT: "1", EXIT: "0"}, "routing": True}, 'iifname { "eth0" }'),
+        (CHANGED, {}, 'iifname != { "br0" }'),
+        (CHANGED.but(links=("wlan0",)), {"sysctls": {EXIT: "1"}}, 'iifname != { "br0", "wlan0" }'),
+        (CHANGED, {"routing": True}, ""),  # somebody has made the host a router since
+        (CHANGED.but(before="1", general="1"), {"routing": True, "sysctls": {}}, ""),
+        (None, {"sysctls": {DEFAULT: "1", EXIT: "1"}}, 'iifname != { "br0" }'),  # the record was lost
     ],
 )
 def test_strangers_are_kept_out_where_only_we_have_the_host_forward(
-    before: Changed | None, changes: dict[str, Any], *, closed: bool
+    default: Changed | None, changes: dict[str, Any], wanted: str
 ) -> None:
-    now = wire(LAN, uplinks=("eth0",), changed={EXIT: before} if before else {}, **changes)
-    assert ('iifname { "eth0" } oifname != { "br0" }' in rules_text(lab(LAN), LAN, now)) == closed
+    now = wire(LAN, changed={DEFAULT: default} if default else {}, **changes)
+    assert strangers(lab(LAN), LAN, now) == ([f"meta nfproto ipv4 {wanted}"] if wanted else [])
+
+
+def test_an_external_bridge_is_nobodys_but_the_host_s_own() -> None:
+    """It may be where the uplink is: guests are masqueraded there, and strangers there are strangers."""
+    office = Network(name=NicName("office"), bridge=LinkName("br9"), external=True)
+    text = rules_text(lab(LAN).but(networks={"lan": LAN, "office": office}), LAN, wire(LAN))
+    assert "br9" not in text
 
 
 def test_a_setting_that_another_network_has_changed_is_kept_for_this_one_too() -> None:
-    others = wire(LAN, changed={EXIT: CHANGED.but(users=("dmz",))})
+    others = wire(LAN, changed={DEFAULT: CHANGED, EXIT: CHANGED.but(users=("dmz",))})
     assert up(lab(LAN), LAN, WHERE, others)[0] == sysctl(EXIT, "1")
 
 
 class TestDown:
     def test_it_takes_everything_away_the_bridge_after_those_who_use_it(self) -> None:
         steps = kinds(down(lab(LAN), LAN, WHERE, wire(LAN), force=False))
-        assert steps == ["StopNames", "DropRules", "RestoreSysctls", "RemoveBridge", "RemoveFiles"]
+        assert steps == ["StopNames", "RestoreSysctls", "DropRules", "RemoveBridge", "RemoveFiles"]
 
     @pytest.mark.parametrize(
         ("found", "wanted"),

@@ -27,9 +27,9 @@ def chains(network: Network) -> list[str]:
 @pytest.mark.parametrize(
     ("network", "wanted"),
     [
-        (LAN, ["forward", "input", "postrouting"]),
-        (LAN.but(nat=False), ["forward", "input"]),
-        (LAN.but(nat=False, forward=(WEB,)), ["forward", "input", "prerouting", "output"]),
+        (LAN, ["forward", "input", "raw", "postrouting"]),
+        (LAN.but(nat=False), ["forward", "input", "raw"]),
+        (LAN.but(nat=False, forward=(WEB,)), ["forward", "input", "raw", "prerouting", "output", "postrouting"]),
     ],
 )
 def test_there_are_only_chains_that_do_something(network: Network, wanted: list[str]) -> None:
@@ -64,12 +64,25 @@ def test_new_flows_from_outside_are_dropped_and_counted_unless_it_is_open(policy
     assert ('    oifname "br0" counter drop' in told(LAN.but(policy=policy))) is closed
 
 
-def test_a_port_leads_to_the_guest_from_outside_and_from_the_host_never_from_the_bridge() -> None:
+def test_a_port_leads_to_the_guest_from_everywhere_and_of_the_loopback_by_one_address() -> None:
     found = [line for line in told(LAN.but(forward=(WEB,)), {"vm1": "192.168.0.1"}) if "dnat ip" in line]
-    assert len(found) == 2
     assert all(line.endswith("tcp dport 8080 dnat ip to 192.168.0.1:80") for line in found)
-    assert ['iifname != "br0"' in line for line in found] == [True, False]
-    assert all("fib daddr type local ip daddr != 127.0.0.0/8" in line for line in found)
+    assert ["fib daddr type local ip daddr != 127.0.0.0/8" in line for line in found] == [True, False]
+    assert "ip daddr != { 127.0.0.0/32, 127.0.0.2-127.255.255.255 }" in found[1]
+
+
+@pytest.mark.parametrize("port", [53, 67])
+def test_a_port_of_our_own_servers_leads_to_a_guest_by_other_addresses_than_theirs(port: int) -> None:
+    network = LAN.but(forward=(WEB.but(protocol="udp", port=port),))
+    around = rules.Around(servers=("192.168.0.254", "192.168.1.254"))
+    text = rules.text(network, ["br0"], {}, {"vm1": "192.168.0.1"}, around)
+    assert text.count("ip daddr != { 127.0.0.0/8, 192.168.0.254, 192.168.1.254 } udp") == 2
+
+
+def test_with_uplinks_named_guests_leave_by_no_other_link() -> None:
+    (found,) = [line.strip() for line in told(LAN.but(nat=(NicName("air"),))) if "reject" in line]
+    assert found == 'iifname "br0" oifname != { "br0", "br1", "wlan0" } ct direction original counter reject'
+    assert not [line for line in told(LAN) if "reject" in line]
 
 
 @pytest.mark.parametrize("addresses", [{}, {"vm1": ""}])
