@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,3 +94,17 @@ class Child(Plain):
 def test_the_oldest_python_can_read_it() -> None:
     for path in SOURCES:
         ast.parse(path.read_text(), str(path), feature_version=(3, 11))
+
+
+def test_nothing_depends_on_a_version_of_python() -> None:
+    names = {"version_info", "hexversion", "python_version", "python_version_tuple"}
+    for path in sorted(ROOT.rglob("*.py")):
+        found = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}
+        assert not found & names, path
+
+
+def test_the_project_says_which_pythons_it_is_for() -> None:
+    project = tomllib.loads((ROOT.parent / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == ">=3.11"
+    told = {line.rpartition(" ")[2] for line in project["classifiers"] if line.startswith("Programming Language")}
+    assert told == {"3.11", "3.12", "3.13", "3.14"}
