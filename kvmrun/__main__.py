@@ -12,7 +12,7 @@ imports.begin()
 from kvmrun.cli import flushed, run  # noqa: E402 - both must come before the imports
 from kvmrun.ui import streams  # noqa: E402
 
-_NO_MEMORY = b"kvmrun: out of memory\n  fix: ulimit -v tells how much may be used\n"
+_NO_MEMORY = b"kvmrun: out of memory\n  fix: ulimit -v prints the limit\n"
 
 
 def main() -> None:

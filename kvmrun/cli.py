@@ -6,7 +6,7 @@ from types import ModuleType
 
 from kvmrun import __version__, commands
 from kvmrun.commands._words import Args, QuickParser, everywhere, full_parser, halved
-from kvmrun.errors import ConfigError, Interrupted, KvmrunError, OtherLab, Several, UsageError, refused_by_host
+from kvmrun.errors import Interrupted, KvmrunError, OtherLab, Several, UsageError, refused_by_host
 from kvmrun.light import signal
 from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
@@ -32,7 +32,7 @@ def run(words: list[str]) -> int:
         _undo_on_signals()
         return _dispatch(words)
     except KvmrunError as error:
-        for one in _without_repetition(error.errors if isinstance(error, Several) else [error]):
+        for one in error.errors if isinstance(error, Several) else [error]:
             complain(_addressed(one, words), color=_wanted(words))
         if error.code not in _WORDS:
             _tell_of_root()
@@ -56,16 +56,6 @@ def _addressed(error: KvmrunError, words: list[str]) -> KvmrunError:
         command = [word for word in (_command(words)[0], *error.subject.split()) if word != "up"]
         error.hint = shlex.join(["kvmrun", "-C", error.lab, *command])
     return error
-
-
-def _without_repetition(errors: list[KvmrunError]) -> list[KvmrunError]:
-    """The errors, with each problem of a file that several guests share told only once."""
-    told: set[str] = set()
-    for one in errors:
-        if isinstance(one, ConfigError):
-            one.lines = tuple(line for line in one.lines if line not in told)
-            told.update(one.lines)
-    return errors
 
 
 def flushed() -> int:
@@ -96,9 +86,9 @@ def _surprise(bug: Exception, words: list[str]) -> int:
 
 def _from_host(bug: Exception, doing: str) -> KvmrunError | None:
     if isinstance(bug, MemoryError) or (isinstance(bug, SystemError) and _is_limited()):
-        return KvmrunError(f"could not {doing}", "ulimit -v tells how much may be used", why="out of memory")
+        return KvmrunError(f"could not {doing}", "ulimit -v prints the limit", why="out of memory")
     if isinstance(bug, ImportError) and (bug.path or "").endswith(".so"):  # it is there, and cannot be loaded
-        return KvmrunError(f"could not {doing}", "ulimit -v and -n tell what may be used", why=f"{bug}")
+        return KvmrunError(f"could not {doing}", "ulimit -v and ulimit -n print the limits", why=f"{bug}")
     try:
         return refused_by_host(doing, bug) if isinstance(bug, OSError) else None
     except OSError:

@@ -128,5 +128,5 @@ def hint_for(why: OSError) -> str:
     if why.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "free some room there"
     if why.errno in {errno.EMFILE, errno.ENFILE}:
-        return "ulimit -n tells how many files may be open"
-    return "free some memory" if why.errno == errno.ENOMEM else "once that is mended, try again"
+        return "ulimit -n prints how many files may be open"
+    return "free some memory" if why.errno == errno.ENOMEM else "correct that, then try again"

@@ -77,8 +77,8 @@ def absent(directory: str, *, limit: float = _GLANCE) -> str:
 
 def _not_there(name: str, silence: str) -> Refused | Unresponsive:
     if silence == "port":
-        return Refused(f"{name} has no port for an agent", f"set agent = true in {name}.toml and start it anew")
+        return Refused(f"{name} has no port for an agent", f"set agent = true in {name}.toml and restart the guest")
     if silence == "paused":
         return Unresponsive(f"the agent of {name} does not answer", f"kvmrun resume {name}", why=f"{name} is paused")
     hint = f"install qemu-guest-agent in {name}; while it boots: kvmrun wait {name} --for agent"
-    return Unresponsive(f"no agent runs in {name}", hint, why="nobody has opened its port in the guest")
+    return Unresponsive(f"no agent runs in {name}", hint, why="no process in the guest has opened its port")

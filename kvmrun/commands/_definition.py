@@ -22,9 +22,9 @@ def new_name(word: str, lab: Lab) -> GuestName:
     try:
         name = GuestName.parse(word)
     except ValueError as wanted:
-        raise UsageError(f"{printable(word, 60)} is no name for a guest", f"choose {wanted}") from None
+        raise UsageError(f"{printable(word, 60)} is not a name for a guest", f"choose {wanted}") from None
     if name in RESERVED:
-        raise UsageError(f"{name} is no name for a guest", "choose another", why=f"{name}.toml is for the whole lab")
+        raise UsageError(f"{name} is not a name for a guest", "choose another", why=f"{name}.toml is for the whole lab")
     if name in lab.guests or name in lab.invalid or os.path.lexists(f"{lab.directory}/{name}.toml"):
         raise Refused(f"there is a guest {name} already", f"choose another name, or kvmrun edit {name}")
     return name

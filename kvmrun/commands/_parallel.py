@@ -126,7 +126,7 @@ class _Queue:
 def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:
     """The error of a guest that was not begun, with the exit code of what held it up."""
     found = KvmrunError(
-        f"{name} was not started", f"once {other} is mended: kvmrun {name}", why=f"it comes after {other}"
+        f"{name} was not started", f"correct {other} first, then: kvmrun {name}", why=f"it comes after {other}"
     )
     found.code = error.code
     return found

@@ -59,7 +59,7 @@ def start(job: Job, name: str, progress: Progress) -> None:
 
 
 def _afresh(lab: Lab, name: str) -> Lab:
-    """The lab with the guest as it is defined: one that ran when the command began has ended meanwhile."""
+    """The lab with the guest as it is defined: one that ran when the command began has ended."""
     return lab.but(now=lab.now.without(name)) if name in lab.now.running else lab
 
 
@@ -141,7 +141,9 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
             hand.close()
         if hand.note:
             progress.tell(hand.note)
-        progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}"))
+        shown = guest.shown_at(place)
+        screen = f"; its display is VNC at {shown}" if shown else ""
+        progress.tell(_told(place, "paused" if job.paused else "running", f"{guest.accel}, pid {hand.pid}") + screen)
 
 
 def _remember(job: Job, name: str, watch: Watch | None) -> None:

@@ -5,7 +5,7 @@ import time
 
 from kvmrun.commands._agent import absent, talking
 from kvmrun.commands._until import Watch
-from kvmrun.errors import Busy, Unresponsive, UsageError
+from kvmrun.errors import Busy, NotRunning, Unresponsive, UsageError
 from kvmrun.host import logs, neighbour, process, rundir
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.nic import Port
@@ -123,7 +123,10 @@ class _Console(_Watching):
 
     def met(self) -> bool:
         if self._text not in self._read_so_far:
-            self._read_so_far = self._read_so_far[-len(self._text) :] + self._at.read(limit=_GLANCE)
+            try:
+                self._read_so_far = self._read_so_far[-len(self._text) :] + self._at.read(limit=_GLANCE)
+            except NotRunning:  # told by name once its lock is free, which takes QEMU a moment
+                time.sleep(_PAUSE)
         return self._text in self._read_so_far or self._logged()
 
     def _logged(self) -> bool:

@@ -20,7 +20,7 @@ def pace(seconds: float) -> float:
     """The pause between two looks, which is not shorter than a fifth of a second. Raises UsageError."""
     if 0 <= seconds <= 86400:
         return max(seconds, 0.2)
-    raise UsageError(f"{seconds:g} s is no pause between two looks", "up to 86400 seconds, which is a day")
+    raise UsageError(f"{seconds:g} s is not an interval", "up to 86400 seconds, which is a day")
 
 
 def halved(words: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:

@@ -35,7 +35,7 @@ def run(args: Args) -> int:
     key = escape(args.escape)
     directory = running(directories(args), args.guest)
     if not os.path.exists(f"{directory}/{CONSOLE}"):
-        raise Refused(f"{args.guest} has no console", f"set console = true in {args.guest}.toml and start it anew")
+        raise Refused(f"{args.guest} has no console", f"set console = true in {args.guest}.toml and restart the guest")
     with terminal.catching(_ENDS) as caught, seat.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal):
         ending = _connected(args, f"{directory}/{CONSOLE}", key, caught)
         number = caught.number if ending == "signal" else 0
@@ -55,7 +55,8 @@ def escape(word: str) -> int:
     if len(word) == 1 and word.isascii():
         return ord(word)
     raise UsageError(
-        f"{word} is no key to leave with", "one character, or ^ and one of A-Z [ \\ ] ^ _, such as --escape ^A"
+        f"{word} is not a key to leave the console with",
+        "one character, or ^ and one of A-Z [ \\ ] ^ _, such as --escape ^A",
     )
 
 

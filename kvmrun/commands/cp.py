@@ -29,7 +29,7 @@ def run(args: Args) -> int:
     """Raises what is in the way; the target is then as it was before."""
     source, target = _inside(args.source), _inside(args.target)
     if (source is None) == (target is None):
-        raise UsageError("exactly one of the two is in a guest", _HINT)
+        raise UsageError("exactly one of the two paths must be in a guest", _HINT)
     name, path = source or target or ("", "")
     directory = running(directories(args), name)
     with (
@@ -59,7 +59,7 @@ def _in(line: Line, source: str, path: str, progress: Progress) -> int:
     try:
         found = os.fstat(fd)
         if not stat.S_ISREG(found.st_mode):
-            raise UsageError(f"{source} is not a file", "tar what is more than one")
+            raise UsageError(f"{source} is not a file", "use tar to copy several files")
         if path.endswith("/") or transfer.is_directory(line, path):
             path = posixpath.join(path, os.path.basename(source))
         with progress.counting(f"{source}", found.st_size) as moved:

@@ -18,7 +18,7 @@ from kvmrun.ui import findings
 from kvmrun.ui.progress import Progress
 from kvmrun.ui.say import colored
 
-HELP = "find what on this host is in the way, and the mend"
+HELP = "find what prevents guests from running on this host, and how to fix it"
 TIMEOUT = "10 s for a guest that is tried"
 _LIMIT = 10.0
 _MODELS = ("host", "qemu64")

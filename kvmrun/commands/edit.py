@@ -56,7 +56,7 @@ def run(args: Args) -> int:
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{path} is {'saved' if new != old else 'unchanged'}")
         if new != old and stem not in RESERVED and rundir.is_running(where.guest(stem)):
-            progress.tell(f"{stem} goes on as it was started; kvmrun restart {stem} takes what is new")
+            progress.tell(f"{stem} continues as it was started; kvmrun restart {stem} takes what is new")
     return 0
 
 

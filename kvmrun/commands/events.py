@@ -12,7 +12,7 @@ from kvmrun.commands._words import Args, Parser
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 
-HELP = "follow what happens in guests, as QEMU tells it"
+HELP = "follow the events that QEMU reports of guests"
 TIMEOUT = "there is no limit"
 
 

@@ -35,7 +35,7 @@ class _NotRun(KvmrunError):
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a running guest; the words after it are the command")
-    parser.add_argument("-i", "--stdin", action="store_true", help="hand it our standard input, of at most 8 MiB")
+    parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input to it, at most 8 MiB")
     parser.add_argument("-e", "--env", action="append", metavar="VAR=VALUE", help="set a variable of its environment")
     parser.add_argument("-w", "--workdir", metavar="DIR", help="the directory of the guest to run it in")
     parser.add_argument("-u", "--user", metavar="USER", help="the account of the guest to run it as (by runuser)")

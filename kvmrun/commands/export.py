@@ -58,7 +58,7 @@ def _refuse_wrong(lab: Lab) -> None:
     if wrong := tuple(f"{one}" for one in errors if one.file == "networks.toml"):
         raise ConfigError("the networks are not valid", f"edit {lab.directory}/networks.toml", lines=wrong)
     for name in lab.invalid:
-        _note(f"{name} is invalid and left out: kvmrun check tells why")
+        _note(f"{name} is invalid and left out; kvmrun check says why")
 
 
 def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:

@@ -40,7 +40,9 @@ def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> s
             inside.thaw(agent, limit=_BACK)
         raise
     if not count:
-        raise KvmrunError(f"{name} has no file system that can be frozen", why="those in memory cannot")
+        raise KvmrunError(
+            f"{name} has no file system that can be frozen", why="file systems in memory cannot be frozen"
+        )
     with suppress(OSError):  # a word for stop alone
         os.close(os.open(f"{directory}/{FROZEN}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600))
     return f"is frozen: {count} file system{'s' * (count != 1)}; kvmrun thaw {name} lets it write again"

@@ -20,7 +20,7 @@ from kvmrun.ui import streams
 from kvmrun.ui.say import dump
 
 HELP = "print what a guest's console and QEMU said"
-TIMEOUT = "-f goes on until the guest ends"
+TIMEOUT = "-f follows until the guest ends"
 _LINES = 100
 _LOGGER_ENDS = 2.0
 _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
@@ -29,7 +29,7 @@ _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a guest, running or not")
-    parser.add_argument("-f", "--follow", action="store_true", help="go on until the guest ends, or Ctrl-C")
+    parser.add_argument("-f", "--follow", action="store_true", help="follow until the guest ends, or Ctrl-C")
     parser.add_argument("-n", "--lines", type=int, default=_LINES, metavar="LINES", help="how many of the last lines")
     parser.add_argument("--raw", dest="unfiltered", action="store_true", help="every byte as it was printed")
     parser.add_argument(
@@ -45,7 +45,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     if args.lines < 0:
-        raise UsageError(f"{args.lines} is no number of lines", "-n 100")
+        raise UsageError(f"{args.lines} is not a number of lines", "-n 100")
     if args.restart:
         return _restart(where, args)
     directory = owners.log(where, _known(where, args.guest))

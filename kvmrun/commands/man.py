@@ -52,7 +52,7 @@ def _parts() -> Iterator[str]:
         yield from _command(name)
     yield roff.section("options") + roff.paragraphs("Every command has these, and --help.")
     yield from _flags(_parser("", everywhere))
-    yield roff.entry("--version", "tell the version and end")
+    yield roff.entry("--version", "print the version and exit")
     yield roff.section("conditions") + roff.paragraphs(
         "What --wait, kvmrun wait --for and a definition's ready can name."
     )

@@ -30,7 +30,7 @@ def configure(parser: Parser) -> None:
     parser.add_argument("--size", metavar="SIZE", help="of the new image, such as 20G")
     parser.add_argument("--memory", metavar="SIZE", help="its memory, such as 2G")
     parser.add_argument("--cpus", type=int, metavar="N", help="how many processors it has")
-    parser.add_argument("--format", choices=("qcow2", "raw"), help="of FILE, where its suffix does not tell")
+    parser.add_argument("--format", choices=("qcow2", "raw"), help="the format of FILE, where its suffix does not say")
 
 
 def run(args: Args) -> int:
@@ -107,7 +107,7 @@ def _copied(before: Lab, where: Directories, name: str, other: str) -> str:
     if copy is None or _alike(copy) != _alike(guest).but(name=copy.name):
         lines = tuple(f"{one}" for one in errors)
         raise ConfigError(
-            f"{other} is written in a way that cannot be copied by itself", f"copy {other}.toml by hand", lines=lines
+            f"{other} is written in a way that kvmrun cannot copy", f"copy {other}.toml by hand", lines=lines
         )
     return text
 

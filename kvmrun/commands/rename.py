@@ -97,7 +97,7 @@ def _mentioning(file: str, data: bytes, old: str, new: str) -> bytes:
     except Unreadable:
         return data  # a file that says nothing now mentions nobody
     hint = f"kvmrun edit {file.removesuffix('.toml')}: take {old} out of it, and put {new} in afterwards"
-    raise ConfigError(f"{old} is mentioned in {file} in a way that cannot be changed by itself", hint)
+    raise ConfigError(f"{old} is mentioned in {file} in a way that kvmrun cannot change", hint)
 
 
 def _mended(value: Any, old: str, new: str, key: str = "") -> Any:
@@ -122,9 +122,7 @@ def _pinned(before: Lab, where: Directories, old: str, text: str) -> str:
     lab = open_lab(where, {f"{old}.toml": text.encode()})
     if old not in lab.guests or lab.guests[old] != _with_all(guest, place):
         lines = (f'uuid = "{place.uuid}"', *(f'mac = "{one.mac}", address = "{one.address}"' for one in place.ports))
-        raise ConfigError(
-            f"{old}.toml is written in a way that cannot be added to", "write this down by hand", lines=lines
-        )
+        raise ConfigError(f"{old}.toml is written in a way that kvmrun cannot add to", "add this by hand", lines=lines)
     return text
 
 

@@ -1,4 +1,4 @@
-"""kvmrun repair: say and mend what a crash, a reboot or another tool left."""
+"""kvmrun repair: find and repair what a crash, a reboot or another tool left."""
 
 import json
 import sys
@@ -15,11 +15,13 @@ from kvmrun.plan.repair import Fault, Outcome
 from kvmrun.ui import repairs
 from kvmrun.ui.progress import Progress
 
-HELP = "say and mend what a crash, a reboot or another tool left"
+HELP = "find and repair what a crash, a reboot or another tool left"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("-n", "--dry-run", action="store_true", help="only say it; exit 1 when there is something")
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="only report it; exit 1 when there is something to repair"
+    )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
 
 
@@ -41,7 +43,7 @@ def run(args: Args) -> int:
 
 def _outcomes(subject: _repair.Subject, *, dry: bool) -> Iterator[Outcome]:
     """What is wrong with it, and what became of that; a dry run changes nothing."""
-    text = "it cannot be looked at"
+    text = "it cannot be examined"
     try:
         faults = subject.look()
         if dry or not any(fault.steps for fault in faults):

@@ -4,7 +4,7 @@ from kvmrun.commands import _end
 from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
-HELP = "let paused guests go on"
+HELP = "resume paused guests"
 TIMEOUT = "5 s"
 WORD = Word(command="cont", doing="resuming", done="running", already=("running",))
 

@@ -79,7 +79,7 @@ def _agreed(name: str, gone: Iterable[str], kept: Iterable[str]) -> bool:
     sys.stderr.write("".join(f"{printable(line)}\n" for line in said))
     answer = confirmed("remove it?", usual=False)
     if answer is None:
-        raise UsageError(f"{name} was not removed", f"kvmrun rm {name} --yes", why="nobody can be asked here")
+        raise UsageError(f"{name} was not removed", f"kvmrun rm {name} --yes", why="there is no terminal to ask at")
     return answer
 
 

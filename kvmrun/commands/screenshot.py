@@ -63,8 +63,8 @@ def _draw(guest: str, path: str, fd: int, limit: float) -> None:
                 with suppress(KvmrunError):  # the first error is the one to tell
                     monitor.forget("screenshot")
     except Said as no:
-        hint = f'set display = "vnc" in {guest}.toml and start it anew, if it has none'
-        raise Refused(f"{guest} shows nothing", hint, why=no.message) from None
+        hint = f'set display = "vnc" in {guest}.toml and restart the guest, if it has none'
+        raise Refused(f"{guest} has no display", hint, why=no.message) from None
 
 
 def _copy(guest: str, picture: bytes, fd: int) -> None:

@@ -48,7 +48,10 @@ def run(args: Args) -> int:
             f"# {guest.name}.toml with its defaults\n{''.join(_toml(guest.as_dict()))}\n{_derived(guest, place)}\n"
         )
         sys.stdout.write(f"# how it is now, from the kernel\n{''.join(_lines(now))}\n")
-        sys.stdout.write("# the QEMU command as a person would type it\n" + spell(observe.qemu(), options, guest.args))
+        sys.stdout.write(
+            "# the QEMU command for reading: paths and names where kvmrun passes descriptors\n"
+            + spell(observe.qemu(), options, guest.args)
+        )
     return 0
 
 

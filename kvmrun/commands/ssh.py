@@ -91,7 +91,7 @@ def _address(where: Directories, place: str, name: str, deadline: Deadline) -> s
         raise _nowhere(name, no.message) from None
     told = next((one.partition("/")[0] for one in found if not one.startswith("fe80:")), "")
     if not told:
-        raise _nowhere(name, "its agent tells of none either")
+        raise _nowhere(name, "its agent reports none either")
     return told
 
 

@@ -24,7 +24,9 @@ _FIRST = 0.5
 
 def configure(parser: Parser) -> None:
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the output")
-    parser.add_argument("-d", "--every", type=float, default=2.0, metavar="SECONDS", help="how often to look (2)")
+    parser.add_argument(
+        "-d", "--every", type=float, default=2.0, metavar="SECONDS", help="seconds between two updates (2)"
+    )
     parser.add_argument("-n", "--count", type=int, metavar="N", help="print so many times instead of a live screen")
     parser.add_argument("-a", "--all", action="store_true", help="print also guests that do not run")
 
@@ -32,7 +34,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     """The live screen on a terminal; in a pipe, or with -n or -o json, the rates between two looks, printed."""
     if args.count is not None and args.count < 1:
-        raise UsageError(f"{args.count} is no number of times", "-n 1")
+        raise UsageError(f"{args.count} is not a number of times", "-n 1")
     where, every = directories(args), pace(args.every)
     if args.count is None and args.output == "table" and terminal.is_screen():
         return _live(args, where, every)

@@ -27,7 +27,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to start, or @GROUP")
     parser.add_argument("-a", "--all", action="store_true", help="every guest of the lab")
     parser.add_argument("--autostart", action="store_true", help="every guest with autostart = true")
-    parser.add_argument("-n", "--dry-run", action="store_true", help="print plan and QEMU command, change nothing")
+    parser.add_argument(
+        "-n", "--dry-run", action="store_true", help="print the steps and the QEMU command, for reading; change nothing"
+    )
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="of --dry-run: the form of it")
     _begin.configure(parser)
 
@@ -37,7 +39,7 @@ def run(args: Args) -> int:
     lab = open_lab(where)
     names = _named(lab, args)
     if args.output == "json" and not args.dry_run:
-        raise UsageError("-o json is the form of a dry run", "kvmrun list -o json tells what runs")
+        raise UsageError("-o json is the form of a dry run", "kvmrun list -o json prints what runs")
     if args.raw and len(names) > 1:
         raise UsageError("QEMU arguments after -- are for one guest", f"kvmrun {names[0]} -- …")
     errors = _dry_runs(lab, where, names, args) if args.dry_run else _begin.begin(lab, where, names, _raw(args), args)
@@ -128,6 +130,7 @@ def _show(plans: Mapping[str, list[Frozen]]) -> None:
         for number, step in enumerate(steps, 1):
             write(f"# {number:2}. {step}\n")
         launch = _launch(steps)
+        write("# the QEMU command for reading: paths and names where kvmrun passes descriptors\n")
         write(spell(launch.qemu, launch.options, launch.raw))
 
 
@@ -147,7 +150,7 @@ def _launch(steps: Iterable[Frozen]) -> Launch:
 
 
 def spell(qemu: str, options: Iterable[Option], raw: Iterable[str]) -> str:
-    """The QEMU command as a person would type it, one option a line."""
+    """The QEMU command for people to read, one option a line."""
     import shlex
 
     lines = (" ".join(shlex.quote(word) for word in option) for option in _words(qemu, options, raw))

@@ -7,7 +7,7 @@ from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.guest import Boot, Guest
 
 _TOLD = (
-    ("description", "a word to yourself, shown in the list of completions"),
+    ("description", "free text, shown in completions"),
     ("accel", '"tcg" emulates: slower, and runs anywhere'),
     ("cpus", ""),
     ("memory", ""),

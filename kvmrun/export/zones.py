@@ -45,7 +45,7 @@ def outlook(lab: Lab, links: Iterable[str], own: Mapping[str, str]) -> Outlook:
     named = tuple(dict.fromkeys(str(one.interface) for one in lab.uplinks.values())) or tuple(links)
     if not named:
         hint = 'add to networks.toml: [uplink.net] and interface = "eth0"'
-        raise Refused("no way out of this host is known", hint, why="the lab names no uplink, the host has no route")
+        raise Refused("no uplink of this host is known", hint, why="the lab names no uplink, the host has no route")
     networks = tuple(one for one in lab.networks.values() if not one.external)
     chosen = tuple(_chosen(lab, networks))
     tables = tuple(one for one in lab.uplinks.values() if one.table is not None)
@@ -102,9 +102,11 @@ def _refuse_unable(found: Outlook) -> None:
             why = (
                 f"Shorewall wants the host's own address there, and {one.interface} has none that reaches {one.gateway}"
             )
-            raise Refused(f"uplink {one.name} is not to be reached", hint, why=why)
+            raise Refused(f"uplink {one.name} cannot be reached", hint, why=why)
     known = {str(one.name) for one in found.providers}
     for _, uplink, who in found.chosen:
         if uplink not in known:
             hint = f"add table = 101 (or another number) to uplink.{uplink} in networks.toml"
-            raise Refused(f"{who} asks for uplink {uplink}, which is no provider", hint, why="it has no routing table")
+            raise Refused(
+                f"{who} asks for uplink {uplink}, which is not a provider", hint, why="it has no routing table"
+            )

@@ -32,7 +32,7 @@ def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:
     try:
         return hand(step)
     except OSError as why:
-        hint = "nothing was changed: try again once that is mended"
+        hint = "nothing was changed: correct that, then try again"
         raise KvmrunError(f"could not {step}", hint, why=reason(why)) from why
 
 

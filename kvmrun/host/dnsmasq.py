@@ -105,7 +105,7 @@ def _check(step: StartNames) -> None:
 
 def _refused(step: StartNames, said: list[str]) -> KvmrunError:
     lines = tuple(line for line in said if line.strip())[-4:]
-    return KvmrunError(f"dnsmasq did not start on {step.bridge}", "its own words say why", lines=lines)
+    return KvmrunError(f"dnsmasq did not start on {step.bridge}", "its messages below say why", lines=lines)
 
 
 def _confined(uid: int) -> list[str]:

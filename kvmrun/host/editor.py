@@ -50,4 +50,4 @@ def _ended(child: subprocess.Popen[bytes]) -> int:
 def _found() -> list[str]:
     if name := next(filter(shutil.which, _USUAL), None):
         return [name]
-    raise HostLacks("there is no editor", "set VISUAL or EDITOR, or apt install nano")
+    raise HostLacks("no editor is installed", "set VISUAL or EDITOR, or apt install nano")

@@ -44,7 +44,7 @@ def _write(place: Directory, texts: Mapping[str, str], mark: str, *, force: bool
     for name in ours:
         if name not in texts:
             place.remove(name)
-    return [*(f"{name} has been changed by somebody, and stays as it is" for name in kept), *copies]
+    return [*(f"{name} has been changed by hand, and stays as it is" for name in kept), *copies]
 
 
 def _is_copy(name: str) -> bool:
@@ -108,7 +108,7 @@ def _refuse_changed(path: str, changed: Mapping[str, str], texts: Mapping[str, s
         lines += difflib.unified_diff(old, new, f"{name} as it is", f"{name} as it would be", n=0, lineterm="")
     hint = "make the change there by hand, or add --force: it replaces them, and copies them to NAME.orig before"
     shown = tuple(lines[:_SHOWN]) + ((f"and {len(lines) - _SHOWN} more lines",) if len(lines) > _SHOWN else ())
-    why = "somebody has changed it, and something else would be written now than then"
+    why = "it was changed by hand, and would be written differently now"
     raise Refused(f"{path}: {', '.join(changed)} would be replaced", hint, why=why, lines=shown)
 
 

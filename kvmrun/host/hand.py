@@ -115,7 +115,7 @@ class Hand:
         life = lock.open_lock(f"{step.directory}/life")
         if not lock.take(life):
             os.close(life)
-            raise Busy(f"{step.guest} is running already", "kvmrun --list", why="its life lock is held")
+            raise Busy(f"{step.guest} is running already", "kvmrun --list", why="another process holds its lock")
         self._life = life
         _unguard(step)
         rundir.tidy(step.directory)

@@ -135,7 +135,7 @@ def _worded(path: str) -> Iterator[None]:
         yield
     except FileExistsError:
         why = "something was put there while it was being made"
-        raise Refused(f"{path} cannot be made", "look at what is there, then try again", why=why) from None
+        raise Refused(f"{path} cannot be made", "check what is there, then try again", why=why) from None
     except OSError as why:
         raise directory.cannot("make", path, why) from None
 

@@ -71,7 +71,9 @@ def keep_tap(name: str, queues: int, owner: int) -> None:
         fcntl.ioctl(fds[0], _TUNSETPERSIST, 1)
         if sysfs_is_ours(name) and ((now := kept_tap(name)) is None or now.owner != owner):
             fcntl.ioctl(fds[0], _TUNSETPERSIST, 0)
-            raise KvmrunError(f"{name} could not be kept for uid {owner}", "try again", why="read back, different")
+            raise KvmrunError(
+                f"{name} could not be made persistent for uid {owner}", "try again", why="read back, different"
+            )
     finally:
         for fd in fds:
             os.close(fd)
@@ -155,7 +157,7 @@ def join(name: str, bridge: str) -> None:
             control(at, _SIOCBRADDIF, bridge, struct.pack("i", index(name)))
         except OSError as why:
             text = os.strerror(why.errno or 0)
-            raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up mends it", why=text) from None
+            raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up repairs it", why=text) from None
 
 
 def is_up(name: str) -> bool:
@@ -216,7 +218,9 @@ def read_back(name: str, port: Attached) -> None:
     for what, right in found.items():
         if not right:
             hint = "report it with the version of your kernel"
-            raise KvmrunError(f"{what} did not take: {name}", hint, why="written, read back, different")
+            raise KvmrunError(
+                f"{what} did not take: {name}", hint, why="it was written, and another value is read back"
+            )
 
 
 def _number(value: bytes) -> int:

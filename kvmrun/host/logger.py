@@ -81,7 +81,7 @@ def _make_directory(path: str, uid: int | None) -> None:
         except OSError as why:
             if why.errno not in {errno.ENOTDIR, errno.ELOOP}:
                 raise
-            raise Refused(f"{path} is not a directory", f"look at it, and move it away: {path}") from None
+            raise Refused(f"{path} is not a directory", f"check it, and move it away: {path}") from None
         try:
             if uid is not None and os.fstat(fd).st_uid != uid:
                 _give(fd, uid)

@@ -233,7 +233,7 @@ def _link(route: Any, name: str) -> Any:
 
 def _index(route: Any, name: str) -> int:
     if (link := _link(route, name)) is None:
-        raise KvmrunError(f"{name} has gone", "try again", why="somebody removed it meanwhile")
+        raise KvmrunError(f"{name} has gone", "try again", why="another process removed it")
     return int(link["index"])
 
 
@@ -259,7 +259,9 @@ def _expect(right: bool, what: str) -> None:
     """pyroute2 passes over an attribute it does not know, without a word: what was written is read back."""
     if not right:
         raise KvmrunError(
-            f"{what} did not take", "report it with the version of your kernel", why="written, read back, different"
+            f"{what} did not take",
+            "report it with the version of your kernel",
+            why="it was written, and another value is read back",
         )
 
 

@@ -186,6 +186,6 @@ def _refusal(said: str) -> KvmrunError:
     if "Operation not permitted" in said:
         return NotPermitted("you may not change the packet filter", AS_ROOT, lines=lines)
     if "Operation not supported" in said or "Protocol not supported" in said:
-        return HostLacks("this kernel has not the packet filter that is needed", "modprobe nf_tables", lines=lines)
+        return HostLacks("this kernel lacks the packet filter that is needed", "modprobe nf_tables", lines=lines)
     hint = "kvmrun check; report it if the lab is right"
     return KvmrunError("the packet filter refused the rules", hint, lines=lines)

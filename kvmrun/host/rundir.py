@@ -144,11 +144,11 @@ def names(root: str) -> list[str]:
     except PermissionError:
         raise _not_permitted(root) from None
     except OSError as why:
-        raise KvmrunError(f"cannot look into {root}", why=os.strerror(why.errno or 0)) from None
+        raise KvmrunError(f"cannot read {root}", why=os.strerror(why.errno or 0)) from None
 
 
 def _not_permitted(directory: str) -> NotPermitted:
-    return NotPermitted(f"you may not look into {directory}", AS_ROOT)
+    return NotPermitted(f"you may not read {directory}", AS_ROOT)
 
 
 def is_locked(directory: str) -> bool:

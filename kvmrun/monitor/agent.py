@@ -116,7 +116,7 @@ class Agent:
         self._wait(select.POLLIN)
         data = self._at.recv(min(65536, self._budget + 1))
         if not data:
-            raise NotRunning(f"{self.name} has ended meanwhile", f"kvmrun log {self.name} tells what it said last")
+            raise NotRunning(f"{self.name} has ended", f"kvmrun log {self.name} prints its last output")
         self._budget -= len(data)
         if self._budget < 0:
             raise self._garbled("its answer is longer than was to be expected")
@@ -152,7 +152,7 @@ class Agent:
         return garbled(self.name, why)
 
     def _ended(self, why: OSError) -> NotRunning:
-        return NotRunning(f"{self.name} has ended meanwhile", "kvmrun --list shows its state", why=f"{why}")
+        return NotRunning(f"{self.name} has ended", "kvmrun --list shows its state", why=f"{why}")
 
 
 def garbled(name: str, why: str) -> Garbled:

@@ -122,7 +122,7 @@ def _connect(at: socket.socket, path: str, deadline: float) -> None:
             return at.connect(path)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Unresponsive("the monitor lets nobody in", "kvmrun --list shows its state") from None
+                raise Unresponsive("the monitor accepts no connection", "kvmrun --list shows its state") from None
             time.sleep(_PAUSE)
         except OSError as why:
             raise NotRunning("the guest is not running", "kvmrun --list", why=f"{why}") from None

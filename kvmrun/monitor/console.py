@@ -25,7 +25,7 @@ def dial(path: str) -> socket.socket:
         at.connect(path)
     except BlockingIOError:
         at.close()
-        raise Unresponsive("the guest lets nobody to its console", "kvmrun --list shows its state") from None
+        raise Unresponsive("the console accepts no connection", "kvmrun --list shows its state") from None
     except OSError as why:
         at.close()
         raise NotRunning("the guest has no console", "set console = true", why=str(why)) from None
@@ -46,7 +46,7 @@ class Listening:
             return b""
         if data := self._at.recv(65536):
             return data
-        raise NotRunning("the guest ended", "kvmrun log tells what it said last")
+        raise NotRunning("the guest has ended")
 
     def close(self) -> None:
         self._at.close()

@@ -36,7 +36,7 @@ def fetch(line: Line, path: str, into: int, moved: Moved) -> None:
     if not size and done == most:
         raise KvmrunError(f"{path} has no end", why=f"it says no size, and {_UNSIZED >> 20} MiB were read")
     if done < size:
-        raise KvmrunError(f"{path} was cut short meanwhile", "try again", why=f"{done} of {size} bytes came")
+        raise KvmrunError(f"{path} was cut short", "try again", why=f"{done} of {size} bytes came")
 
 
 def send(line: Line, source: int, mode: int, path: str, moved: Moved) -> None:

@@ -9,7 +9,7 @@ _CAUSES = (
     (r"Could not access KVM kernel module: No such file", "modprobe kvm_intel (or kvm_amd), or --accel tcg"),
     (r"Could not access KVM kernel module: Permission", "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"),
     (r"options are incompatible", 'leave the accelerator to accel = "tcg" or --accel tcg'),
-    (r"failed to initialize kvm|kvm version too old", "kvmrun doctor tells of KVM here; or --accel tcg to emulate"),
+    (r"failed to initialize kvm|kvm version too old", "kvmrun doctor examines KVM here; or --accel tcg to emulate"),
     (
         r"failed to set MSR|host doesn't support requested feature|unable to find CPU model",
         'choose another model: cpu = "qemu64"',

@@ -101,7 +101,7 @@ def _qemu(now: Machine) -> Finding:
 
 def _tun(now: Machine) -> Finding:
     if now.tun == "absent":
-        return problem("tun", "there is no /dev/net/tun: guests have no cards", "modprobe tun")
+        return problem("tun", "there is no /dev/net/tun: guests have no network", "modprobe tun")
     if now.tun == "forbidden":
         return problem("tun", "you may not open /dev/net/tun", "sudo chmod 666 /dev/net/tun")
     return ok("tun", "taps can be made")

@@ -27,7 +27,7 @@ class _Judged(Frozen):
 
 def filters(lab: Lab, now: Wires) -> Iterator[Finding]:
     if now.ruleset is None:
-        yield warning("filter", "the packet filter was not looked at: only root may", "sudo kvmrun doctor")
+        yield warning("filter", "the packet filter was not examined: only root can read it", "sudo kvmrun doctor")
         return
     found = list(in_the_way(lab, now))
     yield from found

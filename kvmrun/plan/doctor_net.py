@@ -14,7 +14,7 @@ from kvmrun.plan.facts import Owner, Wire
 
 def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
     """Everything about the networks."""
-    yield from (problem("host", f"could not be looked at: {error}", "sudo kvmrun doctor") for error in now.errors)
+    yield from (problem("host", f"could not be examined: {error}", "sudo kvmrun doctor") for error in now.errors)
     for name, wire in now.networks.items():
         yield from _network(lab, lab.networks[name], where, wire, now)
     yield from doctor_uplinks.uplinks(lab, now)

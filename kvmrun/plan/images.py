@@ -142,5 +142,5 @@ def _whole(guest: Guest, path: str, found: File, fix: str) -> None:
         why = "its header names a data file elsewhere on this host"
         raise Refused(f"{guest.name} cannot use {path}", "qemu-img convert it to a whole image", why=why)
     if found.backing and fix:
-        why = "it is an overlay, and a base is never taken from the image's own word"
+        why = "it is an overlay, and kvmrun never follows the base that an image names"
         raise Refused(f"{guest.name} cannot use {path}", fix, why=why)

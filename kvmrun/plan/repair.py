@@ -155,7 +155,7 @@ def _reached(found: Found, definition: Guest | None, place: Place | None, path: 
         yield Fault(subject=name, text="its lock was removed", steps=(GiveLock(guest=name),))
     if found.pid and (found.record is None or found.record.pid != found.pid):
         record = WriteRecord(path=path, record=rewritten(found, definition, place))
-        yield Fault(subject=name, text="its record does not tell how it was started", steps=(record,))
+        yield Fault(subject=name, text="its record does not say how it was started", steps=(record,))
     if not found.guarded:
         yield Fault(subject=name, text="its packet filter was changed", steps=(GuardAgain(guest=name),))
     if found.logger == "dead":
@@ -166,7 +166,7 @@ def _out_of_reach(found: Found) -> Fault:
     if found.locked:
         text, fix = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
     else:
-        text = "its lock and its monitors were removed: it runs on, and nobody can reach it"
+        text = "its lock and its monitors were removed: it continues, and no command can reach it"
         fix = f"kvmrun stop {found.name} ends it in order"
     return Fault(subject=found.name, text=text, fix=fix)
 
@@ -255,7 +255,7 @@ def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts:
             yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
         elif one.kept and not one.held and not _is_known(one, known) and _is_this_labs(lab, one):
             drop = DropTap(tap=one.name, queues=one.queues)
-            yield Fault(subject=one.name, text=f"a tap kept for {one.alias}, which is no card", steps=(drop,))
+            yield Fault(subject=one.name, text=f"a persistent tap for {one.alias}, which is no card", steps=(drop,))
     guests = {mark.subject(one.alias) for one in links if not one.bridge}
     for part in sorted(parts):
         name = guard.guest(part)

@@ -34,7 +34,7 @@ def enter(guest: Guest, *, systemd: bool) -> EnterScope | None:
         return EnterScope(guest=guest.name, unit=unit, memory=guest.limits.memory, cpu=guest.limits.cpu)
     if guest.limits.any():
         hint = f"take [limits] out of {guest.name}.toml, or start it where systemd runs"
-        raise HostLacks(f"{guest.name} has limits, and nobody here would keep them", hint, why="no systemd runs")
+        raise HostLacks(f"{guest.name} has limits, and nothing on this host enforces them", hint, why="no systemd runs")
     return None
 
 

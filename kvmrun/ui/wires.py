@@ -9,7 +9,7 @@ from kvmrun.model.wire import NetworkStatus, WayStatus
 from kvmrun.ui import findings
 from kvmrun.ui.say import folded
 
-_HIDDEN = "unknown: only root may look"
+_HIDDEN = "unknown: only root can read it"
 
 
 def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterator[str]:

@@ -79,7 +79,7 @@ class TestDirectory:
         kvmrun.ok("export", kind, str(target))
         mine = (target / file).read_text().replace("#SSH(ACCEPT)", "SSH(ACCEPT)") + "# mine\n"
         (target / file).write_text(mine)
-        assert f"{file} has been changed by somebody, and stays as it is" in kvmrun.ok("export", kind, str(target)).out
+        assert f"{file} has been changed by hand, and stays as it is" in kvmrun.ok("export", kind, str(target)).out
         assert (target / file).read_text() == mine
         (lab / "networks.toml").write_text(f'[network.lan]\nforward = ["tcp 8080 -> vm1:80"]\n{UPLINK}')
         guests(lab, "vm2", text="autostart = true\n")

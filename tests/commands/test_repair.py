@@ -92,7 +92,7 @@ class TestAGuestThatRuns:
         for name in ("life", "q", "record"):
             (run / "vm/vm1" / name).unlink()
         texts = [text for _, text in repair(kvmrun)]
-        told = "its record does not tell how it was started"
+        told = "its record does not say how it was started"
         assert texts[:3] == ["its first monitor was removed", "its lock was removed", told]
         assert steady(kvmrun.rows()["vm1"]) == steady(row)
         kvmrun.ok("stop", "vm1", "--force")
@@ -107,7 +107,7 @@ class TestAGuestThatRuns:
         assert (row["state"], row["pid"]) == ("unresponsive", pid)
         assert kvmrun("vm1").code == 6
         assert repair(kvmrun, code=1)[0] == (
-            "vm1", "its lock and its monitors were removed: it runs on, and nobody can reach it"
+            "vm1", "its lock and its monitors were removed: it continues, and no command can reach it"
         )  # fmt: skip
         assert "vm1 is stopped after" in kvmrun.ok("stop", "vm1", "--timeout", "1").out
         assert "netdev" not in nft("list", "tables")

@@ -95,7 +95,7 @@ class TestLinks:
     def test_a_display_is_a_socket_in_a_private_directory(self, lab: Path, kvmrun: Cli, own_directories: Path) -> None:
         guests(lab, "vm1", text=TCG + 'display = "vnc"\n')
         before = world()
-        kvmrun.ok("vm1")
+        assert f"VNC at {own_directories}/run/vm/vm1/vnc/v" in kvmrun.ok("vm1").out
         assert (own_directories / "run/vm/vm1/vnc/v").is_socket()
         kvmrun.ok("kill", "vm1")
         kvmrun.ok("net", "down")

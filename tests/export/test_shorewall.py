@@ -107,7 +107,7 @@ def test_guests_come_before_networks_among_the_rules_by_source(tmp_path: Path) -
     [
         (SHARED, {}, "comcast"),
         (SHARED.replace('gateway = "172.20.1.254"\n', ""), OWN, "avvanta shares eth0 and has no gateway"),
-        (SINGLE, {}, "no way out"),
+        (SINGLE, {}, "no uplink of this host"),
     ],
 )
 def test_what_shorewall_could_not_do_is_refused(tmp_path: Path, networks: str, own: dict[str, str], said: str) -> None:

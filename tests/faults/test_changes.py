@@ -131,7 +131,7 @@ def as_started(guest: str) -> dict[str, Any]:
         line = f"{port['mac']},id:*,{port['address']},{guest},"
         assert line in (state / "reservations").read_text(), f"no reservation {line}"
     if wanted["dns"]:
-        assert f"{port['address']} {guest}\n" in (state / "hosts").read_text(), f"no name for {guest}"
+        assert f"{port['address']} {guest}\n" in (state / "hosts").read_text(), f"not a name for {guest}"
     if wanted["dhcp"] or wanted["dns"]:
         pid = Path(os.environ["KVMRUN_RUN_DIR"], "net", up["name"], "dnsmasq").read_text()
         assert os.stat(f"/proc/{pid}").st_uid == up["uid"], "dnsmasq is not the network's"

@@ -15,7 +15,7 @@ LIMITED = GUEST.but(limits=Limits(memory=Size(1 << 30), cpu=150))
 def test_without_systemd_there_is_no_scope_and_no_limit_is_pretended() -> None:
     assert enter(GUEST, systemd=False) is None
     for limits in (Limits(memory=Size(1 << 30)), Limits(cpu=50)):
-        with pytest.raises(HostLacks, match="nobody here would keep them"):
+        with pytest.raises(HostLacks, match="nothing on this host enforces them"):
             enter(GUEST.but(limits=limits), systemd=False)
 
 
