@@ -15,6 +15,7 @@ from kvmrun.model.guest import Boot, Guest
 from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.nic import Nic
 from kvmrun.model.place import Directories
+from kvmrun.ui.called import fix
 
 HELP = "write a definition for a new guest"
 _KINDS = ("image", "base", "cdrom", "copy")
@@ -52,7 +53,7 @@ def run(args: Args) -> int:
     knownhosts.forget(where, name)  # of an earlier guest whose file was removed by hand
     if not args.quiet:
         start = f"kvmrun up {name}" if name in names() else f"kvmrun {name}"
-        sys.stdout.write(f"{path} is written\nnext: kvmrun edit {name}, or {start}\n")
+        sys.stdout.write(f"{path} is written\nnext: {fix(f'kvmrun edit {name}, or {start}')}\n")
     return 0
 
 

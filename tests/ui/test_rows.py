@@ -1,11 +1,15 @@
 """The list in plain columns."""
 
+import io
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
 
 from kvmrun.model.status import NicStatus, Status
-from kvmrun.ui.rows import HEADS, cells, plain
+from kvmrun.ui import table
+from kvmrun.ui.rows import HEADS, LIVE, cells, plain
 
 calm = settings(deadline=None)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", link=None)
@@ -81,3 +85,19 @@ def test_no_text_breaks_a_line(word: str, problem: str) -> None:
     lines = plain([hostile, RUNNING]).split("\n")
     assert len(lines) == 4
     assert not set("".join(lines)) & set(map(chr, (*range(32), *range(127, 160), 0x202E, 0x200B)))
+
+
+@pytest.mark.parametrize("width", [40, 50, 60, 80, 100, 140])
+def test_no_value_is_broken_on_a_narrow_terminal(width: int) -> None:
+    found = [
+        Status(name="a-guest-with-a-name-of-32-letters", state="degraded", accel="tcg", pid=12345, uptime_s=99999,
+               problem="its tap tap-vm2 is not a port of br0; see /var/lib/kvmrun/images/vm2.qcow2"),
+        INVALID,
+    ]  # fmt: skip
+    console = Console(width=width, file=io.StringIO(), color_system=None)
+    console.print(table.table(found, LIVE, width))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert max(map(len, shown.splitlines())) <= width
+    words = set(shown.split())
+    for one in found:
+        assert {one.state, *(one.problem or "").split()} <= words
