@@ -166,7 +166,7 @@ def _out_of_reach(found: Found) -> Fault:
     if found.locked:
         text, fix = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
     else:
-        text = "its lock and its monitors were removed: it continues, and no command can reach it"
+        text = "its lock and its monitors were removed: it runs on, and no command can reach it"
         fix = f"kvmrun stop {found.name} ends it in order"
     return Fault(subject=found.name, text=text, fix=fix)
 

@@ -107,7 +107,7 @@ class TestAGuestThatRuns:
         assert (row["state"], row["pid"]) == ("unresponsive", pid)
         assert kvmrun("vm1").code == 6
         assert repair(kvmrun, code=1)[0] == (
-            "vm1", "its lock and its monitors were removed: it continues, and no command can reach it"
+            "vm1", "its lock and its monitors were removed: it runs on, and no command can reach it"
         )  # fmt: skip
         assert "vm1 is stopped after" in kvmrun.ok("stop", "vm1", "--timeout", "1").out
         assert "netdev" not in nft("list", "tables")
