@@ -100,9 +100,7 @@ def _astray(
 def _unlocked(row: Status) -> Status:
     """The row of a guest whose lock, or whole run directory, was taken from its place."""
     if row.state == "unresponsive":
-        return row.but(
-            problem="its lock and its monitor were removed; kvmrun repair restores them, or says why it cannot"
-        )
+        return row.but(problem="its lock and its monitor were removed; kvmrun repair mends it, or says why it cannot")
     state = "degraded" if row.state == "running" else row.state
     return row.but(state=state, problem="its lock was removed; kvmrun repair gives it another")
 
@@ -122,7 +120,7 @@ def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
     from kvmrun.host import guards  # brings the packet filter's modules
 
     bare = guards.gone(guarded)
-    text = "unguarded: its packet filter was changed; kvmrun {} restores it"
+    text = "unguarded: its packet filter was changed; kvmrun {} mends it"
     return [
         row.but(state=_lowered(row.state), problem=text.format(row.name))
         if row.name in bare and row.state in _WELL
@@ -158,7 +156,7 @@ def _perhaps(row: Status) -> Status:
     held = [nic.tap for nic in row.nics if link.has_carrier(nic.tap)]
     if row.state != "stopped" or not held:
         return row
-    return row.but(state="unknown", problem=f"somebody else holds its tap {held[0]}; only root can see by whom")
+    return row.but(state="unknown", problem=f"somebody else holds its tap {held[0]}; only root may look")
 
 
 def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
@@ -180,7 +178,7 @@ def _network_problem(where: Directories, lab: Lab, name: str) -> str:
 
 def _degraded(row: Status, wrong: dict[str, str]) -> Status:
     found = [f"network {nic.network}: {wrong[nic.network]}" for nic in row.nics if nic.network in wrong]
-    return row.but(state=_lowered(row.state), problem=f"{found[0]}; kvmrun net up repairs it") if found else row
+    return row.but(state=_lowered(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
 
 
 def unseen(where: Directories) -> str:

@@ -256,9 +256,7 @@ async def _greet(line: _Line, peer: socket.socket, limit: float) -> None:
         async with asyncio.timeout(limit):
             await line.connect(peer)
     except TimeoutError:
-        why = (
-            f"no greeting within {limit:g} s: the monitor serves one client at a time, and another one may be connected"
-        )
+        why = f"no greeting within {limit:g} s: the monitor serves one client at a time, and somebody else may be first"
         raise _silent(line.guest, why) from None
     except Exception as fault:
         raise line.reason(fault) from fault
