@@ -2,7 +2,7 @@
 
 from itertools import combinations
 
-from kvmrun.config import conflicts
+from kvmrun.config import conflicts, routers
 from kvmrun.config.where import NETWORKS
 from kvmrun.light.abc import Collection, Iterator
 from kvmrun.model import derive, order
@@ -19,7 +19,7 @@ def across(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
     `hostname` is the host's own name, which no guest can have.
     """
     broken = _broken(lab)
-    found = [*_between_networks(lab), *_ways_out(lab), *_port_forwards(lab, stems)]
+    found = [*_between_networks(lab), *_ways_out(lab), *_port_forwards(lab, stems), *routers.problems(lab, stems)]
     found += conflicts.of_networks(lab, hostname)
     lab = _without_networks(lab, found)
     lab = _without_victims(lab, broken | _broken(lab))

@@ -73,7 +73,7 @@ def zones(found: Outlook, lab: Lab) -> Iterator[Entry]:
 
 def interfaces(found: Outlook) -> Iterator[Entry]:
     yield entry("", "?FORMAT 2")
-    ours = ",".join(str(network.subnet) for network in found.networks)
+    ours = ",".join(subnet for network in found.networks for subnet in network.sources())
     for link in found.links:
         absent = "a wire that providers share must be there" if found.is_shared(link) else "it may be absent"
         options = ["dhcp", "tcpflags", "nosmurfs", "logmartians", "arp_ignore=1"]
@@ -108,7 +108,7 @@ def snat(found: Outlook, lab: Lab) -> Iterator[Entry]:
     yield entry("", "?FORMAT 2")
     for network in found.networks:
         for link in _ways(network, found, lab):
-            yield entry(f"guests of {network.name} by {link}", "MASQUERADE", str(network.subnet), link)
+            yield entry(f"guests of {network.name} by {link}", "MASQUERADE", ",".join(network.sources()), link)
 
 
 def _ways(network: Network, found: Outlook, lab: Lab) -> tuple[str, ...]:

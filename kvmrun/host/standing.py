@@ -90,7 +90,7 @@ def ways_out(lab: Lab, network: Network) -> Ways:
     from kvmrun.host import ways as now
 
     told = ways.involved(lab, network)
-    return now.look([one.number() for one in told], [one.interface for one in told])
+    return now.look([*(one.number() for one in told), ways.MAIN], [one.interface for one in told])
 
 
 def ways_asked(lab: Lab, network: Network) -> Ways:

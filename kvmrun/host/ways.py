@@ -59,7 +59,7 @@ def remove_rule(rule: Rule) -> None:
 def add_default(step: AddDefault) -> None:
     """Add our default route to a table."""
     dump.send(dump.ROUTE, [(_NEW_ROUTE, dump.ACK | _CREATE_NEW, _default(step))])
-    wanted = TableRoute(destination="", link=step.link, gateway=step.gateway, ours=True)
+    wanted = TableRoute(destination=step.destination, link=step.link, gateway=step.gateway, ours=True)
     _expect(wanted in _routes(step.table), f"{step}")
 
 
@@ -149,7 +149,9 @@ def _rule(rule: Rule) -> bytes:
 
 def _default(step: AddDefault | RemoveDefault) -> bytes:
     """The route, through a gateway on the link: that it is there is the lab's word, whatever the link's address."""
-    body = _HEAD.pack(socket.AF_INET, 0, 0, 0, _TABLE_IN_ATTRIBUTE, OURS, 0, _UNICAST, _ONLINK)
+    address, _, length = (step.destination or "0.0.0.0/0").partition("/")
+    body = _HEAD.pack(socket.AF_INET, int(length), 0, 0, _TABLE_IN_ATTRIBUTE, OURS, 0, _UNICAST, _ONLINK)
+    body += dump.attribute(1, socket.inet_aton(address)) if step.destination else b""
     body += dump.attribute(15, struct.pack("=I", step.table)) + dump.attribute(5, socket.inet_aton(step.gateway))
     return body + dump.attribute(4, struct.pack("=I", link.index(step.link)))
 

@@ -4,9 +4,21 @@ from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from kvmrun.light.typing import Literal, Self
 from kvmrun.model import derive
+from kvmrun.model.behind import Behind
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.ranges import is_nobodys, meaning6, unusable
-from kvmrun.model.values import DIGITS, LETTERS, Base, HostName, LinkName, Mac, NicName, UplinkName, is_label, made_of
+from kvmrun.model.values import (
+    DIGITS,
+    LETTERS,
+    Base,
+    HostName,
+    LinkName,
+    Mac,
+    NicName,
+    UplinkName,
+    is_label,
+    made_of,
+)
 
 _KERNELS_TABLES = {253, 254, 255}
 _WILDCARD = "any"
@@ -181,6 +193,7 @@ class Network(Frozen):
     ipv6: IPv6Network | None = None
     ipv6_egress: Literal["none", "nat", "routed"] = "none"
     forward: tuple[Forward, ...] = ()
+    routes: tuple[Behind, ...] = ()
     names: Mapping[str, IPv4Address] = EMPTY
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -199,6 +212,9 @@ class Network(Frozen):
         if self.ipv6_egress != "none" and not self.ipv6:
             yield "ipv6_egress", self.ipv6_egress, "a prefix in ipv6 as well"
         yield from self._unanswered()
+        for one in self.routes:
+            if one.subnet.overlaps(self.subnet):
+                yield "routes", str(one), f"a subnet other than {self.subnet}"
         if self.nat == ():
             yield "nat", "an empty list", "names of uplinks, true or false"
         if self.dhcp:
@@ -226,6 +242,10 @@ class Network(Frozen):
                 yield f"names.{name}", name, str(wanted)
         if self.names and not self.dns:
             yield "names", ", ".join(self.names), "none: dns = false, so nobody answers"
+
+    def sources(self) -> tuple[str, ...]:
+        """The subnets whose packets come from this network: its own and those behind its routers."""
+        return (str(self.subnet), *dict.fromkeys(str(one.subnet) for one in self.routes))
 
     def host_address(self) -> IPv4Interface:
         """The bridge's own address with its prefix length; the last usable one unless given."""

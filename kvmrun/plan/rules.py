@@ -115,12 +115,14 @@ def _input(network: Network) -> Iterator[str]:
 
 
 def _masquerade(network: Network, own: str, out: str, *, hairpin: bool) -> Iterator[str]:
+    several = network.sources()
+    sources = f"{{ {', '.join(several)} }}" if len(several) > 1 else several[0]
     yield "chain postrouting {"
     yield "  type nat hook postrouting priority srcnat; policy accept;"
     if network.nat is True:
-        yield f"  ip saddr {network.subnet} oifname != {{ {own} }} masquerade"
+        yield f"  ip saddr {sources} oifname != {{ {own} }} masquerade"
     elif out:
-        yield f"  ip saddr {network.subnet} oifname {{ {out} }} masquerade"
+        yield f"  ip saddr {sources} oifname {{ {out} }} masquerade"
     if network.has_ipv6_egress() and network.ipv6_egress == "nat":
         leaving = f"oifname {{ {out} }}" if out else f"oifname != {{ {own} }}"
         yield f"  ip6 saddr {network.ipv6} {leaving} masquerade"

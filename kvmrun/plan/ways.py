@@ -35,24 +35,30 @@ class RemoveRule(Frozen):
 
 
 class AddDefault(Frozen):
-    """The default route of a table that nobody else uses."""
+    """The default route of a table that nobody else uses; or one to `destination`, in the table it is given."""
 
     table: int
     link: str
     gateway: str
+    destination: str = ""
 
     def __str__(self) -> str:
+        if self.destination:
+            return f"route {self.destination} via {self.gateway} on {self.link}"
         return f"route table {self.table} by default via {self.gateway} on {self.link}"
 
 
 class RemoveDefault(Frozen):
-    """Remove our own default route from a table."""
+    """Remove a route of our own from a table."""
 
     table: int
     link: str
     gateway: str
+    destination: str = ""
 
     def __str__(self) -> str:
+        if self.destination:
+            return f"no longer route {self.destination} via {self.gateway}"
         return f"remove the default route via {self.gateway} from table {self.table}"
 
 
@@ -137,6 +143,25 @@ def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
             if uplink.name in needed:
                 raise
     yield from (AddRule(rule=rule) for rule in wanted if rule not in mine)
+    yield from _behind(lab, network, now)
+
+
+def _behind(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
+    """The routes to what is behind guests of the network; they go with its bridge."""
+    ports = lab.ports()
+    addresses = {
+        name: one.address for name, here in ports.items() for one in here if one.network == network.name and one.address
+    }
+    named = {str(one.subnet): addresses.get(one.via, one.via) for one in network.routes}
+    wanted = {to: via for to, via in named.items() if via[:1].isdigit() and "." in via}  # a guest with errors has none
+    there = [one for one in now.routes.get(MAIN, ()) if one.ours and one.destination and one.link == network.bridge]
+    for one in there:
+        if wanted.get(one.destination) != one.gateway:
+            yield RemoveDefault(table=MAIN, link=one.link, gateway=one.gateway, destination=one.destination)
+    present = {(one.destination, one.gateway) for one in there}
+    for destination, gateway in wanted.items():
+        if (destination, gateway) not in present:
+            yield AddDefault(table=MAIN, link=network.bridge, gateway=gateway, destination=destination)
 
 
 def down(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:

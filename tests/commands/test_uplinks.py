@@ -72,7 +72,7 @@ class TestTwo:
                 assert vm2.page("192.168.0.1") == "you are 192.168.0.2 at port1"
                 assert vm1.page("192.168.0.2") == "you are 192.168.0.1 at port2"
         assert status(kvmrun) == {"vm1": ("wan1 via 10.1.0.1", "first"), "vm2": ("wan2 via 10.2.0.1", "second")}
-        assert "by wan2 via 10.2.0.1 (second): vm2 (192.168.0.2)" in kvmrun.ok("net", "status").out
+        assert "egress   wan2 via 10.2.0.1 (second): vm2 (192.168.0.2)" in kvmrun.ok("net", "status").out
         assert "up already" in kvmrun.ok("net", "up").out
         kvmrun.ok("net", "down")
         assert world_after(before) == before
@@ -336,3 +336,37 @@ def test_the_kernels_own_tables_are_no_uplinks(lab: Path, kvmrun: Cli, table: in
     (lab / "networks.toml").write_text(f'[network.lan]\n[uplink.x]\ninterface = "wan1"\ntable = {table}\n')
     (problem,) = kvmrun("check", "-o", "json").json()["problems"]
     assert problem["key"] == "uplink.x.table"
+
+
+def test_a_subnet_behind_a_guest_that_routes(lab: Path, kvmrun: Cli) -> None:
+    """It is routed to, masqueraded and let through; the route goes with the network, or with its line in the lab."""
+    write(lab, '[network.lan]\nroutes = ["10.9.9.0/24 via vm1"]\n')
+    result = kvmrun("check")
+    assert "a guest with forwarding = true on its NIC on lan" in result.out + result.err
+    (lab / "vm1.toml").write_text(
+        f'{TCG}[[nic]]\naddress = "192.168.0.1"\nmac = "52:54:00:00:00:01"\nforwarding = true\n'
+    )
+    before = world()
+    with uplink("wan1", 1, metric=100) as beyond:
+        kvmrun.ok("net", "up")
+        with guest(1) as router:
+            router("ip", "link", "set", "eth0", "address", "52:54:00:00:00:01")
+            router("sysctl", "-qw", "net.ipv4.ip_forward=1")
+            router("ip", "address", "add", "10.9.9.1/24", "dev", "lo")
+            with router.socket() as at:
+                at.bind(("10.9.9.1", 0))
+                assert fetch(at, WORLD) == "you are 10.1.0.2 at wan1"
+            with served(router):
+                assert not beyond.reaches("10.9.9.1")
+            assert "up already" in kvmrun.ok("net", "up").out
+            write(lab)
+            kvmrun.ok("net", "up")
+            assert "10.9.9.0" not in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+        write(lab, '[network.lan]\nroutes = ["10.9.9.0/24 via 192.168.0.1"]\n')
+        (lab / "vm1.toml").write_text(
+            f'{TCG}[[nic]]\naddress = "192.168.0.1"\nmac = "52:54:00:00:00:01"\nforwarding = true\n'
+        )
+        kvmrun.ok("net", "up")
+        assert "10.9.9.0" in subprocess.run(["ip", "route"], capture_output=True, text=True, check=True).stdout
+        kvmrun.ok("net", "down")
+    assert world_after(before) == before
