@@ -14,6 +14,7 @@ from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model import order
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.place import Directories
+from kvmrun.model.record import Record
 from kvmrun.model.text import printable
 from kvmrun.ui.progress import Progress
 
@@ -165,7 +166,7 @@ def over(
                 interrupt = why  # it came too late: the guest has ended
             if pidfd is None and not ended:
                 _refuse_others(where, name)
-            _tidy(directory, name, locked=locked or not where.root)
+            _tidy(where, name, record, locked=locked or not where.root)
             took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
             progress.tell(f"{name} is stopped{took}")
             if interrupt is not None:
@@ -180,12 +181,14 @@ def _refuse_others(where: Directories, name: str) -> None:
         raise error
 
 
-def _tidy(directory: str, name: str, *, locked: bool) -> None:
+def _tidy(where: Directories, name: str, record: Record | None, *, locked: bool) -> None:
     """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
+    directory = where.guest(name)
     if not _let_go(directory):
         why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
         raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
-    from kvmrun.host import guards  # loaded while others still end
+    from kvmrun.host import guards, persistent  # loaded while others still end
 
+    persistent.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
     (guards.remove if locked else guards.drop)(directory, name)
     rundir.tidy(directory)

@@ -6,7 +6,7 @@ from functools import partial
 
 from kvmrun.commands import _adopt, _guards
 from kvmrun.commands._lab import own
-from kvmrun.host import guards, link, lock, logger, logs, lost, process, records, rundir, standing
+from kvmrun.host import guards, link, lock, logger, logs, lost, persistent, process, records, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.light.abc import Callable, Iterator
@@ -87,6 +87,8 @@ def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[plan.Fa
 def _do(step: plan.Mend, lab: Lab, where: Directories) -> None:
     match step:
         case plan.Tidy():
+            record = rundir.read_record(where.guest(step.guest))
+            persistent.drop_leftovers(where, step.guest, record.ports if record else ())
             guards.remove(where.guest(step.guest), step.guest)
             rundir.tidy(where.guest(step.guest))
         case plan.EndUnbegun():

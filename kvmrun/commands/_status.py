@@ -2,6 +2,7 @@
 
 import os
 
+from kvmrun.commands._judged import WELL, lowered, with_guards, with_taps
 from kvmrun.commands._peer import believed, of
 from kvmrun.errors import KvmrunError
 from kvmrun.host import health, link, logs, lost, process, records, rundir
@@ -19,8 +20,6 @@ from kvmrun.plan import guard, rules
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
-_WELL = ("running", "paused")
-"""The states that are what was wanted: what else is wrong is told of these."""
 _USERS = "/run/user"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
@@ -48,14 +47,17 @@ def look(
     here |= {name: where.guest(name) for name in astray}
     answers = ask({name: f"{here[name]}/q" for name in (*alive, *astray)}, (*_QUESTIONS, *more), limit=LIMIT)
     now = process.uptime()
-    rows, guarded = [], {}
+    rows, guarded, plugged = [], {}, {}
     for name in wanted:
         guest, place = lab.guests.get(name), places.get(name)
         record = known.get(name) if name in here else None
         if name in answers:
             if record and here[name] == where.guest(name) and any(port.guard != "none" for port in record.ports):
                 guarded[name] = here[name]
-            row = _alive(name, here[name], _current(lab, record), answers[name], now)
+            record = _current(lab, record)
+            row = _alive(name, here[name], record, answers[name], now)
+            if record and record.ports and row.state in WELL and row.pid:
+                plugged[name] = record.ports
             if here[name] == where.guest(name):  # a user's log is not ours to judge
                 row = _unlocked(row) if name in astray else _unlogged(row, where)
             row = row if row.pid or not where.root else _unlit(row)
@@ -64,7 +66,8 @@ def look(
             row = _resting(name, lab, guest, place, record)
             rows.append(row if where.root else _perhaps(row))
         rows[-1] = rows[-1].but(lab=_lab_of(where, lab, name, record))
-    return _with_networks(_with_guards(rows, guarded if where.root else {}), where, lab), answers
+    rows = with_taps(rows, where, plugged, places)
+    return _with_networks(with_guards(rows, guarded if where.root else {}), where, lab), answers
 
 
 def _is_elsewhere(where: Directories, lab: Lab, record: Record | None) -> bool:
@@ -113,27 +116,6 @@ def _unlit(row: Status) -> Status:
     return row.but(problem=f"its QEMU cannot be seen: root lacks {lost} here") if lost else row
 
 
-def _with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
-    """The rows, with what is wrong with guests that are well but no longer guarded."""
-    if not guarded:
-        return rows
-    from kvmrun.host import guards  # brings the packet filter's modules
-
-    bare = guards.gone(guarded)
-    text = "unguarded: its packet filter was changed; kvmrun {} mends it"
-    return [
-        row.but(state=_lowered(row.state), problem=text.format(row.name))
-        if row.name in bare and row.state in _WELL
-        else row
-        for row in rows
-    ]
-
-
-def _lowered(state: str) -> str:
-    """The state of a guest with something wrong; one that is paused stays what it is."""
-    return "degraded" if state == "running" else state
-
-
 def seen(where: Directories) -> dict[str, str]:
     """The run directory of every guest we may see; for root also those that users started."""
     found: dict[str, str] = {}
@@ -161,15 +143,17 @@ def _perhaps(row: Status) -> Status:
 
 def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
     """The rows, with what is wrong with the networks of guests that are well."""
-    used = {nic.network for row in rows if row.state in _WELL and row.pid for nic in row.nics}
+    used = {nic.network for row in rows if row.state in WELL and row.pid for nic in row.nics}
     if not (where.root and used):
         return rows
     wrong = {name: problem for name in used & lab.networks.keys() if (problem := _network_problem(where, lab, name))}
-    return [_degraded(row, wrong) if row.state in _WELL and row.pid and wrong else row for row in rows]
+    return [_degraded(row, wrong) if row.state in WELL and row.pid and wrong else row for row in rows]
 
 
 def _network_problem(where: Directories, lab: Lab, name: str) -> str:
-    return health.problem(
+    from kvmrun.commands import _ports
+
+    return _ports.of_bridge(lab, lab.networks[name]) or health.problem(
         where.network(name),
         lab.account(name),
         {"rules": rules.table(name), "guard": guard.kept_table(name)},
@@ -178,7 +162,7 @@ def _network_problem(where: Directories, lab: Lab, name: str) -> str:
 
 def _degraded(row: Status, wrong: dict[str, str]) -> Status:
     found = [f"network {nic.network}: {wrong[nic.network]}" for nic in row.nics if nic.network in wrong]
-    return row.but(state=_lowered(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
+    return row.but(state=lowered(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
 
 
 def unseen(where: Directories) -> str:
@@ -218,7 +202,7 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
     used = process.usage(pid) if pid else None
     ports = record.ports if record else ()
     answer = believed(answer, of(pid))
-    state, problem = _state(name, answer, ports, record)
+    state, problem = _state(name, answer, record)
     if answer.silence == "silent":
         from kvmrun.host import clients  # only for a guest that is silent
 
@@ -245,7 +229,7 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
     )
 
 
-def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | None) -> tuple[str, str | None]:
+def _state(name: str, answer: Answer, record: Record | None) -> tuple[str, str | None]:
     """The state by its evidence, and what is wrong with it."""
     if answer.silence == "busy":
         return "running", "its monitor is busy with another command"
@@ -265,8 +249,7 @@ def _state(name: str, answer: Answer, ports: tuple[Port, ...], record: Record | 
         return state, f"a start that did not finish; kvmrun {name} begins again"
     if state == "io-error":
         return state, f"a drive could not be written; make room, then kvmrun monitor {name} -c cont"
-    missing = _missing(ports) if state in _WELL else ""
-    return (_lowered(state), missing) if missing else (state, None)
+    return state, None
 
 
 def _unlogged(row: Status, where: Directories) -> Status:
@@ -282,15 +265,6 @@ def _unlogged(row: Status, where: Directories) -> Status:
     if row.problem or row.uptime_s is None or row.uptime_s < logs.BEGINS or logs.is_kept(where.log(row.name)):
         return row
     return row.but(problem=f"its logger died; kvmrun log {row.name} --restart starts another")
-
-
-def _missing(ports: tuple[Port, ...]) -> str:
-    for port in ports:
-        if not link.index(port.tap):
-            return f"its tap {port.tap} is gone"
-        if (found := link.master(port.tap)) is not None and found != port.bridge:
-            return f"its tap {port.tap} is not on {port.bridge}"
-    return ""
 
 
 def _nics(ports: tuple[Port, ...]) -> tuple[NicStatus, ...]:

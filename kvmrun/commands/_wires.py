@@ -115,7 +115,7 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
         return "down", f"{network.bridge} is down; it is not ours to set up: ip link set {network.bridge} up"
     if now.bridge is None and network.external:
         return "down", f"there is no {network.bridge}, and an external bridge is never made by us"
-    if now.bridge is None and not (now.loose or now.dnsmasq or now.rules or network.name in lab.now.up):
+    if now.bridge is None and not (now.ports or now.dnsmasq or now.rules or network.name in lab.now.up):
         return "down", None
     try:
         missing = plan.up(lab, network, where, now)

@@ -3,7 +3,7 @@
 import os
 import struct
 
-from kvmrun.host import dump
+from kvmrun.host import dump, ports
 from kvmrun.host.link import NET, index, read, sysfs_is_ours
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterator
@@ -33,6 +33,7 @@ def read_bridge(name: str) -> Bridge | None:
         stp=is_bridge and read(f"{here}/bridge/stp_state") != "0",
         forward_delay=int(read(f"{here}/bridge/forward_delay")) if is_bridge else 0,
         ports=tuple(sorted(os.listdir(f"{here}/brif"))) if is_bridge else (),
+        settings=ports.one(name).bridge(name) if is_bridge else {},
     )
 
 

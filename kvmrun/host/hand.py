@@ -4,7 +4,7 @@ import os
 import stat
 
 from kvmrun.errors import Busy, KvmrunError
-from kvmrun.host import device, directory, link, lock, process, rundir
+from kvmrun.host import device, directory, link, lock, plug, process, rundir
 from kvmrun.light import signal, socket
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import suppress
@@ -45,10 +45,12 @@ class Hand:
                 self.table[step.file] = [_open(step.file)]
             case steps.MakeVncDirectory():
                 return self._make_vnc_directory(step)
+            case steps.RemoveTap():
+                plug.remove(step.tap)
             case steps.OpenTap():
                 self._open_tap(step.tap, kept=step.kept)
             case steps.PlugTap():
-                plug(step)
+                plug.plug(step)
             case steps.Listen():
                 return self._listen(step.listener)
             case TakePort():
@@ -198,12 +200,6 @@ class Hand:
         except ProcessLookupError:
             return
         process.ended(self.pidfd, 10)
-
-
-def plug(step: steps.PlugTap) -> None:
-    """Make a tap that is there a port of its bridge, with all that belongs to it."""
-    wanted = link.Attached(bridge=step.bridge, mac=step.mac, mtu=step.mtu, alias=step.alias, isolated=step.isolated)
-    link.attach(step.tap, wanted)
 
 
 def _unguard(step: steps.TakePlace) -> None:

@@ -4,36 +4,18 @@ import errno
 import fcntl
 import os
 import struct
-import sys
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Refused
-from kvmrun.host import dump
 from kvmrun.light import socket
-from kvmrun.model.frozen import Frozen
 from kvmrun.model.nic import KeptTap
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
-_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
-_SIOCSIFHWADDR, _SIOCSIFMTU = 0x8924, 0x8922
+_SIOCGIFFLAGS = 0x8913
 _SIOCBRADDIF = 0x89A2
 _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 0x0100
 _IFF_TUN_EXCL = 0x8000
 _IFF_UP, _IFF_PERSIST = 1, 0x0800
-_ARPHRD_ETHER = 1
-_GETLINK, _IFINFO = 18, struct.Struct("=BxHiII")
-_IFLA_ADDRESS, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_IFALIAS = 1, 4, 10, 18, 20
-_INFO_SLAVE_DATA, _BRPORT_ISOLATED = 5, 33
 NET = "/sys/class/net"
-
-
-class Attached(Frozen):
-    """What a port of ours is to be."""
-
-    bridge: str
-    mac: str
-    mtu: int
-    alias: str
-    isolated: bool
 
 
 def index(name: str) -> int:
@@ -56,6 +38,9 @@ def open_tap(name: str, queues: int, *, kept: bool = False) -> list[int]:
             fds.append(os.open("/dev/net/tun", os.O_RDWR | os.O_CLOEXEC))
             new = 0 if kept or queue else _IFF_TUN_EXCL
             fcntl.ioctl(fds[-1], _TUNSETIFF, struct.pack("16sH22x", name.encode(), flags | new))
+            if new:
+                # to a tap of several queues that has no owner anybody may attach another queue
+                fcntl.ioctl(fds[-1], _TUNSETOWNER, os.geteuid())
     except OSError as why:
         for fd in fds:
             os.close(fd)
@@ -129,27 +114,6 @@ def has_carrier(name: str) -> bool:
         return False
 
 
-def attach(name: str, port: Attached) -> None:
-    """Make the tap what it is to be, and read it back."""
-    plug(name, port.bridge, port.mac, port.mtu, isolated=port.isolated)
-    set_alias(name, port.alias)
-    read_back(name, port)
-
-
-def plug(name: str, bridge: str, mac: str, mtu: int, *, isolated: bool = False) -> None:
-    """Give the tap its own MAC and MTU, make it a port of `bridge`, isolated if it is to be, and then set it up."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
-        address = bytes.fromhex(mac.replace(":", ""))
-        control(at, _SIOCSIFHWADDR, name, struct.pack("H6s8x", _ARPHRD_ETHER, address))
-        if mtu != 1500:
-            control(at, _SIOCSIFMTU, name, struct.pack("i", mtu))
-        join(name, bridge)
-        if isolated:
-            isolate(name)
-        (flags,) = struct.unpack("H", control(at, _SIOCGIFFLAGS, name, b"")[16:18])
-        control(at, _SIOCSIFFLAGS, name, struct.pack("H", flags | _IFF_UP))  # it writes all of them
-
-
 def join(name: str, bridge: str) -> None:
     """Make the link `name` a port of `bridge`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
@@ -198,33 +162,6 @@ def isolate(name: str) -> None:
         from kvmrun.host import netlink
 
         netlink.isolate(name)
-
-
-def read_back(name: str, port: Attached) -> None:
-    """Raise unless the kernel says of the link what was written: a call that did nothing does not say so."""
-    body = _IFINFO.pack(0, 0, index(name), 0, 0)
-    said = dump.get(dump.ROUTE, _GETLINK, body)
-    flags = _IFINFO.unpack_from(said)[3]
-    told = dump.attributes(said, _IFINFO.size)
-    slave = dump.attributes(dump.attributes(told.get(_IFLA_LINKINFO, b"")).get(_INFO_SLAVE_DATA, b""))
-    found = {
-        "its MAC": told.get(_IFLA_ADDRESS, b"").hex(":") == port.mac,
-        "its MTU": _number(told.get(_IFLA_MTU, b"")) == port.mtu,
-        f"being a port of {port.bridge}": _number(told.get(_IFLA_MASTER, b"")) == index(port.bridge),
-        "its mark": told.get(_IFLA_IFALIAS, b"").rstrip(b"\0") == port.alias.encode(),
-        "being up": bool(flags & _IFF_UP),
-        "its isolation": bool(_number(slave.get(_BRPORT_ISOLATED, b""))) == port.isolated,
-    }
-    for what, right in found.items():
-        if not right:
-            hint = "report it with the version of your kernel"
-            raise KvmrunError(
-                f"{what} did not take: {name}", hint, why="it was written, and another value is read back"
-            )
-
-
-def _number(value: bytes) -> int:
-    return int.from_bytes(value, sys.byteorder)
 
 
 def master(name: str) -> str | None:

@@ -11,6 +11,7 @@ from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
+from kvmrun.host import bridge_settings, ports
 from kvmrun.light.abc import Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model import mark
@@ -55,7 +56,7 @@ def read_bridge(name: str) -> Bridge | None:
             return None
         number = link["index"]
         data = _data(link)
-        ports = route.get_links(master=number) if _kind(link) == "bridge" else ()
+        members = route.get_links(master=number) if _kind(link) == "bridge" else ()
         return Bridge(
             kind=_kind(link) or ("" if link.get_attr("IFLA_PARENT_DEV_NAME") else "virtual"),
             alias=link.get_attr("IFLA_IFALIAS") or "",
@@ -65,7 +66,8 @@ def read_bridge(name: str) -> Bridge | None:
             mtu=link.get_attr("IFLA_MTU"),
             stp=bool(data.get("IFLA_BR_STP_STATE")),
             forward_delay=data.get("IFLA_BR_FORWARD_DELAY") or 0,
-            ports=tuple(sorted(port.get_attr("IFLA_IFNAME") for port in ports)),
+            settings=ports.one(name).bridge(name) if _kind(link) == "bridge" else {},
+            ports=tuple(sorted(port.get_attr("IFLA_IFNAME") for port in members)),
         )
 
 
@@ -150,12 +152,13 @@ def make_bridge(name: str, alias: str) -> None:
 
 
 def set_bridge(name: str, mac: str, mtu: int) -> None:
-    """Write MAC, MTU, no spanning tree and no forwarding delay, and read them back."""
+    """Write MAC, MTU, no spanning tree, no forwarding delay and all settings that differ, and read them back."""
     with kernel(f"set bridge {name}") as route:
         number = _index(route, name)
         route.link("set", index=number, address=mac, mtu=mtu)
         route.link("set", index=number, kind="bridge", br_stp_state=0)
         route.link("set", index=number, kind="bridge", br_forward_delay=0)  # out of range while spanning tree is on
+        bridge_settings.write(name, number)
         link = _link(route, name)
         _expect(link.get_attr("IFLA_ADDRESS") == mac, f"the MAC of {name}")
         _expect(link.get_attr("IFLA_MTU") == mtu, f"the MTU of {name}")

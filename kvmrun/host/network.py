@@ -3,12 +3,11 @@
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, link, netlink, nft, records, small, sysctl, ways
-from kvmrun.host.hand import plug
+from kvmrun.host import dnsmasq, link, netlink, nft, persistent, plug, records, small, sysctl, ways
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
 from kvmrun.plan import network_steps as steps
-from kvmrun.plan.steps import PlugTap
+from kvmrun.plan.steps import PlugTap, RemoveTap
 from kvmrun.plan.ways import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
 
 Undo = Callable[[], None]
@@ -44,16 +43,15 @@ def _link(step: steps.LinkStep) -> Undo | None:
             netlink.remove_address(step.link, step.address)
         case steps.SetUp():
             netlink.set_up(step.link)
-        case steps.Join():
-            link.join(step.tap, step.bridge)
-            if step.isolated:
-                link.isolate(step.tap)
         case steps.KeepTap():
             return _keep_tap(step)
         case PlugTap():
-            plug(step)
+            plug.plug(step)
         case steps.DropTap():
             link.drop_tap(step.tap, step.queues)
+            persistent.forget(step.record, step.tap)
+        case RemoveTap():
+            plug.remove(step.tap)
         case steps.RemoveBridge():
             netlink.remove(step.name)
         case _:
@@ -62,15 +60,25 @@ def _link(step: steps.LinkStep) -> Undo | None:
 
 
 def _keep_tap(step: steps.KeepTap) -> Undo:
-    link.keep_tap(step.tap, step.queues, step.owner)
+    persistent.note(step.record, step.tap, step.owner)  # first: one that persists without a note is not ours
+    try:
+        link.keep_tap(step.tap, step.queues, step.owner)
+    except BaseException:
+        persistent.forget(step.record, step.tap)
+        raise
     try:
         link.set_alias(step.tap, step.alias)
         if link.sysfs_is_ours(step.tap) and link.alias(step.tap) != step.alias:
             raise KvmrunError(f"{step.tap} could not be marked", "try again", why="read back, different")
     except BaseException:
-        link.drop_tap(step.tap, step.queues)
+        _drop_tap(step)
         raise
-    return lambda: link.drop_tap(step.tap, step.queues)
+    return lambda: _drop_tap(step)
+
+
+def _drop_tap(step: steps.KeepTap) -> None:
+    link.drop_tap(step.tap, step.queues)
+    persistent.forget(step.record, step.tap)
 
 
 def _way(step: WayStep) -> Undo | None:

@@ -6,13 +6,13 @@ import stat
 
 from kvmrun.config.where import absolute, exchangeable
 from kvmrun.errors import KvmrunError, Refused, reason
-from kvmrun.host import device, link, process, records, small
-from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.host import device, link, persistent, process, records, small
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import Literal
 from kvmrun.model import mark
 from kvmrun.model.guest import Guest
-from kvmrun.model.nic import KeptTap, Port
+from kvmrun.model.nic import KeptTap
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
 from kvmrun.plan.facts import File, Host
@@ -76,6 +76,7 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm(root=where.root)
     files = _files(guest, others)
+    kept = persistent.kept(where, ((guest.name, port) for port in place.ports))
     return Host(
         qemu=(program := qemu()),
         qemu_problem=_unusable(program, root=where.root and not guest.user) if program else "",
@@ -92,7 +93,8 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
         exchangeable=_exchangeable(files) if where.root else {},
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
         marks={port.tap: alias for port in place.ports if (alias := link.alias(port.tap))},
-        kept_taps=kept((guest.name, port) for port in place.ports),
+        leftover_taps=frozenset(_leftovers(guest.name, place, kept)) if where.root else frozenset(),
+        kept_taps=kept,
         taken_uids=_uids(others.pids()) if place.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=accounts([guest.user] if guest.user else []),
@@ -254,10 +256,11 @@ def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
     return found
 
 
-def kept(ports: Iterable[tuple[str, Port]]) -> dict[str, KeptTap]:
-    """The taps that stay for those ports, each given with its guest, and carry our mark."""
-    found = {port.tap: (link.kept_tap(port.tap), port.alias(guest)) for guest, port in ports}
-    return {name: tap for name, (tap, wanted) in found.items() if tap is not None and mark.is_same(tap.alias, wanted)}
+def _leftovers(guest: str, place: Place, kept: Mapping[str, KeptTap]) -> Iterator[str]:
+    """The taps of a guest that does not run which are there all the same."""
+    for port in place.ports:
+        if port.tap not in kept and link.index(port.tap) and mark.is_same(link.alias(port.tap), port.alias(guest)):
+            yield port.tap
 
 
 def read(path: str) -> str | None:

@@ -1,11 +1,13 @@
 """Looking at what a network stands on. Loaded while QEMU starts, where a start finds its bridge there."""
 
 import os
+import time
 
+from kvmrun.errors import Unresponsive
 from kvmrun.host import bridge as bridge_now
-from kvmrun.host import link, sysctl
-from kvmrun.host.observe import kept, read
-from kvmrun.light.abc import Iterable
+from kvmrun.host import dump, link, persistent, ports, rundir, sysctl
+from kvmrun.host.observe import read
+from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
@@ -14,7 +16,10 @@ from kvmrun.model.place import Directories
 from kvmrun.plan import dnsmasq as dnsmasq_plan
 from kvmrun.plan import forwarding, guard, rules, upstreams, ways
 from kvmrun.plan import network as plan
-from kvmrun.plan.facts import Bridge, Owner, Route, Ways, Wire
+from kvmrun.plan.facts import Bridge, Link, Owner, Route, Ways, Wire
+
+_MOMENT = 0.5
+"""How long the kernel may take, in seconds, to remove a tap that nobody holds."""
 
 _NO_LINKS = {"all", "default", "lo"}
 
@@ -32,8 +37,11 @@ def bridge(name: str) -> Bridge | None:
 def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
     found = bridge(network.bridge)
+    seen = _links() if where.root else ports.Links([], part=True)
+    made = persistent.made(where, network.name) if where.root else {}
+    here, leftovers = _taps(lab, network, where, seen, made)
     if network.external:
-        return Wire(bridge=found, loose=_loose(lab, network, where) if found else ())
+        return Wire(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
     at = dnsmasq_plan.files(lab, network, where)
     record = lab.now.up.get(network.name)
     paths = (at.config, at.hosts, at.reservations, dnsmasq_plan.note(where, network))
@@ -45,8 +53,10 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
         resolv=_resolv(),
-        loose=_loose(lab, network, where),
-        kept=_kept(lab, network, found),
+        ports=here,
+        leftovers=leftovers,
+        made=made,
+        kept=_kept(lab, network, where, found),
         routes=routes() if found is None else (),
         files=files,
         dnsmasq=pid,
@@ -69,12 +79,13 @@ def _values(names: Iterable[str]) -> dict[str, str]:
     return {name: value for name in names if (value := sysctl.read(name)) is not None}
 
 
-def _kept(lab: Lab, network: Network, found: Bridge | None) -> dict[str, KeptTap]:
+def _kept(lab: Lab, network: Network, where: Directories, found: Bridge | None) -> dict[str, KeptTap]:
     """The taps that stay on the network: those of its NICs, and those left on its bridge by NICs that are no more."""
-    here = kept((guest, port) for guest, ports in lab.ports().items() for port in ports if port.network == network.name)
+    here = persistent.kept(where, _ports(lab, network))
+    made = persistent.made(where, network.name) if where.root else {}
     for name in found.ports if found else ():
         tap = link.kept_tap(name) if name not in here else None
-        if tap and mark.subject(tap.alias) and mark.lab_of(tap.alias) in {"", lab.identity}:
+        if tap and name in made and mark.subject(tap.alias) and mark.lab_of(tap.alias) in {"", lab.identity}:
             here[name] = tap
     return here
 
@@ -101,13 +112,51 @@ def ways_asked(lab: Lab, network: Network) -> Ways:
     return ways_out(lab, network).but(silent=silent)
 
 
-def _loose(lab: Lab, network: Network, where: Directories) -> tuple[str, ...]:
-    """The taps of ours on this network that exist and are ports of nothing, or of another bridge."""
-    ports = {port.tap: (guest, port) for guest, ports in lab.ports().items() for port in ports}
-    here = [tap for tap, (_, port) in ports.items() if port.network == network.name and link.index(tap)]
-    ours = [tap for tap in here if mark.is_same(link.alias(tap), ports[tap][1].alias(ports[tap][0]))]
-    loose = [tap for tap in ours if (master := link.master(tap)) is not None and master != network.bridge]
-    return tuple(tap for tap in loose if not _is_bare(where, *ports[tap]))
+def _links() -> ports.Links:
+    try:
+        return ports.look()
+    except dump.Moved:
+        raise Unresponsive("could not read the links", "try again", why="they change again and again") from None
+
+
+def _ports(lab: Lab, network: Network) -> list[tuple[str, Port]]:
+    """The ports of the network, each with its guest."""
+    return [(guest, one) for guest, all_ in lab.ports().items() for one in all_ if one.network == network.name]
+
+
+def _taps(
+    lab: Lab, network: Network, where: Directories, links: ports.Links, made: Mapping[str, int]
+) -> tuple[dict[str, Link], tuple[str, ...]]:
+    """The taps of ours on this network, and those of them that nobody has made to outlive their guests, and do."""
+    here: dict[str, Link] = {}
+    leftovers: list[str] = []
+    for guest, port in _ports(lab, network):
+        found = links.tap(port.tap, port.alias(guest))
+        if found is None or not _is_ours(where, guest, port, found):
+            continue
+        if port.tap not in made and not rundir.is_running(where.guest(guest)):
+            leftovers += [found.name] if _stays(found) else []
+        elif found.master == network.bridge or not _is_bare(where, guest, port):
+            here[port.tap] = found
+    return here, tuple(leftovers)
+
+
+def _stays(found: Link) -> bool:
+    """Whether a tap is there without its guest for longer than it takes the kernel to remove it."""
+    deadline = time.monotonic() + _MOMENT
+    while not found.persistent and link.index(found.name) == found.index:
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.01)
+    return found.persistent
+
+
+def _is_ours(where: Directories, guest: str, port: Port, found: Link) -> bool:
+    """Whether the tap is the guest's: by its mark, or because its QEMU has it, whatever became of the mark."""
+    if mark.is_same(found.alias, port.alias(guest)):
+        return True
+    record = rundir.read_record(where.guest(guest))
+    return bool(record and record.pid and found.name in link.held_taps(record.pid).values())
 
 
 def _is_bare(where: Directories, guest: str, port: Port) -> bool:

@@ -1,7 +1,7 @@
 """The bridge of a network: as it should be, against what is there by that name."""
 
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterable, Iterator
+from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
@@ -16,6 +16,16 @@ from kvmrun.plan.network_steps import (
     SetBridge,
     SetUp,
 )
+
+SETTINGS: Mapping[int, tuple[str, int]] = {
+    4: ("ageing time", 30000),
+    7: ("VLAN filtering", 0),
+    9: ("mask of forwarded groups", 0),
+    22: ("multicast router", 1),
+    23: ("multicast snooping", 1),
+    25: ("multicast querier", 0),
+}
+"""Attributes IFLA_BR_* of a bridge: name and the kernel's default, which is what we want."""
 
 
 def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route]) -> Iterator[NetworkStep]:
@@ -32,14 +42,48 @@ def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Rout
         if found.alias != alias:  # of 0.1.0, or of a lab that was moved
             yield MarkBridge(name=network.bridge, alias=alias)
     mac = lab.bridge_mac(network)
-    wanted = (mac, network.mtu, False, 0)
-    if found is None or (found.mac, found.mtu, found.stp, found.forward_delay) != wanted:
-        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu)
+    differs = tuple(_attributes(network, mac, found)) if found else ()
+    if found is None or differs:
+        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu, differs=differs)
+
+
+def differences(network: Network, mac: str, found: Bridge | None) -> list[str]:
+    """What of the bridge is not as we set it, each to be read after its name; of an external one whether it serves."""
+    if found is None:
+        return ["is gone"]
+    if found.kind != "bridge":
+        return ["is no bridge"]
+    own = [] if network.external else [*_attributes(network, mac, found), *_addresses(network, found)]
+    return [*([] if found.up else ["is down"]), *own]
+
+
+def _attributes(network: Network, mac: str, found: Bridge) -> Iterator[str]:
+    if found.mac != mac:
+        yield f"has the MAC {found.mac}"
+    if found.mtu != network.mtu:
+        yield f"has the MTU {found.mtu}"
+    if found.stp:
+        yield "has spanning tree on"
+    if found.forward_delay:
+        yield f"has a forwarding delay of {found.forward_delay / 100:g} s"
+    for number, (name, value) in SETTINGS.items():
+        if (now := found.settings.get(number, value)) != value:
+            yield f"has {name} {now}"
+
+
+def _addresses(network: Network, found: Bridge) -> Iterator[str]:
+    wanted, have = _wanted_addresses(network), set(found.addresses)
+    yield from (f"has not the address {address}" for address in sorted(wanted - have))
+    yield from (f"has the address {address}" for address in sorted(have - wanted))
+
+
+def _wanted_addresses(network: Network) -> set[str]:
+    return {str(network.host_address()), *([six] if (six := network.host_address6()) else [])}
 
 
 def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
     """The steps that give the bridge its addresses, no others, and set it up."""
-    wanted = {str(network.host_address()), *([six] if (six := network.host_address6()) else [])}
+    wanted = _wanted_addresses(network)
     have = set(found.addresses) if found else set()
     stale = have - wanted
     missing = wanted if stale else wanted - have  # the kernel may take ours away with another of the same subnet

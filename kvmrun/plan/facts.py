@@ -11,7 +11,9 @@ Protocol = Literal["udp", "tcp"]
 
 
 class Bridge(Frozen):
-    """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX"."""
+    """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX"; `settings` its
+    attributes as a bridge, by number.
+    """
 
     kind: str
     alias: str
@@ -22,6 +24,38 @@ class Bridge(Frozen):
     stp: bool = False
     forward_delay: int = 0
     ports: tuple[str, ...] = ()
+    settings: Mapping[int, int] = EMPTY
+
+
+NOBODY = 0xFFFFFFFF
+"""The owner or group of a tap that has none."""
+
+
+class Link(Frozen):
+    """A tap as the kernel tells it. `settings` are its attributes as a port, `conf` what is known of port.CONF.
+
+    `strays` are the static forwarding entries on the port that are not the tap's own MAC's.
+    """
+
+    name: str
+    index: int
+    alias: str
+    mac: str
+    up: bool
+    carrier: bool
+    operational: int
+    mtu: int
+    queue_length: int
+    master: str
+    kind: str = "tun"
+    owner: int = NOBODY
+    group: int = NOBODY
+    persistent: bool = False
+    queues: int = 1
+    settings: Mapping[int, int] = EMPTY
+    conf: Mapping[str, str] = EMPTY
+    addresses: tuple[str, ...] = ()
+    strays: tuple[str, ...] = ()
 
 
 class Route(Frozen):
@@ -103,13 +137,13 @@ class Wire(Frozen):
 
     `former` is the bridge that the network was brought up with, where its definition names another one now, and
     `leases` are those that dnsmasq remembers, as (address, MAC).
-    `kept` are the taps of its guests that were made to stay; `loose` are taps of running guests that should be ports
-    of the bridge and are not; `files` has the present text of dnsmasq's files by path; `rules` is the digest of the
-    rules last loaded ("changed" when they are no longer what was loaded, "" when none were), and `guard` that of the
-    guard of the kept taps; `changed` are the settings kvmrun has changed, by name; `routing` says that forwarding is
-    on for the host as a whole; `uplinks` are the links of the default routes, and `links` all that could be routed
-    through: not the loopback, and not those that are ports of a bridge; `hosts_file` is the text of the host's own
-    /etc/hosts, where the network answers for it.
+    `kept` are the taps of its guests that were made to stay, `made` the owners they were made for; `ports` are the taps
+    that are there, `leftovers` those that outlived their guests; `files` has the present text of dnsmasq's files by
+    path; `rules` is the digest of the rules last loaded ("changed" when they are no longer what was loaded, "" when
+    none were), and `guard` that of the guard of the kept taps; `changed` are the settings kvmrun has changed, by name;
+    `routing` says that forwarding is on for the host as a whole; `uplinks` are the links of the default routes, and
+    `links` all that could be routed through: not the loopback, and not those that are ports of a bridge;
+    `hosts_file` is the text of the host's own /etc/hosts, where the network answers for it.
     """
 
     bridge: Bridge | None
@@ -117,8 +151,10 @@ class Wire(Frozen):
     hostname: str = "host"
     hosts_file: str = ""
     resolv: str = "/etc/resolv.conf"
-    loose: tuple[str, ...] = ()
+    ports: Mapping[str, Link] = EMPTY
+    leftovers: tuple[str, ...] = ()
     kept: Mapping[str, KeptTap] = EMPTY
+    made: Mapping[str, int] = EMPTY
     routes: tuple[Route, ...] = ()
     files: Mapping[str, str] = EMPTY
     dnsmasq: int = 0
@@ -174,6 +210,7 @@ class Host(Frozen):
     exchangeable: Mapping[str, str] = EMPTY
     taken_taps: frozenset[str] = frozenset()
     marks: Mapping[str, str] = EMPTY
+    leftover_taps: frozenset[str] = frozenset()
     kept_taps: Mapping[str, KeptTap] = EMPTY
     taken_uids: Mapping[int, str] = EMPTY
     taken_ports: Mapping[int, str] = EMPTY

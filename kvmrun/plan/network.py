@@ -8,12 +8,11 @@ from kvmrun.model.network import Network
 from kvmrun.model.network_record import NetworkRecord
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, dnsmasq, forwarding, guard, in_force, rules, ways
+from kvmrun.plan import bridge, dnsmasq, forwarding, guard, in_force, port, rules, ways
 from kvmrun.plan.facts import Route, Wire
 from kvmrun.plan.network_steps import (
     DropRules,
     DropTap,
-    Join,
     KeepTap,
     LoadRules,
     NetworkStep,
@@ -24,7 +23,7 @@ from kvmrun.plan.network_steps import (
     SetSysctl,
     StopNames,
 )
-from kvmrun.plan.steps import PlugTap
+from kvmrun.plan.steps import PlugTap, RemoveTap
 
 
 def up(lab: Lab, network: Network, where: Directories, now: Wire, owner: int | None = None) -> tuple[NetworkStep, ...]:
@@ -44,7 +43,7 @@ def kept_up(
     if network.external:
         _refuse_own(lab, network)
         bridge.accept_external(network, now.bridge)
-        return tuple(_plugs(lab, network, now, None)) if where.root else ()
+        return (*_leftovers(now), *_plugs(lab, network, now, None)) if where.root else ()
     if not where.root:
         _refuse_user(lab, network, now)
         return ()
@@ -56,7 +55,8 @@ def kept_up(
         *_rules(lab, network, where, now),  # before anything is forwarded
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
         *bridge.reachable(network, now.bridge),
-        *(_kept_taps(lab, network, now, owner) if owner is not None else ()),
+        *_leftovers(now),
+        *(_kept_taps(lab, network, where, now, owner) if owner is not None else ()),
         *_kept_guard(lab, network, where, now, everybody=owner is not None),
         *_plugs(lab, network, now, owner),  # once it is guarded: who has a kept tap may send at any time
         *ways.up(lab, network, now.ways),
@@ -75,13 +75,14 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
     idle = {tap.name: tap for tap in now.kept.values() if not tap.held}
     if now.bridge is not None:
         bridge.refuse_foreign(lab, network, now.bridge)
-        _refuse_in_use(lab, network, [port for port in now.bridge.ports if port not in idle], force=force)
-    drop = [DropTap(tap=tap.name, queues=tap.queues) for tap in idle.values()]
+        others = [one for one in now.bridge.ports if one not in idle and one not in now.leftovers]
+        _refuse_in_use(lab, network, others, force=force)
+    drop = [DropTap(tap=tap.name, queues=tap.queues, record=taps_record(where, network)) for tap in idle.values()]
     at = dnsmasq.files(lab, network, where)
     note = () if now.dnsmasq else (dnsmasq.note(where, network),)  # of one that ended by itself
     written = [path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files]
     written += [where.network_record(network.name)] if network.name in lab.now.up else []
-    steps: list[NetworkStep] = [*drop]
+    steps: list[NetworkStep] = [*drop, *_leftovers(now)]
     if now.dnsmasq:
         steps.append(StopNames(network=network.name, config=at.config, uid=dnsmasq.account(lab, network)))
     if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
@@ -129,41 +130,44 @@ def _former(lab: Lab, network: Network, now: Wire) -> Iterator[NetworkStep]:
         yield RemoveBridge(name=lab.as_up(network).bridge)
 
 
-def _kept_taps(lab: Lab, network: Network, now: Wire, owner: int) -> Iterator[KeepTap | DropTap]:
+def _leftovers(now: Wire) -> Iterator[RemoveTap]:
+    """Taps that outlived their guests: whoever has such a one speaks without a guard."""
+    yield from (RemoveTap(tap=tap) for tap in now.leftovers)
+
+
+def _kept_taps(lab: Lab, network: Network, where: Directories, now: Wire, owner: int) -> Iterator[KeepTap | DropTap]:
     """A tap for every NIC on the network. One kept for somebody else changes hands, unless it is in use."""
-    for guest, port in _ports(lab, network):
-        if _is_made(port, now, owner):
-            if kept := now.kept.get(port.tap):
-                yield DropTap(tap=port.tap, queues=kept.queues)
-            yield KeepTap(tap=port.tap, queues=port.queues, owner=owner, alias=port.alias(guest))
+    record = taps_record(where, network)
+    for guest, one in _ports(lab, network):
+        if _is_made(one, now, owner):
+            if kept := now.kept.get(one.tap):
+                yield DropTap(tap=one.tap, queues=kept.queues, record=record)
+            yield KeepTap(tap=one.tap, queues=one.queues, owner=owner, alias=one.alias(guest), record=record)
 
 
-def _is_made(port: Port, now: Wire, owner: int | None) -> bool:
-    """Whether the tap of `port` is made now, for `owner` to have."""
-    kept = now.kept.get(port.tap)
+def _is_made(one: Port, now: Wire, owner: int | None) -> bool:
+    """Whether the tap of a port is made now, for `owner` to have."""
+    kept = now.kept.get(one.tap)
     return owner is not None and not (kept and (kept.owner == owner or kept.held))
 
 
-def _plugs(lab: Lab, network: Network, now: Wire, owner: int | None) -> Iterator[PlugTap | Join]:
-    """Every tap that is to be a port of the bridge and is not; one that stays may not be all that it should be."""
-    stay = {port.tap for _, port in _ports(lab, network) if _is_made(port, now, owner)} | {*now.kept} & {*now.loose}
-    yield from (Join(tap=tap, bridge=network.bridge, isolated=network.isolate) for tap in now.loose if tap not in stay)
-    for guest, port in _ports(lab, network):
-        if port.tap in stay:
-            yield PlugTap(
-                tap=port.tap,
-                mac=port.tap_mac(),
-                bridge=network.bridge,
-                alias=port.alias(guest),
-                mtu=network.mtu,
-                isolated=network.isolate,
-            )
+def _plugs(lab: Lab, network: Network, now: Wire, owner: int | None) -> Iterator[PlugTap]:
+    """Every tap that is to be a port of the bridge and is not, or is not all that it should be."""
+    forwards = now.bridge is not None and now.bridge.up and not now.bridge.stp
+    for guest, one in _ports(lab, network):
+        if _is_made(one, now, owner):
+            yield port.wanted(guest, one, owner)
+        elif one.tap in now.ports:
+            want = port.wanted(guest, one, now.made.get(one.tap))
+            held = one.tap not in now.kept  # whether a persistent one should have a carrier is not known
+            if wrong := port.differences(want, now.ports[one.tap], held=held, forwards=forwards):
+                yield want.but(differs=tuple(found.text for found in wrong))
 
 
 def _ports(lab: Lab, network: Network) -> Iterator[tuple[str, Port]]:
     """The guests' ports on the network, each with its guest, in order."""
     for guest, ports in sorted(lab.ports().items()):
-        yield from ((guest, port) for port in ports if port.network == network.name)
+        yield from ((guest, one) for one in ports if one.network == network.name)
 
 
 def _kept_guard(
@@ -194,6 +198,11 @@ def _refuse_user(lab: Lab, network: Network, now: Wire) -> None:
         hint = "sudo kvmrun net up --owner $USER"
         raise NotPermitted(f"network {network.name} is down, and only root may bring it up", hint)
     bridge.refuse_foreign(lab, network, now.bridge)
+
+
+def taps_record(where: Directories, network: Network) -> str:
+    """The file that says which taps were made to stay, and for whom."""
+    return f"{where.network(network.name)}/taps"
 
 
 def rules_record(where: Directories, network: Network) -> str:

@@ -2,7 +2,7 @@
 
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.network_record import NetworkRecord
-from kvmrun.plan.steps import PlugTap
+from kvmrun.plan.steps import PlugTap, RemoveTap
 from kvmrun.plan.ways import WayStep
 
 
@@ -40,8 +40,11 @@ class SetBridge(Frozen):
     name: str
     mac: str
     mtu: int
+    differs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.differs:
+            return f"put bridge {self.name} right: it {', '.join(self.differs)}"
         return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
 
 
@@ -68,6 +71,7 @@ class KeepTap(Frozen):
     queues: int
     owner: int
     alias: str
+    record: str
 
     def __str__(self) -> str:
         return f"make tap {self.tap} for uid {self.owner}, to stay"
@@ -76,20 +80,10 @@ class KeepTap(Frozen):
 class DropTap(Frozen):
     tap: str
     queues: int
+    record: str = ""
 
     def __str__(self) -> str:
         return f"remove tap {self.tap}"
-
-
-class Join(Frozen):
-    """A running guest's tap back to its bridge."""
-
-    tap: str
-    bridge: str
-    isolated: bool
-
-    def __str__(self) -> str:
-        return f"plug tap {self.tap} into {self.bridge} again"
 
 
 class SetUp(Frozen):
@@ -213,10 +207,10 @@ LinkStep = (
     | AddAddress
     | RemoveAddress
     | SetUp
-    | Join
     | KeepTap
     | PlugTap
     | DropTap
+    | RemoveTap
     | RemoveBridge
 )
 NamesStep = StartNames | ReloadNames | StopNames

@@ -60,15 +60,34 @@ class OpenTap(Frozen):
 
 
 class PlugTap(Frozen):
+    """A tap that is there, as a port of its bridge; `owner` of one that is persistent. `differs` says why, where it is
+    a port already.
+    """
+
     tap: str
     mac: str
     bridge: str
     alias: str
     mtu: int
     isolated: bool
+    owner: int | None = None
+    differs: tuple[str, ...] = ()
 
     def __str__(self) -> str:
+        if self.differs == (f"is not on {self.bridge}",):
+            return f"plug tap {self.tap} into {self.bridge} again"
+        if self.differs:
+            return f"put tap {self.tap} right: it {', '.join(self.differs)}"
         return f"plug tap {self.tap} into {self.bridge}{', isolated' if self.isolated else ''}"
+
+
+class RemoveTap(Frozen):
+    """One of ours that is still there though its guest has ended, and that we never made persistent."""
+
+    tap: str
+
+    def __str__(self) -> str:
+        return f"remove tap {self.tap}, which outlived its guest"
 
 
 class Listen(Frozen):
@@ -109,4 +128,4 @@ class Launch(Frozen):
 
 
 FileStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | WriteRecord
-GuestStep = FileStep | TakePort | OpenTap | PlugTap | Listen | LoadGuard | StartLogger | Launch | EnterScope
+GuestStep = FileStep | TakePort | RemoveTap | OpenTap | PlugTap | Listen | LoadGuard | StartLogger | Launch | EnterScope

@@ -9,7 +9,7 @@ from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
-from kvmrun.plan import display, guard, images, scope
+from kvmrun.plan import display, guard, images, port, scope
 from kvmrun.plan.display import TakePort
 from kvmrun.plan.facts import Host
 from kvmrun.plan.guard import LoadGuard
@@ -22,6 +22,7 @@ from kvmrun.plan.steps import (
     OpenFile,
     OpenTap,
     PlugTap,
+    RemoveTap,
     StartLogger,
     TakePlace,
     WriteRecord,
@@ -37,9 +38,10 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
     display.check(guest, host)
     return (
         *images.steps(guest, host),
+        *(RemoveTap(tap=one.tap) for one in place.ports if one.tap in host.leftover_taps),  # while it is guarded
         TakePlace(guest=guest.name, directory=place.directory),
         *_files(guest),
-        *(OpenTap(tap=port.handle(vhost=host.vhost), kept=port.tap in host.kept_taps) for port in place.ports),
+        *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in place.ports),
         *_sockets(guest, place),
         WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw), host.uplink)),
         _launch(guest, place, host, (*guest.args, *raw)),
@@ -117,31 +119,29 @@ def _identity(guest: Guest, place: Place, host: Host) -> None:
     if place.uid is not None and not guest.user and (other := host.taken_uids.get(place.uid, guest.name)) != guest.name:
         hint = "change seed in networks.toml, or rename one of the guests"
         raise Refused(f"{guest.name} would share its uid {place.uid}", hint, why=f"it is that of {other}, which runs")
-    for port in place.ports:
-        _tap(guest, port, host)
+    for one in place.ports:
+        _tap(guest, one, host)
 
 
-def _tap(guest: Guest, port: Port, host: Host) -> None:
+def _tap(guest: Guest, one: Port, host: Host) -> None:
     """A tap of that name: kept for us, or nobody's. Without root there must be one. Another lab's is named."""
-    kept = host.kept_taps.get(port.tap)
-    other = mark.lab_of(host.marks.get(port.tap, ""))
-    if kept and mark.is_same(kept.alias, port.alias(guest.name)):
+    kept = host.kept_taps.get(one.tap)
+    other = mark.lab_of(host.marks.get(one.tap, ""))
+    if kept and mark.is_same(kept.alias, one.alias(guest.name)):
         if kept.held:
-            raise Refused(
-                f"{guest.name} is running already", "kvmrun --list", why=f"a process holds its tap {port.tap}"
-            )
+            raise Refused(f"{guest.name} is running already", "kvmrun --list", why=f"a process holds its tap {one.tap}")
         if not host.root and kept.owner != host.uid:
-            raise _needs_root(guest.name, f"its tap {port.tap} is kept for uid {kept.owner}")
-    elif other not in {"", port.lab}:
-        name = mark.subject(host.marks[port.tap])
+            raise _needs_root(guest.name, f"its tap {one.tap} is kept for uid {kept.owner}")
+    elif other not in {"", one.lab}:
+        name = mark.subject(host.marks[one.tap])
         hint = f"kvmrun -C {other} stop {name}, or give one of the two guests another name"
         why = f"it is that of the guest {name} of the lab {other}"
-        raise Refused(f"the interface {port.tap} of {guest.name} is another lab's", hint, why=why)
-    elif port.tap in host.taken_taps:
-        hint = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {port.tap} shows what it is'
-        raise Refused(f"the interface {port.tap} of {guest.name} exists already", hint, why="it is not ours")
+        raise Refused(f"the interface {one.tap} of {guest.name} is another lab's", hint, why=why)
+    elif one.tap in host.taken_taps and one.tap not in host.leftover_taps:
+        hint = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {one.tap} shows what it is'
+        raise Refused(f"the interface {one.tap} of {guest.name} exists already", hint, why="it is not ours")
     elif not host.root:
-        raise _needs_root(guest.name, f"it has no tap {port.tap} yet")
+        raise _needs_root(guest.name, f"it has no tap {one.tap} yet")
 
 
 def _needs_root(guest: str, why: str) -> NotPermitted:
@@ -159,16 +159,9 @@ def _files(guest: Guest) -> Iterator[OpenFile]:
 
 def _plugs(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
     """Taps that were made to stay are plugged in already."""
-    for port in place.ports:
-        if port.tap not in host.kept_taps:
-            yield PlugTap(
-                tap=port.tap,
-                mac=port.tap_mac(),
-                bridge=port.bridge,
-                alias=port.alias(guest.name),
-                mtu=port.mtu,
-                isolated=port.isolated,
-            )
+    for one in place.ports:
+        if one.tap not in host.kept_taps:
+            yield port.wanted(guest.name, one)
 
 
 def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:

@@ -68,7 +68,10 @@ def test_a_guest_whose_tap_was_pulled_is_degraded(lab: Path, kvmrun: Cli) -> Non
     kvmrun.ok("vm1")
     ip("link", "set", "tap-vm1", "nomaster")
     row = kvmrun.rows()["vm1"]
-    assert (row["state"], row["problem"]) == ("degraded", "its tap tap-vm1 is not on br0")
+    assert (row["state"], row["problem"]) == (
+        "degraded",
+        "its tap tap-vm1 is not on br0; kvmrun repair puts it right",
+    )
 
 
 def test_guests_that_are_off_or_paused_are_told_apart(lab: Path, kvmrun: Cli) -> None:

@@ -10,12 +10,14 @@ import pytest
 from fakes.world import ip, link
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import bridge, netlink
+from kvmrun.host import bridge, netlink, plug
 from kvmrun.host import link as quick
+from kvmrun.plan.steps import PlugTap
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
 MAC = "fe:54:00:00:00:01"
+ONE = PlugTap(tap="one", mac=MAC, bridge="br0", alias="kvmrun:vm1:eth0", mtu=1400, isolated=False)
 
 
 @pytest.fixture
@@ -133,8 +135,7 @@ class TestPort:
         ip("link", "add", "br0", "type", "bridge")
         ip("link", "set", "br0", "up")
         taps += quick.open_tap("one", 1)
-        quick.plug("one", "br0", MAC, 1400)
-        quick.set_alias("one", "kvmrun:vm1:eth0")
+        plug.plug(ONE)
         first = settled("one")
         ip("link", "delete", "one")
         taps += quick.open_tap("one", 1)
@@ -162,5 +163,5 @@ class TestPort:
     def test_a_bridge_that_is_not_there_is_told(self, taps: list[int]) -> None:
         taps += quick.open_tap("one", 1)
         with pytest.raises(KvmrunError, match="one could not join br9"):
-            quick.plug("one", "br9", MAC, 1500)
+            plug.plug(ONE.but(bridge="br9"))
         assert quick.master("one") == ""

@@ -62,7 +62,8 @@ def elsewhere(*destinations: str) -> list[Route]:
     ],
 )
 def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, steps: tuple[Any, ...]) -> None:
-    assert tuple(right(network, found)) == steps
+    done = [one.but(differs=()) if isinstance(one, SetBridge) else one for one in right(network, found)]
+    assert tuple(done) == steps
 
 
 @pytest.mark.parametrize(

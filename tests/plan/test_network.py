@@ -16,13 +16,12 @@ from kvmrun.model.values import GuestName, LinkName, NicName
 from kvmrun.plan import names
 from kvmrun.plan.dnsmasq import note as names_note
 from kvmrun.plan.dnsmasq import texts as names_texts
-from kvmrun.plan.facts import Bridge, Changed, Owner, Route, Wire
+from kvmrun.plan.facts import Bridge, Changed, Link, Owner, Route, Wire
 from kvmrun.plan.forwarding import DEFAULT, asked, carries, settings, strangers
 from kvmrun.plan.network import down, rules_text, up
 from kvmrun.plan.network_steps import (
     AddAddress,
     DropRules,
-    Join,
     LoadRules,
     ReloadNames,
     RemoveAddress,
@@ -35,6 +34,7 @@ from kvmrun.plan.network_steps import (
     StopNames,
     WriteNames,
 )
+from kvmrun.plan.steps import PlugTap, RemoveTap
 
 WHERE = Directories(vms="/lab", run="/run", state="/state", root=True)
 LAN = Network(name=NicName("lan"))
@@ -47,6 +47,8 @@ MAC = derive.mac("", "bridge", "br0")
 OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
 LINKS = ("br0", "docker0", "eth0", "wlan0")
 FORWARDING = {DEFAULT, *(f"ipv4/conf/{link}/forwarding" for link in LINKS)}
+LOOSE = Link(name="tap-vm1", index=7, alias="kvmrun:vm1:eth0", mac="fe:00:00:00:00:01", up=True, carrier=True,
+             operational=0, mtu=1500, queue_length=1000, master="")  # fmt: skip
 UPLINKS = {"wire": Uplink(name=NicName("wire"), interface=LinkName("eth0"))}
 TAP = "ipv4/conf/tap7/forwarding"
 EXIT = "ipv4/conf/eth0/forwarding"
@@ -130,7 +132,8 @@ def sysctl(name: str, value: str) -> SetSysctl:
         ({"files": {}}, [WriteNames, WriteNames, WriteNames, StartNames]),
         ({"hostname": "another"}, [WriteNames, ReloadNames]),
         ({"resolv": "/run/resolv.conf"}, [WriteNames, StartNames]),
-        ({"loose": ("tap-vm1", "tap-vm2")}, [Join, Join]),
+        ({"ports": {"tap-vm1": LOOSE, "tap-vm2": LOOSE}}, [PlugTap, PlugTap]),
+        ({"leftovers": ("tap-vm9",)}, [RemoveTap]),
         ({"sysctls": {"ipv4/conf/br0/forwarding": "0"}}, [SetSysctl]),
         ({"sysctls": {"ipv4/conf/docker0/forwarding": "0"}}, [SetSysctl]),
         ({"sysctls": {DEFAULT: "0"}}, [SetSysctl]),
@@ -152,8 +155,11 @@ def test_only_what_is_wrong_is_done(changes: dict[str, Any], wanted: list[type[A
 
 
 def test_taps_rejoin_as_they_were() -> None:
-    found = up(lab(LAN), LAN.but(isolate=True), WHERE, wire(LAN, loose=("tap-vm1",)))
-    assert Join(tap="tap-vm1", bridge="br0", isolated=True) in found
+    apart = LAN.but(isolate=True)
+    (found,) = [
+        one for one in up(lab(apart), apart, WHERE, wire(LAN, ports={"tap-vm1": LOOSE})) if type(one) is PlugTap
+    ]
+    assert (found.tap, found.bridge, found.isolated) == ("tap-vm1", "br0", True)
 
 
 @pytest.mark.parametrize(
@@ -418,8 +424,8 @@ class TestKept:
 
     def test_one_that_is_no_port_is_made_whole(self) -> None:
         """By a crash between two steps, or with the bridge, which another tool has deleted."""
-        now = wire(LAN, kept={"tap-vm1": self.tap}, loose=("tap-vm1", "tap-vm2"))
-        assert kinds(up(lab(LAN), LAN, WHERE, now)) == ["LoadRules", "Join", "PlugTap"]
+        now = wire(LAN, kept={"tap-vm1": self.tap}, ports={"tap-vm1": LOOSE, "tap-vm2": LOOSE})
+        assert kinds(up(lab(LAN), LAN, WHERE, now)) == ["LoadRules", "PlugTap", "PlugTap"]
 
     @pytest.mark.parametrize(("held", "gone"), [(False, ["DropTap", "DropRules"]), (True, [])])
     def test_one_that_is_held_stays_and_is_guarded_on(self, held: bool, gone: list[str]) -> None:
@@ -430,7 +436,7 @@ class TestKept:
 
 def test_every_step_says_itself() -> None:
     steps = [
-        *up(lab(LAN), LAN, WHERE, Wire(bridge=None, loose=("tap-vm1",))),
+        *up(lab(LAN), LAN, WHERE, Wire(bridge=None, ports={"tap-vm1": LOOSE}, leftovers=("tap-vm2",))),
         *up(lab(LAN), LAN, WHERE, wire(LAN, hostname="x")),
         *down(lab(LAN), LAN, WHERE, wire(LAN), force=False),
     ]

@@ -1,0 +1,154 @@
+"""A tap made what it is to be as a bridge port, and put right where it is not any more; every write is read back."""
+
+import struct
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import dump, link, ports
+from kvmrun.light import socket
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import suppress
+from kvmrun.plan import port as plan
+from kvmrun.plan.facts import Link
+from kvmrun.plan.steps import PlugTap
+
+_SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914
+_SIOCSIFHWADDR, _SIOCSIFMTU = 0x8924, 0x8922
+_IFF_UP, _ARPHRD_ETHER = 1, 1
+_NEWLINK, _DELLINK, _DELADDR, _DELNEIGH = 16, 17, 21, 29
+_IFINFO, _IFADDR, _NDMSG = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BxxxiHBB")
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_TXQLEN = 1, 3, 4, 10, 13
+_IFLA_LINKINFO, _IFLA_IFALIAS, _IFLA_CARRIER = 18, 20, 33
+_SLAVE_KIND, _SLAVE_DATA = 4, 5
+_BRIDGE_FAMILY, _NTF_MASTER = 7, 4
+Message = tuple[int, int, bytes]
+
+
+def plug(step: PlugTap) -> None:
+    """Make the tap the port that the step wants, and read it back.
+
+    One that is put right, and is gone when its turn comes, is no error: its guest has ended.
+    """
+    if not step.differs:
+        _deafen(step.tap)
+        _join(step)
+        link.set_alias(step.tap, step.alias)
+        _read_back(step)
+        return
+    try:
+        _restore(step)
+        _read_back(step)
+    except (OSError, KvmrunError):
+        if link.index(step.tap):
+            raise
+
+
+def remove(name: str) -> None:
+    """Remove a link, whoever has it open; one that is gone is no error."""
+    with suppress(OSError):
+        dump.send(dump.ROUTE, [(_DELLINK, dump.ACK, _IFINFO.pack(0, 0, link.index(name) or -1, 0, 0))])
+    if link.index(name):
+        raise KvmrunError(f"{name} could not be removed", "try again")
+
+
+def _deafen(tap: str) -> None:
+    """Leave nothing to listen in the tap's own stack, before anything can come: it is not up yet."""
+    for name, value in plan.CONF.items():
+        family, _, key = name.partition("/")
+        with (
+            suppress(FileNotFoundError),
+            open(f"/proc/sys/net/{family}/conf/{tap}/{key}", "w", encoding="utf-8") as file,
+        ):
+            file.write(value)
+
+
+def _join(step: PlugTap) -> None:
+    """The quick way for a new port: a handful of ioctls, MAC and MTU before it is a port, isolation before it is up."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
+        address = bytes.fromhex(step.mac.replace(":", ""))
+        link.control(at, _SIOCSIFHWADDR, step.tap, struct.pack("H6s8x", _ARPHRD_ETHER, address))
+        if step.mtu != 1500:
+            link.control(at, _SIOCSIFMTU, step.tap, struct.pack("i", step.mtu))
+        link.join(step.tap, step.bridge)
+        if step.isolated:
+            link.isolate(step.tap)
+        (flags,) = struct.unpack("H", link.control(at, _SIOCGIFFLAGS, step.tap, b"")[16:18])
+        link.control(at, _SIOCSIFFLAGS, step.tap, struct.pack("H", flags | _IFF_UP))  # it writes all of them
+
+
+def _read_back(step: PlugTap) -> None:
+    """Raise unless the kernel says of the port what was written: a call that did nothing does not say so."""
+    found = ports.one(step.tap, step.bridge).named(step.tap)
+    if wrong := plan.differences(step, found, held=False, forwards=False):
+        hint = "report it with the version of your kernel"
+        raise KvmrunError(
+            f"{step.tap} did not take its {wrong[0].what}", hint, why="it was written, and another value is read back"
+        )
+
+
+def _restore(step: PlugTap) -> None:
+    """Write what differs, in the order in which the kernel takes it."""
+    found = ports.look().tap(step.tap, step.alias)
+    if found is None:
+        return
+    if found.name != step.tap:
+        _rename(found, step.tap)
+    wrong = {one.what for one in plan.differences(step, found, held=True)}
+    if wrong & {"owner", "group", "persistence"}:
+        from kvmrun.host import holder  # only where somebody has tampered with it
+
+        holder.restore(step.tap, step.owner)
+    if wrong & plan.CONF.keys():
+        _deafen(step.tap)
+    dump.send(dump.ROUTE, [*_link(step, found), *_attributes(step, found, wrong), *_removals(found)])
+    now = ports.one(step.tap, step.bridge).named(step.tap)
+    if now and any(one.what == "state" for one in plan.differences(step, now, held=True)):
+        dump.send(dump.ROUTE, [_port(found, {plan.STATE: plan.FORWARDING})])
+
+
+def _rename(found: Link, name: str) -> None:
+    """Older kernels rename only what is down."""
+    down = _IFINFO.pack(0, 0, found.index, 0, _IFF_UP)
+    named = _IFINFO.pack(0, 0, found.index, 0, 0) + dump.attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    dump.send(dump.ROUTE, [(_NEWLINK, dump.ACK, down), (_NEWLINK, dump.ACK, named)])
+
+
+def _link(step: PlugTap, found: Link) -> Iterator[Message]:
+    head = _IFINFO.pack(0, 0, found.index, _IFF_UP, _IFF_UP)
+    body = dump.attribute(_IFLA_ADDRESS, bytes.fromhex(step.mac.replace(":", ""))) if found.mac != step.mac else b""
+    body += dump.attribute(_IFLA_MTU, struct.pack("=I", step.mtu)) if found.mtu != step.mtu else b""
+    body += dump.attribute(_IFLA_TXQLEN, struct.pack("=I", plan.QUEUE_LENGTH))
+    body += dump.attribute(_IFLA_IFALIAS, step.alias.encode())
+    if found.master != step.bridge:
+        body += dump.attribute(_IFLA_MASTER, struct.pack("=I", link.index(step.bridge)))
+    yield _NEWLINK, dump.ACK, head + body
+    if found.up and not found.carrier:
+        yield _NEWLINK, dump.ACK, _IFINFO.pack(0, 0, found.index, 0, 0) + dump.attribute(_IFLA_CARRIER, b"\1")
+
+
+def _attributes(step: PlugTap, found: Link, wrong: set[str]) -> Iterator[Message]:
+    """The port's own attributes; one that has just become a port has the kernel's."""
+    fresh = found.master != step.bridge
+    values = {number: value for number, (name, value, _) in plan.SETTINGS.items() if name in wrong and not fresh}
+    if "isolation" in wrong or (fresh and step.isolated):
+        values[plan.ISOLATED] = int(step.isolated)
+    if values:
+        yield _port(found, values)
+
+
+def _port(found: Link, values: dict[int, int]) -> Message:
+    forms = {number: form for number, (_, _, form) in plan.SETTINGS.items()}
+    data = b"".join(dump.attribute(one, struct.pack(forms.get(one, "=B"), value)) for one, value in values.items())
+    info = dump.attribute(_SLAVE_KIND, b"bridge\0") + dump.attribute(_SLAVE_DATA, data)
+    return _NEWLINK, dump.ACK, _IFINFO.pack(0, 0, found.index, 0, 0) + dump.attribute(_IFLA_LINKINFO, info)
+
+
+def _removals(found: Link) -> Iterator[Message]:
+    """What does not belong on it: addresses of its own, and forwarding entries for others' MACs."""
+    for address in found.addresses:
+        text, _, length = address.partition("/")
+        family = socket.AF_INET6 if ":" in text else socket.AF_INET
+        raw = dump.attribute(2, socket.inet_pton(family, text))
+        yield _DELADDR, 0, _IFADDR.pack(family, int(length), 0, 0, found.index) + raw
+    for mac in found.strays:
+        head = _NDMSG.pack(_BRIDGE_FAMILY, found.index, 0, _NTF_MASTER, 0)
+        yield _DELNEIGH, 0, head + dump.attribute(2, bytes.fromhex(mac.replace(":", "")))
