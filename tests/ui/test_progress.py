@@ -49,7 +49,7 @@ def test_where_there_is_no_terminal_nothing_is_folded(tmp_path: Path) -> None:
 @pytest.mark.usefixtures("netns", "tun", "kvmrun")
 def test_a_start_at_eighty_columns(lab: Path) -> None:
     guests(lab, "a-guest-with-a-long-name", text=TCG)
-    with command(lab, "a-guest-with-a-long-name", "--wait=address", "--timeout", "0.4") as one:
+    with command(lab, "a-guest-with-a-long-name", "--wait=address", "--timeout", "4") as one:
         one.resize(24, 80)
         assert one.end() == 7
         lines = one.text.replace("\r", "\n").split("\n")
