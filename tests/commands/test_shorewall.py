@@ -327,6 +327,8 @@ def test_of_two_providers_one_dies(lab: Path, kvmrun: Cli, files: Path) -> None:
         ip("route", "add", "default", "via", "192.168.1.254", "dev", "eth0")
         (beside,) = in_the_way(kvmrun)
         assert beside.startswith("table main has a default route via 192.168.1.254 dev eth0, which goes before")
+        shorewall("restart", files)
+        assert not [one for one in in_the_way(kvmrun) if "table main" in one]
         subprocess.run(["iptables", "-I", "OUTPUT", "-o", "br0", "-j", "DROP"], check=True)
         assert any("chain ip filter OUTPUT drops what this host answers them" in one for one in in_the_way(kvmrun))
 
