@@ -69,9 +69,9 @@ REVIEWED = {
     # the host's network, where that is what is missing
     r"ip route add default via ": "adds",
     r"ip link set \{…\} up": "adds",
-    r"shorewall (start$|restart, and nothing else|(disable|enable) \{…\})": "a provider that is dead while another one answers; shorewall enable brings it back",
-    r"ip route replace default via ROUTER dev \{…\}": "only where the present default route is dead; ROUTER is to be filled in",
-    r"(kvmrun net up \{…\}; )?sysctl -w net\.ipv4\.conf\.\{…\}\.rp_filter=2": "only what comes back by that link; rp_filter stays on",
+    r"shorewall (start$|restart, and nothing else|(disable|enable) \{…\})": "of a dead provider, and back",
+    r"ip route replace default via ROUTER dev \{…\}": "only in place of a dead one",
+    r"(kvmrun net up \{…\}; )?sysctl -w net\.ipv4\.conf\.\{…\}\.rp_filter=2": "loose, not off",
     r"sysctl -w net.bridge.bridge-nf-call-iptables=0": "names what the kernel does to bridged frames",
     r"systemctl enable /etc/kvmrun/systemd/": "our own units",
 }

@@ -111,7 +111,9 @@ def _beside(lab: Lab, now: Wires) -> Iterator[Finding]:
     if now.enabled and has_shorewall(now) and any(ways.is_provider(lab, one) for one in lab.uplinks.values()):
         for route in now.defaults:
             text = f"table main has a default route {route}, which goes before those of Shorewall's providers"
-            yield problem("uplink", text, "shorewall restart, and nothing else that puts a default route into table main")
+            yield problem(
+                "uplink", text, "shorewall restart, and nothing else that puts a default route into table main"
+            )
 
 
 def _names(now: Wires) -> Iterator[Finding]:
