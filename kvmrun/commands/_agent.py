@@ -17,6 +17,8 @@ _TURN = 1.0
 _QUEUE = 600.0
 """How long the agent is waited for while other commands talk to it by turns, in seconds."""
 _BREATH = 0.05
+_REMOVAL = 5.0
+"""How long it may take to remove our own files in a guest, also where the time of the command is over."""
 _GLANCE = 2.0
 
 
@@ -44,6 +46,7 @@ class Line:
         self._open = ExitStack()
         self._agent: Agent | None = None
         self._until = 0.0
+        self._ending = False
 
     def __call__(self) -> Agent:
         """The agent, for one question. Raises what `talking` raises."""
@@ -56,6 +59,13 @@ class Line:
             self._agent = self._open.enter_context(talk)
             self._until = time.monotonic() + _TURN
         return self._agent
+
+    def last(self) -> Agent:
+        """The agent for what must be removed at the end: all calls of this together have a limit of their own."""
+        if not self._ending:
+            self.close()
+            self._deadline, self._ending = Deadline.begin(_REMOVAL), True
+        return self()
 
     def close(self) -> None:
         self._open.close()

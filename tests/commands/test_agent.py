@@ -29,6 +29,7 @@ def inside(lab: Path, demo: str, kvmrun: Cli) -> Cli:
 def test_a_day_with_an_agent(lab: Path, inside: Cli, tmp_path: Path) -> None:
     commands(lab, inside)
     files(inside, tmp_path)
+    directories(inside, tmp_path / "trees")
     tells(inside)
     inside.ok("exec", "vm1", "--", "killall", "acpid")
     out = inside.ok("stop", "vm1", "--timeout", "30").out
@@ -70,7 +71,7 @@ def files(inside: Cli, tmp_path: Path) -> None:
     assert (tmp_path / "secret").read_text() == "mine"
     assert "Linux" in (tmp_path / "link").read_text()
     for words, code in (
-        (("vm1:/tmp", str(tmp_path)), 1),
+        (("vm1:/tmp", str(tmp_path)), 2),
         ((str(there), "vm1:/nonesuch/x"), 1),
         ((str(there), "vm1:/proc/x"), 1),
         ((str(tmp_path), "vm1:/tmp/x"), 2),
@@ -81,6 +82,47 @@ def files(inside: Cli, tmp_path: Path) -> None:
         assert inside("cp", *words).code == code, words
     assert sorted(path.name for path in tmp_path.iterdir()) == ["back", "link", "secret", "there"]
     assert inside.ok("exec", "vm1", "--", "ls", "-A", "/tmp").out == "there\n"
+
+
+def directories(inside: Cli, place: Path) -> None:
+    source = place / "source"
+    (source / "deep").mkdir(parents=True)
+    (source / "deep/file").write_bytes(data := os.urandom(500_000))
+    (source / "deep/file").chmod(0o640)
+    (source / "link").symlink_to("deep/file")
+    refused = inside("cp", f"{source}", "vm1:/tmp/")
+    assert (refused.code, f"kvmrun cp -r {source} vm1:/tmp/" in refused.err) == (2, True)
+    assert "-> vm1:/tmp/: 1 file, 500000 bytes" in inside.ok("cp", "-r", f"{source}", "vm1:/tmp/").out
+    inside.ok("cp", "-r", f"{source}", "vm1:/tmp/other/")
+    found = inside.ok("exec", "vm1", "--", "stat", "-c", "%a %u %N", "/tmp/source/deep/file", "/tmp/other/link").out
+    assert found.splitlines() == ["640 0 /tmp/source/deep/file", "777 0 '/tmp/other/link' -> 'deep/file'"]
+    inside.ok("exec", "vm1", "--", "ln", "-s", "/etc", "/tmp/source/away")
+    (place / "into").mkdir()
+    for target, name in (("into", "into/source"), ("back", "back")):
+        done = inside.ok("cp", "--recursive", "vm1:/tmp/source", f"{place / target}")
+        assert "not copied: away: a link to /etc" in done.err
+        assert (place / name / "link").read_bytes() == data
+        assert (place / name / "deep/file").stat().st_mode & 0o777 == 0o600
+    refused = inside("cp", "vm1:/tmp/source", f"{place / 'more'}")
+    assert (refused.code, "kvmrun cp -r vm1:/tmp/source" in refused.err) == (2, True)
+    for words, code in (
+        ((f"{source}", "vm1:/tmp/"), 6),
+        ((f"{source}", "vm1:/nonesuch/x"), 1),
+        (("vm1:/tmp/source", f"{place / 'back'}/../back/deep/file"), 6),
+        (("vm1:/tmp/source", f"{place / 'into'}"), 6),
+        (("vm1:/tmp/source", f"{place / 'none/x'}"), 1),
+        (("vm1:/", f"{place / 'all'}"), 2),
+        (("vm1:/nonesuch", f"{place}"), 1),
+        (("vm1:/tmp/there", f"{place / 'file'}"), 0),
+        (("vm1:/tmp", f"{place / 'tmp'}"), 0),
+    ):
+        assert inside("cp", "-r", *words).code == code, words
+    inside.ok("exec", "vm1", "--", "mv", "/bin/tar", "/tmp/tar")
+    for words in ((f"{source}", "vm1:/tmp/late"), ("vm1:/tmp/source", f"{place / 'late'}")):
+        assert "install tar in the guest" in inside("cp", "-r", *words).err
+    assert sorted(path.name for path in place.iterdir()) == ["back", "file", "into", "source", "tmp"]
+    assert sorted(path.name for path in (place / "tmp").iterdir()) == ["other", "source", "there"]
+    assert inside.ok("exec", "vm1", "--", "ls", "-A", "/tmp").out.split() == ["other", "source", "tar", "there"]
 
 
 def tells(inside: Cli) -> None:

@@ -350,7 +350,13 @@ def _screenshot_of(path: Path) -> Callable[[], object]:
 
 DELETED = (
     *(("list",), ("check",), ("init", "lab"), ("export", "systemd", "out"), ("metrics", "file")),
-    *(("-C", "lab", "list"), ("show", "vm1"), ("new", "vm7", "--image", "x.raw"), ("cp", "vm1:/x", "y")),
+    *(
+        ("-C", "lab", "list"),
+        ("show", "vm1"),
+        ("new", "vm7", "--image", "x.raw"),
+        ("cp", "vm1:/x", "y"),
+        ("cp", "-r", "vm1:/x", "y"),
+    ),
     *(("screenshot", "vm1", "a.png"), ("edit", "vm1"), ("up", "vm1", "-n"), ("doctor",)),
 )
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from kvmrun.errors import KvmrunError
+from kvmrun.errors import KvmrunError, Unresponsive
+from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.monitor import transfer
 from kvmrun.monitor.agent import AgentError
 
@@ -24,6 +25,7 @@ class Guest:
         self.refuses = refuses
         self.ran: list[list[str]] = []
         self.written = b""
+        self.tar: int | BaseException = 0
         self.open = 0
 
     def __call__(self) -> Any:
@@ -57,10 +59,16 @@ class Guest:
         return {"count": len(data), "eof": False}
 
     def guest_exec(self, asked: dict[str, Any]) -> dict[str, object]:
+        if asked["path"] == "tar" and isinstance(self.tar, AgentError):
+            raise self.tar
         self.ran.append([asked["path"], *asked["arg"]])
         return {"pid": 1}
 
     def guest_exec_status(self, _: object) -> dict[str, object]:
+        if self.ran[-1][0] == "tar" and isinstance(self.tar, BaseException):
+            raise self.tar
+        if self.ran[-1][0] == "tar" and self.tar:
+            return {"exited": self.tar > 0, "exitcode": self.tar, "err-data": b64encode(b"said\n").decode()}
         failed = self.ran[-1][0] == self.refuses
         return {"exited": True, "exitcode": int(failed), "err-data": b64encode(b"no room\n").decode() if failed else ""}
 
@@ -122,3 +130,58 @@ def test_one_that_fails_is_removed(refuses: str, tmp_path: Path) -> None:
         sent(guest, tmp_path / "x")
     assert guest.ran[-1][:3] == ["rm", "-f", "--"]
     assert guest.ran[-1][3].startswith("/root/.kvmrun-")
+
+
+def packed(guest: Guest, deadline: Deadline = NEVER) -> None:
+    last = Guest()
+    last.ran = guest.ran
+    try:
+        with transfer.workspace(guest, "/tmp", last) as there:
+            transfer.pack(guest, "/srv/x", f"{there}/archive", deadline, last)
+    finally:
+        assert guest.ran[0][:4] == ["mkdir", "-m", "700", "--"]
+        assert guest.ran[-1] == ["rm", "-rf", "--", guest.ran[0][4]]
+
+
+def test_the_archive_is_made_where_only_root_enters_and_removed() -> None:
+    guest = Guest()
+    packed(guest)
+    assert guest.ran[1:-1] == [["tar", "-C", "/srv/x", "-cf", f"{guest.ran[0][4]}/archive", "."]]
+
+
+@pytest.mark.parametrize(
+    ("tar", "said"),
+    [
+        (127, "has no tar"),
+        (AgentError("no", why="Failed to execute child process (No such file or directory)"), "has no tar"),
+        (2, "tar in the guest failed"),
+    ],
+)
+def test_a_tar_that_fails_is_told_and_the_archive_is_removed(tar: int | BaseException, said: str) -> None:
+    guest = Guest()
+    guest.tar = tar
+    with pytest.raises(KvmrunError, match=said):
+        packed(guest)
+
+
+def test_a_tar_that_goes_on_is_ended_when_the_time_is_over_or_the_user_interrupts() -> None:
+    for tar, error in ((-1, Unresponsive), (KeyboardInterrupt(), KeyboardInterrupt)):
+        guest = Guest()
+        guest.tar = tar
+        with pytest.raises(error):
+            packed(guest, Deadline.begin(0.1))
+        assert guest.ran[-2] == ["kill", "1"]
+
+
+def test_the_tree_takes_its_name_when_it_is_whole() -> None:
+    guest = Guest()
+    transfer.unpack(guest, "/srv/.kvmrun-1/archive", "/srv/x", NEVER, guest)
+    assert guest.ran[-2:] == [
+        ["tar", "-C", "/srv/.kvmrun-1/tree", "-xf", "/srv/.kvmrun-1/archive"],
+        ["mv", "-T", "--", "/srv/.kvmrun-1/tree", "/srv/x"],
+    ]
+    guest = Guest()
+    guest.tar = 1
+    with pytest.raises(KvmrunError, match="tar in the guest failed"):
+        transfer.unpack(guest, "/srv/.kvmrun-1/archive", "/srv/x", NEVER, guest)
+    assert guest.ran[-1][0] == "tar"
