@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -185,7 +186,8 @@ def _screenshot(_: Cli, lab: Path, path: str) -> object:
 
 
 def _fetched(_: Cli, lab: Path, path: str) -> object:
-    return cp._out(None, "/etc/hostname", path, Progress(quiet=True, verbose=0))  # type: ignore[arg-type]
+    args = Namespace(recursive=False)
+    return cp._Copy(args, None, Progress(quiet=True, verbose=0)).out("/etc/hostname", path)  # type: ignore[arg-type]
 
 
 WRITERS: dict[str, Write] = {
