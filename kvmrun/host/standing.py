@@ -182,11 +182,13 @@ def uplinks() -> tuple[str, ...]:
 
 
 def links() -> tuple[str, ...]:
-    """The links that packets could be routed through: what a port of a bridge takes in goes to the bridge."""
+    """The links that packets could be routed through: what a port of a bridge takes in goes to the bridge.
+
+    A bridge with a mark of kvmrun is left to the network that it belongs to, which may be another lab's.
+    """
     found = os.listdir("/proc/sys/net/ipv4/conf")
-    return tuple(
-        sorted(one for one in found if one not in _NO_LINKS and not os.path.exists(f"{link.NET}/{one}/brport"))
-    )
+    routed = (one for one in found if one not in _NO_LINKS and not os.path.exists(f"{link.NET}/{one}/brport"))
+    return tuple(sorted(one for one in routed if not link.alias(one).startswith(mark.MARK)))
 
 
 def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:

@@ -314,7 +314,8 @@ def test_a_setting_somebody_else_changed_meanwhile_stays(lab: Path, kvmrun: Cli)
         kvmrun.ok("net", "up")
         sysctl("ipv4/ip_forward", "1")
         kvmrun.ok("net", "down")
-        assert sysctl("ipv4/conf/wan0/forwarding") == "0"  # still what we set, so it is ours to put back
+        assert sysctl("ipv4/conf/wan0/forwarding") == "1"  # somebody has made the host a router meanwhile
+        sysctl("ipv4/ip_forward", "0")
         kvmrun.ok("net", "up")
         sysctl("ipv4/conf/wan0/forwarding", "0")
         kvmrun.ok("net", "down")
