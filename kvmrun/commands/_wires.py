@@ -54,9 +54,9 @@ def _elsewhere(network: Network, other: str) -> NetworkStatus:
         bridge=network.bridge,
         address=str(network.host_address()),
         ports=(),
-        dnsmasq=None,
+        dnsmasq="the other lab's",
         domain=None,
-        rules=None,
+        rules="the other lab's",
         uplink=None,
         leases=(),
     )
@@ -123,6 +123,8 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
         return "refused", printable(f"{why.message}: {why.why}")
     if network.name in lab.now.undefined:
         text = f"it is no longer defined: kvmrun net down {network.name} takes it away"
+        if any(problem.file == "networks.toml" and not problem.warning for problem in lab.problems):
+            text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
     return ("degraded", f"to be done: {'; '.join(map(str, missing))}") if missing else ("up", None)
 

@@ -52,7 +52,9 @@ def table(found: list[Status], view: rows.View, width: int) -> Table:
             no_wrap=head != _PROBLEM,
             overflow="ellipsis" if head == "NAME" else "fold",
             max_width=room if head == "NAME" else None,
-            min_width=None if only else max(len(head), *(len(line) for row in body for line in row[head].split("\n"))),
+            min_width=None
+            if only
+            else max([len(head), *(len(line) for row in body for line in row[head].split("\n"))]),
         )
     for row in body:
         made.add_row(*(Text(row[head], style=_style(head, row)) for head in heads))

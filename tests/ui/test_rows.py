@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kvmrun.model.status import NicStatus, Status
 from kvmrun.ui import table
-from kvmrun.ui.rows import HEADS, LIVE, cells, plain
+from kvmrun.ui.rows import HEADS, LIVE, POSTURE, View, cells, plain
 
 calm = settings(deadline=None)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", link=None)
@@ -101,3 +101,9 @@ def test_no_value_is_broken_on_a_narrow_terminal(width: int) -> None:
     words = set(shown.split())
     for one in found:
         assert {one.state, *(one.problem or "").split()} <= words
+
+
+@pytest.mark.parametrize("view", [LIVE, POSTURE])
+def test_a_lab_without_guests_is_a_table_of_heads(view: View, capsys: pytest.CaptureFixture[str]) -> None:
+    table.draw([], view, color="never")
+    assert capsys.readouterr().out.startswith("NAME")
