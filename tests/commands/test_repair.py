@@ -24,7 +24,10 @@ def nft(*words: str) -> str:
 
 
 def repair(kvmrun: Cli, *, code: int = 0) -> list[tuple[str, str]]:
-    """What was said of whom; the dry run says the same before, and another one afterwards nothing."""
+    """What was said of whom; the dry run says the same before, and another one afterwards nothing.
+
+    The dry run may say more at its end: a network needs nothing any more once its guest's record is back.
+    """
     before = touchable()
     dry = kvmrun("repair", "-n", "-o", "json")
     assert touchable() == before
@@ -32,7 +35,7 @@ def repair(kvmrun: Cli, *, code: int = 0) -> list[tuple[str, str]]:
     assert (done.code, done.json()["schema"], done.json()["well"]) == (code, 1, code == 0), done.out + done.err
     found: list[dict[str, Any]] = done.json()["faults"]
     assert dry.code == (1 if found else 0)
-    assert [one["subject"] for one in dry.json()["faults"]] == [one["subject"] for one in found]
+    assert [one["subject"] for one in dry.json()["faults"]][: len(found)] == [one["subject"] for one in found]
     if code == 0:
         assert all(one["state"] == "repaired" for one in found)
         assert kvmrun.ok("repair").out == "nothing to repair\n"
