@@ -102,17 +102,19 @@ class TestLinks:
         assert world_after(before) == before
 
     def test_a_display_is_a_port_of_its_own(self, lab: Path, kvmrun: Cli, tmp_path: Path) -> None:
-        guests(lab, "vm1", "vm2", text=TCG + 'display = "vnc:5901"\n')
+        guests(lab, "vm1", text=TCG + 'display = "vnc:5901"\n')
         guests(lab, "vm3", text=TCG + 'display = "vnc:5902"\n')
         kvmrun.ok("vm1")
         with socket.create_connection(("127.0.0.1", 5901), 10) as viewer:
             assert viewer.recv(12) == b"RFB 003.008\n"
-        assert [row["display"] for row in kvmrun.rows().values()] == ["127.0.0.1:5901", None, None]
+        assert [row["display"] for row in kvmrun.rows().values()] == ["127.0.0.1:5901", None]
         assert "127.0.0.1:5901" in kvmrun.ok("list").out
         assert "display    VNC at 127.0.0.1:5901\n" in kvmrun.ok("show", "vm1").out
         kvmrun.ok("screenshot", "vm1", str(tmp_path / "screen.png"))
+        guests(lab, "vm2", text=TCG + 'display = "vnc:5901"\n')
         refused = kvmrun("vm2")
-        assert (refused.code, "vm1 has it" in refused.err) == (6, True)
+        assert (refused.code, "another port: vm1 has that one" in refused.err) == (5, True)
+        guests(lab, "vm2", text=TCG + 'display = "vnc:5903"\n')
         with socket.create_server(("0.0.0.0", 5902)):
             refused = kvmrun("vm3")
             assert (refused.code, f"(pid {os.getpid()}) has it" in refused.err) == (6, True)
