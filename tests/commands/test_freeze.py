@@ -1,5 +1,7 @@
 """Freeze and thaw, with an agent that stands in for one: a freeze that is not answered is taken back."""
 
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from fakes.qmp import Peer
 
 from kvmrun.commands import freeze, thaw
 from kvmrun.errors import KvmrunError, Unresponsive
+from kvmrun.model.deadline import Deadline
 
 
 class Inside:
@@ -29,12 +32,18 @@ class Inside:
                 peer.say({"return": answer})
 
 
+def at_once(do: Callable[[str, str, Deadline, ExitStack], str], directory: Path, limit: float) -> str:
+    """What the command does with one guest, with so many seconds for all of it."""
+    with ExitStack() as calm:
+        return do("vm2", str(directory), Deadline.begin(limit), calm)
+
+
 def test_a_guest_is_frozen_and_thawed(tmp_path: Path) -> None:
     inside = Inside(status="thawed", freeze=2, thaw=2)
     with agent(tmp_path, inside):
-        assert "is frozen: 2 file systems" in freeze._freeze("vm2", str(tmp_path), 20)
+        assert "is frozen: 2 file systems" in at_once(freeze._freeze, tmp_path, 20)
         assert (tmp_path / "frozen").exists()
-        assert "is thawed: 2 file systems" in thaw._thaw("vm2", str(tmp_path), 20)
+        assert "is thawed: 2 file systems" in at_once(thaw._thaw, tmp_path, 20)
     assert not (tmp_path / "frozen").exists()
     assert inside.heard == ["status", "freeze", "thaw"]
 
@@ -42,23 +51,23 @@ def test_a_guest_is_frozen_and_thawed(tmp_path: Path) -> None:
 def test_one_that_is_frozen_is_left_so(tmp_path: Path) -> None:
     inside = Inside(status="frozen")
     with agent(tmp_path, inside):
-        assert "is frozen already" in freeze._freeze("vm2", str(tmp_path), 20)
+        assert "is frozen already" in at_once(freeze._freeze, tmp_path, 20)
     assert inside.heard == ["status"]
 
 
 def test_a_freeze_that_is_not_answered_is_taken_back(tmp_path: Path) -> None:
     inside = Inside(status="thawed", thaw=1)
     with agent(tmp_path, inside), pytest.raises(Unresponsive):
-        freeze._freeze("vm2", str(tmp_path), 0.3)
+        at_once(freeze._freeze, tmp_path, 0.3)
     assert inside.heard == ["status", "freeze", "thaw"]
     assert not (tmp_path / "frozen").exists()
 
 
 def test_a_guest_without_such_file_systems(tmp_path: Path) -> None:
     with agent(tmp_path, Inside(status="thawed", freeze=0)), pytest.raises(KvmrunError, match="no file system"):
-        freeze._freeze("vm2", str(tmp_path), 20)
+        at_once(freeze._freeze, tmp_path, 20)
 
 
 def test_a_thaw_does_no_harm(tmp_path: Path) -> None:
     with agent(tmp_path, Inside(thaw=0)):
-        assert thaw._thaw("vm2", str(tmp_path), 20) == "was not frozen"
+        assert at_once(thaw._thaw, tmp_path, 20) == "was not frozen"

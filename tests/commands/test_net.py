@@ -65,6 +65,7 @@ class TestExternal:
         guests(lab, "vm1")
         (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
         ip("link", "add", "br0", "address", "02:00:00:00:00:05", "type", "bridge", "stp_state", "1")
+        ip("link", "set", "br0", "up")
         before = bridge("br0")
         kvmrun.ok("vm1")
         tap = link("tap-vm1")

@@ -116,7 +116,7 @@ class TestTwo:
         ip("link", "set", "wan2", "down")
         assert status(kvmrun)["vm2"] == ("wan1 via 10.1.0.1", "first")
         out = kvmrun.ok("net", "status").out
-        assert "by wan1 via 10.1.0.1 (first), not by second as told: vm2" in out
+        assert "wan1 via 10.1.0.1 (first), not by second as told: vm2" in out
         assert "warning  uplink second of 192.168.0.2: wan2 is not there or down" in out
         ip("link", "set", "wan2", "up")
         assert "degraded" in kvmrun.ok("net", "status").out
@@ -155,7 +155,7 @@ class TestTwo:
         for link in ("wan1", "wan2"):
             ip("link", "delete", link)
         assert status(kvmrun) == {"vm1": (None, None), "vm2": (None, None)}
-        assert "by no way, not by second as told" in kvmrun.ok("net", "status").out
+        assert "none, not by second as told" in kvmrun.ok("net", "status").out
 
     def test_a_definition_that_changes_costs_one_rule(self, lab: Path, kvmrun: Cli) -> None:
         write(lab, vm2="second")
@@ -274,7 +274,7 @@ class TestTables:
     def test_under_shorewall_a_table_that_is_given_is_shorewalls(self, lab: Path, kvmrun: Cli) -> None:
         write(lab, 'firewall = "shorewall"\n[network.lan]\n', vm2="second")
         kvmrun.ok("net", "up")
-        assert "from 192.168.0.2 lookup 102" in tables()
+        assert "lookup 102" not in tables()
         assert "default" not in tables().split("default \n")[-1]
         assert "table 102 has no default route, which Shorewall makes" in kvmrun.ok("net", "status").out
 
@@ -325,9 +325,9 @@ def test_a_network_or_guest_that_names_no_uplink_of_the_lab_changes_nothing(lab:
     guests(lab, "vm1", text=f'uplink = "secnd"\n{TCG}')
     (lab / "networks.toml").write_text(f'[network.lan]\nuplink = "frist"\n{TWO}')
     before = world()
-    for words, key in ((("net", "up"), "uplink"), (("vm1",), "vm1.toml: uplink")):
+    for words, key in ((("net", "up"), "uplink"), (("vm1",), "network.lan.uplink")):
         result = kvmrun(*words)
-        assert (result.code, key in result.err) == (5, True)
+        assert (result.code, key in result.err) == (5, True), result.err
     assert world_after(before) == before
 
 
