@@ -263,6 +263,6 @@ def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPa
             given[""] = _answer(data)
             _ours(lambda: handshake.check("", uuid=qmp.UUID, accel="tcg"))
             _ours(lambda: handshake.resume(""))
-            _ours(lambda: _status._state("vm1", given[""], (), None))
+            _ours(lambda: _status._state("vm1", given[""], None))
             _ours(lambda: _tell._state("vm1", given[""]))
             asyncio.run(_understood(data))

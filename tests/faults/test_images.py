@@ -327,7 +327,7 @@ def _plain(field: str) -> str:
         "memory": "32M",
         "machine": "q35",
     }
-    plain |= {"network": "lan", "ready": "running", "watchdog": "", "cpu": "max", "nic": "wan", "base": "b.raw"}
+    plain |= {"network": "lan", "ready": "running", "watchdog": "none", "cpu": "max", "nic": "wan", "base": "b.raw"}
     return plain.get(field, "plain")
 
 
