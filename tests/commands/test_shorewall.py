@@ -282,7 +282,6 @@ def from_world(one: Host, address: str, port: int) -> str:
 FORWARD = 'forward = ["tcp 8080 -> vm2:80"]\n'
 
 
-@pytest.mark.xfail(strict=False, reason="a guest that names no uplink may leave by the second provider: to be fixed")
 @pytest.mark.parametrize("wires", ["two", "one"])
 def test_an_answer_leaves_where_the_request_came_in(lab: Path, kvmrun: Cli, files: Path, wires: str) -> None:
     """Whatever uplink the guest is told to take, which it takes for what it begins itself."""
