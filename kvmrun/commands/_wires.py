@@ -123,7 +123,7 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
         return "refused", printable(f"{why.message}: {why.why}")
     if network.name in lab.now.undefined:
         text = f"it is no longer defined: kvmrun net down {network.name} takes it away"
-        if any(problem.file == "networks.toml" and not problem.warning for problem in lab.problems):
+        if lab.has_broken_networks():
             text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
     return ("degraded", f"to be done: {'; '.join(map(str, missing))}") if missing else ("up", None)

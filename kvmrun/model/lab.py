@@ -55,6 +55,10 @@ class Lab(Frozen):
     identity: str = ""
     now: InForce = InForce()
 
+    def has_broken_networks(self) -> bool:
+        """Whether networks.toml has errors: what it no longer seems to define may be defined there all the same."""
+        return any(problem.file == "networks.toml" and not problem.warning for problem in self.problems)
+
     def ports(self) -> Mapping[str, tuple[Port, ...]]:
         """The ports of every guest: of those that run as they were started, of all others as they are defined.
 

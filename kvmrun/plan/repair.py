@@ -227,7 +227,7 @@ def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:
         text = f"its {', '.join(pending.keys)} cannot be changed under {', '.join(pending.guests)}"
         yield Fault(subject=subject, text=text, fix=f"kvmrun net restart {one.name}")
     elif one.name in lab.now.undefined:
-        broken = any(problem.file == "networks.toml" and not problem.warning for problem in lab.problems)
+        broken = lab.has_broken_networks()
         text = "it is up, and networks.toml has errors" if broken else "it is up, and no longer defined"
         yield Fault(subject=subject, text=text, fix="kvmrun check" if broken else f"kvmrun net down {one.name}")
 
