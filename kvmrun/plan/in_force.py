@@ -73,8 +73,10 @@ def merged(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]]
     pending = {name: Pending(keys=keys[name], guests=names) for name in keys if (names := attached.get(name, ()))}
     undefined = tuple(sorted(up.keys() - lab.networks.keys()))
     kept = {name: up[name].network for name in (*pending, *undefined)}
-    uplinks = {name: one for record in up.values() for name, one in record.uplinks.items()}
-    uplinks |= {str(one.uplink.name): one.uplink for one in running.values() if one.uplink}
+    recorded_uplinks = {name: one for record in up.values() for name, one in record.uplinks.items()}
+    recorded_uplinks |= {str(one.uplink.name): one.uplink for one in running.values() if one.uplink}
+    # The order of the definitions is kept: the first of several providers is the one taken by default.
+    uplinks = {**lab.uplinks, **{name: one for name, one in recorded_uplinks.items() if name not in lab.uplinks}}
     now = InForce(
         running=running,
         up=up,
@@ -88,7 +90,7 @@ def merged(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]]
         },
     )
     networks, firewall = {**lab.networks, **kept}, _firewall(lab, up)
-    return lab.but(networks=networks, uplinks={**uplinks, **lab.uplinks}, firewall=firewall, now=now)
+    return lab.but(networks=networks, uplinks=uplinks, firewall=firewall, now=now)
 
 
 def _firewall(lab: Lab, up: Mapping[str, NetworkRecord]) -> str:

@@ -52,8 +52,8 @@ def offers(came: list[bytes]) -> list[int]:
 def test_cards_that_are_made_up_cost_no_honest_guest_its_address(
     lab: Path, warm: Warm, tally: Tally, guard: str
 ) -> None:
-    """By the guard of addresses nothing is offered at all; by the other one, strangers' addresses alone."""
-    what = "addresses asked for made-up cards: none is given, or none of a guest; an honest one has its own in 5 s"
+    """Nothing is offered to them at all: every guard lets through what a card asks for itself alone."""
+    what = "addresses asked for made-up cards: none is given; an honest one has its own in 5 s"
     row = tally.row("F-08", what, 1000)
     guests(lab, "honest")
     with cards(warm, lab, guard=guard) as (one,):
@@ -64,11 +64,8 @@ def test_cards_that_are_made_up_cost_no_honest_guest_its_address(
                 one.send(frames.ask("0.0.0.0", forged, number=1 << 20 | number, wanted=wanted))
                 one.send(frames.ask("0.0.0.0", OWN, number=2 << 20 | number))
                 answered = offers(one.until(struct.pack("!I", 2 << 20 | number)))
-                assert answered[-1] == 2 << 20 | number
-                assert guard == "mac" or answered == [2 << 20 | number]
-        leases = leased(warm)
-        assert {address for _, address in leases} <= {f"192.168.0.{number}" for number in range(200, 220)}
-        assert (len(leases) > 0) == (guard == "mac")
+                assert answered == [2 << 20 | number]
+        assert leased(warm) == []
         (nic,) = warm.rows()["honest"]["nics"]
         with row.case(f"{guard}: an honest guest"), host("v1", mac=nic["mac"], bridge="br0") as honest:
             began = time.monotonic()

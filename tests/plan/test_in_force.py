@@ -73,6 +73,17 @@ class TestGuests:
         now = merged(lab(uplinks={}), recorded(lab(guest("a", uplink=NicName("wan"))), "a").but(networks={}))
         assert now.uplinks["wan"] == WAN
 
+    @pytest.mark.parametrize("told", ["", "a", "b", "c"])
+    @pytest.mark.parametrize("names", [("a", "b", "c"), ("c", "b", "a"), ("b", "c", "a")])
+    def test_uplinks_stay_in_the_order_of_the_file(self, names: tuple[str, ...], told: str) -> None:
+        """Shorewall's first provider is the one that everybody takes who is told nothing else."""
+        uplinks = {name: WAN.but(name=NicName(name)) for name in names}
+        one = lab(guest("g", uplink=NicName(told) if told else None), uplinks=uplinks)
+        assert list(merged(one, recorded(one, "g")).uplinks) == list(names)
+        assert list(merged(one, recorded(one)).uplinks) == list(names)
+        missing = one.but(uplinks={name: each for name, each in uplinks.items() if name != told})
+        assert {*merged(missing, recorded(one, "g")).uplinks} == {*names}
+
     def test_a_newcomer_that_would_derive_the_same_address_steps_aside(self) -> None:
         names = [f"g{number}" for number in range(300)]
         alone = {name: lab(guest(name)).ports()[name][0].address for name in names}
