@@ -3,13 +3,12 @@
 import os
 
 from kvmrun.config.recorded import from_json
-from kvmrun.host import link, lost, rundir, small
-from kvmrun.light import json
+from kvmrun.host import link, lost, record_file, rundir
 from kvmrun.light.abc import Collection, Mapping
 from kvmrun.model import mark
 from kvmrun.model.frozen import EMPTY
 from kvmrun.model.lab import Lab
-from kvmrun.model.network_record import NetworkRecord
+from kvmrun.model.network_record import SCHEMA, NetworkRecord
 from kvmrun.model.place import Directories
 from kvmrun.model.record import Record
 from kvmrun.plan import in_force as plan
@@ -40,16 +39,12 @@ def networks(where: Directories) -> dict[str, NetworkRecord]:
 
 def read_network(path: str) -> NetworkRecord | None:
     """The record of a network, or None when there is none that makes sense."""
-    text = small.read(path, _LIMIT)
-    try:
-        return None if text is None else from_json(json.loads(text))
-    except (ValueError, RecursionError):
-        return None
+    return record_file.read(path, from_json, SCHEMA, _LIMIT)
 
 
 def write_network(path: str, record: NetworkRecord) -> None:
     """Replace the record at `path` in one move."""
-    small.replace(path, json.dumps(record.to_json(), sort_keys=True).encode())
+    record_file.write(path, record)
 
 
 def in_force(

@@ -5,16 +5,13 @@ import stat
 import time
 
 from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
-from kvmrun.host import lock, lost, process, small
-from kvmrun.light import json
+from kvmrun.host import lock, lost, process, record_file, small
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
-from kvmrun.model import derive
 from kvmrun.model.record import SCHEMA, Record, from_json
 from kvmrun.model.values import GuestName
 
 _RECORD_LIMIT = 64 << 10
-_DIGEST = "digest"
 _SOCKET_LIMIT = 107 - len("/vm/") - 32 - len("/c.new")
 OP_LIMIT = 10.0
 """How long a command waits for another one on the same guest or network, in seconds."""
@@ -189,27 +186,13 @@ def opened(directory: str, hint: int = 0) -> Iterator[int | None]:
 
 
 def read_record(directory: str) -> Record | None:
-    """The launch record, or None when there is none that makes sense. Never blocks, reads at most 64 KiB.
-
-    A record of this version that is not what was written does not count: plans for a running guest rely on it.
-    """
-    text = small.read(f"{directory}/record", _RECORD_LIMIT)
-    try:
-        data = None if text is None else json.loads(text)
-        record = from_json(data)
-    except (ValueError, RecursionError):
-        return None
-    written = data.get(_DIGEST) if data and record and data.get("schema") == SCHEMA else None
-    return record if written is None or (record and written == _digest(record)) else None
-
-
-def _digest(record: Record) -> str:
-    return derive.digest(json.dumps(record.to_json(), sort_keys=True))
+    """The launch record of a guest, or None when there is none that makes sense."""
+    return record_file.read(f"{directory}/record", from_json, SCHEMA, _RECORD_LIMIT)
 
 
 def write_record(path: str, record: Record) -> None:
-    """Replace the record at `path` in one move: a reader sees the old one or the new one."""
-    small.replace(path, json.dumps(record.to_json() | {_DIGEST: _digest(record)}, sort_keys=True).encode())
+    """Replace the launch record at `path` in one move."""
+    record_file.write(path, record)
 
 
 def tidy(directory: str) -> None:

@@ -240,7 +240,7 @@ def test_what_0_1_0_left_is_adopted_by_the_lab_that_defines_it(
     kvmrun.ok("a", "--paused")
     run = Path(os.environ["KVMRUN_RUN_DIR"])
     record = json.loads((run / "vm/a/record").read_text())
-    for key in ("lab", "uplink"):
+    for key in ("lab", "uplink", "digest"):
         del record[key]
     del record["ports"][0]["lab"]
     (run / "vm/a/record").write_text(json.dumps(record))
