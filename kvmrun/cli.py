@@ -13,6 +13,7 @@ from kvmrun.light.typing import Never
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
+from kvmrun.ui.called import note_lab
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
 _LONGEST = 10_000_000
@@ -28,6 +29,7 @@ def run(words: list[str]) -> int:
         from kvmrun.commands._complete import answer  # a shell asks, because somebody pressed Tab
 
         return answer(_command)
+    note_lab(None)
     try:
         _undo_on_signals()
         return _dispatch(words)
@@ -163,6 +165,7 @@ def _dispatch(words: list[str]) -> int:
     args = quick.parse(own) or _explained(name, module, own)
     args.raw = raw
     args.command = name
+    note_lab(args.vms)
     args.deadline = _deadline(args.timeout)
     args.implied = len(rest) == len(words) and "--list" not in words  # `kvmrun NAME...`: no command was typed
     code: int = module.run(args)

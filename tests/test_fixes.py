@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 import kvmrun
+from kvmrun import commands
 
 PACKAGE = Path(kvmrun.__file__).parent
 WORDS = (
@@ -119,3 +120,32 @@ def test_what_a_fix_proposes_is_reviewed(path: Path) -> None:
 )
 def test_what_destroys_is_found(text: str) -> None:
     assert FORBIDDEN.search(text)
+
+
+PRODUCT = re.compile(r"(?<![\w./~-])kvmrun (?![-@{A-Z])(\w+)")
+OF_THE_PRODUCT = (
+    "that wrote",
+    "passes",
+    "never",
+    "made",
+    "has made",
+    "writes",
+    "keeps",
+    "is at work",
+    "would keep",
+    "cannot",
+    "starts the",
+)
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "commands/_manual.py"}),
+    ids=lambda path: str(path.relative_to(PACKAGE)),
+)
+def test_the_word_before_a_word_is_the_command(path: Path) -> None:
+    """A message is made ready to paste by what stands there: the name of the product must not look like a command."""
+    for line, text in _texts(path):
+        for found in PRODUCT.finditer(text):
+            is_product = text[found.end() - len(found[1]) :].startswith(OF_THE_PRODUCT)
+            assert commands.is_command(found[1]) or is_product, f"{path}:{line}: {text}"

@@ -61,23 +61,23 @@ _COMMANDS: Mapping[str, str] = {
 _NOTES: Mapping[str, str] = {
     word: note
     for note, words in {
-        "kvmrun takes no snapshots: qemu-img snapshot does, of an image whose guest is stopped": (
+        "there is no command for snapshots: qemu-img snapshot makes one of an image whose guest is stopped": (
             "snapshot snapshots snapshot-create snapshot-list snapshot-revert checkpoint revert rollback backup"
         ),
-        "kvmrun does not save the memory of a guest: kvmrun pause keeps it as long as the guest is not stopped": (
+        "the memory of a guest cannot be saved: kvmrun pause holds it until the guest is stopped": (
             "save restore managedsave hibernate dump"
         ),
-        "kvmrun does not migrate guests: a lab is a directory, which can be copied to another host with its images": (
+        "guests cannot be migrated: a lab is a directory, which can be copied to another host with its images": (
             "migrate migration evacuate"
         ),
         "autostart is a key of a definition: set autostart = true by kvmrun edit; kvmrun up --autostart starts those": (
             "autostart enable disable"
         ),
-        "kvmrun shares no directories with guests: kvmrun cp copies files": "mount umount unmount share",
-        "kvmrun does not resize images: qemu-img resize does, while the guest is stopped": (
+        "directories cannot be shared with guests: kvmrun cp copies files": "mount umount unmount share",
+        "there is no command for the size of images: qemu-img resize changes it while the guest is stopped": (
             "resize grow shrink blockresize"
         ),
-        "kvmrun changes no running guest: kvmrun edit changes its definition, kvmrun restart takes what is new": (
+        "a running guest cannot be changed: kvmrun edit changes its definition, kvmrun restart takes what is new": (
             "attach-disk attach-device attach-interface detach detach-disk detach-device detach-interface hotplug "
             "plug unplug eject insert change-media setlink"
         ),

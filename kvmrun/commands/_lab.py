@@ -14,7 +14,7 @@ from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.suggest import closest
-from kvmrun.model.text import printable
+from kvmrun.model.text import printable, quoted
 from kvmrun.model.values import GuestName
 from kvmrun.plan.in_force import guest_owner
 
@@ -121,7 +121,7 @@ def refuse_other_image(where: Directories, guest: Guest) -> None:
     """Raises Refused where the guest would write to an image that kvmrun made for another lab."""
     image, other = owners.image_elsewhere(where, guest)
     if other:
-        hint = f"name another image in {guest.name}.toml; kvmrun -C {other} list shows the guests of that lab"
+        hint = f"name another image in {guest.name}.toml; kvmrun -C {quoted(other)} list shows the guests of that lab"
         why = f"{where.images}/{image} was made for the lab {other}"
         raise Refused(f"the image of {guest.name} is another lab's", hint, why=why)
 

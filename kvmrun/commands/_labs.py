@@ -14,5 +14,5 @@ def added(rows: list[Status], where: Directories) -> list[Status]:
     labs = {one.lab for one in recorded.guests.values()} | {one.lab for one in recorded.networks.values()}
     for lab in sorted(labs - {"", where.lab}):
         there = where.but(vms=lab, lab=lab)
-        found |= {(row.name, row.lab): row for row in gather(there, or_empty(there)) if row.lab == lab}
+        found |= {(row.name, row.lab): row for row in gather(there, or_empty(there), is_other=True) if row.lab == lab}
     return sorted(found.values(), key=lambda row: (row.name, row.lab or ""))

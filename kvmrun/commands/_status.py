@@ -17,6 +17,7 @@ from kvmrun.model.status import NicStatus, Status
 from kvmrun.model.text import printable
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.plan import guard, rules
+from kvmrun.ui.called import fix
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
@@ -24,15 +25,30 @@ _USERS = "/run/user"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
 
-def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
-    """The status of `names`, by default of every guest that is defined or has a place in a run directory we may see."""
-    return look(where, lab, names)[0]
+def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None, *, is_other: bool = False) -> list[Status]:
+    """The status of `names`, by default of every guest that is defined or has a place in a run directory we may see.
+
+    `is_other` says that `lab` is not the one that this command is about: the commands in its problems name it.
+    """
+    return _pasteable(_look(where, lab, names)[0], where.lab if is_other else None)
 
 
 def look(
     where: Directories, lab: Lab, names: Iterable[str] | None = None, more: tuple[str, ...] = ()
 ) -> tuple[list[Status], Mapping[str, Answer]]:
     """The same, and what each guest that runs answered, also to `more` questions."""
+    rows, answers = _look(where, lab, names, more)
+    return _pasteable(rows, None), answers
+
+
+def _pasteable(rows: list[Status], lab: str | None) -> list[Status]:
+    """The rows with commands that mean the lab they are of."""
+    return [row.but(problem=fix(row.problem, lab)) if row.problem else row for row in rows]
+
+
+def _look(
+    where: Directories, lab: Lab, names: Iterable[str] | None, more: tuple[str, ...] = ()
+) -> tuple[list[Status], Mapping[str, Answer]]:
     found = seen(where)
     known = {name: rundir.read_record(path) for name, path in found.items()}
     locked = {name for name, path in found.items() if rundir.is_locked(path)}

@@ -15,6 +15,7 @@ from kvmrun.model.text import printable
 from kvmrun.monitor.console import Ending, Person, Relay, dial
 from kvmrun.monitor.filter import Filter
 from kvmrun.ui import terminal
+from kvmrun.ui.called import fix
 
 HELP = "connect to a guest's serial line"
 TIMEOUT = "there is no limit"
@@ -100,5 +101,5 @@ def _told(ending: Ending, guest: str, limit: float | None) -> str:
 def _say(args: Args, line: str) -> None:
     """A word to the person, apart from what the guest prints."""
     if line and not args.quiet and os.isatty(0):
-        sys.stderr.write(f"\r\nkvmrun: {line}\n")
+        sys.stderr.write(f"\r\nkvmrun: {fix(line)}\n")
         sys.stderr.flush()

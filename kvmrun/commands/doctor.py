@@ -40,7 +40,7 @@ def run(args: Args) -> int:
     now = records.in_force(lab, where)
     wires = diagnosis.wires(now, where)
     found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(now, where, wires)]
-    found = found if where.root else [_for_user(one) for one in found]
+    found = [findings.pasteable(one if where.root else _for_user(one)) for one in found]
     _show(found, args)
     return 1 if any(one.level == "problem" for one in found) else 0
 

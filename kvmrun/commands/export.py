@@ -15,6 +15,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Uplink
 from kvmrun.model.text import printable
 from kvmrun.plan import ways
+from kvmrun.ui.called import fix
 from kvmrun.ui.progress import Progress
 
 HELP = "write the lab for others: shorewall, systemd"
@@ -134,7 +135,7 @@ def _program() -> str:
 
 
 def _note(text: str) -> None:
-    sys.stderr.write(f"kvmrun: {printable(text)}\n")
+    sys.stderr.write(f"kvmrun: {printable(fix(text))}\n")
 
 
 _KINDS: Mapping[str, Callable[[Lab, bool], Mapping[str, str]]] = {"shorewall": _shorewall, "systemd": _systemd}

@@ -16,7 +16,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.plan import bridge, forwards, in_force, upstreams, ways
 from kvmrun.plan import network as plan
-from kvmrun.ui import wires
+from kvmrun.ui import findings, wires
 from kvmrun.ui.progress import Progress
 
 HELP = "bring networks up or down, or show them"
@@ -145,9 +145,9 @@ def _refresh(lab: Lab, where: Directories, progress: Progress) -> None:
 def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -> int:
     from kvmrun.commands import _wires  # brings pyroute2
 
-    found = [_wires.look(lab, where, network) for network in networks]
+    found = [wires.pasteable(_wires.look(lab, where, network)) for network in networks]
     mistakes = [problem("networks", text, "") for text in _problems(lab)]
-    problems = [*mistakes, *_wires.in_the_way(lab, where, found)]
+    problems = [findings.pasteable(one) for one in (*mistakes, *_wires.in_the_way(lab, where, found))]
     if args.output == "json":
         texts = [f"{one.text}; fix: {one.fix}" if one.fix else one.text for one in problems]
         document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": texts}

@@ -31,7 +31,7 @@ def run(args: Args) -> int:
     capability.require()
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         subjects = _repair.subjects(lab, where, progress.detail)
-        found = [one for subject in subjects for one in _outcomes(subject, dry=args.dry_run)]
+        found = [repairs.pasteable(one) for subject in subjects for one in _outcomes(subject, dry=args.dry_run)]
     well = all(one.state == "repaired" for one in found)
     if args.output == "json":
         body = [{key: _printable(value) for key, value in one.as_dict().items()} for one in found]

@@ -16,6 +16,7 @@ from kvmrun.model.sample import Rates, Sample, Snapshot
 from kvmrun.model.status import SCHEMA
 from kvmrun.model.text import printable
 from kvmrun.ui import terminal
+from kvmrun.ui.called import fix
 
 HELP = "show what guests use: CPU, memory, disk and network rates"
 _FIRST = 0.5
@@ -135,4 +136,4 @@ def _told(where: Directories, name: str, word: Word) -> str:
 
 
 def _in_a_line(error: KvmrunError) -> str:
-    return printable(": ".join(filter(None, [error.message, error.why, error.hint])), 400)
+    return printable(": ".join(filter(None, [error.message, error.why, fix(error.hint)])), 400)

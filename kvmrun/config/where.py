@@ -18,7 +18,7 @@ WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
     """The directories of this run; all absolute, none of them made or looked into. Raises Refused for an odd path."""
     root = os.geteuid() == 0
-    definitions = _absolute(vms or environ.get("KVMRUN_VMS") or _usual_vms(environ, root=root))
+    definitions = _absolute(vms or environ.get("KVMRUN_VMS") or usual(environ, root=root))
     return Directories(
         vms=definitions,
         run=_plain(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root), "KVMRUN_RUN_DIR"),
@@ -54,7 +54,8 @@ def _absolute(path: str) -> str:
     return whole
 
 
-def _usual_vms(environ: Mapping[str, str], *, root: bool) -> str:
+def usual(environ: Mapping[str, str], *, root: bool) -> str:
+    """The lab that is used where none is named."""
     if os.path.isdir("vms.d"):
         return "vms.d"
     own = os.path.join(environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config"), "kvmrun/vms.d")

@@ -6,6 +6,7 @@ from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.text import quoted
 from kvmrun.plan.facts import Bridge, Route
 from kvmrun.plan.network_steps import (
     AddAddress,
@@ -116,7 +117,7 @@ def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
         return
     if found.kind == "bridge" and (other := mark.lab_of(found.alias)) not in {"", lab.identity}:
         name = mark.name(found.alias)
-        hint = f"choose another bridge name in network.{network.name}, or kvmrun -C {other} net down {name}"
+        hint = f"choose another bridge name in network.{network.name}, or kvmrun -C {quoted(other)} net down {name}"
         raise Refused(f"{network.bridge} is another lab's", hint, why=f"it is the bridge of network {name} of {other}")
     kind = found.kind or "physical interface"
     why = f"it is a {kind} without our mark ({mark.of_bridge(network.name, lab.identity)})"

@@ -6,6 +6,7 @@ from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
+from kvmrun.model.text import quoted
 from kvmrun.plan import names
 from kvmrun.plan.facts import Owner, Wire
 from kvmrun.plan.network_steps import NetworkStep, ReloadNames, StartNames, StopNames, WriteNames
@@ -83,7 +84,7 @@ def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:
         if owner.link not in {"", network.bridge}:
             continue
         if owner.lab and (network.dns if owner.port == 53 else network.dhcp):
-            hint = f"choose another subnet in network.{network.name}, or kvmrun -C {owner.lab} net down"
+            hint = f"choose another subnet in network.{network.name}, or kvmrun -C {quoted(owner.lab)} net down"
             why = f"that of the lab {owner.lab} listens on {owner.address}, port {owner.port}"
             raise Refused(f"network {network.name} and another lab's would share one name server", hint, why=why)
         if owner.port == 53 and network.dns:

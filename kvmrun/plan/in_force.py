@@ -13,6 +13,7 @@ from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.network import Network
 from kvmrun.model.network_record import NetworkRecord
 from kvmrun.model.record import Record
+from kvmrun.model.text import quoted
 
 FIXED = ("bridge", "subnet", "host", "isolate", "mtu", "ipv6", "external")
 """The keys of a network that cannot change under guests that are attached to it."""
@@ -131,5 +132,5 @@ def refuse_pending(lab: Lab, network: str) -> None:
 def refuse_elsewhere(lab: Lab, network: str) -> None:
     """Raises Refused where another lab has brought up a network of that name."""
     if other := lab.now.networks_elsewhere.get(network):
-        hint = f"kvmrun -C {other} net down {network}, or give one of the two another name"
+        hint = f"kvmrun -C {quoted(other)} net down {network}, or give one of the two another name"
         raise Refused(f"network {network} is up for another lab", hint, why=f"the lab {other} has brought it up")

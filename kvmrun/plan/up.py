@@ -9,6 +9,7 @@ from kvmrun.model.nic import Port
 from kvmrun.model.option import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.place import Place
 from kvmrun.model.record import Record
+from kvmrun.model.text import quoted
 from kvmrun.plan import display, guard, images, port, scope
 from kvmrun.plan.display import TakePort
 from kvmrun.plan.facts import Host
@@ -134,7 +135,7 @@ def _tap(guest: Guest, one: Port, host: Host) -> None:
             raise _needs_root(guest.name, f"its tap {one.tap} is kept for uid {kept.owner}")
     elif other not in {"", one.lab}:
         name = mark.subject(host.marks[one.tap])
-        hint = f"kvmrun -C {other} stop {name}, or give one of the two guests another name"
+        hint = f"kvmrun -C {quoted(other)} stop {name}, or give one of the two guests another name"
         why = f"it is that of the guest {name} of the lab {other}"
         raise Refused(f"the interface {one.tap} of {guest.name} is another lab's", hint, why=why)
     elif one.tap in host.taken_taps and one.tap not in host.leftover_taps:

@@ -1,30 +1,44 @@
-"""How this program was called: what fixes name is what works when it is pasted."""
+"""How this program was called: what fixes name is what works when it is pasted, and means the same lab."""
 
 import os
 import sys
 
 from kvmrun.light.abc import Iterable
-from kvmrun.model.called import Caller, rendered
 
 _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where sudo looks for commands on Debian and Ubuntu, whatever the PATH of its caller is."""
 _NAME = "kvmrun"
+_typed: list[str] = []
+"""The lab that the command line names: none or one. It is known once the words are parsed."""
 
 
-def fix(text: str) -> str:
-    """A fix as this user can paste it."""
-    return rendered(text, _caller()) if _NAME in text or "sudo" in text else text
+def note_lab(directory: str | None) -> None:
+    """Remember the value of -C, for the fixes of this command; None where it was not given."""
+    _typed[:] = [directory] if directory else []
 
 
-def _caller() -> Caller:
+def fix(text: str, lab: str | None = None) -> str:
+    """A fix, or any text with commands, as this user can paste it; `lab` is the lab that it is about, if another."""
+    if _NAME not in text and "sudo" not in text:
+        return text
+    from kvmrun.model.called import Caller, rendered  # brings `re`
+
     program, by_root = _program()
-    lab = _quoted(_lab())
-    return Caller(
+    own = lab if lab is not None else _typed[0] if _typed else os.environ.get("KVMRUN_VMS", "")
+    caller = Caller(
         root=os.geteuid() == 0,
         program=program,
-        by_root=f"{by_root} {lab}".strip(),
-        line=f"{by_root} {lab} {_quoted(sys.argv[1:])}".replace("  ", " ").strip(),
+        by_root=by_root,
+        lab=_option(own),
+        root_lab=_option(own or _home()),
+        words=_quoted(sys.argv[1:]),
+        names_lab=bool(_typed),
     )
+    return rendered(text, caller)
+
+
+def _option(lab: str) -> str:
+    return f"-C {_quoted([f'./{lab}' if lab.startswith('-') else lab])}" if lab else ""
 
 
 def _program() -> tuple[str, str]:
@@ -45,14 +59,12 @@ def _is_found(program: str, path: str) -> bool:
     return bool(found) and os.path.realpath(found) == os.path.realpath(program)
 
 
-def _lab() -> list[str]:
-    """The option that makes root use the lab of this user, where it would look for another."""
-    if any(word == "-C" or word.startswith(("-C", "--vms")) for word in sys.argv[1:]):
-        return []
-    given, own = os.environ.get("KVMRUN_VMS", ""), os.path.expanduser("~/.config/kvmrun/vms.d")
-    if given:
-        return ["-C", os.path.abspath(given)]
-    return ["-C", own] if not os.path.isdir("vms.d") and os.path.isdir(own) else []
+def _home() -> str:
+    """The lab below this user's home where it is used: root looks elsewhere. "" where it is not."""
+    from kvmrun.config import where
+
+    usual = where.usual(os.environ, root=os.geteuid() == 0)
+    return usual if os.path.isabs(usual) and usual != where.usual(os.environ, root=True) else ""
 
 
 def _quoted(words: Iterable[str]) -> str:

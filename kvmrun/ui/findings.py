@@ -11,6 +11,11 @@ _WELL = "nothing that was looked at is in the guests' way"
 _COLOURS = {"ok": GREEN, "warning": YELLOW, "problem": RED}
 
 
+def pasteable(one: Finding) -> Finding:
+    """The finding with commands that mean this lab, for people and for programs."""
+    return one.but(text=fix(one.text), fix=fix(one.fix), permanent=fix(one.permanent))
+
+
 def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
     """The word tells how bad it is; a colour only repeats it."""
     for one in found:
@@ -26,7 +31,7 @@ def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
     for word, text in (("fix", one.fix), ("lasts", lasts), ("permanent", one.permanent)):
         if text:
             bold, end = (BOLD, END) if color and word != "lasts" else ("", "")
-            yield f"{'':<{indent}}{word}: {bold}{printable(fix(text), 1000)}{end}"
+            yield f"{'':<{indent}}{word}: {bold}{printable(text, 1000)}{end}"
 
 
 def verdict(found: Iterable[Finding]) -> str:

@@ -6,6 +6,11 @@ from kvmrun.plan.repair import Outcome
 from kvmrun.ui.called import fix
 
 
+def pasteable(one: Outcome) -> Outcome:
+    """The outcome with commands that mean this lab, for people and for programs."""
+    return one.but(text=fix(one.text), fix=fix(one.fix), error=fix(one.error))
+
+
 def lines(found: Iterable[Outcome]) -> Iterator[str]:
     for one in found:
         yield f"{printable(one.subject, 60)}: {printable(one.text, 400)}"
@@ -15,7 +20,7 @@ def lines(found: Iterable[Outcome]) -> Iterator[str]:
         if one.error:
             yield f"  not repaired: {printable(one.error, 400)}"
         if one.fix and one.state != "repaired":
-            yield f"  fix: {printable(fix(one.fix), 400)}"
+            yield f"  fix: {printable(one.fix, 400)}"
 
 
 def verdict(found: Iterable[Outcome]) -> str:

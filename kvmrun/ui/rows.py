@@ -37,7 +37,7 @@ def cells(status: Status) -> tuple[str, ...]:
         "\n".join(printable(nic.mac, 20) for nic in status.nics) or _DASH,
         "\n".join(printable(nic.address or _DASH, 40) for nic in status.nics) or _DASH,
         printable(status.display or _DASH, 120),
-        printable(status.problem or "", 200),
+        printable(status.problem or "", 400),
     )
 
 
@@ -55,7 +55,7 @@ def held(status: Status) -> tuple[str, ...]:
         _word(now.kvm, "on", "off"),
         "raw" if status.raw_args else "none",
         "\n".join(printable(one, 60) for card in status.agent or () for one in card.addresses) or _DASH,
-        printable(status.problem or "", 200),
+        printable(status.problem or "", 400),
     )
 
 

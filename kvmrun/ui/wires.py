@@ -7,9 +7,15 @@ from kvmrun.model.finding import Finding
 from kvmrun.model.text import printable
 from kvmrun.model.wire import NetworkStatus, WayStatus
 from kvmrun.ui import findings
+from kvmrun.ui.called import fix
 from kvmrun.ui.say import folded
 
 _HIDDEN = "unknown: only root can read it"
+
+
+def pasteable(one: NetworkStatus) -> NetworkStatus:
+    """The status with commands that mean this lab, for people and for programs."""
+    return one.but(problem=one.problem and fix(one.problem), warnings=tuple(map(fix, one.warnings)))
 
 
 def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterator[str]:

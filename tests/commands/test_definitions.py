@@ -1,6 +1,7 @@
 """The life of a definition: written, edited, renamed, removed; whole or not at all, and never worse than before."""
 
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -25,7 +26,7 @@ def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     def call(*words: str) -> Result:
         code = cli.run([words[0], "-C", str(lab), *words[1:]])
         said = capsys.readouterr()
-        return Result(code, said.out, said.err)
+        return Result(code, *(text.replace(f"kvmrun -C {lab} ", "kvmrun ") for text in (said.out, said.err)))
 
     yield call
     os.umask(before)
@@ -189,7 +190,8 @@ def edited(lab: Path, *words: str) -> Result:
 
 
 def in_one_line(text: str) -> str:
-    return " ".join(text.split())
+    """What a terminal shows, without the lab that a fix names."""
+    return re.sub(r"-C \S+/vms\.d ", "", " ".join(text.split()))
 
 
 class TestEdit:

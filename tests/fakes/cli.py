@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -42,14 +43,20 @@ class Cli:
             stdin=subprocess.DEVNULL,
             env={**os.environ, **environ},
         )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, self.plain(done.stdout), self.plain(done.stderr))
+
+    def plain(self, text: str) -> str:
+        """`text`, where a command on this lab begins with `kvmrun` alone, as fixes name it to who calls it so."""
+        if not (words := shlex.join(self.words)):
+            return text
+        return text.replace(f"{words} ", "kvmrun ").replace(f"kvmrun {words} ", "kvmrun ")
 
     def typed(self, *words: str, text: str) -> Result:
         """The same, with `text` on its standard input."""
         done = subprocess.run(
             [*self.words, *words], input=text, capture_output=True, text=True, timeout=self.limit, check=False
         )
-        return Result(done.returncode, done.stdout, done.stderr)
+        return Result(done.returncode, self.plain(done.stdout), self.plain(done.stderr))
 
     def ok(self, *words: str, **environ: str) -> Result:
         """The same, for a command that must succeed."""

@@ -39,7 +39,8 @@ class Warm(Cli):
         assert heard
         told.write(json.dumps(job) + "\n")
         told.flush()
-        return Result(**json.loads(heard.readline()))
+        ended = Result(**json.loads(heard.readline()))
+        return Result(ended.code, self.plain(ended.out), self.plain(ended.err))
 
 
 @contextmanager

@@ -5,9 +5,7 @@ import pytest
 from kvmrun.errors import AS_ROOT
 from kvmrun.model.called import Caller, rendered
 
-USER = Caller(
-    root=False, program="./k", by_root="/opt/venv/bin/kvmrun -C /lab", line="/opt/venv/bin/kvmrun -C /lab up a"
-)
+USER = Caller(root=False, program="./k", by_root="/opt/venv/bin/kvmrun", root_lab="-C /lab", words="up a")
 ROOT = Caller(root=True, program="/opt/venv/bin/kvmrun")
 
 
@@ -35,3 +33,20 @@ def test_the_program_is_named_as_it_was_called(fix: str, user: str, root: str | 
     assert rendered(fix, USER) == user
     assert "sudo" not in rendered(fix, ROOT)
     assert root is None or rendered(fix, ROOT).startswith(root)
+
+
+@pytest.mark.parametrize("root", [False, True])
+def test_a_fix_means_the_same_lab(root: bool) -> None:
+    caller = Caller(root=root, lab="-C 'my lab'", root_lab="-C 'my lab'", words="-C 'my lab' stop a", names_lab=True)
+    sudo = "" if root else "sudo "
+    for fix, shown in {
+        "kvmrun kill a; or sudo kvmrun a": f"kvmrun -C 'my lab' kill a; or {sudo}kvmrun -C 'my lab' a",
+        "kvmrun --list shows its state": "kvmrun -C 'my lab' --list shows its state",
+        "kvmrun -C /other stop a": "kvmrun -C /other stop a",
+        "kvmrun -C '/an other' stop a, or kvmrun list": "kvmrun -C '/an other' stop a, or kvmrun -C 'my lab' list",
+        "sudo kvmrun -C 'my lab' stop a": f"{sudo}kvmrun -C 'my lab' stop a",
+        AS_ROOT: "give root the capabilities that it lacks here"
+        if root
+        else "run it as root: sudo kvmrun -C 'my lab' stop a",
+    }.items():
+        assert rendered(fix, caller) == shown

@@ -1,12 +1,18 @@
 """The program in fixes: as it was called, by every way there is to call it."""
 
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from fakes.cli import guests
+from fakes.warm import warmed
+
+from kvmrun.ui import called
 
 INSTALLED = Path(sys.executable).with_name("kvmrun")
 pytestmark = pytest.mark.skipif(not INSTALLED.exists(), reason="needs the installed command")
@@ -27,10 +33,11 @@ def test_every_way_to_call_it(lab: Path, own_directories: Path) -> None:
     link.symlink_to(INSTALLED)
     path = f"{INSTALLED.parent}:/usr/bin:/bin"
     environ = {"KVMRUN_VMS": str(lab)}
-    assert fixes([str(INSTALLED)], PATH=path, **environ).startswith("kvmrun --list")
-    assert fixes([str(INSTALLED)], PATH="/usr/bin:/bin", **environ).startswith(f"{INSTALLED} --list")
-    assert fixes([str(link)], PATH="/usr/bin:/bin", **environ).startswith(f"'{link}' --list")
-    assert fixes([sys.executable, "-m", "kvmrun"], **environ).startswith(f"{sys.executable} -m kvmrun --list")
+    named = f"-C {lab} --list"
+    assert fixes([str(INSTALLED)], PATH=path, **environ).startswith(f"kvmrun {named}")
+    assert fixes([str(INSTALLED)], PATH="/usr/bin:/bin", **environ).startswith(f"{INSTALLED} {named}")
+    assert fixes([str(link)], PATH="/usr/bin:/bin", **environ).startswith(f"'{link}' {named}")
+    assert fixes([sys.executable, "-m", "kvmrun"], **environ).startswith(f"{sys.executable} -m kvmrun {named}")
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="becomes another user")
@@ -51,3 +58,53 @@ def test_a_user_is_told_a_command_for_root_that_sudo_finds(lab: Path, own_direct
     program.chmod(0o755)
     assert told([str(program), "up", "vm1"]) == f"sudo {program} vm1"
     assert told([str(program), "up", "vm1"], KVMRUN_VMS=str(lab)) == f"sudo {program} -C {lab} vm1"
+
+
+COMMANDS = (
+    *("stop nosuch", "list nosuch", "start web", "sotp web", "console web", "stop web --all", "wait", "exec web", "up"),
+    *("new web --image x", "doctor", "log web", "cp a b", "rm web", "edit web"),
+)
+"""Commands that end with a fix, or a note, that names a command."""
+FORMS = {
+    "-C": ["-C", "{}"],
+    "-CDIR": ["-C{}"],
+    "--vms": ["--vms", "{}"],
+    "--vms=": ["--vms={}"],
+    "abbreviated": ["--vm={}"],
+    "bundled": ["-vC{}"],
+    "environment": [],
+}
+
+
+@pytest.mark.parametrize("lab_name", ["own", "it's o$n"])
+@pytest.mark.parametrize("form", FORMS)
+def test_every_fix_means_the_lab_of_its_command(
+    form: str, lab_name: str, own_directories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The default lab of the place is another one, which a fix without a lab would mean."""
+    monkeypatch.chdir(own_directories)
+    mine = own_directories / lab_name
+    for one in (own_directories / "vms.d", mine):
+        one.mkdir()
+        guests(one, "web")
+    (mine / "broken.toml").write_text("memory = 1\n")
+    given = mine.name if form in {"-C", "--vms=", "environment"} else str(mine)
+    option = [word.format(given) for word in FORMS[form]]
+    environ = {} if option else {"KVMRUN_VMS": given}
+    with warmed([]) as kvmrun:
+        for line in COMMANDS:
+            name, *words = line.split()
+            done = kvmrun.call(name, *option, *words, environ=environ)
+            text = re.sub("(?m)^kvmrun: ", "", done.out + done.err)
+            found = re.findall(r"(?<![/\w])kvmrun ([^;,?\n]*)", text)
+            assert found, (line, done)
+            for words in map(shlex.split, found):
+                assert words[0] == "-C", (line, done)
+                assert os.path.samefile(words[1], mine), (line, done)
+
+
+def test_rows_of_another_lab_name_that_lab(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(called, "_typed", [str(lab)])
+    monkeypatch.setattr(sys, "argv", ["kvmrun", "list", "--all-labs"])
+    assert called.fix("kvmrun kill a ends it") == f"kvmrun -C {lab} kill a ends it"
+    assert called.fix("kvmrun kill a ends it", "/the other") == "kvmrun -C '/the other' kill a ends it"
