@@ -5,14 +5,14 @@ from kvmrun.host import diagnosis, dnsmasq, netlink, standing
 from kvmrun.host import ways as ways_now
 from kvmrun.light.abc import Iterator
 from kvmrun.model import derive
-from kvmrun.model.finding import Finding
+from kvmrun.model.finding import Finding, problem
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
 from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import doctor_filter, doctor_uplinks, trips, upstreams, ways
+from kvmrun.plan import doctor_filter, doctor_net, doctor_uplinks, trips, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.needs import ANYWHERE
@@ -23,7 +23,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
     """Everything about `network`; nothing is changed. Of one that another lab has brought up there is only that."""
     if other := lab.now.networks_elsewhere.get(network.name):
         return _elsewhere(network, other)
-    now = standing.wire(lab, network, where)
+    now = standing.reported(lab, network, where)
     trip = ways_now.trip(network, now.bridge, ANYWHERE)
     state, problem = _state(lab, where, network, now)
     taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
@@ -107,7 +107,11 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
 def in_the_way(lab: Lab, where: Directories, found: list[NetworkStatus]) -> list[Finding]:
     """What somebody else's packet filter does to the networks that are up, each with its mend."""
     up = {one.name: lab.networks[one.name] for one in found if one.state in {"up", "degraded"}}
-    return list(doctor_filter.in_the_way(lab.but(networks=up), diagnosis.filters(where))) if up else []
+    if not up:
+        return []
+    now = diagnosis.filters(where)
+    unseen = [problem("filter", one, "kvmrun doctor") for one in now.errors]
+    return [*unseen, *doctor_filter.in_the_way(lab.but(networks=up), now)]
 
 
 def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:
@@ -126,7 +130,9 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
         if lab.has_broken_networks():
             text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
-    return ("degraded", f"to be done: {'; '.join(map(str, missing))}") if missing else ("up", None)
+    wrong = [f"to be done: {'; '.join(map(str, missing))}"] if missing else []
+    wrong += [f"{doctor_net.unguarded(now)}; fix: kvmrun repair"] if now.unguarded else []
+    return ("degraded", "; ".join(wrong)) if wrong else ("up", None)
 
 
 def _dnsmasq(network: Network, now: Wire) -> str:

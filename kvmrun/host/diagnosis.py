@@ -82,7 +82,7 @@ def wires(lab: Lab, where: Directories) -> Wires:
     now, errors = filters(where), list[str]()
     networks: dict[str, Wire] = {}
     for name, network in lab.networks.items():
-        found = _tried(errors, lambda network=network: standing.wire(lab, network, where), None)  # type: ignore[misc]
+        found = _tried(errors, lambda network=network: standing.reported(lab, network, where), None)  # type: ignore[misc]
         if found is not None:
             networks[name] = found
     found_trips = {

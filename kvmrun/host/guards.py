@@ -5,6 +5,8 @@ import os
 from kvmrun.host import nft
 from kvmrun.light.abc import Mapping
 from kvmrun.model.nic import Port
+from kvmrun.model.place import Directories
+from kvmrun.model.record import Record
 from kvmrun.plan import guard
 
 _NOTE = "guard"
@@ -33,6 +35,16 @@ def mended(directory: str, guest: str, ports: tuple[Port, ...]) -> bool:
 def gone(directories: Mapping[str, str]) -> set[str]:
     """Those of the guests, named with their run directories, whose guard is not what was loaded."""
     return _touched({guest: guard.part(guest) for guest in directories}, directories)
+
+
+def unguarded(where: Directories, running: Mapping[str, Record], network: str) -> list[str]:
+    """The guests that run on the network and whose guard is not what was loaded."""
+    guarded = (
+        name
+        for name, record in running.items()
+        if any(port.network == network and port.guard != "none" for port in record.ports)
+    )
+    return sorted(gone({name: where.guest(name) for name in guarded}))
 
 
 def kept_gone(directories: Mapping[str, str]) -> set[str]:

@@ -26,6 +26,7 @@ class Loading:
         _write(record, {"text": text})  # first: what is ours always has a note beside it
         self._finished = False
         try:
+            _wake(part)
             self._ticket = transaction.begin(_removal(part) + text)
         except BaseException:
             self._put_back()
@@ -140,6 +141,14 @@ def _note(record: str) -> dict[str, Any]:
         return {}
 
 
+def _wake(part: str) -> None:
+    """See that the table of the part is not dormant: what is loaded there would do nothing, and may be refused."""
+    try:
+        tables.wake(_table(part))
+    except (OSError, dump.Moved):
+        return  # the transaction that follows says what is wrong
+
+
 def _removal(part: str) -> str:
     """The words that make room for the part, none where it is not there: for a removal nft waits 13 ms, whatever goes.
 
@@ -169,15 +178,15 @@ def _print(part: str) -> str:
         return ""
 
 
-def listed(form: str) -> str:
-    """Everything there is, as nft prints it: "-j" in its JSON, "-a" in text with handles."""
+def listed(form: str, *what: str) -> str:
+    """What there is, as nft prints it: "-j" in its JSON, "-a" in text with handles."""
     import subprocess  # 8 ms that a list whose rules are untouched does not need
 
-    words = [process.tool("nft"), form, "list", "ruleset"]
+    words = [process.tool("nft"), form, "list", *(what or ("ruleset",))]
     done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
-    if done.returncode:
+    if done.returncode > 0:
         raise _refusal(done.stderr)
-    return done.stdout
+    return done.stdout  # of an nft that crashed, what it had printed: that is no JSON
 
 
 def _refusal(said: str) -> KvmrunError:

@@ -5,7 +5,7 @@ import re
 import subprocess
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import nft, process
+from kvmrun.host import dump, nft, process, tables
 from kvmrun.light import json
 from kvmrun.light.typing import Any
 from kvmrun.model.text import printable
@@ -18,13 +18,15 @@ Lines = dict[tuple[str, str, str], list[str]]
 
 
 def read() -> tuple[dict[str, Any], ...]:
-    """The ruleset in nft's JSON. A rule of iptables has its line of iptables-save as "saved", others may have "text";
-    the tables of the older iptables are there as family "legacy". Raises KvmrunError when nft does not list.
+    """The ruleset in nft's JSON, without the tables that are dormant, which do nothing.
+
+    A rule of iptables has its line of iptables-save as "saved", others may have "text"; the tables of the older
+    iptables are there as family "legacy". Raises KvmrunError when nft does not list.
     """
     try:
-        found = [one for one in json.loads(nft.listed("-j"))["nftables"] if "metainfo" not in one]
-    except (ValueError, KeyError):
-        raise KvmrunError("the packet filter could not be read", why="nft listed no JSON") from None
+        found = _awake(_objects())
+    except (ValueError, dump.Moved):
+        raise KvmrunError("the packet filter could not be read", "try again", why="nft listed no JSON") from None
     rules = [one["rule"] for one in found if "rule" in one]
     if any("xt" in part for rule in rules for part in rule["expr"]):
         _complete(rules)
@@ -32,6 +34,32 @@ def read() -> tuple[dict[str, Any], ...]:
     for rule in rules:
         rule.setdefault("text", texts.get((rule["family"], rule["table"], rule["handle"]), ""))
     return (*found, *_legacy())
+
+
+def _objects() -> list[dict[str, Any]]:
+    """Everything nft lists but tables. nft 1.0.6 cannot write a table with one flag as JSON: its parts are listed."""
+    try:
+        return _parsed("ruleset")
+    except ValueError:
+        found = [*_parsed("sets"), *_parsed("maps")]
+        for family, table, chain in tables.chains():
+            found += _parsed("chain", family, table, chain)
+        return found
+
+
+def _parsed(*what: str) -> list[dict[str, Any]]:
+    """What nft lists as JSON. Raises ValueError where that is none, which has no other meaning than that."""
+    try:
+        return [one for one in json.loads(nft.listed("-j", *what))["nftables"] if "metainfo" not in one]
+    except KeyError:
+        raise ValueError from None
+
+
+def _awake(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Those of the objects that are in no dormant table."""
+    asleep = tables.dormant()
+    told = [(one, next(iter(one.values()))) for one in found]
+    return [one for one, its in told if (its.get("family"), its.get("table", its.get("name"))) not in asleep]
 
 
 def _complete(rules: list[dict[str, Any]]) -> None:

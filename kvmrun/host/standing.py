@@ -74,6 +74,16 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     return now.but(sysctls={**now.sysctls, **_values(forwarding.settings(lab, network, now))})
 
 
+def reported(lab: Lab, network: Network, where: Directories) -> Wire:
+    """The same for who reports on the network: also the guests on it that are not guarded."""
+    now = wire(lab, network, where)
+    if not where.root:
+        return now
+    from kvmrun.host import guards
+
+    return now.but(unguarded=tuple(guards.unguarded(where, lab.now.running, network.name)))
+
+
 def _values(names: Iterable[str]) -> dict[str, str]:
     """The present values of those settings that can be read."""
     return {name: value for name in names if (value := sysctl.read(name)) is not None}

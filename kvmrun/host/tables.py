@@ -13,12 +13,13 @@ from kvmrun.light.contextlib import contextmanager
 from kvmrun.light.typing import Any
 from kvmrun.model import derive
 
-_FAMILIES = {"inet": 1, "netdev": 5}
+_FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
 _NFT = 10 << 8
-_GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _DELETE_CHAIN = _NFT | 1, _NFT | 2, _NFT | 4, _NFT | 5
+_NEW_TABLE, _GET_TABLE, _DELETE_TABLE, _GET_CHAIN, _DELETE_CHAIN = _NFT, _NFT | 1, _NFT | 2, _NFT | 4, _NFT | 5
 _GET_RULE, _GET_GENERATION = _NFT | 7, _NFT | 16
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _IF_EMPTY = 0x100
+_DORMANT = 1
 _AGAIN = 5
 _COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
@@ -39,7 +40,7 @@ def generation() -> int:
 def prints(parts: Collection[str]) -> dict[str, str]:
     """A digest of what is in each of `parts` that is there, by part. Raises OSError, or dump.Moved.
 
-    Rules, chains with their hooks and policies, and a whole table's own flags; not what counts up.
+    Rules, chains with their hooks and policies, and the flags of the table; not what counts up.
     """
     digests: dict[str, Any] = {}
     for family in _families(parts):
@@ -50,7 +51,55 @@ def prints(parts: Collection[str]) -> dict[str, str]:
                 known[names] = [digests.setdefault(part, derive.digester()) for part in wanted]
             for digest in known[names]:
                 digest.update(content)
+        for table, flags in _flags(family).items():
+            for part in parts if flags else ():
+                if part in digests and part.startswith(f"{family} {table} "):
+                    digests[part].update(struct.pack(">I", flags))
     return {part: digest.hexdigest() for part, digest in digests.items()}
+
+
+def dormant() -> set[tuple[str, str]]:
+    """(family, name) of all tables whose chains are not called at present, whoever's they are. Raises OSError."""
+    names = {number: name for name, number in _FAMILIES.items()}
+    listed = _listed(_GET_TABLE, _head(0))
+    found = ((names.get(one[0], ""), dump.attributes(one, 4)) for one in listed)
+    return {(family, _text(told[1])) for family, told in found if _is_dormant(told)}
+
+
+def chains() -> list[tuple[str, str, str]]:
+    """(family, table, chain) of all chains there are, whoever's they are. Raises OSError, or dump.Moved."""
+    found = (
+        (family, names.decode(errors="replace").split("\0")) for family in _FAMILIES for names, _ in _chains(family)
+    )
+    return [(family, table, chain) for family, (table, chain, *_) in found]
+
+
+def wake(table: str) -> None:
+    """Have the kernel call the chains of the table "FAMILY TABLE" again, where it is dormant. Raises OSError.
+
+    That takes a transaction of its own: the kernel refuses one that wakes a table and adds chains to it.
+    """
+    family, name = table.split()
+    if _flags(family).get(name, 0) & _DORMANT:
+        batch = struct.pack(">BBH", 0, 0, 10)
+        body = _head(_FAMILIES[family]) + _named(1, name.encode()) + dump.attribute(2, bytes(4))
+        messages = [(_BATCH_BEGIN, 0, batch), (_NEW_TABLE, dump.ACK, body), (_BATCH_END, 0, batch)]
+        with _socket() as at:
+            dump.tell(at, messages)
+
+
+def _flags(family: str) -> dict[str, int]:
+    """The flags of the tables of a family, by name."""
+    told = (dump.attributes(payload, 4) for payload in _listed(_GET_TABLE, _head(_FAMILIES[family])))
+    return {_text(one[1]): int.from_bytes(one.get(2, b"")) for one in told}
+
+
+def _is_dormant(told: dict[int, bytes]) -> bool:
+    return bool(int.from_bytes(told.get(2, b"")) & _DORMANT)
+
+
+def _text(name: bytes) -> str:
+    return name.rstrip(b"\0").decode(errors="replace")
 
 
 def present(family: str) -> set[str]:

@@ -27,12 +27,19 @@ class _Judged(Frozen):
 
 def filters(lab: Lab, now: Wires) -> Iterator[Finding]:
     if now.ruleset is None:
-        yield warning("filter", "the packet filter was not examined: only root can read it", "sudo kvmrun doctor")
+        yield _unexamined(now)
         return
     found = list(in_the_way(lab, now))
     yield from found
     if not found:
         yield ok("filter", "nobody's packet filter is in the guests' way")
+
+
+def _unexamined(now: Wires) -> Finding:
+    text = "the packet filter was not examined"
+    if now.uid:
+        return warning("filter", f"{text}: only root can read it", "sudo kvmrun doctor")
+    return warning("filter", f"{text}: nft does not list it", "nft list ruleset says why; apt install nftables")
 
 
 def in_the_way(lab: Lab, now: Wires) -> Iterator[Finding]:

@@ -27,6 +27,8 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     owners = _owners(subject, network, wire) if where.root else ()  # a user starts no server, and root's is one
     found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
+    if wire.unguarded:
+        yield problem(subject, unguarded(wire), "kvmrun repair")
     yield from _hidden(subject, network, now)
     if (circle := upstreams.circular(lab, network, now.servers))[0]:
         yield warning(subject, *circle)
@@ -112,6 +114,14 @@ def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: W
         text = f"is not as it should be; to be done: {'; '.join(map(str, steps))}"
         return warning(subject, text, f"kvmrun net up {network.name}")
     return ok(subject, f"is up: {network.bridge} {network.host_address()}")
+
+
+def unguarded(wire: Wire) -> str:
+    """A sentence about the guests whose guard is off; the packet filter lets everything through that they send."""
+    names = ", ".join(wire.unguarded)
+    return (
+        f"what {names} {'sends' if len(wire.unguarded) == 1 else 'send'} is not filtered: the packet filter was changed"
+    )
 
 
 def _hidden(subject: str, network: Network, now: Wires) -> Iterator[Finding]:

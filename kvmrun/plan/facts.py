@@ -143,7 +143,8 @@ class Wire(Frozen):
     none were), and `guard` that of the guard of the kept taps; `changed` are the settings kvmrun has changed, by name;
     `routing` says that forwarding is on for the host as a whole; `uplinks` are the links of the default routes, and
     `links` all that could be routed through: not the loopback, and not those that are ports of a bridge;
-    `hosts_file` is the text of the host's own /etc/hosts, where the network answers for it.
+    `hosts_file` is the text of the host's own /etc/hosts, where the network answers for it; `unguarded` are the guests
+    that run on it without their guards, looked for only by who reports on the network.
     """
 
     bridge: Bridge | None
@@ -168,6 +169,7 @@ class Wire(Frozen):
     uplinks: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
     ways: Ways = Ways()
+    unguarded: tuple[str, ...] = ()
 
 
 class File(Frozen):

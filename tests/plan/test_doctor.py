@@ -138,8 +138,12 @@ class TestNetworks:
         assert {one.level for one in doctor_net.wires(lab(), WHERE, self.good)} == {"ok"}
 
     def test_without_root_the_packet_filter_is_not_looked_at(self) -> None:
-        (one,) = self.of("filter", ruleset=None)
+        (one,) = self.of("filter", ruleset=None, uid=1000)
         assert (one.level, one.fix) == ("warning", "sudo kvmrun doctor")
+
+    def test_root_is_not_told_that_only_root_may_look(self) -> None:
+        (one,) = self.of("filter", ruleset=None)
+        assert (one.level, "root" in one.text) == ("warning", False)
 
     def test_what_could_not_be_looked_at_is_a_problem(self) -> None:
         assert self.of("host", errors=("netlink said no",))[0].level == "problem"
