@@ -211,14 +211,18 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
 
 
 def _overview() -> str:
+    """The commands by task."""
+    from kvmrun.commands._tasks import TASKS
+
     lines = [
         "usage: kvmrun NAME...            start guests",
         "       kvmrun --list             all guests and their state",
-        "       kvmrun COMMAND [...]      kvmrun COMMAND --help tells more",
-        "",
+        "       kvmrun COMMAND [...]      kvmrun COMMAND --help shows its options and examples",
     ]
-    lines += [f"  {name:<10} {commands.help_of(name)}" for name in commands.names()]
+    for task, members in TASKS.items():
+        lines += ["", f"{task}:", *(f"  {name:<10} {commands.help_of(name)}" for name in members)]
     lines += ["", "everywhere: -C DIR, -v, -q, --color auto|always|never, --timeout SECONDS, --version"]
+    lines += ["manual: kvmrun help, kvmrun help TOPIC"]
     return "\n".join(lines) + "\n"
 
 

@@ -132,3 +132,24 @@ def hint_for(why: OSError) -> str:
     if why.errno in {errno.EMFILE, errno.ENFILE}:
         return "ulimit -n prints how many files may be open"
     return "free some memory" if why.errno == errno.ENOMEM else "correct that, then try again"
+
+
+EXIT_CODES = {
+    0: "done",
+    1: "failed; what was done has been undone",
+    2: "usage error: the command line is wrong",
+    3: "the guest is not running",
+    4: "there is no guest of that name",
+    5: "a definition is invalid",
+    6: "refused: a conflict, or an object that kvmrun did not make",
+    7: "no answer in time: a guest, or what a --wait names; the guest goes on",
+    69: "the host lacks something that is needed",
+    70: "a bug in kvmrun; the path of a file with the traceback is printed",
+    75: "busy: another command holds what is needed; try again",
+    77: "not permitted",
+    129: "ended by SIGHUP: the terminal was closed; what was begun is undone",
+    130: "interrupted by Ctrl-C; what was begun is undone",
+    141: "the reader of the output has gone",
+    143: "ended by SIGTERM; what was begun is undone",
+}
+"""Every exit code and what it means, for the manual. `exec` and `ssh` pass on the code of their command."""

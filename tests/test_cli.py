@@ -113,7 +113,7 @@ def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
         (["lst"], 4, "did you mean kvmrun list?"),
         (["sotp", "vm1"], 4, "did you mean kvmrun stop vm1?"),
         (["delete", "vm1"], 4, "did you mean kvmrun rm vm1?"),
-        (["help"], 4, "did you mean kvmrun --help?"),
+        (["commands"], 4, "did you mean kvmrun --help?"),
         (["xist"], 4, "did you mean kvmrun list, or the guest xlist?"),
         (["show", "nope"], 4, "there is no guest nope"),
         (["stop", "nope"], 4, "there is no guest nope"),

@@ -26,6 +26,7 @@ ONLY_IN = {
     "pyroute2": "kvmrun.host.netlink",
     "qemu": "kvmrun.monitor.",
     "rich": "kvmrun.ui.",
+    "markdown_it": "kvmrun.ui.",
     "prompt_toolkit": "kvmrun.ui.",
 }
 each_module = pytest.mark.parametrize("module", MODULES)

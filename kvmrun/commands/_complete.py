@@ -13,6 +13,7 @@ from argcomplete.lexers import split_line
 
 from kvmrun import commands
 from kvmrun.commands._lab import directories, open_lab, own
+from kvmrun.commands._pages import pages
 from kvmrun.commands._words import everywhere
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.host import rundir
@@ -155,6 +156,14 @@ def _file_or_guest(prefix: str, parsed_args: Namespace, **_: object) -> Found:
     return {f"{name}:": told for name, told in guests.items()} | dict.fromkeys(FilesCompleter()(prefix), "")
 
 
+def _topic(**_: object) -> Found:
+    return _page() | {name: commands.help_of(name) for name in commands.names()}
+
+
+def _page(**_: object) -> dict[str, str]:
+    return {page.topic: page.summary() for page in pages()}
+
+
 def _user(**_: object) -> Found:
     import pwd
 
@@ -174,6 +183,8 @@ _COMPLETERS: Mapping[str, Callable[..., Found]] = {
     "NIC": _nic,
     "COND": _condition,
     "USER": _user,
+    "TOPIC": _topic,
+    "PAGE": _page,
     "DIR": DirectoriesCompleter(),
     "FILE": FilesCompleter(),
     "ISO": FilesCompleter(),

@@ -52,8 +52,8 @@ _COMMANDS: Mapping[str, str] = {
         "net down": "ifdown net-destroy",
         "wait {}": "await wait-for",
         "init DIR": "setup bootstrap",
-        "man": "manual docs",
-        "--help": "help commands",
+        "help": "manual docs documentation topics",
+        "--help": "commands",
         "--version": "version",
     }.items()
     for word in words.split()

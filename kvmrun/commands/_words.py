@@ -38,16 +38,19 @@ class Parser(Protocol):
 
 def everywhere(parser: Parser, limit: str = "each wait has a limit of its own") -> None:
     """The flags every command has; `limit` says what holds where --timeout is not given."""
-    parser.add_argument("-C", "--vms", metavar="DIR", help="the directory of definitions")
-    parser.add_argument("-v", "--verbose", action="count", default=0, help="say more")
-    parser.add_argument("-q", "--quiet", action="store_true", help="say less")
+    parser.add_argument("-C", "--vms", metavar="DIR", help="the lab: the directory with the definitions")
+    parser.add_argument("-v", "--verbose", action="count", default=0, help="print more details")
+    parser.add_argument("-q", "--quiet", action="store_true", help="print less")
     parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colours")
-    parser.add_argument("--timeout", type=float, metavar="SECONDS", help=f"how long it may take; without it, {limit}")
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help=f"the time limit of the command; without it, {limit}"
+    )
 
 
 def full_parser(name: str, module: ModuleType) -> Any:
     """The argparse.ArgumentParser of one command, for help and mistakes, completion and the man page."""
     import argparse
+    from textwrap import fill
 
     class Explaining(argparse.ArgumentParser):
         """One that repeats what it was given only as far as it is printable."""
@@ -64,10 +67,18 @@ def full_parser(name: str, module: ModuleType) -> Any:
 
     line = getattr(module, "COMMAND_LINE", "")
     usage = f"%(prog)s [OPTION ...] {line}" if line else None
-    parser = Explaining(prog=f"kvmrun {name}", description=f"{module.HELP}.", usage=usage)
+    parser = Explaining(prog=f"kvmrun {name}", description=fill(f"{module.HELP}.", 78), usage=usage)
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _examples(name)
     everywhere(parser, *([module.TIMEOUT] if hasattr(module, "TIMEOUT") else []))
     module.configure(parser)
     return parser
+
+
+def _examples(name: str) -> str:
+    from kvmrun.commands._tasks import examples
+
+    return "\n".join(["examples:", *(f"  {line}\n      {meaning}" for line, meaning in examples(name))])
 
 
 class _Word(Frozen):

@@ -4,7 +4,7 @@ import sys
 
 from kvmrun.commands._words import Args, Parser
 
-HELP = "print what bash, zsh or fish evaluate to complete words"
+HELP = "print the completion script for bash, zsh or fish"
 _BEFORE = {"zsh": "(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }\n"}
 """zsh knows compdef only after compinit, which a short .zshrc does not call."""
 

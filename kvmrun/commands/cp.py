@@ -18,7 +18,7 @@ from kvmrun.monitor import transfer
 from kvmrun.monitor.agent import AgentError
 from kvmrun.ui.progress import Progress
 
-HELP = "copy a file or, with -r, a directory into a guest or out of it, by its agent"
+HELP = "copy files into a guest or out of it through its agent"
 TIMEOUT = "there is no limit, and 30 s for each answer of the agent"
 _HINT = "kvmrun cp FILE NAME:/PATH, or kvmrun cp NAME:/PATH FILE"
 _TOLD = 5

@@ -16,7 +16,7 @@ from kvmrun.monitor.filter import Filter
 from kvmrun.ui import streams
 from kvmrun.ui.progress import Progress
 
-HELP = "run a command in a guest, by its agent"
+HELP = "run a command in a guest through its agent"
 TIMEOUT = "there is no limit"
 COMMAND_LINE = "NAME [--] COMMAND [ARGUMENT ...]"
 _INPUT = 8 << 20

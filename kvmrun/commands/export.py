@@ -18,7 +18,7 @@ from kvmrun.plan import ways
 from kvmrun.ui.called import fix
 from kvmrun.ui.progress import Progress
 
-HELP = "write the lab for others: shorewall, systemd"
+HELP = "write files for Shorewall or systemd"
 _INSTALLED = "/usr/local/bin/kvmrun"
 _ENVIRONMENT = ("KVMRUN_RUN_DIR", "KVMRUN_STATE_DIR", "KVMRUN_QEMU")
 

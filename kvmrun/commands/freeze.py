@@ -14,7 +14,7 @@ from kvmrun.monitor import inside
 _BACK = 5.0
 """How long a freeze that failed may take to be taken back, in seconds."""
 
-HELP = "hold a guest's writing, so that its disks can be copied as they are"
+HELP = "flush file systems of guests and stop their writing, to copy their disks"
 TIMEOUT = "30 s"
 
 

@@ -9,7 +9,7 @@ from kvmrun.host.interrupts import held_back
 from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
-HELP = "end guests at once, as if their plug were pulled"
+HELP = "end guests at once, like a power cut"
 TIMEOUT = "5 s, and 10 s for another command"
 
 

@@ -12,7 +12,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
 from kvmrun.ui import rows
 
-HELP = "list all guests with their live state; -v adds how each is confined and what its agent reports"
+HELP = "list all guests with their live state; -v adds how each is confined"
 TIMEOUT = "2 s for all guests together"
 
 

@@ -4,7 +4,7 @@ from kvmrun.commands import _end
 from kvmrun.commands._tell import Word, tell
 from kvmrun.commands._words import Args, Parser
 
-HELP = "reset guests at once, as with the button; a paused one stays paused"
+HELP = "reset guests, as with the reset button"
 TIMEOUT = "5 s"
 _ENDED = 'with on_reboot = "shutdown" a reset is the end'
 _WORD = Word(command="system_reset", doing="resetting", done="reset", ended=_ENDED)

@@ -10,7 +10,7 @@ from kvmrun.light.contextlib import ExitStack, suppress
 from kvmrun.model.deadline import Deadline
 from kvmrun.monitor import inside
 
-HELP = "let a frozen guest write to its file systems again"
+HELP = "let frozen guests write to their file systems again"
 TIMEOUT = "30 s"
 
 

@@ -19,7 +19,7 @@ from kvmrun.model.text import printable
 from kvmrun.plan.steps import Launch
 from kvmrun.plan.up import halves
 
-HELP = "start guests (what kvmrun NAME means)"
+HELP = "start guests; kvmrun NAME does the same"
 TIMEOUT = "what --wait names may take 60 s, QEMU 30 s to answer, another command 10 s"
 
 

@@ -15,7 +15,7 @@ from kvmrun.model.text import printable
 from kvmrun.ui.progress import Progress, duration
 from kvmrun.ui.say import dump
 
-HELP = "wait until guests run, answer, let connect, say something or have ended"
+HELP = "wait until guests run, answer, accept connections, print a text, or have ended"
 TIMEOUT = "60 s"
 _FOR = "running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
 

@@ -2,8 +2,8 @@
 
 from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
 from kvmrun.model.sample import Sample
+from kvmrun.model.status import STATES
 
-_STATES = ("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error")
 _Point = tuple[dict[str, str], float | int]
 _Points = Callable[[Sample], Iterator[_Point]]
 """The values of a metric for one guest, with the labels that tell them apart."""
@@ -37,7 +37,7 @@ def _info(sample: Sample) -> Iterator[_Point]:
 
 def _state(sample: Sample) -> Iterator[_Point]:
     now = sample.status.state
-    for state in (*_STATES, *(() if now in _STATES else (now,))):
+    for state in (*STATES, *(() if now in STATES else (now,))):
         yield {"state": state}, int(state == now)
 
 

@@ -4,6 +4,11 @@ from kvmrun.light.typing import Any
 from kvmrun.model.frozen import Frozen
 
 SCHEMA = 1
+STATES = (
+    *("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error"),
+    *("prelaunch", "unknown"),
+)
+"""The states of a guest that mean something to kvmrun; what else QEMU says of its own is shown in its words."""
 
 
 class NicStatus(Frozen):

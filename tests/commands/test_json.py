@@ -17,7 +17,7 @@ DO = {
     *("new", "edit", "rename", "rm", "init", "export", "screenshot"),
 }
 """Commands that do something, and tell only that they did."""
-SPEAK = {"console", "ssh", "exec", "cp", "completion", "man", "metrics"}
+SPEAK = {"console", "ssh", "exec", "cp", "completion", "help", "man", "metrics"}
 """Commands whose output is somebody else's, or has a format of its own."""
 
 

@@ -1,0 +1,270 @@
+"""The manual: true to the code, valid for man(1), shown by help and man, installed and removed again."""
+
+import importlib.util
+import os
+import re
+import shlex
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from fakes.cli import Cli
+from fakes.screen import COMMAND, screen
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kvmrun
+from kvmrun import cli, commands, errors
+from kvmrun.commands import _pages, man
+from kvmrun.commands._tasks import TASKS, examples
+from kvmrun.commands._words import QuickParser, everywhere, full_parser, halved
+from kvmrun.model.status import STATES
+from kvmrun.ui import manual, roff
+from kvmrun.ui.markdown import blocks
+
+ROOT = Path(__file__).parents[2]
+PAGES = _pages.pages()
+each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+
+
+@pytest.fixture(scope="module")
+def generator() -> ModuleType:
+    """scripts/manual.py as a module."""
+    spec = importlib.util.spec_from_file_location("manual_generator", ROOT / "scripts" / "manual.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@each_page
+def test_the_generated_parts_are_as_the_code_is(page: _pages.Page, generator: ModuleType) -> None:
+    text = page.markdown()
+    assert generator.page(text) == text, "run scripts/manual"
+    assert generator.undescribed(text) == []
+
+
+def test_what_is_generated_follows_the_code(generator: ModuleType) -> None:
+    text = (
+        "<!-- generated: keys drive -->\n\n- `cache` - old\n\n  Kept.\n\n- `gone` - x\n\n  Dropped.\n\n<!-- end -->\n"
+    )
+    new = generator.page(text)
+    assert (
+        '- `cache` - `"writeback"`, `"none"`, `"writethrough"`, `"directsync"` or `"unsafe"`; default `"writeback"`'
+        in new
+    )
+    assert "  Kept.\n" in new
+    assert "Dropped" not in new
+    assert "image" in generator.undescribed(new)
+    assert "cache" not in generator.undescribed(new)
+
+
+def test_every_exit_code_and_state_has_a_meaning() -> None:
+    codes = {one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.KvmrunError)}
+    assert errors.EXIT_CODES.keys() == codes | {0, 70, 129, 130, 141, 143}
+    directory = Path(kvmrun.__file__).parent / "commands"
+    text = "".join((directory / name).read_text() for name in ("_status.py", "_judged.py"))
+    assert set(re.findall(r'\bstate="([a-z-]+)"', text)) <= set(STATES)
+
+
+def test_every_command_is_in_one_task() -> None:
+    named = [name for members in TASKS.values() for name in members]
+    assert sorted(named) == commands.names()
+
+
+@pytest.mark.parametrize("name", commands.names())
+def test_every_command_has_two_examples_that_parse(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    found = examples(name)
+    assert len(found) == 2
+    for line, _ in found:
+        assert parsed(line) == name
+    with pytest.raises(SystemExit):
+        cli.run([name, "--help"])
+    shown = capsys.readouterr().out
+    assert all(f"\n  {line}\n      {meaning}\n" in shown for line, meaning in found)
+
+
+@each_page
+def test_every_command_line_in_the_manual_parses(page: _pages.Page) -> None:
+    for line in command_lines(page.markdown()):
+        parsed(line)
+
+
+def parsed(line: str) -> str:
+    """The command that a line calls; its arguments must be right."""
+    program, *words = shlex.split(line, comments=True)
+    assert program == "kvmrun", line
+    name, rest = cli._command(words)
+    if name in {"", "--version"}:
+        return name
+    module = commands.load(name)
+    assert module is not None
+    quick = QuickParser()
+    everywhere(quick)
+    module.configure(quick)
+    own, _ = quick.parted(rest) if hasattr(module, "COMMAND_LINE") else halved(rest)
+    full_parser(name, module).parse_intermixed_args([*own])
+    return name
+
+
+def command_lines(text: str) -> Iterator[str]:
+    """What a reader could paste: the calls of kvmrun in blocks of code, less pipes, variables and placeholders."""
+    for block in blocks(text):
+        for line in block.text().split("\n") if block.kind == "code" else ():
+            call = re.split(r" \| | && |; echo", re.sub(r"^(\$ |sudo )", "", line.strip()))[0]
+            if call.startswith("kvmrun ") and not re.search(r"\[|\.\.\.|  \w", call):
+                yield call
+
+
+@each_page
+def test_a_page_refers_to_pages_that_are_there(page: _pages.Page) -> None:
+    known = {f"{one.name}({one.section})" for one in PAGES}
+    assert set(re.findall(r"kvmrun-[a-z]+\(\d\)", page.markdown())) <= known
+
+
+@each_page
+@pytest.mark.parametrize("words", [("mandoc", "-Tlint"), ("man", "--warnings", "-l")])
+def test_those_who_read_manuals_find_nothing_wrong(page: _pages.Page, words: tuple[str, ...], tmp_path: Path) -> None:
+    if not shutil.which(words[0]):
+        pytest.skip(f"needs {words[0]}")
+    path = tmp_path / f"{page.name}.{page.section}"
+    path.write_text(man._roff(page))
+    done = subprocess.run([*words, str(path)], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert words[0] == "man" or not done.stdout
+
+
+@each_page
+def test_a_page_fits_a_terminal_of_80_columns(page: _pages.Page) -> None:
+    text = manual.rendered(blocks(page.markdown()), color=False)
+    assert [line for line in text.split("\n") if len(line) > 80 or line != line.rstrip()] == []
+    assert text.isascii()
+    assert "\x1b" not in text
+    assert "\x1b[1m" in manual.rendered(blocks(page.markdown()), color=True)
+
+
+def test_a_renderer_refuses_what_the_other_could_not_show() -> None:
+    for text in ("1. one\n", "> quoted\n", "![image](x)\n", "# a\n\n---\n"):
+        with pytest.raises(ValueError, match="does not use"):
+            list(blocks(text))
+
+
+def test_lists_become_entries_and_bullets() -> None:
+    text = "- `a` - x\n\n  Said.\n\n      code\n\n- plain\n- **b**\n\n  - `c`\n\n    Inner.\n"
+    found = [(one.kind, one.depth, one.text()) for one in blocks(text)]
+    assert found == [
+        *(("term", 0, "a - x"), ("paragraph", 1, "Said."), ("code", 1, "code"), ("bullet", 0, "plain")),
+        *(("term", 0, "b"), ("term", 1, "c"), ("paragraph", 2, "Inner.")),
+    ]
+    assert manual.rendered(blocks(text), color=False).split("\n") == [
+        *("    a - x", "        Said.", "", "            code", "", "    * plain", ""),
+        *("    b", "        c", "            Inner.", ""),
+    ]
+
+
+@given(st.text(alphabet=".'\\-^~ \nabc`", min_size=1), st.booleans())
+def test_no_text_is_a_request(text: str, code: bool) -> None:
+    assert not [line for line in roff.escaped(text, code=code).split("\n") if line[:1] in {".", "'"}]
+    assert not re.search(r"\\[^e\-(&]", roff.escaped(text, code=code))
+
+
+@pytest.mark.parametrize("topic", ["lab", "kvmrun-lab", "kvmrun-lab.5", "kvmrun-lab(5)"])
+def test_help_shows_a_page_by_any_of_its_names(topic: str, kvmrun: Cli) -> None:
+    out = kvmrun.ok("help", topic).out
+    assert out.startswith("kvmrun-lab(5)\n\nNAME\n    kvmrun-lab - ")
+    assert "[[drive]]" in out.upper() or "[[DRIVE]]" in out
+
+
+def test_help_alone_lists_the_topics(kvmrun: Cli) -> None:
+    out = kvmrun.ok("help").out
+    assert all(f"  {page.topic:<11} {page.summary()}\n" in out for page in PAGES)
+    assert max(map(len, out.split("\n"))) <= 80
+
+
+def test_help_shows_commands_too(kvmrun: Cli) -> None:
+    assert kvmrun.ok("help", "ls").out == kvmrun.ok("list", "--help").out
+
+
+@pytest.mark.parametrize(
+    ("words", "near"),
+    [
+        (("help", "netwroks"), "kvmrun help networks"),
+        (("help", "sotp"), "kvmrun help stop"),
+        (("man", "kvmrun-secruity"), "kvmrun man security"),
+        (("man", "stop"), ""),
+        (("help", "\x1b[31mx"), ""),
+    ],
+)
+def test_a_topic_that_is_not_there_gets_a_suggestion(
+    words: tuple[str, ...], near: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert cli.run([*words]) == 2
+    said = capsys.readouterr().err
+    assert (f"did you mean {near}?" if near else "kvmrun help lists the topics") in said
+    assert "\x1b" not in said
+
+
+def test_a_long_page_goes_through_the_pager_of_a_terminal(tmp_path: Path) -> None:
+    pager = tmp_path / "pager"
+    pager.write_text('#!/bin/sh\necho "PAGED $1"; exec cat\n')
+    pager.chmod(0o755)
+    with screen(COMMAND, "help", "lab", PAGER=f"{pager} 'a b'") as one:
+        one.wait_for("PAGED a b")
+        one.wait_for("KEYS OF A GUEST")
+        assert one.end() == 0
+
+
+def test_without_a_pager_the_page_is_printed() -> None:
+    for pager in ("/nonexistent/pager", "false"):
+        with screen(COMMAND, "help", "security", PAGER=pager) as one:
+            one.wait_for("WHAT IS NOT PROMISED")
+            assert one.end() == 0
+
+
+@pytest.mark.skipif(not shutil.which("man"), reason="needs man")
+def test_man_shows_a_page_at_a_terminal() -> None:
+    with screen(COMMAND, "man", "lab", MANPAGER="cat") as one:
+        one.wait_for("the directory that describes guests")
+        assert one.end() == 0
+
+
+def test_pages_are_installed_where_man_finds_them_and_removed_again(tmp_path: Path, kvmrun: Cli) -> None:
+    (tmp_path / "man7").mkdir()
+    foreign = tmp_path / "man7" / "kvmrun-security.7"
+    foreign.write_text("somebody's own\n")
+    for _ in range(2):
+        said = kvmrun.ok("man", "--install", str(tmp_path), MANPATH=str(tmp_path)).out
+        assert f"{foreign} belongs to another program" in said
+        assert "man does not look there" not in said
+    written = {f"man{page.section}/{page.name}.{page.section}" for page in PAGES}
+    assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.?")} == written
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("kvmrun*") if path != foreign} == {0o644}
+    if shutil.which("man"):
+        found = subprocess.run(
+            ["man", "kvmrun-networks"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+            env={**os.environ, "MANPATH": str(tmp_path), "MANPAGER": "cat"},
+        )
+        assert "networks.toml" in found.stdout
+        elsewhere = kvmrun.ok("man", "--install", str(tmp_path), MANPATH="/nonexistent").out
+        assert f"export MANPATH={tmp_path}:" in elsewhere
+    kvmrun.ok("man", "--remove", str(tmp_path))
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == [
+        "man7",
+        "man7/kvmrun-security.7",
+    ]
+    assert "there are no pages" in kvmrun.ok("man", "--remove", str(tmp_path)).out
+    assert "there are no pages" in kvmrun.ok("man", "--remove", str(tmp_path / "none")).out
+
+
+def test_pages_cannot_be_written_everywhere(tmp_path: Path, kvmrun: Cli) -> None:
+    (tmp_path / "file").write_text("")
+    assert kvmrun("man", "--install", str(tmp_path / "file")).code == 1
+    assert kvmrun("man", "--install", "--remove").code == 2
