@@ -111,7 +111,7 @@ def place_of(where: Directories, name: str) -> Place:
 
 def refuse_other(where: Directories, name: str) -> None:
     """Raises OtherLab where the guest that runs by this name is another lab's."""
-    record = rundir.read_record(where.guest(name))
+    record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     other = record.lab if record else ""
     if other not in {"", where.lab} and rundir.is_running(where.guest(name)) and not records.is_gone(other):
         raise OtherLab(f"{name} is another lab's guest", other, name, why=f"the lab {other} has started it")

@@ -1,5 +1,6 @@
 """The one seat at a guest's console, or at its monitor for people: a lock, and a word in it that says who holds it."""
 
+import errno
 import os
 import pwd
 import signal
@@ -13,13 +14,23 @@ from kvmrun.light.contextlib import contextmanager
 STOLEN = signal.SIGUSR1
 """What a holder is sent whose seat is taken over."""
 _LIMIT = 5.0
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
 def taken(path: str, guest: str, *, steal: bool) -> Iterator[None]:
     """Sit where the lock at `path` is, which has the name of the command; with `steal` whoever sits there is told to
-    leave. Raises Busy."""
-    fd = _hold(path)
+    leave. Raises Busy.
+
+    Where there is no room for the file, nothing is locked: QEMU serves one client after the other in any case.
+    """
+    try:
+        fd = _hold(path)
+    except OSError as why:
+        if why.errno not in _FULL:
+            raise
+        yield
+        return
     try:
         if fd < 0:
             fd = _stolen(path, guest) if steal else _refused(path, guest)

@@ -114,18 +114,27 @@ def test_a_raw_image_is_raw_whatever_its_guest_wrote(
     lab: Path, kvmrun: Cli, own_directories: Path, images: Path, tally: Tally
 ) -> None:
     row = tally.row(
-        "D-04", "raw images that begin like qcow2 naming a secret, an overlay, a loop: read as they are", 10
+        "D-04", "raw images that begin like qcow2 naming a secret, an overlay, a loop: read as they are", 20
     )
     secret = own_directories / "secret"
     secret.write_bytes(b"SECRET" * 1000)
     secret.chmod(0o644)
     heads = {kind: forged(kind, secret) for kind in ("version 2", "version 3", "json", "nbd", "data file")}
-    heads |= {"vmdk": b"KDMV" + bytes(508), "vhdx": b"vhdxfile", "vdi": b"<<< Oracle VM VirtualBox Disk Image >>>\n"}
+    heads |= {
+        "vmdk": b"KDMV" + bytes(508),
+        "vhdx": b"vhdxfile",
+        "vdi": b"<<< Oracle VM".ljust(64) + b"\x7f\x10\xda\xbe",
+    }
     heads |= {"luks": b"LUKS\xba\xbe", "qed": b"QED\0", "bochs": b"Bochs Virtual HD Image"}
-    for kind in heads if tally.full else ["version 3", "json", "data file", "luks"]:
+    for kind in heads if tally.full else ["version 3", "json", "data file", "vmdk", "luks"]:
         head = heads[kind]
         (images / "guest.raw").write_bytes(head.ljust(MIB, b"\0"))
         guests(lab, "vm1", text=drive("guest.raw"))
+        with row.case(f"{kind}, where the file does not say that it is raw"):
+            refused = kvmrun("--paused", "vm1")
+            assert (refused.code, 'format = "raw"' in refused.err) == ((0, False) if kind == "luks" else (6, True))
+        kvmrun("kill", "vm1")
+        guests(lab, "vm1", text=drive("guest.raw", format="raw"))
         with row.case(kind):
             kvmrun.ok("--paused", "vm1")
             nodes = json.dumps(_ask(own_directories / "run/vm/vm1/p", "query-named-block-nodes"))
