@@ -94,6 +94,18 @@ def test_every_command_line_in_the_manual_parses(page: _pages.Page) -> None:
         parsed(line)
 
 
+def test_the_readme_is_short_and_true() -> None:
+    text = (ROOT / "README.md").read_text()
+    assert text.count("\n") <= 200
+    for link in re.findall(r"\]\(([^)]+)\)", text):
+        assert (ROOT / link).is_file(), link
+    for line in command_lines(text):
+        parsed(line)
+    for script in re.findall(r"^    (scripts/\w+)", text, re.MULTILINE):
+        assert os.access(ROOT / script, os.X_OK), script
+    assert {f"{page.name}.{page.section}.md" for page in PAGES} <= set(re.findall(r"kvmrun/manual/([\w.-]+)", text))
+
+
 def parsed(line: str) -> str:
     """The command that a line calls; its arguments must be right."""
     program, *words = shlex.split(line, comments=True)

@@ -20,11 +20,13 @@ from fakes.hosts import Host, ask, fetch, host, served
 from fakes.lan import forwarding
 from fakes.world import ip, until
 
+from kvmrun.commands import _pages
+
 SHOREWALL = shutil.which("shorewall", path="/usr/sbin:/sbin:/usr/bin")
 EXAMPLE = Path(__file__).parents[2] / "vms.d"
 WORLD = "198.51.100.1"
-README = Path(__file__).parents[2] / "README.md"
-ONE, TWO = re.findall(r"```toml\n(firewall = \"shorewall\"\n.*?)```", README.read_text(), re.DOTALL)
+PAGE = _pages.find("firewalls", "help").markdown()
+ONE, TWO = re.findall(r"```toml\n(firewall = \"shorewall\"\n.*?)```", PAGE, re.DOTALL)
 """The recipes people are given."""
 TWO_WIRES = """
 firewall = "shorewall"
