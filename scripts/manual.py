@@ -163,7 +163,7 @@ def _command(name: str, examples: Iterable[tuple[str, str]]) -> str:
     usage = f"kvmrun {name} [OPTION ...] {line}" if line else " ".join(parser.format_usage().split()[1:])
     text = f"{_sentence(module.HELP)}"
     if hasattr(module, "TIMEOUT"):
-        text += f"\nWithout `--timeout`: {module.TIMEOUT}."
+        text += f"\nDefault of `--timeout`: {module.TIMEOUT}."
     text += (
         f"\n{_entries(_options(parser))}" + "Examples:\n\n```\n" + "".join(f"{line}\n" for line, _ in examples) + "```"
     )

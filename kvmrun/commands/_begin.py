@@ -25,13 +25,15 @@ from kvmrun.ui.progress import Progress, duration
 
 _MANY = 8
 """So many guests take a second to start: a person sees that something goes on."""
-_WAIT = "until qmp says running, address or agent answers, port:NUMBER is open, or console:TEXT was printed"
+_WAIT = "return when COND holds: address, agent, port:NUMBER or console:TEXT; without it, when the guest runs"
 
 
 def configure(parser: Parser) -> None:
     """The words of every command that starts guests."""
-    parser.add_argument("--paused", action="store_true", help="leave it paused before its first instruction")
-    parser.add_argument("--accel", choices=("kvm", "tcg"), help="the accelerator for this start")
+    parser.add_argument("--paused", action="store_true", help="leave the guest paused before its first instruction")
+    parser.add_argument(
+        "--accel", choices=("kvm", "tcg"), help="use this accelerator instead of that of the definition"
+    )
     parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=_WAIT)
 
 

@@ -41,9 +41,11 @@ def everywhere(parser: Parser, limit: str = "each wait has a limit of its own") 
     parser.add_argument("-C", "--vms", metavar="DIR", help="the lab: the directory with the definitions")
     parser.add_argument("-v", "--verbose", action="count", default=0, help="print more details")
     parser.add_argument("-q", "--quiet", action="store_true", help="print less")
-    parser.add_argument("--color", choices=("auto", "always", "never"), default="auto", help="when to use colours")
     parser.add_argument(
-        "--timeout", type=float, metavar="SECONDS", help=f"the time limit of the command; without it, {limit}"
+        "--color", choices=("auto", "always", "never"), default="auto", help="when to use colours; auto: on a terminal"
+    )
+    parser.add_argument(
+        "--timeout", type=float, metavar="SECONDS", help=f"the time limit of the command; default: {limit}"
     )
 
 

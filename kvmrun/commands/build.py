@@ -16,9 +16,9 @@ _PASSED = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "H
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("kind", metavar="KIND", choices=("demo", "debian"), help="demo, or debian")
+    parser.add_argument("kind", metavar="KIND", choices=("demo", "debian"), help="the guest: demo or debian")
     parser.add_argument("-f", "--force", action="store_true", help="build it again")
-    parser.add_argument("--key", metavar="FILE", help="of debian: the public key that may log in by ssh")
+    parser.add_argument("--key", metavar="FILE", help="the public key that may log in to the Debian guest")
 
 
 def run(args: Args) -> NoReturn:

@@ -16,7 +16,7 @@ HELP = "validate the lab without touching the host"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the format of the output")
 
 
 def run(args: Args) -> int:

@@ -10,7 +10,7 @@ _BEFORE = {"zsh": "(( $+functions[compdef] )) || { autoload -Uz compinit && comp
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell that is to complete")
+    parser.add_argument("shell", choices=("bash", "zsh", "fish"), help="the shell")
 
 
 def run(args: Args) -> int:

@@ -17,19 +17,19 @@ from kvmrun.monitor.filter import Filter
 from kvmrun.ui import terminal
 from kvmrun.ui.called import fix
 
-HELP = "connect to a guest's serial line"
-TIMEOUT = "there is no limit"
+HELP = "connect to the serial console of a guest"
+TIMEOUT = "none"
 _SEAT = "console"
 _ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, seat.STOLEN)
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a running guest; leaving its console leaves it alone")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; it continues when you leave")
     parser.add_argument(
-        "--escape", default="^]", metavar="CHAR", help="the key that leaves: one character, or ^] for Ctrl-]"
+        "--escape", default="^]", metavar="CHAR", help="the key that leaves: one character, or ^ and a letter (^])"
     )
-    parser.add_argument("--steal", action="store_true", help="take it over from whoever is connected")
-    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="filter nothing")
+    parser.add_argument("--steal", action="store_true", help="take it over from another user")
+    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="do not filter escape sequences")
 
 
 def run(args: Args) -> int:

@@ -19,15 +19,17 @@ from kvmrun.monitor.agent import AgentError
 from kvmrun.ui.progress import Progress
 
 HELP = "copy files into a guest or out of it through its agent"
-TIMEOUT = "there is no limit, and 30 s for each answer of the agent"
+TIMEOUT = "none; 30 s for each answer of the agent"
 _HINT = "kvmrun cp FILE NAME:/PATH, or kvmrun cp NAME:/PATH FILE"
 _TOLD = 5
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("-r", "--recursive", action="store_true", help="copy a directory with everything in it")
-    parser.add_argument("source", metavar="SRC", help="a file, or NAME:/PATH for one in a guest")
-    parser.add_argument("target", metavar="DST", help="a file or directory, or NAME:/PATH; exactly one is in a guest")
+    parser.add_argument("source", metavar="SRC", help="a file of the host, or NAME:/PATH for a file of a guest")
+    parser.add_argument(
+        "target", metavar="DST", help="a file or directory, or NAME:/PATH; either SRC or DST is in a guest"
+    )
 
 
 def run(args: Args) -> int:

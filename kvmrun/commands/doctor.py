@@ -19,13 +19,13 @@ from kvmrun.ui.progress import Progress
 from kvmrun.ui.say import colored
 
 HELP = "find what prevents guests from running on this host, and how to fix it"
-TIMEOUT = "10 s for a guest that is tried"
+TIMEOUT = "10 s for a guest that is started as a trial"
 _LIMIT = 10.0
 _MODELS = ("host", "qemu64")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the format of the output")
 
 
 def run(args: Args) -> int:

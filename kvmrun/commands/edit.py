@@ -18,13 +18,13 @@ from kvmrun.model.text import printable
 from kvmrun.ui.ask import confirmed
 from kvmrun.ui.progress import Progress
 
-HELP = "change a definition in your editor; saved once it is valid"
+HELP = "change a definition in your editor; it is saved if it is valid"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a guest; or networks, or defaults")
+    parser.add_argument("guest", metavar="NAME", help="a guest, or networks, or defaults")
     parser.add_argument(
-        "--from", dest="source", metavar="FILE", help="begin with this text; without a terminal, save it"
+        "--from", dest="source", metavar="FILE", help="start with the text of this file; without a terminal, save it"
     )
 
 

@@ -13,12 +13,12 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 
 HELP = "follow the events that QEMU reports of guests"
-TIMEOUT = "there is no limit"
+TIMEOUT = "none"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests to follow, or @GROUP; without, all")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="json: a document a line")
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests to follow, or @GROUP; all if none is named")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="json: one document per line")
 
 
 def run(args: Args) -> int:

@@ -17,7 +17,7 @@ from kvmrun.ui import streams
 from kvmrun.ui.progress import Progress
 
 HELP = "run a command in a guest through its agent"
-TIMEOUT = "there is no limit"
+TIMEOUT = "none"
 COMMAND_LINE = "NAME [--] COMMAND [ARGUMENT ...]"
 _INPUT = 8 << 20
 _FIRST, _LAST = 0.02, 0.4
@@ -34,11 +34,11 @@ class _NotRun(KvmrunError):
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a running guest; the words after it are the command")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; the arguments after it are the command")
     parser.add_argument("-i", "--stdin", action="store_true", help="pass standard input to it, at most 8 MiB")
     parser.add_argument("-e", "--env", action="append", metavar="VAR=VALUE", help="set a variable of its environment")
-    parser.add_argument("-w", "--workdir", metavar="DIR", help="the directory of the guest to run it in")
-    parser.add_argument("-u", "--user", metavar="USER", help="the account of the guest to run it as (by runuser)")
+    parser.add_argument("-w", "--workdir", metavar="DIR", help="the directory in the guest to run it in")
+    parser.add_argument("-u", "--user", metavar="USER", help="the account in the guest to run it as, by runuser")
 
 
 def run(args: Args) -> int:

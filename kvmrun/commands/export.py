@@ -24,12 +24,14 @@ _ENVIRONMENT = ("KVMRUN_RUN_DIR", "KVMRUN_STATE_DIR", "KVMRUN_QEMU")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("kind", choices=tuple(_KINDS), help="for whom")
-    parser.add_argument("directory", nargs="?", metavar="DIR", help="where to; without it, everything is printed")
+    parser.add_argument("kind", choices=tuple(_KINDS), help="the program that reads the files")
     parser.add_argument(
-        "-f", "--force", action="store_true", help="replace files that others wrote or changed; keep copies"
+        "directory", nargs="?", metavar="DIR", help="the directory to write to; without it, print everything"
     )
-    text = "shorewall: print what to add to a configuration somebody wrote, in DIR or /etc/shorewall"
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="replace files that others wrote or changed, and keep copies"
+    )
+    text = "shorewall: print what the configuration in DIR, or in /etc/shorewall, lacks"
     parser.add_argument("--lines", action="store_true", help=text)
 
 

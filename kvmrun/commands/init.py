@@ -17,7 +17,7 @@ _EXAMPLES = (f"{_PACKAGE}/example", f"{os.path.dirname(_PACKAGE)}/vms.d")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("directory", metavar="DIR", help="the directory to make")
+    parser.add_argument("directory", metavar="DIR", help="the directory to create")
 
 
 def run(args: Args) -> int:

@@ -10,11 +10,11 @@ from kvmrun.model.place import Directories
 from kvmrun.ui.progress import Progress
 
 HELP = "end guests at once, like a power cut"
-TIMEOUT = "5 s, and 10 s for another command"
+TIMEOUT = "5 s, and 10 s for another command on the guest"
 
 
 def configure(parser: Parser) -> None:
-    _end.configure(parser, "kill", force="also where it is protected")
+    _end.configure(parser, "kill", force="also guests with protect = true")
 
 
 def run(args: Args) -> int:

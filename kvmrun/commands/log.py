@@ -19,8 +19,8 @@ from kvmrun.model.values import GuestName
 from kvmrun.ui import streams
 from kvmrun.ui.say import dump
 
-HELP = "print what a guest's console and QEMU said"
-TIMEOUT = "-f follows until the guest ends"
+HELP = "print what the serial console of a guest and QEMU printed"
+TIMEOUT = "none; -f follows until the guest ends"
 _LINES = 100
 _LOGGER_ENDS = 2.0
 _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
@@ -29,17 +29,21 @@ _STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a guest, running or not")
-    parser.add_argument("-f", "--follow", action="store_true", help="follow until the guest ends, or Ctrl-C")
-    parser.add_argument("-n", "--lines", type=int, default=_LINES, metavar="LINES", help="how many of the last lines")
-    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="every byte as it was printed")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="follow the log until the guest ends or Ctrl-C is pressed"
+    )
+    parser.add_argument(
+        "-n", "--lines", type=int, default=_LINES, metavar="LINES", help="print so many of the last lines (100)"
+    )
+    parser.add_argument("--raw", dest="unfiltered", action="store_true", help="print every byte as it was received")
     parser.add_argument(
         "-o",
         "--output",
         choices=("text", "json"),
         default="text",
-        help="json: an object a line, one for each of the log's",
+        help="json: one object per line of the log",
     )
-    parser.add_argument("--restart", action="store_true", help="replace the logger of a running guest, if it died")
+    parser.add_argument("--restart", action="store_true", help="replace the logger of a running guest if it has died")
 
 
 def run(args: Args) -> int:

@@ -18,7 +18,7 @@ def configure(parser: Parser) -> None:
         "file",
         nargs="?",
         metavar="FILE",
-        help="write it there in one move: NAME.prom for node_exporter's textfile collector",
+        help="replace this file, such as NAME.prom for the textfile collector of node_exporter",
     )
 
 

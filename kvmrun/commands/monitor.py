@@ -19,16 +19,24 @@ _TURN = 60.0
 
 def configure(parser: Parser) -> None:
     """The words after `monitor`."""
-    parser.add_argument("guest", metavar="NAME", help="a running guest; leaving the shell leaves it alone")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; it continues when you leave")
     parser.add_argument(
-        "-c", "--command", dest="lines", action="append", metavar="CMD", help="carry out one line; may be repeated"
+        "-c",
+        "--command",
+        dest="lines",
+        action="append",
+        metavar="CMD",
+        help="run one command; can be given several times",
     )
     parser.add_argument(
-        "-o", "--output", choices=("pretty", "json"), default="pretty", help="json: one value on one line per command"
+        "-o", "--output", choices=("pretty", "json"), default="pretty", help="json: print one line per command"
     )
-    parser.add_argument("--steal", action="store_true", help="take it over from whoever has a shell open")
+    parser.add_argument("--steal", action="store_true", help="take the shell over from another user")
     parser.add_argument(
-        "--hmp", nargs="...", metavar="CMD", help="the human monitor: CMD and all that follows, or a shell"
+        "--hmp",
+        nargs="...",
+        metavar="CMD",
+        help="use the human monitor: run CMD, which is all that follows, or open a shell",
     )
 
 

@@ -19,15 +19,19 @@ from kvmrun.plan import network as plan
 from kvmrun.ui import findings, wires
 from kvmrun.ui.progress import Progress
 
-HELP = "bring networks up or down, or show them"
+HELP = "bring networks up or down, or show their state"
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("verb", choices=("up", "down", "restart", "status"), help="what to do")
-    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="which ones; all when none is named")
-    parser.add_argument("-f", "--force", action="store_true", help="down: also under guests that are attached")
-    parser.add_argument("--owner", metavar="USER", help="up: taps to stay, so that USER starts guests without root")
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="status: its form")
+    parser.add_argument("networks", nargs="*", metavar="NETWORK", help="the networks; all if none is named")
+    parser.add_argument("-f", "--force", action="store_true", help="down: also while guests are attached")
+    parser.add_argument(
+        "--owner", metavar="USER", help="up: create persistent taps, so that USER starts guests without root"
+    )
+    parser.add_argument(
+        "-o", "--output", choices=("table", "json"), default="table", help="status: the format of the output"
+    )
 
 
 def run(args: Args) -> int:

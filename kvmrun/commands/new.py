@@ -23,15 +23,17 @@ _SIZES = ("cpus", "memory")
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NEW", help="its name")
-    parser.add_argument("--image", metavar="FILE", help="its drive is this image, which it will write to")
-    parser.add_argument("--base", metavar="FILE", help="its drive is a new image over this one, which stays as it is")
-    parser.add_argument("--cdrom", metavar="ISO", help="its drive is empty, and it has this CD-ROM to install from")
-    parser.add_argument("--copy", metavar="NAME", help="as that guest is, with drives and addresses of its own")
-    parser.add_argument("--size", metavar="SIZE", help="of the new image, such as 20G")
-    parser.add_argument("--memory", metavar="SIZE", help="its memory, such as 2G")
-    parser.add_argument("--cpus", type=int, metavar="N", help="how many processors it has")
-    parser.add_argument("--format", choices=("qcow2", "raw"), help="the format of FILE, where its suffix does not say")
+    parser.add_argument("guest", metavar="NEW", help="the name of the guest")
+    parser.add_argument("--image", metavar="FILE", help="use this image as the drive; the guest writes to it")
+    parser.add_argument(
+        "--base", metavar="FILE", help="create the drive as an overlay of this image, which stays unchanged"
+    )
+    parser.add_argument("--cdrom", metavar="ISO", help="create an empty drive, and attach this CD-ROM to install from")
+    parser.add_argument("--copy", metavar="NAME", help="copy this guest, with drives and addresses of its own")
+    parser.add_argument("--size", metavar="SIZE", help="the size of the new image, such as 20G")
+    parser.add_argument("--memory", metavar="SIZE", help="the memory, such as 2G")
+    parser.add_argument("--cpus", type=int, metavar="N", help="the number of processors")
+    parser.add_argument("--format", choices=("qcow2", "raw"), help="the format of FILE if its suffix does not tell")
 
 
 def run(args: Args) -> int:

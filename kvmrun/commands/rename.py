@@ -22,8 +22,10 @@ HELP = "give a guest another name"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a guest that does not run")
-    parser.add_argument("new", metavar="NEW", help="its new name")
-    parser.add_argument("--keep", action="store_true", help="write its MAC, address and UUID down, so that they stay")
+    parser.add_argument("new", metavar="NEW", help="the new name")
+    parser.add_argument(
+        "--keep", action="store_true", help="keep MAC, address and UUID by writing them into the definition"
+    )
 
 
 def run(args: Args) -> int:

@@ -20,9 +20,9 @@ HELP = "find and repair what a crash, a reboot or another tool left"
 
 def configure(parser: Parser) -> None:
     parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="only report it; exit 1 when there is something to repair"
+        "-n", "--dry-run", action="store_true", help="only report; exit 1 if there is something to repair"
     )
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the format of the output")
 
 
 def run(args: Args) -> int:

@@ -11,7 +11,7 @@ _WORD = Word(command="system_reset", doing="resetting", done="reset", ended=_END
 
 
 def configure(parser: Parser) -> None:
-    _end.configure(parser, "reset", force="also where it is protected")
+    _end.configure(parser, "reset", force="also guests with protect = true")
 
 
 def run(args: Args) -> int:

@@ -9,11 +9,11 @@ from kvmrun.model.deadline import Deadline
 from kvmrun.ui.progress import Progress
 
 HELP = "stop guests and start them as their definitions are now"
-TIMEOUT = "a guest may take 60 s to power down, and as long for what --wait names"
+TIMEOUT = "60 s for a guest to power down, and 60 s for what --wait names"
 
 
 def configure(parser: Parser) -> None:
-    _end.configure(parser, "restart", force="also where it is protected; it is not asked, QEMU quits at once")
+    _end.configure(parser, "restart", force="let QEMU quit at once without asking the guest; also with protect = true")
     _begin.configure(parser)
 
 

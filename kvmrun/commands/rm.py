@@ -21,8 +21,10 @@ HELP = "remove a guest: its definition and log; its images only with --images"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="guests that do not run")
-    parser.add_argument("--images", action="store_true", help="also images that kvmrun made and no other guest uses")
-    parser.add_argument("-y", "--yes", action="store_true", help="do not ask")
+    parser.add_argument(
+        "--images", action="store_true", help="also remove images that kvmrun created and no other guest uses"
+    )
+    parser.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
 
 
 def run(args: Args) -> int:

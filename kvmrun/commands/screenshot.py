@@ -11,7 +11,7 @@ from kvmrun.host.directory import cannot, replacing
 from kvmrun.light.contextlib import suppress
 from kvmrun.monitor.carry import Said, carrier
 
-HELP = "save what a guest's display shows as a PNG file"
+HELP = "save what the display of a guest shows as a PNG file"
 TIMEOUT = "10 s"
 _LIMIT = 10.0
 _MOST = 64 << 20

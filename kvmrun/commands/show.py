@@ -23,7 +23,7 @@ HELP = "print a guest's definition, derived names and QEMU command"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="the guest")
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the form of the output")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the format of the output")
 
 
 def run(args: Args) -> int:

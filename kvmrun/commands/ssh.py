@@ -23,8 +23,10 @@ _ALIVE = 10
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a running guest; the words after it are ssh's own")
-    parser.add_argument("-l", "--login", metavar="USER", help="the account there; else the definition's ssh_user")
+    parser.add_argument("guest", metavar="NAME", help="a running guest; the arguments after it are the command")
+    parser.add_argument(
+        "-l", "--login", metavar="USER", help="the account in the guest; ssh_user of the definition if not given"
+    )
 
 
 def run(args: Args) -> NoReturn:

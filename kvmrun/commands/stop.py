@@ -21,7 +21,7 @@ from kvmrun.monitor.probe import Answer, ask
 from kvmrun.ui.progress import Progress
 
 HELP = "power guests down: ACPI first, then the agent, then quit, then kill"
-TIMEOUT = "a guest may take 60 s to power down; then QEMU quits, or is killed after another 10 s"
+TIMEOUT = "60 s for a guest to power down; then QEMU quits, and is killed after another 10 s"
 _LIMIT = 60.0
 _AGAIN = 3.0
 """A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
@@ -32,7 +32,7 @@ _NOBODY = ("gone", "stranger")
 
 
 def configure(parser: Parser) -> None:
-    _end.configure(parser, "stop", force="do not ask the guest: QEMU quits at once; also where it is protected")
+    _end.configure(parser, "stop", force="let QEMU quit at once without asking the guest; also with protect = true")
 
 
 def run(args: Args) -> int:

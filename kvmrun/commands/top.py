@@ -24,12 +24,12 @@ _FIRST = 0.5
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the form of the output")
+    parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the format of the output")
     parser.add_argument(
         "-d", "--every", type=float, default=2.0, metavar="SECONDS", help="seconds between two updates (2)"
     )
-    parser.add_argument("-n", "--count", type=int, metavar="N", help="print so many times instead of a live screen")
-    parser.add_argument("-a", "--all", action="store_true", help="print also guests that do not run")
+    parser.add_argument("-n", "--count", type=int, metavar="N", help="print N times instead of showing a live screen")
+    parser.add_argument("-a", "--all", action="store_true", help="also print guests that do not run")
 
 
 def run(args: Args) -> int:

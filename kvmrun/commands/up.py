@@ -20,7 +20,7 @@ from kvmrun.plan.steps import Launch
 from kvmrun.plan.up import halves
 
 HELP = "start guests; kvmrun NAME does the same"
-TIMEOUT = "what --wait names may take 60 s, QEMU 30 s to answer, another command 10 s"
+TIMEOUT = "60 s for what --wait names, 30 s for QEMU to answer, 10 s for another command on the guest"
 
 
 def configure(parser: Parser) -> None:
@@ -28,9 +28,9 @@ def configure(parser: Parser) -> None:
     parser.add_argument("-a", "--all", action="store_true", help="every guest of the lab")
     parser.add_argument("--autostart", action="store_true", help="every guest with autostart = true")
     parser.add_argument(
-        "-n", "--dry-run", action="store_true", help="print the steps and the QEMU command, for reading; change nothing"
+        "-n", "--dry-run", action="store_true", help="print the steps and the QEMU command; change nothing"
     )
-    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="of --dry-run: the form of it")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the format of --dry-run")
     _begin.configure(parser)
 
 

@@ -17,14 +17,14 @@ from kvmrun.ui.say import dump
 
 HELP = "wait until guests run, answer, accept connections, print a text, or have ended"
 TIMEOUT = "60 s"
-_FOR = "running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
+_FOR = "the condition: running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="the guests to wait for, or @GROUP")
     parser.add_argument("--for", dest="condition", default="running", metavar="COND", help=_FOR)
     parser.add_argument(
-        "-o", "--output", choices=("text", "json"), default="text", help="json: who is so, and who is not"
+        "-o", "--output", choices=("text", "json"), default="text", help="json: which guests meet the condition"
     )
 
 

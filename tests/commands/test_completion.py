@@ -67,6 +67,9 @@ def test_what_may_come_next(filled: Path) -> None:
         "kvmrun log -n 5 w": {"web"},
         "kvmrun vm1 --wait=p": {"port:"},
         "kvmrun vm1 -- -d": set(),
+        "kvmrun help ne": {"networks", "net", "new"},
+        "kvmrun man s": {"security"},
+        "kvmrun man --install --rem": {"--remove"},
         "kvmrun nothing --nonsense ": some | {"@lab"},
     }
     assert tabs(filled, *wanted) == wanted
