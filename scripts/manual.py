@@ -51,7 +51,7 @@ _KINDS = {
 """How the types of the model are called in the manual."""
 _BLOCK = re.compile(r"<!-- generated: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
 _ENTRY = re.compile(r"^- `(.+?)`[^\n]*\n(.*?)(?=^- |\Z)", re.DOTALL | re.MULTILINE)
-_VARIABLE = re.compile(r"""environ(?:\.get\(|\[)"([A-Z]\w+)"|"([A-Z]\w+)" (?:not )?in os\.environ""")
+_VARIABLE = re.compile(r"""environ(?:\.get\(|\[)["']([A-Z]\w+)["']|"([A-Z]\w+)" (?:not )?in os\.environ""")
 _NOT_DOCUMENTED = {"COMP_LINE", "COMP_POINT", "PATH"}
 """What a shell sets for completion, and the PATH, which is only compared with how the program was called."""
 
