@@ -54,7 +54,7 @@ def of_bridge(lab: Lab, network: Network) -> str:
         found = bridge_now.read_bridge(network.bridge)
     except (LookupError, OSError):
         return ""
-    wrong = bridge.differences(network, lab.bridge_mac(network), found)
+    wrong = bridge.differences(lab, network, found)
     return f"{network.bridge} {', '.join(wrong[:3])}" if wrong else ""
 
 

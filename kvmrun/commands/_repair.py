@@ -178,7 +178,7 @@ def _look_at_network(defined: Lab, where: Directories, name: str) -> list[plan.F
         return []
     network = lab.networks[name]
     busy = any(port.network == name for record in lab.now.running.values() for port in record.ports)
-    return list(plan.network(lab, network, where, standing.wire(lab, network, where), used=busy))
+    return list(plan.network(lab, network, where, standing.reported(lab, network, where), used=busy))
 
 
 def _mend_network(

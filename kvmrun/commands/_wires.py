@@ -12,7 +12,7 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
 from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import doctor_filter, doctor_net, doctor_uplinks, trips, upstreams, ways
+from kvmrun.plan import doctor_filter, doctor_net, doctor_uplinks, reach, trips, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.needs import ANYWHERE
@@ -131,6 +131,7 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
             text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
     wrong = [f"to be done: {'; '.join(map(str, missing))}"] if missing else []
+    wrong += ["; fix: ".join(one) for one in reach.problems(lab, network, now.reach)]
     wrong += [f"{doctor_net.unguarded(now)}; fix: kvmrun repair"] if now.unguarded else []
     return ("degraded", "; ".join(wrong)) if wrong else ("up", None)
 

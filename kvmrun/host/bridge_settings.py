@@ -1,17 +1,38 @@
-"""The settings of a bridge that are not as we want them, written by netlink and read back."""
+"""The settings of a bridge: read, and those that are not as we want them written and read back."""
 
 import struct
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dump, ports
-from kvmrun.plan.bridge import SETTINGS
+from kvmrun.host import dump, ports, sysctl
+from kvmrun.light.abc import Iterable
+from kvmrun.light.typing import Any
+from kvmrun.plan.bridge import CONF, SETTINGS
 
 _NEWLINK, _IFLA_LINKINFO = 16, 18
+_IFF_NOARP, _IFF_MULTICAST = 0x80, 0x1000
 _FORMS = {4: "=I", 9: "=H"}
 
 
+def read(name: str) -> dict[str, Any]:
+    """What a bridge is set to, and what it would be set to if nobody had touched it."""
+    links = ports.one(name)
+    usual = {one: value for one in CONF if (value := sysctl.read(one.replace("/", "/conf/default/"))) is not None}
+    return {"settings": links.bridge(name), "usual": usual, **links.behaviour(name)}
+
+
+def addresses(told: Iterable[tuple[str, bool]]) -> dict[str, Any]:
+    """The addresses of a bridge but the IPv6 ones the kernel gives every link by itself."""
+    found = [(one, lasting) for one, lasting in told if not one.startswith("fe80:")]
+    return {
+        "addresses": tuple(one for one, _ in found),
+        "limited": tuple(one for one, lasting in found if not lasting),
+    }
+
+
 def write(name: str, number: int) -> None:
-    """Write the settings of a bridge that are not as we want them."""
+    """Write the settings of a bridge that are not as we want them, and have it take part in ARP and multicast."""
+    flags = struct.pack("=BxHiII", 0, 0, number, _IFF_MULTICAST, _IFF_NOARP | _IFF_MULTICAST)
+    dump.send(dump.ROUTE, [(_NEWLINK, dump.ACK, flags)])
     found = ports.one(name).bridge(name)
     wrong = {one: value for one, (_, value) in SETTINGS.items() if found.get(one, value) != value}
     if wrong:

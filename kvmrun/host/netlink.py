@@ -11,7 +11,7 @@ from pyroute2 import DiagSocket, IPRoute
 from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
-from kvmrun.host import bridge_settings, ports
+from kvmrun.host import bridge_settings
 from kvmrun.light.abc import Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model import mark
@@ -23,7 +23,7 @@ _IFF_UP = 1
 _LIMIT = 2.0
 _MAIN_TABLE = 254
 _LOCAL_TABLE = 255
-_SCOPE_LINK = 253
+_IFA_F_PERMANENT = 0x80
 _PROTOCOLS: Mapping[Protocol, int] = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}
 _UNCONNECTED, _LISTENING = 1 << 7, 1 << 10  # states of UDP and TCP sockets, as a mask
 
@@ -61,12 +61,13 @@ def read_bridge(name: str) -> Bridge | None:
             kind=_kind(link) or ("" if link.get_attr("IFLA_PARENT_DEV_NAME") else "virtual"),
             alias=link.get_attr("IFLA_IFALIAS") or "",
             mac=link.get_attr("IFLA_ADDRESS") or "",
-            addresses=tuple(_addresses(route, number)),
+            **bridge_settings.addresses(told := list(_addresses(route, number))),
+            link_local=any(one.startswith("fe80:") for one, _ in told) or link.get_attr("IFLA_OPERSTATE") != "UP",
             up=bool(link["flags"] & _IFF_UP),
             mtu=link.get_attr("IFLA_MTU"),
             stp=bool(data.get("IFLA_BR_STP_STATE")),
             forward_delay=data.get("IFLA_BR_FORWARD_DELAY") or 0,
-            settings=ports.one(name).bridge(name) if _kind(link) == "bridge" else {},
+            **(bridge_settings.read(name) if _kind(link) == "bridge" else {}),
             ports=tuple(sorted(port.get_attr("IFLA_IFNAME") for port in members)),
         )
 
@@ -173,7 +174,7 @@ def add_address(name: str, address: str) -> None:
     with kernel(f"give {name} the address {address}") as route:
         number = _index(route, name)
         route.addr("replace", index=number, address=ip, prefixlen=int(prefix))
-        _expect(address in _addresses(route, number), f"the address of {name}")
+        _expect(address in dict(_addresses(route, number)), f"the address of {name}")
 
 
 def remove_address(name: str, address: str) -> None:
@@ -240,11 +241,11 @@ def _index(route: Any, name: str) -> int:
     return int(link["index"])
 
 
-def _addresses(route: Any, number: int) -> Iterator[str]:
-    """The addresses of a link but those the kernel gives every link by itself."""
+def _addresses(route: Any, number: int) -> Iterator[tuple[str, bool]]:
+    """The addresses of a link, each with whether it lasts for ever."""
     for one in route.get_addr(index=number):
-        if one["scope"] != _SCOPE_LINK:
-            yield f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}"
+        address = f"{one.get_attr('IFA_LOCAL') or one.get_attr('IFA_ADDRESS')}/{one['prefixlen']}"
+        yield address, bool(one["flags"] & _IFA_F_PERMANENT)
 
 
 def _kind(link: Any) -> str:

@@ -3,10 +3,11 @@
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, link, netlink, nft, persistent, plug, records, small, sysctl, ways
+from kvmrun.host import dnsmasq, link, netlink, nft, persistent, plug, reach, records, small, sysctl, ways
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
 from kvmrun.plan import network_steps as steps
+from kvmrun.plan.reach import KernelRoute, Neighbour
 from kvmrun.plan.steps import PlugTap, RemoveTap
 from kvmrun.plan.ways import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
 
@@ -37,6 +38,8 @@ def _link(step: steps.LinkStep) -> Undo | None:
             link.set_alias(step.name, step.alias)
         case steps.SetBridge():
             netlink.set_bridge(step.name, step.mac, step.mtu)
+            for name, value in step.conf:
+                sysctl.write(name.replace("/", f"/conf/{step.name}/"), value)
         case steps.AddAddress():
             netlink.add_address(step.link, step.address)
         case steps.RemoveAddress():
@@ -54,6 +57,10 @@ def _link(step: steps.LinkStep) -> Undo | None:
             plug.remove(step.tap)
         case steps.RemoveBridge():
             netlink.remove(step.name)
+        case KernelRoute():
+            reach.restore(step)
+        case Neighbour():
+            reach.forget(step)
         case _:
             assert_never(step)
     return None

@@ -5,7 +5,9 @@ import sys
 
 from kvmrun.host import dump
 from kvmrun.light import socket
-from kvmrun.light.abc import Iterable
+from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.typing import Any
+from kvmrun.plan.bridge import CONF
 from kvmrun.plan.facts import NOBODY, Link
 from kvmrun.plan.port import ISOLATED, SETTINGS, STATE
 
@@ -23,9 +25,12 @@ _CONF = {
     "ipv4/arp_ignore": (socket.AF_INET, 1, 18),
 }
 """Where a setting of port.CONF is told: family, array, place there (as linux/ip.h and linux/ipv6.h number them)."""
+_NUMBERS = (2, 7, 8, 12, 14, 15, 18, 20, 22, 24, 29, 30, 31)
+_BRIDGE_CONF = {name: (socket.AF_INET, 1, place) for name, place in zip(CONF, _NUMBERS, strict=True)}
+"""The same for bridge.CONF."""
 _BRIDGE = {4, 5, 7, 9, 22, 23, 25}
 """The settings of a bridge that matter: ageing, spanning tree, VLAN filtering, groups and multicast."""
-_SCOPE_LINK, _IFF_UP, _GROUP = 253, 1, 1
+_SCOPE_LINK, _IFF_UP, _IFF_NOARP, _IFF_MULTICAST, _GROUP = 253, 1, 0x80, 0x1000, 1
 _BRIDGE_FAMILY, _NTF_SELF, _STATIC = 7, 2, 0xC0
 """NUD_PERMANENT and NUD_NOARP: entries that were told, not learned."""
 
@@ -88,6 +93,14 @@ class Links:
             strays=tuple(one for one in self._entries_of(index) if one != mac),
         )
 
+    def behaviour(self, name: str) -> dict[str, Any]:
+        """Whether the link takes part in ARP and in multicast, and its own settings of IPv4."""
+        if name not in self._by_name:
+            return {}
+        flags, told = _IFINFO.unpack_from(self._by_name[name])[3], self._tops[name].get(_IFLA_AF_SPEC, b"")
+        own = _conf(told, _BRIDGE_CONF)
+        return {"arp": not flags & _IFF_NOARP, "multicast": bool(flags & _IFF_MULTICAST), "conf": own}
+
     def bridge(self, name: str) -> dict[int, int]:
         """What the bridge of that name is set to."""
         info = dump.attributes(self._tops.get(name, {}).get(_IFLA_LINKINFO, b""))
@@ -148,11 +161,11 @@ def one(*names: str) -> Links:
     )
 
 
-def _conf(told: bytes) -> dict[str, str]:
+def _conf(told: bytes, wanted: Mapping[str, tuple[int, int, int]] = _CONF) -> dict[str, str]:
     """The settings of a link's own stacks; none of a family that this kernel has not."""
     families = {family: dump.attributes(value) for family, value in dump.attributes(told).items()}
-    arrays = {name: families.get(family, {}).get(array, b"") for name, (family, array, _) in _CONF.items()}
-    places = {name: 4 * place for name, (_, _, place) in _CONF.items()}
+    arrays = {name: families.get(family, {}).get(array, b"") for name, (family, array, _) in wanted.items()}
+    places = {name: 4 * place for name, (_, _, place) in wanted.items()}
     return {
         name: str(struct.unpack_from("=i", data, places[name])[0])
         for name, data in arrays.items()

@@ -17,6 +17,7 @@ from kvmrun.plan import dnsmasq as dnsmasq_plan
 from kvmrun.plan import forwarding, guard, rules, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Bridge, Link, Owner, Route, Ways, Wire
+from kvmrun.plan.reach import Reach
 
 _MOMENT = 0.5
 """How long the kernel may take, in seconds, to remove a tap that nobody holds."""
@@ -69,9 +70,19 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         uplinks=uplinks(),
         links=links(),
         ways=ways_out(lab, network),
+        reach=_reach(lab, network, found),
     )
     now = now.but(sysctls=_values([*now.changed, *forwarding.asked(lab, network, now)]))
     return now.but(sysctls={**now.sysctls, **_values(forwarding.settings(lab, network, now))})
+
+
+def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool = False) -> Reach:
+    """Asked only of a bridge that has its address: with that the kernel makes its routes by itself."""
+    if network.external or found is None or not found.up or str(network.host_address()) not in found.addresses:
+        return Reach()
+    from kvmrun.host import reach
+
+    return reach.look(lab, network, thorough=thorough)
 
 
 def reported(lab: Lab, network: Network, where: Directories) -> Wire:
@@ -81,7 +92,8 @@ def reported(lab: Lab, network: Network, where: Directories) -> Wire:
         return now
     from kvmrun.host import guards
 
-    return now.but(unguarded=tuple(guards.unguarded(where, lab.now.running, network.name)))
+    found = tuple(guards.unguarded(where, lab.now.running, network.name))
+    return now.but(unguarded=found, reach=_reach(lab, network, now.bridge, thorough=True))
 
 
 def _values(names: Iterable[str]) -> dict[str, str]:

@@ -40,7 +40,7 @@ def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
         entry["set"] = value
         entry["users"] = sorted({*entry["users"], user})
     try:
-        _write(name, value)
+        write(name, value)
         if (now := read(name)) not in {value, None}:
             raise KvmrunError(f"{name} did not take", "try again", why=f"{value} was written, {now} is read back")
     except BaseException:
@@ -67,7 +67,7 @@ def restore(run: str, user: str, only: Collection[str] = ()) -> None:
                 later = [one for one in _links_with(name, entry["set"]) if one not in entry.get("links", [])]
                 for one in (name, *(_of_link(name, link) for link in later)):
                     if one not in book and read(one) == entry["set"]:
-                        _write(one, entry["before"])
+                        write(one, entry["before"])
 
 
 def _before(book: Mapping[str, Any], name: str) -> str | None:
@@ -122,7 +122,8 @@ def _general(name: str) -> str:
     return f"{family}/conf/all/{key}"
 
 
-def _write(name: str, value: str) -> None:
+def write(name: str, value: str) -> None:
+    """Write a setting below net; one whose link is gone is passed over."""
     try:
         with open(f"{_ROOT}/{name}", "w", encoding="utf-8") as file:
             file.write(value)

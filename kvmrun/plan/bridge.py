@@ -28,6 +28,25 @@ SETTINGS: Mapping[int, tuple[str, int]] = {
 }
 """Attributes IFLA_BR_* of a bridge: name and the kernel's default, which is what we want."""
 
+CONF = (
+    "ipv4/proxy_arp",
+    "ipv4/rp_filter",
+    "ipv4/accept_source_route",
+    "ipv4/arp_filter",
+    "ipv4/disable_xfrm",
+    "ipv4/disable_policy",
+    "ipv4/arp_ignore",
+    "ipv4/arp_accept",
+    "ipv4/accept_local",
+    "ipv4/proxy_arp_pvlan",
+    "ipv4/drop_unicast_in_l2_multicast",
+    "ipv4/drop_gratuitous_arp",
+    "ipv4/bc_forwarding",
+)
+"""Settings by which the bridge's own stack takes or answers packets: they are to be those of any new link."""
+_DEAF = ("ipv4/arp_ignore", "8")
+"""What no other firewall has a reason to set: nobody's question for the host's MAC is answered."""
+
 
 def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route]) -> Iterator[NetworkStep]:
     """The steps that make the bridge itself right; none when it is. `routes` is asked only when the bridge is made.
@@ -43,23 +62,24 @@ def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Rout
         if found.alias != alias:  # of 0.1.0, or of a lab that was moved
             yield MarkBridge(name=network.bridge, alias=alias)
     mac = lab.bridge_mac(network)
-    differs = tuple(_attributes(network, mac, found)) if found else ()
+    differs = tuple(_attributes(lab, network, found)) if found else ()
     if found is None or differs:
-        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu, differs=differs)
+        conf = tuple((name, found.usual[name]) for name in _conf(lab, found)) if found else ()
+        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu, differs=differs, conf=conf)
 
 
-def differences(network: Network, mac: str, found: Bridge | None) -> list[str]:
+def differences(lab: Lab, network: Network, found: Bridge | None) -> list[str]:
     """What of the bridge is not as we set it, each to be read after its name; of an external one whether it serves."""
     if found is None:
         return ["is gone"]
     if found.kind != "bridge":
         return ["is no bridge"]
-    own = [] if network.external else [*_attributes(network, mac, found), *_addresses(network, found)]
+    own = [] if network.external else [*_attributes(lab, network, found), *_addresses(network, found)]
     return [*([] if found.up else ["is down"]), *own]
 
 
-def _attributes(network: Network, mac: str, found: Bridge) -> Iterator[str]:
-    if found.mac != mac:
+def _attributes(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
+    if found.mac != lab.bridge_mac(network):
         yield f"has the MAC {found.mac}"
     if found.mtu != network.mtu:
         yield f"has the MTU {found.mtu}"
@@ -70,12 +90,26 @@ def _attributes(network: Network, mac: str, found: Bridge) -> Iterator[str]:
     for number, (name, value) in SETTINGS.items():
         if (now := found.settings.get(number, value)) != value:
             yield f"has {name} {now}"
+    if not found.arp:
+        yield "takes part in no ARP"
+    if not found.multicast:
+        yield "takes no multicast"
+    yield from (f"has {name.rpartition('/')[2]} = {found.conf[name]}" for name in _conf(lab, found))
+
+
+def _conf(lab: Lab, found: Bridge) -> list[str]:
+    """The settings that are not what they would be on a new link; what another firewall sets is left to it."""
+    wrong = [name for name in CONF if found.conf.get(name) != found.usual.get(name, found.conf.get(name))]
+    return [name for name in wrong if lab.firewall == "nftables" or (name, found.conf[name]) == _DEAF]
 
 
 def _addresses(network: Network, found: Bridge) -> Iterator[str]:
     wanted, have = _wanted_addresses(network), set(found.addresses)
     yield from (f"has not the address {address}" for address in sorted(wanted - have))
     yield from (f"has the address {address}" for address in sorted(have - wanted))
+    yield from (f"loses the address {address} after a time" for address in sorted(wanted & {*found.limited}))
+    if network.ipv6 and not found.link_local:
+        yield "has no link-local address"
 
 
 def _wanted_addresses(network: Network) -> set[str]:
@@ -88,10 +122,21 @@ def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
     have = set(found.addresses) if found else set()
     stale = have - wanted
     missing = wanted if stale else wanted - have  # the kernel may take ours away with another of the same subnet
+    missing |= wanted & set(found.limited if found else ())  # given once more, an address lasts for ever
     yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(stale))
     yield from (AddAddress(link=network.bridge, address=address) for address in sorted(missing))
+    if found is not None and network.ipv6 and not found.link_local:
+        yield AddAddress(link=network.bridge, address=f"{_link_local(found.mac)}/64")
     if found is None or not found.up:
         yield SetUp(link=network.bridge)
+
+
+def _link_local(mac: str) -> str:
+    """The address that the kernel derives from the MAC (RFC 4291, appendix A)."""
+    first, *others = bytes.fromhex(mac.replace(":", ""))
+    from ipaddress import IPv6Address  # not for networks that are right
+
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([first ^ 2, *others[:2], 0xFF, 0xFE, *others[2:]])))
 
 
 def accept_external(network: Network, found: Bridge | None) -> None:

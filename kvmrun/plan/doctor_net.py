@@ -6,7 +6,7 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, forwarding, forwards, trips, upstreams
+from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, forwarding, forwards, reach, trips, upstreams
 from kvmrun.plan import network as plan
 from kvmrun.plan.examined import Wires
 from kvmrun.plan.facts import Owner, Wire
@@ -27,6 +27,7 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     owners = _owners(subject, network, wire) if where.root else ()  # a user starts no server, and root's is one
     found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
+    yield from (problem(subject, *one) for one in reach.problems(lab, network, wire.reach))
     if wire.unguarded:
         yield problem(subject, unguarded(wire), "kvmrun repair")
     yield from _hidden(subject, network, now)

@@ -6,13 +6,16 @@ from kvmrun.light.typing import Literal
 from kvmrun.model.frozen import EMPTY, Frozen
 from kvmrun.model.network import Uplink
 from kvmrun.model.nic import KeptTap
+from kvmrun.plan.reach import Reach
 
 Protocol = Literal["udp", "tcp"]
 
 
 class Bridge(Frozen):
-    """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX"; `settings` its
-    attributes as a bridge, by number.
+    """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX", and `limited` those
+    of them that the kernel will remove by itself; `settings` its attributes as a bridge, by number; `conf` its settings
+    below net, and `usual` what they are for links that nobody has touched. `link_local` tells whether it has such an
+    IPv6 address, or none yet, as without a port.
     """
 
     kind: str
@@ -25,6 +28,12 @@ class Bridge(Frozen):
     forward_delay: int = 0
     ports: tuple[str, ...] = ()
     settings: Mapping[int, int] = EMPTY
+    limited: tuple[str, ...] = ()
+    arp: bool = True
+    multicast: bool = True
+    conf: Mapping[str, str] = EMPTY
+    usual: Mapping[str, str] = EMPTY
+    link_local: bool = True
 
 
 NOBODY = 0xFFFFFFFF
@@ -144,7 +153,8 @@ class Wire(Frozen):
     `routing` says that forwarding is on for the host as a whole; `uplinks` are the links of the default routes, and
     `links` all that could be routed through: not the loopback, and not those that are ports of a bridge;
     `hosts_file` is the text of the host's own /etc/hosts, where the network answers for it; `unguarded` are the guests
-    that run on it without their guards, looked for only by who reports on the network.
+    that run on it without their guards, looked for only by who reports on the network; `reach` is how the kernel routes
+    between it and the host.
     """
 
     bridge: Bridge | None
@@ -170,6 +180,7 @@ class Wire(Frozen):
     links: tuple[str, ...] = ()
     ways: Ways = Ways()
     unguarded: tuple[str, ...] = ()
+    reach: Reach = Reach()
 
 
 class File(Frozen):

@@ -8,7 +8,7 @@ from kvmrun.model.network import Network
 from kvmrun.model.network_record import NetworkRecord
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, dnsmasq, forwarding, guard, in_force, port, rules, ways
+from kvmrun.plan import bridge, dnsmasq, forwarding, guard, in_force, port, reach, rules, ways
 from kvmrun.plan.facts import Route, Wire
 from kvmrun.plan.network_steps import (
     DropRules,
@@ -55,6 +55,7 @@ def kept_up(
         *_rules(lab, network, where, now),  # before anything is forwarded
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
         *bridge.reachable(network, now.bridge),
+        *reach.steps(now.reach),
         *_leftovers(now),
         *(_kept_taps(lab, network, where, now, owner) if owner is not None else ()),
         *_kept_guard(lab, network, where, now, everybody=owner is not None),

@@ -2,6 +2,7 @@
 
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.network_record import NetworkRecord
+from kvmrun.plan.reach import KernelRoute, Neighbour
 from kvmrun.plan.steps import PlugTap, RemoveTap
 from kvmrun.plan.ways import WayStep
 
@@ -35,12 +36,13 @@ class RecordNetwork(Frozen):
 
 
 class SetBridge(Frozen):
-    """Attributes of a bridge of ours, all written at once."""
+    """Attributes of a bridge of ours, all written at once; `conf` are settings below net, by name without the link."""
 
     name: str
     mac: str
     mtu: int
     differs: tuple[str, ...] = ()
+    conf: tuple[tuple[str, str], ...] = ()
 
     def __str__(self) -> str:
         if self.differs:
@@ -212,6 +214,8 @@ LinkStep = (
     | DropTap
     | RemoveTap
     | RemoveBridge
+    | KernelRoute
+    | Neighbour
 )
 NamesStep = StartNames | ReloadNames | StopNames
 OtherStep = RecordNetwork | SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles

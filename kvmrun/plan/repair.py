@@ -11,7 +11,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
-from kvmrun.plan import bridge, command, dnsmasq, guard, ways
+from kvmrun.plan import bridge, command, dnsmasq, guard, reach, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge
@@ -218,6 +218,8 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
         return
     if steps:
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)
+    for text, fix in reach.problems(lab, one, now.reach):
+        yield Fault(subject=f"network {one.name}", text=text, fix=fix)
 
 
 def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:

@@ -1,0 +1,148 @@
+"""What the kernel does for a bridge, changed by others: routes, rules, entries, settings. Each reader says it.
+
+What is ours to put back is put back by repair; of what somebody else has made, each reader prints the command that
+removes it, which is tried.
+"""
+
+import random
+import re
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fakes.cli import TCG, guests
+from fakes.hosts import uplink
+from fakes.tally import Tally
+from fakes.warm import Warm
+from fakes.world import ip, until
+
+pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
+
+LAB = '[network.lan]\ndns = false\ndhcp = false\nipv6 = "fd00:7::/64"\n'
+SUBNET, HOST, GUEST = "192.168.0.0/24", "192.168.0.254", "192.168.0.7"
+
+
+def conf(name: str, value: str) -> Callable[[], object]:
+    family, _, key = name.partition("/")
+    return lambda: Path(f"/proc/sys/net/{family}/conf/br0/{key}").write_text(value)
+
+
+def does(*commands: str) -> Callable[[], object]:
+    return lambda: [ip(*one.split()) for one in commands]
+
+
+OURS: dict[str, Callable[[], object]] = {
+    "subnet route": does(f"route del {SUBNET} dev br0"),
+    "local route": does(f"route del local {HOST} dev br0 table local"),
+    "both routes": does(f"route del {SUBNET} dev br0", f"route del local {HOST} dev br0 table local"),
+    "no ARP": does("link set br0 arp off"),
+    "no multicast": does("link set br0 multicast off"),
+    "limited lifetime": does(f"address change {HOST}/24 dev br0 valid_lft 300 preferred_lft 300"),
+    "limited IPv6 lifetime": does("address change fd00:7::1/64 dev br0 valid_lft 300 preferred_lft 300"),
+    "permanent neighbour": does(f"neigh replace {GUEST} lladdr 02:00:00:00:00:99 dev br0 nud permanent"),
+    "permanent neighbour of the pool": does("neigh add 192.168.0.205 lladdr 02:00:00:00:00:99 dev br0 nud permanent"),
+    "proxy entry": does(f"neigh add proxy {GUEST} dev br0"),
+    "no link-local address": does("-6 address flush dev br0 scope link"),
+    "no IPv6": conf("ipv6/disable_ipv6", "1"),
+    "router advertisements": conf("ipv6/accept_ra", "1"),
+    "forwarding": conf("ipv4/forwarding", "0"),
+    "arp_ignore": conf("ipv4/arp_ignore", "8"),
+    "proxy_arp": conf("ipv4/proxy_arp", "1"),
+    "rp_filter": conf("ipv4/rp_filter", "1"),
+    "accept_local": conf("ipv4/accept_local", "1"),
+    "arp_filter": conf("ipv4/arp_filter", "1"),
+    "proxy_arp_pvlan": conf("ipv4/proxy_arp_pvlan", "1"),
+    "accept_source_route": conf("ipv4/accept_source_route", "0"),
+}
+THEIRS: dict[str, str] = {
+    "blackhole": f"route prepend blackhole {SUBNET}",
+    "half of it": "route add blackhole 192.168.0.0/25",
+    "unreachable": "route add unreachable 192.168.0.0/25",
+    "prohibit": "route add prohibit 192.168.0.4/30",
+    "one guest": f"route add blackhole {GUEST}/32",
+    "another link": "route add 192.168.0.0/25 dev wan0",
+    "rule from the subnet": f"rule add from {SUBNET} lookup 77 pref 500",
+    "rule from a guest": f"rule add from {GUEST} lookup 77 pref 500",
+    "rule by the bridge": "rule add iif br0 lookup 77 pref 500",
+    "rule to the subnet": f"rule add to {SUBNET} lookup 77 pref 500",
+    "blackhole rule": f"rule add to {SUBNET} blackhole pref 500",
+    "prohibiting rule": f"rule add from {SUBNET} prohibit pref 500",
+    "unreachable by the bridge": "rule add iif br0 unreachable pref 500",
+}
+READERS: dict[str, Callable[[Warm], str]] = {
+    "net status": lambda kvmrun: status(kvmrun)["problem"] or "",
+    "doctor": lambda kvmrun: "\n".join(f"{one['text']}; fix: {one['fix']}" for one in findings(kvmrun)),
+    "repair": lambda kvmrun: kvmrun("repair", "-n").out.replace("nothing to repair\n", ""),
+}
+
+
+def status(kvmrun: Warm) -> dict[str, Any]:
+    found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
+    assert (found["state"] == "up") == (not found["problem"])
+    return found
+
+
+def findings(kvmrun: Warm) -> list[dict[str, Any]]:
+    found = kvmrun("doctor", "--timeout", "0.1", "-o", "json").json()["findings"]
+    return [one for one in found if one["level"] != "ok" and one["subject"] == "network lan"]
+
+
+def shown() -> dict[str, Any]:
+    """The bridge, its routes, rules, entries and settings, as anybody can see them."""
+    words = ["link show br0", "address show br0", "route show table all", "-6 route show table all dev br0", "rule",
+             "neigh show nud permanent dev br0", "neigh show proxy"]  # fmt: skip
+    told = {
+        one: subprocess.run(["ip", *one.split()], capture_output=True, text=True, check=True).stdout for one in words
+    }
+    names = ("ipv4/conf/br0", "ipv6/conf/br0")
+    paths = [path for name in names for path in sorted(Path(f"/proc/sys/net/{name}").iterdir())]
+    return {key: sorted(text.split("\n")) for key, text in told.items()} | {
+        f"{path}": path.read_text() for path in paths if path.name != "stable_secret"
+    }
+
+
+@pytest.fixture
+def up(lab: Path, warm: Warm) -> Warm:
+    (lab / "networks.toml").write_text(LAB)
+    guests(lab, "vm1", text=f'{TCG}[[nic]]\naddress = "{GUEST}"\n')
+    warm.ok("vm1", "--paused")
+    until(lambda: "inet6 fe80" in "".join(shown()["address show br0"]) and "tentative" not in f"{shown()}")
+    return warm
+
+
+def test_what_is_ours_is_said_by_all_and_put_back(up: Warm, tally: Tally) -> None:
+    row = tally.row("F-41", "what the kernel does for a bridge, changed: said by each reader, put back", len(OURS))
+    assert {name: said(up) for name, said in READERS.items()} == dict.fromkeys(READERS, "")
+    right = shown()
+    for name in OURS if tally.full else random.Random(5).sample(list(OURS), 6):
+        with row.case(name):
+            OURS[name]()
+            silent = [reader for reader, said in READERS.items() if not said(up)]
+            up("repair")
+            assert (silent, {reader: said(up) for reader, said in READERS.items()}) == ([], dict.fromkeys(READERS, ""))
+            until(lambda: "tentative" not in f"{shown()}")
+            assert {key: (value, right[key]) for key, value in shown().items() if value != right[key]} == {}
+
+
+def test_what_is_theirs_is_said_by_all_and_the_fix_is_right(up: Warm, tally: Tally) -> None:
+    row = tally.row(
+        "F-42", "routes and rules of others before those of a bridge: said by each reader, with a fix", len(THEIRS)
+    )
+    with uplink("wan0", 1):
+        ip("route", "add", "default", "via", "10.1.0.1", "table", "77")
+        right = shown()
+        for name, command in THEIRS.items() if tally.full else random.Random(6).sample(list(THEIRS.items()), 5):
+            with row.case(name):
+                ip(*command.split())
+                said = {reader: say(up) for reader, say in READERS.items()}
+                (fix,) = {one["fix"] for one in findings(up) if one["fix"].startswith("ip ")}
+                assert [reader for reader, text in said.items() if fix not in text] == []
+                subprocess.run(shlex.split(fix), check=True)
+                assert {key: (value, right[key]) for key, value in shown().items() if value != right[key]} == {}
+                assert {reader: say(up) for reader, say in READERS.items()} == dict.fromkeys(READERS, "")
+            subprocess.run(
+                ["ip", *re.sub(" (add|prepend) ", " del ", command).split()], check=False, capture_output=True
+            )
