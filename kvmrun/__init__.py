@@ -1,13 +1,15 @@
 """kvmrun: a direct QEMU launcher for one Linux host.
 
-The map of the house. Imports only point down; neighbours on a floor never import each other.
+The packages by layer. Imports only point down, and packages of one layer never import each other.
 
-    5  cli                        words -> one command; the only error boundary
-    4  commands                   one module per subcommand: HELP, configure(), run()
-    3  host   monitor   ui        change this machine / talk to guests / show people
-    2  plan   config   export     guest + facts -> steps / text -> model / model -> other languages
+    5  cli                        from a command line to one command; the only place that prints errors
+    4  commands                   one module per command: HELP, configure(), run()
+    3  host   monitor   ui        changes this machine / talks to guests / shows output
+    2  plan   config   export     guest + facts -> steps / text -> model / model -> files of other programs
     1  model                      frozen values, standard library only
-    0  errors   light             everything kvmrun can say no with / the standard library without what it drags along
+    0  errors   light             errors with their exit codes / quick replacements for parts of the standard library
+
+manual/ holds the pages that `kvmrun help` shows; kvmrun-internals(7) describes the design.
 """
 
 __version__ = "0.1.0"

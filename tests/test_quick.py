@@ -66,6 +66,11 @@ def test_list_and_start_load_nothing_heavy(lab: Path, kvmrun: Cli) -> None:
     assert sorted(HEAVY & listed) == []
 
 
+def test_the_overview_loads_nothing_heavy(lab: Path) -> None:
+    (at_end,) = loaded(lab, "--help")
+    assert sorted(HEAVY & at_end) == []
+
+
 @pytest.mark.usefixtures("netns", "tun")
 def test_an_end_loads_nothing_heavy_but_threads(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", "vm2")

@@ -22,9 +22,9 @@ def asked(lab: Lab, where: Directories, now: Guest, args: Args) -> list[list[Ent
     if not (args.base or args.cdrom or args.size):
         return []
     refuse_existing(lab, where, now.name, f"{now.name}.qcow2")
-    drive: list[Entry] = [("image", f"{now.name}.qcow2", "made at the first start")]
+    drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
     if args.base:
-        drive += [("base", _file(where, args.base), "stays as it is"), *_format("base_format", args)]
+        drive += [("base", _file(where, args.base), "stays unchanged"), *_format("base_format", args)]
     if args.size or not args.base:
         drive.append(("size", args.size or _SIZE, ""))
     cdrom: list[Entry] = [
@@ -33,7 +33,7 @@ def asked(lab: Lab, where: Directories, now: Guest, args: Args) -> list[list[Ent
         ("media", "cdrom", ""),
     ]
     if now.machine == "q35":
-        cdrom.append(("interface", "ide", "every installer has a driver for it; kernels for clouds do not"))
+        cdrom.append(("interface", "ide", "installers have a driver for it; kernels of cloud images do not"))
     return [drive, cdrom] if args.cdrom else [drive]
 
 
@@ -41,7 +41,7 @@ def keys(now: Guest, args: Args) -> list[Entry]:
     """What a guest that boots from those drives needs beyond `now`, the guest that the defaults make."""
     found: list[Entry] = []
     if now.boot.kernel:
-        found.append(("unset", ["boot"], "no kernel of defaults.toml: it boots from its drives"))
+        found.append(("unset", ["boot"], "without the kernel of defaults.toml it boots from its drives"))
     least = Size(1 << 30) if args.cdrom else Size(512 << 20)
     if now.memory < least:
         found.append(("memory", str(least), ""))

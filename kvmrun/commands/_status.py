@@ -285,6 +285,5 @@ def _unlogged(row: Status, where: Directories) -> Status:
 
 def _nics(ports: tuple[Port, ...]) -> tuple[NicStatus, ...]:
     return tuple(
-        NicStatus(name=one.name, network=one.network, tap=one.tap, mac=one.mac, address=one.address, link=None)
-        for one in ports
+        NicStatus(name=one.name, network=one.network, tap=one.tap, mac=one.mac, address=one.address) for one in ports
     )

@@ -8,16 +8,16 @@ from kvmrun.model.guest import Boot, Guest
 
 _TOLD = (
     ("description", "free text, shown in completions"),
-    ("accel", '"tcg" emulates: slower, and runs anywhere'),
+    ("accel", '"tcg" emulates the processor: slower, and works everywhere'),
     ("cpus", ""),
     ("memory", ""),
     ("machine", '"q35", "pc", "microvm"'),
-    ("display", '"vnc" on a Unix socket, "vnc:5901" on a port of this host'),
-    ("groups", "kvmrun up @NAME"),
-    ("autostart", "for kvmrun up --autostart, and the units of kvmrun export systemd"),
-    ("after", "the names of guests that are to be ready before"),
-    ("ready", '"address", "port:22", "console:TEXT": what those after it wait for'),
-    ("protect", "true: stop, kill, reset and restart want --force"),
+    ("display", '"vnc" on a Unix socket, "vnc:5901" on a port of 127.0.0.1'),
+    ("groups", "kvmrun up @GROUP starts all guests of a group"),
+    ("autostart", "started by kvmrun up --autostart and by the units of kvmrun export systemd"),
+    ("after", "guests that have to be ready before this one starts"),
+    ("ready", '"address", "port:22", "console:TEXT": when guests after it start'),
+    ("protect", "true: stop, kill, reset and restart need --force"),
 )
 Entry = tuple[str, object, str]
 """A key, its value, and what is to be said of it."""
@@ -36,8 +36,8 @@ def text(
     What is in comments is what holds, in the form in which it may be written.
     """
     head = (
-        f"# {now.name}: a line behind a # shows what holds now; remove the # to change it.\n"
-        f"# kvmrun check {'':<{len(now.name)}} validates the lab\n"
+        f"# {now.name}: the keys in comments show what applies now; remove the # to change one.\n"
+        f"# kvmrun check {'':<{len(now.name)}} validates the lab; kvmrun help lab describes every key\n"
         f"# kvmrun show {now.name}  prints this guest with all its defaults\n"
         f"# kvmrun {now.name} {'':<5} starts it\n\n"
     )
@@ -54,12 +54,12 @@ def text(
 def _boot(boot: Boot, images: str) -> str:
     """The table as comments: the kernel that holds, or the order in which the firmware tries the drives."""
     if boot.kernel is None:
-        told = "without a kernel, the firmware looks for something to boot in this order"
+        told = "without a kernel, the firmware boots in this order"
         return f"# [boot]                        # {told}\n# order = {draft.written(boot.order)}\n"
     files = {key: getattr(boot, key).removeprefix(f"{images}/") for key in ("kernel", "initrd") if getattr(boot, key)}
     values = files | ({"cmdline": str(boot.cmdline)} if boot.cmdline else {})
     lines = (f"# {draft.line((key, value, ''))}" for key, value in values.items())
-    return f'# [boot]                        # of defaults.toml; unset = ["boot"] removes it\n{"".join(lines)}'
+    return f'# [boot]                        # from defaults.toml; unset = ["boot"] removes it\n{"".join(lines)}'
 
 
 def _plain(value: object) -> object:

@@ -17,7 +17,6 @@ class NicStatus(Frozen):
     tap: str
     mac: str
     address: str | None
-    link: str | None
 
 
 class Posture(Frozen):

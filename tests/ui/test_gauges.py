@@ -9,7 +9,7 @@ from kvmrun.model.status import NicStatus, Status
 from kvmrun.ui import gauges
 
 LOAD = Load(cpus=2, busy_s=1.0, total_s=10.0, memory_bytes=8 << 30, used_bytes=4 << 30)
-ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="m", address=None, link=None)
+ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="m", address=None)
 VM1 = Status(name="vm1", state="running", pid=7, cpus=1, memory_bytes=512 << 20, rss_bytes=100 << 20, nics=(ETH0,))
 RATES = Rates(
     cpu_percent=41.4,

@@ -12,8 +12,8 @@ from kvmrun.ui import table
 from kvmrun.ui.rows import HEADS, LIVE, POSTURE, View, cells, plain
 
 calm = settings(deadline=None)
-ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", link=None)
-ETH1 = NicStatus(name="eth1", network="dmz", tap="tap-vm1-eth1", mac="52:54:00:00:00:02", address=None, link=None)
+ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
+ETH1 = NicStatus(name="eth1", network="dmz", tap="tap-vm1-eth1", mac="52:54:00:00:00:02", address=None)
 RUNNING = Status(
     name="vm1", state="running", accel="kvm", pid=4711, uptime_s=3723, cpus=2, cpu_percent=12.6,
     memory_bytes=512 << 20, rss_bytes=100 << 20, uuid="u", nics=(ETH0, ETH1),
