@@ -4,7 +4,7 @@ import os
 
 from kvmrun import commands
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Iterable
+from kvmrun.light.abc import Iterable, Sequence
 from kvmrun.model.frozen import Frozen
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
@@ -42,16 +42,28 @@ def pages() -> list[Page]:
 def find(topic: str, verb: str, others: Iterable[str] = ()) -> Page:
     """The page that `lab`, `kvmrun-lab`, `kvmrun-lab.5` or `kvmrun-lab(5)` means.
 
-    Raises UsageError; its fix is `kvmrun VERB` with the nearest page, or with the nearest of `others`.
+    Raises UsageError; its fix is `kvmrun VERB` with the page about it, or with one of `others` that is spelled alike.
     """
     word = topic.replace("(", ".").removesuffix(")")
     known = pages()
     for page in known:
         if word in {page.topic, page.name, f"{page.name}.{page.section}"}:
             return page
-    near = closest(word.removeprefix("kvmrun-"), [*(page.topic for page in known), *others])
+    near = _page_about(word, known) or closest(word.removeprefix("kvmrun-"), [*(page.topic for page in known), *others])
     hint = f"did you mean kvmrun {verb} {near}?" if near else "kvmrun help lists the topics"
     raise UsageError(f"there is no help about {printable(topic, 60)}", hint)
+
+
+def _page_about(word: str, known: Sequence[Page]) -> str:
+    """The topic of a page with that word in its summary or a heading, else in a term; "" for none."""
+    import re
+
+    wanted = re.compile(rf"(?<!\w){re.escape(word)}s?(?!\w)", re.IGNORECASE)
+    lines = [(page, line) for page in (*known[1:], known[0]) for line in page.markdown().split("\n")]
+    summaries = [(page, line) for page, line in lines if line.startswith(f"{page.name} - ")]
+    headings = [(page, line) for page, line in lines if line.startswith("#")]
+    terms = [(page, line) for page, line in lines if line.startswith("- `")]
+    return next((page.topic for page, line in (*summaries, *headings, *terms) if wanted.search(line)), "")
 
 
 def command(topic: str) -> str:

@@ -207,7 +207,12 @@ def test_help_shows_commands_too(kvmrun: Cli) -> None:
         (("help", "netwroks"), "kvmrun help networks"),
         (("help", "sotp"), "kvmrun help stop"),
         (("man", "kvmrun-secruity"), "kvmrun man security"),
-        (("man", "stop"), ""),
+        (("help", "Shorewall"), "kvmrun help firewalls"),
+        (("help", "docker"), "kvmrun help firewalls"),
+        (("help", "uplink"), "kvmrun help networks"),
+        (("man", "drive"), "kvmrun man lab"),
+        (("help", "on_crash"), "kvmrun help lab"),
+        (("help", "x.*"), ""),
         (("help", "\x1b[31mx"), ""),
     ],
 )
