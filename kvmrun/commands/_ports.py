@@ -1,7 +1,7 @@
 """What is wrong with the ports of guests and the bridges of networks, as cheaply as a list of a hundred can afford."""
 
-from kvmrun.host import bridge as bridge_now
-from kvmrun.host import dump, persistent, ports
+from kvmrun.errors import KvmrunError
+from kvmrun.host import bridges, dump, persistent, ports
 from kvmrun.light.abc import Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.model import mark
@@ -25,7 +25,7 @@ def problems(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict
     found: dict[str, str] = {}
     for name, mine in guests.items():
         for one in mine:
-            tap = links.tap(one.tap, one.alias(name))
+            tap = links.tap(one.tap, one.alias(name), one.tap_mac())
             want = port.wanted(name, one, _owner(where, one, tap))
             text = port.sentence(one.tap, port.differences(want, tap, held=True, forwards=forwards[one.bridge]))
             if text:
@@ -41,7 +41,7 @@ def outlived(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict
         with suppress(OSError, dump.Moved):
             links = ports.look()
             for one in mine:
-                tap = links.tap(one.tap, one.alias(name))
+                tap = links.tap(one.tap, one.alias(name), one.tap_mac())
                 made = persistent.made(where, one.network)
                 if tap and tap.persistent and mark.is_same(tap.alias, one.alias(name)) and one.tap not in made:
                     found[name] = f"its tap {tap.name} outlived it; kvmrun repair removes it"
@@ -51,8 +51,8 @@ def outlived(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict
 def of_bridge(lab: Lab, network: Network) -> str:
     """What is wrong with the bridge of a network that guests use, "" for nothing."""
     try:
-        found = bridge_now.read_bridge(network.bridge)
-    except (LookupError, OSError):
+        found, _ = bridges.find(lab, network, ports.look)
+    except (OSError, KvmrunError, dump.Moved):
         return ""
     wrong = bridge.differences(lab, network, found)
     return f"{network.bridge} {', '.join(wrong[:3])}" if wrong else ""

@@ -7,7 +7,7 @@ from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, OtherLab, UsageError
-from kvmrun.host import capability, listeners, observe, records, rundir, standing
+from kvmrun.host import bridges, capability, listeners, observe, ports, records, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
@@ -45,7 +45,7 @@ def run(args: Args) -> int:
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         for name in chosen:
             if args.verb == "restart":
-                _refuse_overlap(lab, now, name)
+                _refuse_in_the_way(lab, now, name)
             if args.verb in {"down", "restart"}:
                 _down(lab, where, name, progress, force=args.force or args.verb == "restart")
             if args.verb in {"up", "restart"}:
@@ -125,17 +125,24 @@ def _down(lab: Lab, where: Directories, name: str, progress: Progress, *, force:
         lab = records.in_force(lab, where)
         in_force.refuse_elsewhere(lab, name)
         network = lab.as_up(lab.networks[name])
-        steps = plan.down(lab, network, where, standing.wire(lab, network, where), force=force)
+        now = standing.wire(lab, network, where)
+        steps = plan.down(lab, network, where, now, force=force)
         with applied(steps, hand(where), progress.detail):
             pass
     progress.tell(f"network {name} is down" + ("" if steps else " already"))
+    if now.bridge and not network.external and (now.occupant or not bridge.is_ours(lab, network, now.bridge)):
+        progress.tell(f"{network.bridge} stays: it is not the bridge that was made for the network")
 
 
-def _refuse_overlap(lab: Lab, now: Lab, name: str) -> None:
+def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
     """Raises Refused where the network could not come up again as it is defined: then it is not taken down."""
     if name in lab.networks and not lab.networks[name].external:
         network = lab.networks[name]
-        bridge.refuse_overlap(network, plan.other_routes(now, network, standing.routes()))
+        if here := bridges.read(network.bridge):
+            bridge.refuse_foreign(now, network, here)
+        found, _ = bridges.find(now, now.as_up(network), ports.look)
+        routes = [one for one in standing.routes() if found is None or one.link != found.renamed]
+        bridge.refuse_overlap(network, plan.other_routes(now, network, routes))
 
 
 def _refresh(lab: Lab, where: Directories, progress: Progress) -> None:

@@ -22,7 +22,7 @@ def from_json(data: object) -> NetworkRecord | None:
         record = NetworkRecord(**known, network=network, uplinks=uplinks)
     except (AttributeError, KeyError, TypeError, ValueError):
         return None
-    words = (record.lab, record.firewall, record.mac, record.config)
+    words = (record.lab, record.firewall, record.mac, record.config, record.device)
     numbers = (record.uid, record.log_uid)
     right = all(type(one) is str for one in words) and all(type(one) is int and one >= 0 for one in numbers)
     return record if right and record.firewall in {"nftables", "shorewall", "none"} else None

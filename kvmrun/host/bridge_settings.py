@@ -3,7 +3,7 @@
 import struct
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dump, ports, sysctl
+from kvmrun.host import dump, link, ports, sysctl
 from kvmrun.light.abc import Iterable
 from kvmrun.light.typing import Any
 from kvmrun.plan.bridge import CONF, SETTINGS
@@ -14,10 +14,11 @@ _FORMS = {4: "=I", 9: "=H"}
 
 
 def read(name: str) -> dict[str, Any]:
-    """What a bridge is set to, and what it would be set to if nobody had touched it."""
+    """Which device a bridge is, what it is set to, and what it would be set to if nobody had touched it."""
     links = ports.one(name)
     usual = {one: value for one in CONF if (value := sysctl.read(one.replace("/", "/conf/default/"))) is not None}
-    return {"settings": links.bridge(name), "usual": usual, **links.behaviour(name)}
+    own = {"settings": links.bridge(name), **links.behaviour(name)}
+    return {"device": ports.device(link.index(name)), "usual": usual, **own}
 
 
 def addresses(told: Iterable[tuple[str, bool]]) -> dict[str, Any]:

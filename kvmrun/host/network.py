@@ -3,7 +3,7 @@
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, link, netlink, nft, persistent, plug, reach, records, small, sysctl, ways
+from kvmrun.host import dnsmasq, link, netlink, nft, persistent, plug, ports, reach, records, small, sysctl, ways
 from kvmrun.light.abc import Callable
 from kvmrun.model.place import Directories
 from kvmrun.plan import network_steps as steps
@@ -129,6 +129,12 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
     match step:
         case steps.RecordNetwork():
             return _record(step)
+        case steps.RenameBridge():
+            plug.rename(link.index(step.name), step.to)
+            return lambda: plug.rename(link.index(step.to), step.name)
+        case steps.RecordBridge():
+            made = ports.device(link.index(step.record.network.bridge))
+            records.write_network(step.path, step.record.but(device=made))
         case steps.SetSysctl():
             return sysctl.change(where.run, step.name, step.value, step.user)
         case steps.RestoreSysctls():

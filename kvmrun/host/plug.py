@@ -1,8 +1,9 @@
 """A tap made what it is to be as a bridge port, and put right where it is not any more; every write is read back."""
 
+import errno
 import struct
 
-from kvmrun.errors import KvmrunError
+from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host import dump, link, ports
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterator
@@ -87,11 +88,16 @@ def _read_back(step: PlugTap) -> None:
 
 def _restore(step: PlugTap) -> None:
     """Write what differs, in the order in which the kernel takes it."""
-    found = ports.look().tap(step.tap, step.alias)
+    found = ports.look().tap(step.tap, step.alias, step.mac)
     if found is None:
         return
     if found.name != step.tap:
-        _rename(found, step.tap)
+        if link.index(step.tap):
+            why = f"the tap of {step.alias.split(':')[1]} is called {found.name} now, and another link has its name"
+            raise Refused(
+                f"{step.tap} cannot have its name back", f"ip link show {step.tap} tells what has it", why=why
+            )
+        rename(found.index, step.tap)
     wrong = {one.what for one in plan.differences(step, found, held=True)}
     if wrong & {"owner", "group", "persistence"}:
         from kvmrun.host import holder  # only where somebody has tampered with it
@@ -105,11 +111,16 @@ def _restore(step: PlugTap) -> None:
         dump.send(dump.ROUTE, [_port(found, {plan.STATE: plan.FORWARDING})])
 
 
-def _rename(found: Link, name: str) -> None:
-    """Older kernels rename only what is down."""
-    down = _IFINFO.pack(0, 0, found.index, 0, _IFF_UP)
-    named = _IFINFO.pack(0, 0, found.index, 0, 0) + dump.attribute(_IFLA_IFNAME, name.encode() + b"\0")
-    dump.send(dump.ROUTE, [(_NEWLINK, dump.ACK, down), (_NEWLINK, dump.ACK, named)])
+def rename(number: int, name: str) -> None:
+    """Give the link of that number another name. Kernels before 6.2 rename only what is down."""
+    down = _NEWLINK, dump.ACK, _IFINFO.pack(0, 0, number, 0, _IFF_UP)
+    named = _IFINFO.pack(0, 0, number, 0, 0) + dump.attribute(_IFLA_IFNAME, name.encode() + b"\0")
+    try:
+        dump.send(dump.ROUTE, [(_NEWLINK, dump.ACK, named)])
+    except OSError as why:
+        if why.errno != errno.EBUSY:
+            raise
+        dump.send(dump.ROUTE, [down, (_NEWLINK, dump.ACK, named)])
 
 
 def _link(step: PlugTap, found: Link) -> Iterator[Message]:

@@ -1,9 +1,10 @@
 """The links of this namespace by one list of the kernel's: what ports are like, for a hundred guests at once."""
 
+import os
 import struct
 import sys
 
-from kvmrun.host import dump
+from kvmrun.host import dump, process
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.typing import Any
@@ -41,6 +42,7 @@ class Links:
     def __init__(self, payloads: Iterable[bytes], *, part: bool = False) -> None:
         self._by_name: dict[str, bytes] = {}
         self._by_alias: dict[str, str] = {}
+        self._by_mac: dict[str, str] = {}
         self._names: dict[int, str] = {}
         self._addresses: dict[int, list[str]] | None = {} if part else None
         self._entries: dict[int, list[str]] | None = {} if part else None
@@ -52,13 +54,17 @@ class Links:
             name = _text(top.get(_IFLA_IFNAME, b""))
             self._by_name[name], self._tops[name] = payload, top
             self._names[_IFINFO.unpack_from(payload)[2]] = name
+            self._by_mac.setdefault(top.get(_IFLA_ADDRESS, b"").hex(":"), name)
             if _IFLA_IFALIAS in top:
                 self._by_alias.setdefault(_text(top[_IFLA_IFALIAS]), name)
 
-    def tap(self, name: str, alias: str) -> Link | None:
-        """The tap of that mark, which may be called otherwise by now; else the one of that name; None for no such."""
-        if alias in self._by_alias and _text(self._tops.get(name, {}).get(_IFLA_IFALIAS, b"")) != alias:
-            name = self._by_alias[alias]
+    def tap(self, name: str, alias: str, mac: str) -> Link | None:
+        """The tap of that mark, else of that MAC, which may be called otherwise by now; else the one of that name."""
+        here = self._tops.get(name, {})
+        if alias in self._by_alias:
+            name = name if _text(here.get(_IFLA_IFALIAS, b"")) == alias else self._by_alias[alias]
+        elif here.get(_IFLA_ADDRESS, b"").hex(":") != mac:
+            name = self._by_mac.get(mac, name)
         return self.named(name)
 
     def named(self, name: str) -> Link | None:
@@ -100,6 +106,11 @@ class Links:
         flags, told = _IFINFO.unpack_from(self._by_name[name])[3], self._tops[name].get(_IFLA_AF_SPEC, b"")
         own = _conf(told, _BRIDGE_CONF)
         return {"arp": not flags & _IFF_NOARP, "multicast": bool(flags & _IFF_MULTICAST), "conf": own}
+
+    def bridges(self) -> list[str]:
+        """The names of all bridges."""
+        infos = {name: dump.attributes(top.get(_IFLA_LINKINFO, b"")) for name, top in self._tops.items()}
+        return sorted(name for name, info in infos.items() if _text(info.get(_INFO_KIND, b"")) == "bridge")
 
     def bridge(self, name: str) -> dict[int, int]:
         """What the bridge of that name is set to."""
@@ -143,6 +154,11 @@ class Links:
                     if not mac[0] & _GROUP:
                         self._entries.setdefault(link, []).append(mac.hex(":"))
         return self._entries.get(index, [])
+
+
+def device(number: int) -> str:
+    """The link of that number, as no other is ever known: by the boot, the network namespace and the number in it."""
+    return f"{process.boot_id()}/{os.stat('/proc/self/ns/net').st_ino}/{number}"
 
 
 def look() -> Links:

@@ -4,8 +4,7 @@ import os
 import time
 
 from kvmrun.errors import Unresponsive
-from kvmrun.host import bridge as bridge_now
-from kvmrun.host import dump, link, persistent, ports, rundir, sysctl
+from kvmrun.host import bridges, dump, link, persistent, ports, rundir, sysctl
 from kvmrun.host.observe import read
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model import mark
@@ -25,32 +24,23 @@ _MOMENT = 0.5
 _NO_LINKS = {"all", "default", "lo"}
 
 
-def bridge(name: str) -> Bridge | None:
-    """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
-    try:
-        return bridge_now.read_bridge(name)
-    except (LookupError, OSError):  # sysfs shows another namespace, or the link goes away as it is read
-        from kvmrun.host import netlink
-
-        return netlink.read_bridge(name)
-
-
 def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
-    found = bridge(network.bridge)
     seen = _links() if where.root else ports.Links([], part=True)
+    found, occupant = bridges.find(lab, network, lambda: seen)
     made = persistent.made(where, network.name) if where.root else {}
     here, leftovers = _taps(lab, network, where, seen, made)
+    here = {name: _as_port(network, found, tap) for name, tap in here.items()}
     if network.external:
         return Wire(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
     at = dnsmasq_plan.files(lab, network, where)
-    record = lab.now.up.get(network.name)
     paths = (at.config, at.hosts, at.reservations, dnsmasq_plan.note(where, network))
     files = {path: text for path in paths if (text := read(path)) is not None}
     pid = _dnsmasq(lab, where, network)
     now = Wire(
         bridge=found,
-        former=bridge(record.network.bridge) if record and record.network.bridge != network.bridge else None,
+        occupant=occupant,
+        former=_former(lab, network, seen),
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
         resolv=_resolv(),
@@ -94,6 +84,16 @@ def reported(lab: Lab, network: Network, where: Directories) -> Wire:
 
     found = tuple(guards.unguarded(where, lab.now.running, network.name))
     return now.but(unguarded=found, reach=_reach(lab, network, now.bridge, thorough=True))
+
+
+def _former(lab: Lab, network: Network, links: ports.Links) -> Bridge | None:
+    up = lab.as_up(network)
+    return bridges.find(lab, up, lambda: links)[0] if up.bridge != network.bridge else None
+
+
+def _as_port(network: Network, found: Bridge | None, tap: Link) -> Link:
+    """The tap by the name that its bridge is about to have again, where it was renamed."""
+    return tap.but(master=network.bridge) if found and found.renamed == tap.master != "" else tap
 
 
 def _values(names: Iterable[str]) -> dict[str, str]:
@@ -153,7 +153,7 @@ def _taps(
     here: dict[str, Link] = {}
     leftovers: list[str] = []
     for guest, port in _ports(lab, network):
-        found = links.tap(port.tap, port.alias(guest))
+        found = links.tap(port.tap, port.alias(guest), port.tap_mac())
         if found is None or not _is_ours(where, guest, port, found):
             continue
         if port.tap not in made and not rundir.is_running(where.guest(guest)):

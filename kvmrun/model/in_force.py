@@ -18,7 +18,8 @@ class InForce(Frozen):
     """`running` are the lab's guests that run, as they were started, and `up` its networks as they were brought up.
 
     `pending` are networks whose definition waits for guests that are attached, `undefined` those that are up and no
-    longer defined. `guests_elsewhere` and `networks_elsewhere` tell which other lab has that name now.
+    longer defined. `guests_elsewhere` and `networks_elsewhere` tell which other lab has that name now. `devices` tells
+    which network a recorded bridge belongs to, "" for one of another lab.
     """
 
     running: Mapping[str, Record] = EMPTY
@@ -27,6 +28,7 @@ class InForce(Frozen):
     undefined: tuple[str, ...] = ()
     guests_elsewhere: Mapping[str, str] = EMPTY
     networks_elsewhere: Mapping[str, str] = EMPTY
+    devices: Mapping[str, str] = EMPTY
 
     def taken(self, network: str) -> set[IPv4Address]:
         """The addresses that running guests have on a network."""

@@ -10,7 +10,8 @@ SCHEMA = 1
 
 class NetworkRecord(Frozen):
     """`lab` is the lab's resolved directory, `mac` that of the bridge; `uid` and `log_uid` are the accounts of dnsmasq
-    and its logger, and `config` is the file dnsmasq was started with.
+    and its logger, and `config` is the file dnsmasq was started with. `device` is the bridge as the kernel numbers it,
+    "" before it is made: by that it is known whatever it is called, and whatever became of its mark.
     """
 
     lab: str
@@ -21,6 +22,7 @@ class NetworkRecord(Frozen):
     uid: int
     log_uid: int
     config: str
+    device: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """What config.recorded reads."""

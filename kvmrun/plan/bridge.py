@@ -14,6 +14,7 @@ from kvmrun.plan.network_steps import (
     MarkBridge,
     NetworkStep,
     RemoveAddress,
+    RenameBridge,
     SetBridge,
     SetUp,
 )
@@ -48,7 +49,9 @@ _DEAF = ("ipv4/arp_ignore", "8")
 """What no other firewall has a reason to set: nobody's question for the host's MAC is answered."""
 
 
-def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route]) -> Iterator[NetworkStep]:
+def link(
+    lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route], *, occupant: Bridge | None = None
+) -> Iterator[NetworkStep]:
     """The steps that make the bridge itself right; none when it is. `routes` is asked only when the bridge is made.
 
     Raises Refused when the name belongs to somebody else's link, or the subnet to another route of the host.
@@ -58,8 +61,10 @@ def link(lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Rout
         refuse_overlap(network, routes)
         yield MakeBridge(name=network.bridge, alias=alias)
     else:
-        refuse_foreign(lab, network, found)
-        if found.alias != alias:  # of 0.1.0, or of a lab that was moved
+        refuse_foreign(lab, network, occupant or found)
+        if found.renamed:
+            yield RenameBridge(name=found.renamed, to=network.bridge)
+        if found.alias != alias:
             yield MarkBridge(name=network.bridge, alias=alias)
     mac = lab.bridge_mac(network)
     differs = tuple(_attributes(lab, network, found)) if found else ()
@@ -74,8 +79,24 @@ def differences(lab: Lab, network: Network, found: Bridge | None) -> list[str]:
         return ["is gone"]
     if found.kind != "bridge":
         return ["is no bridge"]
-    own = [] if network.external else [*_attributes(lab, network, found), *_addresses(network, found)]
-    return [*([] if found.up else ["is down"]), *own]
+    down = [] if found.up else ["is down"]
+    if network.external:
+        return down
+    if not is_ours(lab, network, found):
+        return ["is not the bridge that was made for it"]
+    return [
+        *_identity(lab, network, found),
+        *down,
+        *_attributes(lab, network, found),
+        *_addresses(network, found),
+    ]
+
+
+def _identity(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
+    if found.renamed:
+        yield f"is called {found.renamed} now"
+    if not mark.is_same(found.alias, mark.of_bridge(network.name, lab.identity)):
+        yield "has lost its mark"
 
 
 def _attributes(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
@@ -121,13 +142,14 @@ def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
     wanted = _wanted_addresses(network)
     have = set(found.addresses) if found else set()
     stale = have - wanted
-    missing = wanted if stale else wanted - have  # the kernel may take ours away with another of the same subnet
+    again = stale or (found and found.renamed)  # ours may go with another of its subnet, or when it is set down
+    missing = wanted if again else wanted - have
     missing |= wanted & set(found.limited if found else ())  # given once more, an address lasts for ever
     yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(stale))
     yield from (AddAddress(link=network.bridge, address=address) for address in sorted(missing))
     if found is not None and network.ipv6 and not found.link_local:
         yield AddAddress(link=network.bridge, address=f"{_link_local(found.mac)}/64")
-    if found is None or not found.up:
+    if found is None or not found.up or found.renamed:
         yield SetUp(link=network.bridge)
 
 
@@ -149,11 +171,22 @@ def accept_external(network: Network, found: Bridge | None) -> None:
 
 
 def is_ours(lab: Lab, network: Network, found: Bridge | None) -> bool:
-    """Whether a link is the bridge of this network: by its mark, or by the record where the lab was moved."""
-    if found is None or found.kind != "bridge":
+    """Whether a link is the bridge of this network: by its mark, or by what was recorded when it was made.
+
+    Anybody with the right to do so can write a mark; which device the kernel made for a network nobody can change. A
+    record of an older version does not tell the device: then name and MAC do, of a bridge without any mark.
+    """
+    if found is None or found.kind != "bridge" or lab.now.devices.get(found.device, network.name) != network.name:
         return False
-    labs = [lab.identity, *([lab.now.up[network.name].lab] if network.name in lab.now.up else [])]
-    return any(mark.is_same(found.alias, mark.of_bridge(network.name, one)) for one in labs)
+    record = lab.now.up.get(network.name)
+    labs = [lab.identity, *([record.lab] if record else [])]
+    if any(mark.is_same(found.alias, mark.of_bridge(network.name, one)) for one in labs):
+        return True
+    if record is None or record.network.bridge != network.bridge:
+        return False
+    if record.device:
+        return found.device == record.device and (not found.renamed or found.mac == record.mac)
+    return not (found.alias or found.renamed) and found.mac == record.mac
 
 
 def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
@@ -169,6 +202,8 @@ def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
     if found.kind == "bridge" and found.alias.startswith(mark.MARK):
         why = f"it is another network's: {found.alias}"
     hint = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
+    if network.name in lab.now.up:
+        hint = f"kvmrun net down {network.name}, which leaves {network.bridge} alone; then {hint}"
     raise Refused(f"{network.bridge} exists and is not ours", hint, why=why)
 
 

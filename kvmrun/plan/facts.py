@@ -15,7 +15,9 @@ class Bridge(Frozen):
     """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX", and `limited` those
     of them that the kernel will remove by itself; `settings` its attributes as a bridge, by number; `conf` its settings
     below net, and `usual` what they are for links that nobody has touched. `link_local` tells whether it has such an
-    IPv6 address, or none yet, as without a port.
+    IPv6 address, or none yet, as without a port. `device` is how this kernel numbers it until it is removed.
+
+    `renamed` is the present name of a network's bridge that is no longer called as the network says, "" otherwise.
     """
 
     kind: str
@@ -34,6 +36,8 @@ class Bridge(Frozen):
     conf: Mapping[str, str] = EMPTY
     usual: Mapping[str, str] = EMPTY
     link_local: bool = True
+    device: str = ""
+    renamed: str = ""
 
 
 NOBODY = 0xFFFFFFFF
@@ -144,6 +148,7 @@ class Changed(Frozen):
 class Wire(Frozen):
     """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
 
+    `occupant` is the link that has the name of the network's bridge, where the bridge itself was renamed;
     `former` is the bridge that the network was brought up with, where its definition names another one now, and
     `leases` are those that dnsmasq remembers, as (address, MAC).
     `kept` are the taps of its guests that were made to stay, `made` the owners they were made for; `ports` are the taps
@@ -158,6 +163,7 @@ class Wire(Frozen):
     """
 
     bridge: Bridge | None
+    occupant: Bridge | None = None
     former: Bridge | None = None
     hostname: str = "host"
     hosts_file: str = ""

@@ -89,6 +89,7 @@ def merged(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]]
             for name, one in recorded.networks.items()
             if network_owner(lab, one, recorded.gone) == "other"
         },
+        devices={one.device: name if name in up else "" for name, one in recorded.networks.items() if one.device},
     )
     networks, firewall = {**lab.networks, **kept}, _firewall(lab, up)
     return lab.but(networks=networks, uplinks=uplinks, firewall=firewall, now=now)

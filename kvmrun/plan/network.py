@@ -16,6 +16,7 @@ from kvmrun.plan.network_steps import (
     KeepTap,
     LoadRules,
     NetworkStep,
+    RecordBridge,
     RecordNetwork,
     RemoveBridge,
     RemoveFiles,
@@ -48,9 +49,10 @@ def kept_up(
         _refuse_user(lab, network, now)
         return ()
     return (
-        *_recorded(lab, network, where),
+        *_recorded(lab, network, where, now),
         *_former(lab, network, now),
-        *bridge.link(lab, network, now.bridge, other_routes(lab, network, now.routes)),
+        *bridge.link(lab, network, now.bridge, other_routes(lab, network, now.routes), occupant=now.occupant),
+        *_record_bridge(lab, network, where, now),
         *_release(lab, network, now),  # while the rules still keep strangers out
         *_rules(lab, network, where, now),  # before anything is forwarded
         *_sysctls(lab, network, now),  # before the addresses: a bridge without IPv6 takes none
@@ -68,15 +70,18 @@ def kept_up(
 def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bool) -> tuple[NetworkStep, ...]:
     """The steps that take `network` away, which is as it was brought up.
 
-    Raises Refused while guests are attached, unless `force`, and for another lab's.
+    Raises Refused while guests are attached, unless `force`, and for another lab's. A bridge that somebody has made in
+    the place of ours stays.
     """
     in_force.refuse_elsewhere(lab, network.name)
     if network.external:
         return ()
     idle = {tap.name: tap for tap in now.kept.values() if not tap.held}
-    if now.bridge is not None:
+    found = now.bridge if bridge.is_ours(lab, network, now.bridge) else None
+    if now.bridge is not None and found is None and network.name not in lab.now.up:
         bridge.refuse_foreign(lab, network, now.bridge)
-        others = [one for one in now.bridge.ports if one not in idle and one not in now.leftovers]
+    if found is not None:
+        others = [one for one in found.ports if one not in idle and one not in now.leftovers]
         _refuse_in_use(lab, network, others, force=force)
     drop = [DropTap(tap=tap.name, queues=tap.queues, record=taps_record(where, network)) for tap in idle.values()]
     at = dnsmasq.files(lab, network, where)
@@ -86,15 +91,15 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
     steps: list[NetworkStep] = [*drop, *_leftovers(now)]
     if now.dnsmasq:
         steps.append(StopNames(network=network.name, config=at.config, uid=dnsmasq.account(lab, network)))
-    if now.bridge is not None or any(network.name in one.users for one in now.changed.values()):
+    if found is not None or any(network.name in one.users for one in now.changed.values()):
         steps.append(RestoreSysctls(user=network.name))  # before the rules that keep strangers out
     if now.rules:
         steps.append(DropRules(table=rules.table(network.name), record=rules_record(where, network)))
     if now.guard and len(idle) == len(now.kept):  # a tap that is held stays with whoever has it, and guarded
         steps.append(DropRules(table=guard.kept_table(network.name), record=guard_record(where, network)))
     steps += ways.down(lab, network, now.ways)
-    if now.bridge is not None:
-        steps.append(RemoveBridge(name=network.bridge))
+    if found is not None:
+        steps.append(RemoveBridge(name=found.renamed or network.bridge))
     return (*steps, *([RemoveFiles(paths=tuple(written))] if written else []))
 
 
@@ -114,10 +119,15 @@ def record(lab: Lab, network: Network, where: Directories) -> NetworkRecord:
     )
 
 
-def _recorded(lab: Lab, network: Network, where: Directories) -> Iterator[RecordNetwork]:
-    wanted = record(lab, network, where)
+def _recorded(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[RecordNetwork]:
+    wanted = record(lab, network, where).but(device=now.bridge.device if now.bridge else "")
     if lab.identity and lab.now.up.get(network.name) != wanted:
         yield RecordNetwork(path=where.network_record(network.name), record=wanted)
+
+
+def _record_bridge(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[RecordBridge]:
+    if lab.identity and now.bridge is None:
+        yield RecordBridge(path=where.network_record(network.name), record=record(lab, network, where))
 
 
 def other_routes(lab: Lab, network: Network, routes: Iterable[Route]) -> list[Route]:
@@ -128,7 +138,7 @@ def other_routes(lab: Lab, network: Network, routes: Iterable[Route]) -> list[Ro
 def _former(lab: Lab, network: Network, now: Wire) -> Iterator[NetworkStep]:
     """The bridge the network had before its definition named another one goes; nobody is attached to it."""
     if now.former is not None and bridge.is_ours(lab, lab.as_up(network), now.former):
-        yield RemoveBridge(name=lab.as_up(network).bridge)
+        yield RemoveBridge(name=now.former.renamed or lab.as_up(network).bridge)
 
 
 def _leftovers(now: Wire) -> Iterator[RemoveTap]:

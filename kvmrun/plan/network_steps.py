@@ -15,8 +15,18 @@ class MakeBridge(Frozen):
         return f"make bridge {self.name}"
 
 
+class RenameBridge(Frozen):
+    """Give the network's bridge its name back."""
+
+    name: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"rename bridge {self.name} to {self.to}"
+
+
 class MarkBridge(Frozen):
-    """Whose bridge it is, where its mark does not say so: it was made by 0.1.0, or before the lab was moved."""
+    """Whose bridge it is, where its mark does not say so: by 0.1.0, before the lab was moved, or changed since."""
 
     name: str
     alias: str
@@ -33,6 +43,16 @@ class RecordNetwork(Frozen):
 
     def __str__(self) -> str:
         return f"write the record {self.path}"
+
+
+class RecordBridge(Frozen):
+    """Which bridge was made for the network, by the kernel's own number for it."""
+
+    path: str
+    record: NetworkRecord
+
+    def __str__(self) -> str:
+        return f"write into {self.path} which bridge was made"
 
 
 class SetBridge(Frozen):
@@ -218,5 +238,15 @@ LinkStep = (
     | Neighbour
 )
 NamesStep = StartNames | ReloadNames | StopNames
-OtherStep = RecordNetwork | SetSysctl | RestoreSysctls | LoadRules | DropRules | WriteNames | RemoveFiles
+OtherStep = (
+    RecordNetwork
+    | RecordBridge
+    | RenameBridge
+    | SetSysctl
+    | RestoreSysctls
+    | LoadRules
+    | DropRules
+    | WriteNames
+    | RemoveFiles
+)
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep

@@ -205,7 +205,7 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
     yield from _waiting(lab, one)
     ours = bridge.is_ours(lab, one, now.bridge)
     try:
-        if ours or used or now.kept or now.former:
+        if ours or used or now.kept or now.former or (now.bridge and one.name in lab.now.up):
             steps = plan.kept_up(lab, one, where, now)
             text = "it is up in part"
         elif now.bridge is None and _traces(lab, one, where, now):
@@ -246,12 +246,13 @@ def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts:
     The guests that are `present` in the run directory look after their own parts.
     """
     links = list(marked)
+    bridges = {one.name for one in links if one.bridge}
     known = {port.alias(name) for name, ports in lab.ports().items() for port in ports}
     for one in (link for link in links if mark.lab_of(link.alias) in {"", lab.identity}):
         network_name = mark.name(one.alias)
         if one.bridge and network_name in lab.now.up:
             continue  # what belongs to a network that is up is looked at with it
-        if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge != one.name:
+        if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge in bridges - {one.name}:
             steps = () if one.ports else (RemoveBridge(name=one.name),)
             text = f"it was the bridge of network {network_name}, which is called otherwise now"
             yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")

@@ -73,10 +73,10 @@ class TestBridge:
     def test_sysfs_of_another_namespace_is_not_believed(self) -> None:
         ip("link", "add", "br0", "type", "bridge")
         script = (
-            "import subprocess; from kvmrun.host import bridge, standing; "
+            "import subprocess; from kvmrun.host import bridge, bridges; "
             "subprocess.run(['ip', 'link', 'add', 'x', 'type', 'bridge'], check=True); "
             "subprocess.run(['ip', 'link', 'add', 'br0', 'type', 'bridge', 'stp_state', '1'], check=True); "
-            "print(standing.bridge('br0').stp)\n"
+            "print(bridges.read('br0').stp)\n"
             "try: bridge.read_bridge('br0')\nexcept LookupError: print('another')"
         )
         words = ["unshare", "--net", "--", sys.executable, "-c", script]

@@ -1,0 +1,180 @@
+"""What is ours is known by what was recorded, whatever became of name and mark; what others made is left alone."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from fakes.cli import Cli, guests
+from fakes.warm import Warm
+from fakes.world import difference, ip, link, world, world_after
+
+pytestmark = pytest.mark.usefixtures("netns", "tun")
+Harm = Callable[[], object]
+MAC = "02:00:00:00:00:99"
+
+
+def alias(name: str, text: str) -> None:
+    ip("link", "set", name, "alias", text)
+
+
+HARMS: dict[str, dict[str, Harm]] = {
+    "bridge": {
+        "renamed": lambda: ip("link", "set", "br0", "name", "brX"),
+        "unmarked": lambda: alias("br0", ""),
+        "another lab's mark": lambda: alias("br0", "kvmrun:net:lan:/elsewhere"),
+        "another network's mark": lambda: alias("br0", "kvmrun:net:other"),
+        "another MAC": lambda: ip("link", "set", "br0", "address", MAC),
+        "renamed and unmarked": lambda: (alias("br0", ""), ip("link", "set", "br0", "name", "brX")),
+        "another MAC and unmarked": lambda: (alias("br0", ""), ip("link", "set", "br0", "address", MAC)),
+        "renamed, with another MAC": lambda: (
+            ip("link", "set", "br0", "address", MAC),
+            ip("link", "set", "br0", "name", "brX"),
+        ),
+    },
+    "tap": {
+        "renamed": lambda: ip("link", "set", "tap-a", "name", "tapX"),
+        "unmarked": lambda: alias("tap-a", ""),
+        "another lab's mark": lambda: alias("tap-a", "kvmrun:a:eth0:/elsewhere"),
+        "another guest's mark": lambda: alias("tap-a", "kvmrun:b:eth0"),
+        "another MAC": lambda: ip("link", "set", "tap-a", "address", MAC),
+        "renamed and unmarked": lambda: (alias("tap-a", ""), ip("link", "set", "tap-a", "name", "tapX")),
+        "another MAC and unmarked": lambda: (alias("tap-a", ""), ip("link", "set", "tap-a", "address", MAC)),
+    },
+}
+CASES = [(kind, harm, ("repair",)) for kind, harms in HARMS.items() for harm in harms]
+CASES += [(kind, "renamed and unmarked", ("net", "up")) for kind in HARMS]
+
+
+def seen(kvmrun: Warm) -> tuple[str, str, str]:
+    """The state of the guest and of its network, and how the dry repair ends."""
+    row = {one["name"]: one for one in kvmrun.ok("list", "-o", "json").json()["guests"]}["a"]
+    [network] = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    return row["state"], network["state"], "well" if kvmrun("repair", "-n").code == 0 else "wrong"
+
+
+def links() -> dict[str, object]:
+    return {name: link(name) for name in ("br0", "tap-a")}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_what_is_ours_is_recognised_and_put_right(
+    lab: Path, kvmrun: Cli, warm: Warm, case: tuple[str, str, tuple[str, ...]]
+) -> None:
+    kind, harm, mend = case
+    guests(lab, "a")
+    kvmrun.ok("a")
+    before = links()
+    HARMS[kind][harm]()
+    assert seen(warm) == ("degraded", "degraded", "wrong")
+    warm.ok(*mend)
+    assert links() == before
+    assert seen(warm) == ("running", "up", "well")
+    warm.ok("stop", "a", "--force")
+    warm.ok("net", "down")
+    assert links() == {"br0": None, "tap-a": None}
+
+
+@pytest.mark.parametrize("harm", HARMS["bridge"])
+def test_a_network_is_taken_down_whatever_its_bridge_is_called(lab: Path, kvmrun: Cli, warm: Warm, harm: str) -> None:
+    guests(lab, "a")
+    clean = world()
+    kvmrun.ok("a")
+    HARMS["bridge"][harm]()
+    said = warm("net", "down")
+    assert (said.code, "tap-a" in said.err) == (6, True)
+    warm.ok("net", "down", "--force")
+    warm.ok("stop", "a", "--force")
+    assert difference(clean, world_after(clean)) == ""
+
+
+def replaced(*words: str) -> None:
+    """Delete the bridge and make a link of its name with its MAC, which belongs to nobody's lab."""
+    found = link("br0")
+    assert found
+    ip("link", "delete", "br0")
+    ip("link", "add", "br0", "address", found["address"], "type", *words)
+
+
+REMADE: dict[str, Harm] = {
+    "another bridge": lambda: (ip("link", "delete", "br0"), ip("link", "add", "br0", "type", "bridge")),
+    "another bridge with our MAC": lambda: replaced("bridge"),
+    "a link of another kind": lambda: replaced("veth", "peer", "name", "far"),
+    "another bridge beside the renamed one": lambda: (
+        ip("link", "set", "br0", "name", "brX"),
+        ip("link", "add", "br0", "type", "bridge"),
+    ),
+}
+
+
+@pytest.mark.parametrize("harm", REMADE)
+def test_what_somebody_has_made_in_the_place_of_a_bridge_stays(lab: Path, kvmrun: Cli, warm: Warm, harm: str) -> None:
+    guests(lab, "a", "b")
+    clean = world()
+    kvmrun.ok("a")
+    REMADE[harm]()
+    foreign = link("br0")
+    assert warm.rows()["a"]["state"] == "degraded"
+    [network] = warm.ok("net", "status", "-o", "json").json()["networks"]
+    assert network["state"] == "refused"
+    for words in (("repair", "-n"), ("repair",), ("net", "up"), ("net", "restart"), ("b",)):
+        said = warm(*words)
+        assert said.code != 0, words
+        assert "br0 exists and is not ours" in said.out + said.err, words
+        assert link("br0") == foreign, words
+    said = warm.ok("net", "down", "--force")
+    assert "br0 stays" in said.out + said.err
+    assert link("br0") == foreign
+    warm.ok("stop", "a", "--force")
+    ip("link", "delete", "br0")
+    assert difference(clean, world_after(clean)) == ""
+
+
+def test_a_tap_of_somebody_else_in_the_place_of_a_renamed_one_stays(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+    guests(lab, "a")
+    kvmrun.ok("a")
+    ip("link", "set", "tap-a", "name", "old")
+    ip("link", "add", "tap-a", "type", "veth", "peer", "name", "far")
+    foreign = link("tap-a")
+    assert seen(warm) == ("degraded", "degraded", "wrong")
+    for words in (("repair",), ("net", "up")):
+        said = warm(*words)
+        assert (said.code, "tap-a" in said.err + said.out) == (6 if words[0] == "net" else 1, True), said
+        assert link("tap-a") == foreign
+    ip("link", "delete", "tap-a")
+    warm.ok("repair")
+    assert seen(warm) == ("running", "up", "well")
+
+
+def test_a_bridge_of_a_record_without_its_device_is_known_by_name_and_mac(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+    """An earlier version did not record which device it was."""
+    guests(lab, "a")
+    kvmrun.ok("a")
+    path = Path(os.environ["KVMRUN_RUN_DIR"]) / "net/lan/record"
+    data = json.loads(path.read_text())
+    path.write_text(json.dumps({key: one for key, one in data.items() if key not in {"device", "digest"}}))
+    alias("br0", "")
+    assert seen(warm) == ("degraded", "degraded", "wrong")
+    warm.ok("repair")
+    assert seen(warm) == ("running", "up", "well")
+    assert json.loads(path.read_text()) == data
+
+
+def test_a_mark_does_not_make_another_labs_bridge_ours(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    second = own_directories / "second"
+    second.mkdir(mode=0o755)
+    (second / "networks.toml").write_text('[network.other]\nbridge = "br5"\nsubnet = "10.5.0.0/24"\n')
+    kvmrun.ok("net", "up")
+    before = link("br0")
+    assert before
+    alias("br0", f"kvmrun:net:other:{second}")
+    other = Cli([sys.executable, "-m", "kvmrun", "-C", str(second)])
+    other.ok("net", "up")
+    assert link("br5")
+    other.ok("net", "down")
+    assert link("br5") is None
+    assert link("br0") is not None
+    kvmrun.ok("repair")
+    assert link("br0") == before
