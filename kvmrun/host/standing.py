@@ -68,7 +68,9 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
 
 def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool = False) -> Reach:
     """Asked only of a bridge that has its address: with that the kernel makes its routes by itself."""
-    if network.external or found is None or not found.up or str(network.host_address()) not in found.addresses:
+    if network.external or found is None or found.renamed or not found.up:
+        return Reach()
+    if str(network.host_address()) not in found.addresses:
         return Reach()
     from kvmrun.host import reach
 
