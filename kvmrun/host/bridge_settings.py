@@ -3,7 +3,7 @@
 import struct
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dump, link, ports, sysctl
+from kvmrun.host import dump, ports, sysctl
 from kvmrun.light.abc import Iterable
 from kvmrun.light.typing import Any
 from kvmrun.plan.bridge import CONF, SETTINGS
@@ -18,7 +18,7 @@ def read(name: str) -> dict[str, Any]:
     links = ports.one(name)
     usual = {one: value for one in CONF if (value := sysctl.read(one.replace("/", "/conf/default/"))) is not None}
     own = {"settings": links.bridge(name), **links.behaviour(name)}
-    return {"device": ports.device(link.index(name)), "usual": usual, **own}
+    return {"device": ports.device(name), "usual": usual, **own}
 
 
 def addresses(told: Iterable[tuple[str, bool]]) -> dict[str, Any]:

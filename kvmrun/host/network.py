@@ -133,7 +133,7 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
             plug.rename(link.index(step.name), step.to)
             return lambda: plug.rename(link.index(step.to), step.name)
         case steps.RecordBridge():
-            made = ports.device(link.index(step.record.network.bridge))
+            made = ports.device(step.record.network.bridge)
             records.write_network(step.path, step.record.but(device=made))
         case steps.SetSysctl():
             return sysctl.change(where.run, step.name, step.value, step.user)

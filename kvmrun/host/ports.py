@@ -156,8 +156,9 @@ class Links:
         return self._entries.get(index, [])
 
 
-def device(number: int) -> str:
-    """The link of that number, as no other is ever known: by the boot, the network namespace and the number in it."""
+def device(name: str) -> str:
+    """The link of that name, as no other is ever known: by the boot, the network namespace and its number there."""
+    number = socket.if_nametoindex(name)
     return f"{process.boot_id()}/{os.stat('/proc/self/ns/net').st_ino}/{number}"
 
 
