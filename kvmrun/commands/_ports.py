@@ -54,8 +54,7 @@ def of_bridge(lab: Lab, network: Network) -> str:
         found, _ = bridges.find(lab, network, ports.look)
     except (OSError, KvmrunError, dump.Moved):
         return ""
-    wrong = bridge.differences(lab, network, found)
-    return f"{network.bridge} {', '.join(wrong[:3])}" if wrong else ""
+    return bridge.sentence(lab, network, found)
 
 
 def _owner(where: Directories, one: Port, tap: Link | None) -> int | None:

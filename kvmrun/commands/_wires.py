@@ -12,11 +12,13 @@ from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
 from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
 from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import doctor_filter, doctor_net, doctor_uplinks, reach, trips, upstreams, ways
+from kvmrun.plan import doctor_filter, doctor_net, doctor_uplinks, faults, reach, trips, upstreams, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.needs import ANYWHERE
 from kvmrun.plan.trips import Trip
+
+_UP = ("up", "degraded")
 
 
 def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
@@ -36,9 +38,9 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         address=_address(network, now),
         ports=tuple(PortStatus(tap=port, guest=taps.get(port, "")) for port in ports),
         dnsmasq=_dnsmasq(network, now) if where.root else None,
-        domain=network.domain if network.dns and not network.external else None,
+        domain=network.domain if network.dns and not network.external and state in _UP else None,
         rules=_rules(lab, network, now) if where.root else None,
-        uplink=(str(trip) or None if trip else netlink.way_out(ANYWHERE)) if network.nat is not False else None,
+        uplink=_uplink(network, trip) if state in _UP else None,
         ways=tuple(_ways(lab, network, now)),
         warnings=tuple(_warnings(lab, network, trip)),
         providers=_providers(lab, where, network),
@@ -52,7 +54,7 @@ def _elsewhere(network: Network, other: str) -> NetworkStatus:
         state="refused",
         problem=printable(f"the lab {other} has brought up a network of this name", 200),
         bridge=network.bridge,
-        address=str(network.host_address()),
+        address=None,
         ports=(),
         dnsmasq="the other lab's",
         domain=None,
@@ -71,12 +73,18 @@ def _providers(lab: Lab, where: Directories, network: Network) -> tuple[str, ...
     return tuple(doctor_uplinks.provider_state(one, now) for one in named)
 
 
-def _address(network: Network, now: Wire) -> str:
-    """The address the bridge is seen to have; that of the definition while there is no bridge of ours."""
-    wanted, seen = str(network.host_address()), now.bridge.addresses if now.bridge else ()
-    if wanted in seen or (now.bridge is None and not network.external):
-        return wanted
-    return ", ".join(seen) or "without an address"
+def _address(network: Network, now: Wire) -> str | None:
+    """The addresses the bridge is seen to have; None while there is no bridge."""
+    if now.bridge is None:
+        return None
+    wanted, seen = str(network.host_address()), now.bridge.addresses
+    return wanted if wanted in seen else ", ".join(seen) or "without an address"
+
+
+def _uplink(network: Network, trip: Trip | None) -> str | None:
+    if network.nat is False:
+        return None
+    return (str(trip) or None) if trip else netlink.way_out(ANYWHERE)
 
 
 def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:
@@ -130,7 +138,10 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
         if lab.has_broken_networks():
             text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
-    wrong = [f"to be done: {'; '.join(map(str, missing))}"] if missing else []
+    wrong = [*dict.fromkeys(faults.sentences(lab, network, now))]
+    wrong += [f"to be done: {'; '.join(map(str, missing))}"] if missing else []
+    wrong += ["fix: kvmrun repair"] if now.names == "stopped" else []
+    wrong += [f"fix: kvmrun net restart {network.name}"] if now.names == "silent" else []
     wrong += ["; fix: ".join(one) for one in reach.problems(lab, network, now.reach)]
     wrong += [f"{doctor_net.unguarded(now)}; fix: kvmrun repair"] if now.unguarded else []
     return ("degraded", "; ".join(wrong)) if wrong else ("up", None)
@@ -139,7 +150,8 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
 def _dnsmasq(network: Network, now: Wire) -> str:
     if not network.needs_dnsmasq():
         return "off"
-    return f"serving (pid {now.dnsmasq})" if now.dnsmasq else "not running"
+    state = {"stopped": "stopped", "silent": "does not answer"}.get(now.names, "serving")
+    return f"{state} (pid {now.dnsmasq})" if now.dnsmasq else "not running"
 
 
 def _rules(lab: Lab, network: Network, now: Wire) -> str:

@@ -93,7 +93,7 @@ def wires(lab: Lab, where: Directories) -> Wires:
     owners: tuple[Owner, ...] = _tried(errors, lambda: listeners.owners(ports), ()) if ports else ()
     routes: tuple[Route, ...] = _tried(errors, standing.routes, ())
     served = {name: str(lab.networks[name].host_address().ip) for name, one in networks.items() if one.dnsmasq}
-    servers = {name: address for name, address in served.items() if lab.networks[name].dns}
+    servers = {name: address for name, address in served.items() if lab.networks[name].dns and not networks[name].names}
     now = _providers(lab, now)
     gateways = ways.gateways(lab.uplinks.values()) + ([(way[0], way[2])] if len(way := now.way_out.split()) > 2 else [])
     return now.but(

@@ -2,10 +2,8 @@
 
 import os
 
-from kvmrun.host import small
+from kvmrun.host import process, small
 from kvmrun.light.abc import Mapping
-
-_NAMES_GONE, _RULES_GONE = "dnsmasq is not running", "its packet filter was changed"
 
 
 def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
@@ -13,15 +11,28 @@ def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
 
     `tables` are those of the packet filter it may have, by the names of their notes.
     """
-    if os.path.lexists(f"{directory}/dnsmasq") and not _alive(f"{directory}/dnsmasq", uid):
-        return _NAMES_GONE
+    if os.path.lexists(f"{directory}/dnsmasq") and (text := _names(f"{directory}/dnsmasq", uid)):
+        return text
     for note, table in tables.items():
         if os.path.lexists(f"{directory}/{note}"):
             from kvmrun.host import nft  # only for a network with rules, read only when the kernel's count has moved
 
             if nft.loaded(table, f"{directory}/{note}") in {"", "changed"}:
-                return _RULES_GONE
+                from kvmrun.plan import faults
+
+                return faults.RULES_CHANGED
     return ""
+
+
+def _names(hint: str, uid: int) -> str:
+    """What is wrong with the dnsmasq that is noted there, "" for nothing."""
+    noted = small.read(hint, 20) or b""
+    alive, stopped = _alive(hint, uid), noted.isdigit() and process.is_stopped(int(noted))
+    if alive and not stopped:
+        return ""
+    from kvmrun.plan import faults
+
+    return faults.NAMES_STOPPED if alive else faults.NAMES_GONE
 
 
 def _alive(hint: str, uid: int) -> bool:

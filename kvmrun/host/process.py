@@ -118,6 +118,12 @@ def is_ending(pid: int) -> bool:
     return bool(fields) and bool(int(fields[6]) & _EXITING) and fields[0] not in _OVER
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether `pid` was stopped by a signal, or by who traces it: it does nothing until it is continued."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] in {b"T", b"t"}
+
+
 def _stat(pid: int) -> list[bytes]:
     """The fields of /proc/PID/stat from the state on (proc(5)), none when there is no such process."""
     try:

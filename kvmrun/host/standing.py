@@ -7,6 +7,7 @@ from kvmrun.errors import Unresponsive
 from kvmrun.host import bridges, dump, link, persistent, ports, rundir, sysctl
 from kvmrun.host.observe import read
 from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.typing import Literal
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
@@ -78,14 +79,27 @@ def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool =
 
 
 def reported(lab: Lab, network: Network, where: Directories) -> Wire:
-    """The same for who reports on the network: also the guests on it that are not guarded."""
+    """The same for who reports on the network: also the guests on it that are not guarded, and whether it is served."""
     now = wire(lab, network, where)
     if not where.root:
         return now
     from kvmrun.host import guards
 
     found = tuple(guards.unguarded(where, lab.now.running, network.name))
-    return now.but(unguarded=found, reach=_reach(lab, network, now.bridge, thorough=True))
+    reach = _reach(lab, network, now.bridge, thorough=True)
+    return now.but(unguarded=found, reach=reach, names=_names(network, now))
+
+
+def _names(network: Network, now: Wire) -> Literal["", "stopped", "silent"]:
+    """Whether the network's dnsmasq, which runs, is stopped or does not answer."""
+    if not now.dnsmasq or now.bridge is None or not now.bridge.up:
+        return ""
+    from kvmrun.host import process, tried
+
+    if process.is_stopped(now.dnsmasq):
+        return "stopped"
+    asked = network.dns and str(network.host_address()) in now.bridge.addresses
+    return "silent" if asked and not tried.serves(str(network.host_address().ip), str(network.domain)) else ""
 
 
 def _former(lab: Lab, network: Network, links: ports.Links) -> Bridge | None:

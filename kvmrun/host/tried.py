@@ -80,14 +80,27 @@ def _answered(at: socket.socket, to: tuple[str, int, int, int, bytes], frame: by
 
 def names(server: str) -> Names:
     """What comes of a question for a name that is always there (RFC 2606): the server has to ask elsewhere."""
-    question = struct.pack("!6H", os.getpid() & 0xFFFF, 0x0100, 1, 0, 0, 0) + _NAME + struct.pack("!2H", 1, 1)
+    answer = _asked(server, _NAME)
+    if not answer:
+        return "silent"
+    code = answer[3] & 0xF if len(answer) > 3 else _FAILED
+    return "refused" if code == _REFUSED else "failed" if code == _FAILED else "answered"
+
+
+def serves(server: str, domain: str) -> bool:
+    """Whether the server answers at all, asked for its own domain, about which it asks nobody else."""
+    name = b"".join(bytes([len(part)]) + part.encode() for part in domain.split(".")) + b"\0"
+    return bool(_asked(server, name))
+
+
+def _asked(server: str, name: bytes) -> bytes:
+    """The answer to a question for an address of that name, b"" where none comes."""
+    question = struct.pack("!6H", os.getpid() & 0xFFFF, 0x0100, 1, 0, 0, 0) + name + struct.pack("!2H", 1, 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         at.settimeout(_DNS_PATIENCE)
         try:
             at.connect((server, 53))
             at.send(question)
-            answer = at.recv(4096)
+            return at.recv(4096)
         except OSError:
-            return "silent"
-    code = answer[3] & 0xF if len(answer) > 3 else _FAILED
-    return "refused" if code == _REFUSED else "failed" if code == _FAILED else "answered"
+            return b""

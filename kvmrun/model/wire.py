@@ -31,14 +31,14 @@ class NetworkStatus(Frozen):
     """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
     `domain` the one whose names dnsmasq answers; None for none.
     `providers` are those of Shorewall that the lab names, each with its state in words.
-    `dnsmasq` and `rules` are None where only root may look.
+    `dnsmasq` and `rules` are None where only root may look, `address` where there is no bridge.
     """
 
     name: str
     state: str
     problem: str | None
     bridge: str
-    address: str
+    address: str | None
     ports: tuple[PortStatus, ...]
     dnsmasq: str | None
     domain: str | None

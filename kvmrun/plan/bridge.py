@@ -99,6 +99,13 @@ def _identity(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
         yield "has lost its mark"
 
 
+def sentence(lab: Lab, network: Network, found: Bridge | None) -> str:
+    """The differences in words, "" for none."""
+    wrong = differences(lab, network, found)
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return f"{network.bridge} {', '.join(wrong[:3])}{more}" if wrong else ""
+
+
 def _attributes(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
     if found.mac != lab.bridge_mac(network):
         yield f"has the MAC {found.mac}"

@@ -59,7 +59,7 @@ def steps(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator
     if not now.dnsmasq:
         _refuse_taken(network, now.owners)
     drop = names.taken_leases(network, lab.ports(), now.leases)
-    if not now.dnsmasq or at.config in changed or drop:
+    if not now.dnsmasq or now.names == "stopped" or at.config in changed or drop:
         yield StartNames(
             network=network.name,
             bridge=network.bridge,

@@ -6,7 +6,7 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
-from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, forwarding, forwards, reach, trips, upstreams
+from kvmrun.plan import bridge, doctor_filter, doctor_uplinks, faults, forwarding, forwards, reach, trips, upstreams
 from kvmrun.plan import network as plan
 from kvmrun.plan.examined import Wires
 from kvmrun.plan.facts import Owner, Wire
@@ -28,6 +28,9 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
     yield from (problem(subject, *one) for one in reach.problems(lab, network, wire.reach))
+    if wire.names:
+        text, fix = faults.names(wire), "repair" if wire.names == "stopped" else f"net restart {network.name}"
+        yield problem(subject, text, f"kvmrun {fix}")
     if wire.unguarded:
         yield problem(subject, unguarded(wire), "kvmrun repair")
     yield from _hidden(subject, network, now)
@@ -112,7 +115,8 @@ def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: W
     if wire.bridge is None:
         return ok(subject, f"is down; the start of a guest brings {network.bridge} up on {network.subnet}")
     if steps:
-        text = f"is not as it should be; to be done: {'; '.join(map(str, steps))}"
+        wrong = "".join(f" ({one})" for one in ["; ".join(faults.sentences(lab, network, wire))] if one)
+        text = f"is not as it should be{wrong}; to be done: {'; '.join(map(str, steps))}"
         return warning(subject, text, f"kvmrun net up {network.name}")
     return ok(subject, f"is up: {network.bridge} {network.host_address()}")
 

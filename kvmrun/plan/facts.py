@@ -159,7 +159,7 @@ class Wire(Frozen):
     `links` all that could be routed through: not the loopback, and not those that are ports of a bridge;
     `hosts_file` is the text of the host's own /etc/hosts, where the network answers for it; `unguarded` are the guests
     that run on it without their guards, looked for only by who reports on the network; `reach` is how the kernel routes
-    between it and the host.
+    between it and the host; `names` tells whether its dnsmasq was found to be stopped, or was asked and said nothing.
     """
 
     bridge: Bridge | None
@@ -187,6 +187,7 @@ class Wire(Frozen):
     ways: Ways = Ways()
     unguarded: tuple[str, ...] = ()
     reach: Reach = Reach()
+    names: Literal["", "stopped", "silent"] = ""
 
 
 class File(Frozen):

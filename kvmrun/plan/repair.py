@@ -11,7 +11,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
-from kvmrun.plan import bridge, command, dnsmasq, guard, reach, ways
+from kvmrun.plan import bridge, command, dnsmasq, faults, guard, reach, ways
 from kvmrun.plan import network as plan
 from kvmrun.plan.facts import Wire
 from kvmrun.plan.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge
@@ -207,7 +207,7 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
     try:
         if ours or used or now.kept or now.former or (now.bridge and one.name in lab.now.up):
             steps = plan.kept_up(lab, one, where, now)
-            text = "it is up in part"
+            text = "; ".join(faults.sentences(lab, one, now)) or "it is up in part"
         elif now.bridge is None and _traces(lab, one, where, now):
             steps = plan.down(lab, lab.as_up(one), where, now, force=False)
             text = "it is down in part"
@@ -218,6 +218,8 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
         return
     if steps:
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)
+    if now.names == "silent":
+        yield Fault(subject=f"network {one.name}", text=faults.NAMES_SILENT, fix=f"kvmrun net restart {one.name}")
     for text, fix in reach.problems(lab, one, now.reach):
         yield Fault(subject=f"network {one.name}", text=text, fix=fix)
 

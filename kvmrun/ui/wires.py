@@ -25,10 +25,10 @@ def lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -> Iterat
         if one.problem:
             yield folded(f"  problem  {printable(one.problem, 400)}", 11)
         ports = ", ".join(f"{port.tap} ({port.guest or 'unknown'})" for port in one.ports)
-        yield f"  bridge   {one.bridge} {one.address}"
+        yield f"  bridge   {one.bridge} {one.address or 'is not there'}"
         yield folded(f"  ports    {printable(ports) or 'none'}", 11)
         yield f"  dnsmasq  {one.dnsmasq or _HIDDEN}"
-        if one.domain:
+        if one.domain and one.address:
             server = one.address.partition("/")[0]
             yield f"  names    *.{one.domain} at {server}; for the host: {_resolver(one.bridge, server, one.domain)}"
         yield f"  rules    {one.rules or _HIDDEN}"

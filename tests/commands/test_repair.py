@@ -126,7 +126,7 @@ class TestAGuestThatRuns:
         kvmrun.ok("vm1")
         nft("flush", "ruleset")
         texts = dict(repair(kvmrun))
-        assert texts == {"vm1": "its packet filter was changed", "network lan": "it is up in part"}
+        assert texts == {"vm1": "its packet filter was changed", "network lan": "its packet filter was changed"}
         assert kvmrun.rows()["vm1"]["problem"] is None
 
 
@@ -164,7 +164,7 @@ class TestWhatIsLeft:
         assert world_after(before) == before
         kvmrun.ok("net", "up")
         ip("address", "flush", "dev", "br0")
-        assert repair(kvmrun) == [("network lan", "it is up in part")]
+        assert repair(kvmrun) == [("network lan", "br0 has not the address 192.168.0.254/24")]
 
     def test_by_cards_and_guests_that_are_no_more(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1", "vm2")

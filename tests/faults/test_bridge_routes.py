@@ -4,11 +4,14 @@ What is ours to put back is put back by repair; of what somebody else has made, 
 removes it, which is tried.
 """
 
+import os
 import random
 import re
 import shlex
+import signal
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +149,72 @@ def test_what_is_theirs_is_said_by_all_and_the_fix_is_right(up: Warm, tally: Tal
             subprocess.run(
                 ["ip", *re.sub(" (add|prepend) ", " del ", command).split()], check=False, capture_output=True
             )
+
+
+SENTENCES: dict[str, Callable[[], object]] = {
+    "br0 is down": does("link set br0 down"),
+    "br0 has not the address 192.168.0.254/24": does("address flush dev br0"),
+    "br0 has the MTU 1300": does("link set br0 mtu 1300"),
+    "br0 takes part in no ARP": does("link set br0 arp off"),
+    "br0 loses the address 192.168.0.254/24 after a time": OURS["limited lifetime"],
+    "its tap tap-vm1 is down": does("link set tap-vm1 down"),
+    "its packet filter was changed": lambda: subprocess.run(
+        ["nft", "flush", "table", "inet", "kvmrun_lan"], check=True
+    ),
+}
+
+
+def test_a_fault_has_one_sentence_whoever_says_it(up: Warm) -> None:
+    for sentence, harm in SENTENCES.items():
+        harm()
+        said = {name: say(up) for name, say in READERS.items()}
+        said["list"] = up.rows()["vm1"]["problem"]
+        assert (sentence, [name for name, text in said.items() if sentence not in text]) == (sentence, [])
+        up.ok("repair")
+
+
+@pytest.mark.parametrize("dns", ["true", "false"])
+def test_a_server_that_is_stopped_is_not_said_to_serve(lab: Path, warm: Warm, dns: str) -> None:
+    (lab / "networks.toml").write_text(f"[network.lan]\ndns = {dns}\n")
+    guests(lab, "vm1")
+    warm.ok("vm1", "--paused")
+    pid = int(status(warm)["dnsmasq"].split()[-1].strip(")"))
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
+        said = {name: say(warm) for name, say in READERS.items()}
+        said["list"] = warm.rows()["vm1"]["problem"]
+        assert [name for name, text in said.items() if "dnsmasq is stopped and does not answer" not in text] == []
+        assert status(warm)["dnsmasq"] == f"stopped (pid {pid})"
+        assert not [one for one in findings(warm) if "upstream" in one["text"]]
+        warm.ok("repair")
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    now = status(warm)
+    assert (now["state"], now["dnsmasq"].startswith("serving"), f"{pid})" in now["dnsmasq"]) == ("up", True, False)
+    assert READERS["repair"](warm) == ""
+
+
+def test_what_is_down_is_not_shown_as_if_it_were_there(lab: Path, warm: Warm) -> None:
+    """Nor is a bridge that is somebody else's, which may be the host's own uplink, given to a resolver."""
+    (lab / "networks.toml").write_text("[network.lan]\n")
+    with uplink("wan0", 1):
+        found = status_as_it_is(warm)
+        assert (found["state"], found["address"], found["domain"], found["uplink"]) == ("down", None, None, None)
+        text = warm.ok("net", "status").out
+        assert "br0 is not there" in text
+        assert "192.168.0.254" not in text
+        assert "resolvectl" not in text
+        ip("link", "add", "br0", "up", "type", "bridge")
+        ip("address", "add", "10.9.0.2/24", "dev", "br0")
+        found = status_as_it_is(warm)
+        assert (found["state"], found["address"], found["domain"]) == ("refused", "10.9.0.2/24", None)
+        text = warm.ok("net", "status").out
+        assert "192.168.0.254" not in text
+        assert "resolvectl" not in text
+
+
+def status_as_it_is(kvmrun: Warm) -> dict[str, Any]:
+    found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
+    return found
