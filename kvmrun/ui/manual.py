@@ -69,7 +69,7 @@ def _print(console: Console, block: Block) -> None:
 def _text(block: Block) -> Text:
     text = Text()
     for style, part in block.spans:
-        text.append(part.upper() if block.kind == "section" else part, style=_STYLES.get(style))
+        text.append(block.shown(style, part), style=_STYLES.get(style))
     if block.kind in {"title", "section", "subsection"}:
         text.stylize("bold")
     return text

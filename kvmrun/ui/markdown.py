@@ -29,6 +29,10 @@ class Block(Frozen):
         """The block without its styles."""
         return "".join(text for _, text in self.spans)
 
+    def shown(self, style: Style, text: str) -> str:
+        """One span as it is shown: the headings of sections are in capitals, except for names in code."""
+        return text.upper() if self.kind == "section" and style != "code" else text
+
 
 def blocks(text: str) -> Iterator[Block]:
     """The blocks of a page. Comments are left out. Raises ValueError for what the pages do not use."""

@@ -53,7 +53,7 @@ def _begin(block: Block, after: str) -> str:
 
 
 def _heading(block: Block) -> str:
-    text = block.text().upper() if block.kind == "section" else block.text()
+    text = "".join(block.shown(style, part) for style, part in block.spans)
     return '"' + escaped(text).replace('"', r"\(dq") + '"'
 
 
