@@ -44,6 +44,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(autouse=True)
 def own_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """Run and state directories of the test's own: short, because socket paths must be, and never the real ones."""
+    before = os.umask(0o022)  # what runs in the process of the tests may narrow it, and other users have to read files
     root = Path(tempfile.mkdtemp(prefix="kt", dir="/tmp"))
     root.chmod(0o755)
     for name in ("KVMRUN_VMS", "KVMRUN_QEMU", "NO_COLOR", "SUDO_UID"):
@@ -52,6 +53,7 @@ def own_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("KVMRUN_STATE_DIR", str(root / "state"))
     yield root
     shutil.rmtree(root, ignore_errors=True)
+    os.umask(before)
 
 
 @pytest.fixture

@@ -118,7 +118,7 @@ class Doctor:
 
     def mended(self, finding: dict[str, Any], *, to: str = "ok", **environ: str) -> None:
         """Carry out the mend, a line for a file or a command; afterwards nothing is found in the way."""
-        mend = finding["fix"].replace("kvmrun ", " ".join([*self.kvmrun.words, ""]))
+        mend = finding["fix"]
         if edit := re.search(r'(\w+ = "[^"]+") in (/\S+)$', mend):
             path = Path(edit[2])
             path.write_text(f"{edit[1]}\n{path.read_text() if path.exists() else ''}")
