@@ -108,6 +108,20 @@ def _undo_on_signals() -> None:
     for number in (signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(number) is signal.SIG_DFL:
             signal.signal(number, _interrupt)
+    sys.unraisablehook = _raised_again
+
+
+def _raised_again(lost: "sys.UnraisableHookArgs") -> None:
+    """Send an interrupt once more that came while an object was deleted: Python prints it there and goes on.
+
+    It is sent a moment later, when the deletion is over.
+    """
+    if not isinstance(lost.exc_value, KeyboardInterrupt):
+        sys.__unraisablehook__(lost)
+        return
+    number = lost.exc_value.args[0] - 128 if lost.exc_value.args else signal.SIGINT
+    signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(number))
+    signal.setitimer(signal.ITIMER_REAL, 0.001)
 
 
 def _interrupt(number: int, _frame: object) -> Never:

@@ -27,3 +27,29 @@ def test_the_harness_hears_signals_in_the_background() -> None:
         cwd=HERE, env={"PYTHONPATH": f"{HERE}:{HERE.parent}"}, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
     assert done.stdout == "0 0 0 0\n"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_while_an_object_is_deleted_is_not_lost(number: signal.Signals) -> None:
+    """Python prints "Exception ignored in" there, and the command would go on as if nobody had asked it to end."""
+    code = f"""if True:
+        import os, time
+        from kvmrun import cli
+        def generated():
+            try:
+                yield
+            finally:
+                os.kill(os.getpid(), {int(number)})
+                for _ in range(100000): pass
+        def command(words):
+            left = generated()
+            next(left)
+            del left
+            time.sleep(60)
+            return 0
+        cli._dispatch = command
+        print(cli.run([]))
+    """
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, cwd=HERE.parent, capture_output=True, text=True, timeout=50, check=True)
+    assert (done.stdout, "ignored" in done.stderr) == (f"{128 + number}\n", False)

@@ -38,6 +38,7 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
         yield warning(subject, *circle)
     if wire.bridge is not None:
         yield from _forwarding(subject, lab, network, wire)
+    yield from _six(subject, network, wire, now)
     if trip := now.trips.get(network.name):
         yield from _trip(subject, lab, network, trip)
     if not found:
@@ -92,6 +93,8 @@ def _forwarding(subject: str, lab: Lab, network: Network, wire: Wire) -> Iterato
         if name.startswith("ipv4/") and name.endswith("/forwarding") and wire.sysctls.get(name) == "0" != value
     ]
     off = [one for one in off if one != "default"] + ["links to come" for one in off if one == "default"]
+    if wanted.get(forwarding.DEFAULT6) == "1" and wire.sysctls.get(forwarding.DEFAULT6) == "0":
+        off.append("all links for IPv6")
     if off:
         yield problem(subject, f"forwarding is off on {', '.join(off)}", f"kvmrun net up {network.name}")
     elif network.nat is not False and not network.external:
@@ -127,6 +130,17 @@ def unguarded(wire: Wire) -> str:
     return (
         f"what {names} {'sends' if len(wire.unguarded) == 1 else 'send'} is not filtered: the packet filter was changed"
     )
+
+
+def _six(subject: str, network: Network, wire: Wire, now: Wires) -> Iterator[Finding]:
+    """Whether IPv6 leads out of a network that is up and promises its guests that it does."""
+    if wire.bridge is None or not network.has_ipv6_egress():
+        return
+    if now.way_out6:
+        yield ok(subject, f"IPv6 of guests leaves by {now.way_out6}")
+    else:
+        text = f"guests have addresses of {network.ipv6}, and this host has no IPv6 route to the world"
+        yield warning(subject, text, f'ipv6_egress = "none" in network.{network.name} until it has one')
 
 
 def _hidden(subject: str, network: Network, now: Wires) -> Iterator[Finding]:

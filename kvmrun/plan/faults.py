@@ -1,10 +1,12 @@
 """What is wrong with a network that is up, a sentence each: list, net status, doctor and repair say the same."""
 
 from kvmrun.light.abc import Iterator
+from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
-from kvmrun.plan import bridge, port
+from kvmrun.plan import bridge, forwarding, port
 from kvmrun.plan.facts import Wire
+from kvmrun.plan.network import rules_text
 
 NAMES_GONE = "dnsmasq is not running"
 NAMES_STOPPED = "dnsmasq is stopped and does not answer"
@@ -38,8 +40,21 @@ def _own(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
         return
     if network.needs_dnsmasq() and (text := names(now)):
         yield text
-    if now.guard == "changed" or (lab.firewall == "nftables" and now.rules in {"", "changed"}):
+    if text := routing(lab, network, now):
+        yield text
+    elif now.guard == "changed" or (lab.firewall == "nftables" and now.rules in {"", "changed"}):
         yield RULES_CHANGED
+
+
+def routing(lab: Lab, network: Network, now: Wire) -> str:
+    """What the rules that are loaded still do to others, on a host that was made a router after they were loaded."""
+    default = now.changed.get(forwarding.DEFAULT)
+    if lab.firewall != "nftables" or not now.routing or default is None or default.general != "0":
+        return ""
+    before = now.but(routing=False)
+    if now.rules != derive.digest(rules_text(lab, network, before)) or not forwarding.strangers(lab, network, before):
+        return ""
+    return "the host forwards for everybody now (net.ipv4.ip_forward = 1), and its rules drop what others send on"
 
 
 def names(now: Wire) -> str:

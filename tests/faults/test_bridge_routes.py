@@ -218,3 +218,39 @@ def test_what_is_down_is_not_shown_as_if_it_were_there(lab: Path, warm: Warm) ->
 def status_as_it_is(kvmrun: Warm) -> dict[str, Any]:
     found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
     return found
+
+
+def test_a_host_that_is_made_a_router_later_is_told_what_its_rules_do(lab: Path, warm: Warm) -> None:
+    switch = Path("/proc/sys/net/ipv4/ip_forward")
+    switch.write_text("0")
+    (lab / "networks.toml").write_text("[network.lan]\ndns = false\n")
+    with uplink("wan0", 1):
+        warm.ok("net", "up")
+        assert {name: say(warm) for name, say in READERS.items()} == dict.fromkeys(READERS, "")
+        switch.write_text("1")
+        said = {name: say(warm) for name, say in READERS.items()}
+        assert [name for name, text in said.items() if "the host forwards for everybody now" not in text] == []
+        (fix,) = {one["fix"].partition("net ")[2] for one in findings(warm)}
+        warm.ok("net", *fix.split())
+        assert {name: say(warm) for name, say in READERS.items()} == dict.fromkeys(READERS, "")
+        switch.write_text("0")
+        assert any("forwarding is off on br0, wan0, links to come" in one["text"] for one in findings(warm))
+
+
+def test_forwarding_of_ipv6_that_is_switched_off_is_named(lab: Path, warm: Warm) -> None:
+    (lab / "networks.toml").write_text('[network.lan]\ndns = false\nipv6 = "fd00:7::/64"\nipv6_egress = "nat"\n')
+    with uplink("wan0", 1):
+        warm.ok("net", "up")
+        assert [one["text"].partition(", and")[2] for one in findings(warm)] == [
+            " this host has no IPv6 route to the world"
+        ]
+        conf = Path("/proc/sys/net/ipv6/conf/wan0/disable_ipv6")
+        conf.write_text("0")
+        ip("address", "add", "2001:db8:7::2/64", "dev", "wan0", "nodad")
+        ip("route", "add", "default", "via", "2001:db8:7::1", "dev", "wan0")
+        assert findings(warm) == []
+        Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("0")
+        found = {one["text"]: one["fix"] for one in findings(warm)}
+        assert found["forwarding is off on all links for IPv6"].endswith("net up lan")
+        warm.ok("net", "up", "lan")
+        assert findings(warm) == []
