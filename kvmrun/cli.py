@@ -141,7 +141,7 @@ def _wanted(words: list[str]) -> str:
 def complain(error: KvmrunError, *, color: str = "auto") -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
     from kvmrun.ui.called import fix
-    from kvmrun.ui.fit import fitted
+    from kvmrun.ui.fit import fitted, proposed
 
     plain_terminal = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     usual = color == "auto" and sys.stderr.isatty() and not plain_terminal
@@ -149,7 +149,7 @@ def complain(error: KvmrunError, *, color: str = "auto") -> None:
     head, *rest = fitted(f"kvmrun: {printable(error.message)}", sys.stderr, indent=2).split("\n")
     lines = [f"{red}kvmrun:{plain}{head.removeprefix('kvmrun:')}", *rest]
     lines += [fitted(f"  reason: {printable(error.why)}", sys.stderr, indent=2)] if error.why else []
-    lines += [f"  fix: {printable(fix(error.hint))}"] if error.hint else []  # not folded: it may be a command to paste
+    lines += [proposed(f"  fix: {printable(fix(error.hint))}", sys.stderr, indent=7)] if error.hint else []
     lines += [fitted(f"  | {printable(line)}", sys.stderr, indent=2) for line in error.lines]
     sys.stderr.write("\n".join(lines) + "\n")
 
@@ -176,12 +176,13 @@ def _dispatch(words: list[str]) -> int:
     everywhere(quick)
     module.configure(quick)
     own, raw = quick.parted(rest) if hasattr(module, "COMMAND_LINE") else halved(rest)
-    args = quick.parse(own) or _explained(name, module, own)
+    implied = len(rest) == len(words) and "--list" not in words  # `kvmrun NAME...`: no command was typed
+    args = quick.parse(own) or _explained(name, module, own, implied=implied)
     args.raw = raw
     args.command = name
     note_lab(args.vms)
     args.deadline = _deadline(args.timeout)
-    args.implied = len(rest) == len(words) and "--list" not in words  # `kvmrun NAME...`: no command was typed
+    args.implied = implied
     code: int = module.run(args)
     return code
 
@@ -193,8 +194,15 @@ def _deadline(limit: float | None) -> Deadline:
     return Deadline.begin(limit)
 
 
-def _explained(name: str, module: ModuleType, words: Sequence[str]) -> Args:
-    """The same by argparse, which explains: --help and mistakes end here, by SystemExit."""
+def _explained(name: str, module: ModuleType, words: Sequence[str], *, implied: bool) -> Args:
+    """The same by argparse, which explains: --help and mistakes end here, by SystemExit.
+
+    Raises NoSuchGuest for the verb of another tool with options that a start does not have.
+    """
+    if implied:
+        from kvmrun.commands import _foreign
+
+        _foreign.refuse_line(words)
     parser = full_parser(name, module)
     return Args(**vars(parser.parse_intermixed_args([*words])))
 
@@ -219,7 +227,11 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
             return name, words[:position] + words[position + 1 :]
         position += 2 if word in _WITH_VALUE else 1
     if words:
-        near = next(filter(None, (closest(word, ("--list", "--help", "--version")) for word in words)), "--help")
+        near = (
+            "--list"
+            if "-l" in words
+            else next(filter(None, (closest(word, ("--list", "--help", "--version")) for word in words)), "--help")
+        )
         raise UsageError(f"no command in: {' '.join(words)}", f"kvmrun {near}")
     return "", []
 
@@ -227,6 +239,7 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
 def _overview() -> str:
     """The commands by task."""
     from kvmrun.commands._tasks import TASKS
+    from kvmrun.ui.say import folded
 
     lines = [
         "usage: kvmrun NAME...            start guests",
@@ -234,7 +247,7 @@ def _overview() -> str:
         "       kvmrun COMMAND [...]      kvmrun COMMAND --help shows its options and examples",
     ]
     for task, members in TASKS.items():
-        lines += ["", f"{task}:", *(f"  {name:<10} {commands.help_of(name)}" for name in members)]
+        lines += ["", f"{task}:", *(folded(f"  {name:<10} {commands.help_of(name)}", 11) for name in members)]
     lines += ["", "everywhere: -C DIR, -v, -q, --color auto|always|never, --timeout SECONDS, --version"]
     lines += ["manual: kvmrun help, kvmrun help TOPIC"]
     return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,12 @@ def own_umask() -> Iterator[None]:
     before = os.umask(0o022)
     yield
     os.umask(before)
+
+
+@pytest.fixture(autouse=True)
+def _called(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the installed command is, which fixes name."""
+    monkeypatch.setattr(sys, "argv", ["kvmrun"])
 
 
 @pytest.mark.parametrize(
@@ -114,6 +121,21 @@ def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
         (["sotp", "vm1"], 4, "did you mean kvmrun stop vm1?"),
         (["delete", "vm1"], 4, "did you mean kvmrun rm vm1?"),
         (["commands"], 4, "did you mean kvmrun --help?"),
+        (["create", "web"], 4, "did you mean kvmrun new web?"),
+        (["create", "web", "--memory", "2G"], 4, "did you mean kvmrun new web?"),
+        (["clone", "vm1", "web"], 4, "did you mean kvmrun new web --copy vm1?"),
+        (["mv", "vm1", "web"], 4, "did you mean kvmrun rename vm1 web?"),
+        (["shutdown", "vm1", "xlist"], 4, "did you mean kvmrun stop vm1 xlist?"),
+        (["attach", "vm1", "xlist"], 4, "did you mean kvmrun console vm1?"),
+        (["command", "vm1", "ls", "/"], 4, "did you mean kvmrun exec vm1 ls /?"),
+        (["transfer", "a b", "vm1:/"], 4, "did you mean kvmrun cp 'a b' vm1:/?"),
+        (["screendump", "vm1", "x.png"], 4, "did you mean kvmrun screenshot vm1 x.png?"),
+        (["launch"], 4, "did you mean kvmrun up NAME?"),
+        (["exec", "-it", "vm1", "ls"], 2, "kvmrun ssh vm1 ls "),
+        (["screenshot", "vm1", "x.JPG"], 2, "kvmrun screenshot vm1 x.png"),
+        (["stop", "vm1.toml"], 4, "did you mean vm1?"),
+        (["show", "vms.d/vm1.toml"], 4, "did you mean vm1?"),
+        (["-l"], 2, "kvmrun --list"),
         (["xist"], 4, "did you mean kvmrun list, or the guest xlist?"),
         (["show", "nope"], 4, "there is no guest nope"),
         (["stop", "nope"], 4, "there is no guest nope"),
@@ -217,3 +239,18 @@ def test_a_bug_without_room_for_a_file_still_ends_well(
     monkeypatch.setattr(tempfile, "tempdir", str(own_directories / "missing"))
     assert end(monkeypatch, RuntimeError("oops")) == 70
     assert "could not be written" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["vm1", "--accell", "tcg"], "did you mean --accel?"),
+        (["list", "--outptu=json"], "did you mean --output?"),
+        (["screenshot", "vm1"], "error: required: FILE.png\n"),
+        (["rename"], "error: required: NAME, NEW\n"),
+    ],
+)
+def test_argparse_says_what_was_meant(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.run(words)
+    assert says in capsys.readouterr().err

@@ -10,6 +10,7 @@ from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
+from kvmrun.model.text import quoted
 from kvmrun.model.values import Size
 
 _SIZE = "20G"
@@ -21,6 +22,12 @@ def asked(lab: Lab, where: Directories, now: Guest, args: Args) -> list[list[Ent
         return [[("image", _file(where, args.image), ""), *_format("format", args)]]
     if not (args.base or args.cdrom or args.size):
         return []
+    if args.base and _is_disc(_path(where, args.base)):
+        raise UsageError(
+            f"{args.base} cannot be a base",
+            f"kvmrun new {now.name} --cdrom {quoted(args.base)}",
+            why="it is the image of a CD-ROM, which has no disk to write over",
+        )
     refuse_existing(lab, where, now.name, f"{now.name}.qcow2")
     drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
     if args.base:
@@ -60,6 +67,21 @@ def own(where: Directories, guest: Guest, number: int, name: str) -> str:
     directory, file = os.path.split(drive.image)
     new = file.replace(guest.name, name) if guest.name in file else f"{name}-{number}.{drive.image_format()}"
     return new if directory == where.images else f"{directory}/{new}"
+
+
+def _is_disc(path: str) -> bool:
+    """Whether a file is called an ISO, and has the volume descriptor of ISO 9660."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(0x8006)
+    except OSError:
+        return False
+    return head[0x8001:] == b"CD001" and path.lower().endswith(".iso")
+
+
+def _path(where: Directories, word: str) -> str:
+    file = _file(where, word)
+    return file if os.path.isabs(file) else f"{where.images}/{file}"
 
 
 def _file(where: Directories, word: str) -> str:

@@ -4,14 +4,16 @@ The words are those of virsh, docker, multipass, lima, incus, vagrant and system
 typed. None of them is a command.
 """
 
+from itertools import takewhile
+
 from kvmrun import commands
 from kvmrun.commands._lab import is_known, no_such_guest
 from kvmrun.commands._words import Args
 from kvmrun.errors import NoSuchGuest, UsageError
-from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.abc import Iterable, Mapping, Sequence
 from kvmrun.model.lab import Lab
 from kvmrun.model.suggest import closest, nearest
-from kvmrun.model.text import printable
+from kvmrun.model.text import printable, quoted
 
 _COMMANDS: Mapping[str, str] = {
     word: command
@@ -89,6 +91,8 @@ _NOTES: Mapping[str, str] = {
 }
 _HARMFUL = frozenset({"kill", "rm", "reset", "restart", "stop", "rename", "pause", "freeze"})
 """What somebody who meant something else would be sorry for: suggested for one typing error, after the first letter."""
+_ONE = frozenset({"console", "ssh", "monitor", "log", "show", "edit"})
+"""The commands that take one guest, and what follows it is not for them."""
 ALL = frozenset({"up", "stop", "kill", "restart", "reset", "pause", "resume", "freeze", "thaw"})
 """The commands that have --all."""
 
@@ -101,7 +105,8 @@ def refuse(lab: Lab, args: Args) -> None:
     known = [word for word in args.guests if is_known(lab, word)]
     wide = args.all or args.autostart
     for number, word in enumerate(args.guests):
-        hint = "" if word in known else suggestion(word, known, everything=args.all)
+        rest = args.guests[number + 1 :] if number == 0 else known
+        hint = "" if word in known else suggestion(word, rest, everything=args.all)
         if word in known or not (hint or wide or number == 0):
             continue
         if not (hint or wide):
@@ -116,18 +121,44 @@ def refuse(lab: Lab, args: Args) -> None:
         raise (UsageError if wide else NoSuchGuest)(what, hint, why=f"{lab.directory} has no {shown}.toml")
 
 
+def refuse_line(words: Sequence[str]) -> None:
+    """Raises NoSuchGuest where the first word is the verb of another tool, with whatever options that has."""
+    first = next((number for number, word in enumerate(words) if not word.startswith("-")), len(words))
+    if first == len(words) or words[first] not in {*_COMMANDS, *_NOTES}:
+        return
+    rest = list(takewhile(lambda word: not word.startswith("-"), words[first + 1 :]))
+    raise NoSuchGuest(f"{words[first]} is not a command", suggestion(words[first], rest))
+
+
 def suggestion(word: str, names: Iterable[str] = (), *, everything: bool = False) -> str:
     """A fix for somebody who typed `word` where a command stands; "" where nothing of that meaning or spelling is near.
 
-    `names` are the guests that were named with it, `everything` says whether --all was.
+    `names` are the words that were typed with it, `everything` says whether --all was.
     """
     if word in _NOTES:
         return _NOTES[word]
     found = _COMMANDS.get(word) or (_template(word) if commands.is_command(word) else _spelled(word))
     if not found or found in _NOTES.values():
         return found
-    who = "--all" if everything and found.split()[0] in ALL else " ".join(names) or "NAME"
-    return f"did you mean kvmrun {found.format(who)}?"
+    if everything and found.split()[0] in ALL:
+        return f"did you mean kvmrun {found.format('--all')}?"
+    return f"did you mean kvmrun {_filled(found, list(names))}?"
+
+
+def _filled(template: str, words: list[str]) -> str:
+    """The template with the words that were typed: those for guests first, each other one in its turn.
+
+    What takes several guests, or a command, takes all that are left.
+    """
+    command, *places = template.split()
+    slots = sorted((place for place in places if place == "{}" or place.isupper() or "." in place), key="{}".__ne__)
+    shown = [quoted(printable(word, 60)) for word in words]
+    filled = {}
+    for number, slot in enumerate(slots):
+        is_last = number == len(slots) - 1 and (slot == "COMMAND" or (slot == "{}" and command not in _ONE))
+        taken, shown = (shown, []) if is_last else (shown[:1], shown[1:])
+        filled[slot] = " ".join(taken) or ("NAME" if slot == "{}" else slot)
+    return " ".join([command, *(filled.get(place, place) for place in places)])
 
 
 def _template(command: str) -> str:

@@ -62,12 +62,13 @@ def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
     """The error for a word that names no guest, or for an @GROUP that no guest is in."""
     if name.startswith("@"):
         return _no_such_group(lab, name[1:])
-    close = closest(name, [*lab.guests, *lab.invalid])
+    stem = name.rpartition("/")[2].removesuffix(".toml")
+    close = stem if stem in lab.guests or stem in lab.invalid else closest(stem, [*lab.guests, *lab.invalid])
     hint = (
         f"did you mean {close}?" if close else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
     )
     return NoSuchGuest(
-        f"there is no guest {printable(name, 60)}", hint, why=f"{lab.directory} has no {printable(name, 60)}.toml"
+        f"there is no guest {printable(name, 60)}", hint, why=f"{lab.directory} has no {printable(stem, 60)}.toml"
     )
 
 

@@ -45,6 +45,7 @@ def start(job: Job, name: str, progress: Progress) -> None:
     with rundir.held(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
         refuse_other(job.where, name)
         if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
+            _refuse_halted(place, job.deadline.left(2.0))
             news = ", and has a new logger" if _logger_mended(place) else ""
             news += ", and is guarded again" if job.where.root and _guard_mended(place) else ""
             progress.tell(f"{name} is running already{news}")
@@ -96,6 +97,18 @@ def _guard_mended(place: Place) -> bool:
     return mended(place.directory, place.guest)
 
 
+def _refuse_halted(place: Place, limit: float) -> None:
+    """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
+    from kvmrun.model.status import HALTED, halted
+    from kvmrun.monitor.probe import ask
+
+    reply = ask({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
+    state = reply.get("status") if isinstance(reply, dict) else ""
+    if state in HALTED:
+        why, fix = halted(place.guest, state)
+        raise Refused(f"{place.guest} was started, and does not run", fix, why=f"QEMU reports {state}: {why}")
+
+
 def _half_started(place: Place) -> bool:
     from kvmrun.commands._confirm import half_started
 
@@ -123,7 +136,7 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Prog
     said, uplink = logs.position(place.log), job.lab.uplinks.get(guest.uplink or "")
     record = record_of(guest, place, (*guest.args, *job.raw), uplink).but(paused=job.paused, said=said)
     now, then = halves(steps)
-    hand = Hand(job.deadline)
+    hand = Hand(job.deadline, title=logs.title(place.log, guest.accel))
     with ExitStack() as calm:
         try:
             with applied(now, hand, progress.detail):

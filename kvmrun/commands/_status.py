@@ -13,7 +13,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Directories, Place
 from kvmrun.model.record import Record
-from kvmrun.model.status import NicStatus, Status
+from kvmrun.model.status import HALTED, NicStatus, Status, halted
 from kvmrun.model.text import printable
 from kvmrun.monitor.probe import Answer, ask
 from kvmrun.plan import guard, rules
@@ -264,7 +264,9 @@ def _state(name: str, answer: Answer, record: Record | None) -> tuple[str, str |
     if state == "prelaunch":
         return state, f"a start that did not finish; kvmrun {name} begins again"
     if state == "io-error":
-        return state, f"a drive could not be written; make room, then kvmrun monitor {name} -c cont"
+        return state, f"a drive could not be written; make room, then kvmrun resume {name}"
+    if state in HALTED:
+        return state, "; ".join(halted(name, state))
     return state, None
 
 

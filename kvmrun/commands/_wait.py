@@ -12,11 +12,14 @@ from kvmrun.model.frozen import Frozen
 from kvmrun.model.place import Place
 from kvmrun.model.ready import Ready
 from kvmrun.model.record import Record
+from kvmrun.model.values import Size
 
 _LIMIT = 60.0
 _TAIL = 3
 _NO_MEDIUM = ("No bootable device", "Boot failed")
 """What SeaBIOS prints when it has found nothing to boot, and then halts."""
+_FIRMWARE, _RESETS = "SeaBIOS (version", 3
+_LITTLE = 256 << 20
 
 
 class Condition(Frozen):
@@ -68,6 +71,10 @@ def _diagnosis(name: str, watch: Watch, record: Record | None, said: list[str]) 
     if any(mark in line for line in said[-_TAIL:] for mark in _NO_MEDIUM):
         why = "; ".join(filter(None, ("the firmware has found nothing to boot", watch.seen)))
         return why, f"kvmrun show {name} prints its drives and their order"
+    if sum(_FIRMWARE in line for line in said) >= _RESETS:
+        why = "; ".join(filter(None, ("the firmware has started again and again: the guest resets itself", watch.seen)))
+        size = f" {Size(record.memory)} of memory may be too little:" if record and record.memory < _LITTLE else ""
+        return why, f"kvmrun log {name} shows what it does before;{size} kvmrun edit {name}"
     if said:
         return watch.seen, f"kvmrun console {name} shows what it does; --timeout SECONDS waits longer"
     why = "; ".join(filter(None, (watch.seen, "the guest has printed nothing on its console")))

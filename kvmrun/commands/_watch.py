@@ -6,7 +6,7 @@ import time
 from kvmrun.commands._agent import absent, talking
 from kvmrun.commands._until import Watch
 from kvmrun.errors import Busy, NotRunning, Unresponsive, UsageError
-from kvmrun.host import logs, neighbour, process, rundir
+from kvmrun.host import lock, logs, neighbour, process, rundir
 from kvmrun.model.guest import CONSOLE
 from kvmrun.model.nic import Port
 from kvmrun.model.place import Place
@@ -16,6 +16,8 @@ from kvmrun.monitor.probe import ask
 
 _PAUSE = 0.05
 _GLANCE = 0.2
+_IDLE = 5.0
+"""How long a guest that does not run is watched for somebody to start it, in seconds."""
 _WHOLE_LOG = 1 << 20
 
 
@@ -145,8 +147,10 @@ class _Console(_Watching):
 class _Running(_Watching):
     def __init__(self, place: Place) -> None:
         super().__init__(place, "a running guest", "it did not run", "no QEMU runs")
+        self._idle_since = time.monotonic()
 
     def met(self) -> bool:
+        """Raises NotRunning where it does not run and no command starts it."""
         directory = self.place.directory
         if rundir.is_running(directory):
             status = ask({"": f"{directory}/q"}, ("query-status",), limit=_GLANCE)[""].replies.get("query-status")
@@ -154,6 +158,12 @@ class _Running(_Watching):
                 return True
             state = status.get("status") if isinstance(status, dict) else None
             self.seen = f"QEMU reports the state {state}" if state else "QEMU does not answer on its monitor"
+            self._idle_since = time.monotonic()
+        elif lock.is_held(f"{directory}/op"):
+            self._idle_since = time.monotonic()
+        elif time.monotonic() > self._idle_since + _IDLE:
+            guest, why = self.place.guest, f"no command has begun to start it within {_IDLE:g} s"
+            raise NotRunning(f"{guest} is not running", f"kvmrun {guest} starts it", why=why)
         time.sleep(_PAUSE)
         return False
 

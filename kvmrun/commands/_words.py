@@ -11,6 +11,7 @@ from kvmrun.errors import UsageError
 from kvmrun.light.abc import Callable, Sequence
 from kvmrun.light.typing import Any, Never, Protocol
 from kvmrun.model.frozen import Frozen
+from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 
 __all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser", "halved", "pace"]
@@ -64,7 +65,11 @@ def full_parser(name: str, module: ModuleType) -> Any:
             """argparse counts words of which there may be none among those that it requires."""
             if message.startswith("the following arguments are required: "):
                 wanted = [one for one in self._actions if not one.option_strings and one.nargs not in {"*", "?", "..."}]
-                message = f"required: {', '.join(f'{one.metavar or one.dest}' for one in wanted)}"
+                named = message.partition(": ")[2].split(", ")
+                message = f"required: {', '.join(one for one in map(_shown, wanted) if one in named)}"
+            elif message.startswith("unrecognized arguments: "):
+                near = closest(message.split()[2].partition("=")[0], self._option_string_actions)
+                message += f"\n  fix: did you mean {near}?" if near.startswith("-") else ""
             super().error(message)
 
     line = getattr(module, "COMMAND_LINE", "")
@@ -81,6 +86,10 @@ def _examples(name: str) -> str:
     from kvmrun.commands._tasks import examples
 
     return "\n".join(["examples:", *(f"  {line}\n      {meaning}" for line, meaning in examples(name))])
+
+
+def _shown(action: Any) -> str:
+    return f"{action.metavar or action.dest}"
 
 
 class _Word(Frozen):

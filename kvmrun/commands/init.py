@@ -9,6 +9,7 @@ from kvmrun.config.where import absolute
 from kvmrun.errors import HostLacks, Refused
 from kvmrun.host import directory
 from kvmrun.ui.called import fix
+from kvmrun.ui.fit import proposed
 
 HELP = "write an example lab into a new directory"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -36,5 +37,6 @@ def run(args: Args) -> int:
     except OSError as why:
         raise directory.cannot("write", target, why) from None
     sys.stdout.write(f"{target}: {', '.join(written)}\n")
-    sys.stdout.write(f"next: {fix(f'kvmrun build demo, then kvmrun -C {shlex.quote(args.directory)} --list')}\n")
+    following = f"kvmrun build demo; then kvmrun -C {shlex.quote(args.directory)} --list"
+    sys.stdout.write(f"{proposed(f'next: {fix(following)}', sys.stdout, indent=6)}\n")
     return 0

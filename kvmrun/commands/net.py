@@ -13,6 +13,7 @@ from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.place import Directories
+from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.plan import bridge, forwards, in_force, upstreams, ways
 from kvmrun.plan import network as plan
@@ -81,7 +82,8 @@ def _check(lab: Lab, name: str, verb: str) -> None:
         raise OtherLab(
             f"network {name} is another lab's", other, f"{verb} {name}", why=f"the lab {other} has brought it up"
         )
-    hint = f"networks: {', '.join(lab.networks) or 'none'}"
+    near = closest(name, lab.networks)
+    hint = f"did you mean {near}?" if near else f"networks: {', '.join(lab.networks) or 'none'}"
     raise ConfigError(f"there is no network {printable(name)}", hint, lines=_problems(lab))
 
 

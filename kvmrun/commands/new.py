@@ -16,6 +16,7 @@ from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.nic import Nic
 from kvmrun.model.place import Directories
 from kvmrun.ui.called import fix
+from kvmrun.ui.fit import proposed
 
 HELP = "write a definition for a new guest"
 _KINDS = ("image", "base", "cdrom", "copy")
@@ -55,7 +56,8 @@ def run(args: Args) -> int:
     knownhosts.forget(where, name)  # of an earlier guest whose file was removed by hand
     if not args.quiet:
         start = f"kvmrun up {name}" if name in names() else f"kvmrun {name}"
-        sys.stdout.write(f"{path} is written\nnext: {fix(f'kvmrun edit {name}, or {start}')}\n")
+        following = proposed(f"next: {fix(f'kvmrun edit {name}, or {start}')}", sys.stdout, indent=6)
+        sys.stdout.write(f"{path} is written\n{following}\n")
     return 0
 
 

@@ -11,6 +11,7 @@ from kvmrun.config.read import Unreadable, parse
 from kvmrun.errors import ConfigError
 from kvmrun.host import definitions, knownhosts, owners, rundir
 from kvmrun.light.abc import Mapping
+from kvmrun.model.frozen import EMPTY
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories, Place
@@ -35,14 +36,16 @@ def run(args: Args) -> int:
     guest = defined(before, args.guest)
     old, new = guest.name, _definition.new_name(args.new, before)
     _definition.writable(where)
-    keep = args.keep or _asked(before, where, old, new)
     first, second = sorted((old, new))
+    for name, verb in ((old, "renamed"), (new, "replaced")):
+        _definition.at_rest(where, name, verb)
+    _refuse(before, where, old, new)  # before anything is asked
+    keep = args.keep or _asked(before, where, old, new)
     with rundir.held(where.guest(first), first), rundir.held(where.guest(second), second):
         _definition.at_rest(where, old, "renamed")
         _definition.at_rest(where, new, "replaced")
         texts = _texts(before, where, old, new, keep=keep)
-        after, errors = _definition.new_errors(where, before, _drafts(texts, old, new))
-        _definition.refuse(f"{old} cannot be called {new}", "nothing was changed; correct that first", errors)
+        after = _refuse(before, where, old, new, texts)
         for file, data in texts.items():
             definitions.replace(f"{where.vms}/{file}", data)
         definitions.rename(_definition.path(where, old), _definition.path(where, new))
@@ -62,6 +65,14 @@ def run(args: Args) -> int:
         if names := ", ".join(drive.image for drive in guest.drive if not drive.is_readonly()):
             progress.tell(f"  images keep their names: {names}")
     return 0
+
+
+def _refuse(before: Lab, where: Directories, old: str, new: str, texts: Mapping[str, bytes] = EMPTY) -> Lab:
+    """The lab as it will be with those texts. Raises ConfigError for a name, or a text, that cannot be."""
+    texts = texts or _texts(before, where, old, new, keep=False)
+    after, errors = _definition.new_errors(where, before, _drafts(texts, old, new))
+    _definition.refuse(f"{old} cannot be called {new}", "nothing was changed; correct that first", errors)
+    return after
 
 
 def _asked(before: Lab, where: Directories, old: str, new: str) -> bool:

@@ -6,9 +6,10 @@ import sys
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.config.where import absolute
-from kvmrun.errors import KvmrunError, Refused
+from kvmrun.errors import KvmrunError, Refused, UsageError
 from kvmrun.host.directory import cannot, replacing
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.text import quoted
 from kvmrun.monitor.carry import Said, carrier
 
 HELP = "save what the display of a guest shows as a PNG file"
@@ -16,16 +17,21 @@ TIMEOUT = "10 s"
 _LIMIT = 10.0
 _MOST = 64 << 20
 """A picture is smaller than this, in bytes."""
+_OTHER = frozenset({"jpg", "jpeg", "gif", "bmp", "ppm", "webp", "tif", "tiff", "svg", "pdf"})
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help='a running guest with display = "vnc"')
-    parser.add_argument("file", metavar="FILE", help="the file to write; an older one is replaced")
+    parser.add_argument("file", metavar="FILE.png", help="the file to write; an older one is replaced")
 
 
 def run(args: Args) -> int:
     """QEMU draws into memory that it is handed; a copy of that takes the name asked for once it is whole."""
+    stem, _, suffix = args.file.rpartition(".")
+    if stem and suffix.lower() in _OTHER:
+        hint = f"kvmrun screenshot {args.guest} {quoted(f'{stem}.png')}"
+        raise UsageError(f"a screenshot cannot be written as {suffix}", hint, why="QEMU writes PNG")
     directory = running(directories(args), args.guest)
     target = absolute(args.file)
     try:

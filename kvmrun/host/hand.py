@@ -20,10 +20,14 @@ Undo = Callable[[], None]
 
 
 class Hand:
-    """Does the steps of one guest. Holds the descriptors between being opened and being handed to QEMU."""
+    """Does the steps of one guest. Holds the descriptors between being opened and being handed to QEMU.
 
-    def __init__(self, deadline: Deadline = NEVER) -> None:
+    `title` is written to the guest's log before anything else, at most one line.
+    """
+
+    def __init__(self, deadline: Deadline = NEVER, *, title: bytes = b"") -> None:
         self.deadline = deadline
+        self._title = title
         self.table: dict[Handle, list[int]] = {}
         self.pid = 0
         self.pidfd = -1
@@ -181,6 +185,7 @@ class Hand:
 
     def _launch(self, step: steps.Launch) -> Undo:
         self._log, writer = process.pipe()
+        os.write(writer, self._title)
         self.table[step.log] = [writer]
         words = [word for option in argv(step.options, self.table) for word in option]
         command = process.confined([step.qemu, *words, *_split(step.raw)], step.uid, step.group)

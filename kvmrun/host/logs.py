@@ -13,6 +13,7 @@ from kvmrun.light.typing import Self
 
 _HEX = frozenset("0123456789abcdef")
 _PAUSE = 0.1
+_TITLE = "--- started "
 BEGINS = 3.0
 """How long a logger may take until it is at work, in seconds after its guest was started."""
 
@@ -37,7 +38,15 @@ def since(directory: str, start: int, most: int = 64 << 10) -> list[str]:
             data = file.read(most)
     except OSError:
         return []
-    return data.decode(errors="replace").splitlines()
+    lines = data.decode(errors="replace").splitlines()
+    return lines[1:] if lines and lines[0].startswith(_TITLE) else lines
+
+
+def title(directory: str, how: str) -> bytes:
+    """The line that parts what a guest says from what it said when it ran before; empty in a log that is empty."""
+    if not is_there(directory):
+        return b""
+    return f"{_TITLE}{time.strftime('%Y-%m-%d %H:%M:%S')} ({how})\n".encode()
 
 
 def is_kept(directory: str) -> bool:

@@ -90,6 +90,7 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         images=where.images,
         files=files,
+        beside={path: _beside(path) for path, file in files.items() if file is None},
         exchangeable=_exchangeable(files) if where.root else {},
         taken_taps=frozenset(port.tap for port in place.ports if link.index(port.tap)),
         marks={port.tap: alias for port in place.ports if (alias := link.alias(port.tap))},
@@ -203,6 +204,14 @@ def _files(guest: Guest, others: Others) -> dict[str, File | None]:
         if path:
             files[path] = File(kind="file", size=0) if os.path.isfile(path) else None
     return files
+
+
+def _beside(path: str) -> tuple[str, ...]:
+    """Names in the directory of that path, for somebody who has mistyped one of them."""
+    try:
+        return tuple(sorted(os.listdir(os.path.dirname(path)))[:1000])
+    except OSError:
+        return ()
 
 
 def images(guest: Guest) -> dict[str, File | None]:

@@ -9,6 +9,7 @@ from kvmrun.host import lock, lost, process, record_file, small
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.record import SCHEMA, Record, from_json
+from kvmrun.model.text import quoted
 from kvmrun.model.values import GuestName
 
 _RECORD_LIMIT = 64 << 10
@@ -30,9 +31,21 @@ def prepare(root: str) -> None:
             f"the run directory {root} is too long", hint, why=f"a socket below it takes {_SOCKET_LIMIT} bytes"
         )
     if not os.path.isdir(os.path.dirname(root)):
-        raise KvmrunError(f"cannot make {root}", f"mkdir {os.path.dirname(root)}", why="its parent is not there")
+        raise _no_parent(root)
     for path in (root, f"{root}/vm", f"{root}/net"):
         make_private(path)
+
+
+def _no_parent(root: str) -> KvmrunError:
+    """The error for a run directory whose parent is not there; a user's is made by the login, and by nobody else."""
+    parent = os.path.dirname(root)
+    if os.path.dirname(parent) != "/run/user" and parent != os.environ.get("XDG_RUNTIME_DIR"):
+        return KvmrunError(f"cannot make {root}", f"mkdir {quoted(parent)}", why=f"there is no {parent}")
+    hint = "log in by ssh or at a console rather than by su or sudo; or set KVMRUN_RUN_DIR to a directory of your own"
+    if os.path.isdir("/run/systemd/system") and os.geteuid():
+        hint = f"sudo loginctl enable-linger {os.geteuid()} makes it and keeps it; or {hint}"
+    why = f"there is no {parent}: pam_systemd makes it at login, or XDG_RUNTIME_DIR names another directory"
+    return KvmrunError(f"cannot make {root}", hint, why=why)
 
 
 def make_private(path: str) -> None:

@@ -227,6 +227,8 @@ class Host(Frozen):
     uid: int = 0
     images: str = ""
     files: Mapping[str, File | None] = EMPTY
+    beside: Mapping[str, tuple[str, ...]] = EMPTY
+    """The names in the directory of each file that is not there."""
     exchangeable: Mapping[str, str] = EMPTY
     taken_taps: frozenset[str] = frozenset()
     marks: Mapping[str, str] = EMPTY

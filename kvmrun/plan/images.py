@@ -5,6 +5,7 @@ from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.model.drive import Drive
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Problem
+from kvmrun.model.suggest import closest
 from kvmrun.model.text import quoted
 from kvmrun.model.values import Size
 from kvmrun.plan.facts import File, Host
@@ -97,6 +98,8 @@ def _missing(guest: Guest, drive: Drive, host: Host) -> MakeImage:
     if drive.is_readonly() or not (drive.base or drive.size):
         disk = drive.media == "disk"
         fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
+        near = closest(drive.image.rpartition("/")[2], host.beside.get(drive.image, ()))
+        fix += f": did you mean {near}?" if near else ""
         raise Refused(f"{guest.name} has no image {drive.image}", fix, why="no such file")
     _exchangeable(guest, drive.image, host)
     return MakeImage(
@@ -123,8 +126,7 @@ def _exchangeable(guest: Guest, path: str, host: Host) -> None:
 def _usable(guest: Guest, path: str, host: Host, *, writing: bool) -> File:
     found = host.files.get(path)
     if found is None:
-        hint = "kvmrun build demo" if "/demo-" in path else f"correct the path in {guest.name}.toml"
-        raise Refused(f"{guest.name} has no {path}", hint, why="no such file")
+        raise Refused(f"{guest.name} has no {path}", _instead(guest, path, host), why="no such file")
     if found.kind == "other":
         why = "it is not a regular file or a block device"
         raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", why=why)
@@ -134,6 +136,19 @@ def _usable(guest: Guest, path: str, host: Host, *, writing: bool) -> File:
         verb = "write to" if writing else "read"
         raise Refused(f"{guest.name} cannot {verb} {path}", hint, why=f"{other} is running and has it")
     return found
+
+
+def _instead(guest: Guest, path: str, host: Host) -> str:
+    """What to do where a file is missing: what is built, or the file that was probably meant."""
+    place, _, name = path.rpartition("/")
+    if place == host.images and name in _BUILT:
+        return "kvmrun build demo"
+    near = closest(name, host.beside.get(path, ()))
+    return f"correct the path in {guest.name}.toml" + (f": did you mean {near}?" if near else "")
+
+
+_BUILT = ("demo-vmlinuz", "demo-initrd", "demo-agent")
+"""What `kvmrun build demo` puts among the images."""
 
 
 def _whole(guest: Guest, path: str, found: File, fix: str) -> None:

@@ -1,9 +1,12 @@
 """What was found wrong and what became of it, for people: the subject, the fault, each step."""
 
+import sys
+
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.text import printable
 from kvmrun.plan.repair import Outcome
 from kvmrun.ui.called import fix
+from kvmrun.ui.fit import proposed
 
 
 def pasteable(one: Outcome) -> Outcome:
@@ -20,7 +23,7 @@ def lines(found: Iterable[Outcome]) -> Iterator[str]:
         if one.error:
             yield f"  not repaired: {printable(one.error, 400)}"
         if one.fix and one.state != "repaired":
-            yield f"  fix: {printable(one.fix, 400)}"
+            yield proposed(f"  fix: {printable(one.fix, 400)}", sys.stdout, indent=7)
 
 
 def verdict(found: Iterable[Outcome]) -> str:

@@ -194,6 +194,23 @@ def in_one_line(text: str) -> str:
     return re.sub(r"-C \S+/vms\.d ", "", " ".join(text.split()))
 
 
+def test_what_cannot_be_renamed_is_refused_before_anything_is_asked(lab: Path) -> None:
+    guests(lab, "vm1")
+    guests(lab, "vm2", text=TCG + "after = ['vm1'] # vm1\n".replace("'", '"') + 'groups = [\n"x"]\n')
+    with screen(TYPED, "rename", "vm1", "vm2", "-C", str(lab)) as one:
+        assert one.end() == 6
+        assert "keep" not in one.text
+
+
+def test_a_disc_is_no_base(lab: Path, run: Run, images: Path) -> None:
+    (images / "debian.iso").write_bytes(b"\0" * 0x8001 + b"CD001\x01\0")
+    (images / "debian.raw").write_bytes(b"\0" * 0x8001 + b"CD001\x01\0")
+    done = run("new", "vm1", "--base", "debian.iso")
+    assert (done.code, "kvmrun new vm1 --cdrom debian.iso" in done.err) == (2, True), done.err
+    assert not (lab / "vm1.toml").exists()
+    assert run("new", "vm1", "--base", "debian.raw", "--format", "raw").code == 0
+
+
 class TestEdit:
     def test_what_is_valid_is_saved_with_its_mode(self, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         guests(lab, "vm1")

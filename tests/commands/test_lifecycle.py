@@ -9,6 +9,10 @@ from fakes.cli import TCG, Cli, guests
 from fakes.sector import PANIC, pause, sector
 from fakes.world import until
 
+from kvmrun.commands import _status
+from kvmrun.model.status import HALTED
+from kvmrun.monitor.probe import Answer
+
 ALONE = TCG + "nic = []\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 pytestmark = needs_root
@@ -154,6 +158,11 @@ class TestWaiting:
             kvmrun.ok("kill", "vm1")
             assert waiting.wait(20) == 0
 
+    def test_what_nobody_starts_is_not_waited_for(self, lab: Path, kvmrun: Cli) -> None:
+        guests(lab, "vm1", text=ALONE)
+        done = kvmrun("wait", "vm1")
+        assert (done.code, "no command has begun to start it" in done.err) == (3, True), done.err
+
     def test_for_what_the_console_says_now_or_said_since_the_start(self, lab: Path, kvmrun: Cli) -> None:
         sector(lab, "vm1", b"hello\r\nprompt> ")
         kvmrun.ok("vm1", "--wait=console:prompt>")
@@ -297,3 +306,20 @@ def test_a_real_guest_is_waited_for_by_address_and_port(lab: Path, kvmrun: Cli, 
     kvmrun.ok("wait", "vm1", "--for", "address", "--timeout", "5")
     assert kvmrun("wait", "vm1", "--for", "port:81", "--timeout", "1").code == 7
     kvmrun.ok("stop", "--all", "--timeout", "20")
+
+
+def test_a_guest_whose_processor_is_halted_is_reported_and_not_called_running(lab: Path, kvmrun: Cli) -> None:
+    sector(lab, "vm1", b"", more='on_crash = "pause"\n', first=PANIC)
+    kvmrun.ok("vm1")
+    until(lambda: kvmrun.rows()["vm1"]["state"] == "guest-panicked")
+    assert "kvmrun reset vm1 boots it again" in kvmrun.rows()["vm1"]["problem"]
+    again = kvmrun("vm1")
+    assert (again.code, "does not run" in again.err, "kvmrun reset vm1" in again.err) == (6, True, True), again
+
+
+@pytest.mark.parametrize("state", HALTED)
+def test_every_state_without_a_running_processor_has_a_reason_and_a_fix(state: str) -> None:
+    found, problem = _status._state("vm1", Answer(replies={"query-status": {"status": state}}), None)
+    assert found == state
+    assert problem
+    assert "kvmrun" in problem

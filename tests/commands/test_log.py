@@ -59,10 +59,16 @@ def test_one_log_goes_on_over_the_lives_of_a_guest(lab: Path, kvmrun: Cli) -> No
         assert follower.stdout
         until(lambda: "first" in follower.stdout.readline())  # type: ignore[union-attr]
         kvmrun.ok("vm1")
-        until(lambda: "second" in follower.stdout.readline())  # type: ignore[union-attr]
+        parted = follower.stdout.readline()
+        assert re.fullmatch(r"--- started \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \((tcg|kvm)\)\n", parted), parted
+        assert "second" in follower.stdout.readline()
         kvmrun.ok("restart", "vm1", "--force", "--wait=console:second")
         assert follower.wait(10) == 0
-    until(lambda: kvmrun.ok("log", "vm1").out.split() == ["first", "second", "second"])
+    until(lambda: kvmrun.ok("log", "vm1").out.count("second") == 2)
+    lines = kvmrun.ok("log", "vm1").out.splitlines()
+    assert [line.partition("--- started")[1] or line for line in lines] == [
+        *("first", "--- started", "second", "--- started", "second"),
+    ]
 
 
 def test_what_is_not_there(lab: Path, kvmrun: Cli) -> None:

@@ -29,6 +29,7 @@ def test_what_is_in_the_way_leaves_nothing_behind(lab: Path, kvmrun: Cli, tmp_pa
     target.write_text("old")
     assert kvmrun("screenshot", "vm1", str(target)).code == 3
     assert kvmrun("screenshot", "vm2", str(target)).code == 4
+    assert kvmrun("screenshot", "vm1", "screen.jpeg").code == 2
     kvmrun.ok("vm1")
     done = kvmrun("screenshot", "vm1", str(target))
     assert (done.code, 'display = "vnc"' in done.err) == (6, True)

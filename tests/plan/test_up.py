@@ -142,6 +142,7 @@ def test_a_base_of_two_drives_is_opened_once() -> None:
 
 CDROM = {"drive": [{"image": "a.iso", "media": "cdrom"}]}
 KERNEL = {"boot": {"kernel": "k", "initrd": "initrd"}}
+BUILT = HOST.but(images="/i", beside={"/i/demo-vmlinux": ("demo-initrd", "demo-vmlinuz")})
 REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] = [
     ({}, HOST.but(kvm="absent"), HostLacks, ("no /dev/kvm", "modprobe", "--accel tcg")),
     ({}, HOST.but(kvm="forbidden"), NotPermitted, ("may not use /dev/kvm", "chgrp kvm /dev/kvm", "--accel tcg")),
@@ -167,7 +168,10 @@ REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] 
     (CDROM, on(iso=HERE.but(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
     (KERNEL, HOST, Refused, ("has no /i/k", "vm1.toml")),
     (KERNEL, on(k=HERE), Refused, ("has no /i/initrd", "vm1.toml")),
-    ({"boot": {"kernel": "demo-vmlinuz"}}, HOST, Refused, ("has no /i/demo-vmlinuz", "kvmrun build demo")),
+    ({"boot": {"kernel": "demo-vmlinuz"}}, BUILT, Refused, ("has no /i/demo-vmlinuz", "kvmrun build demo")),
+    ({"boot": {"kernel": "demo-vmlinux"}}, BUILT, Refused, ("has no /i/demo-vmlinux", "did you mean demo-vmlinuz?")),
+    ({"boot": {"kernel": "other-kernel"}}, BUILT, Refused, ("has no /i/other-kernel", "correct the path in vm1.toml")),
+    (IMAGE, HOST.but(beside={"/i/a.qcow2": ("a.qcow",)}), Refused, ("did you mean a.qcow?",)),
 ]
 
 

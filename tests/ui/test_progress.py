@@ -8,7 +8,7 @@ import pytest
 from fakes.cli import TCG, guests
 from fakes.screen import command, screen
 
-from kvmrun.ui.fit import fitted
+from kvmrun.ui.fit import fitted, proposed
 
 WAIT = """
 import time
@@ -38,6 +38,20 @@ def test_no_value_is_broken(columns: int) -> None:
     for value in values:
         assert text.count(value) == 2
     assert re.sub(r"\s+", " ", text).count("ursa-vm1 is running (tcg, pid 3924): ") == 1
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_a_command_of_a_fix_is_on_one_line(columns: int) -> None:
+    commands = ["kvmrun -C /srv/a/long/way/to/a/lab stop web", "kvmrun restart web --force --accel tcg"]
+    terminal, side = os.openpty()
+    with os.fdopen(terminal, "w"), os.fdopen(side, "w") as stream:
+        __import__("termios").tcsetwinsize(terminal, (24, columns))
+        text = proposed(f"  fix: {commands[0]}; or {commands[1]}; {'word ' * 20}; nft 'add a; add b'", stream, indent=7)
+    lines = text.split("\n")
+    assert lines[:2] == [f"  fix: {commands[0]};", f"       or {commands[1]};"]
+    assert lines[-1] == "       nft 'add a; add b'"
+    assert max(map(len, lines[2:])) <= columns
+    assert len(lines) > 3
 
 
 def test_where_there_is_no_terminal_nothing_is_folded(tmp_path: Path) -> None:
