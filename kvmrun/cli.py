@@ -10,7 +10,7 @@ from kvmrun.errors import Interrupted, KvmrunError, OtherLab, Several, UsageErro
 from kvmrun.light import signal
 from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
-from kvmrun.model.deadline import Deadline
+from kvmrun.model.deadline import Deadline, begin_command
 from kvmrun.model.suggest import closest
 from kvmrun.model.text import printable
 from kvmrun.ui.called import note_lab
@@ -191,7 +191,7 @@ def _deadline(limit: float | None) -> Deadline:
     """When the command is to be over. Raises UsageError for what is no time."""
     if limit is not None and not 0 <= limit <= _LONGEST:  # NaN is neither
         raise UsageError(f"--timeout {limit:g} is not a time", f"between 0 and {_LONGEST} seconds")
-    return Deadline.begin(limit)
+    return begin_command(limit)
 
 
 def _explained(name: str, module: ModuleType, words: Sequence[str], *, implied: bool) -> Args:

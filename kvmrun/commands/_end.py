@@ -12,7 +12,7 @@ from kvmrun.host.interrupts import held_back
 from kvmrun.light.abc import Callable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model import order
-from kvmrun.model.deadline import NEVER, Deadline
+from kvmrun.model.deadline import NEVER, Deadline, undoing
 from kvmrun.model.place import Directories
 from kvmrun.model.record import Record
 from kvmrun.model.text import printable
@@ -166,7 +166,8 @@ def over(
                 interrupt = why  # it came too late: the guest has ended
             if pidfd is None and not ended:
                 _refuse_others(where, name)
-            _tidy(where, name, record, locked=locked or not where.root)
+            with undoing():  # also once the time of the command is over
+                _tidy(where, name, record, locked=locked or not where.root)
             took = f" after {time.monotonic() - began:.1f} s" if pidfd is not None else "" if ended else " already"
             progress.tell(f"{name} is stopped{took}")
             if interrupt is not None:

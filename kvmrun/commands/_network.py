@@ -8,6 +8,7 @@ from kvmrun.host import link, lock, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.light.abc import Callable, Iterable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
+from kvmrun.model.deadline import remaining
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.plan import in_force
@@ -49,7 +50,7 @@ def ready(
 @contextmanager
 def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | None) -> Iterator[None]:
     directory, what = where.network(name), f"network {name}"
-    deadline = time.monotonic() + rundir.OP_LIMIT
+    deadline = time.monotonic() + remaining(rundir.OP_LIMIT)
     pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
     while True:
         if link.index(

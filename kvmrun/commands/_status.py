@@ -8,6 +8,7 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host import health, link, logs, lost, process, records, rundir
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import remaining
 from kvmrun.model.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.nic import Port
@@ -21,6 +22,7 @@ from kvmrun.ui.called import fix
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
+_LEAST = 0.2
 _USERS = "/run/user"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
@@ -61,7 +63,11 @@ def _look(
     suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
     astray = _astray(where, suspected, alive, places, here)
     here |= {name: where.guest(name) for name in astray}
-    answers = ask({name: f"{here[name]}/q" for name in (*alive, *astray)}, (*_QUESTIONS, *more), limit=LIMIT)
+    answers = ask(
+        {name: f"{here[name]}/q" for name in (*alive, *astray)},
+        (*_QUESTIONS, *more),
+        limit=max(remaining(LIMIT), _LEAST),
+    )
     now = process.uptime()
     rows, guarded, plugged = [], {}, {}
     for name in wanted:

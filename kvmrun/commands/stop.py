@@ -26,7 +26,8 @@ _LIMIT = 60.0
 _AGAIN = 3.0
 """A guest that is still booting hears no power button: it is pressed again, every so many seconds."""
 _GLANCE = 0.2
-_QUIT = 10.0
+_QUIT, _QUIT_SOON = 10.0, 2.0
+"""How long QEMU may take to quit, in seconds; the latter after the time of --timeout."""
 _NOBODY = ("gone", "stranger")
 """The silences of a QEMU that cannot be spoken to at all."""
 
@@ -57,7 +58,9 @@ def stop_all(where: Directories, names: list[str], args: Args, progress: Progres
 def _stop(where: Directories, name: str, args: Args, progress: Progress) -> None:
     with _end.over(where, name, progress, deadline=args.deadline) as pidfd:
         if pidfd is not None:
-            end = _End(name=name, directory=where.guest(name), pidfd=pidfd, progress=progress)
+            end = _End(
+                name=name, directory=where.guest(name), pidfd=pidfd, progress=progress, patient=args.timeout is None
+            )
             usual = 0.0 if args.force else _LIMIT
             deadline = Deadline.begin(usual) if args.force or args.timeout is None else args.deadline
             if not end.by_guest(deadline):
@@ -73,6 +76,7 @@ class _End(Frozen):
     directory: str
     pidfd: int
     progress: Progress
+    patient: bool
 
     def by_guest(self, deadline: Deadline) -> bool:
         """Press the power button until the guest is off or its time is over; half way its agent is asked."""
@@ -107,7 +111,8 @@ class _End(Frozen):
         answer = self._ask("quit", limit=2.0)
         if answer.silence in _NOBODY:
             self._signal()
-        if answer.silence in {"", *_NOBODY} and process.ended(self.pidfd, _QUIT):
+        limit = _QUIT if self.patient else _QUIT_SOON
+        if answer.silence in {"", *_NOBODY} and process.ended(self.pidfd, limit):
             return True
         self.progress.tell(f"{self.name}: QEMU did not quit: it is killed")
         return False

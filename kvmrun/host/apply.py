@@ -5,6 +5,7 @@ from kvmrun.host.interrupts import held_back
 from kvmrun.light.abc import Callable, Iterable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.light.typing import TypeVar
+from kvmrun.model.deadline import undoing
 
 S = TypeVar("S")
 Undo = Callable[[], None]
@@ -39,6 +40,7 @@ def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:
 def _quietly(back: Undo, step: object, say: Say) -> None:
     """Run one undo; its failure is told and must not take the place of the first error."""
     try:
-        back()
+        with undoing():
+            back()
     except (OSError, KvmrunError) as why:
         say(f"could not undo: {step}: {why}")

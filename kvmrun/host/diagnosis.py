@@ -23,6 +23,7 @@ from kvmrun.host import (
 )
 from kvmrun.host import ways as ways_now
 from kvmrun.light.abc import Callable, Iterable
+from kvmrun.model.deadline import remaining
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
 from kvmrun.model.text import printable
@@ -156,7 +157,12 @@ def _version() -> tuple[tuple[int, ...], str]:
     """The version QEMU tells, () when it tells none; and what it said instead."""
     try:
         done = subprocess.run(
-            [observe.qemu(), "--version"], capture_output=True, text=True, timeout=_LIMIT, check=False, errors="replace"
+            [observe.qemu(), "--version"],
+            capture_output=True,
+            text=True,
+            timeout=remaining(_LIMIT),
+            check=False,
+            errors="replace",
         )
     except (OSError, subprocess.TimeoutExpired) as why:
         return (), printable(why, 200)

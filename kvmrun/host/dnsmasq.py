@@ -3,10 +3,11 @@
 import os
 import time
 
-from kvmrun.errors import KvmrunError
+from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host import directory, logger, logs, owners, process, small
 from kvmrun.light import signal
 from kvmrun.light.abc import Callable, Collection
+from kvmrun.model.deadline import remaining
 from kvmrun.plan.network_steps import StartNames, WriteNames
 
 _READY, _ENDING = 5.0, 2.0
@@ -98,7 +99,11 @@ def _check(step: StartNames) -> None:
     import subprocess
 
     command = [process.tool("dnsmasq"), "--test", f"--conf-file={step.config}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_READY, check=False)
+    limit = remaining(_READY)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        raise _silent(step, limit, []) from None
     if done.returncode:
         raise _refused(step, done.stderr.splitlines())
 
@@ -106,6 +111,11 @@ def _check(step: StartNames) -> None:
 def _refused(step: StartNames, said: list[str]) -> KvmrunError:
     lines = tuple(line for line in said if line.strip())[-4:]
     return KvmrunError(f"dnsmasq did not start on {step.bridge}", "its messages below say why", lines=lines)
+
+
+def _silent(step: StartNames, limit: float, said: list[str]) -> Unresponsive:
+    message = f"dnsmasq did not serve on {step.bridge} within {limit:.1f} s"
+    return Unresponsive(message, "try again; --timeout SECONDS waits longer", lines=tuple(said[-4:]))
 
 
 def _confined(uid: int) -> list[str]:
@@ -122,12 +132,13 @@ def _confined(uid: int) -> list[str]:
 
 def _await(pid: int, pidfd: int, step: StartNames, said: Callable[[], list[str]]) -> None:
     """Until the process has its sockets: it makes them after it has read everything and before it serves."""
-    deadline = time.monotonic() + _READY
+    limit = remaining(_READY)
+    deadline = time.monotonic() + limit
     while not _serves(pid):
         if process.ended(pidfd, 0.01):
             raise _refused(step, said())
         if time.monotonic() > deadline:
-            raise KvmrunError(f"dnsmasq did not serve on {step.bridge} within {_READY:g} s", lines=tuple(said()[-4:]))
+            raise _silent(step, limit, said())
 
 
 def _serves(pid: int) -> bool:

@@ -5,6 +5,7 @@ import subprocess
 
 from kvmrun.host import process
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import remaining
 from kvmrun.model.place import Directories
 
 _LIMIT = 10.0
@@ -25,5 +26,7 @@ def forget(where: Directories, *names: str) -> None:
         return
     with suppress(OSError, subprocess.TimeoutExpired):
         for name in names:
-            subprocess.run([program, "-q", "-R", name, "-f", file], capture_output=True, check=False, timeout=_LIMIT)
+            subprocess.run(
+                [program, "-q", "-R", name, "-f", file], capture_output=True, check=False, timeout=remaining(_LIMIT)
+            )
         os.unlink(f"{file}.old")  # the copy that ssh-keygen leaves

@@ -8,6 +8,7 @@ from kvmrun.host import directory, process
 from kvmrun.host.directory import Directory, cannot
 from kvmrun.light.abc import Mapping
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import remaining
 
 _MARK = b'.\\" installed by kvmrun man --install\n'
 _LIMIT = 10.0
@@ -53,7 +54,7 @@ def is_found(path: str) -> bool:
     name, _, section = os.path.basename(path).rpartition(".")
     try:
         done = subprocess.run(
-            [reader, "-w", section, name], capture_output=True, text=True, timeout=_LIMIT, check=False
+            [reader, "-w", section, name], capture_output=True, text=True, timeout=remaining(_LIMIT), check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return True

@@ -6,11 +6,12 @@ A part is a table, "FAMILY TABLE", or the chains of one whose names begin alike,
 import os
 from _thread import allocate_lock
 
-from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted
+from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.host import dump, process, small, tables, transaction
 from kvmrun.light import json
 from kvmrun.light.abc import Callable
 from kvmrun.light.typing import Any
+from kvmrun.model.deadline import remaining
 
 _LIMIT = 10.0
 _turn, _asked = allocate_lock(), set[str]()
@@ -183,7 +184,11 @@ def listed(form: str, *what: str) -> str:
     import subprocess  # 8 ms that a list whose rules are untouched does not need
 
     words = [process.tool("nft"), form, "list", *(what or ("ruleset",))]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=_LIMIT, check=False)
+    limit = remaining(_LIMIT)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        raise _refusal(f"{transaction.SILENT} {limit:.1f} s") from None
     if done.returncode > 0:
         raise _refusal(done.stderr)
     return done.stdout  # of an nft that crashed, what it had printed: that is no JSON
@@ -191,6 +196,8 @@ def listed(form: str, *what: str) -> str:
 
 def _refusal(said: str) -> KvmrunError:
     """The error for what nft said."""
+    if said.startswith(transaction.SILENT):
+        return Unresponsive("the packet filter was not changed", "try again; --timeout SECONDS waits longer", why=said)
     lines = tuple(said.splitlines()[:4])
     if "Operation not permitted" in said:
         return NotPermitted("you may not change the packet filter", AS_ROOT, lines=lines)

@@ -8,6 +8,7 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host import dump, nft, process, tables
 from kvmrun.light import json
 from kvmrun.light.typing import Any
+from kvmrun.model.deadline import remaining
 from kvmrun.model.text import printable
 
 _LIMIT = 10.0
@@ -84,7 +85,13 @@ def _saved(tool: str, family: str) -> tuple[Lines, dict[tuple[str, str, str], st
     try:
         words = [path] if path else ["true"]
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=_LIMIT, check=False, errors="replace", env={"LC_ALL": "C"}
+            words,
+            capture_output=True,
+            text=True,
+            timeout=remaining(_LIMIT),
+            check=False,
+            errors="replace",
+            env={"LC_ALL": "C"},
         )
     except (OSError, subprocess.TimeoutExpired):
         return {}, {}

@@ -8,6 +8,7 @@ from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hin
 from kvmrun.host import lock, lost, process, record_file, small
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
+from kvmrun.model.deadline import remaining
 from kvmrun.model.record import SCHEMA, Record, from_json
 from kvmrun.model.text import quoted
 from kvmrun.model.values import GuestName
@@ -73,16 +74,17 @@ def make_private(path: str) -> None:
 
 
 @contextmanager
-def held(directory: str, what: str, *, shared: bool = False, limit: float = OP_LIMIT) -> Iterator[int]:
+def held(directory: str, what: str, *, shared: bool = False, limit: float | None = None) -> Iterator[int]:
     """Hold the short lock of a guest's or network's directory, so that no other command changes it meanwhile.
 
-    The lock's descriptor is the value, for those who convert it. Raises Busy after `limit` seconds.
+    The lock's descriptor is the value, for those who convert it. Raises Busy after `limit` seconds, or after
+    the usual ones, as far as the command has so much time.
 
     A directory nobody lives in is removed with its locks on the way out; whoever waited for the lock of a removed
     directory notices and starts again with a new one.
     """
     try:
-        fd = _hold(directory, what, shared=shared, limit=limit)
+        fd = _hold(directory, what, shared=shared, limit=remaining(OP_LIMIT) if limit is None else limit)
     except OSError as why:
         raise refused_by_host(f"lock {what}", why) from None
     try:

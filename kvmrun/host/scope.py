@@ -5,6 +5,7 @@ import time
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import process
+from kvmrun.model.deadline import remaining
 from kvmrun.plan.scope import EnterScope, call
 
 _CGROUPS = "/sys/fs/cgroup"
@@ -52,7 +53,7 @@ class Entering:
     def _end(self) -> bool:
         """Wait for busctl; False when it is worth asking again. Raises OSError with what it said."""
         try:
-            if not process.ended(self._pidfd, _LIMIT):
+            if not process.ended(self._pidfd, remaining(_LIMIT)):
                 process.kill(self._pidfd)
                 raise OSError("systemd does not answer")
             status = os.waitpid(self._pid, 0)[1]
@@ -67,7 +68,7 @@ class Entering:
         raise OSError(said.splitlines()[-1] if said else f"busctl failed ({status})")
 
     def _late(self) -> bool:
-        return time.monotonic() > self._began + _LIMIT
+        return time.monotonic() > self._began + remaining(_LIMIT)
 
 
 def _bus() -> list[str]:

@@ -7,6 +7,7 @@ from kvmrun.host import process
 from kvmrun.host.netlink import read_bridge
 from kvmrun.light.abc import Iterable
 from kvmrun.light.ipaddress import IPv4Interface
+from kvmrun.model.deadline import remaining
 from kvmrun.model.network import Uplink
 
 _LIMIT = 10.0
@@ -17,7 +18,7 @@ def version() -> tuple[int, ...]:
     if not (path := process.find_tool("shorewall")):
         return ()
     try:
-        done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=_LIMIT, check=False)
+        done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=remaining(_LIMIT), check=False)
     except (OSError, subprocess.TimeoutExpired):
         return ()
     found = re.search(r"([0-9]+)\.([0-9]+)(?:\.([0-9]+))?", done.stdout)

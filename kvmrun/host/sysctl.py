@@ -10,6 +10,7 @@ from kvmrun.light import json
 from kvmrun.light.abc import Callable, Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Any
+from kvmrun.model.deadline import remaining
 from kvmrun.plan.facts import Changed
 
 _ROOT = "/proc/sys/net"
@@ -160,7 +161,7 @@ def _locked(path: str) -> int:
     while True:
         fd = lock.open_lock(path)
         try:
-            lock.wait(fd, "the list of changed settings", limit=10.0)
+            lock.wait(fd, "the list of changed settings", limit=remaining(10.0))
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
         except FileNotFoundError:

@@ -8,8 +8,10 @@ from _thread import allocate_lock
 
 from kvmrun.host import process
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import remaining
 
 _LIMIT = 10.0
+SILENT = "nft has not ended within"
 _SAID = 4000
 
 
@@ -75,13 +77,15 @@ class _Run:
         """Wait for the end; its wait status, and what it said."""
         with self._lock:
             if self._ended is None:
-                if not process.ended(self._pidfd, _LIMIT):
+                limit = remaining(_LIMIT)
+                late = "" if process.ended(self._pidfd, limit) else f"{SILENT} {limit:.1f} s"
+                if late:
                     process.kill(self._pidfd)
                 try:
                     status = os.waitpid(self._pid, 0)[1]
                 except ChildProcessError:  # asked for already, and interrupted then; the rules are read back anyway
                     status = 0
-                self._ended = status, os.pread(self._said, _SAID, 0).decode(errors="replace")
+                self._ended = status, late or os.pread(self._said, _SAID, 0).decode(errors="replace")
                 os.close(self._pidfd)
                 os.close(self._said)
             return self._ended

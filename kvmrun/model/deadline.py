@@ -1,7 +1,13 @@
-"""When a command is to be over: one value, made from --timeout when the command begins, handed to all that waits."""
+"""When a command is to be over: one value, made from --timeout when the command begins, handed to all that waits.
+
+What waits for the host (a lock, a program of the system) has no value handed down to it: it asks `remaining`.
+"""
 
 import time
+from _thread import _local
 
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.frozen import Frozen
 
 
@@ -34,3 +40,33 @@ class Deadline(Frozen):
 
 NEVER = Deadline()
 """That of a command without --timeout."""
+_UNDO = 2.0
+"""How long taking back may take after the end of the time, in seconds, each step of it."""
+_command = [NEVER]
+_thread = _local()
+
+
+def begin_command(limit: float | None) -> Deadline:
+    """The deadline of the command that this process carries out from now on."""
+    _command[0] = Deadline.begin(limit)
+    return _command[0]
+
+
+def remaining(usual: float) -> float:
+    """How many seconds a wait may take in the command of this process, `usual` ones at most.
+
+    After the end of the time only what is taken back is waited for, and not for long.
+    """
+    least = min(usual, _UNDO) if getattr(_thread, "is_undoing", False) else 0.0
+    return max(least, _command[0].left(usual))
+
+
+@contextmanager
+def undoing() -> Iterator[None]:
+    """What this thread does inside the block takes back what was done."""
+    before = getattr(_thread, "is_undoing", False)
+    _thread.is_undoing = True
+    try:
+        yield
+    finally:
+        _thread.is_undoing = before

@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str, str]] = {
     "pause": (("up",), ("pause",), "paused", "{} is paused"),
     "resume": (("up", "--paused"), ("resume",), "running", "{} is running"),
     "reset": (("up",), ("reset",), "running", ""),
+    "wait": (("up",), ("wait",), "running", "{} is running"),
     "restart": (("up",), ("restart", "-f"), "running", ""),
 }
 """What leads to where it begins; the command; the state it is for; what is said of a guest that is in it by then."""
