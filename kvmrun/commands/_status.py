@@ -63,11 +63,8 @@ def _look(
     suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
     astray = _astray(where, suspected, alive, places, here)
     here |= {name: where.guest(name) for name in astray}
-    answers = ask(
-        {name: f"{here[name]}/q" for name in (*alive, *astray)},
-        (*_QUESTIONS, *more),
-        limit=max(remaining(LIMIT), _LEAST),
-    )
+    sockets, limit = {name: f"{here[name]}/q" for name in (*alive, *astray)}, max(remaining(LIMIT), _LEAST)
+    answers = ask(sockets, (*_QUESTIONS, *more), limit=limit)
     now = process.uptime()
     rows, guarded, plugged = [], {}, {}
     for name in wanted:
