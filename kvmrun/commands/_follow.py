@@ -7,7 +7,7 @@ from contextlib import aclosing
 from kvmrun.commands import _peer
 from kvmrun.errors import KvmrunError, NotRunning
 from kvmrun.host import rundir
-from kvmrun.light.abc import AsyncGenerator, Callable, Coroutine
+from kvmrun.light.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from kvmrun.model.event import Event
 from kvmrun.monitor.news import events
 
@@ -18,6 +18,8 @@ _AGAIN = 5.0
 _UNLOCKED = 2.0
 """How long a QEMU that has closed its monitor may take to end, in seconds."""
 
+_HANGS_UP = 2.0
+"""How long followers may take to close their connections at the end, in seconds."""
 _SILENT = 3.0
 """Without a word for so many seconds, a guest is told of."""
 
@@ -41,7 +43,7 @@ async def follow(where: Callable[[], dict[str, str]], note: Note) -> AsyncGenera
                 raise found
             yield found
     finally:
-        looking.cancel()
+        await _cancel([looking])
 
 
 async def _told(news: _News, work: Coroutine[None, None, None]) -> None:
@@ -61,8 +63,15 @@ async def _look(where: Callable[[], dict[str, str]], note: Note, news: _News) ->
                     tasks[name] = asyncio.create_task(_told(news, _one(name, directory, note, news)))
             await asyncio.sleep(_LOOK)
     finally:
-        for task in tasks.values():
-            task.cancel()
+        await _cancel(tasks.values())
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel the tasks and let them hang up: `asyncio.run` would cancel what hangs up in the middle."""
+    for task in (left := [task for task in tasks if not task.done()]):
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_HANGS_UP)
 
 
 async def _one(name: str, directory: str, note: Note, news: _News) -> None:

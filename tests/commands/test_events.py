@@ -1,5 +1,6 @@
 """Events of guests that start, stop and end, followed as they happen; and of peers that send too many."""
 
+import asyncio
 import json
 import os
 import signal
@@ -7,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import aclosing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.qmp import GREETING, Peer, serve
 from fakes.screen import command
 
+from kvmrun.commands._follow import follow
 from kvmrun.host import lock
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
@@ -57,6 +59,19 @@ def test_guests_are_followed_from_their_start_to_their_end(lab: Path, kvmrun: Cl
         heard(child, "vm1", "following")
         child.send_signal(signal.SIGINT)
         assert child.wait(10) == 130
+
+
+def test_nothing_is_left_behind_when_it_ends(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    guests(lab, "vm1", text=ALONE)
+    kvmrun.ok("vm1")
+    directory = f"{own_directories}/run/vm/vm1"
+
+    async def followed() -> list[str]:
+        async with aclosing(follow(lambda: {"vm1": directory}, lambda *_: None)) as news:
+            assert (await anext(news)).name == "following"
+        return [task.get_name() for task in asyncio.all_tasks() - {asyncio.current_task()}]
+
+    assert asyncio.run(followed()) == []
 
 
 def test_only_those_that_are_named(lab: Path, kvmrun: Cli) -> None:
