@@ -42,7 +42,7 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
         rules=_rules(lab, network, now) if where.root else None,
         uplink=_uplink(network, trip) if state in _UP else None,
         ways=tuple(_ways(lab, network, now)),
-        warnings=tuple(_warnings(lab, network, trip)),
+        warnings=(*_warnings(lab, network, trip), *("; fix: ".join(one) for one in reach.shaped(now.reach))),
         providers=_providers(lab, where, network),
         leases=_leases(dnsmasq_plan.files(lab, network, where).leases),
     )

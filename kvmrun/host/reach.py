@@ -1,18 +1,23 @@
 """Asking the kernel how it routes between host and guests, and putting its own routes of a bridge back."""
 
+import os
 import struct
 import sys
 
-from kvmrun.host import dump, link
+from kvmrun.host import dump, link, small
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.ipaddress import IPv4Interface, IPv4Network
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
+from kvmrun.model.text import printable
 from kvmrun.plan import reach
 from kvmrun.plan.reach import Diversion, KernelRoute, Neighbour, Reach
 
+_GET_QUEUE, _QUEUE = 38, struct.Struct("=BxxxiIII")
+_QUEUES = {"noqueue", "noop", "mq", "pfifo_fast", "pfifo", "bfifo", "fq_codel", "fq"}
+"""What the kernel gives links by itself."""
 _NEW_ROUTE, _GET_ROUTE, _DELETE_NEIGHBOUR, _GET_NEIGHBOUR, _GET_RULE = 24, 26, 29, 30, 34
 _CREATE = 0x400
 _HEAD, _NEIGHBOUR = struct.Struct("=BBBBBBBBI"), struct.Struct("=BxxxiHBB")
@@ -43,6 +48,7 @@ def look(lab: Lab, network: Network, *, thorough: bool = False) -> Reach:
         missing=missing,
         astray=tuple(astray),
         neighbours=reach.wrong_neighbours(lab, network, tuple(_neighbours(network.bridge))),
+        queues=tuple(_queues(network.bridge)) if thorough else (),
         diversions=(*_rules(network), *(_routes(network) if astray else ())),
     )
 
@@ -151,6 +157,17 @@ def _neighbours(bridge: str) -> Iterator[Neighbour]:
             if at == index and 1 in values and (flags or state & _PERMANENT):
                 mac = "" if flags else values.get(2, b"").hex(":")
                 yield Neighbour(link=bridge, address=socket.inet_ntoa(values[1]), mac=mac)
+
+
+def _queues(bridge: str) -> Iterator[tuple[str, str]]:
+    """(link, kind) of what is not a default on the bridge and its ports."""
+    with suppress(OSError):
+        links = {socket.if_nametoindex(one): one for one in (bridge, *os.listdir(f"{link.NET}/{bridge}/brif"))}
+        usual = {*_QUEUES, (small.text("/proc/sys/net/core/default_qdisc") or "").strip()}
+        for payload in dump.dump(dump.ROUTE, _GET_QUEUE, bytes(_QUEUE.size)):
+            kind, number = _text(dump.attributes(payload, _QUEUE.size).get(1, b"")), _QUEUE.unpack_from(payload)[1]
+            if number in links and kind not in usual:
+                yield links[number], printable(kind, 20)
 
 
 def _link(values: Values) -> str:

@@ -28,6 +28,7 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
     yield from (problem(subject, *one) for one in reach.problems(lab, network, wire.reach))
+    yield from (warning(subject, *one) for one in reach.shaped(wire.reach))
     if wire.names:
         text, fix = faults.names(wire), "repair" if wire.names == "stopped" else f"net restart {network.name}"
         yield problem(subject, text, f"kvmrun {fix}")

@@ -51,12 +51,14 @@ class Diversion(Frozen):
 class Reach(Frozen):
     """`missing` are routes of the kernel's own that are gone, `neighbours` entries that are wrong, `astray` addresses
     of the network that the kernel does not send to its bridge, each with where to instead, "" for nowhere.
+    `queues` are queueing disciplines that somebody has put on the bridge or its ports, as (link, kind).
     """
 
     missing: tuple[KernelRoute, ...] = ()
     neighbours: tuple[Neighbour, ...] = ()
     astray: tuple[tuple[str, str], ...] = ()
     diversions: tuple[Diversion, ...] = ()
+    queues: tuple[tuple[str, str], ...] = ()
 
 
 def steps(found: Reach) -> Iterator[KernelRoute | Neighbour]:
@@ -76,6 +78,14 @@ def problems(lab: Lab, network: Network, found: Reach) -> Iterator[tuple[str, st
         address, link = found.astray[0]
         where = f"to {link}" if link else "nowhere"
         yield f"{address} is routed {where}, not to {network.bridge}", f"ip route get {address}; ip rule; ip route"
+
+
+def shaped(found: Reach) -> Iterator[tuple[str, str]]:
+    """What somebody does to traffic by queueing disciplines, which may be just what is wanted; each with its end."""
+    for link, kind in found.queues:
+        place = kind if kind in {"ingress", "clsact"} else "root"
+        text = f"{link} has the queueing discipline {kind}, which may delay, drop or redirect what passes"
+        yield text, f"tc qdisc del dev {link} {place}"
 
 
 def wrong_neighbours(lab: Lab, network: Network, entries: tuple[Neighbour, ...]) -> tuple[Neighbour, ...]:

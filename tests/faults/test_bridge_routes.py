@@ -254,3 +254,22 @@ def test_forwarding_of_ipv6_that_is_switched_off_is_named(lab: Path, warm: Warm)
         assert found["forwarding is off on all links for IPv6"].endswith("net up lan")
         warm.ok("net", "up", "lan")
         assert findings(warm) == []
+
+
+QUEUES = {
+    "br0": ("root tbf rate 1mbit burst 10k latency 50ms", "clsact"),
+    "tap-vm1": ("root tbf rate 1mbit burst 10k latency 50ms", "handle ffff: ingress"),
+}
+
+
+@pytest.mark.parametrize("link", QUEUES)
+def test_a_queueing_discipline_is_seen_and_left_alone(up: Warm, link: str) -> None:
+    for words in QUEUES[link]:
+        subprocess.run(["tc", "qdisc", "add", "dev", link, *words.split()], check=True)
+        (found,) = findings(up)
+        assert (found["level"], link in found["text"]) == ("warning", True)
+        seen = status(up)
+        assert (seen["state"], [one for one in seen["warnings"] if link in one]) == ("up", seen["warnings"])
+        assert READERS["repair"](up) == ""
+        subprocess.run(shlex.split(found["fix"]), check=True)
+        assert (findings(up), status(up)["warnings"]) == ([], [])
