@@ -29,7 +29,7 @@ from kvmrun.model.guest import Boot, Guest
 from kvmrun.model.limits import Limits
 from kvmrun.model.network import Dhcp, Dns, Network, Uplink
 from kvmrun.model.nic import Nic
-from kvmrun.model.status import STATES, NicStatus, Status
+from kvmrun.model.status import HALTED, STATES, NicStatus, Status
 
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
@@ -207,7 +207,7 @@ def fields(table: str, kept: Descriptions) -> str:
 
 
 def states(_argument: str, kept: Descriptions) -> str:
-    return _entries((f"`{state}`", kept.get(state, "")) for state in STATES)
+    return _entries((f"`{state}`", kept.get(state, "")) for state in (*STATES, *HALTED))
 
 
 def variables(_argument: str, kept: Descriptions) -> str:
