@@ -200,9 +200,15 @@ def _explained(name: str, module: ModuleType, words: Sequence[str], *, implied: 
     Raises NoSuchGuest for the verb of another tool with options that a start does not have.
     """
     if implied:
+        import argparse
+
         from kvmrun.commands import _foreign
 
-        _foreign.refuse_line(words)
+        ours = argparse.ArgumentParser(add_help=False)
+        everywhere(ours)
+        known, rest = ours.parse_known_args([*words])
+        note_lab(known.vms)
+        _foreign.refuse_line(rest)
     parser = full_parser(name, module)
     return Args(**vars(parser.parse_intermixed_args([*words])))
 

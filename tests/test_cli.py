@@ -123,6 +123,8 @@ def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
         (["commands"], 4, "did you mean kvmrun --help?"),
         (["create", "web"], 4, "did you mean kvmrun new web?"),
         (["create", "web", "--memory", "2G"], 4, "did you mean kvmrun new web?"),
+        (["destroy", "--force", "vm1"], 4, "did you mean kvmrun kill vm1?"),
+        (["logs", "-f", "vm1"], 4, "did you mean kvmrun log vm1?"),
         (["clone", "vm1", "web"], 4, "did you mean kvmrun new web --copy vm1?"),
         (["mv", "vm1", "web"], 4, "did you mean kvmrun rename vm1 web?"),
         (["shutdown", "vm1", "xlist"], 4, "did you mean kvmrun stop vm1 xlist?"),
@@ -246,6 +248,7 @@ def test_a_bug_without_room_for_a_file_still_ends_well(
     [
         (["vm1", "--accell", "tcg"], "did you mean --accel?"),
         (["list", "--outptu=json"], "did you mean --output?"),
+        (["list", "-z"], "error: unrecognized arguments: -z\n"),
         (["screenshot", "vm1"], "error: required: FILE.png\n"),
         (["rename"], "error: required: NAME, NEW\n"),
     ],

@@ -127,6 +127,7 @@ def refuse_line(words: Sequence[str]) -> None:
     if first == len(words) or words[first] not in {*_COMMANDS, *_NOTES}:
         return
     rest = list(takewhile(lambda word: not word.startswith("-"), words[first + 1 :]))
+    rest = rest or [word for word in words[first + 1 :] if not word.startswith("-")]
     raise NoSuchGuest(f"{words[first]} is not a command", suggestion(words[first], rest))
 
 

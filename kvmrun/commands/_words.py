@@ -68,8 +68,9 @@ def full_parser(name: str, module: ModuleType) -> Any:
                 named = message.partition(": ")[2].split(", ")
                 message = f"required: {', '.join(one for one in map(_shown, wanted) if one in named)}"
             elif message.startswith("unrecognized arguments: "):
-                near = closest(message.split()[2].partition("=")[0], self._option_string_actions)
-                message += f"\n  fix: did you mean {near}?" if near.startswith("-") else ""
+                typed = message.split()[2].partition("=")[0]
+                near = closest(typed, [one for one in self._option_string_actions if one.startswith("--")])
+                message += f"\n  fix: did you mean {near}?" if near and typed.startswith("--") else ""
             super().error(message)
 
     line = getattr(module, "COMMAND_LINE", "")

@@ -19,6 +19,7 @@ TIMEOUT = "2 s for all guests together"
 def configure(parser: Parser) -> None:
     parser.add_argument("guests", nargs="*", metavar="NAME", help="guests to list, or @GROUP; all if none is named")
     parser.add_argument("-o", "--output", choices=("table", "json"), default="table", help="the format of the output")
+    parser.add_argument("-a", "--all", action="store_true", help="guests that do not run too, as without it")
     parser.add_argument("--all-labs", action="store_true", help="also list the guests of every other lab on this host")
     parser.add_argument(
         "-w", "--watch", nargs="?", type=float, const=2.0, metavar="SECONDS", help="update the list every SECONDS (2)"

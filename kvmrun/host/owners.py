@@ -67,8 +67,12 @@ def claim_images(where: Directories, guest: Guest) -> None:
 
 
 def image_elsewhere(where: Directories, guest: Guest) -> tuple[str, str]:
-    """An image the guest would write to that kvmrun made for another lab, and that lab; ("", "") for none."""
-    found = ((name, other(where.state, "image", name, where.lab)) for name in _made(where, guest))
+    """An image the guest would write to that kvmrun made for another lab, and that lab; ("", "") for none.
+
+    The note of an image that is no longer there says nothing.
+    """
+    there = (name for name in _made(where, guest) if os.path.lexists(f"{where.images}/{name}"))
+    found = ((name, other(where.state, "image", name, where.lab)) for name in there)
     return next(((name, lab) for name, lab in found if lab), ("", ""))
 
 

@@ -168,6 +168,19 @@ def test_another_labs_tap_and_name_server_are_named_and_no_command_against_them_
     other("net", "down", **elsewhere)
 
 
+def test_an_image_that_is_gone_belongs_to_no_lab(
+    lab: Path, second: Path, kvmrun: Cli, other: Cli, images: Path
+) -> None:
+    for one in (lab, second):
+        guests(one, "a", text=TCG + 'nic = []\n[[drive]]\nimage = "a.qcow2"\nsize = "1M"\n')
+    kvmrun.ok("a", "--paused")
+    kvmrun.ok("kill", "a")
+    assert other("a", "--paused").code == 6
+    (images / "a.qcow2").unlink()
+    other.ok("a", "--paused")
+    assert other.ok("list", "--all", "-o", "json").json()["guests"][0]["state"] == "paused"
+
+
 def test_logs_images_and_leases_belong_to_their_lab(
     lab: Path, second: Path, kvmrun: Cli, other: Cli, own_directories: Path
 ) -> None:

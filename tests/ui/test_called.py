@@ -61,7 +61,18 @@ def test_a_user_is_told_a_command_for_root_that_sudo_finds(lab: Path, own_direct
 
 
 COMMANDS = (
-    *("stop nosuch", "list nosuch", "start web", "sotp web", "console web", "stop web --all", "wait", "exec web", "up"),
+    *(
+        "stop nosuch",
+        "list nosuch",
+        "start web",
+        "create www --memory 2G",
+        "sotp web",
+        "console web",
+        "stop web --all",
+        "wait",
+        "exec web",
+        "up",
+    ),
     *("new web --image x", "doctor", "log web", "cp a b", "rm web", "edit web"),
 )
 """Commands that end with a fix, or a note, that names a command."""
