@@ -66,9 +66,12 @@ def test_what_is_generated_follows_the_code(generator: ModuleType) -> None:
 def test_every_exit_code_and_state_has_a_meaning() -> None:
     codes = {one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.KvmrunError)}
     assert errors.EXIT_CODES.keys() == codes | {0, 70, 129, 130, 141, 143}
-    directory = Path(kvmrun.__file__).parent / "commands"
-    text = "".join((directory / name).read_text() for name in ("_status.py", "_judged.py"))
-    assert set(re.findall(r'\bstate="([a-z-]+)"', text)) <= set(STATES)
+    files = [path.read_text() for path in Path(kvmrun.__file__).parent.rglob("*.py")]
+    text = "".join(
+        text for text in files if re.search(r"^from kvmrun\.model\.\S*status import .*Status", text, re.MULTILINE)
+    )
+    named = set(re.findall(r'\bstate="([a-z-]+)"', text))
+    assert {"stale", "invalid", "stopped", "unknown"} <= named <= set(STATES)
 
 
 def test_every_command_is_in_one_task() -> None:
