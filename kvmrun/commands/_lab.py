@@ -31,6 +31,8 @@ def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> 
     """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
     from kvmrun.config.load import load  # those who only speak to guests that run need none
 
+    if os.path.lexists(where.vms) and not os.path.isdir(where.vms):
+        raise ConfigError(f"{where.vms} is not a directory", "name the directory of a lab: -C DIR")
     distrusted: Mapping[str, str] = EMPTY
     if where.root:
         places.trusted(where.vms, os.environ)
@@ -67,9 +69,9 @@ def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
     hint = (
         f"did you mean {close}?" if close else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
     )
-    return NoSuchGuest(
-        f"there is no guest {printable(name, 60)}", hint, why=f"{lab.directory} has no {printable(stem, 60)}.toml"
-    )
+    is_there = os.path.isdir(lab.directory)
+    why = f"{lab.directory} has no {printable(stem, 60)}.toml" if is_there else f"{lab.directory} does not exist"
+    return NoSuchGuest(f"there is no guest {printable(name, 60)}", hint, why=why)
 
 
 def is_known(lab: Lab, word: str) -> bool:

@@ -1,12 +1,13 @@
 """kvmrun check: everything wrong with the lab, without touching the host."""
 
 import json
+import os
 import sys
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest
-from kvmrun.host import observe, records, standing
+from kvmrun.host import bridges, observe, records, standing
 from kvmrun.light.abc import Iterator
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.place import Directories
@@ -23,7 +24,7 @@ def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
     found = [one for guest in lab.guests.values() for one in images.problems(guest, observe.images(guest))]
-    lab = lab.but(problems=(*lab.problems, *found, *_leases(lab, where)))
+    lab = lab.but(problems=(*lab.problems, *found, *_bridges(lab), *_leases(lab, where)))
     errors = [one for one in lab.problems if not one.warning]
     if args.output == "json":
         document = {"schema": 1, "guests": sorted(lab.guests), "problems": [_document(one) for one in lab.problems]}
@@ -32,11 +33,23 @@ def run(args: Args) -> int:
         for one in lab.problems:
             sys.stdout.write(f"{'warning' if one.warning else 'error'}: {one}\n")
         if not (lab.guests or lab.invalid):
-            raise NoSuchGuest(f"{lab.directory} has no guests", "kvmrun init DIR writes an example")
+            what = "has no guests" if os.path.isdir(lab.directory) else "does not exist"
+            raise NoSuchGuest(f"{lab.directory} {what}", "kvmrun init DIR writes an example")
         if not errors:
             networks = _counted(len(lab.networks), "network")
             sys.stdout.write(f"{_counted(len(lab.guests), 'guest')} on {networks}: no errors\n")
     return ConfigError.code if errors else 0
+
+
+def _bridges(lab: Lab) -> Iterator[Problem]:
+    """An error for every network whose bridge is to be called as another interface of this host is."""
+    for one in lab.networks.values():
+        found = None if one.external else bridges.read(one.bridge)
+        if found is not None and found.kind != "bridge":
+            text = f"{one.bridge} is a network interface of this host, and no bridge"
+            wanted = "the name of a bridge that kvmrun makes, such as br0"
+            key = f"network.{one.name}.bridge"
+            yield Problem(file="networks.toml", key=key, found=one.bridge, wanted=wanted, text=text)
 
 
 def _leases(lab: Lab, where: Directories) -> Iterator[Problem]:

@@ -1,12 +1,13 @@
 """kvmrun --list: every guest and what it is doing."""
 
+import os
 import sys
 import time
 
 from kvmrun.commands._lab import directories, expanded, is_known, no_such_guest, open_lab, own, refuse_other
 from kvmrun.commands._status import gather, seen, unseen
 from kvmrun.commands._words import Args, Parser, pace
-from kvmrun.errors import KvmrunError, Several
+from kvmrun.errors import ConfigError, KvmrunError, Several
 from kvmrun.light import json
 from kvmrun.model.place import Directories
 from kvmrun.model.status import SCHEMA, Status
@@ -37,6 +38,7 @@ def run(args: Args) -> int:
             return watch.watch(lambda: _found(where, args), _view(args), every, unseen(where), color=args.color)
     while True:
         found = _found(where, args)
+        _refuse_missing(where, args, found)
         show(found, args)
         if note := unseen(where):
             sys.stderr.write(f"kvmrun: {note}\n")
@@ -46,6 +48,12 @@ def run(args: Args) -> int:
             return 0
         sys.stdout.flush()
         time.sleep(every)
+
+
+def _refuse_missing(where: Directories, args: Args, found: list[Status]) -> None:
+    """Raises ConfigError for a directory that was named and is not there, unless guests of it run."""
+    if (args.vms or os.environ.get("KVMRUN_VMS")) and not found and not os.path.isdir(where.vms):
+        raise ConfigError(f"{where.vms} does not exist", "name the directory of a lab; kvmrun init DIR writes one")
 
 
 def _unknown(where: Directories, args: Args) -> list[KvmrunError]:

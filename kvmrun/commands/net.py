@@ -51,6 +51,9 @@ def run(args: Args) -> int:
                 _down(lab, where, name, progress, force=args.force or args.verb == "restart")
             if args.verb in {"up", "restart"}:
                 _up(lab, where, name, progress, owner=_uid(args.owner) if args.owner else None)
+        for name, other in now.now.networks_elsewhere.items() if args.verb == "down" and not args.networks else ():
+            if name in lab.networks:
+                progress.tell(f"network {name} stays: the lab {printable(other)} has brought it up")
         if args.verb == "down" and set(chosen) & set(now.now.undefined):
             _refresh(lab, where, progress)
     if not args.networks and (wrong := _problems(lab)):

@@ -1,6 +1,7 @@
 """kvmrun show: one guest with every default filled in, what follows from its name, how it runs, its QEMU command."""
 
 import json
+import shlex
 import sys
 from typing import Any
 
@@ -9,11 +10,13 @@ from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
-from kvmrun.host import observe, records
+from kvmrun.host import lost, observe, records, rundir
 from kvmrun.light.abc import Iterator
 from kvmrun.model.guest import Guest
+from kvmrun.model.lab import Lab
+from kvmrun.model.nic import Port
 from kvmrun.model.option import argv
-from kvmrun.model.place import Place
+from kvmrun.model.place import Directories, Place
 from kvmrun.model.status import Status
 from kvmrun.model.text import printable
 from kvmrun.ui import rows
@@ -29,8 +32,10 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     definitions = open_lab(where)
-    guest = defined(definitions, args.guest)
     lab = records.in_force(definitions, where)
+    if args.guest in lab.now.running and args.guest not in definitions.guests:
+        return _recorded(lab, where, args)
+    guest = defined(definitions, args.guest)
     place = lab.places(where)[guest.name]
     if guest.user and where.root:
         place = place.but(uid=observe.accounts([guest.user]).get(guest.user))
@@ -52,6 +57,40 @@ def run(args: Args) -> int:
             "# the QEMU command for reading: paths and names where kvmrun passes descriptors\n"
             + spell(observe.qemu(), options, guest.args)
         )
+    return 0
+
+
+def _recorded(lab: Lab, where: Directories, args: Args) -> int:
+    """A guest that runs and is no longer defined, or not validly: as its record and its QEMU tell it."""
+    record, here = lab.now.running[args.guest], seen(where)
+    place = Place(
+        guest=record.name,
+        uuid=record.uuid,
+        directory=where.guest(record.name),
+        log=where.log(record.name),
+        ports=lab.ports()[record.name],
+        lab=record.lab,
+    )
+    qemu = lost.command(rundir.holder(place.directory, record.pid))
+    [now] = _agents.added(_posture.added(gather(where, lab, [record.name]), where, here), here)
+    if args.output == "json":
+        document = {
+            "schema": 1,
+            "definition": None,
+            "place": place.as_dict(),
+            "command": qemu,
+            "display": record.display or None,
+        }
+        document |= {key: value for key, value in now.as_dict().items() if key in {"state", "posture", "agent"}}
+        sys.stdout.write(json.dumps(document, sort_keys=True, default=str) + "\n")
+        return 0
+    ports = "".join(_port(port) for port in place.ports)
+    sys.stdout.write(
+        f"# {record.name} runs as it was started; {lab.directory}/{record.name}.toml is gone or has errors\n"
+    )
+    sys.stdout.write(f"uuid       {record.uuid}\ndirectory  {place.directory}\nlog        {place.log}\n{ports}\n")
+    sys.stdout.write(f"# how it is now, from the kernel\n{''.join(_lines(now))}\n")
+    sys.stdout.write(f"# the QEMU command as it runs\n{printable(shlex.join(qemu))}\n")
     return 0
 
 
@@ -92,9 +131,13 @@ def _derived(guest: Guest, place: Place) -> str:
         *([f"display    VNC at {shown}"] if (shown := guest.shown_at(place)) else []),
     ]
     for port in place.ports:
-        address = port.address or "no address"
-        lines.append(f"{port.name:<10} {port.mac} {address} on {port.network}: tap {port.tap}, bridge {port.bridge}")
+        lines.append(_port(port).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _port(port: Port) -> str:
+    where = f"{port.address or 'no address'} on {port.network}"
+    return f"{port.name:<10} {port.mac} {where}: tap {port.tap}, bridge {port.bridge}\n"
 
 
 def _lines(now: Status) -> Iterator[str]:

@@ -16,6 +16,7 @@ from kvmrun.model.place import Directories
 from kvmrun.plan import dnsmasq as dnsmasq_plan
 from kvmrun.plan import forwarding, guard, rules, upstreams, ways
 from kvmrun.plan import network as plan
+from kvmrun.plan.bridge import is_ours
 from kvmrun.plan.facts import Bridge, Link, Owner, Route, Ways, Wire
 from kvmrun.plan.reach import Reach
 
@@ -31,7 +32,6 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
     found, occupant = bridges.find(lab, network, lambda: seen)
     made = persistent.made(where, network.name) if where.root else {}
     here, leftovers = _taps(lab, network, where, seen, made)
-    here = {name: _as_port(network, found, tap) for name, tap in here.items()}
     if network.external:
         return Wire(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
     at = dnsmasq_plan.files(lab, network, where)
@@ -42,10 +42,11 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         bridge=found,
         occupant=occupant,
         former=_former(lab, network, seen),
+        foreign=_foreign(lab, network, seen),
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
         resolv=_resolv(),
-        ports=here,
+        ports={name: _as_port(network, found, tap) for name, tap in here.items()},
         leftovers=leftovers,
         made=made,
         kept=_kept(lab, network, where, found),
@@ -105,6 +106,13 @@ def _names(network: Network, now: Wire) -> Literal["", "stopped", "silent"]:
 def _former(lab: Lab, network: Network, links: ports.Links) -> Bridge | None:
     up = lab.as_up(network)
     return bridges.find(lab, up, lambda: links)[0] if up.bridge != network.bridge else None
+
+
+def _foreign(lab: Lab, network: Network, links: ports.Links) -> tuple[str, ...]:
+    """The links of others by the names of the bridges of other networks."""
+    others = (one for one in lab.networks.values() if one.name != network.name and not one.external)
+    there = [one for one in others if links.named(one.bridge)]
+    return tuple(sorted(one.bridge for one in there if not is_ours(lab, one, bridges.read(one.bridge))))
 
 
 def _as_port(network: Network, found: Bridge | None, tap: Link) -> Link:

@@ -24,9 +24,13 @@ def carries(network: Network) -> bool:
     return not network.external and (network.nat is not False or bool(network.forward))
 
 
-def own_bridges(lab: Lab) -> list[str]:
-    """The bridges of the lab's own networks. An external one is a link like any other: it may even be the uplink."""
-    return sorted(str(one.bridge) for one in lab.networks.values() if not one.external)
+def own_bridges(lab: Lab, now: Wire | None = None) -> list[str]:
+    """The bridges of the lab's own networks. An external one is a link like any other: it may even be the uplink.
+
+    So is one that has the name of a bridge which a network is to have: a definition alone opens no link to anybody.
+    """
+    foreign = now.foreign if now else ()
+    return sorted(str(one.bridge) for one in lab.networks.values() if not one.external and one.bridge not in foreign)
 
 
 def asked(lab: Lab, network: Network, now: Wire) -> list[str]:
@@ -76,7 +80,7 @@ def _without_us(network: Network, now: Wire) -> str:
 def _forwarding(lab: Lab, network: Network, now: Wire) -> list[str]:
     if not carries(network):
         return []
-    others = {*own_bridges(lab), *_taps(lab)} - {str(network.bridge)}
+    others = {*own_bridges(lab, now), *_taps(lab)} - {str(network.bridge)}
     links = sorted({str(network.bridge), *now.links, *_uplinks(lab, network, now)} - others)
     return [DEFAULT, *(f"ipv4/conf/{link}/forwarding" for link in links)]
 
@@ -88,7 +92,7 @@ def _taps(lab: Lab) -> list[str]:
 
 def _accept_ra(lab: Lab, now: Wire) -> list[str]:
     """By which links the host may hear of its own routers, now and later."""
-    links = sorted(set(now.links) - {*own_bridges(lab), *_taps(lab)})
+    links = sorted(set(now.links) - {*own_bridges(lab, now), *_taps(lab)})
     return [f"ipv6/conf/{link}/accept_ra" for link in ("default", *links)]
 
 
@@ -107,7 +111,7 @@ def _uplinks(lab: Lab, network: Network, now: Wire) -> list[str]:
         return []
     named = {str(lab.uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
     told = {str(uplink.interface) for uplink in ways.uplinks(lab, network)}
-    return sorted({*(named or now.uplinks), *told} - set(own_bridges(lab)))
+    return sorted({*(named or now.uplinks), *told} - set(own_bridges(lab, now)))
 
 
 def unneeded(lab: Lab, network: Network, now: Wire) -> list[str]:
@@ -139,7 +143,7 @@ def _strangers6(lab: Lab, network: Network, now: Wire) -> list[str]:
     if not network.has_ipv6_egress():
         return []
     before = now.changed[DEFAULT6].before if DEFAULT6 in now.changed else now.sysctls.get(DEFAULT6, "0")
-    return [f"meta nfproto ipv6 iifname != {names(set(own_bridges(lab)))}"] if before == "0" else []
+    return [f"meta nfproto ipv6 iifname != {names(set(own_bridges(lab, now)))}"] if before == "0" else []
 
 
 def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
@@ -148,7 +152,7 @@ def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
     default = now.changed.get(DEFAULT)
     if default and now.routing and default.general == "0":
         return []
-    own = own_bridges(lab)
+    own = own_bridges(lab, now)
     fresh = now.sysctls.get(DEFAULT, "0") == "0"
     if default.before == "0" if default else fresh or not now.routing:
         before = default.links if default else _forwarders(now) if fresh else []
@@ -160,7 +164,7 @@ def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
 def exposed(lab: Lab, now: Wire) -> list[str]:
     """The links there are that forward for our sake alone."""
     default = now.changed.get(DEFAULT)
-    before = {*own_bridges(lab), *_taps(lab), *(default.links if default else _forwarders(now))}
+    before = {*own_bridges(lab, now), *_taps(lab), *(default.links if default else _forwarders(now))}
     return [link for link in now.links if link not in before]
 
 

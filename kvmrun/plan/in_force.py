@@ -74,7 +74,7 @@ def merged(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]]
     pending = {name: Pending(keys=keys[name], guests=names) for name in keys if (names := attached.get(name, ()))}
     undefined = tuple(sorted(up.keys() - lab.networks.keys()))
     kept = {name: up[name].network for name in (*pending, *undefined)}
-    recorded_uplinks = {name: one for record in up.values() for name, one in record.uplinks.items()}
+    recorded_uplinks = {name: one for network in kept for name, one in up[network].uplinks.items()}
     recorded_uplinks |= {str(one.uplink.name): one.uplink for one in running.values() if one.uplink}
     # The order of the definitions is kept: the first of several providers is the one taken by default.
     uplinks = {**lab.uplinks, **{name: one for name, one in recorded_uplinks.items() if name not in lab.uplinks}}
@@ -133,5 +133,8 @@ def refuse_pending(lab: Lab, network: str) -> None:
 def refuse_elsewhere(lab: Lab, network: str) -> None:
     """Raises Refused where another lab has brought up a network of that name."""
     if other := lab.now.networks_elsewhere.get(network):
-        hint = f"kvmrun -C {quoted(other)} net down {network}, or give one of the two another name"
+        hint = f"kvmrun -C {quoted(other)} net down {network}"
+        if network in lab.networks:
+            hint += f"; or define a network of another name, bridge and subnet in {lab.directory}/networks.toml,"
+            hint += ' and name it with network = "NAME" in the [[nic]] of the guests'
         raise Refused(f"network {network} is up for another lab", hint, why=f"the lab {other} has brought it up")

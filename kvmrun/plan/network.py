@@ -235,7 +235,7 @@ def rules_text(lab: Lab, network: Network, now: Wire) -> str:
         answers=tuple((str(lab.uplinks[name].interface), mark) for name, mark in ways.answering(lab, network).items()),
         servers=tuple(sorted(str(one.host_address().ip) for one in lab.networks.values() if one.needs_dnsmasq())),
     )
-    return rules.text(network, forwarding.own_bridges(lab), lab.uplinks, addresses, around)
+    return rules.text(network, forwarding.own_bridges(lab, now), lab.uplinks, addresses, around)
 
 
 def _release(lab: Lab, network: Network, now: Wire) -> Iterator[RestoreSysctls]:

@@ -89,8 +89,10 @@ def answering(lab: Lab, network: Network) -> dict[str, int]:
     """
     if lab.firewall != "nftables" or network.external or not network.forward:
         return {}
-    links = [one.interface for one in lab.uplinks.values()]
-    names = sorted(lab.uplinks)
+    known: dict[tuple[str, str], str] = {}  # one that was renamed under a guest that runs is there by both names
+    for name, one in lab.uplinks.items():
+        known.setdefault((str(one.interface), str(one.gateway)), name)
+    links, names = [interface for interface, _ in known], sorted(known.values())
     return {
         name: number << 24
         for number, name in enumerate(names, 1)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -178,3 +179,102 @@ def test_a_mark_does_not_make_another_labs_bridge_ours(lab: Path, kvmrun: Cli, o
     assert link("br0") is not None
     kvmrun.ok("repair")
     assert link("br0") == before
+
+
+def test_a_definition_alone_opens_no_link_to_anybody(lab: Path, kvmrun: Cli) -> None:
+    """A network that is only defined may be called after an uplink: what comes from there stays outside."""
+    (lab / "networks.toml").write_text('[network.lan]\n[network.dmz]\nbridge = "wan0"\nsubnet = "10.5.0.0/24"\n')
+    guests(lab, "a")
+    kvmrun.ok("check")
+    ip("link", "add", "wan0", "type", "veth", "peer", "name", "far")
+    said = kvmrun("check")
+    assert (said.code, "wan0 is a network interface of this host" in said.out) == (5, True), said
+    kvmrun.ok("net", "up", "lan")
+    rules = subprocess.run(["nft", "list", "table", "inet", "kvmrun_lan"], capture_output=True, text=True, check=True)
+    assert "br0" in rules.stdout
+    assert "wan0" not in rules.stdout
+    said = kvmrun("net", "up", "dmz")
+    assert (said.code, "wan0 exists and is not ours" in said.err) == (6, True), said
+    ip("link", "delete", "wan0")
+    kvmrun.ok("net", "up")
+    assert kvmrun("repair", "-n").code == 0
+    ip("link", "set", "wan0", "name", "gone")
+    ip("link", "add", "wan0", "type", "bridge")  # it is somebody else's now
+    kvmrun.ok("net", "up", "lan")
+    rules = subprocess.run(["nft", "list", "table", "inet", "kvmrun_lan"], capture_output=True, text=True, check=True)
+    assert "wan0" not in rules.stdout
+
+
+def test_an_uplink_that_was_renamed_takes_one_command(lab: Path, kvmrun: Cli) -> None:
+    text = """
+[uplink.first]
+interface = "wan0"
+gateway = "10.9.0.1"
+table = 100
+[network.lan]
+uplink = "first"
+forward = ["tcp 8080 -> a:80"]
+"""
+    ip("link", "add", "wan0", "type", "veth", "peer", "name", "far")
+    for words in (
+        ("link", "set", "wan0", "up"),
+        ("link", "set", "far", "up"),
+        ("address", "add", "10.9.0.2/24", "dev", "wan0"),
+    ):
+        ip(*words)
+    guests(lab, "a")
+    (lab / "networks.toml").write_text(text)
+    kvmrun.ok("net", "up")
+    assert kvmrun("repair", "-n").code == 0
+    (lab / "networks.toml").write_text(text.replace("first", "second"))
+    kvmrun.ok("net", "up")
+    said = kvmrun("repair", "-n")
+    assert said.code == 0, said
+    rules = subprocess.run(["ip", "rule"], capture_output=True, text=True, check=True).stdout
+    assert "fwmark" in rules
+
+
+def test_a_directory_that_is_none_is_named(kvmrun: Cli, own_directories: Path) -> None:
+    missing = own_directories / "missing"
+    for place, told in (("/dev/null", "/dev/null is not a directory"), (missing, f"{missing} does not exist")):
+        other = Cli([*kvmrun.words[:-1], str(place)])
+        for words in (("list",), ("check",), ("a",), ("net", "up") if place != missing else ("list", "-o", "json")):
+            said = other(*words)
+            assert (said.code != 0, told in said.err) == (True, True), f"{words}: {said}"
+
+
+def test_a_guest_that_runs_without_its_file_is_shown_from_its_record(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "a")
+    kvmrun.ok("a", "--paused")
+    known = kvmrun.ok("show", "a", "-o", "json").json()
+    text = (lab / "a.toml").read_text()
+    for now in (None, "x = ["):
+        (lab / "a.toml").unlink() if now is None else (lab / "a.toml").write_text(now)
+        found = kvmrun.ok("show", "a", "-o", "json").json()
+        assert found["definition"] is None
+        assert (found["place"]["uuid"], found["state"]) == (known["place"]["uuid"], "paused")
+        assert found["place"]["ports"] == known["place"]["ports"]
+        assert found["command"][0] == known["command"][0]
+        assert f"tap {known['place']['ports'][0]['tap']}" in kvmrun.ok("show", "a").out
+    (lab / "a.toml").write_text(text)
+    assert kvmrun.ok("show", "a", "-o", "json").json() == known
+
+
+def test_open_networks_of_two_labs_leave_each_others_rules_alone(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    second = own_directories / "second"
+    second.mkdir(mode=0o755)
+    (lab / "networks.toml").write_text('[network.lan]\npolicy = "open"\n')
+    (second / "networks.toml").write_text('[network.other]\npolicy = "open"\nbridge = "br5"\nsubnet = "10.5.0.0/24"\n')
+    other = Cli([*kvmrun.words[:-1], str(second)])
+    for one in (kvmrun, other, kvmrun, other):
+        one.ok("net", "up")
+        for each in (kvmrun, other)[: 1 if link("br5") is None else 2]:
+            assert each("repair", "-n").code == 0
+    said = other.ok("net", "down", "other")
+    assert "is down" in said.out + said.err
+    assert kvmrun("repair", "-n").code == 0
+    (second / "networks.toml").unlink()
+    said = other.ok("net", "down")
+    assert f"network lan stays: the lab {lab}" in said.out + said.err
+    said = other("net", "down", "lan")
+    assert (said.code, str(lab) in said.err) == (6, True)
