@@ -245,7 +245,7 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
 def _overview() -> str:
     """The commands by task."""
     from kvmrun.commands._tasks import TASKS
-    from kvmrun.ui.say import folded
+    from kvmrun.ui.fit import fitted
 
     lines = [
         "usage: kvmrun NAME...            start guests",
@@ -253,7 +253,11 @@ def _overview() -> str:
         "       kvmrun COMMAND [...]      kvmrun COMMAND --help shows its options and examples",
     ]
     for task, members in TASKS.items():
-        lines += ["", f"{task}:", *(folded(f"  {name:<10} {commands.help_of(name)}", 11) for name in members)]
+        lines += [
+            "",
+            f"{task}:",
+            *(fitted(f"  {name:<10} {commands.help_of(name)}", sys.stdout, indent=11) for name in members),
+        ]
     lines += ["", "everywhere: -C DIR, -v, -q, --color auto|always|never, --timeout SECONDS, --version"]
     lines += ["manual: kvmrun help, kvmrun help TOPIC"]
     return "\n".join(lines) + "\n"
