@@ -18,7 +18,6 @@ from fakes.warm import Warm, warmed
 from kvmrun.host import tables
 
 pytest_plugins = ["fakes.tally"]
-OPEN = Path(__file__).with_name("OPEN_FAULTS.txt")
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -32,13 +31,10 @@ for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever takes the demo guest boots Linux, which marks it; the tests of open faults are expected to fail."""
-    known = [line for line in OPEN.read_text(encoding="utf-8").splitlines() if line and not line.startswith("#")]
+    """Whatever takes the demo guest boots Linux, which marks it."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-        if any(item.nodeid.startswith(one) for one in known):
-            item.add_marker(pytest.mark.xfail(strict=False, reason="an open fault: see tests/OPEN_FAULTS.txt"))
 
 
 @pytest.fixture(autouse=True)

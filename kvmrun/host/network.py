@@ -136,9 +136,9 @@ def _rest(step: steps.OtherStep, where: Directories) -> Undo | None:
             made = ports.device(step.record.network.bridge)
             records.write_network(step.path, step.record.but(device=made))
         case steps.SetSysctl():
-            return sysctl.change(where.run, step.name, step.value, step.user)
+            return sysctl.change(where, step.name, step.value, step.user)
         case steps.RestoreSysctls():
-            sysctl.restore(where.run, step.user, step.names)
+            sysctl.restore(where, step.user, step.names)
         case steps.LoadRules():
             return nft.load(step.table, step.text, step.record, step.digest)
         case steps.DropRules():

@@ -136,8 +136,12 @@ def _leave(directory: str, fd: int) -> None:
 
 
 def prune(root: str) -> None:
-    """Remove the run directory if nobody is in it."""
-    for path in (f"{root}/vm", f"{root}/net", root):
+    """Remove the run directory if nobody is in it; while somebody is, all of it stays as it was made."""
+    parts = [f"{root}/vm", f"{root}/net"]
+    with suppress(OSError):
+        if any(os.listdir(path) for path in parts if os.path.isdir(path)):
+            return
+    for path in (*parts, root):
         with suppress(OSError):
             os.rmdir(path)
 

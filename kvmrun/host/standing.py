@@ -6,7 +6,7 @@ import time
 from kvmrun.errors import Unresponsive
 from kvmrun.host import bridges, dump, link, persistent, ports, rundir, sysctl
 from kvmrun.host.observe import read
-from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.abc import Callable, Iterable, Mapping
 from kvmrun.light.typing import Literal
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
@@ -55,9 +55,9 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         dnsmasq=pid,
         leases=leases(at.leases) if network.dhcp else (),
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
-        rules=_loaded(rules.table(network.name), plan.rules_record(where, network)),
-        guard=_loaded(guard.kept_table(network.name), plan.guard_record(where, network)),
-        changed=sysctl.changed(where.run),
+        rules=_loaded(lab, network, where, rules.table(network.name), plan.rules_record),
+        guard=_loaded(lab, network, where, guard.kept_table(network.name), plan.guard_record),
+        changed=sysctl.changed(where),
         routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
         uplinks=uplinks(),
         links=links(),
@@ -264,10 +264,18 @@ def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
     return listeners.owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
-def _loaded(table: str, record: str) -> str:
-    """The digest of our rules in a table of the packet filter, "" when there are none."""
-    if not os.path.lexists(record):
-        return ""
-    from kvmrun.host import nft
+def _loaded(
+    lab: Lab, network: Network, where: Directories, table: str, record_of: Callable[[Directories, Network], str]
+) -> str:
+    """The digest of our rules in a table of the packet filter, "" when there are none.
 
-    return nft.loaded(table, record)
+    Where the run directory was lost, the table is known by its comment.
+    """
+    if os.path.lexists(record := record_of(where, network)):
+        from kvmrun.host import nft
+
+        return nft.loaded(table, record)
+    from kvmrun.host import tables
+
+    comment = mark.of_table(network.name, lab.identity) if where.root else ""
+    return "changed" if comment and tables.comment(table) == comment else ""

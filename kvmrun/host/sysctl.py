@@ -3,17 +3,22 @@
 import errno
 import os
 import stat
+import sys
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import lock, small
-from kvmrun.light import json
+from kvmrun.host import lock, process, small
+from kvmrun.light import json, socket
 from kvmrun.light.abc import Callable, Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Any
 from kvmrun.model.deadline import remaining
+from kvmrun.model.place import Directories
 from kvmrun.plan.facts import Changed
 
 _ROOT = "/proc/sys/net"
+_LIMIT = 64 << 10
+_SO_NETNS_COOKIE = 71
+"""The socket option that tells a network namespace from all others of this boot: numbers of inodes are used again."""
 
 
 def read(name: str) -> str | None:
@@ -25,9 +30,9 @@ def read(name: str) -> str | None:
         return None
 
 
-def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
+def change(where: Directories, name: str, value: str, user: str) -> Callable[[], None]:
     """Set `name` and remember for `user` what it was; the returned undo puts it back."""
-    with _book(run) as book:
+    with _book(where) as book:
         entry = book.setdefault(
             name,
             {
@@ -45,18 +50,18 @@ def change(run: str, name: str, value: str, user: str) -> Callable[[], None]:
         if (now := read(name)) not in {value, None}:
             raise KvmrunError(f"{name} did not take", "try again", why=f"{value} was written, {now} is read back")
     except BaseException:
-        restore(run, user, only=name)
+        restore(where, user, only=name)
         raise
-    return lambda: restore(run, user, [name])
+    return lambda: restore(where, user, [name])
 
 
-def restore(run: str, user: str, only: Collection[str] = ()) -> None:
+def restore(where: Directories, user: str, only: Collection[str] = ()) -> None:
     """Let go of what `user` needed, of all of it or of `only` some; what nobody needs is put back.
 
     What somebody else has changed since stays: also forwarding, once somebody has made the whole host a router. With
     a default, the links that have come since and took it over get what they would have had without us.
     """
-    with _book(run) as book:
+    with _book(where) as book:
         for name, entry in list(book.items()):
             if user not in entry["users"] or (only and name not in only):
                 continue
@@ -103,9 +108,9 @@ def _of_link(name: str, link: str) -> str:
     return f"{family}/conf/{link}/{key}"
 
 
-def changed(run: str) -> dict[str, Changed]:
+def changed(where: Directories) -> dict[str, Changed]:
     """The settings that wait for somebody to let go of them, by name."""
-    book = _entries(small.read(f"{run}/sysctls") or b"")
+    book = _entries(small.read(f"{where.run}/sysctls", _LIMIT) or b"") or _saved(where)
     return {
         name: Changed(
             before=str(one["before"]),
@@ -133,19 +138,20 @@ def write(name: str, value: str) -> None:
 
 
 @contextmanager
-def _book(run: str) -> Iterator[dict[str, Any]]:
+def _book(where: Directories) -> Iterator[dict[str, Any]]:
     """The settings changed and by whom, under one lock: {name: {before, general, set, users, links}}."""
-    path = f"{run}/sysctls"
+    path = f"{where.run}/sysctls"
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
         small.remove(path)
     fd = _locked(path)
     try:
-        text = os.read(fd, 64 << 10)
-        book = _entries(text)
+        text = os.read(fd, _LIMIT)
+        book = _entries(text) or _saved(where)
         yield book
         if book:
             _rewrite(fd, text, json.dumps(book, sort_keys=True).encode())
-        else:
+        _save(where, book)
+        if not book:
             os.unlink(path)
     except BaseException as why:
         _drop_empty(path, fd)
@@ -194,11 +200,43 @@ def _drop_empty(path: str, fd: int) -> None:
             os.unlink(path)
 
 
+def _copy(where: Directories) -> str:
+    """A second copy of the book, for when the run directory is lost: the kernel's settings outlive it."""
+    return f"{where.state}/sysctls"
+
+
+def _save(where: Directories, book: Mapping[str, Any]) -> None:
+    """Write the copy. One that cannot be written is missed only if the run directory is lost as well."""
+    path = _copy(where)
+    with suppress(OSError):
+        if book:
+            os.makedirs(where.state, mode=0o755, exist_ok=True)
+            small.replace(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
+        else:
+            small.remove(path)
+
+
+def _saved(where: Directories) -> dict[str, Any]:
+    """The book by its copy; nothing where that is of another boot, namespace or run directory, or not our own file."""
+    path = _copy(where)
+    with suppress(OSError):
+        if os.lstat(path).st_uid == os.geteuid():
+            validity, _, text = (small.read(path, 2 * _LIMIT) or b"").partition(b"\n")
+            return _entries(text) if validity.decode(errors="replace") == _validity(where) else {}
+    return {}
+
+
+def _validity(where: Directories) -> str:
+    """What the copy is of: values of another boot, or of another network namespace, mean nothing here."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
+        cookie = int.from_bytes(at.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)
+    return f"{process.boot_id()}/{cookie}/{where.run}"
+
+
 def _entries(text: bytes) -> dict[str, Any]:
-    """What of the book can be understood: a damaged one costs the way back, never the way on."""
+    """What of the book can be understood: a damaged one never keeps a network from coming up."""
     try:
-        book = json.loads(text or b"{}")
-        return {name: one for name, one in book.items() if _is_entry(one)}
+        return {name: one for name, one in json.loads(text).items() if _is_entry(one)}
     except (ValueError, RecursionError, AttributeError):
         return {}
 

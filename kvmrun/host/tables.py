@@ -20,6 +20,7 @@ _GET_RULE, _GET_GENERATION = _NFT | 7, _NFT | 16
 _BATCH_BEGIN, _BATCH_END = 16, 17
 _IF_EMPTY = 0x100
 _DORMANT = 1
+_USERDATA, _COMMENT = 6, 0
 _AGAIN = 5
 _COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
@@ -92,6 +93,18 @@ def _flags(family: str) -> dict[str, int]:
     """The flags of the tables of a family, by name."""
     told = (dump.attributes(payload, 4) for payload in _listed(_GET_TABLE, _head(_FAMILIES[family])))
     return {_text(one[1]): int.from_bytes(one.get(2, b"")) for one in told}
+
+
+def comment(table: str) -> str:
+    """The comment of the table "FAMILY TABLE", "" where it has none, is not there, or cannot be read."""
+    family, name = table.split()
+    try:
+        listed = _listed(_GET_TABLE, _head(_FAMILIES[family]))
+    except (OSError, dump.Moved):
+        return ""
+    told = next((one for payload in listed if _text((one := dump.attributes(payload, 4))[1]) == name), {})
+    data = told.get(_USERDATA, b"")  # entries of kind, length and value; a comment is the only kind that tables have
+    return _text(data[2 : 2 + data[1]]) if len(data) > 1 and data[0] == _COMMENT else ""
 
 
 def _is_dormant(told: dict[int, bytes]) -> bool:

@@ -1,5 +1,7 @@
 """The mark of a link: that it is ours, what it is for, and whose lab it belongs to. The kernel keeps it as an alias.
 
+Tables of the packet filter have theirs as a comment.
+
 A tap is `kvmrun:GUEST:NIC:LAB`, a bridge `kvmrun:net:NETWORK:LAB`. Version 0.1.0 wrote neither with its lab.
 """
 
@@ -16,6 +18,11 @@ def of_tap(guest: str, nic: str, lab: str) -> str:
 
 def of_bridge(network: str, lab: str) -> str:
     return _with_lab(f"{MARK}net:{network}", lab)
+
+
+def of_table(network: str, lab: str) -> str:
+    """The comment of a table of the packet filter: nft has 128 bytes for it, and no word for a quotation mark."""
+    return f"{MARK}net:{network}:{derive.digest(lab)}" if lab else ""
 
 
 def _with_lab(mark: str, lab: str) -> str:

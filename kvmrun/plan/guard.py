@@ -61,9 +61,9 @@ def load(guest: str, ports: tuple[Port, ...], record: str) -> LoadGuard | None:
     return LoadGuard(part=part(guest), text=rules, digest=derive.digest(rules), record=record)
 
 
-def text(table: str, ports: Mapping[str, Port]) -> str:
+def text(table: str, ports: Mapping[str, Port], comment: str = "") -> str:
     """A chain of the table for each of `ports`, which are named by chain."""
-    lines = [f"table {table} {{"]
+    lines = [f"table {table} {{", *([f'  comment "{comment}"'] if comment else [])]
     for name, port in ports.items():
         lines += [f"  chain {name} {{", f'    type filter hook ingress device "{port.tap}" priority {_PRIORITY};']
         lines += ["    policy drop;", *(f"    {rule}" for rule in rules(port)), "  }"]

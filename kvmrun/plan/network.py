@@ -2,7 +2,7 @@
 
 from kvmrun.errors import NotPermitted, Refused
 from kvmrun.light.abc import Iterable, Iterator, Sequence
-from kvmrun.model import derive
+from kvmrun.model import derive, mark
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.model.network_record import NetworkRecord
@@ -189,7 +189,7 @@ def _kept_guard(
     here = {name: port for name, port in named.items() if port.network == network.name and port.guard != "none"}
     kept = {name: port for name, port in here.items() if everybody or port.tap in now.kept}
     table, record = guard.kept_table(network.name), guard_record(where, network)
-    text = guard.text(table, kept)
+    text = guard.text(table, kept, mark.of_table(network.name, lab.identity))
     if kept and now.guard != derive.digest(text):
         yield LoadRules(table=table, text=text, digest=derive.digest(text), record=record)
     elif now.guard and not kept:
@@ -232,6 +232,7 @@ def rules_text(lab: Lab, network: Network, now: Wire) -> str:
         strangers=tuple(forwarding.strangers(lab, network, now)),
         routers=tuple(port.mac for _, port in _ports(lab, network) if port.forwarding),
         mac=lab.bridge_mac(network),
+        comment=mark.of_table(network.name, lab.identity),
         answers=tuple((str(lab.uplinks[name].interface), mark) for name, mark in ways.answering(lab, network).items()),
         servers=tuple(sorted(str(one.host_address().ip) for one in lab.networks.values() if one.needs_dnsmasq())),
     )

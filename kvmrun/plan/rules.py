@@ -14,7 +14,7 @@ class Around(Frozen):
     """What the table of a network says of others: matches for the packets of `strangers`, whom the host would route
     for our sake alone; the MACs of its `routers`, the cards that may send with the addresses of others; the addresses
     that our own `servers` have; the MAC of the bridge; the `answers`, links by which what came in to a forwarded port
-    is answered, each with its mark.
+    is answered, each with its mark; the `comment` by which the table is known when nothing else tells whose it is.
     """
 
     strangers: tuple[str, ...] = ()
@@ -22,6 +22,7 @@ class Around(Frozen):
     servers: tuple[str, ...] = ()
     mac: str = "00:00:00:00:00:00"
     answers: tuple[tuple[str, int], ...] = ()
+    comment: str = ""
 
 
 def table(network: str) -> str:
@@ -42,7 +43,7 @@ def text(
     named = {str(uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
     out = ", ".join(f'"{link}"' for link in sorted(named))
     forwards = [one for one in network.forward if addresses.get(one.guest)]  # not to a guest with errors
-    lines = [f"table {table(network.name)} {{"]
+    lines = [f"table {table(network.name)} {{", *([f'  comment "{around.comment}"'] if around.comment else [])]
     lines += _indented(_forward(network, own, out, around.routers))
     lines += _indented(_input(network))
     lines += _indented(_raw(network, around.mac, loopback=bool(forwards)))

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -278,3 +279,34 @@ def test_open_networks_of_two_labs_leave_each_others_rules_alone(lab: Path, kvmr
     assert f"network lan stays: the lab {lab}" in said.out + said.err
     said = other("net", "down", "lan")
     assert (said.code, str(lab) in said.err) == (6, True)
+
+
+NOTES = ("net/lan/rules", "net/lan/guard", "net/lan/record", "sysctls", "net/lan", "net", "")
+
+
+@pytest.mark.parametrize("road", [(), (("net", "up"),), (("repair",),)], ids=["down", "up, down", "repair, down"])
+def test_a_network_whose_notes_are_lost_goes_down_whole(
+    lab: Path, kvmrun: Cli, warm: Warm, own_directories: Path, road: tuple[tuple[str, ...], ...]
+) -> None:
+    """Tables, settings and links are known by what the kernel and the state directory tell."""
+    (lab / "networks.toml").write_text('[network.lan]\nipv6 = "fd00:5::/64"\nforward = ["tcp 8080 -> a:80"]\n')
+    guests(lab, "a")
+    clean = world()
+    for name in NOTES:
+        warm.ok("net", "up", "--owner", "nobody")
+        at = own_directories / "run" / name
+        shutil.rmtree(at) if at.is_dir() else at.unlink()
+        for words in (*road, ("net", "down")):
+            warm.ok(*words)
+        assert not difference(clean, world_after(clean)), name or "everything"
+
+
+def test_a_table_of_another_labs_comment_stays_when_the_notes_are_lost(
+    lab: Path, warm: Warm, own_directories: Path
+) -> None:
+    nft = ["nft", 'add table inet kvmrun_lan { comment "kvmrun:net:lan:elsewhere"; }']
+    subprocess.run(nft, check=True)
+    before = world()
+    assert warm("repair", "-n").code == 0
+    warm.ok("net", "down")
+    assert not difference(before, world_after(before))
