@@ -3,11 +3,11 @@
 import os
 import time
 
-from kvmrun.errors import Busy
+from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host import link, lock, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.light.abc import Callable, Iterable, Iterator
-from kvmrun.light.contextlib import ExitStack, contextmanager
+from kvmrun.light.contextlib import ExitStack, contextmanager, suppress
 from kvmrun.model.deadline import remaining
 from kvmrun.model.lab import Lab
 from kvmrun.model.place import Directories
@@ -36,19 +36,40 @@ def steps(lab: Lab, where: Directories, name: str, owner: int | None = None) -> 
 @contextmanager
 def ready(
     look: Look, where: Directories, names: Iterable[str], say: Say, *, owner: int | None = None
-) -> Iterator[None]:
+) -> Iterator[bool]:
     """Bring the networks up that need it and keep others from taking them down until the body ends.
 
-    What was done for them here is undone if the body raises.
+    What was done for them here is undone if the body raises. The value is whether anything was: then the rules of the
+    lab's other networks have to follow.
     """
+    changed = False
     with ExitStack() as stack:
         for name in sorted(names):
-            stack.enter_context(_one(look, where, name, say, owner=owner))
-        yield
+            changed = stack.enter_context(_one(look, where, name, say, owner=owner)) or changed
+        yield changed
 
 
 @contextmanager
-def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | None) -> Iterator[None]:
+def followed(look: Look, where: Directories, names: Iterable[str], say: Say) -> Iterator[None]:
+    """The same for who does nothing else with networks: the rules of the others have followed when the body begins."""
+    from kvmrun.host import own_bridges
+
+    changed = False
+    try:
+        with ready(look, where, names, say) as changed:
+            if changed:
+                own_bridges.follow(look, where)
+            yield
+    except BaseException:
+        if changed:  # and undone
+            with suppress(KvmrunError, OSError):
+                own_bridges.follow(look, where)
+        raise
+
+
+@contextmanager
+def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | None) -> Iterator[bool]:
+    """One network; the value is whether anything had to be done for it."""
     directory, what = where.network(name), f"network {name}"
     deadline = time.monotonic() + remaining(rundir.OP_LIMIT)
     pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
@@ -58,7 +79,7 @@ def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | No
         ):  # looking at one that is down takes pyroute2, too much for all who wait
             with rundir.held(directory, what, shared=True):
                 if not steps(look(), where, name, owner):
-                    yield
+                    yield False
                     return
         with ExitStack() as stack:
             try:
@@ -72,7 +93,7 @@ def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | No
             if todo := steps(look(), where, name, owner):
                 stack.enter_context(applied(todo, _undone_alone(where, fd), say))
             lock.take(fd, shared=True)
-            yield
+            yield bool(todo)
             return
 
 

@@ -65,4 +65,4 @@ class Networks:
         from kvmrun.commands import _guards, _network  # and much below it, loaded while QEMU starts
 
         _guards.renew(self._look(), self._where, self._names)
-        self._stack.enter_context(_network.ready(self._look, self._where, self._names, self._say))
+        self._stack.enter_context(_network.followed(self._look, self._where, self._names, self._say))

@@ -6,7 +6,20 @@ from functools import partial
 
 from kvmrun.commands import _adopt, _guards
 from kvmrun.commands._lab import own
-from kvmrun.host import guards, link, lock, logger, logs, lost, persistent, process, records, rundir, standing
+from kvmrun.host import (
+    guards,
+    link,
+    lock,
+    logger,
+    logs,
+    lost,
+    own_bridges,
+    persistent,
+    process,
+    records,
+    rundir,
+    standing,
+)
 from kvmrun.host.apply import applied
 from kvmrun.host.hand import Hand
 from kvmrun.light.abc import Callable, Iterator
@@ -45,7 +58,9 @@ def subjects(defined: Lab, where: Directories, say: Say) -> Iterator[Subject]:
     if where.root:
         for name in sorted(lab.networks):
             look = partial(_look_at_network, defined, where, name)
-            yield Subject(name=f"network {name}", look=look, mend=partial(_mend_network, where, name, look, say))
+            yield Subject(
+                name=f"network {name}", look=look, mend=partial(_mend_network, defined, where, name, look, say)
+            )
         orphans = partial(_orphans, defined, where)
         yield Subject(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
 
@@ -182,7 +197,7 @@ def _look_at_network(defined: Lab, where: Directories, name: str) -> list[plan.F
 
 
 def _mend_network(
-    where: Directories, name: str, look: Callable[[], list[plan.Fault]], say: Say
+    defined: Lab, where: Directories, name: str, look: Callable[[], list[plan.Fault]], say: Say
 ) -> Iterator[plan.Fault]:
     """Mend it; what is undone when a step fails is what this did."""
     from kvmrun.host.network import hand
@@ -192,6 +207,7 @@ def _mend_network(
             with applied(fault.steps, hand(where), say):  # type: ignore[arg-type]
                 pass
             yield fault
+    own_bridges.follow(partial(records.in_force, defined, where), where)
 
 
 def _orphans(defined: Lab, where: Directories) -> list[plan.Fault]:

@@ -2,12 +2,13 @@
 
 import json
 import sys
+from functools import partial
 
 from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, OtherLab, UsageError
-from kvmrun.host import bridges, capability, listeners, observe, ports, records, rundir, standing
+from kvmrun.host import bridges, capability, listeners, observe, own_bridges, ports, records, rundir, standing
 from kvmrun.host.apply import applied
 from kvmrun.model.finding import problem
 from kvmrun.model.lab import Lab
@@ -43,7 +44,8 @@ def run(args: Args) -> int:
     capability.require()
     if args.verb == "status":
         return _status(now, where, [now.networks[name] for name in chosen], args)
-    with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
+    look = partial(records.in_force, lab, where)
+    with Progress(quiet=args.quiet, verbose=args.verbose) as progress, own_bridges.followed(look, where):
         for name in chosen:
             if args.verb == "restart":
                 _refuse_in_the_way(lab, now, name)

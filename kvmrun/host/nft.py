@@ -133,6 +133,11 @@ def touched(records: dict[str, str]) -> set[str]:
     return {part for part, note in notes.items() if not note or note["print"] != found.get(part)}
 
 
+def text(record: str) -> str:
+    """The text that was loaded last, "" when nothing was."""
+    return str(_note(record).get("text", ""))
+
+
 def _note(record: str) -> dict[str, Any]:
     """What was noted when rules were loaded, {} when nothing was that makes sense."""
     try:

@@ -6,7 +6,7 @@ import time
 from kvmrun.errors import Unresponsive
 from kvmrun.host import bridges, dump, link, persistent, ports, rundir, sysctl
 from kvmrun.host.observe import read
-from kvmrun.light.abc import Callable, Iterable, Mapping
+from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
 from kvmrun.light.typing import Literal
 from kvmrun.model import mark
 from kvmrun.model.lab import Lab
@@ -42,7 +42,7 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         bridge=found,
         occupant=occupant,
         former=_former(lab, network, seen),
-        foreign=_foreign(lab, network, seen),
+        own=tuple(sorted({*own_bridges(lab, seen)} - {network.bridge})),
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
         resolv=_resolv(),
@@ -108,11 +108,11 @@ def _former(lab: Lab, network: Network, links: ports.Links) -> Bridge | None:
     return bridges.find(lab, up, lambda: links)[0] if up.bridge != network.bridge else None
 
 
-def _foreign(lab: Lab, network: Network, links: ports.Links) -> tuple[str, ...]:
-    """The links of others by the names of the bridges of other networks."""
-    others = (one for one in lab.networks.values() if one.name != network.name and not one.external)
-    there = [one for one in others if links.named(one.bridge)]
-    return tuple(sorted(one.bridge for one in there if not is_ours(lab, one, bridges.read(one.bridge))))
+def own_bridges(lab: Lab, links: ports.Links) -> Iterator[str]:
+    """The bridges of the lab's networks that are there. A definition alone makes nobody's link ours."""
+    for one in map(lab.as_up, lab.networks.values()):
+        if not one.external and links.named(one.bridge) and is_ours(lab, one, bridges.read(one.bridge)):
+            yield str(one.bridge)
 
 
 def _as_port(network: Network, found: Bridge | None, tap: Link) -> Link:

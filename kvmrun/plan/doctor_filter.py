@@ -116,7 +116,7 @@ def _masquerades(lab: Lab, now: Wires) -> Iterator[Finding]:
             seen = passage.outcomes(now.ruleset or (), "postrouting", packet)
             if not any(one.verdict in {"masquerade", "snat"} for one in seen):
                 text = f'firewall = "{lab.firewall}", and nothing masquerades {network.subnet} on {packet.oif}'
-                yield problem("filter", text, _masquerade(lab, network, packet.oif, started=has_shorewall(now)))
+                yield problem("filter", text, _masquerade(lab, network, packet.oif, now))
 
 
 def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
@@ -124,20 +124,21 @@ def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
     if lab.firewall == "nftables":
         return
     matches: list[str] = []
-    exposed: set[str] = set()
+    exposed, own = set[str](), set[str]()
     for name, wire in now.networks.items():
         if forwarding.DEFAULT in wire.changed:
             matches += forwarding.strangers(lab, lab.networks[name], wire)
-            exposed |= {_TO_COME, *forwarding.exposed(lab, wire)} if matches else set()
+            exposed |= {_TO_COME, *forwarding.exposed(lab, lab.networks[name], wire)} if matches else set()
+            own |= set(forwarding.own_bridges(lab.networks[name], wire))
     routed = sorted(link for link in exposed if not _is_stopped(link, now))
     if routed:
         text = (
             f"{' and '.join(routed)} forward for guests, and nothing keeps strangers there from being routed elsewhere"
         )
-        chain, own = "inet guests strangers", ", ".join(f'"{one}"' for one in forwarding.own_bridges(lab))
-        drops = [rule for match in dict.fromkeys(matches) for rule in rules.stranger_rules(match, own)]
+        chain = "inet guests strangers"
+        drops = [rule for match in dict.fromkeys(matches) for rule in rules.stranger_rules(match)]
         commands = ["add table inet guests", f"add chain {chain} {{ {rules.STRANGERS_HOOK} }}"]
-        commands += [f"add rule {chain} {rule}" for rule in drops]
+        commands += [f"add rule {chain} {rules.spelled_out(rule, own)}" for rule in drops]
         yield warning("filter", text, f"nft {shlex.quote('; '.join(commands))}")
 
 
@@ -151,15 +152,16 @@ def _is_stopped(link: str, now: Wires) -> bool:
     return any(one.verdict in {"drop", "reject"} for one in found)
 
 
-def _masquerade(lab: Lab, network: Network, link: str, *, started: bool) -> str:
+def _masquerade(lab: Lab, network: Network, link: str, now: Wires) -> str:
     if lab.firewall == "shorewall":
-        return "kvmrun export shorewall --lines" if started else "shorewall start"
+        return "kvmrun export shorewall --lines" if has_shorewall(now) else "shorewall start"
     chain = "ip guests postrouting"
-    own = forwarding.names(set(forwarding.own_bridges(lab)))
-    leaving = f"!= {own}" if network.nat is True else f'"{link}"'  # whichever the host uses at the time
-    rules = (
+    wire = now.networks.get(network.name)
+    own = forwarding.own_bridges(network, wire) if wire else [network.bridge]
+    leaving = f"!= {rules.link_set(own)}" if network.nat is True else f'"{link}"'  # whichever the host uses at the time
+    added = (
         "add table ip guests",
         f"add chain {chain} {{ type nat hook postrouting priority srcnat; }}",
         f"add rule {chain} ip saddr {network.subnet} oifname {leaving} masquerade",
     )
-    return f"nft {shlex.quote('; '.join(rules))}"
+    return f"nft {shlex.quote('; '.join(added))}"

@@ -149,7 +149,7 @@ class Wire(Frozen):
     """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
 
     `occupant` is the link that has the name of the network's bridge, where the bridge itself was renamed;
-    `foreign` are links of others that are called as bridges of the lab's networks are to be;
+    `own` are the bridges of the lab's other networks that are there and ours;
     `former` is the bridge that the network was brought up with, where its definition names another one now, and
     `leases` are those that dnsmasq remembers, as (address, MAC).
     `kept` are the taps of its guests that were made to stay, `made` the owners they were made for; `ports` are the taps
@@ -166,7 +166,7 @@ class Wire(Frozen):
     bridge: Bridge | None
     occupant: Bridge | None = None
     former: Bridge | None = None
-    foreign: tuple[str, ...] = ()
+    own: tuple[str, ...] = ()
     hostname: str = "host"
     hosts_file: str = ""
     resolv: str = "/etc/resolv.conf"

@@ -14,6 +14,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import Network
 from kvmrun.plan import ways
 from kvmrun.plan.facts import Wire
+from kvmrun.plan.rules import OWN, link_set
 
 DEFAULT = "ipv4/conf/default/forwarding"
 DEFAULT6 = "ipv6/conf/all/forwarding"
@@ -24,18 +25,18 @@ def carries(network: Network) -> bool:
     return not network.external and (network.nat is not False or bool(network.forward))
 
 
-def own_bridges(lab: Lab, now: Wire | None = None) -> list[str]:
-    """The bridges of the lab's own networks. An external one is a link like any other: it may even be the uplink.
+def own_bridges(network: Network, now: Wire) -> list[str]:
+    """The bridge of the network, and those of the lab's other networks that are there.
 
-    So is one that has the name of a bridge which a network is to have: a definition alone opens no link to anybody.
+    An external one is a link like any other: it may even be the uplink. So is whatever has the name of a bridge that
+    a network is only to have.
     """
-    foreign = now.foreign if now else ()
-    return sorted(str(one.bridge) for one in lab.networks.values() if not one.external and one.bridge not in foreign)
+    return sorted({str(network.bridge), *now.own})
 
 
 def asked(lab: Lab, network: Network, now: Wire) -> list[str]:
     """The names of the settings to be read before `settings` and `strangers` can be told."""
-    six = [*_accept_ra(lab, now), DEFAULT6] if network.has_ipv6_egress() else []
+    six = [*_accept_ra(lab, network, now), DEFAULT6] if network.has_ipv6_egress() else []
     return [*six, *(_forwarding(lab, network, now) or [f"ipv4/conf/{network.bridge}/forwarding"])]
 
 
@@ -45,7 +46,7 @@ def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
     needed |= dict.fromkeys(_forwarding(lab, network, now), "1")
     if network.has_ipv6_egress():
-        needed |= _settings6(lab, now)
+        needed |= _settings6(lab, network, now)
     if not carries(network) and (value := _without_us(network, now)):
         needed[f"ipv4/conf/{network.bridge}/forwarding"] = value
     if lab.firewall == "nftables":
@@ -80,7 +81,7 @@ def _without_us(network: Network, now: Wire) -> str:
 def _forwarding(lab: Lab, network: Network, now: Wire) -> list[str]:
     if not carries(network):
         return []
-    others = {*own_bridges(lab, now), *_taps(lab)} - {str(network.bridge)}
+    others = {*now.own, *_taps(lab)} - {str(network.bridge)}
     links = sorted({str(network.bridge), *now.links, *_uplinks(lab, network, now)} - others)
     return [DEFAULT, *(f"ipv4/conf/{link}/forwarding" for link in links)]
 
@@ -90,14 +91,14 @@ def _taps(lab: Lab) -> list[str]:
     return [port.tap for ports in lab.ports().values() for port in ports]
 
 
-def _accept_ra(lab: Lab, now: Wire) -> list[str]:
+def _accept_ra(lab: Lab, network: Network, now: Wire) -> list[str]:
     """By which links the host may hear of its own routers, now and later."""
-    links = sorted(set(now.links) - {*own_bridges(lab, now), *_taps(lab)})
+    links = sorted(set(now.links) - {*own_bridges(network, now), *_taps(lab)})
     return [f"ipv6/conf/{link}/accept_ra" for link in ("default", *links)]
 
 
-def _settings6(lab: Lab, now: Wire) -> dict[str, str]:
-    heard = [name for name in _accept_ra(lab, now) if now.sysctls.get(name) == "1" or _was_heard(name, now)]
+def _settings6(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
+    heard = [name for name in _accept_ra(lab, network, now) if now.sysctls.get(name) == "1" or _was_heard(name, now)]
     return {**dict.fromkeys(heard, "2"), DEFAULT6: "1"}
 
 
@@ -111,7 +112,7 @@ def _uplinks(lab: Lab, network: Network, now: Wire) -> list[str]:
         return []
     named = {str(lab.uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
     told = {str(uplink.interface) for uplink in ways.uplinks(lab, network)}
-    return sorted({*(named or now.uplinks), *told} - set(own_bridges(lab, now)))
+    return sorted({*(named or now.uplinks), *told} - set(own_bridges(network, now)))
 
 
 def unneeded(lab: Lab, network: Network, now: Wire) -> list[str]:
@@ -133,17 +134,19 @@ def _is_forwarding4(name: str) -> bool:
 def strangers(lab: Lab, network: Network, now: Wire) -> list[str]:
     """The packets that the host would route for our sake alone, as matches of nft: by the link they come in by.
 
+    Our own bridges are in them as rules.OWN.
+
     A host that routed before is left alone, link by link; and so is one that somebody has made a router since. Where
     new links forward though the host as a whole does not, and nothing says who wants that, our record was lost.
     """
-    return [*_strangers4(lab, network, now), *_strangers6(lab, network, now)]
+    return [*_strangers4(lab, network, now), *_strangers6(network, now)]
 
 
-def _strangers6(lab: Lab, network: Network, now: Wire) -> list[str]:
+def _strangers6(network: Network, now: Wire) -> list[str]:
     if not network.has_ipv6_egress():
         return []
     before = now.changed[DEFAULT6].before if DEFAULT6 in now.changed else now.sysctls.get(DEFAULT6, "0")
-    return [f"meta nfproto ipv6 iifname != {names(set(own_bridges(lab, now)))}"] if before == "0" else []
+    return [f"meta nfproto ipv6 iifname != {OWN}"] if before == "0" else []
 
 
 def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
@@ -152,19 +155,20 @@ def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
     default = now.changed.get(DEFAULT)
     if default and now.routing and default.general == "0":
         return []
-    own = own_bridges(lab, now)
+    own = own_bridges(network, now)
     fresh = now.sysctls.get(DEFAULT, "0") == "0"
     if default.before == "0" if default else fresh or not now.routing:
         before = default.links if default else _forwarders(now) if fresh else []
-        return [f"meta nfproto ipv4 iifname != {names({*own, *before})}"]
+        others = ", ".join(f'"{link}"' for link in sorted({*before} - {*own}))
+        return [f"meta nfproto ipv4 iifname != {f'{{ {OWN}, {others} }}' if others else OWN}"]
     closed = {link for link in (*now.links, *_uplinks(lab, network, now)) if link not in own and _is_closed(link, now)}
-    return [f"meta nfproto ipv4 iifname {names(closed)}"] if closed else []
+    return [f"meta nfproto ipv4 iifname {link_set(closed)}"] if closed else []
 
 
-def exposed(lab: Lab, now: Wire) -> list[str]:
+def exposed(lab: Lab, network: Network, now: Wire) -> list[str]:
     """The links there are that forward for our sake alone."""
     default = now.changed.get(DEFAULT)
-    before = {*own_bridges(lab, now), *_taps(lab), *(default.links if default else _forwarders(now))}
+    before = {*own_bridges(network, now), *_taps(lab), *(default.links if default else _forwarders(now))}
     return [link for link in now.links if link not in before]
 
 
@@ -177,8 +181,3 @@ def _is_closed(link: str, now: Wire) -> bool:
     """Whether nobody but us has ever had the link forward, on a host where new links do."""
     name = f"ipv4/conf/{link}/forwarding"
     return now.changed[name].before == "0" if name in now.changed else now.sysctls.get(name) == "0"
-
-
-def names(links: set[str]) -> str:
-    """Names of links as a set of nft."""
-    return f"{{ {', '.join(f'{chr(34)}{link}{chr(34)}' for link in sorted(links))} }}"

@@ -48,6 +48,7 @@ def kept_up(
     if not where.root:
         _refuse_user(lab, network, now)
         return ()
+    _refuse_running(lab, network, now, owner)
     return (
         *_recorded(lab, network, where, now),
         *_former(lab, network, now),
@@ -211,6 +212,19 @@ def _refuse_user(lab: Lab, network: Network, now: Wire) -> None:
     bridge.refuse_foreign(lab, network, now.bridge)
 
 
+def _refuse_running(lab: Lab, network: Network, now: Wire, owner: int | None) -> None:
+    """Raises Refused where guests run with the taps that are to be made persistent: theirs end with them."""
+    made = ((guest, one.tap) for guest, one in _ports(lab, network) if _is_made(one, now, owner))
+    held = {guest: tap for guest, tap in made if tap in now.ports and tap not in now.kept}
+    if held:
+        names, taps = " ".join(held), ", ".join(held.values())
+        hint = f"kvmrun stop {names}, then repeat this command"
+        why = f"QEMU holds {taps}, and a persistent tap of that name can be created only after the guest has ended"
+        raise Refused(
+            f"{' and '.join(held)} run{'s' if len(held) == 1 else ''} without a persistent tap", hint, why=why
+        )
+
+
 def taps_record(where: Directories, network: Network) -> str:
     """The file that says which taps were made to stay, and for whom."""
     return f"{where.network(network.name)}/taps"
@@ -236,7 +250,7 @@ def rules_text(lab: Lab, network: Network, now: Wire) -> str:
         answers=tuple((str(lab.uplinks[name].interface), mark) for name, mark in ways.answering(lab, network).items()),
         servers=tuple(sorted(str(one.host_address().ip) for one in lab.networks.values() if one.needs_dnsmasq())),
     )
-    return rules.text(network, forwarding.own_bridges(lab, now), lab.uplinks, addresses, around)
+    return rules.text(network, forwarding.own_bridges(network, now), lab.uplinks, addresses, around)
 
 
 def _release(lab: Lab, network: Network, now: Wire) -> Iterator[RestoreSysctls]:

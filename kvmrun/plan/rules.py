@@ -7,6 +7,9 @@ from kvmrun.plan.ways import MARKS
 
 SERVED = {53, 67}
 """The ports that our own name and address servers have."""
+OWN = "$own"
+"""What the text of a table calls the set of our bridges: the one thing in it that changes with other networks."""
+_DEFINED = "  define own = "
 STRANGERS_HOOK = "type filter hook postrouting priority 200;"
 
 
@@ -39,25 +42,43 @@ def text(
 ) -> str:
     """The table. `bridges` are those of all our networks, `addresses` the guests'."""
     around = around or Around()
-    own = ", ".join(f'"{bridge}"' for bridge in sorted(bridges))
     named = {str(uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
     out = ", ".join(f'"{link}"' for link in sorted(named))
     forwards = [one for one in network.forward if addresses.get(one.guest)]  # not to a guest with errors
     lines = [f"table {table(network.name)} {{", *([f'  comment "{around.comment}"'] if around.comment else [])]
-    lines += _indented(_forward(network, own, out, around.routers))
+    lines += [f"{_DEFINED}{link_set(bridges)}"]
+    lines += _indented(_forward(network, out, around.routers))
     lines += _indented(_input(network))
     lines += _indented(_raw(network, around.mac, loopback=bool(forwards)))
     if forwards:
         lines += _indented(_port_forwards(forwards, addresses, around.servers))
         lines += _indented(_answers(network, around.answers))
     if network.nat is not False or forwards or network.has_ipv6_egress():
-        lines += _indented(_masquerade(network, own, out, hairpin=bool(forwards)))
+        lines += _indented(_masquerade(network, out, hairpin=bool(forwards)))
     if around.strangers:
-        lines += _indented(_strangers(own, around.strangers))
+        lines += _indented(_strangers(around.strangers))
     return "".join(f"{line}\n" for line in [*lines, "}"])
 
 
-def _forward(network: Network, own: str, out: str, routers: Iterable[str]) -> Iterator[str]:
+def with_bridges(table: str, bridges: Iterable[str]) -> str:
+    """The text of a table for other bridges of ours; that of an older version, which defines none, as it is."""
+    lines = table.splitlines(keepends=True)
+    defined = f"{_DEFINED}{link_set(bridges)}\n"
+    return "".join(defined if line.startswith(_DEFINED) else line for line in lines)
+
+
+def spelled_out(rule: str, bridges: Iterable[str]) -> str:
+    """A rule with the names of our bridges, for somebody else's table."""
+    own = link_set(bridges)
+    return rule.replace(f"{{ {OWN}, ", f"{own.removesuffix(' }')}, ").replace(OWN, own)
+
+
+def link_set(links: Iterable[str]) -> str:
+    """Names of links as a set of nft."""
+    return f"{{ {', '.join(f'{chr(34)}{link}{chr(34)}' for link in sorted(links))} }}"
+
+
+def _forward(network: Network, out: str, routers: Iterable[str]) -> Iterator[str]:
     bridge = f'"{network.bridge}"'
     yield "chain forward {"
     yield "  type filter hook forward priority filter; policy accept;"
@@ -69,36 +90,36 @@ def _forward(network: Network, own: str, out: str, routers: Iterable[str]) -> It
     if network.ipv6:
         yield f"  iifname {bridge} ip6 saddr != {network.ipv6} {claim}counter drop"
     if out:  # with the address of a guest it would leave for nothing, and the connection would stay that way
-        yield f"  iifname {bridge} oifname != {{ {own}, {out} }} ct direction original counter reject"
+        yield f"  iifname {bridge} oifname != {{ {OWN}, {out} }} ct direction original counter reject"
     yield f"  oifname {bridge} ct state established,related accept"
     yield f"  oifname {bridge} ct status dnat accept"
     if network.policy == "private":
-        yield f"  iifname {{ {own} }} oifname {bridge} accept"
+        yield f"  iifname {OWN} oifname {bridge} accept"
         yield f"  oifname {bridge} counter drop"
     yield "}"
 
 
-def _strangers(own: str, strangers: Iterable[str]) -> Iterator[str]:
+def _strangers(strangers: Iterable[str]) -> Iterator[str]:
     yield "chain strangers {"
     yield f"  {STRANGERS_HOOK} policy accept;"
-    yield from (f"  {rule}" for match in strangers for rule in stranger_rules(match, own))
+    yield from (f"  {rule}" for match in strangers for rule in stranger_rules(match))
     yield "}"
     if claimed := [match for match in strangers if "ipv6" in match]:  # for IPv4 the kernel refuses those itself
         yield "chain claims {"
         yield "  type filter hook forward priority filter; policy accept;"
-        yield from (f"  {match} oifname != {{ {own} }} fib saddr type local counter drop" for match in claimed)
+        yield from (f"  {match} oifname != {OWN} fib saddr type local counter drop" for match in claimed)
         yield "}"
 
 
-def stranger_rules(match: str, own: str) -> list[str]:
-    """The rules that keep the host from being a router for those whose packets `match`; `own` are our bridges.
+def stranger_rules(match: str) -> list[str]:
+    """The rules that keep the host from being a router for those whose packets `match`.
 
     They stand behind source translation: what others translate (containers, clients of a VPN) they want to be routed.
     A local source is that of a tunnel, whose packets go out with the tunnel's link as their input. Where there is no
     input at all, as with frames between ports of a bridge, `iiftype` matches nothing. `ct status` matches no packet
     that belongs to no connection.
     """
-    passing = f"meta iiftype != loopback {match} oifname != {{ {own} }} fib saddr type != local"
+    passing = f"meta iiftype != loopback {match} oifname != {OWN} fib saddr type != local"
     states = ("ct state { invalid, untracked }", "ct state new ct status & (snat | dnat) == 0")
     return [f"{passing} {state} counter drop" for state in states]
 
@@ -115,17 +136,17 @@ def _input(network: Network) -> Iterator[str]:
     yield "}"
 
 
-def _masquerade(network: Network, own: str, out: str, *, hairpin: bool) -> Iterator[str]:
+def _masquerade(network: Network, out: str, *, hairpin: bool) -> Iterator[str]:
     several = network.sources()
     sources = f"{{ {', '.join(several)} }}" if len(several) > 1 else several[0]
     yield "chain postrouting {"
     yield "  type nat hook postrouting priority srcnat; policy accept;"
     if network.nat is True:
-        yield f"  ip saddr {sources} oifname != {{ {own} }} masquerade"
+        yield f"  ip saddr {sources} oifname != {OWN} masquerade"
     elif out:
         yield f"  ip saddr {sources} oifname {{ {out} }} masquerade"
     if network.has_ipv6_egress() and network.ipv6_egress == "nat":
-        leaving = f"oifname {{ {out} }}" if out else f"oifname != {{ {own} }}"
+        leaving = f"oifname {{ {out} }}" if out else f"oifname != {OWN}"
         yield f"  ip6 saddr {network.ipv6} {leaving} masquerade"
     if hairpin:  # the guest would answer past the host
         yield f'  ip saddr 127.0.0.0/8 oifname "{network.bridge}" masquerade'

@@ -158,3 +158,15 @@ def test_a_guest_of_the_same_name_in_another_lab_is_another_guest(lab: Path, kvm
 def test_an_unknown_owner_is_a_usage_error(lab: Path, kvmrun: Cli) -> None:
     (lab / "vm1.toml").write_text(TCG)
     assert kvmrun("net", "up", "--owner", "nobody-of-that-name").code == 2
+
+
+def test_a_guest_that_runs_without_a_persistent_tap_is_named(lab: Path, kvmrun: Cli) -> None:
+    for name in ("vm1", "vm2"):
+        (lab / f"{name}.toml").write_text(TCG)
+    kvmrun.ok("vm1")
+    said = kvmrun("net", "up", "--owner", USER)
+    assert (said.code, "vm1 runs without a persistent tap" in said.err) == (6, True), said
+    assert "kvmrun stop vm1" in said.err
+    assert kvmrun.rows()["vm1"]["problem"] is None
+    kvmrun.ok("kill", "vm1")
+    kvmrun.ok("net", "up", "--owner", USER)

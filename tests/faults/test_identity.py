@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
+from fakes.cli import TCG, Cli, guests
 from fakes.warm import Warm
-from fakes.world import difference, ip, link, world, world_after
+from fakes.world import difference, ip, link, until, world, world_after
+
+from kvmrun.host import tables
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 Harm = Callable[[], object]
@@ -310,3 +312,97 @@ def test_a_table_of_another_labs_comment_stays_when_the_notes_are_lost(
     assert warm("repair", "-n").code == 0
     warm.ok("net", "down")
     assert not difference(before, world_after(before))
+
+
+MEMBERS = ("a", "b", "c", "d")
+SEVERAL = "".join(
+    f'[network.{name}]\nbridge = "br-{name}"\nsubnet = "10.7.{number}.0/24"\ndhcp = false\ndns = false\n'
+    for number, name in enumerate(MEMBERS)
+)
+TAKERS: dict[str, Callable[[str], object]] = {
+    "veth": lambda name: ip("link", "add", name, "type", "veth", "peer", "name", "far"),
+    "tap": lambda name: ip("tuntap", "add", name, "mode", "tap"),
+    "bridge": lambda name: ip("link", "add", name, "type", "bridge"),
+    "another lab's": lambda name: (ip("link", "add", name, "type", "bridge"), alias(name, "kvmrun:net:b:/elsewhere")),
+    "another network's": lambda name: (ip("link", "add", name, "type", "bridge"), alias(name, "kvmrun:net:c:/x")),
+}
+
+
+def named() -> dict[str, set[str]]:
+    """Which bridges the rules of each network that is up name."""
+    listed = subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    tables = {one.split()[0]: one for one in listed.split("table inet kvmrun_")[1:]}
+    return {name: {one for one in MEMBERS if f'"br-{one}"' in text} for name, text in tables.items()}
+
+
+def all_of(*names: str) -> dict[str, set[str]]:
+    return {name: set(names) for name in names}
+
+
+@pytest.mark.parametrize("taker", TAKERS)
+def test_a_link_that_takes_the_name_of_a_network_that_is_down_is_nobody_of_ours(
+    lab: Path, warm: Warm, taker: str
+) -> None:
+    """Rules name the bridges that are there, so that who comes later under such a name stays outside."""
+    (lab / "networks.toml").write_text(SEVERAL)
+    warm.ok("net", "up", "a", "c")
+    assert named() == all_of("a", "c")
+    TAKERS[taker]("br-b")
+    assert warm("repair", "-n").code == 0
+    assert warm("net", "up", "b").code == 6
+    warm("net", "up")  # some of it fails
+    assert "b" not in {name for names in named().values() for name in names}
+    ip("link", "delete", "br-b")
+    warm.ok("net", "up")
+    assert named() == all_of(*MEMBERS)
+
+
+def test_the_rules_of_all_networks_follow_each_that_comes_or_goes(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+    (lab / "networks.toml").write_text(SEVERAL)
+    guests(lab, "g", text=TCG + 'nic = [{ network = "b" }]\n')
+    for words, wanted in (
+        (("net", "up", "a"), "a"),
+        (("g",), "ab"),
+        (("net", "up"), "abcd"),
+        (("net", "down", "c", "d"), "ab"),
+        (("net", "restart", "a"), "ab"),
+        (("kill", "g"), "ab"),
+        (("net", "down", "b"), "a"),
+    ):
+        warm.ok(*words)
+        assert named() == all_of(*wanted), words
+        assert warm("repair", "-n").code == 0, words
+    warm.ok("net", "up")
+    ip("link", "delete", "br-b")
+    warm.ok("repair")  # takes down what is left of it
+    assert named() == all_of("a", "c", "d")
+    ip("link", "add", "br-e", "type", "bridge")
+    with (lab / "networks.toml").open("a") as file:
+        file.write('[network.e]\nbridge = "br-e"\nsubnet = "10.7.9.0/24"\n')
+    warm.ok("net", "down", "c")
+    assert warm("net", "up", "c", "e").code == 6  # the first is up, the second is refused
+    assert named() == all_of("a", "c", "d")
+
+
+def test_a_start_that_fails_leaves_the_rules_of_other_networks_as_they_were(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+    (lab / "networks.toml").write_text(SEVERAL)
+    guests(lab, "g", text=TCG + 'nic = [{ network = "b" }]\ndrive = [{ image = "absent.qcow2" }]\n')
+    warm.ok("net", "up", "a")
+    before = world() | {"nft": None}  # handles are not given again
+    assert warm("g").code != 0
+    until(lambda: not difference(before, world() | {"nft": None}))
+    assert named() == all_of("a")
+
+
+def test_the_number_of_transactions_does_not_grow_with_the_networks_that_follow(lab: Path, warm: Warm) -> None:
+    (lab / "networks.toml").write_text(SEVERAL)
+    spent = []
+    for name in MEMBERS:
+        before = tables.generation()
+        warm.ok("net", "up", name)
+        spent.append(tables.generation() - before)
+    assert named() == all_of(*MEMBERS)
+    assert max(spent[2:]) <= spent[0] + 2, spent
+    before = tables.generation()
+    warm.ok("net", "down", "a")
+    assert tables.generation() - before <= 3

@@ -41,9 +41,10 @@ def lab() -> Lab:
 
 
 def told(lab: Lab, network: Network) -> dict[str, str]:
-    """Everything `network` is to dnsmasq and nft, by the name of its file."""
-    texts = names_texts(lab, network, WHERE, NOW)
-    return {**{Path(path).name: text for path, text in texts.items()}, "rules": rules_text(lab, network, NOW)}
+    """Everything `network` is to dnsmasq and nft, by the name of its file, while all of them are up."""
+    now = NOW.but(own=tuple(str(one.bridge) for one in lab.networks.values()))
+    texts = names_texts(lab, network, WHERE, now)
+    return {**{Path(path).name: text for path, text in texts.items()}, "rules": rules_text(lab, network, now)}
 
 
 def test_every_definition_is_valid(lab: Lab) -> None:

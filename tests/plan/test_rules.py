@@ -17,7 +17,9 @@ WEB = Forward(protocol="tcp", port=8080, guest="vm1", to=80)
 
 
 def told(network: Network, addresses: dict[str, str] | None = None) -> list[str]:
-    return rules.text(network, ["br0", "br1"], UPLINKS, addresses or {}).splitlines()
+    bridges = ["br0", "br1"]
+    text = rules.text(network, bridges, UPLINKS, addresses or {})
+    return [rules.spelled_out(line, bridges) for line in text.splitlines()]
 
 
 def chains(network: Network) -> list[str]:

@@ -1,0 +1,82 @@
+"""The rules of networks that are up name the bridges of the lab: they follow when one comes or goes."""
+
+import fcntl
+import os
+import time
+
+from kvmrun.errors import Busy, KvmrunError
+from kvmrun.host import nft, ports, rundir, standing
+from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.contextlib import ExitStack, contextmanager, suppress
+from kvmrun.model import derive
+from kvmrun.model.deadline import remaining
+from kvmrun.model.lab import Lab
+from kvmrun.model.place import Directories
+from kvmrun.plan import network as plan
+from kvmrun.plan import rules
+
+
+@contextmanager
+def followed(look: Callable[[], Lab], where: Directories) -> Iterator[None]:
+    """Have the rules follow what the body does to bridges, also where it fails half-way."""
+    try:
+        yield
+    except BaseException:
+        with suppress(KvmrunError, OSError):
+            follow(look, where)
+        raise
+    follow(look, where)
+
+
+def follow(look: Callable[[], Lab], where: Directories) -> None:
+    """Have the rules of the lab's networks name the bridges that are there now; `look` gives the lab as it holds.
+
+    All that differ are loaded together, which takes nft as often for one as for many. Two commands take turns, so that
+    the later one sees the bridges of both. A network that another command is changing is left to that command, which
+    comes here after it.
+    """
+    if not where.root:
+        return
+    with _turn(f"{where.run}/net"), ExitStack() as stack:
+        now = look()
+        up = [name for name in sorted(now.now.up) if os.path.lexists(plan.rules_record(where, now.networks[name]))]
+        if not up:
+            return
+        bridges = sorted(standing.own_bridges(now, ports.look()))
+        loadings = []
+        for name in up:
+            with suppress(Busy):
+                stack.enter_context(rundir.held(where.network(name), f"network {name}", shared=True, limit=0))
+                record = plan.rules_record(where, now.networks[name])
+                text = rules.with_bridges(before := nft.text(record), {now.now.up[name].network.bridge, *bridges})
+                if text != before:
+                    loadings.append(nft.Loading(rules.table(name), text, record, derive.digest(text)))
+        for loading in loadings:
+            loading.finish()
+
+
+@contextmanager
+def _turn(directory: str) -> Iterator[None]:
+    """Be alone here; without a run directory there is nothing to follow, and nobody to wait for."""
+    try:
+        fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except FileNotFoundError:
+        yield
+        return
+    deadline = time.monotonic() + remaining(rundir.OP_LIMIT)
+    try:
+        while not _taken(fd):
+            if time.monotonic() > deadline:
+                raise Busy("the rules of the networks are busy", "try again", why="another kvmrun is at work on them")
+            time.sleep(0.01)
+        yield
+    finally:
+        os.close(fd)
+
+
+def _taken(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
