@@ -18,6 +18,8 @@ from kvmrun.plan.network_steps import NetworkStep
 Say = Callable[[str], None]
 _MOMENT = 0.05
 """How long to try, in seconds, to be alone with a network: the run directory may be made and removed meanwhile."""
+_BUSY = 0.5
+"""How long, in seconds, others may have a network without being taken for users of it."""
 _FIRST = 0.02
 """The shortest pause, in seconds, before looking again whether another command has mended a network meanwhile."""
 
@@ -102,9 +104,25 @@ def _undone_alone(where: Directories, fd: int) -> Callable[[NetworkStep], Callab
     from kvmrun.host.network import hand  # brings pyroute2 and more: only for a network that is not right
 
     do = hand(where)
+    decided: list[bool] = []
+
+    def is_alone() -> bool:
+        """Decided once: half of an undo is worse than none."""
+        if not decided:
+            decided.append(_is_alone(fd))
+        return decided[0]
 
     def alone(step: NetworkStep) -> Callable[[], None] | None:
         back = do(step)
-        return (lambda: back() if lock.take(fd) else None) if back else None
+        return (lambda: back() if is_alone() else None) if back else None
 
     return alone
+
+
+def _is_alone(fd: int) -> bool:
+    """Whether nobody else uses the network; one whose rules only follow those of another is busy for a moment."""
+    try:
+        lock.wait(fd, "the network", limit=_BUSY)
+    except Busy:
+        return False
+    return True
