@@ -10,7 +10,7 @@ gc.disable()  # a command lives for milliseconds: collecting costs more than it 
 imports.begin()
 
 from kvmrun.cli import flushed, run  # noqa: E402 - both must come before the imports
-from kvmrun.ui import streams  # noqa: E402
+from kvmrun.ui.text import stdio  # noqa: E402
 
 _NO_MEMORY = b"kvmrun: out of memory\n  fix: ulimit -v prints the limit\n"
 
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    streams.mend()
+    stdio.mend()
     try:
         code = run(sys.argv[1:])
     except SystemExit as explained:  # by argparse

@@ -11,9 +11,9 @@ from kvmrun.light import signal
 from kvmrun.light.abc import Sequence
 from kvmrun.light.typing import Never
 from kvmrun.model.deadline import Deadline, begin_command
+from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
-from kvmrun.model.text import printable
-from kvmrun.ui.called import note_lab
+from kvmrun.ui.text.caller import note_lab
 
 _WITH_VALUE = ("-C", "--vms", "--color", "--timeout")
 _LONGEST = 10_000_000
@@ -140,8 +140,8 @@ def _wanted(words: list[str]) -> str:
 
 def complain(error: KvmrunError, *, color: str = "auto") -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
-    from kvmrun.ui.called import fix
-    from kvmrun.ui.fit import fitted, proposed
+    from kvmrun.ui.text.caller import fix
+    from kvmrun.ui.text.line_folding import fitted, proposed
 
     plain_terminal = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     usual = color == "auto" and sys.stderr.isatty() and not plain_terminal
@@ -156,10 +156,10 @@ def complain(error: KvmrunError, *, color: str = "auto") -> None:
 
 def _tell_of_root() -> None:
     """Where root is less than root, that may be why."""
-    from kvmrun.host import capability
+    from kvmrun.host.facts import root_capabilities
 
-    if lost := capability.missing():
-        sys.stderr.write(f"  note: root lacks {lost} here; {capability.HINT}\n")
+    if lost := root_capabilities.missing():
+        sys.stderr.write(f"  note: root lacks {lost} here; {root_capabilities.HINT}\n")
 
 
 def _dispatch(words: list[str]) -> int:
@@ -245,7 +245,7 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
 def _overview() -> str:
     """The commands by task."""
     from kvmrun.commands._tasks import TASKS
-    from kvmrun.ui.fit import fitted
+    from kvmrun.ui.text.line_folding import fitted
 
     lines = [
         "usage: kvmrun NAME...            start guests",

@@ -20,16 +20,23 @@ import kvmrun
 from kvmrun import commands
 from kvmrun.commands._tasks import TASKS
 from kvmrun.commands._words import everywhere
-from kvmrun.config.networks import Networks
+from kvmrun.config.networks_file import Networks
 from kvmrun.errors import EXIT_CODES
 from kvmrun.light.typing import choices
-from kvmrun.model.drive import Drive
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.guest import Boot, Guest
-from kvmrun.model.limits import Limits
-from kvmrun.model.network import Dhcp, Dns, Network, Uplink
-from kvmrun.model.nic import Nic
-from kvmrun.model.status import HALTED, STATES, NicStatus, Status
+from kvmrun.model.guest.drive import Drive
+from kvmrun.model.value import Frozen
+from kvmrun.model.guest.guest import Boot
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.network.network import Dhcp
+from kvmrun.model.network.network import Dns
+from kvmrun.model.network.network import Network
+from kvmrun.model.network.network import Uplink
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.guest_status import HALTED
+from kvmrun.model.guest.guest_status import STATES
+from kvmrun.model.guest.guest_status import NicStatus
+from kvmrun.model.guest.guest_status import Status
 
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"

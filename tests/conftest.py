@@ -15,7 +15,7 @@ import pytest
 from fakes.cli import Cli
 from fakes.warm import Warm, warmed
 
-from kvmrun.host import tables
+from kvmrun.host.firewall import nfnetlink
 
 pytest_plugins = ["fakes.tally"]
 
@@ -87,8 +87,8 @@ def netns(_own_mounts: None) -> Iterator[None]:
     subprocess.run(["mount", "-t", "sysfs", "sysfs", "/sys"], check=True)
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     yield
-    while tables.kept:
-        tables.kept.pop().close()  # it keeps its namespace
+    while nfnetlink.kept:
+        nfnetlink.kept.pop().close()  # it keeps its namespace
     subprocess.run(["umount", "/sys"], check=True)
     _libc.setns(home, _CLONE_NEWNET)
     os.close(home)

@@ -62,7 +62,7 @@ REVIEWED = {
     r"usermod -aG \{": "the same",
     r"sh -c '": "the group of /dev/kvm, as above, by sudo",
     # the lab's own directory and file, and only where they belong to who asks
-    r"chmod go-w \{": "config/where.py proposes it for nothing else: see test_where.py",
+    r"chmod go-w \{": "config/standard_paths.py proposes it for nothing else: see test_where.py",
     # a copy, never over what is there
     r"cp --no-clobber \{": "a copy of an image",
     r"qemu-img convert -f \{…\} -O qcow2 \{…\} NEW.qcow2": "a copy of an image",

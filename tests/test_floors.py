@@ -23,7 +23,7 @@ FLOORS = {
     **dict.fromkeys(("cli", "__main__"), 5),
 }
 ONLY_IN = {
-    "pyroute2": "kvmrun.host.netlink",
+    "pyroute2": "kvmrun.host.links.iproute",
     "qemu": "kvmrun.monitor.",
     "rich": "kvmrun.ui.",
     "markdown_it": "kvmrun.ui.",

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import kvmrun
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.value import Frozen
 
 ROOT = Path(kvmrun.__file__).parent
 SOURCES = [*sorted(ROOT.rglob("*.py")), *sorted(Path(__file__).parent.rglob("*.py"))]
@@ -46,7 +46,11 @@ def annotated(node: ast.ClassDef) -> list[str]:
 
 
 def test_the_value_classes_are_found() -> None:
-    assert {"kvmrun.model.guest:Guest", "kvmrun.model.nic:Nic", "kvmrun.model.record:Record"} <= VALUES.keys()
+    assert {
+        "kvmrun.model.guest.guest:Guest",
+        "kvmrun.model.guest.nic:Nic",
+        "kvmrun.model.guest.launch_record:Record",
+    } <= VALUES.keys()
 
 
 @pytest.mark.parametrize("name", VALUES)
@@ -72,7 +76,7 @@ def test_a_value_has_the_fields_and_defaults_that_are_written_down(name: str) ->
 def test_a_value_has_its_own_annotations_and_those_it_inherits(future: str) -> None:
     """Evaluated at once, lazily, or never: the fields are the same, and nothing of a parent is taken for one's own."""
     source = f"""{future}
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.value import Frozen
 class Base(Frozen):
     a: int
     b: str = "b"

@@ -60,7 +60,7 @@ def test_list_and_start_load_nothing_heavy(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
     kvmrun.ok("vm1", "--paused")
     (at_spawn, at_end), (listed,) = loaded(lab, "vm2", "--paused"), loaded(lab, "--list")
-    assert "kvmrun.host.process" in at_spawn
+    assert "kvmrun.host.process.process" in at_spawn
     assert sorted(HEAVY & at_spawn) == []
     assert sorted(HEAVY & at_end) == []
     assert sorted(HEAVY & listed) == []
@@ -78,4 +78,4 @@ def test_an_end_loads_nothing_heavy_but_threads(lab: Path, kvmrun: Cli) -> None:
     kvmrun.ok("vm1", "vm2", "--paused")
     (at_end,) = loaded(lab, "stop", "--force", "vm1", "vm2")
     assert HEAVY & at_end <= {"collections", "functools", "threading"}
-    assert not {name for name in at_end if name.startswith(("kvmrun.config.l", "kvmrun.monitor.agent"))}
+    assert not {name for name in at_end if name.startswith(("kvmrun.config.l", "kvmrun.monitor.agent.agent_client"))}

@@ -3,9 +3,10 @@
 import os
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import lock, small
+from kvmrun.host.files import small_files
+from kvmrun.host.rundir import lock
 from kvmrun.light.contextlib import suppress
-from kvmrun.monitor.carry import Said, carrier
+from kvmrun.monitor.qmp.fd_passing import Said, carrier
 
 _LIMIT = 10.0
 _LIFE = "life"
@@ -13,7 +14,7 @@ _LIFE = "life"
 
 def link_monitor(directory: str, source: str) -> None:
     """Let the monitor `source` be reached as the first one, too: a second name of the same socket."""
-    small.remove(f"{directory}/q")
+    small_files.remove(f"{directory}/q")
     os.link(f"{directory}/{source}", f"{directory}/q")
 
 
@@ -24,14 +25,14 @@ def give_lock(directory: str) -> None:
     character device that writes to it, and that nothing is attached to, keeps it as long as QEMU lives.
     """
     path, new = f"{directory}/{_LIFE}", f"{directory}/{_LIFE}.new"
-    small.remove(new)
+    small_files.remove(new)
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
-        with small.moved(new, path):
+        with small_files.moved(new, path):
             _hand_over(f"{directory}/q", fd)
             if not lock.take(fd):
                 raise KvmrunError("its new lock is taken already", "kvmrun repair again")
-            small.remove(path)
+            small_files.remove(path)
     finally:
         os.close(fd)
 

@@ -7,9 +7,9 @@ from kvmrun.errors import Refused, Unresponsive
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.guest import AGENT
-from kvmrun.monitor.agent import LIMIT, TURN, Agent, connect
-from kvmrun.monitor.probe import ask
+from kvmrun.model.guest.guest import AGENT
+from kvmrun.monitor.agent.agent_client import LIMIT, TURN, Agent, connect
+from kvmrun.monitor.qmp.query_many import ask
 
 FROZEN = "frozen"
 """A file in the run directory of a guest that freeze has frozen, and thaw has not thawed."""

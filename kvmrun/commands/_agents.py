@@ -3,8 +3,8 @@
 from kvmrun.commands._agent import talking
 from kvmrun.commands._parallel import each
 from kvmrun.light.abc import Mapping
-from kvmrun.model.status import Card, Status
-from kvmrun.monitor import inside
+from kvmrun.model.guest.guest_status import Card, Status
+from kvmrun.monitor.agent import agent_commands
 
 _LIMIT = 1.0
 """An agent that is slower than this is left out, in seconds. Where none listens, nothing is waited for."""
@@ -16,7 +16,7 @@ def added(rows: list[Status], here: Mapping[str, str]) -> list[Status]:
 
     def one(name: str) -> None:
         with talking(here[name], name, limit=_LIMIT) as agent:
-            found[name] = inside.interfaces(agent, limit=_LIMIT)
+            found[name] = agent_commands.interfaces(agent, limit=_LIMIT)
 
     each([row.name for row in rows if row.state in {"running", "degraded"} and row.name in here], one)
     return [row.but(agent=found[row.name]) if row.name in found else row for row in rows]

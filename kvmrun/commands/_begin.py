@@ -10,18 +10,18 @@ from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several
-from kvmrun.host import records, rundir
-from kvmrun.host.interrupts import noted
-from kvmrun.host.observe import Others
+from kvmrun.host.facts.guest_facts import Others
+from kvmrun.host.process.signals import noted
+from kvmrun.host.rundir import records, rundir
 from kvmrun.light.abc import Callable, Iterable, Mapping
 from kvmrun.light.contextlib import suppress
-from kvmrun.model import order
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.guest import start_order
+from kvmrun.model.guest.paths import Directories, Place
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories, Place
-from kvmrun.plan.up import record
-from kvmrun.ui.progress import Progress, duration
+from kvmrun.model.value import Frozen
+from kvmrun.plan.guest.guest_start import record
+from kvmrun.ui.text.progress import Progress, duration
 
 _MANY = 8
 """So many guests take a second to start: a person sees that something goes on."""
@@ -44,7 +44,7 @@ def begin(lab: Lab, where: Directories, names: list[str], raw: tuple[str, ...], 
     others = Others(where)
     defined = with_accel(lab, args.accel)
     lab = records.in_force(defined, where, others.records())
-    before = order.untangled(order.among({name: one.after for name, one in lab.guests.items()}, names))
+    before = start_order.untangled(start_order.among({name: one.after for name, one in lab.guests.items()}, names))
     good = [name for name in names if name not in errors]
     if not good:
         return errors
@@ -93,7 +93,7 @@ def undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:
 class _Order(Frozen):
     """Who comes after whom, who is waited for, and who has failed before the first start."""
 
-    before: order.Before
+    before: start_order.Before
     awaited: set[str]
     errors: Mapping[str, KvmrunError]
 

@@ -16,13 +16,13 @@ from kvmrun.commands._lab import directories, open_lab, own
 from kvmrun.commands._pages import pages
 from kvmrun.commands._words import everywhere
 from kvmrun.errors import KvmrunError, UsageError
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Callable, Iterable, Mapping
 from kvmrun.light.contextlib import suppress
+from kvmrun.model.guest.readiness import Ready
 from kvmrun.model.lab import Lab, nic_names
-from kvmrun.model.ready import Ready
-from kvmrun.model.text import printable
-from kvmrun.model.values import GuestName
+from kvmrun.model.printable import printable
+from kvmrun.model.scalars import GuestName
 
 Found = Mapping[str, str] | Iterable[str]
 Which = Callable[[list[str]], tuple[str, list[str]]]

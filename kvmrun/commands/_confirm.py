@@ -2,12 +2,13 @@
 
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, hint_for
-from kvmrun.host import logs, process, rundir
-from kvmrun.host.hand import Hand
-from kvmrun.model.place import Place
-from kvmrun.model.record import Record
-from kvmrun.monitor import handshake
-from kvmrun.monitor.probe import ask
+from kvmrun.host.execute.guest_executor import Hand
+from kvmrun.host.process import log_reader, process
+from kvmrun.host.rundir import rundir
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Place
+from kvmrun.monitor.qmp import startup_check
+from kvmrun.monitor.qmp.query_many import ask
 
 _ENDS = 0.3
 """How long after a failure QEMU may take to end that was its cause, in seconds: its taps and sockets go first."""
@@ -20,11 +21,11 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
     """
     monitor = place.socket("q")
     try:
-        handshake.check(monitor, uuid=place.uuid, accel=record.accel, limit=hand.deadline.left(handshake.LIMIT))
+        startup_check.check(monitor, uuid=place.uuid, accel=record.accel, limit=hand.deadline.left(startup_check.LIMIT))
         if hand.listener >= 0:
-            from kvmrun.monitor import display
+            from kvmrun.monitor.qmp import vnc_handover
 
-            display.show(monitor, hand.listener)
+            vnc_handover.show(monitor, hand.listener)
         hand.guarded()
         hand.scoped()
         used = process.usage(hand.pid)
@@ -32,7 +33,7 @@ def confirm(place: Place, hand: Hand, record: Record, *, wait: Wait | None) -> W
         rundir.write_record(place.socket("record"), record)
         watch = wait.begin(place, running=False) if wait else None
         if not record.paused:
-            handshake.resume(monitor)
+            startup_check.resume(monitor)
     except OSError as why:
         raise KvmrunError(f"{place.guest} did not start", hint_for(why), why=f"{why}") from None
     return watch
@@ -42,10 +43,10 @@ def reason(place: Place, hand: Hand, record: Record, error: KvmrunError) -> Kvmr
     """Why the start failed: `error`, or the last words of a QEMU that has ended, and taken its taps along."""
     if not process.ended(hand.pidfd, _ENDS):
         return error
-    from kvmrun.plan.died import explain  # patterns: `re` costs 5 ms
+    from kvmrun.plan.guest.qemu_exit import explain  # patterns: `re` costs 5 ms
 
     status = hand.reap()
-    return explain(place.guest, status, logs.since(place.log, record.said))
+    return explain(place.guest, status, log_reader.since(place.log, record.said))
 
 
 def half_started(place: Place) -> bool:

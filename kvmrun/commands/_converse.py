@@ -7,14 +7,15 @@ import sys
 
 from kvmrun.commands._words import Args
 from kvmrun.errors import UsageError
-from kvmrun.host.seat import STOLEN
+from kvmrun.host.rundir.console_lock import STOLEN
 from kvmrun.light.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.frozen import Frozen
-from kvmrun.monitor import guide, schema, words
-from kvmrun.monitor.client import Monitor, connect
-from kvmrun.ui import shell
-from kvmrun.ui.say import Answer, Value, colored, dump, news, show
+from kvmrun.model.value import Frozen
+from kvmrun.monitor.qmp import qmp_schema
+from kvmrun.monitor.qmp.qmp_client import Monitor, connect
+from kvmrun.monitor.shell import qmp_help, shell_parser
+from kvmrun.ui.shell import qmp_shell
+from kvmrun.ui.text.output import Answer, Value, colored, dump, news, show
 
 _GREETING_LIMIT = 5.0
 _ONCE_LIMIT = 60.0
@@ -63,7 +64,7 @@ class _Speaker(Frozen):
     """A language spoken over the monitor: QMP typed by its schema, or that of the human monitor (no schema)."""
 
     monitor: Monitor
-    schema: schema.Schema | None
+    schema: qmp_schema.Schema | None
     usual: float
     deadline: Deadline
 
@@ -72,21 +73,27 @@ class _Speaker(Frozen):
         """How long the next answer may take."""
         return self.deadline.granted(self.usual)
 
-    def read(self, line: str) -> words.Line:
+    def read(self, line: str) -> shell_parser.Line:
         if self.schema:
-            return words.parse(self.schema, line)
+            return shell_parser.parse(self.schema, line)
         line = line.strip()
-        return words.Leave() if line == "exit" else words.Human(line=line) if line else words.Nothing()
+        return (
+            shell_parser.Leave()
+            if line == "exit"
+            else shell_parser.Human(line=line)
+            if line
+            else shell_parser.Nothing()
+        )
 
     async def answer(self, line: str) -> Answer:
         match self.read(line):
-            case words.Call(command=command, arguments=arguments, oob=oob):
+            case shell_parser.Call(command=command, arguments=arguments, oob=oob):
                 return Value(json=await self.monitor.execute(command, arguments, limit=self.limit, oob=oob))
-            case words.Human(line=human):
+            case shell_parser.Human(line=human):
                 return await self.human(human)
-            case words.Help(topic=topic, given=given) if self.schema:
-                return guide.explain(self.schema, topic, given, width=min(100, shutil.get_terminal_size().columns))
-            case words.Leave():
+            case shell_parser.Help(topic=topic, given=given) if self.schema:
+                return qmp_help.explain(self.schema, topic, given, width=min(100, shutil.get_terminal_size().columns))
+            case shell_parser.Leave():
                 return None
             case _:
                 return ()
@@ -97,7 +104,7 @@ class _Speaker(Frozen):
 
     def question(self, line: str) -> str:
         try:
-            ends = words.ends_guest(self.read(line))
+            ends = shell_parser.ends_guest(self.read(line))
         except UsageError:
             return ""
         return "quit ends the guest at once, as if its power were cut; do it?" if ends else ""
@@ -105,7 +112,7 @@ class _Speaker(Frozen):
 
 async def _speaker(monitor: Monitor, *, human: bool, limit: float, deadline: Deadline) -> _Speaker:
     told = None if human else await monitor.execute("query-qmp-schema", limit=deadline.granted(limit))
-    known = None if human else schema.read(told)
+    known = None if human else qmp_schema.read(told)
     return _Speaker(monitor=monitor, schema=known, usual=limit, deadline=deadline)
 
 
@@ -131,7 +138,7 @@ def _typed_ahead() -> Iterator[str]:
 
 async def _shell(speaker: _Speaker, args: Args) -> None:
     helps = [await speaker.human(topic) for topic in ("help", "help info")]
-    human = guide.human_commands(*("\n".join(lines) for lines in helps))
+    human = qmp_help.human_commands(*("\n".join(lines) for lines in helps))
     version = f" (QEMU {speaker.monitor.version})" if speaker.monitor.version else ""
 
     async def event() -> str:
@@ -139,15 +146,15 @@ async def _shell(speaker: _Speaker, args: Args) -> None:
 
     def complete(before: str) -> Iterator[tuple[str, int, str]]:
         if not speaker.schema:
-            found = guide.complete_human(human, before)
+            found = qmp_help.complete_human(human, before)
         elif before.startswith("/"):
-            found = guide.complete_human(human, before[1:])
+            found = qmp_help.complete_human(human, before[1:])
         else:
-            found = guide.complete(speaker.schema, before)
+            found = qmp_help.complete(speaker.schema, before)
         return ((one.text, one.length, one.meta) for one in found)
 
-    await shell.converse(
-        shell.Talk(
+    await qmp_shell.converse(
+        qmp_shell.Talk(
             guest=args.guest,
             prompt=f"{args.guest}> " if speaker.schema else f"{args.guest} (human)> ",
             welcome=f"{args.guest}{version}: help, Tab completes; exit or Ctrl-D leaves the guest running.",

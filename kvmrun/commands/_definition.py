@@ -3,14 +3,14 @@
 import os
 
 from kvmrun.commands._lab import open_lab, refuse_other
-from kvmrun.config.load import RESERVED
+from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import AS_ROOT, ConfigError, NotPermitted, Refused, UsageError
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab, Problem
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.model.values import GuestName
+from kvmrun.model.printable import printable
+from kvmrun.model.scalars import GuestName
 
 
 def path(where: Directories, stem: str) -> str:

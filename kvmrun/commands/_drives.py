@@ -4,14 +4,14 @@ import os
 
 from kvmrun.commands import _images
 from kvmrun.commands._words import Args
-from kvmrun.config.fresh import Entry
-from kvmrun.config.where import absolute
+from kvmrun.config.definition_template import Entry
+from kvmrun.config.standard_paths import absolute
 from kvmrun.errors import Refused, UsageError
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.model.text import quoted
-from kvmrun.model.values import Size
+from kvmrun.model.printable import quoted
+from kvmrun.model.scalars import Size
 
 _SIZE = "20G"
 

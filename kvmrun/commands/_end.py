@@ -7,16 +7,17 @@ from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab,
 from kvmrun.commands._parallel import each
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError
-from kvmrun.host import lost, process, rundir
-from kvmrun.host.interrupts import held_back
+from kvmrun.host.process import process
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.light.abc import Callable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager
-from kvmrun.model import order
 from kvmrun.model.deadline import NEVER, Deadline, undoing
-from kvmrun.model.place import Directories
-from kvmrun.model.record import Record
-from kvmrun.model.text import printable
-from kvmrun.ui.progress import Progress
+from kvmrun.model.guest import start_order
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.printable import printable
+from kvmrun.ui.text.progress import Progress
 
 Do = Callable[[str, str, Deadline, ExitStack], str]
 """Does something to the guest of that name and run directory, and returns what is to be said of it. From when it is
@@ -39,7 +40,9 @@ def chosen(where: Directories, args: Args) -> tuple[list[str], dict[str, KvmrunE
     present = rundir.names(where.run)
     if args.all:
         refuse_names(args)
-        return own(where, sorted({*present, *lost.guests(where.run, lost.bound(where.run).keys() - present)})), {}
+        return own(
+            where, sorted({*present, *socket_lookup.guests(where.run, socket_lookup.bound(where.run).keys() - present)})
+        ), {}
     if not args.guests:
         raise UsageError("no guest was named", "Name at least one guest, or use --all.")
     if all(name in present for name in args.guests):
@@ -79,7 +82,7 @@ def backwards(where: Directories, names: list[str]) -> dict[str, tuple[str, ...]
     """For each of `names` those that end before it: they were started after it."""
     records = {name: rundir.read_record(where.guest(name)) for name in names}
     after = {name: record.after for name, record in records.items() if record}
-    return order.reverse(order.untangled(order.among(after, names)))
+    return start_order.reverse(start_order.untangled(start_order.among(after, names)))
 
 
 def together(
@@ -88,7 +91,7 @@ def together(
     progress: Progress,
     doing: str,
     *,
-    before: order.Before | None = None,
+    before: start_order.Before | None = None,
 ) -> dict[str, KvmrunError]:
     """Do it to all at once, but for those that come `before` others; the errors by name."""
     if not names:
@@ -188,8 +191,9 @@ def _tidy(where: Directories, name: str, record: Record | None, *, locked: bool)
     if not _let_go(directory):
         why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
         raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
-    from kvmrun.host import guards, persistent  # loaded while others still end
+    from kvmrun.host.firewall import port_guard
+    from kvmrun.host.links import persistent_taps  # loaded while others still end
 
-    persistent.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
-    (guards.remove if locked else guards.drop)(directory, name)
+    persistent_taps.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
+    (port_guard.remove if locked else port_guard.drop)(directory, name)
     rundir.tidy(directory)

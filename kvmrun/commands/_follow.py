@@ -6,10 +6,10 @@ from contextlib import aclosing
 
 from kvmrun.commands import _peer
 from kvmrun.errors import KvmrunError, NotRunning
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import AsyncGenerator, Callable, Coroutine, Iterable
 from kvmrun.model.event import Event
-from kvmrun.monitor.news import events
+from kvmrun.monitor.qmp.event_stream import events
 
 _LOOK = 0.25
 """How often it is looked whether a guest has started, in seconds."""

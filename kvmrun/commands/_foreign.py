@@ -12,8 +12,8 @@ from kvmrun.commands._words import Args
 from kvmrun.errors import NoSuchGuest, UsageError
 from kvmrun.light.abc import Iterable, Mapping, Sequence
 from kvmrun.model.lab import Lab
+from kvmrun.model.printable import printable, quoted
 from kvmrun.model.suggest import closest, nearest
-from kvmrun.model.text import printable, quoted
 
 _COMMANDS: Mapping[str, str] = {
     word: command

@@ -1,10 +1,11 @@
 """Guards of guests that run, put back where somebody removed them."""
 
-from kvmrun.host import guards, rundir
+from kvmrun.host.firewall import port_guard
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Collection
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.ui.progress import Progress
+from kvmrun.ui.text.progress import Progress
 
 
 def renew(lab: Lab, where: Directories, networks: Collection[str]) -> None:
@@ -32,4 +33,4 @@ def mend(where: Directories, network: str, progress: Progress) -> None:
 def mended(directory: str, name: str) -> bool:
     """See that a running guest, which the caller holds, is guarded; whether it was not."""
     record = rundir.read_record(directory)
-    return record is not None and rundir.is_running(directory) and guards.mended(directory, name, record.ports)
+    return record is not None and rundir.is_running(directory) and port_guard.mended(directory, name, record.ports)

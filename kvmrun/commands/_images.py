@@ -3,16 +3,16 @@
 import os
 
 from kvmrun.commands import _definition
-from kvmrun.config import draft
-from kvmrun.config.read import Unreadable, parse
-from kvmrun.host import definitions, owners
+from kvmrun.config import toml_edit
+from kvmrun.config.toml_file import Unreadable, parse
+from kvmrun.host.files import definition_files, ownership
 from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.typing import Any
-from kvmrun.model.drive import Drive
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.drive import Drive
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.model.values import Base, FilePath
+from kvmrun.model.scalars import Base, FilePath
 
 
 def of(lab: Lab, where: Directories, name: str) -> tuple[list[str], list[str]]:
@@ -31,7 +31,7 @@ def of(lab: Lab, where: Directories, name: str) -> tuple[list[str], list[str]]:
     used = set(_used_by_others(lab, where, name))
     there = {image: made for image, made in drives if os.path.isfile(image) and image not in used}
     ours = [image for image, made in there.items() if made and os.path.dirname(image) == where.images]
-    ours = [image for image in ours if not owners.other(where.state, "image", os.path.basename(image), where.lab)]
+    ours = [image for image in ours if not ownership.other(where.state, "image", os.path.basename(image), where.lab)]
     return ours, [*(image for image in there if image not in ours), *(one for one in guessed if one not in used)]
 
 
@@ -62,7 +62,7 @@ def _writable(drives: Iterable[Drive]) -> Iterator[Drive]:
 def _from_text(where: Directories, name: str) -> Iterator[tuple[str, bool]]:
     """(path, whether kvmrun made it) of every image and base that the text of a definition names."""
     base = Base(directory=where.vms, images=where.images)
-    for table in _tables(definitions.read(_definition.path(where, name))):
+    for table in _tables(definition_files.read(_definition.path(where, name))):
         for key in ("image", "base"):
             try:
                 path = FilePath.parse(table.get(key), base)
@@ -78,10 +78,10 @@ def _tables(data: bytes) -> list[Mapping[str, Any]]:
         drives = parse(data).get("drive")
         return [one for one in drives if isinstance(one, dict)] if isinstance(drives, list) else []
     except Unreadable:
-        found: dict[draft.Section, dict[str, object]] = {}
-        for section, key, line in draft.lines(data.decode("utf-8-sig", errors="surrogateescape")):
+        found: dict[toml_edit.Section, dict[str, object]] = {}
+        for section, key, line in toml_edit.lines(data.decode("utf-8-sig", errors="surrogateescape")):
             if section[0] == "drive" and key:
-                found.setdefault(section, {})[key] = draft.value(line)
+                found.setdefault(section, {})[key] = toml_edit.value(line)
         return list(found.values())
 
 

@@ -1,10 +1,10 @@
 """Rows of the list with what is wrong with the taps and the guards of guests that are well otherwise."""
 
-from kvmrun.host import link
+from kvmrun.host.links import tap_device
 from kvmrun.light.abc import Mapping
-from kvmrun.model.nic import Port
-from kvmrun.model.place import Directories, Place
-from kvmrun.model.status import Status
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Directories, Place
 
 WELL = ("running", "paused")
 """The states that are what was wanted: what else is wrong is told of these."""
@@ -14,7 +14,7 @@ def with_taps(
     rows: list[Status], where: Directories, plugged: Mapping[str, tuple[Port, ...]], places: Mapping[str, Place]
 ) -> list[Status]:
     """The rows, with what is wrong with taps: of guests that are well, and of those that have ended and left one."""
-    left = [row.name for row in rows if row.state == "stopped" and any(link.index(nic.tap) for nic in row.nics)]
+    left = [row.name for row in rows if row.state == "stopped" and any(tap_device.index(nic.tap) for nic in row.nics)]
     if not (plugged or (left and where.root)):
         return rows
     from kvmrun.commands import _ports  # brings what reads links
@@ -33,9 +33,9 @@ def with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
     """The rows, with what is wrong with guests that are well but no longer guarded."""
     if not guarded:
         return rows
-    from kvmrun.host import guards  # brings the packet filter's modules
+    from kvmrun.host.firewall import port_guard  # brings the packet filter's modules
 
-    bare = guards.gone(guarded)
+    bare = port_guard.gone(guarded)
     text = "unguarded: its packet filter was changed; kvmrun {} mends it"
     return [
         row.but(state=lowered(row.state), problem=text.format(row.name))

@@ -4,39 +4,40 @@ import os
 from itertools import chain
 
 from kvmrun.commands._words import Args
-from kvmrun.config import where as places
+from kvmrun.config import standard_paths
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
-from kvmrun.host import owners, records, rundir
+from kvmrun.host.files import ownership
+from kvmrun.host.rundir import records, rundir
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.typing import Literal
-from kvmrun.model.frozen import EMPTY
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories, Place
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories, Place
+from kvmrun.model.printable import printable, quoted
+from kvmrun.model.scalars import GuestName
 from kvmrun.model.suggest import closest
-from kvmrun.model.text import printable, quoted
-from kvmrun.model.values import GuestName
-from kvmrun.plan.in_force import guest_owner
+from kvmrun.model.value import EMPTY
+from kvmrun.plan.merge_records import guest_owner
 
 
 def directories(args: Args) -> Directories:
     """Where this command looks, by its words and the environment. Raises Refused where others have a hand in it."""
-    where = places.directories(args.vms, os.environ)
+    where = standard_paths.directories(args.vms, os.environ)
     if where.root:
-        places.private([where.run, where.state], os.environ)
+        standard_paths.private([where.run, where.state], os.environ)
     return where
 
 
 def open_lab(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
     """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
-    from kvmrun.config.load import load  # those who only speak to guests that run need none
+    from kvmrun.config.load_lab import load  # those who only speak to guests that run need none
 
     if os.path.lexists(where.vms) and not os.path.isdir(where.vms):
         raise ConfigError(f"{where.vms} is not a directory", "name the directory of a lab: -C DIR")
     distrusted: Mapping[str, str] = EMPTY
     if where.root:
-        places.trusted(where.vms, os.environ)
-        distrusted = places.distrusted(where.vms, os.environ)
+        standard_paths.trusted(where.vms, os.environ)
+        distrusted = standard_paths.distrusted(where.vms, os.environ)
     hostname = os.uname().nodename.partition(".")[0].lower()
     return load(where.vms, where.images, drafts, distrusted, hostname=hostname).but(identity=where.lab)
 
@@ -122,7 +123,7 @@ def refuse_other(where: Directories, name: str) -> None:
 
 def refuse_other_image(where: Directories, guest: Guest) -> None:
     """Raises Refused where the guest would write to an image that kvmrun made for another lab."""
-    image, other = owners.image_elsewhere(where, guest)
+    image, other = ownership.image_elsewhere(where, guest)
     if other:
         hint = f"name another image in {guest.name}.toml; kvmrun -C {quoted(other)} list shows the guests of that lab"
         why = f"{where.images}/{image} was made for the lab {other}"

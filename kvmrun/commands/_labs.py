@@ -2,9 +2,9 @@
 
 from kvmrun.commands._lab import or_empty
 from kvmrun.commands._status import gather
-from kvmrun.host import records
-from kvmrun.model.place import Directories
-from kvmrun.model.status import Status
+from kvmrun.host.rundir import records
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.paths import Directories
 
 
 def added(rows: list[Status], where: Directories) -> list[Status]:

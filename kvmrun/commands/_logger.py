@@ -5,11 +5,12 @@ import socket
 import time
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import logger, logs, process, rundir
+from kvmrun.host.process import log_reader, log_writer, process
+from kvmrun.host.rundir import rundir
 from kvmrun.light.contextlib import suppress
-from kvmrun.model.guest import CONSOLE
-from kvmrun.model.place import Place
-from kvmrun.monitor.carry import Carrier, carrier
+from kvmrun.model.guest.guest import CONSOLE
+from kvmrun.model.guest.paths import Place
+from kvmrun.monitor.qmp.fd_passing import Carrier, carrier
 
 _LIMIT = 10.0
 _NAME = "console"
@@ -23,13 +24,13 @@ def mended(place: Place) -> bool:
     """
     record = rundir.read_record(place.directory)
     begun = record.started / process.TICKS if record else 0.0
-    kept = logs.is_kept(place.log) and not logger.is_stalled(place.log)
-    if kept or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + logs.BEGINS:
+    kept = log_reader.is_kept(place.log) and not log_writer.is_stalled(place.log)
+    if kept or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + log_reader.BEGINS:
         return False
-    logger.end_stalled(place.log)
+    log_writer.end_stalled(place.log)
     reader, writer = process.pipe()
     try:
-        os.close(logger.start(place.log, _account(place), reader))
+        os.close(log_writer.start(place.log, _account(place), reader))
         _await(place)
         with carrier(place.socket("q"), _LIMIT) as monitor:
             _exchange(monitor, place, writer)
@@ -49,7 +50,7 @@ def _account(place: Place) -> int | None:
 
 def _await(place: Place) -> None:
     deadline = time.monotonic() + _LIMIT
-    while not logs.is_kept(place.log):
+    while not log_reader.is_kept(place.log):
         if time.monotonic() > deadline:
             raise KvmrunError(f"the logger of {place.guest} does not start", f"look into {place.log}")
         time.sleep(0.01)

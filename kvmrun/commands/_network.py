@@ -4,16 +4,18 @@ import os
 import time
 
 from kvmrun.errors import Busy, KvmrunError
-from kvmrun.host import link, lock, rundir, standing
-from kvmrun.host.apply import applied
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import network_facts
+from kvmrun.host.links import tap_device
+from kvmrun.host.rundir import lock, rundir
 from kvmrun.light.abc import Callable, Iterable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager, suppress
 from kvmrun.model.deadline import remaining
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.plan import in_force
-from kvmrun.plan import network as plan
-from kvmrun.plan.network_steps import NetworkStep
+from kvmrun.plan import merge_records
+from kvmrun.plan.network import network_plan
+from kvmrun.plan.steps.network_steps import NetworkStep
 
 Say = Callable[[str], None]
 _MOMENT = 0.05
@@ -31,8 +33,8 @@ Look = Callable[[], Lab]
 def steps(lab: Lab, where: Directories, name: str, owner: int | None = None) -> tuple[NetworkStep, ...]:
     """What is still to be done for a network, from the host as it is now; `lab` is as it holds now."""
     network = lab.networks[name]
-    in_force.refuse_elsewhere(lab, name)
-    return plan.up(lab, network, where, standing.wire(lab, network, where), owner)
+    merge_records.refuse_elsewhere(lab, name)
+    return network_plan.up(lab, network, where, network_facts.wire(lab, network, where), owner)
 
 
 @contextmanager
@@ -76,7 +78,7 @@ def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | No
     deadline = time.monotonic() + remaining(rundir.OP_LIMIT)
     pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
     while True:
-        if link.index(
+        if tap_device.index(
             look().networks[name].bridge
         ):  # looking at one that is down takes pyroute2, too much for all who wait
             with rundir.held(directory, what, shared=True):
@@ -101,7 +103,9 @@ def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | No
 
 def _undone_alone(where: Directories, fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
     """The hand of a network, whose undo does nothing while another command has begun to use the network."""
-    from kvmrun.host.network import hand  # brings pyroute2 and more: only for a network that is not right
+    from kvmrun.host.execute.network_executor import (
+        hand,  # brings pyroute2 and more: only for a network that is not right
+    )
 
     do = hand(where)
     decided: list[bool] = []

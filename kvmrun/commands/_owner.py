@@ -4,9 +4,10 @@ import os
 import sys
 
 from kvmrun.errors import KvmrunError, NotPermitted
-from kvmrun.host import lost, process, rundir
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
+from kvmrun.host.process import process
+from kvmrun.host.rundir import rundir, socket_lookup
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.printable import printable
 
 
 def elsewhere(where: Directories, name: str) -> NotPermitted | None:
@@ -35,14 +36,14 @@ def _of_another(where: Directories, name: str) -> tuple[str, str] | None:
 
     Root's have accounts of their own. The kernel's table of Unix sockets is everybody's to read, as command lines are.
     """
-    if not lost.is_bound_elsewhere(where.run, name):
+    if not socket_lookup.is_bound_elsewhere(where.run, name):
         return None
     uuid = _uuid(where, name)
     for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
         uid = process.account(pid)
-        if uid in {-1, os.geteuid()} or not lost.is_guest(pid, name):
+        if uid in {-1, os.geteuid()} or not socket_lookup.is_guest(pid, name):
             continue
-        words = lost.command(pid)
+        words = socket_lookup.command(pid)
         if uuid and uuid in words[words.index("-uuid") + 1 :][:1]:
             owner = _account(uid)
             return ("root" if owner.startswith("uid ") else owner), f"sudo {_command()}"
@@ -51,7 +52,7 @@ def _of_another(where: Directories, name: str) -> tuple[str, str] | None:
 
 def _uuid(where: Directories, name: str) -> str:
     """The UUID of the lab's guest, "" where the lab has none of that name."""
-    from kvmrun.config.load import load  # not for root: what others wrote is only compared
+    from kvmrun.config.load_lab import load  # not for root: what others wrote is only compared
 
     try:
         lab = load(where.vms, where.images)

@@ -5,9 +5,9 @@ import os
 from kvmrun import commands
 from kvmrun.errors import UsageError
 from kvmrun.light.abc import Iterable, Sequence
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
-from kvmrun.model.text import printable
+from kvmrun.model.value import Frozen
 
 _DIRECTORY = f"{os.path.dirname(os.path.dirname(os.path.abspath(__file__)))}/manual"
 

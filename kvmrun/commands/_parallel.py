@@ -3,10 +3,10 @@
 import os
 
 from kvmrun.errors import Interrupted, KvmrunError, refused_by_host
-from kvmrun.host import interrupts
+from kvmrun.host.process import signals
 from kvmrun.light.abc import Callable, Collection, Mapping, Sequence
 from kvmrun.light.typing import Any, Protocol
-from kvmrun.model.frozen import EMPTY
+from kvmrun.model.value import EMPTY
 
 _GLANCE = 0.1
 """How long the main thread sleeps between two looks, in seconds: a signal may be delivered to another thread."""
@@ -22,7 +22,7 @@ class Worker(Protocol):
 
 def interrupted() -> bool:
     """Whether those that still wait for something should give up."""
-    return bool(interrupts.number())
+    return bool(signals.number())
 
 
 def each(
@@ -47,11 +47,11 @@ def each(
 
     queue = _Queue(names, before, failed, threading.Condition(), ends=ends)
     workers = min(len(names), _ENDS if ends else 4 * (os.cpu_count() or 1))
-    with interrupts.noted():
+    with signals.noted():
         _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
         if queue.bugs:
             raise queue.bugs[0]
-        if signal := interrupts.raised():
+        if signal := signals.raised():
             raise Interrupted(128 + signal, queue.errors | queue.untouched())
     return queue.errors
 

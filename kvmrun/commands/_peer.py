@@ -2,8 +2,9 @@
 
 import os
 
-from kvmrun.host import process, rundir
-from kvmrun.monitor.probe import Answer
+from kvmrun.host.process import process
+from kvmrun.host.rundir import rundir
+from kvmrun.monitor.qmp.query_many import Answer
 
 Accounts = tuple[int, ...]
 """The uids that may answer for a guest: its QEMU's, and ours, as a connection from before QEMU listened shows whoever

@@ -1,11 +1,13 @@
 """How each running guest is held, beside what the list tells of it: loaded only where it is asked for."""
 
-from kvmrun.host import guards, posture, rundir
+from kvmrun.host.firewall import port_guard
+from kvmrun.host.process import confinement
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Mapping
-from kvmrun.model.nic import Port
-from kvmrun.model.place import Directories
-from kvmrun.model.record import Record
-from kvmrun.model.status import Status
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Directories
 
 _WEAKEST = ("none", "mac", "address")
 
@@ -18,7 +20,7 @@ def added(rows: list[Status], where: Directories, here: Mapping[str, str]) -> li
 
 
 def _with(row: Status, record: Record | None, where: Directories, gone: set[str]) -> Status:
-    found = posture.read(row.pid or 0)
+    found = confinement.read(row.pid or 0)
     if record and where.root:
         found = found.but(guard="gone" if row.name in gone else _weakest(record.ports))
     return row.but(posture=found)
@@ -31,8 +33,8 @@ def _weakest(ports: tuple[Port, ...]) -> str:
 def _gone(where: Directories, records: Mapping[str, Record | None], here: Mapping[str, str]) -> set[str]:
     """Those whose rules are not what was loaded: their own, or those of the network that keeps their taps."""
     guarded = {name: one for name, one in records.items() if one and _weakest(one.ports) != "none"}
-    own = guards.gone({name: here[name] for name in guarded if here[name] == where.guest(name)})
+    own = port_guard.gone({name: here[name] for name in guarded if here[name] == where.guest(name)})
     users = {name: one for name, one in guarded.items() if here[name] != where.guest(name)}
     networks = {port.network for one in users.values() for port in one.ports}
-    bare = guards.kept_gone({name: where.network(name) for name in networks})
+    bare = port_guard.kept_gone({name: where.network(name) for name in networks})
     return own | {name for name, one in users.items() if any(port.network in bare for port in one.ports)}

@@ -3,17 +3,17 @@
 from _thread import allocate_lock
 from types import TracebackType
 
-from kvmrun.host import link
+from kvmrun.host.links import tap_device
 from kvmrun.light.abc import Callable, Collection
 from kvmrun.light.contextlib import ExitStack
 from kvmrun.light.typing import Self
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
 
 
 def are_there(lab: Lab, names: Collection[str]) -> bool:
     """Whether all these networks have their bridge, or something by its name."""
-    return all(link.index(lab.networks[name].bridge) for name in names)
+    return all(tap_device.index(lab.networks[name].bridge) for name in names)
 
 
 class Networks:

@@ -6,32 +6,25 @@ from functools import partial
 
 from kvmrun.commands import _adopt, _guards
 from kvmrun.commands._lab import own
-from kvmrun.host import (
-    guards,
-    link,
-    lock,
-    logger,
-    logs,
-    lost,
-    own_bridges,
-    persistent,
-    process,
-    records,
-    rundir,
-    standing,
-)
-from kvmrun.host.apply import applied
-from kvmrun.host.hand import Hand
+from kvmrun.host import own_bridges
+from kvmrun.host.execute.guest_executor import Hand
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import network_facts
+from kvmrun.host.firewall import port_guard
+from kvmrun.host.links import persistent_taps, tap_device
+from kvmrun.host.process import log_reader, log_writer, process
+from kvmrun.host.rundir import lock, records, rundir, socket_lookup
 from kvmrun.light.abc import Callable, Iterator
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.guest import MONITORS
+from kvmrun.model.guest.guest import MONITORS
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Directories, Place
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories, Place
-from kvmrun.model.record import Record
-from kvmrun.model.values import GuestName
-from kvmrun.monitor.probe import Answer, ask
-from kvmrun.plan import guard, network_steps, steps
-from kvmrun.plan import repair as plan
+from kvmrun.model.scalars import GuestName
+from kvmrun.model.value import Frozen
+from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.plan import repair_plan
+from kvmrun.plan.network import nft_guard
+from kvmrun.plan.steps import guest_steps, network_steps
 
 _LIMIT = 2.0
 _ROUNDS = 4
@@ -43,8 +36,8 @@ class Subject(Frozen):
     """A guest, a network or all the links: what is wrong with it, and mending that, fault by fault."""
 
     name: str
-    look: Callable[[], list[plan.Fault]]
-    mend: Callable[[], Iterator[plan.Fault]]
+    look: Callable[[], list[repair_plan.Fault]]
+    mend: Callable[[], Iterator[repair_plan.Fault]]
 
 
 def subjects(defined: Lab, where: Directories, say: Say) -> Iterator[Subject]:
@@ -67,10 +60,10 @@ def subjects(defined: Lab, where: Directories, say: Say) -> Iterator[Subject]:
 
 def _guests(where: Directories) -> list[str]:
     """Every guest that has a place in the run directory, or had one and runs."""
-    return sorted({*rundir.names(where.run), *lost.bound(where.run)})
+    return sorted({*rundir.names(where.run), *socket_lookup.bound(where.run)})
 
 
-def _look(lab: Lab, where: Directories, name: str) -> list[plan.Fault]:
+def _look(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
     """What is wrong with one guest now; nothing while another command is at work on it."""
     GuestName.parse(name)
     directory = where.guest(name)
@@ -79,13 +72,13 @@ def _look(lab: Lab, where: Directories, name: str) -> list[plan.Fault]:
     return _faults(lab, where, name)
 
 
-def _faults(lab: Lab, where: Directories, name: str) -> list[plan.Fault]:
+def _faults(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
     place = lab.places(where).get(name)
     found = _found(where, name)
-    return list(plan.guest(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
+    return list(repair_plan.guest(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
 
 
-def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[plan.Fault]:
+def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[repair_plan.Fault]:
     """Mend what is wrong with one guest; every fault as it is mended. Raises what was in the way."""
     with rundir.held(where.guest(name), name):
         for _ in range(_ROUNDS):
@@ -99,33 +92,33 @@ def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[plan.Fa
                 return
 
 
-def _do(step: plan.Mend, lab: Lab, where: Directories) -> None:
+def _do(step: repair_plan.Mend, lab: Lab, where: Directories) -> None:
     match step:
-        case plan.Tidy():
+        case repair_plan.Tidy():
             record = rundir.read_record(where.guest(step.guest))
-            persistent.drop_leftovers(where, step.guest, record.ports if record else ())
-            guards.remove(where.guest(step.guest), step.guest)
+            persistent_taps.drop_leftovers(where, step.guest, record.ports if record else ())
+            port_guard.remove(where.guest(step.guest), step.guest)
             rundir.tidy(where.guest(step.guest))
-        case plan.EndUnbegun():
+        case repair_plan.EndUnbegun():
             with rundir.opened(where.guest(step.guest)) as pidfd:
                 if pidfd is not None:
                     process.kill(pidfd)
-        case plan.LinkMonitor():
+        case repair_plan.LinkMonitor():
             _adopt.link_monitor(where.guest(step.guest), step.source)
-        case plan.GiveLock():
+        case repair_plan.GiveLock():
             _adopt.give_lock(where.guest(step.guest))
-        case plan.GuardAgain():
+        case repair_plan.GuardAgain():
             _guards.mended(where.guest(step.guest), step.guest)
-        case plan.LogAgain():
+        case repair_plan.LogAgain():
             from kvmrun.commands._logger import mended
 
             mended(_place(lab, where, step.guest))
-        case steps.WriteRecord():
+        case guest_steps.WriteRecord():
             Hand()(step)
-        case network_steps.DropRules() if orphan := guard.guest(step.table):
+        case network_steps.DropRules() if orphan := nft_guard.guest(step.table):
             _drop_guard(where, orphan)
         case _:
-            from kvmrun.host.network import hand
+            from kvmrun.host.execute.network_executor import hand
 
             hand(where)(step)
 
@@ -135,16 +128,16 @@ def _place(lab: Lab, where: Directories, name: str) -> Place:
     return known or Place(guest=name, uuid="", directory=where.guest(name), log=where.log(name), ports=())
 
 
-def _found(where: Directories, name: str) -> plan.Found:
+def _found(where: Directories, name: str) -> repair_plan.Found:
     """One guest as it is now."""
     directory = where.guest(name)
     record = rundir.read_record(directory)
     pid = rundir.holder(directory, record.pid if record else 0)
     locked = rundir.is_locked(directory)
-    found = plan.Found(name=name, pid=pid, locked=locked, record=record, boot=process.boot_id())
+    found = repair_plan.Found(name=name, pid=pid, locked=locked, record=record, boot=process.boot_id())
     if not (pid or locked):
         return found
-    command = lost.command(pid)
+    command = socket_lookup.command(pid)
     uuid = next((word for flag, word in itertools.pairwise(command) if flag == "-uuid"), "")
     first = ask({"": f"{directory}/q"}, ("query-uuid", "query-status"), limit=_LIMIT)[""]
     unheard = first.silence == "gone"
@@ -159,7 +152,7 @@ def _found(where: Directories, name: str) -> plan.Found:
         guarded=not _is_bare(where, name, record),
         logger=_logger(where, name, used),
         command=tuple(command),
-        taps=link.held_taps(pid),
+        taps=tap_device.held_taps(pid),
     )
 
 
@@ -175,32 +168,34 @@ def _is_paused(record: Record | None) -> bool:
 def _is_bare(where: Directories, name: str, record: Record | None) -> bool:
     if not (where.root and record and any(port.guard != "none" for port in record.ports)):
         return False
-    return name in guards.gone({name: where.guest(name)})
+    return name in port_guard.gone({name: where.guest(name)})
 
 
 def _logger(where: Directories, name: str, used: process.Usage | None) -> str:
-    if used is None or process.uptime() - used.started / process.TICKS < logs.BEGINS:
+    if used is None or process.uptime() - used.started / process.TICKS < log_reader.BEGINS:
         return ""
     if not os.path.exists(f"{where.guest(name)}/c"):
         return ""
-    return "stalled" if logger.is_stalled(where.log(name)) else "" if logs.is_kept(where.log(name)) else "dead"
+    return (
+        "stalled" if log_writer.is_stalled(where.log(name)) else "" if log_reader.is_kept(where.log(name)) else "dead"
+    )
 
 
-def _look_at_network(defined: Lab, where: Directories, name: str) -> list[plan.Fault]:
+def _look_at_network(defined: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
     """What is wrong with one network now."""
     lab = records.in_force(defined, where)
     if name not in lab.networks:  # it was taken down meanwhile, and is no longer defined
         return []
     network = lab.networks[name]
     busy = any(port.network == name for record in lab.now.running.values() for port in record.ports)
-    return list(plan.network(lab, network, where, standing.reported(lab, network, where), used=busy))
+    return list(repair_plan.network(lab, network, where, network_facts.reported(lab, network, where), used=busy))
 
 
 def _mend_network(
-    defined: Lab, where: Directories, name: str, look: Callable[[], list[plan.Fault]], say: Say
-) -> Iterator[plan.Fault]:
+    defined: Lab, where: Directories, name: str, look: Callable[[], list[repair_plan.Fault]], say: Say
+) -> Iterator[repair_plan.Fault]:
     """Mend it; what is undone when a step fails is what this did."""
-    from kvmrun.host.network import hand
+    from kvmrun.host.execute.network_executor import hand
 
     with rundir.held(where.network(name), f"network {name}"):
         for fault in look():
@@ -210,21 +205,24 @@ def _mend_network(
     own_bridges.follow(partial(records.in_force, defined, where), where)
 
 
-def _orphans(defined: Lab, where: Directories) -> list[plan.Fault]:
+def _orphans(defined: Lab, where: Directories) -> list[repair_plan.Fault]:
     """Links and tables with our mark that belong to nobody."""
-    from kvmrun.host import netlink, tables
+    from kvmrun.host.firewall import nfnetlink
+    from kvmrun.host.links import iproute
 
     lab = records.in_force(defined, where)
-    marked = [_with_holder(one) for one in netlink.marked()]
-    return list(plan.orphans(lab, marked, _guests(where), tables.present("netdev")))
+    marked = [_with_holder(one) for one in iproute.marked()]
+    return list(repair_plan.orphans(lab, marked, _guests(where), nfnetlink.present("netdev")))
 
 
-def _with_holder(one: plan.Marked) -> plan.Marked:
-    kept = link.kept_tap(one.name)
+def _with_holder(one: repair_plan.Marked) -> repair_plan.Marked:
+    kept = tap_device.kept_tap(one.name)
     return one.but(kept=True, held=kept.held, queues=kept.queues) if kept else one
 
 
-def _mend_orphans(lab: Lab, where: Directories, look: Callable[[], list[plan.Fault]], say: Say) -> Iterator[plan.Fault]:
+def _mend_orphans(
+    lab: Lab, where: Directories, look: Callable[[], list[repair_plan.Fault]], say: Say
+) -> Iterator[repair_plan.Fault]:
     for fault in look():
         for step in fault.steps:
             say(f"{step}")
@@ -236,4 +234,4 @@ def _drop_guard(where: Directories, name: str) -> None:
     """Under the guest's lock: a start may have begun meanwhile."""
     with rundir.held(where.guest(name), name):
         if not rundir.is_running(where.guest(name)):
-            guards.drop(where.guest(name), name)
+            port_guard.drop(where.guest(name), name)

@@ -3,36 +3,37 @@
 import time
 
 from kvmrun.commands._status import look
-from kvmrun.host import counters, process
+from kvmrun.host.facts import host_usage
+from kvmrun.host.process import process
 from kvmrun.light.abc import Mapping
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.guest_usage import Sample, Snapshot
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.model.sample import Sample, Snapshot
-from kvmrun.model.status import Status
-from kvmrun.monitor import counts
-from kvmrun.monitor.probe import Answer
+from kvmrun.monitor.qmp import block_stats
+from kvmrun.monitor.qmp.query_many import Answer
 
 
 def snapshot(where: Directories, lab: Lab) -> Snapshot:
     """The host and all guests."""
-    return Snapshot(load=counters.load(), guests=tuple(take(where, lab)))
+    return Snapshot(load=host_usage.load(), guests=tuple(take(where, lab)))
 
 
 def take(where: Directories, lab: Lab) -> list[Sample]:
     """One question to all guests at once; whoever does not answer has what the kernel knows of it."""
-    rows, answers = look(where, lab, more=counts.QUESTIONS)
-    links = counters.links()
+    rows, answers = look(where, lab, more=block_stats.QUESTIONS)
+    links = host_usage.links()
     now = time.monotonic()
     return [_sample(row, answers.get(row.name, Answer()), links, now) for row in rows]
 
 
-def _sample(row: Status, answer: Answer, links: Mapping[str, counters.LinkCount], now: float) -> Sample:
+def _sample(row: Status, answer: Answer, links: Mapping[str, host_usage.LinkCount], now: float) -> Sample:
     used = process.usage(row.pid) if row.pid else None
     return Sample(
         at=now,
         status=row,
         cpu_s=used.cpu / process.TICKS if used else None,
-        balloon_bytes=counts.balloon(answer),
-        drives=counts.drives(answer),
+        balloon_bytes=block_stats.balloon(answer),
+        drives=block_stats.drives(answer),
         nics=tuple(links[nic.tap].of_guest(nic.name) for nic in row.nics if row.pid and nic.tap in links),
     )

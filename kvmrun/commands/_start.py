@@ -6,22 +6,26 @@ from kvmrun.commands._lab import refuse_other, refuse_other_image
 from kvmrun.commands._ready import Networks
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import logs, observe, owners, rundir
-from kvmrun.host.apply import applied
-from kvmrun.host.hand import Hand
-from kvmrun.host.interrupts import held_back
+from kvmrun.host.execute.guest_executor import Hand
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import guest_facts
+from kvmrun.host.files import ownership
+from kvmrun.host.process import log_reader
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Mapping
 from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.guest.paths import Directories, Place
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories, Place
-from kvmrun.plan import images, in_force
-from kvmrun.plan.steps import GuestStep
-from kvmrun.plan.up import halves
-from kvmrun.plan.up import record as record_of
-from kvmrun.plan.up import up as plan_up
-from kvmrun.ui.progress import Progress
+from kvmrun.model.value import Frozen
+from kvmrun.plan import merge_records
+from kvmrun.plan.guest import image_plan
+from kvmrun.plan.guest.guest_start import halves
+from kvmrun.plan.guest.guest_start import record as record_of
+from kvmrun.plan.guest.guest_start import up as plan_up
+from kvmrun.plan.steps.guest_steps import GuestStep
+from kvmrun.ui.text.progress import Progress
 
 
 class Job(Frozen):
@@ -35,7 +39,7 @@ class Job(Frozen):
     paused: bool
     watches: dict[str, Watch]
     networks: Networks
-    others: observe.Others
+    others: guest_facts.Others
     deadline: Deadline = NEVER
 
 
@@ -82,9 +86,9 @@ def _begun(job: Job, name: str, place: Place) -> Watch | None:
 
 
 def _logger_mended(place: Place) -> bool:
-    from kvmrun.host import logger
+    from kvmrun.host.process import log_writer
 
-    if logs.is_kept(place.log) and not logger.is_stalled(place.log):
+    if log_reader.is_kept(place.log) and not log_writer.is_stalled(place.log):
         return False
     from kvmrun.commands._logger import mended
 
@@ -99,8 +103,8 @@ def _guard_mended(place: Place) -> bool:
 
 def _refuse_halted(place: Place, limit: float) -> None:
     """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
-    from kvmrun.model.status import HALTED, halted
-    from kvmrun.monitor.probe import ask
+    from kvmrun.model.guest.guest_status import HALTED, halted
+    from kvmrun.monitor.qmp.query_many import ask
 
     reply = ask({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
     state = reply.get("status") if isinstance(reply, dict) else ""
@@ -116,27 +120,27 @@ def _half_started(place: Place) -> bool:
 
 
 def plan(
-    lab: Lab, where: Directories, place: Place, raw: tuple[str, ...], others: observe.Others
+    lab: Lab, where: Directories, place: Place, raw: tuple[str, ...], others: guest_facts.Others
 ) -> tuple[Place, tuple[GuestStep, ...], list[str]]:
     """The guest's own steps, its place with the account it really runs as, and what does not hold of its definition."""
     guest = lab.guests[place.guest]
-    in_force.refuse_taken(lab, guest.name)
+    merge_records.refuse_taken(lab, guest.name)
     refuse_other_image(where, guest)
-    facts = observe.host(guest, place, where, others).but(uplink=lab.uplinks.get(guest.uplink or ""))
+    facts = guest_facts.host(guest, place, where, others).but(uplink=lab.uplinks.get(guest.uplink or ""))
     if guest.user and where.root:
         place = place.but(uid=facts.accounts.get(guest.user))
-    notes = [f"{key} = {found} does not hold: {wanted}" for key, found, wanted in images.notes(guest, facts.files)]
+    notes = [f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.notes(guest, facts.files)]
     return place, plan_up(guest, place, facts, raw), notes
 
 
 def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], progress: Progress) -> None:
     guest = job.lab.guests[place.guest]
-    owners.begin_log(job.where, place.guest)
-    owners.claim_images(job.where, guest)
-    said, uplink = logs.position(place.log), job.lab.uplinks.get(guest.uplink or "")
+    ownership.begin_log(job.where, place.guest)
+    ownership.claim_images(job.where, guest)
+    said, uplink = log_reader.position(place.log), job.lab.uplinks.get(guest.uplink or "")
     record = record_of(guest, place, (*guest.args, *job.raw), uplink).but(paused=job.paused, said=said)
     now, then = halves(steps)
-    hand = Hand(job.deadline, title=logs.title(place.log, guest.accel))
+    hand = Hand(job.deadline, title=log_reader.title(place.log, guest.accel))
     with ExitStack() as calm:
         try:
             with applied(now, hand, progress.detail):

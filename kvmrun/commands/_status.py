@@ -5,20 +5,23 @@ import os
 from kvmrun.commands._judged import WELL, lowered, with_guards, with_taps
 from kvmrun.commands._peer import believed, of
 from kvmrun.errors import KvmrunError
-from kvmrun.host import health, link, logs, lost, process, records, rundir
+from kvmrun.host.facts import network_health
+from kvmrun.host.links import tap_device
+from kvmrun.host.process import log_reader, process
+from kvmrun.host.rundir import records, rundir, socket_lookup
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.guest_status import HALTED, NicStatus, Status, halted
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Directories, Place
 from kvmrun.model.lab import Lab
-from kvmrun.model.nic import Port
-from kvmrun.model.place import Directories, Place
-from kvmrun.model.record import Record
-from kvmrun.model.status import HALTED, NicStatus, Status, halted
-from kvmrun.model.text import printable
-from kvmrun.monitor.probe import Answer, ask
-from kvmrun.plan import guard, rules
-from kvmrun.ui.called import fix
+from kvmrun.model.printable import printable
+from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.plan.network import nft_guard, nft_network
+from kvmrun.ui.text.caller import fix
 
 LIMIT = 2.0
 """How long one guest's monitor may be silent before its row says so, in seconds."""
@@ -114,9 +117,9 @@ def _astray(
     """Those that run though no lock says so: looked for only where something is left of a guest, or nothing can be."""
     resting = set(wanted) - set(alive)
     taps = {name: place.ports for name, place in places.items() if name in resting and name not in here}
-    suspects = {name for name, ports in taps.items() if not ports or any(link.index(port.tap) for port in ports)}
+    suspects = {name for name, ports in taps.items() if not ports or any(tap_device.index(port.tap) for port in ports)}
     suspects |= {name for name in resting if here.get(name) == where.guest(name)}
-    return set(lost.guests(where.run, suspects)) if suspects else set()
+    return set(socket_lookup.guests(where.run, suspects)) if suspects else set()
 
 
 def _unlocked(row: Status) -> Status:
@@ -129,9 +132,9 @@ def _unlocked(row: Status) -> Status:
 
 def _unlit(row: Status) -> Status:
     """The row of a guest whose QEMU root cannot find, where that is for want of a capability."""
-    from kvmrun.host import capability
+    from kvmrun.host.facts import root_capabilities
 
-    lost = capability.missing()
+    lost = root_capabilities.missing()
     return row.but(problem=f"its QEMU cannot be seen: root lacks {lost} here") if lost else row
 
 
@@ -154,7 +157,7 @@ def _of_users() -> list[str]:
 
 def _perhaps(row: Status) -> Status:
     """A guest that does not run as ours may run as somebody else's: its tap has a holder then."""
-    held = [nic.tap for nic in row.nics if link.has_carrier(nic.tap)]
+    held = [nic.tap for nic in row.nics if tap_device.has_carrier(nic.tap)]
     if row.state != "stopped" or not held:
         return row
     return row.but(state="unknown", problem=f"somebody else holds its tap {held[0]}; only root may look")
@@ -172,10 +175,10 @@ def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Sta
 def _network_problem(where: Directories, lab: Lab, name: str) -> str:
     from kvmrun.commands import _ports
 
-    return _ports.of_bridge(lab, lab.networks[name]) or health.problem(
+    return _ports.of_bridge(lab, lab.networks[name]) or network_health.problem(
         where.network(name),
         lab.account(name),
-        {"rules": rules.table(name), "guard": guard.kept_table(name)},
+        {"rules": nft_network.table(name), "guard": nft_guard.kept_table(name)},
     )
 
 
@@ -223,9 +226,9 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
     answer = believed(answer, of(pid))
     state, problem = _state(name, answer, record)
     if answer.silence == "silent":
-        from kvmrun.host import clients  # only for a guest that is silent
+        from kvmrun.host.rundir import socket_clients  # only for a guest that is silent
 
-        who = clients.connected(f"{directory}/q")
+        who = socket_clients.connected(f"{directory}/q")
         problem = f"its monitor did not answer in {LIMIT:g} s: {who} is connected to it" if who else problem
     seconds = now - used.started / process.TICKS if used else 0.0
     kvm = answer.replies.get("query-kvm")
@@ -279,11 +282,16 @@ def _unlogged(row: Status, where: Directories) -> Status:
     One that does not read on makes QEMU wait: that is why its monitor is silent.
     """
     if row.state == "unresponsive":
-        from kvmrun.host import logger
+        from kvmrun.host.process import log_writer
 
-        if logger.is_stalled(where.log(row.name)):
+        if log_writer.is_stalled(where.log(row.name)):
             return row.but(problem="its logger does not read on, and QEMU waits for it; kvmrun repair replaces it")
-    if row.problem or row.uptime_s is None or row.uptime_s < logs.BEGINS or logs.is_kept(where.log(row.name)):
+    if (
+        row.problem
+        or row.uptime_s is None
+        or row.uptime_s < log_reader.BEGINS
+        or log_reader.is_kept(where.log(row.name))
+    ):
         return row
     return row.but(problem=f"its logger died; kvmrun log {row.name} --restart starts another")
 

@@ -4,13 +4,13 @@ from kvmrun.commands import _end
 from kvmrun.commands._peer import accounts, believed
 from kvmrun.commands._words import Args
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
-from kvmrun.host import clients, rundir
-from kvmrun.host.interrupts import held_back
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir, socket_clients
 from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.text import printable
-from kvmrun.monitor.probe import Answer, ask
+from kvmrun.model.printable import printable
+from kvmrun.model.value import Frozen
+from kvmrun.monitor.qmp.query_many import Answer, ask
 
 _LIMIT = 5.0
 
@@ -70,7 +70,7 @@ def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadlin
         raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
     if answer.silence:
         hint, why = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer", f"its monitor was {answer.silence}"
-        if who := clients.connected(f"{directory}/q"):
+        if who := socket_clients.connected(f"{directory}/q"):
             hint, why = f"end {who}: kvmrun monitor {name} is for people", f"{who} is connected to its monitor"
         raise Unresponsive(f"{name} does not answer", hint, why=f"{why} for {limit:g} s")
     return answer

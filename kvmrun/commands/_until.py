@@ -1,7 +1,7 @@
 """The shape of a wait, for those who pass one on: what a condition is, before it is known which."""
 
 from kvmrun.light.typing import Protocol
-from kvmrun.model.place import Place
+from kvmrun.model.guest.paths import Place
 
 
 class Watch(Protocol):

@@ -6,13 +6,14 @@ from kvmrun.commands import _watch
 from kvmrun.commands._parallel import interrupted
 from kvmrun.commands._until import Wait, Watch
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
-from kvmrun.host import logs, rundir
+from kvmrun.host.process import log_reader
+from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.place import Place
-from kvmrun.model.ready import Ready
-from kvmrun.model.record import Record
-from kvmrun.model.values import Size
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.readiness import Ready
+from kvmrun.model.scalars import Size
+from kvmrun.model.value import Frozen
 
 _LIMIT = 60.0
 _TAIL = 3
@@ -85,9 +86,9 @@ def _diagnosis(name: str, watch: Watch, record: Record | None, said: list[str]) 
 
 def console_lines(place: Place, record: Record | None) -> list[str]:
     """What the guest has printed since its start, line by line, without the sequences that steer a terminal."""
-    from kvmrun.monitor.filter import plain
+    from kvmrun.monitor.console.terminal_filter import plain
 
-    found = logs.since(place.log, record.said if record else 0)
+    found = log_reader.since(place.log, record.said if record else 0)
     return [line for line in map(plain, found) if line]
 
 

@@ -6,13 +6,15 @@ import time
 from kvmrun.commands._agent import absent, talking
 from kvmrun.commands._until import Watch
 from kvmrun.errors import Busy, NotRunning, Unresponsive, UsageError
-from kvmrun.host import lock, logs, neighbour, process, rundir
-from kvmrun.model.guest import CONSOLE
-from kvmrun.model.nic import Port
-from kvmrun.model.place import Place
-from kvmrun.monitor.agent import Garbled
-from kvmrun.monitor.console import Listening
-from kvmrun.monitor.probe import ask
+from kvmrun.host.links import neighbours
+from kvmrun.host.process import log_reader, process
+from kvmrun.host.rundir import lock, rundir
+from kvmrun.model.guest.guest import CONSOLE
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Place
+from kvmrun.monitor.agent.agent_client import Garbled
+from kvmrun.monitor.console.console_relay import Listening
+from kvmrun.monitor.qmp.query_many import ask
 
 _PAUSE = 0.05
 _GLANCE = 0.2
@@ -56,10 +58,10 @@ class _Address(_Watching):
         self._port = port = _first(place)
         seen = f"nobody answers ARP requests for it on {port.bridge} with the MAC {port.mac}"
         super().__init__(place, f"an answer from {port.address}", f"{port.address} did not answer", seen)
-        neighbour.forget(port.bridge, port.address or "")
+        neighbours.forget(port.bridge, port.address or "")
 
     def met(self) -> bool:
-        if neighbour.answers(self._port.bridge, self._port.address or "", self._port.mac):
+        if neighbours.answers(self._port.bridge, self._port.address or "", self._port.mac):
             return True
         time.sleep(_PAUSE)
         return False
@@ -120,7 +122,7 @@ class _Console(_Watching):
         self._read_so_far = b""
         self._read = -1
         record = rundir.read_record(place.directory) if running else None
-        self._start = record.said if record else logs.position(place.log)
+        self._start = record.said if record else log_reader.position(place.log)
         self._at = Listening(place.socket(CONSOLE))
 
     def met(self) -> bool:
@@ -134,11 +136,11 @@ class _Console(_Watching):
     def _logged(self) -> bool:
         """Whether it is in the log, which is read again only when there is more of it."""
         log = self.place.log
-        now = logs.position(log)
+        now = log_reader.position(log)
         if now == self._read:
             return False
         self._read = now
-        return any(self._text in line.encode() for line in logs.since(log, self._start, _WHOLE_LOG))
+        return any(self._text in line.encode() for line in log_reader.since(log, self._start, _WHOLE_LOG))
 
     def close(self) -> None:
         self._at.close()

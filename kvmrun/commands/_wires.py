@@ -1,22 +1,23 @@
 """The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import diagnosis, dnsmasq, netlink, standing
-from kvmrun.host import ways as ways_now
+from kvmrun.host import dnsmasq
+from kvmrun.host.facts import doctor_facts, network_facts
+from kvmrun.host.links import iproute, policy_routing
 from kvmrun.light.abc import Iterator
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus, WayStatus
-from kvmrun.plan import dnsmasq as dnsmasq_plan
-from kvmrun.plan import doctor_filter, doctor_net, doctor_uplinks, faults, reach, trips, upstreams, ways
-from kvmrun.plan import network as plan
-from kvmrun.plan.facts import Wire
-from kvmrun.plan.needs import ANYWHERE
-from kvmrun.plan.trips import Trip
+from kvmrun.model.network.network import Network
+from kvmrun.model.network.network_status import LeaseStatus, NetworkStatus, PortStatus, WayStatus
+from kvmrun.model.printable import printable
+from kvmrun.plan import faults, reach
+from kvmrun.plan.doctor import doctor_firewall, doctor_networks, doctor_uplinks, packet_routes
+from kvmrun.plan.doctor.packet_routes import Trip
+from kvmrun.plan.doctor.required_packets import ANYWHERE
+from kvmrun.plan.network import dns_upstreams, dnsmasq_plan, network_plan, uplink_routing
+from kvmrun.plan.start_facts import Wire
 
 _UP = ("up", "degraded")
 
@@ -25,8 +26,8 @@ def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
     """Everything about `network`; nothing is changed. Of one that another lab has brought up there is only that."""
     if other := lab.now.networks_elsewhere.get(network.name):
         return _elsewhere(network, other)
-    now = standing.reported(lab, network, where)
-    trip = ways_now.trip(network, now.bridge, ANYWHERE)
+    now = network_facts.reported(lab, network, where)
+    trip = policy_routing.trip(network, now.bridge, ANYWHERE)
     state, problem = _state(lab, where, network, now)
     taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
     ports = now.bridge.ports if now.bridge else ()
@@ -66,10 +67,10 @@ def _elsewhere(network: Network, other: str) -> NetworkStatus:
 
 def _providers(lab: Lab, where: Directories, network: Network) -> tuple[str, ...]:
     """The providers of Shorewall by which the network may leave; they are asked whether they are there."""
-    named = [one for one in lab.uplinks.values() if ways.is_provider(lab, one)]
+    named = [one for one in lab.uplinks.values() if uplink_routing.is_provider(lab, one)]
     if not named or network.external or network.nat is False:
         return ()
-    now = diagnosis.providers(lab, where)
+    now = doctor_facts.providers(lab, where)
     return tuple(doctor_uplinks.provider_state(one, now) for one in named)
 
 
@@ -84,14 +85,14 @@ def _address(network: Network, now: Wire) -> str | None:
 def _uplink(network: Network, trip: Trip | None) -> str | None:
     if network.nat is False:
         return None
-    return (str(trip) or None) if trip else netlink.way_out(ANYWHERE)
+    return (str(trip) or None) if trip else iproute.way_out(ANYWHERE)
 
 
 def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:
-    if trip and trip.link and (wrong := trips.problem(lab, network, trip))[0]:
+    if trip and trip.link and (wrong := packet_routes.problem(lab, network, trip))[0]:
         yield "; fix: ".join(wrong)
-    yield from ways.absent(lab, network, standing.ways_asked(lab, network))
-    if (circle := upstreams.circular(lab, network, standing.servers()))[0]:
+    yield from uplink_routing.absent(lab, network, network_facts.ways_asked(lab, network))
+    if (circle := dns_upstreams.circular(lab, network, network_facts.servers()))[0]:
         yield "; fix: ".join(circle)
 
 
@@ -101,7 +102,7 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
         return
     for guest, ports in sorted(lab.ports().items()):
         for address in (port.address for port in ports if port.network == network.name and port.address):
-            link, gateway = ways_now.leaves(ANYWHERE, address, network.bridge)
+            link, gateway = policy_routing.leaves(ANYWHERE, address, network.bridge)
             fits = (one.name for one in lab.uplinks.values() if one.leads(link, gateway))
             yield WayStatus(
                 guest=guest,
@@ -117,9 +118,9 @@ def in_the_way(lab: Lab, where: Directories, found: list[NetworkStatus]) -> list
     up = {one.name: lab.networks[one.name] for one in found if one.state in {"up", "degraded"}}
     if not up:
         return []
-    now = diagnosis.filters(where)
+    now = doctor_facts.filters(where)
     unseen = [problem("filter", one, "kvmrun doctor") for one in now.errors]
-    return [*unseen, *doctor_filter.in_the_way(lab.but(networks=up), now)]
+    return [*unseen, *doctor_firewall.in_the_way(lab.but(networks=up), now)]
 
 
 def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:
@@ -130,7 +131,7 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
     if now.bridge is None and not (now.ports or now.dnsmasq or now.rules or network.name in lab.now.up):
         return "down", None
     try:
-        missing = plan.up(lab, network, where, now)
+        missing = network_plan.up(lab, network, where, now)
     except KvmrunError as why:
         return "refused", printable(f"{why.message}: {why.why}")
     if network.name in lab.now.undefined:
@@ -143,7 +144,7 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
     wrong += ["fix: kvmrun repair"] if now.names == "stopped" else []
     wrong += [f"fix: kvmrun net restart {network.name}"] if now.names == "silent" else []
     wrong += ["; fix: ".join(one) for one in reach.problems(lab, network, now.reach)]
-    wrong += [f"{doctor_net.unguarded(now)}; fix: kvmrun repair"] if now.unguarded else []
+    wrong += [f"{doctor_networks.unguarded(now)}; fix: kvmrun repair"] if now.unguarded else []
     return ("degraded", "; ".join(wrong)) if wrong else ("up", None)
 
 
@@ -159,7 +160,7 @@ def _rules(lab: Lab, network: Network, now: Wire) -> str:
         return "off" if network.external else f"left to {lab.firewall}"
     if not now.rules:
         return "missing"
-    return "present" if now.rules == derive.digest(plan.rules_text(lab, network, now)) else "changed"
+    return "present" if now.rules == derive.digest(network_plan.rules_text(lab, network, now)) else "changed"
 
 
 def _leases(path: str) -> tuple[LeaseStatus, ...]:

@@ -10,9 +10,9 @@ from types import SimpleNamespace as Args
 from kvmrun.errors import UsageError
 from kvmrun.light.abc import Callable, Sequence
 from kvmrun.light.typing import Any, Never, Protocol
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
-from kvmrun.model.text import printable
+from kvmrun.model.value import Frozen
 
 __all__ = ["Args", "Parser", "QuickParser", "everywhere", "full_parser", "halved", "pace"]
 

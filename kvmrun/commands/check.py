@@ -7,11 +7,14 @@ import sys
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest
-from kvmrun.host import bridges, observe, records, standing
+from kvmrun.host import bridges
+from kvmrun.host.facts import guest_facts, network_facts
+from kvmrun.host.rundir import records
 from kvmrun.light.abc import Iterator
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab, Problem
-from kvmrun.model.place import Directories
-from kvmrun.plan import dnsmasq, images, names
+from kvmrun.plan.guest import image_plan
+from kvmrun.plan.network import dnsmasq_config, dnsmasq_plan
 
 HELP = "validate the lab without touching the host"
 
@@ -23,7 +26,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
-    found = [one for guest in lab.guests.values() for one in images.problems(guest, observe.images(guest))]
+    found = [one for guest in lab.guests.values() for one in image_plan.problems(guest, guest_facts.images(guest))]
     lab = lab.but(problems=(*lab.problems, *found, *_bridges(lab), *_leases(lab, where)))
     errors = [one for one in lab.problems if not one.warning]
     if args.output == "json":
@@ -60,8 +63,8 @@ def _leases(lab: Lab, where: Directories) -> Iterator[Problem]:
         return
     for name in now.now.up:
         network = now.networks[name]
-        path = dnsmasq.files(now, network, where).leases
-        for address, mac in names.taken_leases(network, now.ports(), standing.leases(path)):
+        path = dnsmasq_plan.files(now, network, where).leases
+        for address, mac in dnsmasq_config.taken_leases(network, now.ports(), network_facts.leases(path)):
             found, wanted = f"a lease of {address} to {mac}", f"none, it is reserved: kvmrun net up {name} drops it"
             yield Problem(file="networks.toml", key=f"network.{name}", found=found, wanted=wanted, warning=True)
 

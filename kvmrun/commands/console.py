@@ -7,20 +7,20 @@ import sys
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Busy, Refused, UsageError
-from kvmrun.host import seat
+from kvmrun.host.rundir import console_lock
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import ExitStack
-from kvmrun.model.guest import CONSOLE
-from kvmrun.model.text import printable
-from kvmrun.monitor.console import Ending, Person, Relay, dial
-from kvmrun.monitor.filter import Filter
-from kvmrun.ui import terminal
-from kvmrun.ui.called import fix
+from kvmrun.model.guest.guest import CONSOLE
+from kvmrun.model.printable import printable
+from kvmrun.monitor.console.console_relay import Ending, Person, Relay, dial
+from kvmrun.monitor.console.terminal_filter import Filter
+from kvmrun.ui.screen import terminal
+from kvmrun.ui.text.caller import fix
 
 HELP = "connect to the serial console of a guest"
 TIMEOUT = "none"
 _SEAT = "console"
-_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, seat.STOLEN)
+_ENDS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, console_lock.STOLEN)
 
 
 def configure(parser: Parser) -> None:
@@ -37,11 +37,11 @@ def run(args: Args) -> int:
     directory = running(directories(args), args.guest)
     if not os.path.exists(f"{directory}/{CONSOLE}"):
         raise Refused(f"{args.guest} has no console", f"set console = true in {args.guest}.toml and restart the guest")
-    with terminal.catching(_ENDS) as caught, seat.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal):
+    with terminal.catching(_ENDS) as caught, console_lock.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal):
         ending = _connected(args, f"{directory}/{CONSOLE}", key, caught)
         number = caught.number if ending == "signal" else 0
-        by = printable(seat.occupant(f"{directory}/{_SEAT}"), 100)
-    if number == seat.STOLEN:
+        by = printable(console_lock.occupant(f"{directory}/{_SEAT}"), 100)
+    if number == console_lock.STOLEN:
         raise Busy(
             f"the console of {args.guest} was taken over", f"kvmrun console {args.guest} --steal", why=f"by {by}"
         )

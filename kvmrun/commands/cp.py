@@ -9,14 +9,14 @@ from contextlib import closing
 from kvmrun.commands._agent import Line
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.where import absolute
+from kvmrun.config.standard_paths import absolute
 from kvmrun.errors import KvmrunError, UsageError, reason
-from kvmrun.host import tree
-from kvmrun.host.directory import holding, replacing
-from kvmrun.model.text import quoted
-from kvmrun.monitor import transfer
-from kvmrun.monitor.agent import AgentError
-from kvmrun.ui.progress import Progress
+from kvmrun.host.files import tar_tree
+from kvmrun.host.files.safe_directory import holding, replacing
+from kvmrun.model.printable import quoted
+from kvmrun.monitor.agent import agent_files
+from kvmrun.monitor.agent.agent_client import AgentError
+from kvmrun.ui.text.progress import Progress
 
 HELP = "copy files into a guest or out of it through its agent"
 TIMEOUT = "none; 30 s for each answer of the agent"
@@ -87,22 +87,22 @@ class _Copy:
                 return self._tree_into(source, path)
             if not stat.S_ISREG(found.st_mode):
                 raise UsageError(f"{source} is not a file", "use tar to copy several files")
-            if path.endswith("/") or transfer.is_directory(self._line, path):
+            if path.endswith("/") or agent_files.is_directory(self._line, path):
                 path = posixpath.join(path, os.path.basename(source))
             with self._progress.counting(source, found.st_size) as moved:
-                transfer.send(self._line, fd, stat.S_IMODE(found.st_mode) & 0o777, path, moved)
+                agent_files.send(self._line, fd, stat.S_IMODE(found.st_mode) & 0o777, path, moved)
             return f"{os.lseek(fd, 0, os.SEEK_CUR)} bytes"
         finally:
             os.close(fd)
 
     def out(self, path: str, target: str) -> str:
         """Put what the guest has at `path` at `target`; what was copied, in words."""
-        if self._args.recursive and transfer.is_directory(self._line, path):
+        if self._args.recursive and agent_files.is_directory(self._line, path):
             return self._tree_out(path, target)
         try:
             return self._file_out(path, target)
         except AgentError:
-            if transfer.is_directory(self._line, path):
+            if agent_files.is_directory(self._line, path):
                 raise self._directory(f"{path} is a directory") from None
             raise
 
@@ -117,19 +117,19 @@ class _Copy:
         if not self._args.recursive:
             raise self._directory(f"{source} is a directory")
         line, path = self._line, path.rstrip("/") or "/"
-        if transfer.is_directory(line, path):
+        if agent_files.is_directory(line, path):
             path = posixpath.join(path, _base(source))
-        if transfer.is_there(line, path):
-            raise tree.exists(f"{path} in the guest")
-        with TemporaryFile() as file, transfer.workspace(line, posixpath.dirname(path), line.last) as place:
-            done = tree.pack(source, file)
+        if agent_files.is_there(line, path):
+            raise tar_tree.exists(f"{path} in the guest")
+        with TemporaryFile() as file, agent_files.workspace(line, posixpath.dirname(path), line.last) as place:
+            done = tar_tree.pack(source, file)
             archive, size = f"{place}/archive", file.tell()
             file.flush()
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             with self._progress.counting(source, size) as moved:
-                transfer.send(line, file.fileno(), 0o600, archive, moved)
+                agent_files.send(line, file.fileno(), 0o600, archive, moved)
             with self._progress.waiting("tar in the guest", limit=self._args.timeout):
-                transfer.unpack(line, archive, path, self._args.deadline, line.last)
+                agent_files.unpack(line, archive, path, self._args.deadline, line.last)
         return self._told(done)
 
     def _tree_out(self, path: str, target: str) -> str:
@@ -140,16 +140,16 @@ class _Copy:
         target = absolute(os.path.join(target, name) if os.path.isdir(target) else target)
         with holding(target) as (place, file), TemporaryFile(dir=f"/proc/self/fd/{place.fd}", buffering=0) as archive:
             if place.has(file):
-                raise tree.exists(target)
-            with transfer.workspace(line, "/tmp", line.last) as there:  # noqa: S108 - the guest's, and a name of our own
+                raise tar_tree.exists(target)
+            with agent_files.workspace(line, "/tmp", line.last) as there:  # noqa: S108 - the guest's, and a name of our own
                 with self._progress.waiting("tar in the guest", limit=self._args.timeout):
-                    transfer.pack(line, path, f"{there}/archive", self._args.deadline, line.last)
+                    agent_files.pack(line, path, f"{there}/archive", self._args.deadline, line.last)
                 with self._progress.counting(path, 0) as moved:
-                    transfer.fetch(line, f"{there}/archive", archive.fileno(), moved)
+                    agent_files.fetch(line, f"{there}/archive", archive.fileno(), moved)
             own = os.fsencode(posixpath.basename(there))  # which is in the archive when /tmp is copied
-            return self._told(tree.unpack(place, file, archive.fileno(), own))
+            return self._told(tar_tree.unpack(place, file, archive.fileno(), own))
 
-    def _told(self, done: tree.Contents) -> str:
+    def _told(self, done: tar_tree.Contents) -> str:
         for one in done.skipped[:_TOLD]:
             self._progress.warn(f"not copied: {one}")
         if len(done.skipped) > _TOLD:
@@ -167,6 +167,6 @@ class _Copy:
             place.part(file) as (fd, part),
             self._progress.counting(path, 0) as moved,
         ):
-            transfer.fetch(self._line, path, fd, moved)
+            agent_files.fetch(self._line, path, fd, moved)
             place.move(part, file)
             return f"{os.lseek(fd, 0, os.SEEK_CUR)} bytes"

@@ -6,17 +6,18 @@ import sys
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError
-from kvmrun.host import observe, records
+from kvmrun.host.facts import guest_facts
+from kvmrun.host.rundir import records
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem, warning
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.plan import doctor, doctor_net
-from kvmrun.plan.examined import Trial
-from kvmrun.ui import findings
-from kvmrun.ui.progress import Progress
-from kvmrun.ui.say import colored
+from kvmrun.model.printable import printable
+from kvmrun.plan.doctor import doctor_host, doctor_networks
+from kvmrun.plan.doctor.doctor_facts_model import Trial
+from kvmrun.ui.text import doctor_text
+from kvmrun.ui.text.output import colored
+from kvmrun.ui.text.progress import Progress
 
 HELP = "find what prevents guests from running on this host, and how to fix it"
 TIMEOUT = "10 s for a guest that is started as a trial"
@@ -29,18 +30,18 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    from kvmrun.host import diagnosis  # brings pyroute2
+    from kvmrun.host.facts import doctor_facts  # brings pyroute2
 
     where = directories(args)
     lab, told = _lab(where)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         with progress.waiting("a guest of one sector boots"):
             trials = _trials(lab, where, _LIMIT if args.timeout is None else args.timeout)
-        machine = diagnosis.machine(where, lab.guests, trials)
+        machine = doctor_facts.machine(where, lab.guests, trials)
     now = records.in_force(lab, where)
-    wires = diagnosis.wires(now, where)
-    found = [*told, *doctor.machine(lab, machine), *doctor_net.wires(now, where, wires)]
-    found = [findings.pasteable(one if where.root else _for_user(one)) for one in found]
+    wires = doctor_facts.wires(now, where)
+    found = [*told, *doctor_host.machine(lab, machine), *doctor_networks.wires(now, where, wires)]
+    found = [doctor_text.pasteable(one if where.root else _for_user(one)) for one in found]
     _show(found, args)
     return 1 if any(one.level == "problem" for one in found) else 0
 
@@ -66,15 +67,15 @@ def _lab(where: Directories) -> tuple[Lab, list[Finding]]:
 
 def _trials(lab: Lab, where: Directories, limit: float) -> tuple[Trial, ...]:
     """The processor's own model, and only if that fails a plain one; none where no guest asks for KVM."""
-    state, group = observe.kvm(root=where.root)
-    if state != "ready" or not observe.qemu() or (lab.guests and not doctor.asking(lab)):
+    state, group = guest_facts.kvm(root=where.root)
+    if state != "ready" or not guest_facts.qemu() or (lab.guests and not doctor_host.asking(lab)):
         return ()
-    from kvmrun.host import trial
+    from kvmrun.host.facts import kvm_trial
 
     account = (derive.uid(lab.seed, "doctor", "kvm"), group) if where.root else (None, None)
     made: list[Trial] = []
     for model in _MODELS:
-        made.append(trial.kvm(observe.qemu(), model, account, limit))
+        made.append(kvm_trial.kvm(guest_facts.qemu(), model, account, limit))
         if made[-1].worked:
             break
     return tuple(made)
@@ -86,8 +87,8 @@ def _show(found: list[Finding], args: Args) -> None:
         body = [{key: printable(value, 1000) for key, value in one.as_dict().items()} for one in found]
         sys.stdout.write(json.dumps({"schema": 1, "well": well, "findings": body}, sort_keys=True) + "\n")
         return
-    for line in findings.lines(
+    for line in doctor_text.lines(
         [one for one in found if one.level != "ok" or not args.quiet], color=colored(args.color)
     ):
         sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"{findings.verdict(found)}\n")
+    sys.stdout.write(f"{doctor_text.verdict(found)}\n")

@@ -8,15 +8,16 @@ import tempfile
 from kvmrun.commands import _definition
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.load import RESERVED
+from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import ConfigError, Refused, UsageError
-from kvmrun.host import definitions, editor, rundir
+from kvmrun.host.files import definition_files, editor
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Iterable
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Problem
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.ui.ask import confirmed
-from kvmrun.ui.progress import Progress
+from kvmrun.model.printable import printable
+from kvmrun.ui.text.progress import Progress
+from kvmrun.ui.text.prompt import confirmed
 
 HELP = "change a definition in your editor; it is saved if it is valid"
 
@@ -38,21 +39,21 @@ def run(args: Args) -> int:
     _definition.writable(where)
     _refuse_without_terminal(stem, args)
     path = _definition.path(where, stem)
-    old = definitions.read(path)
+    old = definition_files.read(path)
     kept = tempfile.mkdtemp(prefix="kvmrun-")
     mine = f"{kept}/{stem}.toml"
     saved = False
     try:
-        definitions.create(mine, definitions.read(args.source) if args.source else old)
+        definition_files.create(mine, definition_files.read(args.source) if args.source else old)
         new = _edited(where, stem, mine, old)
         if new != old:
-            if definitions.read(path) != old:
+            if definition_files.read(path) != old:
                 hint = f"diff {mine} {path} shows the differences; kvmrun edit {stem} --from {mine} saves your text"
                 raise Refused(f"{path} was changed by somebody else meanwhile", hint)
-            definitions.replace(path, new) if old else definitions.create(path, new)
+            definition_files.replace(path, new) if old else definition_files.create(path, new)
         saved = True
     finally:
-        _keep(kept, mine, (b"", old, definitions.read(args.source) if args.source else old), saved=saved)
+        _keep(kept, mine, (b"", old, definition_files.read(args.source) if args.source else old), saved=saved)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{path} is {'saved' if new != old else 'unchanged'}")
         if new != old and stem not in RESERVED and rundir.is_running(where.guest(stem)):
@@ -78,7 +79,7 @@ def _edited(where: Directories, stem: str, mine: str, old: bytes) -> bytes:
     while True:
         if _has_terminal():
             editor.edit(mine)
-        new = definitions.read(mine)
+        new = definition_files.read(mine)
         errors = _errors(where, stem, new) if new != old else []
         if not errors:
             return new
@@ -104,7 +105,7 @@ def _errors(where: Directories, stem: str, data: bytes) -> list[Problem]:
 
 def _keep(kept: str, mine: str, known: tuple[bytes, ...], *, saved: bool) -> None:
     """Remove the copy, unless it holds a text that is nowhere else."""
-    if saved or definitions.read(mine) in known:
+    if saved or definition_files.read(mine) in known:
         shutil.rmtree(kept, ignore_errors=True)
     else:
         sys.stderr.write(f"kvmrun: what you typed is kept in {os.path.abspath(mine)}\n")

@@ -9,8 +9,8 @@ from contextlib import aclosing
 from kvmrun.commands._lab import directories, expanded, no_such_guest, open_lab, own, refuse_other
 from kvmrun.commands._status import seen
 from kvmrun.commands._words import Args, Parser
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.printable import printable
 
 HELP = "follow the events that QEMU reports of guests"
 TIMEOUT = "none"
@@ -45,8 +45,8 @@ def _known(where: Directories, words: list[str]) -> set[str]:
 
 async def _follow(where: Directories, names: set[str], args: Args) -> int:
     from kvmrun.commands._follow import follow
-    from kvmrun.ui import terminal
-    from kvmrun.ui.say import document, line
+    from kvmrun.ui.screen import terminal
+    from kvmrun.ui.text.output import document, line
 
     noted: dict[str, str] = {}
 

@@ -10,12 +10,12 @@ from kvmrun.commands._agent import Line
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Busy, KvmrunError, Unresponsive, UsageError
-from kvmrun.model.text import printable
-from kvmrun.monitor import inside
-from kvmrun.monitor.agent import Agent, AgentError
-from kvmrun.monitor.filter import Filter
-from kvmrun.ui import streams
-from kvmrun.ui.progress import Progress
+from kvmrun.model.printable import printable
+from kvmrun.monitor.agent import agent_commands
+from kvmrun.monitor.agent.agent_client import Agent, AgentError
+from kvmrun.monitor.console.terminal_filter import Filter
+from kvmrun.ui.text import stdio
+from kvmrun.ui.text.progress import Progress
 
 HELP = "run a command in a guest through its agent"
 TIMEOUT = "none"
@@ -61,7 +61,9 @@ def run(args: Args) -> int:
     _show(1, outcome.out)
     _show(2, outcome.err)
     for stream in outcome.cut:
-        text = f"kvmrun: the agent keeps {inside.OUTPUT >> 20} MiB of a stream: the rest of std{stream} is lost\n"
+        text = (
+            f"kvmrun: the agent keeps {agent_commands.OUTPUT >> 20} MiB of a stream: the rest of std{stream} is lost\n"
+        )
         sys.stderr.write(text)
     return outcome.code
 
@@ -91,7 +93,7 @@ def _input() -> bytes:
     return given
 
 
-def _carried_out(directory: str, args: Args, command: list[str], given: bytes | None) -> inside.Outcome:
+def _carried_out(directory: str, args: Args, command: list[str], given: bytes | None) -> agent_commands.Outcome:
     """Begin it once, and ask until it has ended; an agent that others talk to is waited for."""
     name, deadline = args.guest, args.deadline
     pause = _FIRST
@@ -112,7 +114,7 @@ def _carried_out(directory: str, args: Args, command: list[str], given: bytes | 
 def _begun(agent: Agent, args: Args, command: list[str], given: bytes | None) -> int:
     """The pid of the command in the guest. Raises _NotRun."""
     try:
-        return inside.begin(agent, command, given)
+        return agent_commands.begin(agent, command, given)
     except AgentError as no:
         program = printable(command[0], 60)
         if "No such file" in no.why:
@@ -122,10 +124,10 @@ def _begun(agent: Agent, args: Args, command: list[str], given: bytes | None) ->
         raise
 
 
-def _ended(line: Line, pid: int) -> inside.Outcome | None:
+def _ended(line: Line, pid: int) -> agent_commands.Outcome | None:
     """How it ended; None while it runs, or while another command does not let go of the agent."""
     try:
-        return inside.ended(line(), pid)
+        return agent_commands.ended(line(), pid)
     except Busy:
         return None
 
@@ -135,4 +137,4 @@ def _show(fd: int, data: bytes) -> None:
     if os.isatty(fd):
         filtering = Filter()
         data = filtering.feed(data) + filtering.leave() if data else b""
-    streams.write(fd, data)
+    stdio.write(fd, data)

@@ -5,18 +5,21 @@ import sys
 
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.where import absolute
+from kvmrun.config.standard_paths import absolute
 from kvmrun.errors import ConfigError, HostLacks, UsageError
-from kvmrun.export import shorewall, systemd
-from kvmrun.export.page import MARK
-from kvmrun.host import exported, gateway, observe, records, standing
+from kvmrun.export import shorewall_export, systemd_units
+from kvmrun.export.shorewall_file import MARK
+from kvmrun.host.facts import guest_facts, network_facts
+from kvmrun.host.files import export_files
+from kvmrun.host.links import gateway_probe
+from kvmrun.host.rundir import records
 from kvmrun.light.abc import Callable, Mapping
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Uplink
-from kvmrun.model.text import printable
-from kvmrun.plan import ways
-from kvmrun.ui.called import fix
-from kvmrun.ui.progress import Progress
+from kvmrun.model.network.network import Uplink
+from kvmrun.model.printable import printable
+from kvmrun.plan.network import uplink_routing
+from kvmrun.ui.text.caller import fix
+from kvmrun.ui.text.progress import Progress
 
 HELP = "write files for Shorewall or systemd"
 _INSTALLED = "/usr/local/bin/kvmrun"
@@ -47,7 +50,7 @@ def run(args: Args) -> int:
         sys.stdout.write("".join(f"### {name}\n{text}\n" for name, text in texts.items()))
         return 0
     directory = absolute(args.directory)
-    notes = exported.write(directory, texts, f"{MARK} {args.kind}:", force=args.force)
+    notes = export_files.write(directory, texts, f"{MARK} {args.kind}:", force=args.force)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         for note in notes:
             progress.tell(f"{directory}: {note}")
@@ -65,14 +68,14 @@ def _refuse_wrong(lab: Lab) -> None:
 
 
 def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
-    from kvmrun.host import shorewall as now
+    from kvmrun.host.facts import shorewall_facts
 
-    found = now.version()
-    if found and found < shorewall.OLDEST and not force:
+    found = shorewall_facts.version()
+    if found and found < shorewall_export.OLDEST and not force:
         text = ".".join(map(str, found))
         hint = "apt install shorewall; or add --force, to write for another host"
         raise HostLacks(f"Shorewall {text} is too old for these files", hint, why="they are in the syntax of 5.2")
-    texts = shorewall.files(lab, *_seen(lab))
+    texts = shorewall_export.files(lab, *_seen(lab))
     for one in _silent(lab):
         _note(
             f"uplink {one.name}: {one.gateway} on {one.interface} does not answer; Shorewall will not start without it"
@@ -84,21 +87,21 @@ def _shorewall(lab: Lab, force: bool) -> Mapping[str, str]:
 
 def _seen(lab: Lab) -> tuple[list[str], dict[str, str], dict[str, str]]:
     """What an export needs to know of the host: the links that lead out, our addresses there, the gateways' MACs."""
-    from kvmrun.host import shorewall as now
+    from kvmrun.host.facts import shorewall_facts
 
     bridges = {str(one.bridge) for one in lab.networks.values()}
-    links = [link for link in standing.uplinks() if link not in bridges]
-    return links, now.own_addresses(lab.uplinks.values()), _macs(lab)
+    links = [link for link in network_facts.uplinks() if link not in bridges]
+    return links, shorewall_facts.own_addresses(lab.uplinks.values()), _macs(lab)
 
 
 def _lines(lab: Lab, args: Args) -> int:
     if args.kind != "shorewall":
         raise UsageError("--lines is for shorewall", "kvmrun export shorewall --lines")
-    from kvmrun.export import lines
+    from kvmrun.export import shorewall_lines
 
     directory = absolute(args.directory or "/etc/shorewall")
-    present = {name: text for name in lines.FILES if (text := observe.read(f"{directory}/{name}"))}
-    missing = lines.missing(lab, shorewall.view(lab, *_seen(lab)), present)
+    present = {name: text for name in shorewall_lines.FILES if (text := guest_facts.read(f"{directory}/{name}"))}
+    missing = shorewall_lines.missing(lab, shorewall_export.view(lab, *_seen(lab)), present)
     sys.stdout.write("".join(f"### {directory}/{name}\n{text}\n" for name, text in missing.items()))
     if not missing:
         _note(f"{directory} has all that the lab needs")
@@ -107,7 +110,7 @@ def _lines(lab: Lab, args: Args) -> int:
 
 def _macs(lab: Lab) -> dict[str, str]:
     """The MACs of the gateways on interfaces that uplinks share: Shorewall need not ask for what it is given."""
-    found = gateway.macs(ways.gateways(_shared(lab)))
+    found = gateway_probe.macs(uplink_routing.gateways(_shared(lab)))
     places = {str(one.name): (str(one.interface), str(one.gateway)) for one in _shared(lab)}
     return {name: found[place] for name, place in places.items() if place in found}
 
@@ -115,7 +118,7 @@ def _macs(lab: Lab) -> dict[str, str]:
 def _silent(lab: Lab) -> list[Uplink]:
     """The uplinks on a shared interface whose gateways' MACs Shorewall has to ask for, and that do not answer now."""
     asked = [one for one in _shared(lab) if not one.gateway_mac]
-    silent = gateway.silent(ways.gateways(asked))
+    silent = gateway_probe.silent(uplink_routing.gateways(asked))
     return [one for one in asked if (one.interface, str(one.gateway)) in silent]
 
 
@@ -125,9 +128,9 @@ def _shared(lab: Lab) -> list[Uplink]:
 
 
 def _systemd(lab: Lab, _force: bool) -> Mapping[str, str]:
-    observe.qemu()  # refuses a name that a unit could not hold
+    guest_facts.qemu()  # refuses a name that a unit could not hold
     environment = {name: value for name in _ENVIRONMENT if (value := os.environ.get(name))}
-    return systemd.files(lab, _program(), environment)
+    return systemd_units.files(lab, _program(), environment)
 
 
 def _program() -> str:

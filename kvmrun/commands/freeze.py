@@ -6,10 +6,10 @@ from kvmrun.commands import _end
 from kvmrun.commands._agent import FROZEN, talking
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
-from kvmrun.host.interrupts import held_back
+from kvmrun.host.process.signals import held_back
 from kvmrun.light.contextlib import ExitStack, suppress
 from kvmrun.model.deadline import Deadline
-from kvmrun.monitor import inside
+from kvmrun.monitor.agent import agent_commands
 
 _BACK = 5.0
 """How long a freeze that failed may take to be taken back, in seconds."""
@@ -24,20 +24,20 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     """A freeze that was not answered in time is taken back. Raises Several."""
-    return _end.at_each(args, "freezing", _freeze, limit=inside.PATIENCE)
+    return _end.at_each(args, "freezing", _freeze, limit=agent_commands.PATIENCE)
 
 
 def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> str:
     with talking(directory, name, deadline=deadline) as agent:
-        if inside.is_frozen(agent):
+        if agent_commands.is_frozen(agent):
             return f"is frozen already; kvmrun thaw {name}"
     try:
         with talking(directory, name, deadline=deadline) as agent:
-            count = inside.freeze(agent, limit=deadline.granted(inside.PATIENCE))
+            count = agent_commands.freeze(agent, limit=deadline.granted(agent_commands.PATIENCE))
             calm.enter_context(held_back())
     except (Unresponsive, KeyboardInterrupt):
         with suppress(KvmrunError), talking(directory, name) as agent:  # also after the deadline: it must not stay so
-            inside.thaw(agent, limit=_BACK)
+            agent_commands.thaw(agent, limit=_BACK)
         raise
     if not count:
         raise KvmrunError(

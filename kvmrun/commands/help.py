@@ -44,7 +44,7 @@ def _overview() -> str:
 def _show(page: _pages.Page, color: str) -> None:
     from kvmrun.ui import manual
     from kvmrun.ui.markdown import blocks
-    from kvmrun.ui.say import colored
+    from kvmrun.ui.text.output import colored
 
     text = manual.rendered(blocks(page.markdown()), color=colored(color))
     height = manual.lines_of_terminal()

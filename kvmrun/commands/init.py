@@ -5,11 +5,11 @@ import shlex
 import sys
 
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.where import absolute
+from kvmrun.config.standard_paths import absolute
 from kvmrun.errors import HostLacks, Refused
-from kvmrun.host import directory
-from kvmrun.ui.called import fix
-from kvmrun.ui.fit import proposed
+from kvmrun.host.files import safe_directory
+from kvmrun.ui.text.caller import fix
+from kvmrun.ui.text.line_folding import proposed
 
 HELP = "write an example lab into a new directory"
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
@@ -27,7 +27,7 @@ def run(args: Args) -> int:
         raise HostLacks("the example lab is not installed", "reinstall the package", why=f"{_EXAMPLES[0]} is missing")
     target = absolute(args.directory)
     try:
-        with directory.opened(target, make=0o755) as place:
+        with safe_directory.opened(target, make=0o755) as place:
             if place.names():
                 raise Refused(f"{target} exists already", "name a new directory")
             written = sorted(os.listdir(example))
@@ -35,7 +35,7 @@ def run(args: Args) -> int:
                 with open(f"{example}/{name}", "rb") as file:
                     place.write_new(name, file.read(), 0o644)
     except OSError as why:
-        raise directory.cannot("write", target, why) from None
+        raise safe_directory.cannot("write", target, why) from None
     sys.stdout.write(f"{target}: {', '.join(written)}\n")
     following = f"kvmrun build demo; then kvmrun -C {shlex.quote(args.directory)} --list"
     sys.stdout.write(f"{proposed(f'next: {fix(following)}', sys.stdout, indent=6)}\n")

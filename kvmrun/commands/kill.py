@@ -4,10 +4,11 @@ from kvmrun.commands import _end
 from kvmrun.commands._lab import directories, refuse_other
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Unresponsive
-from kvmrun.host import process, rundir
-from kvmrun.host.interrupts import held_back
-from kvmrun.model.place import Directories
-from kvmrun.ui.progress import Progress
+from kvmrun.host.process import process
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir
+from kvmrun.model.guest.paths import Directories
+from kvmrun.ui.text.progress import Progress
 
 HELP = "end guests at once, like a power cut"
 TIMEOUT = "5 s, and 10 s for another command on the guest"

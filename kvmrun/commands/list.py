@@ -9,9 +9,9 @@ from kvmrun.commands._status import gather, seen, unseen
 from kvmrun.commands._words import Args, Parser, pace
 from kvmrun.errors import ConfigError, KvmrunError, Several
 from kvmrun.light import json
-from kvmrun.model.place import Directories
-from kvmrun.model.status import SCHEMA, Status
-from kvmrun.ui import rows
+from kvmrun.model.guest.guest_status import SCHEMA, Status
+from kvmrun.model.guest.paths import Directories
+from kvmrun.ui.text import guest_columns
 
 HELP = "list all guests with their live state; -v adds how each is confined"
 TIMEOUT = "2 s for all guests together"
@@ -32,10 +32,10 @@ def run(args: Args) -> int:
     every = None if args.watch is None else pace(args.watch)
     unknown = _unknown(where, args)
     if every is not None and args.output == "table":
-        from kvmrun.ui import terminal, watch
+        from kvmrun.ui.screen import guest_watch, terminal
 
         if terminal.is_screen():
-            return watch.watch(lambda: _found(where, args), _view(args), every, unseen(where), color=args.color)
+            return guest_watch.watch(lambda: _found(where, args), _view(args), every, unseen(where), color=args.color)
     while True:
         found = _found(where, args)
         _refuse_missing(where, args, found)
@@ -91,9 +91,9 @@ def _found(where: Directories, args: Args) -> list[Status]:
     return found
 
 
-def _view(args: Args) -> rows.View:
-    view = rows.POSTURE if args.verbose else rows.LIVE
-    return rows.with_lab(view) if args.all_labs else view
+def _view(args: Args) -> guest_columns.View:
+    view = guest_columns.POSTURE if args.verbose else guest_columns.LIVE
+    return guest_columns.with_lab(view) if args.all_labs else view
 
 
 def show(found: list[Status], args: Args) -> None:
@@ -102,8 +102,8 @@ def show(found: list[Status], args: Args) -> None:
         document = {"schema": SCHEMA, "guests": [one.to_json() for one in found]}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     elif sys.stdout.isatty() or args.color == "always":
-        from kvmrun.ui.table import draw
+        from kvmrun.ui.text.guest_table import draw
 
         draw(found, _view(args), color=args.color)
     else:
-        sys.stdout.write(rows.plain(found, _view(args)))
+        sys.stdout.write(guest_columns.plain(found, _view(args)))

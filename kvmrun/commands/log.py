@@ -9,15 +9,17 @@ from kvmrun.commands._lab import directories, no_such_guest, open_lab, place_of,
 from kvmrun.commands._owner import elsewhere
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import NotRunning, OtherLab, UsageError
-from kvmrun.host import logs, owners, process, rundir
+from kvmrun.host.files import ownership
+from kvmrun.host.process import log_reader, process
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Callable, Iterable
 from kvmrun.light.contextlib import ExitStack
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.model.values import GuestName
-from kvmrun.ui import streams
-from kvmrun.ui.say import dump
+from kvmrun.model.printable import printable
+from kvmrun.model.scalars import GuestName
+from kvmrun.ui.text import stdio
+from kvmrun.ui.text.output import dump
 
 HELP = "print what the serial console of a guest and QEMU printed"
 TIMEOUT = "none; -f follows until the guest ends"
@@ -52,13 +54,13 @@ def run(args: Args) -> int:
         raise UsageError(f"{args.lines} is not a number of lines", "-n 100")
     if args.restart:
         return _restart(where, args)
-    directory = owners.log(where, _known(where, args.guest))
+    directory = ownership.log(where, _known(where, args.guest))
     if not rundir.is_running(where.guest(args.guest)) and (error := elsewhere(where, args.guest)):
         raise error  # a log of ours would be that of an earlier life
-    if not args.follow and not logs.is_there(directory):
+    if not args.follow and not log_reader.is_there(directory):
         raise NotRunning(f"{args.guest} has no log", f"kvmrun {args.guest} starts it")
     write = partial(_objects, args.guest) if args.output == "json" else _raw if args.unfiltered else _shown
-    with logs.Reader(directory) as reader:
+    with log_reader.Reader(directory) as reader:
         write(reader.last(args.lines))
         if args.follow:
             _follow(reader, where, args, write)
@@ -67,21 +69,23 @@ def run(args: Args) -> int:
 
 def _known(where: Directories, name: str) -> str:
     """The name of a guest that is defined, or has left a log. Raises NoSuchGuest."""
-    left = GuestName.fits(name) and logs.is_there(owners.log(where, name))
+    left = GuestName.fits(name) and log_reader.is_there(ownership.log(where, name))
     lab = Lab(directory=where.vms) if left else open_lab(where)
     if left or name in lab.guests or name in lab.invalid:
         return name
-    if GuestName.fits(name) and (other := owners.other(where.state, "log", name, where.lab)):
+    if GuestName.fits(name) and (other := ownership.other(where.state, "log", name, where.lab)):
         raise OtherLab(f"the log of {name} is another lab's", other, name, why=f"it is of a guest of the lab {other}")
     raise no_such_guest(lab, name)
 
 
-def _follow(reader: logs.Reader, where: Directories, args: Args, write: Callable[[Iterable[bytes]], None]) -> None:
+def _follow(
+    reader: log_reader.Reader, where: Directories, args: Args, write: Callable[[Iterable[bytes]], None]
+) -> None:
     """Until the guest ends, or for --timeout seconds; one that does not run is waited for."""
     name = args.guest
     with ExitStack() as held:
         guest: int | None = None
-        for lines in logs.followed(reader):
+        for lines in log_reader.followed(reader):
             write(lines)
             sys.stdout.flush()
             if args.deadline.is_over():
@@ -91,7 +95,7 @@ def _follow(reader: logs.Reader, where: Directories, args: Args, write: Callable
             elif process.ended(guest, 0):
                 break
     deadline = time.monotonic() + _LOGGER_ENDS
-    while logs.is_kept(where.log(name)) and time.monotonic() < deadline:
+    while log_reader.is_kept(where.log(name)) and time.monotonic() < deadline:
         time.sleep(0.02)
     write(reader.more())
 
@@ -103,7 +107,7 @@ def _shown(lines: Iterable[bytes]) -> None:
 
 
 def _raw(lines: Iterable[bytes]) -> None:
-    streams.write(1, b"".join(line + b"\n" for line in lines))
+    stdio.write(1, b"".join(line + b"\n" for line in lines))
 
 
 def _objects(guest: str, lines: Iterable[bytes]) -> None:

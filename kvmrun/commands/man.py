@@ -8,10 +8,10 @@ import kvmrun
 from kvmrun.commands import _pages
 from kvmrun.commands._pages import Page
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.where import absolute
+from kvmrun.config.standard_paths import absolute
 from kvmrun.errors import UsageError
-from kvmrun.host import process
-from kvmrun.ui.progress import Progress
+from kvmrun.host.process import process
+from kvmrun.ui.text.progress import Progress
 
 HELP = "show a page of the manual in man(1), or install the pages for it"
 _SYSTEM = "/usr/local/share/man"
@@ -76,8 +76,8 @@ def _root(given: str) -> str:
 
 def _roff(page: Page) -> str:
     """The page as text for man(1)."""
-    from kvmrun.ui import roff
     from kvmrun.ui.markdown import blocks
+    from kvmrun.ui.text import roff
 
     return roff.page(page.name, page.section, _date(), f"kvmrun {kvmrun.__version__}", blocks(page.markdown()))
 

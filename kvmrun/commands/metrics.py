@@ -6,9 +6,9 @@ from kvmrun import __version__
 from kvmrun.commands import _sample
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.where import absolute
-from kvmrun.export import metrics
-from kvmrun.host import exported
+from kvmrun.config.standard_paths import absolute
+from kvmrun.export import prometheus_text
+from kvmrun.host.files import export_files
 
 HELP = "print what guests use, for Prometheus"
 
@@ -24,9 +24,9 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     where = directories(args)
-    text = metrics.text(_sample.take(where, open_lab(where)), __version__)
+    text = prometheus_text.text(_sample.take(where, open_lab(where)), __version__)
     if args.file is None:
         sys.stdout.write(text)
         return 0
-    exported.put(absolute(args.file), text)
+    export_files.put(absolute(args.file), text)
     return 0

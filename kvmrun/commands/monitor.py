@@ -5,9 +5,9 @@ import os
 from kvmrun.commands._lab import monitor_socket
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import Busy, Unresponsive
-from kvmrun.host import clients, seat
+from kvmrun.host.rundir import console_lock, socket_clients
 from kvmrun.light.contextlib import ExitStack
-from kvmrun.model.text import printable
+from kvmrun.model.printable import printable
 
 HELP = "open a QMP shell on a running guest"
 TIMEOUT = "60 s for each command, 600 s in a shell"
@@ -47,13 +47,13 @@ def run(args: Args) -> int:
     """
     from kvmrun.commands._converse import converse, is_interactive  # brings asyncio, qemu.qmp and prompt_toolkit
     from kvmrun.commands._peer import accounts
-    from kvmrun.monitor.carry import turn
+    from kvmrun.monitor.qmp.fd_passing import turn
 
     path, uuid = monitor_socket(args, args.guest)
     directory = os.path.dirname(path)
     with ExitStack() as stack:
         try:
-            stack.enter_context(seat.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal))
+            stack.enter_context(console_lock.taken(f"{directory}/{_SEAT}", args.guest, steal=args.steal))
         except Busy:
             if is_interactive(args):
                 raise
@@ -62,12 +62,12 @@ def run(args: Args) -> int:
         try:
             ended = converse(path, uuid, args, accounts(directory))
         except Unresponsive as silent:
-            if who := clients.connected(path):
+            if who := socket_clients.connected(path):
                 hint = f"end {who}, or have it use the monitor of another guest"
                 raise Unresponsive(silent.message, hint, why=f"{who} is connected to it") from None
             raise
         if ended is None:
-            by = printable(seat.occupant(f"{directory}/{_SEAT}"), 100)
+            by = printable(console_lock.occupant(f"{directory}/{_SEAT}"), 100)
             hint = f"kvmrun monitor {args.guest} --steal"
             raise Busy(f"the monitor of {args.guest} was taken over", hint, why=f"by {by}")
     return ended

@@ -8,18 +8,21 @@ from kvmrun.commands import _guards, _network
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import ConfigError, OtherLab, UsageError
-from kvmrun.host import bridges, capability, listeners, observe, own_bridges, ports, records, rundir, standing
-from kvmrun.host.apply import applied
+from kvmrun.host import bridges, own_bridges
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import guest_facts, network_facts, port_owners, root_capabilities
+from kvmrun.host.links import port_state
+from kvmrun.host.rundir import records, rundir
 from kvmrun.model.finding import problem
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.model.place import Directories
+from kvmrun.model.network.network import Network
+from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
-from kvmrun.model.text import printable
-from kvmrun.plan import bridge, forwards, in_force, upstreams, ways
-from kvmrun.plan import network as plan
-from kvmrun.ui import findings, wires
-from kvmrun.ui.progress import Progress
+from kvmrun.plan import merge_records
+from kvmrun.plan.network import bridge_plan, dns_upstreams, network_plan, port_forward, uplink_routing
+from kvmrun.ui.text import doctor_text, network_text
+from kvmrun.ui.text.progress import Progress
 
 HELP = "bring networks up or down, or show their state"
 
@@ -41,7 +44,7 @@ def run(args: Args) -> int:
     lab = open_lab(where)
     now = records.in_force(lab, where)
     chosen = _chosen(now, args)
-    capability.require()
+    root_capabilities.require()
     if args.verb == "status":
         return _status(now, where, [now.networks[name] for name in chosen], args)
     look = partial(records.in_force, lab, where)
@@ -107,37 +110,37 @@ def _up(lab: Lab, where: Directories, name: str, progress: Progress, *, owner: i
         state = "is up" if before else "is up already"
         now = look()
         network = now.networks[name]
-        warnings = [*ways.absent(now, network, standing.ways_asked(now, network))]
-        if (circle := upstreams.circular(now, network, standing.servers()))[0]:
+        warnings = [*uplink_routing.absent(now, network, network_facts.ways_asked(now, network))]
+        if (circle := dns_upstreams.circular(now, network, network_facts.servers()))[0]:
             warnings.append("; fix: ".join(circle))
         if network.forward:
-            owners = listeners.owners({one.port for one in network.forward})
-            warnings += [f"{text}; fix: {mend}" for text, mend in forwards.hidden(network, owners)]
+            owners = port_owners.owners({one.port for one in network.forward})
+            warnings += [f"{text}; fix: {mend}" for text, mend in port_forward.hidden(network, owners)]
     progress.tell(f"network {network.name} {state}: {network.bridge} {network.host_address()}")
     for warning in warnings:
         progress.tell(f"warning: {warning}")
 
 
 def _uid(user: str) -> int:
-    found = observe.accounts([user])
+    found = guest_facts.accounts([user])
     if user not in found:
         raise UsageError(f"there is no user {printable(user)}", "--owner takes the name of an account")
     return found[user]
 
 
 def _down(lab: Lab, where: Directories, name: str, progress: Progress, *, force: bool) -> None:
-    from kvmrun.host.network import hand  # brings pyroute2
+    from kvmrun.host.execute.network_executor import hand  # brings pyroute2
 
     with rundir.held(where.network(name), f"network {name}"):
         lab = records.in_force(lab, where)
-        in_force.refuse_elsewhere(lab, name)
+        merge_records.refuse_elsewhere(lab, name)
         network = lab.as_up(lab.networks[name])
-        now = standing.wire(lab, network, where)
-        steps = plan.down(lab, network, where, now, force=force)
+        now = network_facts.wire(lab, network, where)
+        steps = network_plan.down(lab, network, where, now, force=force)
         with applied(steps, hand(where), progress.detail):
             pass
     progress.tell(f"network {name} is down" + ("" if steps else " already"))
-    if now.bridge and not network.external and (now.occupant or not bridge.is_ours(lab, network, now.bridge)):
+    if now.bridge and not network.external and (now.occupant or not bridge_plan.is_ours(lab, network, now.bridge)):
         progress.tell(f"{network.bridge} stays: it is not the bridge that was made for the network")
 
 
@@ -146,10 +149,10 @@ def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
     if name in lab.networks and not lab.networks[name].external:
         network = lab.networks[name]
         if here := bridges.read(network.bridge):
-            bridge.refuse_foreign(now, network, here)
-        found, _ = bridges.find(now, now.as_up(network), ports.look)
-        routes = [one for one in standing.routes() if found is None or one.link != found.renamed]
-        bridge.refuse_overlap(network, plan.other_routes(now, network, routes))
+            bridge_plan.refuse_foreign(now, network, here)
+        found, _ = bridges.find(now, now.as_up(network), port_state.look)
+        routes = [one for one in network_facts.routes() if found is None or one.link != found.renamed]
+        bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
 
 
 def _refresh(lab: Lab, where: Directories, progress: Progress) -> None:
@@ -163,13 +166,13 @@ def _refresh(lab: Lab, where: Directories, progress: Progress) -> None:
 def _status(lab: Lab, where: Directories, networks: list[Network], args: Args) -> int:
     from kvmrun.commands import _wires  # brings pyroute2
 
-    found = [wires.pasteable(_wires.look(lab, where, network)) for network in networks]
+    found = [network_text.pasteable(_wires.look(lab, where, network)) for network in networks]
     mistakes = [problem("networks", text, "") for text in _problems(lab)]
-    problems = [findings.pasteable(one) for one in (*mistakes, *_wires.in_the_way(lab, where, found))]
+    problems = [doctor_text.pasteable(one) for one in (*mistakes, *_wires.in_the_way(lab, where, found))]
     if args.output == "json":
         texts = [f"{one.text}; fix: {one.fix}" if one.fix else one.text for one in problems]
         document = {"schema": 1, "networks": [one.as_dict() for one in found], "problems": texts}
         sys.stdout.write(json.dumps(document, sort_keys=True) + "\n")
     else:
-        sys.stdout.write("\n".join(wires.lines(found, problems)) + "\n")
+        sys.stdout.write("\n".join(network_text.lines(found, problems)) + "\n")
     return 0

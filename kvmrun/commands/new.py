@@ -5,18 +5,18 @@ import sys
 from kvmrun.commands import _definition, _drives, names
 from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config import draft, fresh
+from kvmrun.config import definition_template, toml_edit
 from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host import definitions, knownhosts
+from kvmrun.host.files import definition_files, known_hosts
 from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model import derive
-from kvmrun.model.guest import Boot, Guest
+from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab, nic_names
-from kvmrun.model.nic import Nic
-from kvmrun.model.place import Directories
-from kvmrun.ui.called import fix
-from kvmrun.ui.fit import proposed
+from kvmrun.ui.text.caller import fix
+from kvmrun.ui.text.line_folding import proposed
 
 HELP = "write a definition for a new guest"
 _KINDS = ("image", "base", "cdrom", "copy")
@@ -52,8 +52,8 @@ def run(args: Args) -> int:
     _, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     _definition.refuse(f"{name} would not be valid", "nothing was written; correct that first", errors)
     path = _definition.path(where, name)
-    definitions.create(path, text.encode(errors="surrogateescape"))
-    knownhosts.forget(where, name)  # of an earlier guest whose file was removed by hand
+    definition_files.create(path, text.encode(errors="surrogateescape"))
+    known_hosts.forget(where, name)  # of an earlier guest whose file was removed by hand
     if not args.quiet:
         start = f"kvmrun up {name}" if name in names() else f"kvmrun {name}"
         following = proposed(f"next: {fix(f'kvmrun edit {name}, or {start}')}", sys.stdout, indent=6)
@@ -68,7 +68,7 @@ def _fresh(before: Lab, where: Directories, name: str, args: Args) -> str:
     keys = _drives.keys(now, args) if drives else []
     if any(key == "unset" for key, _, _ in keys):
         now = now.but(boot=Boot())
-    return fresh.text(now, where.images, keys=keys, drives=drives, nics=[_told(nic) for nic in nics])
+    return definition_template.text(now, where.images, keys=keys, drives=drives, nics=[_told(nic) for nic in nics])
 
 
 def _sized(text: str, values: Mapping[str, object]) -> str:
@@ -76,8 +76,8 @@ def _sized(text: str, values: Mapping[str, object]) -> str:
     lines = [
         line for line in text.splitlines(keepends=True) if line.split(" =")[0] not in {f"# {key}" for key in values}
     ]
-    plain = draft.without("".join(lines), *(("", key) for key in values))
-    return draft.with_keys(plain, draft.TOP, values) if values else text
+    plain = toml_edit.without("".join(lines), *(("", key) for key in values))
+    return toml_edit.with_keys(plain, toml_edit.TOP, values) if values else text
 
 
 def _effective(before: Lab, where: Directories, name: str) -> tuple[Guest, tuple[Nic, ...]]:
@@ -100,13 +100,13 @@ def _told(nic: Nic) -> dict[str, object]:
 def _copied(before: Lab, where: Directories, name: str, other: str) -> str:
     """The text of another guest, less what is its alone; refused where it is not the same guest then."""
     guest = defined(before, other)
-    text = definitions.read(_definition.path(where, other)).decode()
-    text = draft.without(text, ("", "uuid"), ("nic", "mac"), ("nic", "address"))
+    text = definition_files.read(_definition.path(where, other)).decode()
+    text = toml_edit.without(text, ("", "uuid"), ("nic", "mac"), ("nic", "address"))
     for number, drive in enumerate(guest.drive):
         if not drive.is_readonly():
             image = _drives.own(where, guest, number, name)
             _drives.refuse_existing(before, where, name, image)
-            text = draft.with_text(text, ("drive", number), "image", image)
+            text = toml_edit.with_text(text, ("drive", number), "image", image)
     lab, errors = _definition.new_errors(where, before, {f"{name}.toml": text.encode(errors="surrogateescape")})
     copy = lab.guests.get(name)
     if copy is None or _alike(copy) != _alike(guest).but(name=copy.name):
@@ -132,7 +132,7 @@ def _settled(before: Lab, where: Directories, name: str, text: str) -> str:
     if name not in lab.guests:
         return text
     for number, address in _aside(before, lab, name):
-        text = draft.with_keys(text, ("nic", number), {"address": address})
+        text = toml_edit.with_keys(text, ("nic", number), {"address": address})
     return text
 
 

@@ -6,17 +6,18 @@ from typing import Any
 from kvmrun.commands import _definition
 from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config import draft
-from kvmrun.config.read import Unreadable, parse
+from kvmrun.config import toml_edit
+from kvmrun.config.toml_file import Unreadable, parse
 from kvmrun.errors import ConfigError
-from kvmrun.host import definitions, knownhosts, owners, rundir
+from kvmrun.host.files import definition_files, known_hosts, ownership
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Mapping
-from kvmrun.model.frozen import EMPTY
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories, Place
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories, Place
-from kvmrun.ui.ask import confirmed
-from kvmrun.ui.progress import Progress
+from kvmrun.model.value import EMPTY
+from kvmrun.ui.text.progress import Progress
+from kvmrun.ui.text.prompt import confirmed
 
 HELP = "give a guest another name"
 
@@ -47,15 +48,15 @@ def run(args: Args) -> int:
         texts = _texts(before, where, old, new, keep=keep)
         after = _refuse(before, where, old, new, texts)
         for file, data in texts.items():
-            definitions.replace(f"{where.vms}/{file}", data)
-        definitions.rename(_definition.path(where, old), _definition.path(where, new))
-        log = owners.log(where, old)
+            definition_files.replace(f"{where.vms}/{file}", data)
+        definition_files.rename(_definition.path(where, old), _definition.path(where, new))
+        log = ownership.log(where, old)
         if os.path.isdir(log) and not os.path.lexists(where.log(new)):
-            definitions.rename(log, where.log(new))
-            owners.claim(where.state, "log", new, where.lab)
+            definition_files.rename(log, where.log(new))
+            ownership.claim(where.state, "log", new, where.lab)
             if log == where.log(old):
-                owners.forget(where.state, "log", old)
-        knownhosts.forget(where, old, new)
+                ownership.forget(where.state, "log", old)
+        known_hosts.forget(where, old, new)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{old} is {new} now")
         for file in sorted(texts.keys() - {f"{old}.toml"}):
@@ -89,10 +90,10 @@ def _drafts(texts: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes |
 
 def _texts(before: Lab, where: Directories, old: str, new: str, *, keep: bool) -> dict[str, bytes]:
     """The guest's own file, and every other that mentions it, with what has to change."""
-    own = definitions.read(_definition.path(where, old))
+    own = definition_files.read(_definition.path(where, old))
     texts = {f"{old}.toml": _pinned(before, where, old, own.decode()).encode() if keep else own}
     for file in sorted(name for name in os.listdir(where.vms) if name.endswith(".toml") and name[0] != "."):
-        data = definitions.read(f"{where.vms}/{file}")
+        data = definition_files.read(f"{where.vms}/{file}")
         if file != f"{old}.toml" and old.encode() in data and (changed := _mentioning(file, data, old, new)) != data:
             texts[file] = changed
     return texts
@@ -104,7 +105,7 @@ def _mentioning(file: str, data: bytes, old: str, new: str) -> bytes:
         table = parse(data)
         if (wanted := _mended(table, old, new)) == table:
             return data
-        changed = draft.renamed(data.decode(), old, new).encode()
+        changed = toml_edit.renamed(data.decode(), old, new).encode()
         if parse(changed) == wanted:
             return changed
     except Unreadable:
@@ -121,17 +122,17 @@ def _mended(value: Any, old: str, new: str, key: str = "") -> Any:
         return [_mended(one, old, new, key) for one in value]
     if key == "after" and value == old:
         return new
-    return draft.forwarded(value, old, new) if key == "forward" and isinstance(value, str) else value
+    return toml_edit.forwarded(value, old, new) if key == "forward" and isinstance(value, str) else value
 
 
 def _pinned(before: Lab, where: Directories, old: str, text: str) -> str:
     """The text with what follows from the name written down."""
     guest, place = before.guests[old], before.places(where)[old]
     if guest.uuid is None:
-        text = draft.with_keys(text, draft.TOP, {"uuid": place.uuid})
+        text = toml_edit.with_keys(text, toml_edit.TOP, {"uuid": place.uuid})
     for number, (nic, port) in enumerate(zip(guest.nic, place.ports, strict=True)):
         known = {"mac": None if nic.mac else port.mac, "address": None if nic.address else port.address}
-        text = draft.with_keys(text, ("nic", number), {key: value for key, value in known.items() if value})
+        text = toml_edit.with_keys(text, ("nic", number), {key: value for key, value in known.items() if value})
     lab = open_lab(where, {f"{old}.toml": text.encode()})
     if old not in lab.guests or lab.guests[old] != _with_all(guest, place):
         lines = (f'uuid = "{place.uuid}"', *(f'mac = "{one.mac}", address = "{one.address}"' for one in place.ports))

@@ -8,12 +8,12 @@ from kvmrun.commands import _repair
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError
-from kvmrun.host import capability
+from kvmrun.host.facts import root_capabilities
 from kvmrun.light.abc import Iterator
-from kvmrun.model.text import printable
-from kvmrun.plan.repair import Fault, Outcome
-from kvmrun.ui import repairs
-from kvmrun.ui.progress import Progress
+from kvmrun.model.printable import printable
+from kvmrun.plan.repair_plan import Fault, Outcome
+from kvmrun.ui.text import repair_text
+from kvmrun.ui.text.progress import Progress
 
 HELP = "find and repair what a crash, a reboot or another tool left"
 
@@ -28,16 +28,16 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     where = directories(args)
     lab = open_lab(where)
-    capability.require()
+    root_capabilities.require()
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         subjects = _repair.subjects(lab, where, progress.detail)
-        found = [repairs.pasteable(one) for subject in subjects for one in _outcomes(subject, dry=args.dry_run)]
+        found = [repair_text.pasteable(one) for subject in subjects for one in _outcomes(subject, dry=args.dry_run)]
     well = all(one.state == "repaired" for one in found)
     if args.output == "json":
         body = [{key: _printable(value) for key, value in one.as_dict().items()} for one in found]
         sys.stdout.write(json.dumps({"schema": 1, "well": well, "faults": body}, sort_keys=True) + "\n")
     elif not args.quiet:
-        sys.stdout.write("".join(f"{line}\n" for line in (*repairs.lines(found), repairs.verdict(found))))
+        sys.stdout.write("".join(f"{line}\n" for line in (*repair_text.lines(found), repair_text.verdict(found))))
     return 0 if well else 1
 
 

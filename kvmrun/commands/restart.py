@@ -4,9 +4,9 @@ from kvmrun.commands import _begin, _end
 from kvmrun.commands._lab import directories, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.stop import stop_all
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
-from kvmrun.ui.progress import Progress
+from kvmrun.ui.text.progress import Progress
 
 HELP = "stop guests and start them as their definitions are now"
 TIMEOUT = "60 s for a guest to power down, and 60 s for what --wait names"

@@ -8,13 +8,14 @@ from kvmrun.commands import _definition, _images
 from kvmrun.commands._lab import directories, no_such_guest, open_lab
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
-from kvmrun.host import definitions, knownhosts, owners, rundir
+from kvmrun.host.files import definition_files, known_hosts, ownership
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Iterable
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.ui.ask import confirmed
-from kvmrun.ui.progress import Progress
+from kvmrun.model.printable import printable
+from kvmrun.ui.text.progress import Progress
+from kvmrun.ui.text.prompt import confirmed
 
 HELP = "remove a guest: its definition and log; its images only with --images"
 
@@ -55,19 +56,19 @@ def _removed(where: Directories, name: str, args: Args) -> bool:
         _refuse_needed(lab, where, name)
         made, others = _images.of(lab, where, name)
         kept = others if args.images else [*made, *others]
-        log = owners.log(where, name)
+        log = ownership.log(where, name)
         gone = [_definition.path(where, name), *([log] if os.path.isdir(log) else [])]
         gone += made if args.images else []
         if not (args.yes or _agreed(name, gone, kept)):
             return False
-        definitions.remove(gone[0])
+        definition_files.remove(gone[0])
         for path in gone[1:]:
-            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else definitions.remove(path)
+            shutil.rmtree(path, ignore_errors=True) if os.path.isdir(path) else definition_files.remove(path)
         if log == where.log(name):
-            owners.forget(where.state, "log", name)
+            ownership.forget(where.state, "log", name)
         for path in made if args.images else ():
-            owners.forget(where.state, "image", os.path.basename(path))
-        knownhosts.forget(where, name)
+            ownership.forget(where.state, "image", os.path.basename(path))
+        known_hosts.forget(where, name)
     with Progress(quiet=args.quiet, verbose=args.verbose) as progress:
         progress.tell(f"{name} is removed: {', '.join(gone)}")
         for path in kept:

@@ -5,12 +5,12 @@ import sys
 
 from kvmrun.commands._lab import directories, running
 from kvmrun.commands._words import Args, Parser
-from kvmrun.config.where import absolute
+from kvmrun.config.standard_paths import absolute
 from kvmrun.errors import KvmrunError, Refused, UsageError
-from kvmrun.host.directory import cannot, replacing
+from kvmrun.host.files.safe_directory import cannot, replacing
 from kvmrun.light.contextlib import suppress
-from kvmrun.model.text import quoted
-from kvmrun.monitor.carry import Said, carrier
+from kvmrun.model.printable import quoted
+from kvmrun.monitor.qmp.fd_passing import Said, carrier
 
 HELP = "save what the display of a guest shows as a PNG file"
 TIMEOUT = "10 s"

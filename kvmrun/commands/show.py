@@ -10,16 +10,17 @@ from kvmrun.commands._lab import defined, directories, open_lab
 from kvmrun.commands._status import gather, seen
 from kvmrun.commands._words import Args, Parser
 from kvmrun.commands.up import spell
-from kvmrun.host import lost, observe, records, rundir
+from kvmrun.host.facts import guest_facts
+from kvmrun.host.rundir import records, rundir, socket_lookup
 from kvmrun.light.abc import Iterator
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.lab import Lab
-from kvmrun.model.nic import Port
-from kvmrun.model.option import argv
-from kvmrun.model.place import Directories, Place
-from kvmrun.model.status import Status
-from kvmrun.model.text import printable
-from kvmrun.ui import rows
+from kvmrun.model.printable import printable
+from kvmrun.ui.text import guest_columns
 
 HELP = "print a guest's definition, derived names and QEMU command"
 
@@ -38,9 +39,9 @@ def run(args: Args) -> int:
     guest = defined(definitions, args.guest)
     place = lab.places(where)[guest.name]
     if guest.user and where.root:
-        place = place.but(uid=observe.accounts([guest.user]).get(guest.user))
-    options = tuple(guest.options(place, vhost=observe.has_vhost(), devices=observe.devices(guest)))
-    qemu = [observe.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
+        place = place.but(uid=guest_facts.accounts([guest.user]).get(guest.user))
+    options = tuple(guest.options(place, vhost=guest_facts.has_vhost(), devices=guest_facts.devices(guest)))
+    qemu = [guest_facts.qemu(), *(word for option in argv(options, None) for word in option), *guest.args]
     here = seen(where)
     [now] = _agents.added(_posture.added(gather(where, definitions, [guest.name]), where, here), here)
     if args.output == "json":
@@ -55,7 +56,7 @@ def run(args: Args) -> int:
         sys.stdout.write(f"# how it is now, from the kernel\n{''.join(_lines(now))}\n")
         sys.stdout.write(
             "# the QEMU command for reading: paths and names where kvmrun passes descriptors\n"
-            + spell(observe.qemu(), options, guest.args)
+            + spell(guest_facts.qemu(), options, guest.args)
         )
     return 0
 
@@ -71,7 +72,7 @@ def _recorded(lab: Lab, where: Directories, args: Args) -> int:
         ports=lab.ports()[record.name],
         lab=record.lab,
     )
-    qemu = lost.command(rundir.holder(place.directory, record.pid))
+    qemu = socket_lookup.command(rundir.holder(place.directory, record.pid))
     [now] = _agents.added(_posture.added(gather(where, lab, [record.name]), where, here), here)
     if args.output == "json":
         document = {
@@ -142,7 +143,7 @@ def _port(port: Port) -> str:
 
 def _lines(now: Status) -> Iterator[str]:
     """The row of `list -v`, a line a column; of a guest that does not run there is little to say."""
-    told = list(zip(rows.POSTURE.heads, rows.POSTURE.cells(now), strict=True))[1:]
+    told = list(zip(guest_columns.POSTURE.heads, guest_columns.POSTURE.cells(now), strict=True))[1:]
     for head, cell in told if now.posture else told[:1]:
         if cell:
             yield f"{head.lower():<10} {cell}\n".replace("\n", ", ", cell.count("\n"))

@@ -9,10 +9,12 @@ from kvmrun.commands._agent import talking
 from kvmrun.commands._lab import directories, open_lab, place_of, running
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import HostLacks, KvmrunError, Refused
-from kvmrun.host import directory, process, rundir
+from kvmrun.host.files import safe_directory
+from kvmrun.host.process import process
+from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.place import Directories
-from kvmrun.monitor import inside
+from kvmrun.model.guest.paths import Directories
+from kvmrun.monitor.agent import agent_commands
 
 HELP = "log in to a guest by ssh, or run a command in it"
 TIMEOUT = "10 s to connect"
@@ -47,7 +49,7 @@ def run(args: Args) -> NoReturn:
 def _options(where: Directories, args: Args) -> list[str]:
     keys = f"{where.state}/ssh"
     try:
-        directory.made(where.state)
+        safe_directory.made(where.state)
         rundir.make_private(keys)
     except OSError as why:
         raise KvmrunError(f"cannot make {keys}", "KVMRUN_STATE_DIR names another place", why=f"{why}") from None
@@ -88,7 +90,7 @@ def _address(where: Directories, place: str, name: str, deadline: Deadline) -> s
         return reserved
     try:
         with talking(place, name, deadline=deadline) as agent:
-            found = [one for card in inside.interfaces(agent) for one in card.addresses]
+            found = [one for card in agent_commands.interfaces(agent) for one in card.addresses]
     except KvmrunError as no:
         raise _nowhere(name, no.message) from None
     told = next((one.partition("/")[0] for one in found if not one.startswith("fe80:")), "")

@@ -8,17 +8,17 @@ from kvmrun.commands._parallel import interrupted
 from kvmrun.commands._peer import believed, of
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Unresponsive
-from kvmrun.host import process
-from kvmrun.host.interrupts import held_back
+from kvmrun.host.process import process
+from kvmrun.host.process.signals import held_back
 from kvmrun.light import signal
 from kvmrun.light.abc import Callable
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.typing import Any
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.place import Directories
-from kvmrun.monitor.probe import Answer, ask
-from kvmrun.ui.progress import Progress
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.value import Frozen
+from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.ui.text.progress import Progress
 
 HELP = "power guests down: ACPI first, then the agent, then quit, then kill"
 TIMEOUT = "60 s for a guest to power down; then QEMU quits, and is killed after another 10 s"
@@ -123,19 +123,19 @@ class _End(Frozen):
 
     def _thaw(self, deadline: Deadline) -> None:
         from kvmrun.commands._agent import FROZEN  # the agent's modules bring 10 ms: not for those who force
-        from kvmrun.monitor import inside
+        from kvmrun.monitor.agent import agent_commands
 
         if os.path.exists(f"{self.directory}/{FROZEN}"):
             self.progress.tell(f"{self.name} is frozen: thawed, so that it can end in order")
-            self._ask_agent(inside.thaw, deadline)
+            self._ask_agent(agent_commands.thaw, deadline)
 
     def _persuade(self, waited: float, deadline: Deadline) -> None:
         from kvmrun.commands._agent import absent
-        from kvmrun.monitor import inside
+        from kvmrun.monitor.agent import agent_commands
 
         if not absent(self.directory, limit=deadline.left(2.0)):
             self.progress.tell(f"{self.name} is not off by the power button in {waited:.0f} s: its agent is asked")
-            self._ask_agent(inside.shut_down, deadline)
+            self._ask_agent(agent_commands.shut_down, deadline)
 
     def _ask_agent(self, ask: Callable[[Any], object], deadline: Deadline) -> None:
         from kvmrun.commands._agent import talking

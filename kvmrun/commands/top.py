@@ -11,12 +11,12 @@ from kvmrun.commands._tell import Word, tell_one
 from kvmrun.commands._words import Args, Parser, pace
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.light.abc import Callable, Iterator
-from kvmrun.model.place import Directories
-from kvmrun.model.sample import Rates, Sample, Snapshot
-from kvmrun.model.status import SCHEMA
-from kvmrun.model.text import printable
-from kvmrun.ui import terminal
-from kvmrun.ui.called import fix
+from kvmrun.model.guest.guest_status import SCHEMA
+from kvmrun.model.guest.guest_usage import Rates, Sample, Snapshot
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.printable import printable
+from kvmrun.ui.screen import terminal
+from kvmrun.ui.text.caller import fix
 
 HELP = "show what guests use: CPU, memory, disk and network rates"
 _FIRST = 0.5
@@ -55,12 +55,12 @@ def _look(where: Directories) -> Snapshot:
 
 
 def _print(now: Snapshot, before: Snapshot, args: Args) -> None:
-    from kvmrun.ui import gauges
+    from kvmrun.ui.screen import top_text
 
     if args.output == "json":
         sys.stdout.write(json.dumps(_document(now, before), sort_keys=True) + "\n")
     else:
-        sys.stdout.write(gauges.plain(now, before, everybody=args.all, details=args.verbose > 0))
+        sys.stdout.write(top_text.plain(now, before, everybody=args.all, details=args.verbose > 0))
     sys.stdout.flush()
 
 
@@ -103,18 +103,18 @@ def _a_second(rates: dict[str, object]) -> Iterator[tuple[str, object]]:
 
 def _live(args: Args, where: Directories, every: float) -> int:
     from kvmrun.commands import console
-    from kvmrun.ui import live
-    from kvmrun.ui.top import Top
+    from kvmrun.ui.screen import fullscreen
+    from kvmrun.ui.screen.top_view import Top
 
-    feed = live.Feed(lambda: _look(where), every, first=min(every, _FIRST))
+    feed = fullscreen.Feed(lambda: _look(where), every, first=min(every, _FIRST))
     view = Top(feed, lambda name, state: _pausing(where, name, state), every)
     view.note = unseen(where)
-    while (left := live.show(view, feed.fd, color=args.color)) == "console":
+    while (left := fullscreen.show(view, feed.fd, color=args.color)) == "console":
         try:
             console.run(Args(**vars(args), guest=view.selected, escape="^]", steal=False, unfiltered=False))
         except KvmrunError as error:
             view.note = _in_a_line(error)
-    return live.code(left)
+    return fullscreen.code(left)
 
 
 def _pausing(where: Directories, name: str, state: str) -> tuple[str, Callable[[], str]] | None:

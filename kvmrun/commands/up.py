@@ -8,16 +8,16 @@ from kvmrun.commands._lab import directories, expanded, is_known, open_lab, with
 from kvmrun.commands._ready import are_there
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, Several, UsageError
-from kvmrun.host import records
-from kvmrun.host.observe import Others
+from kvmrun.host.facts.guest_facts import Others
+from kvmrun.host.rundir import records
 from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.qemu_option import Option, argv
 from kvmrun.model.lab import Lab
-from kvmrun.model.option import Option, argv
-from kvmrun.model.place import Directories, Place
-from kvmrun.model.text import printable
-from kvmrun.plan.steps import Launch
-from kvmrun.plan.up import halves
+from kvmrun.model.printable import printable
+from kvmrun.model.value import Frozen
+from kvmrun.plan.guest.guest_start import halves
+from kvmrun.plan.steps.guest_steps import Launch
 
 HELP = "start guests; kvmrun NAME does the same"
 TIMEOUT = "60 s for what --wait names, 30 s for QEMU to answer, 10 s for another command on the guest"
@@ -135,7 +135,7 @@ def _show(plans: Mapping[str, list[Frozen]]) -> None:
 
 
 def _show_json(plans: Mapping[str, list[Frozen]]) -> None:
-    from kvmrun.ui.say import dump
+    from kvmrun.ui.text.output import dump
 
     found = []
     for name, steps in plans.items():

@@ -9,11 +9,11 @@ from kvmrun.commands._parallel import each
 from kvmrun.commands._wait import Condition, condition
 from kvmrun.commands._words import Args, Parser
 from kvmrun.errors import KvmrunError, UsageError
-from kvmrun.host import rundir
-from kvmrun.model.place import Directories
-from kvmrun.model.text import printable
-from kvmrun.ui.progress import Progress, duration
-from kvmrun.ui.say import dump
+from kvmrun.host.rundir import rundir
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.printable import printable
+from kvmrun.ui.text.output import dump
+from kvmrun.ui.text.progress import Progress, duration
 
 HELP = "wait until guests run, answer, accept connections, print a text, or have ended"
 TIMEOUT = "60 s"

@@ -1,24 +1,24 @@
 """The bridge of a network, whatever it is called now: by its mark, or by what was recorded when it was made."""
 
-from kvmrun.host import bridge, ports
+from kvmrun.host.links import bridge_state, port_state
 from kvmrun.light.abc import Callable
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.plan.bridge import is_ours
-from kvmrun.plan.facts import Bridge
+from kvmrun.model.network.network import Network
+from kvmrun.plan.network.bridge_plan import is_ours
+from kvmrun.plan.start_facts import Bridge
 
 
 def read(name: str) -> Bridge | None:
     """The link a network wants as its bridge, None when there is none; the quick way where it can be trusted."""
     try:
-        return bridge.read_bridge(name)
+        return bridge_state.read_bridge(name)
     except (LookupError, OSError):  # sysfs shows another namespace, or the link goes away as it is read
-        from kvmrun.host import netlink
+        from kvmrun.host.links import iproute
 
-        return netlink.read_bridge(name)
+        return iproute.read_bridge(name)
 
 
-def find(lab: Lab, network: Network, links: Callable[[], ports.Links]) -> tuple[Bridge | None, Bridge | None]:
+def find(lab: Lab, network: Network, links: Callable[[], port_state.Links]) -> tuple[Bridge | None, Bridge | None]:
     """The network's bridge, or the link that has its name where there is none; and who has the name of a renamed one.
 
     `links` are asked for only where the link of that name is not the network's bridge.

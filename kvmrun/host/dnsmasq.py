@@ -4,11 +4,12 @@ import os
 import time
 
 from kvmrun.errors import KvmrunError, Unresponsive
-from kvmrun.host import directory, logger, logs, owners, process, small
+from kvmrun.host.files import ownership, safe_directory, small_files
+from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.light import signal
 from kvmrun.light.abc import Callable, Collection
 from kvmrun.model.deadline import remaining
-from kvmrun.plan.network_steps import StartNames, WriteNames
+from kvmrun.plan.steps.network_steps import StartNames, WriteNames
 
 _READY, _ENDING = 5.0, 2.0
 _CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"
@@ -33,7 +34,7 @@ def running(uid: int, config: str, hint: str) -> int:
 
 def noted_pid(hint: str) -> int:
     """The pid in a note of ours, 0 when there is none."""
-    text = small.read(hint, 20) or b""
+    text = small_files.read(hint, 20) or b""
     return int(text) if text.isdigit() else 0
 
 
@@ -61,16 +62,16 @@ def write(step: WriteNames) -> Callable[[], None]:
 
 
 def read(path: str) -> str | None:
-    return small.text(path)
+    return small_files.text(path)
 
 
 def start(step: StartNames, hint: str) -> Callable[[], None]:
     """Start dnsmasq in place of one that runs, and wait until it serves. Raises with its own words when it ends."""
     _check(step)
     stop(step.uid, step.config, hint)
-    owners.begin_leases(step.leases, step.network, step.lab)
+    ownership.begin_leases(step.leases, step.network, step.lab)
     _leases(step.leases, step.uid, step.drop)
-    said = logs.position(step.log)
+    said = log_reader.position(step.log)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -80,12 +81,12 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
         os.close(writer)
         os.close(null)
     try:
-        log = logger.start(step.log, step.log_uid, reader)
+        log = log_writer.start(step.log, step.log_uid, reader)
         try:
-            _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), logs.since(step.log, said))[1])
+            _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), log_reader.since(step.log, said))[1])
         finally:
             os.close(log)
-        small.replace(hint, f"{pid}".encode())
+        small_files.replace(hint, f"{pid}".encode())
     except BaseException:
         process.kill(pidfd)
         raise
@@ -169,8 +170,8 @@ def stop(uid: int, config: str, hint: str) -> None:
                     process.kill(pidfd)
         finally:
             os.close(pidfd)
-    small.remove(hint)
-    small.remove(f"{hint}.new")  # left by a start that was killed
+    small_files.remove(hint)
+    small_files.remove(f"{hint}.new")  # left by a start that was killed
 
 
 def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
@@ -189,7 +190,7 @@ def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
 
 
 def _directory(path: str, uid: int) -> None:
-    with directory.opened(path, make=0o711) as place:
+    with safe_directory.opened(path, make=0o711) as place:
         for parent in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
             os.chmod(parent, os.stat(parent).st_mode | 0o711)  # noqa: S103 - to pass through to what is its own
         os.fchown(place.fd, 0, uid)
@@ -197,7 +198,7 @@ def _directory(path: str, uid: int) -> None:
 
 
 def _replace(path: str, text: str, uid: int) -> None:
-    with directory.holding(path) as (place, name), place.part(name) as (fd, part):
+    with safe_directory.holding(path) as (place, name), place.part(name) as (fd, part):
         with open(os.dup(fd), "wb") as file:
             file.write(text.encode())
         os.fchown(fd, 0, uid)

@@ -4,8 +4,9 @@ import os
 import subprocess
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import directory, process
-from kvmrun.host.directory import Directory, cannot
+from kvmrun.host.files import safe_directory
+from kvmrun.host.files.safe_directory import Directory, cannot
+from kvmrun.host.process import process
 from kvmrun.light.abc import Mapping
 from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import remaining
@@ -19,7 +20,7 @@ def install(root: str, pages: Mapping[tuple[str, str], str]) -> list[str]:
     kept = []
     try:
         for (name, section), text in pages.items():
-            with directory.opened(f"{root}/man{section}", make=0o755) as place:
+            with safe_directory.opened(f"{root}/man{section}", make=0o755) as place:
                 if place.has(f"{name}.{section}") and not _is_ours(place, f"{name}.{section}"):
                     kept.append(f"{place.path}/{name}.{section}")
                 else:
@@ -32,10 +33,10 @@ def install(root: str, pages: Mapping[tuple[str, str], str]) -> list[str]:
 def remove(root: str) -> list[str]:
     """Remove every page of ours below `root`, and the directories of sections that are empty then; their paths."""
     removed = []
-    with directory.opened(root) as top:
+    with safe_directory.opened(root) as top:
         sections = [name for name in top.names() if name.startswith("man")]
     for section in sections:
-        with suppress(KvmrunError), directory.opened(f"{root}/{section}") as place:
+        with suppress(KvmrunError), safe_directory.opened(f"{root}/{section}") as place:
             for name in place.names():
                 if _is_ours(place, name):
                     place.remove(name)

@@ -5,15 +5,17 @@ import os
 import time
 
 from kvmrun.errors import Busy, KvmrunError
-from kvmrun.host import nft, ports, rundir, standing
+from kvmrun.host.facts import network_facts
+from kvmrun.host.firewall import nft
+from kvmrun.host.links import port_state
+from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Callable, Iterator
 from kvmrun.light.contextlib import ExitStack, contextmanager, suppress
 from kvmrun.model import derive
 from kvmrun.model.deadline import remaining
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.place import Directories
-from kvmrun.plan import network as plan
-from kvmrun.plan import rules
+from kvmrun.plan.network import network_plan, nft_network
 
 
 @contextmanager
@@ -39,18 +41,20 @@ def follow(look: Callable[[], Lab], where: Directories) -> None:
         return
     with _turn(f"{where.run}/net"), ExitStack() as stack:
         now = look()
-        up = [name for name in sorted(now.now.up) if os.path.lexists(plan.rules_record(where, now.networks[name]))]
+        up = [
+            name for name in sorted(now.now.up) if os.path.lexists(network_plan.rules_record(where, now.networks[name]))
+        ]
         if not up:
             return
-        bridges = sorted(standing.own_bridges(now, ports.look()))
+        bridges = sorted(network_facts.own_bridges(now, port_state.look()))
         loadings = []
         for name in up:
             with suppress(Busy):
                 stack.enter_context(rundir.held(where.network(name), f"network {name}", shared=True, limit=0))
-                record = plan.rules_record(where, now.networks[name])
-                text = rules.with_bridges(before := nft.text(record), {now.now.up[name].network.bridge, *bridges})
+                record = network_plan.rules_record(where, now.networks[name])
+                text = nft_network.with_bridges(before := nft.text(record), {now.now.up[name].network.bridge, *bridges})
                 if text != before:
-                    loadings.append(nft.Loading(rules.table(name), text, record, derive.digest(text)))
+                    loadings.append(nft.Loading(nft_network.table(name), text, record, derive.digest(text)))
         for loading in loadings:
             loading.finish()
 

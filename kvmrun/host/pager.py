@@ -5,7 +5,7 @@ import shlex
 import signal
 import subprocess
 
-from kvmrun.host import process
+from kvmrun.host.process import process
 from kvmrun.light.contextlib import suppress
 
 

@@ -4,14 +4,15 @@ import os
 import struct
 import sys
 
-from kvmrun.host import dump, link, small
+from kvmrun.host.files import small_files
+from kvmrun.host.links import raw_netlink, tap_device
 from kvmrun.light import socket
 from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.light.contextlib import suppress
 from kvmrun.light.ipaddress import IPv4Interface, IPv4Network
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.model.text import printable
+from kvmrun.model.network.network import Network
+from kvmrun.model.printable import printable
 from kvmrun.plan import reach
 from kvmrun.plan.reach import Diversion, KernelRoute, Neighbour, Reach
 
@@ -61,25 +62,25 @@ def restore(step: KernelRoute) -> None:
     if step.kind == "local":
         to, size, table, scope, kind = address, 32, _LOCAL_TABLE, _SCOPE_HOST, _LOCAL
     body = _HEAD.pack(socket.AF_INET, size, 0, 0, table, _KERNEL, scope, kind, 0)
-    body += dump.attribute(1, socket.inet_aton(to)) + dump.attribute(7, socket.inet_aton(address))
-    body += dump.attribute(4, struct.pack("=I", link.index(step.link)))
+    body += raw_netlink.attribute(1, socket.inet_aton(to)) + raw_netlink.attribute(7, socket.inet_aton(address))
+    body += raw_netlink.attribute(4, struct.pack("=I", tap_device.index(step.link)))
     with suppress(FileExistsError):
-        dump.send(dump.ROUTE, [(_NEW_ROUTE, dump.ACK | _CREATE, body)])
+        raw_netlink.send(raw_netlink.ROUTE, [(_NEW_ROUTE, raw_netlink.ACK | _CREATE, body)])
 
 
 def forget(step: Neighbour) -> None:
     """Remove an entry; one that is gone already is no error."""
-    body = _NEIGHBOUR.pack(socket.AF_INET, link.index(step.link), 0, 0 if step.mac else _PROXY, 0)
-    body += dump.attribute(1, socket.inet_aton(step.address))
+    body = _NEIGHBOUR.pack(socket.AF_INET, tap_device.index(step.link), 0, 0 if step.mac else _PROXY, 0)
+    body += raw_netlink.attribute(1, socket.inet_aton(step.address))
     with suppress(FileNotFoundError):
-        dump.send(dump.ROUTE, [(_DELETE_NEIGHBOUR, dump.ACK, body)])
+        raw_netlink.send(raw_netlink.ROUTE, [(_DELETE_NEIGHBOUR, raw_netlink.ACK, body)])
 
 
 def _sent(address: str) -> str:
     """The link by which the host would send to the address, "" for none."""
     with suppress(OSError):
-        body = _HEAD.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + dump.attribute(1, socket.inet_aton(address))
-        return _link(dump.attributes(dump.get(dump.ROUTE, _GET_ROUTE, body), _HEAD.size))
+        body = _HEAD.pack(socket.AF_INET, 32, 0, 0, 0, 0, 0, 0, 0) + raw_netlink.attribute(1, socket.inet_aton(address))
+        return _link(raw_netlink.attributes(raw_netlink.get(raw_netlink.ROUTE, _GET_ROUTE, body), _HEAD.size))
     return ""
 
 
@@ -87,10 +88,10 @@ def _delivered(network: Network, guests: Iterable[str]) -> bool:
     """Whether the host would take what a guest sends to its address on the bridge."""
     own, guest = str(network.host_address().ip), next(iter(guests))
     body = _HEAD.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
-    body += dump.attribute(1, socket.inet_aton(own)) + dump.attribute(2, socket.inet_aton(guest))
-    body += dump.attribute(3, struct.pack("=I", link.index(network.bridge)))
+    body += raw_netlink.attribute(1, socket.inet_aton(own)) + raw_netlink.attribute(2, socket.inet_aton(guest))
+    body += raw_netlink.attribute(3, struct.pack("=I", tap_device.index(network.bridge)))
     with suppress(OSError):
-        return dump.get(dump.ROUTE, _GET_ROUTE, body)[7] == _LOCAL
+        return raw_netlink.get(raw_netlink.ROUTE, _GET_ROUTE, body)[7] == _LOCAL
     return False
 
 
@@ -116,8 +117,8 @@ def _routes(network: Network) -> Iterator[Diversion]:
 
 def _all() -> Iterator[tuple[int, int, str, str, bool]]:
     """(table, type, destination, link, ours) of every IPv4 route but the default ones."""
-    for payload in dump.dump(dump.ROUTE, _GET_ROUTE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
-        values = dump.attributes(payload, _HEAD.size)
+    for payload in raw_netlink.dump(raw_netlink.ROUTE, _GET_ROUTE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+        values = raw_netlink.attributes(payload, _HEAD.size)
         if 1 in values:
             to = f"{socket.inet_ntoa(values[1])}/{payload[1]}"
             yield _number(values.get(15, b"")), payload[7], to, _link(values), payload[5] == _OURS
@@ -125,8 +126,8 @@ def _all() -> Iterator[tuple[int, int, str, str, bool]]:
 
 def _rules(network: Network) -> Iterator[Diversion]:
     """Rules of others about the network's addresses or its bridge."""
-    for payload in dump.dump(dump.ROUTE, _GET_RULE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
-        values = dump.attributes(payload, _HEAD.size)
+    for payload in raw_netlink.dump(raw_netlink.ROUTE, _GET_RULE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
+        values = raw_netlink.attributes(payload, _HEAD.size)
         ends = {
             name: _end(values[number], payload[at])
             for name, number, at in (("from", 2, 2), ("to", 1, 1))
@@ -149,11 +150,13 @@ def _rules(network: Network) -> Iterator[Diversion]:
 
 def _neighbours(bridge: str) -> Iterator[Neighbour]:
     """What somebody has written down of IPv4 neighbours on the bridge, or has the host answer for."""
-    index = link.index(bridge)
+    index = tap_device.index(bridge)
     for flags in (0, _PROXY):
-        for payload in dump.dump(dump.ROUTE, _GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, flags, 0)):
+        for payload in raw_netlink.dump(
+            raw_netlink.ROUTE, _GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, flags, 0)
+        ):
             _, at, state, _, _ = _NEIGHBOUR.unpack_from(payload)
-            values = dump.attributes(payload, _NEIGHBOUR.size)
+            values = raw_netlink.attributes(payload, _NEIGHBOUR.size)
             if at == index and 1 in values and (flags or state & _PERMANENT):
                 mac = "" if flags else values.get(2, b"").hex(":")
                 yield Neighbour(link=bridge, address=socket.inet_ntoa(values[1]), mac=mac)
@@ -162,10 +165,13 @@ def _neighbours(bridge: str) -> Iterator[Neighbour]:
 def _queues(bridge: str) -> Iterator[tuple[str, str]]:
     """(link, kind) of what is not a default on the bridge and its ports."""
     with suppress(OSError):
-        links = {socket.if_nametoindex(one): one for one in (bridge, *os.listdir(f"{link.NET}/{bridge}/brif"))}
-        usual = {*_QUEUES, (small.text("/proc/sys/net/core/default_qdisc") or "").strip()}
-        for payload in dump.dump(dump.ROUTE, _GET_QUEUE, bytes(_QUEUE.size)):
-            kind, number = _text(dump.attributes(payload, _QUEUE.size).get(1, b"")), _QUEUE.unpack_from(payload)[1]
+        links = {socket.if_nametoindex(one): one for one in (bridge, *os.listdir(f"{tap_device.NET}/{bridge}/brif"))}
+        usual = {*_QUEUES, (small_files.text("/proc/sys/net/core/default_qdisc") or "").strip()}
+        for payload in raw_netlink.dump(raw_netlink.ROUTE, _GET_QUEUE, bytes(_QUEUE.size)):
+            kind, number = (
+                _text(raw_netlink.attributes(payload, _QUEUE.size).get(1, b"")),
+                _QUEUE.unpack_from(payload)[1],
+            )
             if number in links and kind not in usual:
                 yield links[number], printable(kind, 20)
 

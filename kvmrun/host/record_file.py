@@ -3,7 +3,7 @@
 Plans rely on records. One that was damaged, or edited by hand, does not count.
 """
 
-from kvmrun.host import small
+from kvmrun.host.files import small_files
 from kvmrun.light import json
 from kvmrun.light.abc import Callable, Mapping
 from kvmrun.light.typing import Any, Protocol, TypeVar
@@ -25,7 +25,7 @@ def read(path: str, parse: Callable[[object], _AnyRecord | None], schema: int, l
     A record without a digest is an older version's, and one of another schema has a digest that only its writer can
     compute: both are taken as they are.
     """
-    text = small.read(path, limit)
+    text = small_files.read(path, limit)
     try:
         data = None if text is None else json.loads(text)
         record = parse(data)
@@ -38,7 +38,7 @@ def read(path: str, parse: Callable[[object], _AnyRecord | None], schema: int, l
 
 def write(path: str, record: _Record) -> None:
     """Replace the record at `path` in one move: a reader sees the old one or the new one."""
-    small.replace(path, json.dumps(record.to_json() | {_DIGEST: _digest(record)}, sort_keys=True).encode())
+    small_files.replace(path, json.dumps(record.to_json() | {_DIGEST: _digest(record)}, sort_keys=True).encode())
 
 
 def _digest(record: _Record) -> str:

@@ -6,14 +6,16 @@ import stat
 import sys
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import lock, process, small
+from kvmrun.host.files import small_files
+from kvmrun.host.process import process
+from kvmrun.host.rundir import lock
 from kvmrun.light import json, socket
 from kvmrun.light.abc import Callable, Collection, Iterator, Mapping
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Any
 from kvmrun.model.deadline import remaining
-from kvmrun.model.place import Directories
-from kvmrun.plan.facts import Changed
+from kvmrun.model.guest.paths import Directories
+from kvmrun.plan.start_facts import Changed
 
 _ROOT = "/proc/sys/net"
 _LIMIT = 64 << 10
@@ -110,7 +112,7 @@ def _of_link(name: str, link: str) -> str:
 
 def changed(where: Directories) -> dict[str, Changed]:
     """The settings that wait for somebody to let go of them, by name."""
-    book = _entries(small.read(f"{where.run}/sysctls", _LIMIT) or b"") or _saved(where)
+    book = _entries(small_files.read(f"{where.run}/sysctls", _LIMIT) or b"") or _saved(where)
     return {
         name: Changed(
             before=str(one["before"]),
@@ -142,7 +144,7 @@ def _book(where: Directories) -> Iterator[dict[str, Any]]:
     """The settings changed and by whom, under one lock: {name: {before, general, set, users, links}}."""
     path = f"{where.run}/sysctls"
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        small.remove(path)
+        small_files.remove(path)
     fd = _locked(path)
     try:
         text = os.read(fd, _LIMIT)
@@ -211,9 +213,9 @@ def _save(where: Directories, book: Mapping[str, Any]) -> None:
     with suppress(OSError):
         if book:
             os.makedirs(where.state, mode=0o755, exist_ok=True)
-            small.replace(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
+            small_files.replace(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
         else:
-            small.remove(path)
+            small_files.remove(path)
 
 
 def _saved(where: Directories) -> dict[str, Any]:
@@ -221,7 +223,7 @@ def _saved(where: Directories) -> dict[str, Any]:
     path = _copy(where)
     with suppress(OSError):
         if os.lstat(path).st_uid == os.geteuid():
-            validity, _, text = (small.read(path, 2 * _LIMIT) or b"").partition(b"\n")
+            validity, _, text = (small_files.read(path, 2 * _LIMIT) or b"").partition(b"\n")
             return _entries(text) if validity.decode(errors="replace") == _validity(where) else {}
     return {}
 

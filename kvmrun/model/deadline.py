@@ -8,7 +8,7 @@ from _thread import _local
 
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.value import Frozen
 
 
 class Deadline(Frozen):

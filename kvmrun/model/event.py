@@ -3,7 +3,7 @@
 from typing import Any
 
 from kvmrun.light.abc import Mapping
-from kvmrun.model.frozen import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Frozen
 
 
 class Event(Frozen):

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.value import Frozen
 
 
 class Finding(Frozen):

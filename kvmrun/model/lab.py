@@ -4,12 +4,12 @@ from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.light.typing import Literal
 from kvmrun.model import derive
-from kvmrun.model.frozen import EMPTY, Frozen
-from kvmrun.model.guest import Guest
-from kvmrun.model.in_force import InForce
-from kvmrun.model.network import Network, Uplink
-from kvmrun.model.nic import Nic, Port
-from kvmrun.model.place import Directories, Place
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.nic import Nic, Port
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.network.network import Network, Uplink
+from kvmrun.model.recorded_state import InForce
+from kvmrun.model.value import EMPTY, Frozen
 
 
 class Problem(Frozen):

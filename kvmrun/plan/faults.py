@@ -3,10 +3,10 @@
 from kvmrun.light.abc import Iterator
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.plan import bridge, forwarding, port
-from kvmrun.plan.facts import Wire
-from kvmrun.plan.network import rules_text
+from kvmrun.model.network.network import Network
+from kvmrun.plan.network import bridge_plan, ip_forwarding, port_plan
+from kvmrun.plan.network.network_plan import rules_text
+from kvmrun.plan.start_facts import Wire
 
 NAMES_GONE = "dnsmasq is not running"
 NAMES_STOPPED = "dnsmasq is stopped and does not answer"
@@ -17,7 +17,7 @@ RULES_CHANGED = "its packet filter was changed"
 def sentences(lab: Lab, network: Network, now: Wire) -> list[str]:
     """What is wrong with a network that is to be up, in the order in which it matters."""
     return [
-        *filter(None, [bridge.sentence(lab, network, now.bridge)]),
+        *filter(None, [bridge_plan.sentence(lab, network, now.bridge)]),
         *_ports(lab, network, now),
         *_own(lab, network, now),
     ]
@@ -28,10 +28,10 @@ def _ports(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
     for guest, ports in sorted(lab.ports().items()):
         for one in ports:
             if one.network == network.name and one.tap in now.ports:
-                want, held = port.wanted(guest, one, now.made.get(one.tap)), one.tap not in now.kept
-                wrong = port.differences(want, now.ports[one.tap], held=held, forwards=forwards)
+                want, held = port_plan.wanted(guest, one, now.made.get(one.tap)), one.tap not in now.kept
+                wrong = port_plan.differences(want, now.ports[one.tap], held=held, forwards=forwards)
                 if wrong:
-                    yield f"{guest}: {port.sentence(one.tap, wrong)}"
+                    yield f"{guest}: {port_plan.sentence(one.tap, wrong)}"
 
 
 def _own(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
@@ -48,11 +48,13 @@ def _own(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
 
 def routing(lab: Lab, network: Network, now: Wire) -> str:
     """What the rules that are loaded still do to others, on a host that was made a router after they were loaded."""
-    default = now.changed.get(forwarding.DEFAULT)
+    default = now.changed.get(ip_forwarding.DEFAULT)
     if lab.firewall != "nftables" or not now.routing or default is None or default.general != "0":
         return ""
     before = now.but(routing=False)
-    if now.rules != derive.digest(rules_text(lab, network, before)) or not forwarding.strangers(lab, network, before):
+    if now.rules != derive.digest(rules_text(lab, network, before)) or not ip_forwarding.strangers(
+        lab, network, before
+    ):
         return ""
     return "the host forwards for everybody now (net.ipv4.ip_forward = 1), and its rules drop what others send on"
 

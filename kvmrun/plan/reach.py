@@ -6,9 +6,9 @@ address itself. Both can be deleted while the address stays. Rules and routes of
 
 from kvmrun.light.abc import Iterator
 from kvmrun.light.typing import Literal
-from kvmrun.model.frozen import Frozen
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
+from kvmrun.model.network.network import Network
+from kvmrun.model.value import Frozen
 
 
 class KernelRoute(Frozen):

@@ -9,7 +9,7 @@ from markdown_it.token import Token
 
 from kvmrun.light.abc import Iterator, Sequence
 from kvmrun.light.typing import Literal
-from kvmrun.model.frozen import Frozen
+from kvmrun.model.value import Frozen
 
 Kind = Literal["title", "section", "subsection", "paragraph", "code", "term", "bullet"]
 Style = Literal["", "code", "bold", "italic"]

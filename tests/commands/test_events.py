@@ -18,7 +18,7 @@ from fakes.qmp import GREETING, Peer, serve
 from fakes.screen import command
 
 from kvmrun.commands._follow import follow
-from kvmrun.host import lock
+from kvmrun.host.rundir import lock
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 ALONE = TCG + "nic = []\n"

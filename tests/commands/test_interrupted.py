@@ -71,7 +71,7 @@ HALF_MADE = """
 import os, signal, sys
 from contextlib import contextmanager
 from kvmrun import cli
-from kvmrun.host import netlink
+from kvmrun.host.links import iproute as netlink
 
 count = int(sys.argv[1])
 kernel = netlink.kernel

@@ -10,8 +10,8 @@ from fakes.sector import PANIC, pause, sector
 from fakes.world import until
 
 from kvmrun.commands import _status
-from kvmrun.model.status import HALTED
-from kvmrun.monitor.probe import Answer
+from kvmrun.model.guest.guest_status import HALTED
+from kvmrun.monitor.qmp.query_many import Answer
 
 ALONE = TCG + "nic = []\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")

@@ -21,9 +21,10 @@ from kvmrun import cli, commands, errors
 from kvmrun.commands import _pages, man
 from kvmrun.commands._tasks import TASKS, examples
 from kvmrun.commands._words import QuickParser, everywhere, full_parser, halved
-from kvmrun.model.status import STATES
-from kvmrun.ui import manual, roff
+from kvmrun.model.guest.guest_status import STATES
+from kvmrun.ui import manual
 from kvmrun.ui.markdown import blocks
+from kvmrun.ui.text import roff
 
 ROOT = Path(__file__).parents[2]
 PAGES = _pages.pages()

@@ -15,7 +15,7 @@ from fakes.screen import Screen, command, screen
 from kvmrun.commands import _converse, monitor
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
 from kvmrun.model.deadline import Deadline
-from kvmrun.monitor.client import MonitorError, connect
+from kvmrun.monitor.qmp.qmp_client import MonitorError, connect
 
 SCRIPT = """
 import argparse, sys

@@ -12,7 +12,7 @@ from fakes import proc
 from fakes.cli import Cli, guests
 from fakes.world import link, processes, until, world, world_after
 
-from kvmrun.host import lock
+from kvmrun.host.rundir import lock
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from kvmrun.commands import _network
-from kvmrun.host import lock
+from kvmrun.host.rundir import lock
 
 
 @pytest.mark.parametrize(("leaves", "alone"), [(True, True), (False, False)])

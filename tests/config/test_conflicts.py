@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load import load
-from kvmrun.config.read import Unreadable, parse
-from kvmrun.config.where import directories
+from kvmrun.config.load_lab import load
+from kvmrun.config.standard_paths import directories
+from kvmrun.config.toml_file import Unreadable, parse
 from kvmrun.errors import Refused
 from kvmrun.model.lab import Lab
 

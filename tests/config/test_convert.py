@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from kvmrun.config.convert import Converter
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.guest import Guest
-from kvmrun.model.network import Network
-from kvmrun.model.values import Base, GuestName, NicName
+from kvmrun.config.toml_values import Converter
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.network.network import Network
+from kvmrun.model.scalars import Base, GuestName, NicName
+from kvmrun.model.value import Frozen
 
 BASE = Base(directory="/lab", images="/images")
 

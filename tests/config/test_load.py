@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load import load
+from kvmrun.config.load_lab import load
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 

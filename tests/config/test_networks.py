@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load import load
+from kvmrun.config.load_lab import load
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
+from kvmrun.model.network.network import Network
 
 OTHER = '[network.dmz]\nbridge = "br1"\nsubnet = "10.0.0.0/24"\n'
 HERE, THERE = "", '[[nic]]\nnetwork = "dmz"\n'

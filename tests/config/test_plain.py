@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.plain import plain
+from kvmrun.config.toml_fast import plain
 
 LAB = Path(__file__).parents[2] / "vms.d"
 FULL = """\

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.load import load
-from kvmrun.config.read import Unreadable, read
-from kvmrun.model.text import printable
+from kvmrun.config.load_lab import load
+from kvmrun.config.toml_file import Unreadable, read
+from kvmrun.model.printable import printable
 
 calm = settings(deadline=None)
 DEEP = 10_000

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.convert import Converter
-from kvmrun.config.networks import convert
-from kvmrun.config.recorded import from_json
-from kvmrun.model.network_record import NetworkRecord
-from kvmrun.model.values import Base
+from kvmrun.config.networks_file import convert
+from kvmrun.config.recorded_network import from_json
+from kvmrun.config.toml_values import Converter
+from kvmrun.model.network.network_record import NetworkRecord
+from kvmrun.model.scalars import Base
 
 KEYS: dict[str, list[Any]] = {
     "bridge": ["br0", "virbr-x"],

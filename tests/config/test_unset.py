@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from kvmrun.config import unset
-from kvmrun.config.load import load
-from kvmrun.model.drive import Drive
-from kvmrun.model.guest import Boot, Guest
-from kvmrun.model.limits import Limits
-from kvmrun.model.nic import Nic
+from kvmrun.config import unset_keys
+from kvmrun.config.load_lab import load
+from kvmrun.model.guest.drive import Drive
+from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.resource_limits import Limits
 
 INNER = {"boot": Boot, "limits": Limits, "drive": Drive, "nic": Nic}
 
@@ -28,8 +28,8 @@ def keys() -> Iterator[str]:
 def test_every_key_can_be_unset(key: str) -> None:
     first, _, rest = key.partition(".")
     value: Any = [{rest: 1, "other": 2}, {"other": 2}] if first in {"drive", "nic"} else {rest: 1, "other": 2}
-    found = unset.without({first: value if rest else 1, "other": 2}, [key])
-    assert not list(unset.problems([key]))
+    found = unset_keys.without({first: value if rest else 1, "other": 2}, [key])
+    assert not list(unset_keys.problems([key]))
     if not rest:
         assert found == {"other": 2}
     else:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load import load
-from kvmrun.config.where import directories, distrusted, trusted
+from kvmrun.config.load_lab import load
+from kvmrun.config.standard_paths import directories, distrusted, trusted
 from kvmrun.errors import Refused
 
 ELSEWHERE = "copy the lab to a directory of your own, and name that: -C DIR"

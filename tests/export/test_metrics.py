@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
-from kvmrun.export import metrics
-from kvmrun.model.sample import DriveCount, NicCount, Sample
-from kvmrun.model.status import NicStatus, Status
+from kvmrun.export import prometheus_text
+from kvmrun.model.guest.guest_status import NicStatus, Status
+from kvmrun.model.guest.guest_usage import DriveCount, NicCount, Sample
 
 GUEST = Status(
     name="vm1",
@@ -29,7 +29,7 @@ SAMPLE = Sample(at=1.0, status=GUEST, cpu_s=2.5, balloon_bytes=1 << 28, drives=(
 
 def read(*samples: Sample) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every value by its name and labels, as the reference parser understands the text."""
-    text = metrics.text(samples, "1.2.3")
+    text = prometheus_text.text(samples, "1.2.3")
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation.endswith(".")
@@ -75,7 +75,7 @@ def test_a_state_of_qemus_own_is_one_more() -> None:
 
 
 def test_names_follow_the_rules_of_prometheus() -> None:
-    for name, kind in re.findall(r"# TYPE (\S+) (\S+)", metrics.text([SAMPLE], "1")):
+    for name, kind in re.findall(r"# TYPE (\S+) (\S+)", prometheus_text.text([SAMPLE], "1")):
         assert re.fullmatch(r"kvmrun_[a-z0-9_]*[a-z]", name)
         assert (kind == "counter") == name.endswith("_total")
         assert not re.search(r"_(ms|ns|mib|kb|percent)(_|$)", name), "base units only"

@@ -17,7 +17,10 @@ from typing import Any
 from fakes import moments
 
 from kvmrun.commands import _confirm, _end, stop
-from kvmrun.host import apply, guards, nft, process, rundir
+from kvmrun.host.execute import undo
+from kvmrun.host.firewall import nft, port_guard
+from kvmrun.host.process import process
+from kvmrun.host.rundir import rundir
 
 PARTS: tuple[tuple[Any, str], ...] = (
     (rundir, "_hold"),
@@ -27,7 +30,7 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (_confirm.handshake, "check"),
     (_confirm.handshake, "resume"),
     (nft.Loading, "finish"),
-    (guards, "remove"),
+    (port_guard, "remove"),
     (_end, "chosen"),
     (stop._End, "_press"),
     (stop._End, "by_quit"),
@@ -61,7 +64,7 @@ def prepare(what: str, when: str, count: str) -> None:
         moments.prepare(what, when, int(count))
         return
     Turn.what, Turn.when, Turn.left = what, when, int(count)
-    apply._done = around("apply", apply._done)
+    undo._done = around("apply", undo._done)
     for place, part in PARTS:
         setattr(place, part, around(part, getattr(place, part)))
 

@@ -9,7 +9,7 @@ from fakes.cli import TCG, Cli, Result, guests
 from fakes.tally import Tally
 from fakes.world import world, world_after
 
-from kvmrun.host import capability
+from kvmrun.host.facts import root_capabilities
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to take capabilities from it"),
@@ -85,17 +85,17 @@ def test_each_command_works_or_says_what_is_missing(
 
 
 def test_those_it_names_are_enough_and_each_is_told(lab: Path, kvmrun: Cli, tally: Tally) -> None:
-    row = tally.row("P-08", WHAT, len(capability._NEEDED))
+    row = tally.row("P-08", WHAT, len(root_capabilities._NEEDED))
     guests(lab, "vm1", text=TCG + '[[drive]]\nimage = "a.qcow2"\nsize = "1M"\n')
     rounds = (("vm1", "--paused"), ("list",), ("monitor", "vm1", "-c", "query-status"), ("pause", "vm1"), ("repair",),
               ("stop", "--force", "vm1"), ("net", "down"))  # fmt: skip
     with row.case("all of them"):
-        enough = Short(kvmrun, capability._NEEDED)
+        enough = Short(kvmrun, root_capabilities._NEEDED)
         for words in rounds:
             assert enough(*words).code == 0, enough(*words)
-    for one in capability._NEEDED if tally.full else ["CAP_SYS_PTRACE"]:
+    for one in root_capabilities._NEEDED if tally.full else ["CAP_SYS_PTRACE"]:
         with row.case(f"without {one}"):
-            short = Short(kvmrun, [name for name in capability._NEEDED if name != one])
+            short = Short(kvmrun, [name for name in root_capabilities._NEEDED if name != one])
             for words in rounds:
                 result = short(*words)
                 is_clean(result)

@@ -15,10 +15,10 @@ from fakes.proc import status
 from fakes.tally import Tally
 from fakes.world import processes, until, world, world_after
 
-from kvmrun.config.load import load
-from kvmrun.host import process
-from kvmrun.model.option import argv
-from kvmrun.model.place import Directories
+from kvmrun.config.load_lab import load
+from kvmrun.host.process import process
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.qemu_option import argv
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: accounts, taps and devices")
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"

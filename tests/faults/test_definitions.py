@@ -14,10 +14,10 @@ from fakes import hostile
 from fakes.cli import Cli, Result
 from fakes.tally import Tally
 
-from kvmrun.config.load import load
+from kvmrun.config.load_lab import load
 from kvmrun.model import derive
-from kvmrun.model.text import printable
-from kvmrun.model.values import GuestName
+from kvmrun.model.printable import printable
+from kvmrun.model.scalars import GuestName
 
 SOON = 0.5
 IMAGES = "/images"
@@ -340,8 +340,8 @@ def _as_file(lab: Path, name: str) -> None:
 
 def test_no_socket_has_a_path_too_long(lab: Path, own_directories: Path, tally: Tally) -> None:
     from kvmrun.errors import Refused
-    from kvmrun.host import rundir
-    from kvmrun.model.guest import CONSOLE, MONITORS
+    from kvmrun.host.rundir import rundir
+    from kvmrun.model.guest.guest import CONSOLE, MONITORS
 
     row = tally.row("V-07", "longest names below the longest run directory", 40)
     guest = "a" * 32
@@ -378,7 +378,7 @@ def _point(tree: Path, at: str, to: Path) -> Path:
 
 
 def test_what_another_could_have_written_root_does_not_read(own_directories: Path, tally: Tally) -> None:
-    from kvmrun.config.where import distrusted, trusted
+    from kvmrun.config.standard_paths import distrusted, trusted
     from kvmrun.errors import Refused
 
     if os.geteuid() != 0:

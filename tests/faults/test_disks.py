@@ -13,7 +13,7 @@ import pytest
 from fakes.cli import TCG, Cli
 
 from kvmrun.errors import Refused
-from kvmrun.host import device
+from kvmrun.host.facts import block_device
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: for loop devices")
 DISK = TCG + 'nic = []\n[[drive]]\nimage = "{}"\nformat = "raw"\n{}'
@@ -63,7 +63,7 @@ def claimed(at: Path, _: Path) -> Iterator[None]:
 def opened(path: Path, *, readonly: bool = False) -> int:
     at = os.open(path, os.O_PATH)
     try:
-        return device.claimed(at, str(path), readonly=readonly)
+        return block_device.claimed(at, str(path), readonly=readonly)
     finally:
         os.close(at)
 

@@ -16,12 +16,13 @@ from fakes.world import until
 
 from kvmrun.commands._lab import open_lab
 from kvmrun.commands._status import gather
-from kvmrun.config.where import directories
-from kvmrun.host import dnsmasq, rundir
+from kvmrun.config.standard_paths import directories
+from kvmrun.host import dnsmasq
+from kvmrun.host.rundir import rundir
 from kvmrun.model import derive
-from kvmrun.model.record import Record
-from kvmrun.plan import names
-from kvmrun.plan.network_steps import StartNames
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.plan.network import dnsmasq_config
+from kvmrun.plan.steps.network_steps import StartNames
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
 FLIPPED = "bits of state files flipped, the files replaced by other kinds"
@@ -259,7 +260,7 @@ def test_leases_of_any_kind_keep_no_names_from_being_served(
     row = tally.row("S-04", "lease files cut at every byte and mutated: dnsmasq serves", len(LEASES) + 2000)
     kvmrun.ok("net", "up")
     where = directories(str(lab), os.environ)
-    at = names.files(where.state, "lan")
+    at = dnsmasq_config.files(where.state, "lan")
     uid, hint = derive.uid("", "net", "lan"), f"{where.network('lan')}/dnsmasq"
     log = derive.uid("", "net", "lan", "log")
     step = StartNames(

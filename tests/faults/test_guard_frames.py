@@ -34,8 +34,8 @@ from fakes.lan import Lan, forwarding, one_queue, quiet, raw, wired
 from fakes.tally import Tally
 from fakes.world import ip
 
-from kvmrun.model.nic import Port
-from kvmrun.plan import guard
+from kvmrun.model.guest.nic import Port
+from kvmrun.plan.network import nft_guard
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -67,8 +67,8 @@ def lan(netns: None) -> Iterator[Lan]:
 
 
 def load(rules: list[str], port: Port) -> None:
-    text = guard.text(guard.TABLE, {"from_vm1_eth0": port})
-    for rule in guard.rules(port):
+    text = nft_guard.text(nft_guard.TABLE, {"from_vm1_eth0": port})
+    for rule in nft_guard.rules(port):
         text = text.replace(f"    {rule}\n", "", 1)
     chain = "    policy drop;\n"
     text = text.replace(chain, chain + "".join(f"    {rule}\n" for rule in rules))
@@ -76,7 +76,7 @@ def load(rules: list[str], port: Port) -> None:
 
 
 def guarded(port: Port) -> None:
-    load(list(guard.rules(port)), port)
+    load(list(nft_guard.rules(port)), port)
 
 
 ALL = (
@@ -150,7 +150,7 @@ def test_no_rule_is_there_for_nothing(lan: Lan, kind: str, tally: Tally) -> None
     """Each rule left out, turned around or exchanged with another changes what comes through."""
     row = tally.row("F-03", "rules left out, turned around, exchanged: each changes what comes through", 20)
     port, wanted = WANTED[kind]
-    every = list(mutants(list(guard.rules(port))))
+    every = list(mutants(list(nft_guard.rules(port))))
     for what, rules in every if tally.full else random.Random(kind).sample(every, min(12, len(every))):
         with row.case(f"{kind}: {what}"):
             load(rules, port)

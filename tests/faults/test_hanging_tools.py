@@ -11,7 +11,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 from fakes.world import processes
 
-from kvmrun.host import process
+from kvmrun.host.process import process
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

@@ -16,7 +16,7 @@ from fakes.tally import Row, Tally
 
 from kvmrun.commands import _status, _tell
 from kvmrun.errors import KvmrunError
-from kvmrun.monitor import client, handshake, probe
+from kvmrun.monitor.qmp import qmp_client, query_many, startup_check
 
 WAYS = {**qmp.WAYS, **qmp.MORE}
 MORE_MEMORY = 32 << 10
@@ -109,7 +109,7 @@ def _start(bench: Bench, row: Row, ways: list[str]) -> None:
         left = bench.kvmrun.rows()
         for way, name in zip(part, names, strict=True):
             with row.case(way):
-                bench.within(cost, handshake.LIMIT + 2.0, 1, 6, 7, 69)
+                bench.within(cost, startup_check.LIMIT + 2.0, 1, 6, 7, 69)
                 assert name in cost.err or "QEMU" in cost.err
                 assert f"{name} is running" not in cost.out
                 assert left[name]["state"] == "stopped"
@@ -215,9 +215,9 @@ def conversation(chance: random.Random) -> bytes:
     return bytes(data[: chance.randrange(len(data)) if chance.random() < 0.2 else None])
 
 
-def _answer(data: bytes) -> probe.Answer:
+def _answer(data: bytes) -> query_many.Answer:
     """What the probe makes of it."""
-    question = probe._Question("", ("query-status", "query-uuid", "query-kvm"))
+    question = query_many._Question("", ("query-status", "query-uuid", "query-kvm"))
     question._at.close()
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -243,7 +243,7 @@ def _ours(do: Callable[[], object]) -> None:
 
 async def _understood(data: bytes) -> None:
     """What the client makes of every line; only what it declares leaves it."""
-    line = client._Line("vm1", events=True)
+    line = qmp_client._Line("vm1", events=True)
     for one in data.splitlines(keepends=True):
         try:
             message = line._understand(one)
@@ -254,15 +254,15 @@ async def _understood(data: bytes) -> None:
 
 def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     row = tally.row("Q-23", "generated replies through the probe, the handshake, the list and the client", 20_000)
-    given: dict[str, probe.Answer] = {}
-    for module in (handshake, _tell):
+    given: dict[str, query_many.Answer] = {}
+    for module in (startup_check, _tell):
         monkeypatch.setattr(module, "ask", lambda *_, **__: given)
     for seed in range(row.count(2000)):
         data = conversation(random.Random(seed))
         with row.case(f"{seed}: {data!r:.200}"):
             given[""] = _answer(data)
-            _ours(lambda: handshake.check("", uuid=qmp.UUID, accel="tcg"))
-            _ours(lambda: handshake.resume(""))
+            _ours(lambda: startup_check.check("", uuid=qmp.UUID, accel="tcg"))
+            _ours(lambda: startup_check.resume(""))
             _ours(lambda: _status._state("vm1", given[""], None))
             _ours(lambda: _tell._state("vm1", given[""]))
             asyncio.run(_understood(data))

@@ -14,7 +14,7 @@ from fakes.qmp import Peer
 from fakes.screen import command
 from fakes.tally import Tally
 
-from kvmrun.model.text import printable
+from kvmrun.model.printable import printable
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: bridges and other hosts"),

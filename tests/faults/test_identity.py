@@ -13,7 +13,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.warm import Warm
 from fakes.world import difference, ip, link, until, world, world_after
 
-from kvmrun.host import tables
+from kvmrun.host.firewall import nfnetlink
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 Harm = Callable[[], object]
@@ -398,11 +398,11 @@ def test_the_number_of_transactions_does_not_grow_with_the_networks_that_follow(
     (lab / "networks.toml").write_text(SEVERAL)
     spent = []
     for name in MEMBERS:
-        before = tables.generation()
+        before = nfnetlink.generation()
         warm.ok("net", "up", name)
-        spent.append(tables.generation() - before)
+        spent.append(nfnetlink.generation() - before)
     assert named() == all_of(*MEMBERS)
     assert max(spent[2:]) <= spent[0] + 2, spent
-    before = tables.generation()
+    before = nfnetlink.generation()
     warm.ok("net", "down", "a")
-    assert tables.generation() - before <= 3
+    assert nfnetlink.generation() - before <= 3

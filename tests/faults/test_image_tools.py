@@ -37,7 +37,7 @@ def test_the_code_runs_no_tool_on_an_image(tally: Tally) -> None:
                 one.value for call in named for one in ast.walk(call)
                 if isinstance(one, ast.Constant) and isinstance(one.value, str) and TOOLS.search(one.value)
             ]  # fmt: skip
-            assert words == (["qemu-img"] if path.match("host/image.py") else []), words
+            assert words == (["qemu-img"] if path.match("host/files/image_files.py") else []), words
 
 
 def _qcow2(path: Path, *words: str) -> None:

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from fakes.tally import Tally
 
-from kvmrun.config.load import load
-from kvmrun.config.networks import Networks
-from kvmrun.model.drive import Drive
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.guest import Boot, Guest
+from kvmrun.config.load_lab import load
+from kvmrun.config.networks_file import Networks
+from kvmrun.model.guest.drive import Drive
+from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.lab import Lab
-from kvmrun.model.limits import Limits
-from kvmrun.model.network import Dhcp, Dns, Network, Uplink
-from kvmrun.model.nic import Nic
+from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
+from kvmrun.model.value import Frozen
 
 ODD = {
     "empty": '""',

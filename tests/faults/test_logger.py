@@ -14,7 +14,7 @@ from fakes.sector import sector
 from fakes.tally import Row, Tally
 from fakes.world import until
 
-from kvmrun.host import logger, logs, process
+from kvmrun.host.process import log_reader, log_writer, process
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
 WHAT = "the guest's logger flooded, stopped, killed, its disk full: guest and monitor go on"
@@ -43,7 +43,7 @@ def test_floods_leave_four_megabytes(tally: Tally, own_directories: Path, chunk:
     row = tally.row("P-07", WHAT, 1)
     log = own_directories / "state/log/vm1"
     reader, writer = process.pipe()
-    os.close(logger.start(str(log), None, reader))
+    os.close(log_writer.start(str(log), None, reader))
     until(lambda: pid_of(log))
     pid = pid_of(log)
     with row.case(f"{planned} bytes of {chunk[:10]!r}"), open(writer, "wb", buffering=0) as pipe:
@@ -62,7 +62,7 @@ def flooding(lab: Path, kvmrun: Cli, own_directories: Path) -> Path:
     sector(lab, "vm1", TEXT, flood=True)
     kvmrun.ok("vm1")
     log = own_directories / "state/log/vm1"
-    until(lambda: logs.position(str(log)))
+    until(lambda: log_reader.position(str(log)))
     return log
 
 
@@ -80,13 +80,13 @@ def mended(row: Row, lab: Path, number: int) -> None:
 
 def test_stopped_it_costs_nothing_until_a_megabyte_waits(tally: Tally, lab: Path, kvmrun: Cli, flooding: Path) -> None:
     row = tally.row("P-07", WHAT, 12)
-    time.sleep(logs.BEGINS)
+    time.sleep(log_reader.BEGINS)
     for number in range(row.count(2)):
         with row.case(f"stopped {number}"):
             pid = until(lambda: pid_of(flooding))
             os.kill(pid, signal.SIGSTOP)
             answers(lab)
-            until(lambda: logger.is_stalled(str(flooding)), limit=300)
+            until(lambda: log_writer.is_stalled(str(flooding)), limit=300)
             found = until(
                 lambda: "does not read on" in (kvmrun.rows()["vm1"]["problem"] or "") and kvmrun.rows()["vm1"]
             )
@@ -95,13 +95,13 @@ def test_stopped_it_costs_nothing_until_a_megabyte_waits(tally: Tally, lab: Path
             answers(lab)
             grows(flooding)
             assert pid_of(flooding) not in {0, pid}
-            time.sleep(logs.BEGINS)
+            time.sleep(log_reader.BEGINS)
             assert kvmrun.rows()["vm1"]["problem"] is None
 
 
 def test_killed_it_is_told_and_replaced(tally: Tally, lab: Path, kvmrun: Cli, flooding: Path) -> None:
     row = tally.row("P-07", WHAT, 12)
-    time.sleep(logs.BEGINS)
+    time.sleep(log_reader.BEGINS)
     for number in range(row.count(2)):
         with row.case(f"killed {number}"):
             os.kill(pid_of(flooding), signal.SIGKILL)

@@ -21,7 +21,8 @@ from fakes.world import ip, world, world_after
 from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun import cli
-from kvmrun.host import dump, link, netlink, sysctl
+from kvmrun.host import sysctl
+from kvmrun.host.links import iproute, raw_netlink, tap_device
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: links"),
@@ -117,7 +118,7 @@ def refusing(number: int) -> Callable[[str], object]:
 def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
     """Every write of this process to links, routes and settings, from now on."""
     found = Writes()
-    send, ioctl = dump.send, link.fcntl.ioctl
+    send, ioctl = raw_netlink.send, tap_device.fcntl.ioctl
 
     class Fcntl:
         def __getattr__(self, name: str) -> Any:
@@ -154,10 +155,10 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
         file = builtins.open(path, mode, **words)  # noqa: SIM115 - for the caller to close
         return Nowhere(file) if passed else file
 
-    monkeypatch.setattr(netlink, "IPRoute", lambda: Route(found))
-    monkeypatch.setattr(dump, "send", sent)
-    monkeypatch.setattr(link, "fcntl", Fcntl())
-    for module in (link, sysctl):
+    monkeypatch.setattr(iproute, "IPRoute", lambda: Route(found))
+    monkeypatch.setattr(raw_netlink, "send", sent)
+    monkeypatch.setattr(tap_device, "fcntl", Fcntl())
+    for module in (tap_device, sysctl):
         monkeypatch.setattr(module, "open", opened, raising=False)
     return found
 

@@ -17,9 +17,9 @@ from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 from fakes.world import until
 
-from kvmrun.config.where import trusted
+from kvmrun.config.standard_paths import trusted
 from kvmrun.errors import KvmrunError
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user"),

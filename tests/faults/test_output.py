@@ -19,10 +19,10 @@ from rich.console import Console
 
 from kvmrun import cli, commands
 from kvmrun.errors import KvmrunError
-from kvmrun.model.status import NicStatus, Status
-from kvmrun.model.text import printable
-from kvmrun.monitor.filter import Filter
-from kvmrun.ui import rows, say, table
+from kvmrun.model.guest.guest_status import NicStatus, Status
+from kvmrun.model.printable import printable
+from kvmrun.monitor.console.terminal_filter import Filter
+from kvmrun.ui.text import guest_columns, guest_table, output
 
 
 def plain(text: str) -> str:
@@ -67,32 +67,32 @@ def printed(do: Callable[[], object]) -> str:
 
 def _talk(word: str) -> None:
     for value in (word, {word: [word]}, [word]):
-        say.show(say.Value(json=value), color=False)
-    say.show((word, word), color=False)
-    say.say(say.news({"event": word, "data": {word: word}}), color=False)
-    say.complain(KvmrunError(word, word, why=word, lines=(word,)), color=False)
+        output.show(output.Value(json=value), color=False)
+    output.show((word, word), color=False)
+    output.say(output.news({"event": word, "data": {word: word}}), color=False)
+    output.complain(KvmrunError(word, word, why=word, lines=(word,)), color=False)
 
 
 def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     row = tally.row("E-01", "hostile strings through every output: table, lines, errors, monitor, JSON", 200 * 6)
     wide = {"markup": False, "emoji": False, "highlight": False, "force_terminal": True, "width": 400}
-    monkeypatch.setattr(table, "_console", lambda color: Console(**wide))
+    monkeypatch.setattr(guest_table, "_console", lambda color: Console(**wide))
     for word in hostile.strings():
         nic = NicStatus(name=word, network=word, tap=word, mac=word, address=word, link=None)
         status = Status(name=word, state=word, accel=word, problem=word, uuid=word, nics=(nic,))
         with row.case(f"lines {word!r:.40}"):
-            text = rows.plain([status, status.but(name="vm2")])
+            text = guest_columns.plain([status, status.but(name="vm2")])
             fit(text)
             assert text.count("\n") == 3
         with row.case(f"table {word!r:.40}"):
-            fit(plain(printed(lambda one=status: table.draw([one], rows.LIVE, color="always"))))
+            fit(plain(printed(lambda one=status: guest_table.draw([one], guest_columns.LIVE, color="always"))))
         with row.case(f"error {word!r:.40}"):
             error = KvmrunError(word, word, why=word, lines=(word, word))
             fit(printed(lambda one=error: cli.complain(one)))
         with row.case(f"monitor {word!r:.40}"):
             fit(printed(lambda one=word: _talk(one)))
         with row.case(f"JSON {word!r:.40}"):
-            text = printed(lambda one=word: say.dump({one: [one]}))
+            text = printed(lambda one=word: output.dump({one: [one]}))
             fit(text)
             json.loads(text)
         with row.case(f"one line {word!r:.40}"):

@@ -22,11 +22,11 @@ from fakes.tally import Tally
 
 from kvmrun.commands import cp, screenshot
 from kvmrun.errors import KvmrunError
-from kvmrun.host import directory, exported, image
+from kvmrun.host.files import export_files, image_files, safe_directory
 from kvmrun.model.deadline import NEVER
-from kvmrun.monitor import transfer
-from kvmrun.plan.steps import MakeImage
-from kvmrun.ui.progress import Progress
+from kvmrun.monitor.agent import agent_files
+from kvmrun.plan.steps.guest_steps import MakeImage
+from kvmrun.ui.text.progress import Progress
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user"),
@@ -217,7 +217,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(_line: object, _path: str, fd: int, _moved: object) -> None:
         os.write(fd, b"from the guest")
 
-    monkeypatch.setattr(transfer, "fetch", fetch)
+    monkeypatch.setattr(agent_files, "fetch", fetch)
     monkeypatch.setattr(screenshot, "running", lambda *_: "/nowhere")
     monkeypatch.setattr(screenshot, "_drawn", lambda *_: PNG)
 
@@ -303,10 +303,10 @@ def test_a_component_that_is_exchanged_between_look_and_use(own_directories: Pat
     named.symlink_to(place)
     step = MakeImage(path=str(named / "new.raw"), format="raw", size=512)
     ways: list[Callable[[], object]] = [
-        lambda: exported.put(str(named / "file.prom"), "text"),
-        lambda: exported.write(str(named), {"a": "b"}, "mark", force=True),
-        lambda: directory.made(str(named / "new")),
-        lambda: os.close(directory.located(str(named / "secret"))),
+        lambda: export_files.put(str(named / "file.prom"), "text"),
+        lambda: export_files.write(str(named), {"a": "b"}, "mark", force=True),
+        lambda: safe_directory.made(str(named / "new")),
+        lambda: os.close(safe_directory.located(str(named / "secret"))),
     ]
     with swapping(place, good, scene.root), row.case("exchanged"):
         for number in range(row.count(400)):
@@ -315,7 +315,7 @@ def test_a_component_that_is_exchanged_between_look_and_use(own_directories: Pat
                 ways[number % len(ways)]()
                 raise AssertionError("a link of another user was followed")
         with suppress(KvmrunError):
-            image.make(step)
+            image_files.make(step)
     scene.unharmed()
 
 
@@ -323,7 +323,7 @@ def test_a_directory_that_becomes_theirs_on_the_way(own_directories: Path) -> No
     """What was right when it was looked at by name is judged again when it is used."""
     place = own_directories / "place"
     place.mkdir(mode=0o755)
-    with directory.opened(str(place)) as found:
+    with safe_directory.opened(str(place)) as found:
         place.rename(own_directories / "moved")
         (own_directories / "place").symlink_to("/root")
         found.write_new("file", b"text", 0o644)
@@ -336,7 +336,7 @@ def test_only_a_regular_file_is_replaced(own_directories: Path, kvmrun: Cli, nam
     (own_directories / "directory").mkdir()
     path = own_directories / name
     before = path.lstat()
-    for write in (_screenshot_of(path), lambda: exported.put(str(path), "text")):
+    for write in (_screenshot_of(path), lambda: export_files.put(str(path), "text")):
         with pytest.raises((KvmrunError, OSError)):
             write()
         assert (path.lstat().st_mode, path.lstat().st_ino) == (before.st_mode, before.st_ino)
@@ -344,7 +344,7 @@ def test_only_a_regular_file_is_replaced(own_directories: Path, kvmrun: Cli, nam
 
 def _screenshot_of(path: Path) -> Callable[[], object]:
     def draw() -> None:
-        with directory.replacing(str(path)) as (place, name), place.part(name) as (_, part):
+        with safe_directory.replacing(str(path)) as (place, name), place.part(name) as (_, part):
             place.move(part, name)
 
     return draw

@@ -323,9 +323,9 @@ def test_a_stranger_may_not_attach_a_queue_to_a_tap_of_several(lab: Path, warm: 
 
 def test_a_guest_that_ended_meanwhile_is_no_error(two: Warm) -> None:
     """Its tap is gone when its turn comes to be put right."""
-    from kvmrun.host import plug
-    from kvmrun.plan.steps import PlugTap
+    from kvmrun.host.links import port_settings
+    from kvmrun.plan.steps.guest_steps import PlugTap
 
     step = PlugTap(tap="tap-gone", mac="fe:54:00:00:00:09", bridge="br0", alias="kvmrun:gone:eth0", mtu=1500,
                    isolated=False, differs=("is not on br0",))  # fmt: skip
-    plug.plug(step)
+    port_settings.plug(step)

@@ -19,7 +19,7 @@ from fakes.hosts import host
 from fakes.tally import Tally
 from fakes.world import until, world, world_after
 
-from kvmrun.host import lock, lost, rundir
+from kvmrun.host.rundir import lock, rundir, socket_lookup
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
 _CLONE3 = 435
@@ -41,7 +41,7 @@ def with_pid(pid: int, words: list[str], uid: int) -> None:
         os._exit(0 if made == pid else 1)
 
     until(tried, limit=20)
-    until(lambda: lost.command(pid)[:1] == words[:1], limit=20)
+    until(lambda: socket_lookup.command(pid)[:1] == words[:1], limit=20)
 
 
 def is_alive(pid: int) -> bool:

@@ -12,7 +12,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.tally import Row, Tally
 from fakes.world import touchable, world, world_after
 
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600), pytest.mark.alone]
 

@@ -13,7 +13,7 @@ from fakes.tally import Tally
 from fakes.warm import Warm
 from fakes.world import ip, until
 
-from kvmrun.host import rundir
+from kvmrun.host.rundir import rundir
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(1800)]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load import load
+from kvmrun.config.load_lab import load
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.qemu_option import Handle, Option, Tap, argv
 from kvmrun.model.lab import Lab
-from kvmrun.model.option import Handle, Option, Tap, argv
-from kvmrun.model.place import Directories
 
 HERE = Path(__file__).parent
 QEMU = shutil.which("qemu-system-x86_64")

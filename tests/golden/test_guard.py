@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load import load
-from kvmrun.model.nic import Port
-from kvmrun.plan import guard
+from kvmrun.config.load_lab import load
+from kvmrun.model.guest.nic import Port
+from kvmrun.plan.network import nft_guard
 
 HERE = Path(__file__).parent
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1",
@@ -25,7 +25,7 @@ PORTS = {
 
 @pytest.mark.parametrize("kind", PORTS)
 def test_the_rules_are_those_in_the_file(kind: str) -> None:
-    step = guard.load("vm1", (PORTS[kind],), "/run/guard")
+    step = nft_guard.load("vm1", (PORTS[kind],), "/run/guard")
     assert step
     file = HERE / f"guard-{kind}.txt"
     if os.environ.get("KVMRUN_GOLDEN"):
@@ -35,11 +35,11 @@ def test_the_rules_are_those_in_the_file(kind: str) -> None:
 
 def test_a_port_without_a_guard_has_no_chain() -> None:
     ports = (PORTS["mac"], PORT.but(name="eth1", tap="tap-vm1-eth1"))
-    step = guard.load("vm1", ports, "/run/guard")
+    step = nft_guard.load("vm1", ports, "/run/guard")
     assert step
     assert "from_vm1_eth0" in step.text
     assert "eth1" not in step.text
-    assert guard.load("vm1", ports[1:], "/run/guard") is None
+    assert nft_guard.load("vm1", ports[1:], "/run/guard") is None
 
 
 @pytest.mark.parametrize(

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.load import load
+from kvmrun.config.load_lab import load
 from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Upstream
-from kvmrun.model.nic import Nic
-from kvmrun.model.place import Directories
-from kvmrun.model.values import GuestName, LinkName, NicName
-from kvmrun.plan.dnsmasq import texts as names_texts
-from kvmrun.plan.facts import Wire
-from kvmrun.plan.network import rules_text
+from kvmrun.model.network.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Upstream
+from kvmrun.model.scalars import GuestName, LinkName, NicName
+from kvmrun.plan.network.dnsmasq_plan import texts as names_texts
+from kvmrun.plan.network.network_plan import rules_text
+from kvmrun.plan.start_facts import Wire
 
 HERE = Path(__file__).parent
 WHERE = Directories(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host.apply import applied
+from kvmrun.host.execute.undo import applied
 
 
 class Hand:

@@ -12,10 +12,10 @@ from fakes.world import ip, processes, until
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq
-from kvmrun.model.network import Network
-from kvmrun.model.values import LinkName, NicName
-from kvmrun.plan import names
-from kvmrun.plan.network_steps import StartNames, WriteNames
+from kvmrun.model.network.network import Network
+from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.plan.network import dnsmasq_config
+from kvmrun.plan.steps.network_steps import StartNames, WriteNames
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -36,14 +36,14 @@ def hint(own_directories: Path) -> str:
 
 @pytest.fixture
 def step(own_directories: Path, hint: str) -> Iterator[StartNames]:
-    at = names.files(str(own_directories / "state"), "lan")
+    at = dnsmasq_config.files(str(own_directories / "state"), "lan")
     log = str(own_directories / "state/log/net-lan")
     started = StartNames(
         network="lan", bridge="br0", config=at.config, leases=at.leases, log=log, uid=UID, log_uid=UID + 1
     )
-    write(started, names.config(LAN, at, "/etc/resolv.conf"), at.config)
+    write(started, dnsmasq_config.config(LAN, at, "/etc/resolv.conf"), at.config)
     write(started, "192.168.0.254 ursa\n192.168.0.1 vm1\n", at.hosts)
-    write(started, names.reservations(LAN, {}), at.reservations)
+    write(started, dnsmasq_config.reservations(LAN, {}), at.reservations)
     yield started
     dnsmasq.stop(UID, at.config, hint)
     until(lambda: not processes())
@@ -200,10 +200,10 @@ def test_two_networks_have_one_each(step: StartNames, hint: str, own_directories
     ip("link", "add", "br1", "type", "bridge")
     ip("address", "add", "192.168.1.254/24", "dev", "br1")
     ip("link", "set", "br1", "up")
-    at = names.files(str(own_directories / "state"), "dmz")
+    at = dnsmasq_config.files(str(own_directories / "state"), "dmz")
     other = step.but(network="dmz", bridge="br1", config=at.config, leases=at.leases, uid=UID + 2)
     dmz = LAN.but(name=NicName("dmz"), bridge=LinkName("br1"))
-    write(other, names.config(dmz, at, "/etc/resolv.conf"), at.config)
+    write(other, dnsmasq_config.config(dmz, at, "/etc/resolv.conf"), at.config)
     write(other, "192.168.1.1 vm1\n", at.hosts)
     write(other, "", at.reservations)
     dnsmasq.start(step, hint)

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.host import health, nft
-from kvmrun.model.network import Network
-from kvmrun.model.values import NicName
-from kvmrun.plan import rules
+from kvmrun.host.facts import network_health
+from kvmrun.host.firewall import nft
+from kvmrun.model.network.network import Network
+from kvmrun.model.scalars import NicName
+from kvmrun.plan.network import nft_network
 
-TEXT = rules.text(Network(name=NicName("lan")), ["br0"], {}, {})
+TEXT = nft_network.text(Network(name=NicName("lan")), ["br0"], {}, {})
 UID = 0x70000777  # nobody's, as that of a dnsmasq is
 NAMES, RULES = "dnsmasq is not running", "its packet filter was changed"
 
@@ -29,7 +30,7 @@ def process(netns: None) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def problem(at: Path, uid: int = UID) -> str:
-    return health.problem(str(at), uid, {"rules": "inet kvmrun_lan"})
+    return network_health.problem(str(at), uid, {"rules": "inet kvmrun_lan"})
 
 
 def test_a_network_that_is_not_up_by_us_has_no_problem(own_directories: Path) -> None:

@@ -10,9 +10,8 @@ import pytest
 from fakes.world import ip, link
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host import bridge, netlink, plug
-from kvmrun.host import link as quick
-from kvmrun.plan.steps import PlugTap
+from kvmrun.host.links import bridge_state, iproute, port_settings, tap_device
+from kvmrun.plan.steps.guest_steps import PlugTap
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -57,18 +56,18 @@ class TestBridge:
         ip("address", "add", "172.16.0.1/16", "dev", "br00")
         for line in words:
             ip(*line.split())
-        found = bridge.read_bridge("br0")
+        found = bridge_state.read_bridge("br0")
         assert found is not None
-        assert found == netlink.read_bridge("br0")
+        assert found == iproute.read_bridge("br0")
 
     def test_both_see_what_is_no_bridge_or_is_not_there(self) -> None:
         ip("link", "add", "br0", "type", "veth", "peer", "name", "other")
-        one, other = bridge.read_bridge("br0"), netlink.read_bridge("br0")
+        one, other = bridge_state.read_bridge("br0"), iproute.read_bridge("br0")
         assert one
         assert other
         assert (one.kind, other.kind) == ("virtual", "veth")
-        assert bridge.read_bridge("br1") is None
-        assert netlink.read_bridge("br1") is None
+        assert bridge_state.read_bridge("br1") is None
+        assert iproute.read_bridge("br1") is None
 
     def test_sysfs_of_another_namespace_is_not_believed(self) -> None:
         ip("link", "add", "br0", "type", "bridge")
@@ -83,37 +82,37 @@ class TestBridge:
         assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["True", "another"]
 
     def test_what_was_made_is_what_is_read(self) -> None:
-        netlink.make_bridge("br0", "kvmrun:net:lan")
-        netlink.set_bridge("br0", "52:54:00:00:00:02", 1400)
-        netlink.add_address("br0", "10.7.0.1/24")
-        netlink.set_up("br0")
-        found = bridge.read_bridge("br0")
+        iproute.make_bridge("br0", "kvmrun:net:lan")
+        iproute.set_bridge("br0", "52:54:00:00:00:02", 1400)
+        iproute.add_address("br0", "10.7.0.1/24")
+        iproute.set_up("br0")
+        found = bridge_state.read_bridge("br0")
         assert found
         assert (found.kind, found.alias, found.mac) == ("bridge", "kvmrun:net:lan", "52:54:00:00:00:02")
         assert (found.addresses, found.up, found.mtu) == (("10.7.0.1/24",), True, 1400)
         assert (found.stp, found.forward_delay, found.ports) == (False, 0, ())
-        netlink.remove_address("br0", "10.7.0.1/24")
-        assert netlink.read_bridge("br0") == found.but(addresses=())
-        netlink.remove("br0")
-        netlink.remove("br0")
-        assert bridge.read_bridge("br0") is None
+        iproute.remove_address("br0", "10.7.0.1/24")
+        assert iproute.read_bridge("br0") == found.but(addresses=())
+        iproute.remove("br0")
+        iproute.remove("br0")
+        assert bridge_state.read_bridge("br0") is None
 
     def test_one_in_use_is_not_removed_by_an_undo(self) -> None:
-        netlink.make_bridge("br0", "x")
+        iproute.make_bridge("br0", "x")
         ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
         ip("link", "set", "veth0", "master", "br0")
-        netlink.remove_unused("br0")
-        assert bridge.read_bridge("br0")
+        iproute.remove_unused("br0")
+        assert bridge_state.read_bridge("br0")
         ip("link", "delete", "veth0")
-        netlink.remove_unused("br0")
-        assert bridge.read_bridge("br0") is None
+        iproute.remove_unused("br0")
+        assert bridge_state.read_bridge("br0") is None
 
     def test_the_kernels_refusals_name_the_job(self) -> None:
-        netlink.make_bridge("br0", "x")
+        iproute.make_bridge("br0", "x")
         with pytest.raises(KvmrunError, match="could not make bridge br0"):
-            netlink.make_bridge("br0", "x")
+            iproute.make_bridge("br0", "x")
         with pytest.raises(KvmrunError, match="br9 has gone"):
-            netlink.set_up("br9")
+            iproute.set_up("br9")
         assert [one for one in os.listdir("/sys/class/net") if one.startswith("new~")] == []
 
     def test_routes_are_told_but_not_the_default_one(self) -> None:
@@ -122,7 +121,7 @@ class TestBridge:
         ip("link", "set", "wan0", "up")
         ip("route", "add", "default", "via", "172.20.1.254")
         ip("route", "add", "10.0.0.0/8", "via", "172.20.1.1", "table", "77")
-        assert {(one.destination, one.link) for one in netlink.routes()} == {
+        assert {(one.destination, one.link) for one in iproute.routes()} == {
             ("172.20.1.0/24", "wan0"),
             ("10.0.0.0/8", "wan0"),
         }
@@ -134,34 +133,34 @@ class TestPort:
 
         ip("link", "add", "br0", "type", "bridge")
         ip("link", "set", "br0", "up")
-        taps += quick.open_tap("one", 1)
-        plug.plug(ONE)
+        taps += tap_device.open_tap("one", 1)
+        port_settings.plug(ONE)
         first = settled("one")
         ip("link", "delete", "one")
-        taps += quick.open_tap("one", 1)
+        taps += tap_device.open_tap("one", 1)
         with IPRoute() as route:
-            number = quick.index("one")
+            number = tap_device.index("one")
             route.link("set", index=number, address=MAC, mtu=1400, ifalias="kvmrun:vm1:eth0")
-            route.link("set", index=number, master=quick.index("br0"))
+            route.link("set", index=number, master=tap_device.index("br0"))
             route.link("set", index=number, state="up")
         assert settled("one") == first
-        assert quick.master("one") == "br0"
+        assert tap_device.master("one") == "br0"
 
     def test_a_tap_goes_with_its_last_descriptor(self) -> None:
-        fds = quick.open_tap("one", 4)
+        fds = tap_device.open_tap("one", 4)
         assert len(fds) == 4
         for fd in fds:
-            assert quick.index("one")
+            assert tap_device.index("one")
             os.close(fd)
-        assert not quick.index("one")
+        assert not tap_device.index("one")
 
     def test_a_tap_somebody_holds_is_refused(self, taps: list[int]) -> None:
-        taps += quick.open_tap("one", 1)
+        taps += tap_device.open_tap("one", 1)
         with pytest.raises(Refused, match="one is in use"):
-            quick.open_tap("one", 1)
+            tap_device.open_tap("one", 1)
 
     def test_a_bridge_that_is_not_there_is_told(self, taps: list[int]) -> None:
-        taps += quick.open_tap("one", 1)
+        taps += tap_device.open_tap("one", 1)
         with pytest.raises(KvmrunError, match="one could not join br9"):
-            plug.plug(ONE.but(bridge="br9"))
-        assert quick.master("one") == ""
+            port_settings.plug(ONE.but(bridge="br9"))
+        assert tap_device.master("one") == ""

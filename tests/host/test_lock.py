@@ -10,7 +10,8 @@ import pytest
 from fakes.world import until
 
 from kvmrun.errors import Busy
-from kvmrun.host import lock, process
+from kvmrun.host.process import process
+from kvmrun.host.rundir import lock
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 from fakes.world import until
 
-from kvmrun.host import logs, process
-from kvmrun.host.hand import Hand
-from kvmrun.model.option import Log
-from kvmrun.plan.steps import StartLogger
+from kvmrun.host.execute.guest_executor import Hand
+from kvmrun.host.process import log_reader, process
+from kvmrun.model.guest.qemu_option import Log
+from kvmrun.plan.steps.guest_steps import StartLogger
 
 CHUNK = b"".join(b"[%8d.000000] something happened on the console again\r\n" % number for number in range(1000))
 
@@ -39,15 +39,15 @@ def test_fifty_megabytes_keep_four_on_disk(own_directories: Path, chunk: bytes) 
 
 def test_what_came_since_is_read_back(own_directories: Path) -> None:
     log = own_directories / "log" / "vm1"
-    assert (logs.position(str(log)), logs.since(str(log), 0)) == (0, [])
+    assert (log_reader.position(str(log)), log_reader.since(str(log), 0)) == (0, [])
     feed(log, [b"one\n", b"two\n"])
-    before = logs.position(str(log))
+    before = log_reader.position(str(log))
     assert before == 8
     feed(log, [b"three\n", b"\xff\xfe\n"])
-    assert logs.since(str(log), before) == ["three", "\ufffd\ufffd"]
-    assert logs.since(str(log), 10_000)[0] == "one"
+    assert log_reader.since(str(log), before) == ["three", "\ufffd\ufffd"]
+    assert log_reader.since(str(log), 10_000)[0] == "one"
     feed(log, [b"z" * 100 + b"\n"] * 2000)
-    assert sum(map(len, logs.since(str(log), 0))) <= 64 << 10
+    assert sum(map(len, log_reader.since(str(log), 0))) <= 64 << 10
 
 
 def test_a_logger_that_cannot_end_makes_way(own_directories: Path) -> None:
@@ -58,13 +58,13 @@ def test_a_logger_that_cannot_end_makes_way(own_directories: Path) -> None:
     then._log, writer = os.pipe2(os.O_CLOEXEC)
     try:
         first(StartLogger(log=Log(path=str(log)), uid=None))
-        until(lambda: logs.is_kept(str(log)))
+        until(lambda: log_reader.is_kept(str(log)))
         then(StartLogger(log=Log(path=str(log)), uid=None))
         assert process.ended(first._logger, 0)
         os.write(writer, b"a word of the next\n")
         os.close(writer)
         assert process.ended(then._logger, 20)
-        assert logs.since(str(log), 0) == ["a word of the next"]
+        assert log_reader.since(str(log), 0) == ["a word of the next"]
     finally:
         os.close(held)
         first.close()

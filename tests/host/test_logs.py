@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from kvmrun.host import logs
-from kvmrun.host.logs import Reader
+from kvmrun.host.process import log_reader
+from kvmrun.host.process.log_reader import Reader
 
 OLD, NEW = "@40000000653000000000000a.s", "@40000000653000000000000b.u"
 
@@ -86,4 +86,4 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log/current").symlink_to(tmp_path / "secret")
     assert last_of(tmp_path / "log", 9) == []
-    assert not logs.is_kept(str(tmp_path / "log"))
+    assert not log_reader.is_kept(str(tmp_path / "log"))

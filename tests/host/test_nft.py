@@ -8,18 +8,19 @@ import pytest
 from fakes.world import world
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import nft, ruleset, tables
+from kvmrun.host.firewall import nfnetlink, nft, ruleset
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Forward, Network
-from kvmrun.model.values import LinkName, NicName
-from kvmrun.plan import doctor_filter, rules
-from kvmrun.plan.examined import Wires
+from kvmrun.model.network.network import Forward, Network
+from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.plan.doctor import doctor_firewall
+from kvmrun.plan.doctor.doctor_facts_model import Wires
+from kvmrun.plan.network import nft_network
 
 pytestmark = pytest.mark.usefixtures("netns")
 
-TEXT = rules.text(Network(name=NicName("lan")), ["br0"], {}, {})
-OTHER = rules.text(Network(name=NicName("lan"), isolate=True), ["br0"], {}, {})
+TEXT = nft_network.text(Network(name=NicName("lan")), ["br0"], {}, {})
+OTHER = nft_network.text(Network(name=NicName("lan"), isolate=True), ["br0"], {}, {})
 DIGEST = derive.digest(TEXT)
 TABLE = "inet kvmrun_lan"
 
@@ -85,10 +86,10 @@ def test_the_work_of_others_is_no_change(record: str) -> None:
 
 
 def test_the_kernel_counts_changes() -> None:
-    first = tables.generation()
-    assert first == tables.generation() > 0
+    first = nfnetlink.generation()
+    assert first == nfnetlink.generation() > 0
     run("add", "table", "ip", "others")
-    assert tables.generation() > first
+    assert nfnetlink.generation() > first
 
 
 def test_rules_the_kernel_refuses_change_nothing(record: str) -> None:
@@ -130,10 +131,10 @@ def in_the_way(*bridges: str) -> list[str]:
     names = {bridge: NicName(f"lan{number}") for number, bridge in enumerate(bridges)}
     networks = {name: Network(name=name, bridge=LinkName(bridge)) for bridge, name in names.items()}
     now = Wires(ruleset=ruleset.read(), way_out="eth0 via 10.0.0.1")
-    found = list(doctor_filter.in_the_way(Lab(directory="", networks=networks), now))
+    found = list(doctor_firewall.in_the_way(Lab(directory="", networks=networks), now))
     for one in found:
         subprocess.run(["sh", "-ec", one.fix], check=True)
-    after = doctor_filter.in_the_way(Lab(directory="", networks=networks), now.but(ruleset=ruleset.read()))
+    after = doctor_firewall.in_the_way(Lab(directory="", networks=networks), now.but(ruleset=ruleset.read()))
     assert list(after) == []
     return [one.text.partition(";")[0] for one in found]
 
@@ -215,10 +216,10 @@ class TestOthers:
         self.load("forward", "drop", 'iifname "br0" accept', "ct state established accept")
         web = Network(name=NicName("lan"), forward=(Forward(protocol="tcp", port=8080, guest="vm1", to=80),))
         lab = Lab(directory="", firewall="none", networks={"lan": web.but(nat=False)})
-        (found,) = doctor_filter.in_the_way(lab, Wires(ruleset=ruleset.read(), way_out="eth0"))
+        (found,) = doctor_firewall.in_the_way(lab, Wires(ruleset=ruleset.read(), way_out="eth0"))
         assert found.text.startswith("chain ip others FWD drops what ports of this host lead to them (its policy")
         subprocess.run(["sh", "-ec", found.fix], check=True)
-        assert list(doctor_filter.in_the_way(lab, Wires(ruleset=ruleset.read(), way_out="eth0"))) == []
+        assert list(doctor_firewall.in_the_way(lab, Wires(ruleset=ruleset.read(), way_out="eth0"))) == []
 
     def test_only_the_bridges_it_drops_are_mended(self) -> None:
         self.load("forward", "drop", *(one % "br1" for one in self.pair))
@@ -242,7 +243,7 @@ class TestOthers:
 
     def test_a_rule_that_cannot_be_judged_is_shown(self) -> None:
         self.load("forward", "accept", 'iifname "br0" numgen random mod 2 == 1 drop')
-        (found,) = doctor_filter.in_the_way(
+        (found,) = doctor_firewall.in_the_way(
             Lab(directory="", networks={"lan": Network(name=NicName("lan"))}),
             Wires(ruleset=ruleset.read(), way_out="eth0 via 10.0.0.1"),
         )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import nft, tables
+from kvmrun.host.firewall import nfnetlink, nft
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -49,7 +49,7 @@ def side_by_side(do: Callable[[str], None]) -> None:
 def test_each_is_known_by_itself(own_directories: Path) -> None:
     load(own_directories, "a")
     load(own_directories, "b", "eth0", "eth1")
-    assert tables.present("netdev") == {TABLE, part("a"), part("b")}
+    assert nfnetlink.present("netdev") == {TABLE, part("a"), part("b")}
     assert nft.touched({part(owner): str(own_directories / owner) for owner in "ab"}) == set()
     run("add rule netdev kvmrun from_b_eth1 drop")
     assert nft.touched({part(owner): str(own_directories / owner) for owner in "ab"}) == {part("b")}
@@ -61,10 +61,10 @@ def test_what_is_told_of_one_alone_is_what_is_told_of_it_among_all(own_directori
     for owner in "abc":
         load(own_directories, owner, "eth0", "eth1", rule="ip saddr 10.0.0.1 counter accept")
     every = [part(owner) for owner in "abc"]
-    among = tables.prints(every)
-    assert [tables.prints([one])[one] for one in every] == [among[one] for one in every]
+    among = nfnetlink.prints(every)
+    assert [nfnetlink.prints([one])[one] for one in every] == [among[one] for one in every]
     assert len(set(among.values())) == 3
-    assert tables.prints([TABLE, *every])[TABLE] not in among.values()
+    assert nfnetlink.prints([TABLE, *every])[TABLE] not in among.values()
 
 
 @pytest.mark.parametrize(

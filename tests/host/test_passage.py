@@ -20,9 +20,9 @@ from fakes.lan import forwarding, one_queue, raw
 from fakes.rulesets import GUEST, HOST, OUTSIDE, PORT
 from fakes.world import ip
 
-from kvmrun.host import ruleset
+from kvmrun.host.firewall import ruleset
 from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.plan.passage import Packet, journey
+from kvmrun.plan.packets.nft_simulator import Packet, journey
 
 pytestmark = pytest.mark.usefixtures("netns")
 _HERALD = 0x88B5

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from kvmrun.config.convert import Converter
-from kvmrun.config.networks import convert
-from kvmrun.host import records, rundir
+from kvmrun.config.networks_file import convert
+from kvmrun.config.toml_values import Converter
+from kvmrun.host.rundir import records, rundir
 from kvmrun.model import derive
-from kvmrun.model.network_record import NetworkRecord
-from kvmrun.model.record import Record
-from kvmrun.model.values import Base
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.network.network_record import NetworkRecord
+from kvmrun.model.scalars import Base
 
 FOUND = convert(Converter("networks.toml", Base(directory="/", images="/")), {"network": {"lan": {}}})
 GUEST = Record(name="a", uuid=derive.uuid("", "a"), accel="tcg", cpus=1, memory=1 << 25, ports=(), lab="/lab")

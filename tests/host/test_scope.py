@@ -16,7 +16,9 @@ ALONE = TCG + "nic = []\n"
 LIMITS = ALONE + '[limits]\nmemory = "1G"\ncpu = 50\n'
 PROGRAM = """
 import sys
-from kvmrun.host import observe, process, scope
+from kvmrun.host.facts import guest_facts as observe
+from kvmrun.host.process import process as process
+from kvmrun.host.process import systemd_scope as scope
 observe._SYSTEMD = scope._CGROUPS = sys.argv[1]
 process._PATH = (sys.argv[1], *process._PATH)
 from kvmrun.cli import run
@@ -82,7 +84,8 @@ exec /lib/systemd/systemd --user
 """
 REAL = """
 import sys
-from kvmrun.host import observe, scope
+from kvmrun.host.facts import guest_facts as observe
+from kvmrun.host.process import systemd_scope as scope
 observe._SYSTEMD = "/"
 scope._bus = lambda: ["--address=unix:path=" + sys.argv[1]]
 from kvmrun.cli import run

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from fakes.world import ip, world
 
-from kvmrun.host import process, sysctl
-from kvmrun.model.place import Directories
+from kvmrun.host import sysctl
+from kvmrun.host.process import process
+from kvmrun.model.guest.paths import Directories
 
 ONE, TWO = "ipv4/conf/wan0/forwarding", "ipv4/conf/wan1/forwarding"
 

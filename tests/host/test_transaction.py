@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import nft, transaction
+from kvmrun.host.firewall import nft, nft_batch
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -48,7 +48,7 @@ def slow() -> str:
 
 
 def test_those_that_come_while_one_is_at_work_go_together() -> None:
-    tickets = [transaction.begin(slow()), *(transaction.begin(text(f"g{number}")) for number in range(40))]
+    tickets = [nft_batch.begin(slow()), *(nft_batch.begin(text(f"g{number}")) for number in range(40))]
     assert [ticket.wait() for ticket in tickets] == [(0, "")] * 41
     assert len({id(ticket.run) for ticket in tickets}) <= 5
     assert len(tables()) == 41
@@ -70,9 +70,9 @@ def test_one_that_is_refused_costs_the_others_nothing(own_directories: Path) -> 
 
 
 def test_one_given_up_before_it_began_is_never_loaded() -> None:
-    first, second = transaction.begin(slow()), transaction.begin(text("b"))
+    first, second = nft_batch.begin(slow()), nft_batch.begin(text("b"))
     assert second.run is None
-    transaction._queue.forget(second)
+    nft_batch._queue.forget(second)
     assert second.wait()[0] != 0
     assert first.wait() == (0, "")
     assert tables() == {"slow"}

@@ -88,7 +88,7 @@ def test_our_modules_are_found_as_they_would_be_found_anyway(tmp_path: Path) -> 
         "import sys; from kvmrun.light import imports; imports.begin()\n"
         "import kvmrun.model.lab as lab, kvmrun.model as model\n"
         "print(type(lab.__loader__).__name__, lab.__file__, lab.__cached__, lab.__package__, *model.__path__)\n"
-        "print(*(type(sys.modules[name].__loader__).__name__ for name in ('kvmrun.model', 'kvmrun.model.nic')))\n"
+        "print(*(type(sys.modules[name].__loader__).__name__ for name in ('kvmrun.model', 'kvmrun.model.guest.nic')))\n"
     )
 
     def told() -> list[str]:

@@ -3,7 +3,7 @@
 import pytest
 
 from kvmrun.errors import AS_ROOT
-from kvmrun.model.called import Caller, rendered
+from kvmrun.model.program_name import Caller, rendered
 
 USER = Caller(root=False, program="./k", by_root="/opt/venv/bin/kvmrun", root_lab="-C /lab", words="up a")
 ROOT = Caller(root=True, program="/opt/venv/bin/kvmrun")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from kvmrun.model.frozen import Frozen
-from kvmrun.model.nic import Nic
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.value import Frozen
 
 
 class Point(Frozen):

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.convert import Converter
-from kvmrun.model.guest import Guest
-from kvmrun.model.option import Option, VncDirectory, argv
-from kvmrun.model.place import Place
-from kvmrun.model.values import Base, GuestName
+from kvmrun.config.toml_values import Converter
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.qemu_option import Option, VncDirectory, argv
+from kvmrun.model.scalars import Base, GuestName
 
 calm = settings(deadline=None)
 PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/state/log/vm1", ports=())

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.model.nic import Port
-from kvmrun.model.record import Record, from_json
+from kvmrun.model.guest.launch_record import Record, from_json
+from kvmrun.model.guest.nic import Port
 
 calm = settings(deadline=None)
 PORT = Port(

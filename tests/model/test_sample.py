@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from kvmrun.model.sample import DriveCount, Load, NicCount, Rates, Sample
-from kvmrun.model.status import Status
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.guest_usage import DriveCount, Load, NicCount, Rates, Sample
 
 
 def drive(name: str = "drive0", **counts: int) -> DriveCount:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.model.text import printable
+from kvmrun.model.printable import printable
 
 calm = settings(deadline=None)
 anything = st.text(st.characters(codec=None, exclude_categories=[]))

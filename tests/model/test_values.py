@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.model.network import Domain, Lease, OptionValue
-from kvmrun.model.ready import GroupName
-from kvmrun.model.values import (
+from kvmrun.model.guest.readiness import GroupName
+from kvmrun.model.network.network import Domain, Lease, OptionValue
+from kvmrun.model.scalars import (
     Base,
     CpuModel,
     Display,

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.errors import Busy, KvmrunError, NotRunning, Unresponsive
-from kvmrun.monitor import inside
-from kvmrun.monitor.agent import BUDGET, LIMIT, AgentError, Garbled, connect
+from kvmrun.monitor.agent import agent_commands
+from kvmrun.monitor.agent.agent_client import BUDGET, LIMIT, AgentError, Garbled, connect
 
 SILENT = ("silent", "random-bytes", "no-marker", "half-an-answer", "another-number", "true-for-a-number")
 SILENT += ("only-markers", "too-deep", "an-error", "one-byte-per-second")
@@ -138,15 +138,15 @@ class Told:
 
 
 QUESTIONS = {
-    "begin": lambda one: inside.begin(one, ["true"], b""),
-    "ended": lambda one: inside.ended(one, 1),
-    "open": lambda one: inside.open_file(one, "/x", "rb"),
-    "size": lambda one: inside.size_of(one, 1),
-    "read": lambda one: inside.read_file(one, 1),
-    "write": lambda one: inside.write_file(one, 1, b"abc"),
-    "interfaces": inside.interfaces,
-    "freeze": lambda one: inside.freeze(one, limit=1),
-    "frozen": inside.is_frozen,
+    "begin": lambda one: agent_commands.begin(one, ["true"], b""),
+    "ended": lambda one: agent_commands.ended(one, 1),
+    "open": lambda one: agent_commands.open_file(one, "/x", "rb"),
+    "size": lambda one: agent_commands.size_of(one, 1),
+    "read": lambda one: agent_commands.read_file(one, 1),
+    "write": lambda one: agent_commands.write_file(one, 1, b"abc"),
+    "interfaces": agent_commands.interfaces,
+    "freeze": lambda one: agent_commands.freeze(one, limit=1),
+    "frozen": agent_commands.is_frozen,
 }
 WORDS = ("pid", "exited", "exitcode", "signal", "out-data", "count", "buf-b64", "position", "name", "ip-addresses")
 plain = st.none() | st.booleans() | st.integers() | st.text(max_size=8) | st.floats() | st.just("AAAA")
@@ -160,18 +160,18 @@ def test_any_answer_is_taken_as_what_it_is_or_told(value: object) -> None:
     for question in QUESTIONS.values():
         with suppress(Garbled):
             found = question(Told(value))
-            assert type(found) in {int, bool, bytes, tuple, type(None), inside.Outcome}
+            assert type(found) in {int, bool, bytes, tuple, type(None), agent_commands.Outcome}
 
 
 def test_how_a_command_ended() -> None:
     told = {"exited": True, "exitcode": 3, "out-data": b64encode(b"out").decode(), "err-truncated": True}
-    assert inside.ended(Told(told), 1) == inside.Outcome(code=3, out=b"out", err=b"", cut=("err",))
-    assert inside.ended(Told({"exited": False}), 1) is None
-    killed = inside.ended(Told({"exited": True, "signal": 9}), 1)
+    assert agent_commands.ended(Told(told), 1) == agent_commands.Outcome(code=3, out=b"out", err=b"", cut=("err",))
+    assert agent_commands.ended(Told({"exited": False}), 1) is None
+    killed = agent_commands.ended(Told({"exited": True, "signal": 9}), 1)
     assert killed
     assert killed.code == 137
     with pytest.raises(Garbled):
-        inside.ended(Told({"exited": True, "out-data": "%%"}), 1)
+        agent_commands.ended(Told({"exited": True, "out-data": "%%"}), 1)
 
 
 def test_cards_are_only_what_looks_like_them_and_printable() -> None:
@@ -186,18 +186,18 @@ def test_cards_are_only_what_looks_like_them_and_printable() -> None:
         {"name": "tun0"},
         7,
     ]
-    found = inside.interfaces(Told(cards + [cards[1]] * 200))
+    found = agent_commands.interfaces(Told(cards + [cards[1]] * 200))
     assert [one.addresses for one in found[:2]] == [("192.168.0.2/24",), ()]
     assert len(found) <= 64
     assert all(one.name.isprintable() for one in found)
 
 
 def test_a_piece_of_a_file_has_the_size_it_says() -> None:
-    assert inside.read_file(Told({"count": 3, "buf-b64": b64encode(b"abc").decode()}), 1) == b"abc"
+    assert agent_commands.read_file(Told({"count": 3, "buf-b64": b64encode(b"abc").decode()}), 1) == b"abc"
     with pytest.raises(Garbled):
-        inside.read_file(Told({"count": 4, "buf-b64": b64encode(b"abc").decode()}), 1)
+        agent_commands.read_file(Told({"count": 4, "buf-b64": b64encode(b"abc").decode()}), 1)
     with pytest.raises(Garbled):
-        inside.write_file(Told({"count": 9}), 1, b"abc")
+        agent_commands.write_file(Told({"count": 9}), 1, b"abc")
     with pytest.raises(Garbled):
-        inside.write_file(Told({"count": 0}), 1, b"abc")
-    assert json.dumps(inside.CHUNK * 4 // 3 + 100 < BUDGET) == "true"
+        agent_commands.write_file(Told({"count": 0}), 1, b"abc")
+    assert json.dumps(agent_commands.CHUNK * 4 // 3 + 100 < BUDGET) == "true"

@@ -8,7 +8,7 @@ from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import UUID, WAYS, serve, stranger
 
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive, UsageError
-from kvmrun.monitor.client import EVENTS, Garbled, Monitor, MonitorError, connect
+from kvmrun.monitor.qmp.qmp_client import EVENTS, Garbled, Monitor, MonitorError, connect
 
 WANTED = {
     "silent": Unresponsive,

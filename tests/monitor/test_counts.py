@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from kvmrun.monitor import counts
-from kvmrun.monitor.probe import Answer
+from kvmrun.monitor.qmp import block_stats
+from kvmrun.monitor.qmp.query_many import Answer
 
 STATS = {
     "rd_bytes": 512,
@@ -24,7 +24,7 @@ def answer(blocks: object, balloon: object = None) -> Answer:
 
 
 def test_a_drive_goes_by_the_name_of_its_device() -> None:
-    (found,) = counts.drives(answer([ONE]))
+    (found,) = block_stats.drives(answer([ONE]))
     assert found.as_dict() == {
         "name": "drive0", "read_bytes": 512, "written_bytes": 1024, "reads": 1, "writes": 2, "flushes": 3,
         "read_ns": 4, "write_ns": 5,
@@ -41,7 +41,7 @@ def test_a_drive_goes_by_the_name_of_its_device() -> None:
     ],
 )
 def test_other_names(change: dict[str, object], name: str) -> None:
-    assert [one.name for one in counts.drives(answer([ONE | change]))] == [name]
+    assert [one.name for one in block_stats.drives(answer([ONE | change]))] == [name]
 
 
 @pytest.mark.parametrize(
@@ -60,14 +60,14 @@ def test_other_names(change: dict[str, object], name: str) -> None:
     ],
 )
 def test_what_makes_no_sense_is_no_drive(blocks: Any) -> None:
-    assert counts.drives(answer(blocks)) == ()
+    assert block_stats.drives(answer(blocks)) == ()
 
 
 def test_a_name_counts_once() -> None:
-    assert len(counts.drives(answer([ONE, ONE]))) == 1
+    assert len(block_stats.drives(answer([ONE, ONE]))) == 1
 
 
 @pytest.mark.parametrize(("reply", "found"), [({"actual": 7}, 7), ({"actual": "7"}, None), ({}, None), ([], None)])
 def test_a_balloon(reply: object, found: int | None) -> None:
-    assert counts.balloon(answer([], reply)) == found
-    assert counts.balloon(Answer()) is None
+    assert block_stats.balloon(answer([], reply)) == found
+    assert block_stats.balloon(Answer()) is None

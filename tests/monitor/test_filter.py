@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.monitor.filter import Filter
+from kvmrun.monitor.console.terminal_filter import Filter
 
 calm = settings(deadline=None, max_examples=500)
 _PIECES = [

@@ -14,10 +14,10 @@ from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import GREETING, WAYS, Peer, serve
 
 from kvmrun.errors import Unresponsive
-from kvmrun.monitor import probe
-from kvmrun.monitor.carry import carrier
-from kvmrun.monitor.console import dial
-from kvmrun.monitor.probe import Answer, ask
+from kvmrun.monitor.console.console_relay import dial
+from kvmrun.monitor.qmp import query_many
+from kvmrun.monitor.qmp.fd_passing import carrier
+from kvmrun.monitor.qmp.query_many import Answer, ask
 
 UUID = "6f2a0a5e-0000-5000-8000-000000000001"
 
@@ -107,7 +107,7 @@ def test_many_who_ask_at_once_wait_for_each_other(path: str) -> None:
 def test_one_that_another_of_us_is_asking_is_busy(path: str) -> None:
     with serve(path, WAYS["silent"]):
         first = threading.Thread(target=ask, args=({"vm": path}, ("query-status",)), kwargs={"limit": 1.0})
-        question = probe._Question(path, ())
+        question = query_many._Question(path, ())
         assert question.send()
         first.start()
         assert ask({"vm": path}, ("query-status",), limit=0.2)["vm"] == Answer(silence="busy")

@@ -10,8 +10,8 @@ import pytest
 
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.monitor import transfer
-from kvmrun.monitor.agent import AgentError
+from kvmrun.monitor.agent import agent_files
+from kvmrun.monitor.agent.agent_client import AgentError
 
 
 class Guest:
@@ -80,7 +80,7 @@ def endless(piece: bytes) -> Iterator[bytes]:
 
 def fetched(guest: Guest, path: Path) -> bytes:
     with path.open("wb", buffering=0) as file:
-        transfer.fetch(guest, "/x", file.fileno(), lambda _: None)
+        agent_files.fetch(guest, "/x", file.fileno(), lambda _: None)
     return path.read_bytes()
 
 
@@ -92,7 +92,7 @@ def test_a_file_that_goes_on_is_cut_at_the_size_it_said(tmp_path: Path) -> None:
 
 def test_a_file_without_a_size_ends_somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert fetched(Guest(iter((b"Linux ", b"6.1")), size=None), tmp_path / "x") == b"Linux 6.1"
-    monkeypatch.setattr(transfer, "_UNSIZED", 1000)
+    monkeypatch.setattr(agent_files, "_UNSIZED", 1000)
     for size in (None, 0):
         guest = Guest(endless(b"x" * 300), size=size)
         with pytest.raises(KvmrunError, match="has no end"):
@@ -107,7 +107,7 @@ def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
 
 def sent(guest: Guest, path: Path) -> None:
     with path.open("rb") as file:
-        transfer.send(guest, file.fileno(), 0o750, "/root/x", lambda _: None)
+        agent_files.send(guest, file.fileno(), 0o750, "/root/x", lambda _: None)
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:
@@ -136,8 +136,8 @@ def packed(guest: Guest, deadline: Deadline = NEVER) -> None:
     last = Guest()
     last.ran = guest.ran
     try:
-        with transfer.workspace(guest, "/tmp", last) as there:
-            transfer.pack(guest, "/srv/x", f"{there}/archive", deadline, last)
+        with agent_files.workspace(guest, "/tmp", last) as there:
+            agent_files.pack(guest, "/srv/x", f"{there}/archive", deadline, last)
     finally:
         assert guest.ran[0][:4] == ["mkdir", "-m", "700", "--"]
         assert guest.ran[-1] == ["rm", "-rf", "--", guest.ran[0][4]]
@@ -175,7 +175,7 @@ def test_a_tar_that_goes_on_is_ended_when_the_time_is_over_or_the_user_interrupt
 
 def test_the_tree_takes_its_name_when_it_is_whole() -> None:
     guest = Guest()
-    transfer.unpack(guest, "/srv/.kvmrun-1/archive", "/srv/x", NEVER, guest)
+    agent_files.unpack(guest, "/srv/.kvmrun-1/archive", "/srv/x", NEVER, guest)
     assert guest.ran[-2:] == [
         ["tar", "-C", "/srv/.kvmrun-1/tree", "-xf", "/srv/.kvmrun-1/archive"],
         ["mv", "-T", "--", "/srv/.kvmrun-1/tree", "/srv/x"],
@@ -183,5 +183,5 @@ def test_the_tree_takes_its_name_when_it_is_whole() -> None:
     guest = Guest()
     guest.tar = 1
     with pytest.raises(KvmrunError, match="tar in the guest failed"):
-        transfer.unpack(guest, "/srv/.kvmrun-1/archive", "/srv/x", NEVER, guest)
+        agent_files.unpack(guest, "/srv/.kvmrun-1/archive", "/srv/x", NEVER, guest)
     assert guest.ran[-1][0] == "tar"

@@ -6,9 +6,9 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from kvmrun.errors import UsageError
-from kvmrun.monitor.schema import read
-from kvmrun.monitor.split import split
-from kvmrun.monitor.words import Call, Help, Human, Leave, Nothing, ends_guest, parse
+from kvmrun.monitor.qmp.qmp_schema import read
+from kvmrun.monitor.shell.shell_lexer import split
+from kvmrun.monitor.shell.shell_parser import Call, Help, Human, Leave, Nothing, ends_guest, parse
 
 SMALL = read(REPLY)
 

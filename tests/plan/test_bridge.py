@@ -9,11 +9,11 @@ from kvmrun.errors import Refused
 from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.model.values import NicName
-from kvmrun.plan.bridge import accept_external, link, reachable
-from kvmrun.plan.facts import Bridge, Route
-from kvmrun.plan.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+from kvmrun.model.network.network import Network
+from kvmrun.model.scalars import NicName
+from kvmrun.plan.network.bridge_plan import accept_external, link, reachable
+from kvmrun.plan.start_facts import Bridge, Route
+from kvmrun.plan.steps.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
 
 LAN = Network(name=NicName("lan"))
 MAC = derive.mac("", "bridge", "br0")

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from kvmrun.plan.died import explain
+from kvmrun.plan.guest.qemu_exit import explain
 
 
 @pytest.mark.parametrize(

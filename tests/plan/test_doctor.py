@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from kvmrun.model.finding import Finding
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.nic import KeptTap
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.model.nic import KeptTap
-from kvmrun.model.place import Directories
-from kvmrun.model.values import GuestName, NicName, Size
-from kvmrun.plan import doctor, doctor_net
-from kvmrun.plan.examined import Machine, Trial, Wires
-from kvmrun.plan.facts import Bridge, Owner, Wire
+from kvmrun.model.network.network import Network
+from kvmrun.model.scalars import GuestName, NicName, Size
+from kvmrun.plan.doctor import doctor_host, doctor_networks
+from kvmrun.plan.doctor.doctor_facts_model import Machine, Trial, Wires
+from kvmrun.plan.start_facts import Bridge, Owner, Wire
 
 WHERE = Directories(vms="/vms.d", run="/run/kvmrun", state="/state", root=True)
 GOOD = Machine(
@@ -40,13 +40,13 @@ def lab(*guests: Guest, **more: Any) -> Lab:
 
 
 def found(subject: str, now: Machine, some: Lab | None = None) -> Finding:
-    (one,) = [one for one in doctor.machine(some or lab(guest()), now) if one.subject == subject]
+    (one,) = [one for one in doctor_host.machine(some or lab(guest()), now) if one.subject == subject]
     assert one.fix if one.level != "ok" else not one.fix
     return one
 
 
 def test_a_good_machine_has_nothing_to_mend() -> None:
-    assert {one.level for one in doctor.machine(lab(guest()), GOOD)} == {"ok"}
+    assert {one.level for one in doctor_host.machine(lab(guest()), GOOD)} == {"ok"}
 
 
 class TestKvm:
@@ -131,11 +131,11 @@ class TestNetworks:
     good = Wires(networks={"lan": Wire(bridge=None)}, way_out="eth0 via 10.0.0.1", ruleset=())
 
     def of(self, subject: str, some: Lab | None = None, **changes: Any) -> list[Finding]:
-        all_of = doctor_net.wires(some or lab(), WHERE, self.good.but(**changes))
+        all_of = doctor_networks.wires(some or lab(), WHERE, self.good.but(**changes))
         return [one for one in all_of if one.subject == subject and one.level != "ok"]
 
     def test_a_good_one_has_nothing_to_mend(self) -> None:
-        assert {one.level for one in doctor_net.wires(lab(), WHERE, self.good)} == {"ok"}
+        assert {one.level for one in doctor_networks.wires(lab(), WHERE, self.good)} == {"ok"}
 
     def test_without_root_the_packet_filter_is_not_looked_at(self) -> None:
         (one,) = self.of("filter", ruleset=None, uid=1000)
@@ -181,11 +181,11 @@ class TestNetworks:
         owner = Owner(port=53, address="0.0.0.0", process="another process")
         now = self.good.but(networks={"lan": Wire(bridge=ours, owners=(owner,))}, uid=1000)
         user = WHERE.but(root=False)
-        (one,) = [one for one in doctor_net.wires(lab(guest()), user, now) if one.level == "problem"]
+        (one,) = [one for one in doctor_networks.wires(lab(guest()), user, now) if one.level == "problem"]
         assert (one.subject, one.fix) == ("network lan", "sudo kvmrun net up lan --owner $USER")
         tap = KeptTap(name="tap-vm1", alias="", owner=1000, held=False, queues=1)
         mine = now.but(networks={"lan": Wire(bridge=ours, kept={"tap-vm1": tap})})
-        assert [one for one in doctor_net.wires(lab(guest()), user, mine) if one.level == "problem"] == []
+        assert [one for one in doctor_networks.wires(lab(guest()), user, mine) if one.level == "problem"] == []
 
     def test_networks_without_masquerading_need_no_way_out(self) -> None:
         alone = lab().but(networks={"lan": Network(name=NicName("lan"), nat=False)})

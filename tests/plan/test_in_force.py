@@ -6,18 +6,19 @@ import pytest
 
 from kvmrun.errors import Refused
 from kvmrun.light.ipaddress import IPv4Address, IPv4Network
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab, Problem
-from kvmrun.model.network import Network, Uplink
-from kvmrun.model.network_record import NetworkRecord
-from kvmrun.model.nic import Nic
-from kvmrun.model.place import Directories
-from kvmrun.model.record import Record
-from kvmrun.model.values import GuestName, LinkName, Mac, NicName
-from kvmrun.plan import in_force, ways
-from kvmrun.plan.in_force import Recorded, merged
-from kvmrun.plan.network import record as network_record
-from kvmrun.plan.up import record as guest_record
+from kvmrun.model.network.network import Network, Uplink
+from kvmrun.model.network.network_record import NetworkRecord
+from kvmrun.model.scalars import GuestName, LinkName, Mac, NicName
+from kvmrun.plan import merge_records
+from kvmrun.plan.guest.guest_start import record as guest_record
+from kvmrun.plan.merge_records import Recorded, merged
+from kvmrun.plan.network import uplink_routing
+from kvmrun.plan.network.network_plan import record as network_record
 
 WHERE = Directories(vms="/lab", run="/run", state="/state", root=True, lab="/lab")
 LAN = Network(name=NicName("lan"))
@@ -67,7 +68,7 @@ class TestGuests:
         assert now.ports()["a"] == before.ports()["a"]
         assert now.uplink_of("a") == "wan"
         assert now.places(WHERE)["a"].uuid == before.places(WHERE)["a"].uuid
-        assert {*ways.rules(now, LAN)} >= {*ways.rules(before, LAN)}
+        assert {*uplink_routing.rules(now, LAN)} >= {*uplink_routing.rules(before, LAN)}
 
     def test_an_uplink_that_is_gone_from_the_file_is_that_of_the_start(self) -> None:
         now = merged(lab(uplinks={}), recorded(lab(guest("a", uplink=NicName("wan"))), "a").but(networks={}))
@@ -93,7 +94,7 @@ class TestGuests:
         now = merged(after, recorded(before, first))
         assert now.ports()[first][0].address == alone[first]
         assert now.ports()[second][0].address != alone[first]
-        in_force.refuse_taken(now, second)
+        merge_records.refuse_taken(now, second)
 
     @pytest.mark.parametrize("nic", [Nic(address=IPv4Address("192.168.0.9")), Nic(mac=Mac("52:54:00:00:00:09"))])
     def test_one_that_is_given_what_another_has_is_refused_with_its_name(self, nic: Nic) -> None:
@@ -101,9 +102,9 @@ class TestGuests:
         now = merged(lab(guest("mail", nic=(nic,))), recorded(before, "web"))
         assert now.ports()["mail"][0].address is None
         with pytest.raises(Refused, match="mail cannot have") as refused:
-            in_force.refuse_taken(now, "mail")
+            merge_records.refuse_taken(now, "mail")
         assert "web runs with it" in refused.value.why
-        in_force.refuse_taken(now.but(now=now.now.without("web")), "mail")
+        merge_records.refuse_taken(now.but(now=now.now.without("web")), "mail")
 
     def test_on_a_network_that_was_begun_anew_it_has_another_address(self) -> None:
         moved = LAN.but(subnet=IPv4Network("10.7.0.0/24"), bridge=LinkName("br7"))
@@ -130,20 +131,20 @@ class TestNetworks:
     def test_what_guests_would_notice_waits_for_them(self, key: str) -> None:
         before, after = lab(guest("a")), lab(guest("a"), networks={"lan": LAN.but(**{key: FIXED[key]})})
         found = recorded(before, "a")
-        assert in_force.changed(after, found) == {"lan": (key,)}
+        assert merge_records.changed(after, found) == {"lan": (key,)}
         now = merged(after, found, {"lan": ("a",)})
         assert now.networks["lan"] == LAN
         with pytest.raises(Refused, match=key) as refused:
-            in_force.refuse_pending(now, "lan")
+            merge_records.refuse_pending(now, "lan")
         assert refused.value.hint.startswith("kvmrun net restart lan")
         assert "a" in refused.value.why
-        in_force.refuse_pending(merged(after, found), "lan")  # with nobody attached
+        merge_records.refuse_pending(merged(after, found), "lan")  # with nobody attached
 
     @pytest.mark.parametrize("key", FREE)
     def test_what_harms_no_guest_is_in_force_at_once(self, key: str) -> None:
         after = lab(guest("a"), networks={"lan": LAN.but(**{key: FREE[key]})})
         found = recorded(lab(guest("a")), "a")
-        assert in_force.changed(after, found) == {}
+        assert merge_records.changed(after, found) == {}
         assert merged(after, found).networks["lan"] == after.networks["lan"]
 
     def test_one_that_is_no_longer_defined_is_as_it_was_brought_up(self) -> None:
@@ -168,7 +169,7 @@ class TestLabs:
         assert now.now.running == now.now.up == {}
         assert now.now.guests_elsewhere == {"a": "/other"}
         with pytest.raises(Refused, match="up for another lab") as refused:
-            in_force.refuse_elsewhere(now, "lan")
+            merge_records.refuse_elsewhere(now, "lan")
         assert "/other" in refused.value.why
         assert "kvmrun -C /other" in refused.value.hint
 

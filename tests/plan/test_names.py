@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 
 from kvmrun.light.ipaddress import IPv4Address, IPv6Network
-from kvmrun.model.network import Dhcp, Dns, Domain, Lease, Network, OptionValue, Pool, Upstream
-from kvmrun.model.nic import Port
-from kvmrun.model.values import LinkName, NicName
-from kvmrun.plan import names
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.network.network import Dhcp, Dns, Domain, Lease, Network, OptionValue, Pool, Upstream
+from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.plan.network import dnsmasq_config
 
 LAN = Network(name=NicName("lan"))
-AT = names.files("/state", "lan")
+AT = dnsmasq_config.files("/state", "lan")
 
 
 def port(network: str = "lan", address: str | None = "192.168.0.1", **changes: Any) -> Port:
@@ -20,7 +20,7 @@ def port(network: str = "lan", address: str | None = "192.168.0.1", **changes: A
 
 
 def told(network: Network) -> set[str]:
-    return set(names.config(network, AT, "/etc/resolv.conf").splitlines())
+    return set(dnsmasq_config.config(network, AT, "/etc/resolv.conf").splitlines())
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_it_never_reads_a_file_of_the_hosts_or_listens_beyond_its_bridge(network
 
 @pytest.mark.parametrize(("ipv6", "more"), [(None, ""), (IPv6Network("fd00:77::/64"), "fd00:77::1 ursa\n")])
 def test_the_hosts_name_is_the_bridges_address(ipv6: IPv6Network | None, more: str) -> None:
-    assert names.hosts(LAN.but(ipv6=ipv6), {}, "ursa") == f"192.168.0.254 ursa\n{more}"
+    assert dnsmasq_config.hosts(LAN.but(ipv6=ipv6), {}, "ursa") == f"192.168.0.254 ursa\n{more}"
 
 
 def test_every_nic_on_the_network_has_a_name_and_a_reservation() -> None:
@@ -88,12 +88,12 @@ def test_every_nic_on_the_network_has_a_name_and_a_reservation() -> None:
         "vm1": (port(), port(address="192.168.0.9", name="wan", mac="52:54:00:00:00:09")),
         "vm3": (port(address=None),),
     }
-    assert names.hosts(LAN, ports, "ursa").splitlines()[1:] == [
+    assert dnsmasq_config.hosts(LAN, ports, "ursa").splitlines()[1:] == [
         "192.168.0.1 vm1",
         "192.168.0.9 vm1-wan",
         "192.168.0.2 vm2",
     ]
-    assert names.reservations(LAN, ports).splitlines() == [
+    assert dnsmasq_config.reservations(LAN, ports).splitlines() == [
         "52:54:00:00:00:01,id:*,192.168.0.1,vm1,24h",
         "52:54:00:00:00:09,id:*,192.168.0.9,vm1-wan,24h",
         "52:54:00:00:00:01,id:*,192.168.0.2,vm2,24h",
@@ -112,7 +112,7 @@ HOSTS_FILE = """127.0.0.1 localhost
 
 def test_names_of_other_machines_are_answered_beside_guests() -> None:
     network = LAN.but(names={"linksys": IPv4Address("172.20.1.1"), "fw.example": IPv4Address("10.0.0.1")})
-    lines = names.hosts(network, {"vm1": (port(),)}, "laptop", HOSTS_FILE).splitlines()
+    lines = dnsmasq_config.hosts(network, {"vm1": (port(),)}, "laptop", HOSTS_FILE).splitlines()
     assert lines == [
         "192.168.0.254 laptop",
         "192.168.0.1 vm1",

@@ -7,19 +7,21 @@ import pytest
 from kvmrun.errors import NotPermitted, Refused
 from kvmrun.light.ipaddress import IPv4Address, IPv6Network
 from kvmrun.model import derive
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.nic import KeptTap, Nic
+from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
-from kvmrun.model.nic import KeptTap, Nic
-from kvmrun.model.place import Directories
-from kvmrun.model.values import GuestName, LinkName, NicName
-from kvmrun.plan import names
-from kvmrun.plan.dnsmasq import note as names_note
-from kvmrun.plan.dnsmasq import texts as names_texts
-from kvmrun.plan.facts import Bridge, Changed, Link, Owner, Route, Wire
-from kvmrun.plan.forwarding import DEFAULT, asked, carries, settings, strangers
-from kvmrun.plan.network import down, rules_text, up
-from kvmrun.plan.network_steps import (
+from kvmrun.model.network.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
+from kvmrun.model.scalars import GuestName, LinkName, NicName
+from kvmrun.plan.network import dnsmasq_config
+from kvmrun.plan.network.dnsmasq_plan import note as names_note
+from kvmrun.plan.network.dnsmasq_plan import texts as names_texts
+from kvmrun.plan.network.ip_forwarding import DEFAULT, asked, carries, settings, strangers
+from kvmrun.plan.network.network_plan import down, rules_text, up
+from kvmrun.plan.network.nft_network import spelled_out
+from kvmrun.plan.start_facts import Bridge, Changed, Link, Owner, Route, Wire
+from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
+from kvmrun.plan.steps.network_steps import (
     AddAddress,
     DropRules,
     LoadRules,
@@ -34,12 +36,10 @@ from kvmrun.plan.network_steps import (
     StopNames,
     WriteNames,
 )
-from kvmrun.plan.rules import spelled_out
-from kvmrun.plan.steps import PlugTap, RemoveTap
 
 WHERE = Directories(vms="/lab", run="/run", state="/state", root=True)
 LAN = Network(name=NicName("lan"))
-AT = names.files("/state", "lan")
+AT = dnsmasq_config.files("/state", "lan")
 NOTE = names_note(WHERE, LAN)
 BARE = LAN.but(dhcp=None, dns=None, nat=False)
 SIX = LAN.but(ipv6=IPv6Network("fd00:77::/64"))

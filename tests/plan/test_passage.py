@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.plan.passage import Packet, outcomes
+from kvmrun.plan.packets.nft_simulator import Packet, outcomes
 
 OUT = Packet(iif="br0", oif="eth0", source=IPv4Address("192.168.0.1"), target=IPv4Address("192.0.2.1"), state="new")
 BACK = Packet(

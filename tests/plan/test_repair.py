@@ -2,17 +2,18 @@
 
 import pytest
 
-from kvmrun.model.guest import Guest
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Network
-from kvmrun.model.nic import Nic
-from kvmrun.model.option import argv
-from kvmrun.model.place import Directories
-from kvmrun.model.record import Record
-from kvmrun.model.values import GuestName, NicName, Size
-from kvmrun.plan import guard, repair
-from kvmrun.plan.repair import Fault, Found, Marked
-from kvmrun.plan.up import record as record_of
+from kvmrun.model.network.network import Network
+from kvmrun.model.scalars import GuestName, NicName, Size
+from kvmrun.plan import repair_plan
+from kvmrun.plan.guest.guest_start import record as record_of
+from kvmrun.plan.network import nft_guard
+from kvmrun.plan.repair_plan import Fault, Found, Marked
 
 WHERE = Directories(vms="/l", run="/r", state="/s", root=True)
 VM1 = Guest(name=GuestName("vm1"), accel="tcg", cpus=3, memory=Size(96 << 20), nic=(Nic(), Nic(queues=2)))
@@ -37,7 +38,7 @@ def taps(words: tuple[str, ...]) -> dict[str, str]:
 
 
 def faults(found: Found) -> list[Fault]:
-    return list(repair.guest(found, VM1, PLACE, "/r/vm/vm1/record"))
+    return list(repair_plan.guest(found, VM1, PLACE, "/r/vm/vm1/record"))
 
 
 @pytest.mark.parametrize(
@@ -72,7 +73,7 @@ def test_what_is_well_has_none() -> None:
 def test_a_record_is_read_from_the_command(raw: tuple[str, ...]) -> None:
     words = command(raw)
     found = WELL.but(record=None, command=words, taps=taps(words))
-    made = repair.rewritten(found, VM1, PLACE)
+    made = repair_plan.rewritten(found, VM1, PLACE)
     assert made == RECORD.but(raw=made.raw)
     assert len(made.raw) == len(raw)
 
@@ -80,15 +81,15 @@ def test_a_record_is_read_from_the_command(raw: tuple[str, ...]) -> None:
 def test_a_record_keeps_what_it_tells_and_is_told_who_it_is() -> None:
     words = command()
     old = RECORD.but(pid=1, started=1, paused=True, said=99)
-    assert repair.rewritten(WELL.but(record=old, command=words), VM1, PLACE) == RECORD.but(paused=True, said=99)
+    assert repair_plan.rewritten(WELL.but(record=old, command=words), VM1, PLACE) == RECORD.but(paused=True, said=99)
 
 
 def test_a_guest_without_a_definition_and_words_that_make_no_sense() -> None:
     words = command()
     found = WELL.but(record=None, command=words, taps={})
-    assert repair.rewritten(found, None, None) == Record(**{**RECORD.as_dict(), "ports": ()})
+    assert repair_plan.rewritten(found, None, None) == Record(**{**RECORD.as_dict(), "ports": ()})
     odd = ("qemu", "-device", "{", "-smp", "x", "-m", "", "-netdev")
-    assert repair.rewritten(found.but(command=odd), None, None).cpus == 0
+    assert repair_plan.rewritten(found.but(command=odd), None, None).cpus == 0
 
 
 def test_orphans_are_told_from_what_may_be_anothers() -> None:
@@ -104,8 +105,8 @@ def test_orphans_are_told_from_what_may_be_anothers() -> None:
         Marked(name="tap-vm4", alias="kvmrun:vm4:eth0", bridge=False, kept=True, master="kvmrun:net:other"),
         Marked(name="tap-vm5", alias="kvmrun:vm5:eth0", bridge=False),
     ]
-    tables = {guard.TABLE, "netdev kvmrun_net_lan", "netdev kvmrun_net_lan from_vm8_", "netdev filter from_vm9_"}
-    parts = tables | {guard.part(name) for name in ("vm1", "vm5", "vm6", "vm7")}
-    found = {fault.subject: fault for fault in repair.orphans(LAB, marked, ["vm7"], parts)}
+    tables = {nft_guard.TABLE, "netdev kvmrun_net_lan", "netdev kvmrun_net_lan from_vm8_", "netdev filter from_vm9_"}
+    parts = tables | {nft_guard.part(name) for name in ("vm1", "vm5", "vm6", "vm7")}
+    found = {fault.subject: fault for fault in repair_plan.orphans(LAB, marked, ["vm7"], parts)}
     assert list(found) == ["br9", "br8", "tap-vm2", "vm6"]
     assert [bool(one.steps) for one in found.values()] == [True, False, True, True]

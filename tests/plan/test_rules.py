@@ -4,9 +4,9 @@ import re
 
 import pytest
 
-from kvmrun.model.network import Forward, Network, Uplink
-from kvmrun.model.values import LinkName, NicName
-from kvmrun.plan import rules
+from kvmrun.model.network.network import Forward, Network, Uplink
+from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.plan.network import nft_network
 
 LAN = Network(name=NicName("lan"))
 UPLINKS = {
@@ -18,8 +18,8 @@ WEB = Forward(protocol="tcp", port=8080, guest="vm1", to=80)
 
 def told(network: Network, addresses: dict[str, str] | None = None) -> list[str]:
     bridges = ["br0", "br1"]
-    text = rules.text(network, bridges, UPLINKS, addresses or {})
-    return [rules.spelled_out(line, bridges) for line in text.splitlines()]
+    text = nft_network.text(network, bridges, UPLINKS, addresses or {})
+    return [nft_network.spelled_out(line, bridges) for line in text.splitlines()]
 
 
 def chains(network: Network) -> list[str]:
@@ -76,8 +76,8 @@ def test_a_port_leads_to_the_guest_from_everywhere_and_of_the_loopback_by_one_ad
 @pytest.mark.parametrize("port", [53, 67])
 def test_a_port_of_our_own_servers_leads_to_a_guest_by_other_addresses_than_theirs(port: int) -> None:
     network = LAN.but(forward=(WEB.but(protocol="udp", port=port),))
-    around = rules.Around(servers=("192.168.0.254", "192.168.1.254"))
-    text = rules.text(network, ["br0"], {}, {"vm1": "192.168.0.1"}, around)
+    around = nft_network.Around(servers=("192.168.0.254", "192.168.1.254"))
+    text = nft_network.text(network, ["br0"], {}, {"vm1": "192.168.0.1"}, around)
     assert text.count("ip daddr != { 127.0.0.0/8, 192.168.0.254, 192.168.1.254 } udp") == 2
 
 

@@ -3,10 +3,10 @@
 import pytest
 
 from kvmrun.errors import HostLacks
-from kvmrun.model.guest import Guest
-from kvmrun.model.limits import Limits
-from kvmrun.model.values import GuestName, Size
-from kvmrun.plan.scope import call, enter
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.scalars import GuestName, Size
+from kvmrun.plan.guest.scope_plan import call, enter
 
 GUEST = Guest(name=GuestName("vm1"))
 LIMITED = GUEST.but(limits=Limits(memory=Size(1 << 30), cpu=150))

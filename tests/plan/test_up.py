@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from kvmrun.config.convert import Converter
+from kvmrun.config.toml_values import Converter
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
-from kvmrun.model.guest import Guest
-from kvmrun.model.nic import KeptTap, Port
-from kvmrun.model.place import Place
-from kvmrun.model.values import Base, GuestName
-from kvmrun.plan.facts import File, Host
-from kvmrun.plan.steps import GuestStep, Launch, MakeImage, MakeVncDirectory, OpenTap, PlugTap, WriteRecord
-from kvmrun.plan.up import halves, up
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.nic import KeptTap, Port
+from kvmrun.model.guest.paths import Place
+from kvmrun.model.scalars import Base, GuestName
+from kvmrun.plan.guest.guest_start import halves, up
+from kvmrun.plan.start_facts import File, Host
+from kvmrun.plan.steps.guest_steps import GuestStep, Launch, MakeImage, MakeVncDirectory, OpenTap, PlugTap, WriteRecord
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
 PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)

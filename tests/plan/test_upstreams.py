@@ -4,9 +4,9 @@ import pytest
 
 from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import Dns, Network, Upstream
-from kvmrun.model.values import LinkName, NicName
-from kvmrun.plan.upstreams import circular, named
+from kvmrun.model.network.network import Dns, Network, Upstream
+from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.plan.network.dns_upstreams import circular, named
 
 LAN, DMZ = "192.168.0.254", "192.168.1.254"
 

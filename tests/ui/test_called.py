@@ -12,7 +12,7 @@ import pytest
 from fakes.cli import guests
 from fakes.warm import warmed
 
-from kvmrun.ui import called
+from kvmrun.ui.text import caller
 
 INSTALLED = Path(sys.executable).with_name("kvmrun")
 pytestmark = pytest.mark.skipif(not INSTALLED.exists(), reason="needs the installed command")
@@ -43,7 +43,7 @@ def test_every_way_to_call_it(lab: Path, own_directories: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0 or not shutil.which("setpriv"), reason="becomes another user")
 def test_a_user_is_told_a_command_for_root_that_sudo_finds(lab: Path, own_directories: Path) -> None:
     lab.chmod(0o755)
-    text = "from kvmrun.ui.called import fix; import sys; sys.argv = {argv}; print(fix('sudo kvmrun vm1'))"
+    text = "from kvmrun.ui.text.caller import fix; import sys; sys.argv = {argv}; print(fix('sudo kvmrun vm1'))"
     words = ["setpriv", "--reuid", "70001", "--regid", "70001", "--clear-groups", sys.executable, "-c"]
 
     def told(argv: list[str], **environ: str) -> str:
@@ -115,7 +115,7 @@ def test_every_fix_means_the_lab_of_its_command(
 
 
 def test_rows_of_another_lab_name_that_lab(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(called, "_typed", [str(lab)])
+    monkeypatch.setattr(caller, "_typed", [str(lab)])
     monkeypatch.setattr(sys, "argv", ["kvmrun", "list", "--all-labs"])
-    assert called.fix("kvmrun kill a ends it") == f"kvmrun -C {lab} kill a ends it"
-    assert called.fix("kvmrun kill a ends it", "/the other") == "kvmrun -C '/the other' kill a ends it"
+    assert caller.fix("kvmrun kill a ends it") == f"kvmrun -C {lab} kill a ends it"
+    assert caller.fix("kvmrun kill a ends it", "/the other") == "kvmrun -C '/the other' kill a ends it"

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmrun.model.sample import DriveRate, Load, NicCount, NicRate, Rates, Sample, Snapshot
-from kvmrun.model.status import NicStatus, Status
-from kvmrun.ui import gauges
+from kvmrun.model.guest.guest_status import NicStatus, Status
+from kvmrun.model.guest.guest_usage import DriveRate, Load, NicCount, NicRate, Rates, Sample, Snapshot
+from kvmrun.ui.screen import top_text
 
 LOAD = Load(cpus=2, busy_s=1.0, total_s=10.0, memory_bytes=8 << 30, used_bytes=4 << 30)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="m", address=None)
@@ -32,24 +32,24 @@ RATES = Rates(
     ],
 )
 def test_a_rate_is_short(value: float | None, text: str) -> None:
-    assert gauges.rate(value) == text
+    assert top_text.rate(value) == text
 
 
 @given(st.floats(min_value=0, max_value=1e13))
 def test_a_rate_fits_its_column(value: float) -> None:
-    assert len(gauges.rate(value)) <= 5
+    assert len(top_text.rate(value)) <= 5
 
 
 def test_bars_grow_with_their_values() -> None:
-    assert gauges.spark([0, 0.1, 50, 100, 900], 100, bars=True) == " ▁▅██"
-    assert gauges.spark([0, 0.1, 100], 100, bars=False) == " .@"
+    assert top_text.spark([0, 0.1, 50, 100, 900], 100, bars=True) == " ▁▅██"
+    assert top_text.spark([0, 0.1, 100], 100, bars=False) == " .@"
 
 
 def test_a_guest_is_a_row_and_its_parts_are_rows() -> None:
     sample = Sample(at=1.0, status=VM1)
-    assert gauges.cells(sample, RATES) == ("vm1", "running", "41", "100M/512M", "977K", "0", "2.0K", "0")
-    assert gauges.cells(sample.but(balloon_bytes=256 << 20), Rates())[2:] == ("-", "100M/256M", "-", "-", "-", "-")
-    assert list(gauges.parts(RATES)) == [
+    assert top_text.cells(sample, RATES) == ("vm1", "running", "41", "100M/512M", "977K", "0", "2.0K", "0")
+    assert top_text.cells(sample.but(balloon_bytes=256 << 20), Rates())[2:] == ("-", "100M/256M", "-", "-", "-", "-")
+    assert list(top_text.parts(RATES)) == [
         ("drive0", "", "", "", "977K", "0", "", ""),
         ("eth0", "", "", "", "", "", "2.0K", "0"),
     ]
@@ -60,8 +60,8 @@ def test_plain_lines() -> None:
     resting = Sample(at=1.0, status=Status(name="vm2", state="stopped", memory_bytes=32 << 20))
     before = Snapshot(load=LOAD, guests=(Sample(at=1.0, status=VM1, cpu_s=1.0, nics=(nic,)), resting))
     now = before.but(guests=(Sample(at=2.0, status=VM1, cpu_s=1.5, nics=(nic.but(sent_bytes=5000),)), resting))
-    head, vm1, eth0 = gauges.plain(now, before, everybody=False, details=True).splitlines()
-    assert head.split() == list(gauges.HEADS)
+    head, vm1, eth0 = top_text.plain(now, before, everybody=False, details=True).splitlines()
+    assert head.split() == list(top_text.HEADS)
     assert vm1.split() == ["vm1", "running", "50", "100M/512M", "-", "-", "0", "4.9K"]
     assert eth0.split() == ["eth0", "0", "4.9K"]
-    assert gauges.plain(now, before, everybody=True, details=False).splitlines()[-1].split()[:2] == ["vm2", "stopped"]
+    assert top_text.plain(now, before, everybody=True, details=False).splitlines()[-1].split()[:2] == ["vm2", "stopped"]

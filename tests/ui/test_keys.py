@@ -2,7 +2,7 @@
 
 import pytest
 
-from kvmrun.ui import keys
+from kvmrun.ui.screen import keyboard
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from kvmrun.ui import keys
     ],
 )
 def test_what_is_typed(sent: bytes, names: list[str]) -> None:
-    assert keys.read(sent) == names
+    assert keyboard.read(sent) == names

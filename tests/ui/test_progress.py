@@ -8,11 +8,11 @@ import pytest
 from fakes.cli import TCG, guests
 from fakes.screen import command, screen
 
-from kvmrun.ui.fit import fitted, proposed
+from kvmrun.ui.text.line_folding import fitted, proposed
 
 WAIT = """
 import time
-from kvmrun.ui.progress import Progress
+from kvmrun.ui.text.progress import Progress
 with Progress(quiet=False, verbose=0) as progress:
     with progress.waiting("vm1: port 22 of 192.168.0.9 to open", limit=60, last=lambda: "[ 3.0] booting"):
         time.sleep(1.5)

@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.console import Console
 
-from kvmrun.model.status import NicStatus, Status
-from kvmrun.ui import table
-from kvmrun.ui.rows import HEADS, LIVE, POSTURE, View, cells, plain
+from kvmrun.model.guest.guest_status import NicStatus, Status
+from kvmrun.ui.text import guest_table
+from kvmrun.ui.text.guest_columns import HEADS, LIVE, POSTURE, View, cells, plain
 
 calm = settings(deadline=None)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
@@ -95,7 +95,7 @@ def test_no_value_is_broken_on_a_narrow_terminal(width: int) -> None:
         INVALID,
     ]  # fmt: skip
     console = Console(width=width, file=io.StringIO(), color_system=None)
-    console.print(table.table(found, LIVE, width))
+    console.print(guest_table.table(found, LIVE, width))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
     assert max(map(len, shown.splitlines())) <= width
     words = set(shown.split())
@@ -105,5 +105,5 @@ def test_no_value_is_broken_on_a_narrow_terminal(width: int) -> None:
 
 @pytest.mark.parametrize("view", [LIVE, POSTURE])
 def test_a_lab_without_guests_is_a_table_of_heads(view: View, capsys: pytest.CaptureFixture[str]) -> None:
-    table.draw([], view, color="never")
+    guest_table.draw([], view, color="never")
     assert capsys.readouterr().out.startswith("NAME")

@@ -7,15 +7,15 @@ import pytest
 from fakes.screen import Screen, screen
 
 from kvmrun.errors import KvmrunError
-from kvmrun.ui.history import History
-from kvmrun.ui.say import Value, colored, complain, dump, news, say, show
+from kvmrun.ui.shell.qmp_history import History
+from kvmrun.ui.text.output import Value, colored, complain, dump, news, say, show
 
 # A conversation with nobody: what the shell does, without a guest behind it.
 SCRIPT = """
 import asyncio, sys
 from kvmrun.errors import KvmrunError, NotRunning, UsageError
-from kvmrun.ui import shell
-from kvmrun.ui.say import Value
+from kvmrun.ui.shell import qmp_shell as shell
+from kvmrun.ui.text.output import Value
 
 async def main():
     news = asyncio.Queue()

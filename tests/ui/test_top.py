@@ -6,10 +6,10 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from kvmrun.model.sample import Load, Sample, Snapshot
-from kvmrun.model.status import Status
-from kvmrun.ui.live import Feed
-from kvmrun.ui.top import Top
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.guest_usage import Load, Sample, Snapshot
+from kvmrun.ui.screen.fullscreen import Feed
+from kvmrun.ui.screen.top_view import Top
 
 LOAD = Load(cpus=2, busy_s=1.0, total_s=10.0, memory_bytes=8 << 30, used_bytes=4 << 30)
 

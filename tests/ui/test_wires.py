@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kvmrun.model.finding import Finding, problem
-from kvmrun.model.wire import LeaseStatus, NetworkStatus, PortStatus
-from kvmrun.ui.wires import lines
+from kvmrun.model.network.network_status import LeaseStatus, NetworkStatus, PortStatus
+from kvmrun.ui.text.network_text import lines
 
 LEASE = LeaseStatus(address="192.168.0.1", mac="52:54:00:00:00:01", name="vm1", expires=0)
 UP = NetworkStatus(

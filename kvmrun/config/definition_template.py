@@ -1,0 +1,66 @@
+"""The definition of a new guest: what was asked for, and in comments what holds unless it is changed."""
+
+from functools import partial
+
+from kvmrun.config import toml_edit
+from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.model.guest.guest import Boot, Guest
+
+_TOLD = (
+    ("description", "free text, shown in completions"),
+    ("accel", '"tcg" emulates the processor: slower, and works everywhere'),
+    ("cpus", ""),
+    ("memory", ""),
+    ("machine", '"q35", "pc", "microvm"'),
+    ("display", '"vnc" on a Unix socket, "vnc:5901" on a port of 127.0.0.1'),
+    ("groups", "kvmrun up @GROUP starts all guests of a group"),
+    ("autostart", "started by kvmrun up --autostart and by the units of kvmrun export systemd"),
+    ("after", "guests that have to be ready before this one starts"),
+    ("ready", '"address", "port:22", "console:TEXT": when guests after it start'),
+    ("protect", "true: stop, kill, reset and restart need --force"),
+)
+Entry = tuple[str, object, str]
+"""A key, its value, and what is to be said of it."""
+
+
+def text(
+    now: Guest,
+    images: str,
+    *,
+    keys: Iterable[Entry] = (),
+    drives: Iterable[Iterable[Entry]],
+    nics: Iterable[Mapping[str, object]],
+) -> str:
+    """The text of the file. `now` is the guest as it is with an empty file and `keys`, which are written out.
+
+    What is in comments is what holds, in the form in which it may be written.
+    """
+    head = (
+        f"# {now.name}: the keys in comments show what applies now; remove the # to change one.\n"
+        f"# kvmrun check {'':<{len(now.name)}} validates the lab; kvmrun help lab describes every key\n"
+        f"# kvmrun show {now.name}  prints this guest with all its defaults\n"
+        f"# kvmrun {now.name} {'':<5} starts it\n\n"
+    )
+    given = {entry[0]: entry for entry in keys}
+    values = {key: value for key, value in now.as_dict().items() if value is not None and value != ""}
+    commented = {key: f"# {toml_edit.line((key, _plain(values[key]), told))}" for key, told in _TOLD if key in values}
+    body = "".join(map(toml_edit.line, (entry for key, entry in given.items() if key not in commented)))
+    body += "".join(toml_edit.line(given[key]) if key in given else line for key, line in commented.items())
+    cards = [toml_edit.table("nic", ((key, _plain(value), "") for key, value in one.items())) for one in nics]
+    body += "" if cards else "nic = []\n"
+    return "\n".join([head + body, _boot(now.boot, images), *map(partial(toml_edit.table, "drive"), drives), *cards])
+
+
+def _boot(boot: Boot, images: str) -> str:
+    """The table as comments: the kernel that holds, or the order in which the firmware tries the drives."""
+    if boot.kernel is None:
+        told = "without a kernel, the firmware boots in this order"
+        return f"# [boot]                        # {told}\n# order = {toml_edit.written(boot.order)}\n"
+    files = {key: getattr(boot, key).removeprefix(f"{images}/") for key in ("kernel", "initrd") if getattr(boot, key)}
+    values = files | ({"cmdline": str(boot.cmdline)} if boot.cmdline else {})
+    lines = (f"# {toml_edit.line((key, value, ''))}" for key, value in values.items())
+    return f'# [boot]                        # from defaults.toml; unset = ["boot"] removes it\n{"".join(lines)}'
+
+
+def _plain(value: object) -> object:
+    return value if isinstance(value, bool | tuple | list) or type(value) is int else str(value)

@@ -1,0 +1,155 @@
+"""A directory of definitions to a Lab. One bad file costs its own row, never the others."""
+
+import os
+
+from kvmrun.config import cross_checks, unset_keys
+from kvmrun.config.networks_file import Networks, convert
+from kvmrun.config.toml_file import Unreadable, parse, read
+from kvmrun.config.toml_values import Converter
+from kvmrun.light.abc import Iterable, Iterator, Mapping
+from kvmrun.light.typing import Any
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.printable import printable
+from kvmrun.model.scalars import Base, GuestName
+from kvmrun.model.value import EMPTY
+
+RESERVED = ("networks", "defaults")
+
+
+def load(
+    directory: str,
+    images: str,
+    drafts: Mapping[str, bytes | None] = EMPTY,
+    distrusted: Mapping[str, str] = EMPTY,
+    *,
+    hostname: str = "",
+) -> Lab:
+    """The lab in `directory`; bare image names mean files in `images`. A missing directory is an empty lab.
+
+    `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
+    `distrusted` are files that are not read, by name with the reason; `hostname` is the host's own name.
+    """
+    base = Base(directory=directory, images=images)
+    files = _listed(directory, drafts)
+    problems: list[Problem] = []
+    refused = {name: why for name, why in distrusted.items() if name not in drafts}
+    problems += [_distrusted(name, why) for name, why in refused.items() if name in files]
+    readable = [name for name in files if name not in refused]
+    tables = dict.fromkeys(name[:-5] for name in files) | {
+        name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in readable
+    }
+    networks = _networks(tables.get("networks", {}), base, problems)
+    defaults = _defaults(tables.get("defaults", {}), base, problems)
+    guests = {}
+    stems = [stem for stem in tables if stem not in RESERVED]
+    for stem in stems:
+        if (guest := _guest(stem, tables[stem], defaults, base, problems)) is not None:
+            guests[stem] = guest
+    lab = Lab(
+        directory=directory,
+        seed=networks.seed,
+        firewall=networks.firewall,
+        networks=networks.network,
+        uplinks=networks.uplink,
+        guests=guests,
+        problems=tuple(problems),
+    )
+    return cross_checks.across(lab, _printable(stems), hostname)
+
+
+def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
+    try:
+        found = {name for name in os.listdir(directory) if name.endswith(".toml") and not name.startswith(".")}
+    except OSError:
+        found = set()
+    return sorted((found | drafts.keys()) - {name for name, data in drafts.items() if data is None})
+
+
+def _read(directory: str, name: str, problems: list[Problem], draft: bytes | None) -> dict[str, Any] | None:
+    try:
+        return read(os.path.join(directory, name)) if draft is None else parse(draft)
+    except Unreadable as why:
+        found, text = printable(why.found, 200), printable(why.text, 300)
+        problems.append(Problem(file=printable(name, 60), key="", found=found, wanted=why.wanted, text=text))
+        return None
+
+
+def _distrusted(name: str, why: str) -> Problem:
+    wanted = "a file that nobody but you and root can write or replace"
+    text = f"the file is not trusted, because {why}; it must be {wanted}"
+    return Problem(
+        file=printable(name, 60), key="", found=f"what is not to be trusted, as {why}", wanted=wanted, text=text
+    )
+
+
+def _networks(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> Networks:
+    """The networks; none at all when their file cannot be read, so that nothing starts on a wrong one."""
+    if table is None:
+        return Networks()
+    file = Converter("networks.toml", base)
+    networks = convert(file, table)
+    problems += file.problems
+    return networks
+
+
+def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> dict[str, Any] | None:
+    """The values every guest starts from, None when the file has errors: they are its own, not each guest's."""
+    file = Converter("defaults.toml", base)
+    good = table is not None and file.convert(Guest, table, name=GuestName("defaults"))
+    if table and "unset" in table:
+        file.sentence("unset", "only the file of a guest can unset a key of this one")
+    problems += file.problems
+    return table if not file.problems and good else None
+
+
+def _guest(
+    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: Base, problems: list[Problem]
+) -> Guest | None:
+    if table is None or defaults is None:  # a guest without the defaults it counts on is another guest
+        return None
+    file = Converter(f"{printable(stem, 60)}.toml", base)
+    try:
+        name = GuestName.parse(stem)
+    except ValueError as wanted:
+        file.sentence("", f"the name of the file is not that of a guest, which is {wanted}")
+        problems += file.problems
+        return None
+    inherited = unset_keys.without(defaults, table.get("unset"))
+    guest: Guest | None = file.convert(Guest, _merged(inherited, table), name=name)
+    if guest is not None:
+        for key, found, wanted_text in guest.problems():
+            file.problem(key, found, wanted_text)
+        for number, wanted_text in unset_keys.problems(guest.unset):
+            file.problem(f"unset[{number}]", f'"{guest.unset[number]}"', wanted_text)
+    problems += file.problems
+    if guest is None or file.problems:
+        return None
+    problems += _kernel_of_the_defaults(guest, table)
+    return guest
+
+
+def _kernel_of_the_defaults(guest: Guest, table: Mapping[str, Any]) -> Iterator[Problem]:
+    """A warning where a kernel of defaults.toml boots instead of the drives that the guest's own file gives it.
+
+    A kernel with `root=` on its command line uses such a drive, and is no mistake.
+    """
+    boot = table.get("boot")
+    own = isinstance(boot, dict) and "kernel" in boot
+    if guest.boot.kernel and not own and table.get("drive") and "root=" not in (guest.boot.cmdline or ""):
+        text = 'the kernel of defaults.toml boots instead of the drive; unset = ["boot"] makes the drive boot'
+        found = str(guest.boot.kernel)
+        yield Problem(file=f"{guest.name}.toml", key="boot.kernel", found=found, wanted="", warning=True, text=text)
+
+
+def _merged(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """`table` over `defaults`; tables are merged key by key, lists are replaced."""
+    merged = dict(defaults) | dict(table)
+    for key, value in table.items():
+        if isinstance(value, dict) and isinstance(defaults.get(key), dict):
+            merged[key] = _merged(defaults[key], value)
+    return merged
+
+
+def _printable(stems: Iterable[str]) -> list[str]:
+    return [printable(stem, 60) for stem in stems]

@@ -1,0 +1,1 @@
+"""Executors: each step to the function that performs it, and its reversal."""

@@ -1,0 +1,257 @@
+"""The hand: each step to the function that does it, and what takes it back."""
+
+import os
+import stat
+
+from kvmrun.errors import Busy, KvmrunError
+from kvmrun.host.facts import block_device
+from kvmrun.host.files import safe_directory
+from kvmrun.host.links import port_settings, tap_device
+from kvmrun.host.process import process
+from kvmrun.host.rundir import lock, rundir
+from kvmrun.light import signal, socket
+from kvmrun.light.abc import Callable
+from kvmrun.light.contextlib import suppress
+from kvmrun.light.typing import assert_never
+from kvmrun.model.deadline import NEVER, Deadline
+from kvmrun.model.guest.qemu_option import BootFile, Handle, Image, Listener, Tap, argv
+from kvmrun.plan.guest.scope_plan import EnterScope
+from kvmrun.plan.guest.vnc_port import TakePort
+from kvmrun.plan.network.nft_guard import LoadGuard
+from kvmrun.plan.steps import guest_steps
+
+Undo = Callable[[], None]
+
+
+class Hand:
+    """Does the steps of one guest. Holds the descriptors between being opened and being handed to QEMU.
+
+    `title` is written to the guest's log before anything else, at most one line.
+    """
+
+    def __init__(self, deadline: Deadline = NEVER, *, title: bytes = b"") -> None:
+        self.deadline = deadline
+        self._title = title
+        self.table: dict[Handle, list[int]] = {}
+        self.pid = 0
+        self.pidfd = -1
+        self._life = -1
+        self._log = -1
+        self._logger = -1
+        self.listener = -1
+        self._guarded: Undo | None = None
+        self._scoped: Callable[[], str] | None = None
+        self.note = ""
+
+    def __call__(self, step: guest_steps.GuestStep) -> Undo | None:
+        match step:
+            case guest_steps.MakeImage():
+                return self._make_image(step)
+            case guest_steps.TakePlace():
+                return self._take_place(step)
+            case guest_steps.OpenFile():
+                self.table[step.file] = [_open(step.file)]
+            case guest_steps.MakeVncDirectory():
+                return self._make_vnc_directory(step)
+            case guest_steps.RemoveTap():
+                port_settings.remove(step.tap)
+            case guest_steps.OpenTap():
+                self._open_tap(step.tap, kept=step.kept)
+            case guest_steps.PlugTap():
+                port_settings.plug(step)
+            case guest_steps.Listen():
+                return self._listen(step.listener)
+            case TakePort():
+                self._take_port(step)
+            case guest_steps.StartLogger():
+                self._start_logger(step)
+            case LoadGuard():
+                return self._load_guard(step)
+            case EnterScope():
+                self._enter_scope(step)
+            case guest_steps.WriteRecord():
+                return self._write_record(step)
+            case guest_steps.Launch():
+                return self._launch(step)
+            case _:
+                assert_never(step)
+        return None
+
+    def guarded(self) -> None:
+        """Wait until the guard is there; before that the guest must not run. Raises what is in its way."""
+        if self._guarded is not None:
+            self._guarded()
+
+    def scoped(self) -> None:
+        """Wait until the guest is in its scope, or note that it is not. Raises when limits would not hold."""
+        if self._scoped is not None:
+            self.note = self._scoped()
+
+    def reap(self) -> int | None:
+        """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
+        for pidfd in (self._logger, self.pidfd):  # its sockets close a moment before it counts as ended
+            process.ended(pidfd, 2.0)
+        try:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+        except ChildProcessError:
+            return None
+        return status if pid else None
+
+    def close(self) -> None:
+        """Close our copies of everything handed over: a copy kept would keep images locked and taps alive."""
+        for fd in {fd for fds in self.table.values() for fd in fds}:
+            os.close(fd)
+        self.table.clear()
+        for fd in (self._life, self.pidfd, self._log, self._logger, self.listener):
+            if fd >= 0:
+                os.close(fd)
+        self._life = self.pidfd = self._log = self._logger = self.listener = -1
+
+    def release(self) -> None:
+        """Close what QEMU has by now, but keep the pidfds that tell of its end."""
+        for fd in {fd for fds in self.table.values() for fd in fds}:
+            os.close(fd)
+        self.table.clear()
+        os.close(self._life)
+        self._life = -1
+
+    def _make_image(self, step: guest_steps.MakeImage) -> Undo:
+        from kvmrun.host.files import image_files  # brings subprocess, which an ordinary start does not need
+
+        image_files.make(step, self.deadline)
+        return lambda: image_files.remove(step.path)
+
+    def _take_place(self, step: guest_steps.TakePlace) -> Undo:
+        life = lock.open_lock(f"{step.directory}/life")
+        if not lock.take(life):
+            os.close(life)
+            raise Busy(f"{step.guest} is running already", "kvmrun --list", why="another process holds its lock")
+        self._life = life
+        _unguard(step)
+        rundir.tidy(step.directory)
+        return lambda: rundir.tidy(step.directory)
+
+    def _make_vnc_directory(self, step: guest_steps.MakeVncDirectory) -> Undo:
+        path = step.directory.path
+        os.mkdir(path, 0o700)
+        if step.uid is not None:
+            os.chown(path, step.uid, step.uid)
+        self.table[step.directory] = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)]
+        return lambda: os.rmdir(path)
+
+    def _open_tap(self, tap: Tap, *, kept: bool) -> None:
+        self.table[tap] = tap_device.open_tap(tap.name, tap.queues, kept=kept)
+        if tap.vhost:
+            self.table[tap] += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(tap.queues)]
+
+    def _listen(self, listener: Listener) -> Undo:
+        at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        at.bind(listener.path)
+        os.chmod(listener.path, 0o600)
+        at.listen(4)
+        self.table[listener] = [at.detach()]
+        return lambda: os.unlink(listener.path)
+
+    def _take_port(self, step: TakePort) -> None:
+        """QEMU does not get it by inheritance, but by its monitor once it answers."""
+        from kvmrun.host.facts import tcp_port
+
+        self.listener = tcp_port.take(step.port.number)
+        self.table[step.port] = []
+
+    def _load_guard(self, step: LoadGuard) -> Undo:
+        from kvmrun.host.firewall import nft  # loaded while QEMU starts
+
+        loading = nft.Loading(step.part, step.text, step.record, step.digest)
+        self._guarded = loading.finish
+
+        def back() -> None:
+            with suppress(KvmrunError):
+                loading.finish()  # it may still be at work
+            nft.drop(step.part, step.record)
+
+        return back
+
+    def _start_logger(self, step: guest_steps.StartLogger) -> None:
+        from kvmrun.host.process import log_writer  # loaded while QEMU starts
+
+        reader, self._log = self._log, -1
+        self._logger = log_writer.start(step.log.path, step.uid, reader)
+
+    def _enter_scope(self, step: EnterScope) -> None:
+        from kvmrun.host.process import systemd_scope  # loaded while QEMU starts
+
+        self._scoped = systemd_scope.Entering(step, [self.pid, process.pid_of(self._logger)]).finish
+
+    def _write_record(self, step: guest_steps.WriteRecord) -> Undo:
+        rundir.write_record(step.path, step.record)
+        return lambda: os.unlink(step.path)
+
+    def _launch(self, step: guest_steps.Launch) -> Undo:
+        self._log, writer = process.pipe()
+        os.write(writer, self._title)
+        self.table[step.log] = [writer]
+        words = [word for option in argv(step.options, self.table) for word in option]
+        command = process.confined([step.qemu, *words, *_split(step.raw)], step.uid, step.group)
+        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]
+            self.pid, self.pidfd = process.spawn(command, stdin=null, output=writer, keep=keep)
+        finally:
+            os.close(null)
+        self.release()
+        return self._end
+
+    def _end(self) -> None:
+        """Undo a launch: our own child, known by its pidfd."""
+        try:
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return
+        process.ended(self.pidfd, 10)
+
+
+def _unguard(step: guest_steps.TakePlace) -> None:
+    """Remove a guard left by a crash: its rules are of another time, and would find the new tap by its name."""
+    if os.path.lexists(f"{step.directory}/guard"):
+        from kvmrun.host.firewall import port_guard
+
+        port_guard.remove(step.directory, step.guest)
+
+
+def _open(file: Image | BootFile) -> int:
+    """A descriptor on a file of the guest, judged on the way there as it was when the start was planned.
+
+    A link is followed where root or the user made it. A disk that the host itself uses is refused by the kernel.
+    """
+    readonly = isinstance(file, BootFile) or file.readonly
+    try:
+        at = safe_directory.located(file.path)
+        try:
+            fd = block_device.claimed(at, file.path, readonly=readonly)
+        finally:
+            os.close(at)
+    except OSError as why:
+        raise KvmrunError(f"cannot open {file.path}", why=os.strerror(why.errno or 0)) from None
+    if isinstance(file, BootFile) and not os.fstat(fd).st_mode & stat.S_IROTH and os.geteuid() == 0:
+        return _sealed_copy(fd)
+    return fd
+
+
+def _sealed_copy(fd: int) -> int:
+    """QEMU opens its kernel by path, with its own uid: one that only root may read goes through memory."""
+    copy = os.memfd_create("kernel", os.MFD_CLOEXEC)
+    size = os.fstat(fd).st_size
+    while size > 0 and (sent := os.sendfile(copy, fd, None, size)):
+        size -= sent
+    os.close(fd)
+    return copy
+
+
+def _split(raw: tuple[str, ...]) -> list[str]:
+    """Raw arguments are written as on a command line: one string may be "-device virtio-balloon"."""
+    if not raw:
+        return []
+    import shlex
+
+    return [word for text in raw for word in shlex.split(text)]

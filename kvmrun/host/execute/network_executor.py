@@ -1,0 +1,157 @@
+"""The hand of a network: each step to the function that does it, and what takes it back."""
+
+from typing import assert_never
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host import dnsmasq, reach, sysctl
+from kvmrun.host.files import small_files
+from kvmrun.host.firewall import nft
+from kvmrun.host.links import iproute, persistent_taps, policy_routing, port_settings, port_state, tap_device
+from kvmrun.host.rundir import records
+from kvmrun.light.abc import Callable
+from kvmrun.model.guest.paths import Directories
+from kvmrun.plan.network.uplink_routing import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
+from kvmrun.plan.reach import KernelRoute, Neighbour
+from kvmrun.plan.steps import network_steps
+from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
+
+Undo = Callable[[], None]
+
+
+def hand(where: Directories) -> Callable[[network_steps.NetworkStep], Undo | None]:
+    """What does the steps of networks whose run state is below `where`."""
+
+    def do(step: network_steps.NetworkStep) -> Undo | None:
+        if isinstance(step, network_steps.LinkStep):
+            return _link(step)
+        if isinstance(step, WayStep):
+            return _way(step)
+        if isinstance(step, network_steps.NamesStep):
+            return _names(step, f"{where.run}/net/{step.network}/dnsmasq")
+        return _rest(step, where)
+
+    return do
+
+
+def _link(step: network_steps.LinkStep) -> Undo | None:
+    match step:
+        case network_steps.MakeBridge():
+            iproute.make_bridge(step.name, step.alias)
+            return lambda: iproute.remove_unused(step.name)
+        case network_steps.MarkBridge():
+            tap_device.set_alias(step.name, step.alias)
+        case network_steps.SetBridge():
+            iproute.set_bridge(step.name, step.mac, step.mtu)
+            for name, value in step.conf:
+                sysctl.write(name.replace("/", f"/conf/{step.name}/"), value)
+        case network_steps.AddAddress():
+            iproute.add_address(step.link, step.address)
+        case network_steps.RemoveAddress():
+            iproute.remove_address(step.link, step.address)
+        case network_steps.SetUp():
+            iproute.set_up(step.link)
+        case network_steps.KeepTap():
+            return _keep_tap(step)
+        case PlugTap():
+            port_settings.plug(step)
+        case network_steps.DropTap():
+            tap_device.drop_tap(step.tap, step.queues)
+            persistent_taps.forget(step.record, step.tap)
+        case RemoveTap():
+            port_settings.remove(step.tap)
+        case network_steps.RemoveBridge():
+            iproute.remove(step.name)
+        case KernelRoute():
+            reach.restore(step)
+        case Neighbour():
+            reach.forget(step)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _keep_tap(step: network_steps.KeepTap) -> Undo:
+    persistent_taps.note(step.record, step.tap, step.owner)  # first: one that persists without a note is not ours
+    try:
+        tap_device.keep_tap(step.tap, step.queues, step.owner)
+    except BaseException:
+        persistent_taps.forget(step.record, step.tap)
+        raise
+    try:
+        tap_device.set_alias(step.tap, step.alias)
+        if tap_device.sysfs_is_ours(step.tap) and tap_device.alias(step.tap) != step.alias:
+            raise KvmrunError(f"{step.tap} could not be marked", "try again", why="read back, different")
+    except BaseException:
+        _drop_tap(step)
+        raise
+    return lambda: _drop_tap(step)
+
+
+def _drop_tap(step: network_steps.KeepTap) -> None:
+    tap_device.drop_tap(step.tap, step.queues)
+    persistent_taps.forget(step.record, step.tap)
+
+
+def _way(step: WayStep) -> Undo | None:
+    match step:
+        case AddRule():
+            policy_routing.add_rule(step.rule)
+            return lambda: policy_routing.remove_rule(step.rule)
+        case RemoveRule():
+            policy_routing.remove_rule(step.rule)
+        case AddDefault():
+            policy_routing.add_default(step)
+            return lambda: policy_routing.remove_default(step)
+        case RemoveDefault():
+            policy_routing.remove_default(step)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _names(step: network_steps.NamesStep, hint: str) -> Undo | None:
+    match step:
+        case network_steps.StartNames():
+            return dnsmasq.start(step, hint)
+        case network_steps.ReloadNames():
+            dnsmasq.reload(step.uid, step.config, hint)
+        case network_steps.StopNames():
+            dnsmasq.stop(step.uid, step.config, hint)
+        case _:
+            assert_never(step)
+    return None
+
+
+def _record(step: network_steps.RecordNetwork) -> Undo:
+    """Write the record of a network; the undo writes the earlier one, or removes it."""
+    before = records.read_network(step.path)
+    records.write_network(step.path, step.record)
+    return lambda: records.write_network(step.path, before) if before else small_files.remove(step.path)
+
+
+def _rest(step: network_steps.OtherStep, where: Directories) -> Undo | None:
+    match step:
+        case network_steps.RecordNetwork():
+            return _record(step)
+        case network_steps.RenameBridge():
+            port_settings.rename(tap_device.index(step.name), step.to)
+            return lambda: port_settings.rename(tap_device.index(step.to), step.name)
+        case network_steps.RecordBridge():
+            made = port_state.device(step.record.network.bridge)
+            records.write_network(step.path, step.record.but(device=made))
+        case network_steps.SetSysctl():
+            return sysctl.change(where, step.name, step.value, step.user)
+        case network_steps.RestoreSysctls():
+            sysctl.restore(where, step.user, step.names)
+        case network_steps.LoadRules():
+            return nft.load(step.table, step.text, step.record, step.digest)
+        case network_steps.DropRules():
+            nft.drop(step.table, step.record)
+        case network_steps.WriteNames():
+            return dnsmasq.write(step)
+        case network_steps.RemoveFiles():
+            for path in step.paths:
+                small_files.remove(path)
+        case _:
+            assert_never(step)
+    return None

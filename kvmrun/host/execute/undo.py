@@ -1,0 +1,46 @@
+"""Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
+
+from kvmrun.errors import KvmrunError, reason
+from kvmrun.host.process.signals import held_back
+from kvmrun.light.abc import Callable, Iterable, Iterator
+from kvmrun.light.contextlib import ExitStack, contextmanager
+from kvmrun.light.typing import TypeVar
+from kvmrun.model.deadline import undoing
+
+S = TypeVar("S")
+Undo = Callable[[], None]
+Say = Callable[[str], None]
+
+
+@contextmanager
+def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
+    """Do every step of `plan`, then the body. If either fails, what was done is undone, last first.
+
+    A hand that fails leaves nothing of its own step behind; its undo speaks only for its success.
+    """
+    with ExitStack() as undo:
+        for step in plan:
+            say(f"{step}")
+            with held_back():  # between a step and its undo being known, nobody would take the step back
+                if (back := _done(hand, step)) is not None:
+                    undo.callback(_quietly, back, step, say)
+        yield
+        undo.pop_all()
+
+
+def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:
+    """Do one step; what the kernel refuses on the way is named after the step."""
+    try:
+        return hand(step)
+    except OSError as why:
+        hint = "nothing was changed: correct that, then try again"
+        raise KvmrunError(f"could not {step}", hint, why=reason(why)) from why
+
+
+def _quietly(back: Undo, step: object, say: Say) -> None:
+    """Run one undo; its failure is told and must not take the place of the first error."""
+    try:
+        with undoing():
+            back()
+    except (OSError, KvmrunError) as why:
+        say(f"could not undo: {step}: {why}")

@@ -1,0 +1,1 @@
+"""Facts of this host: everything is only read."""

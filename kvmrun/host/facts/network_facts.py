@@ -1,0 +1,290 @@
+"""Looking at what a network stands on. Loaded while QEMU starts, where a start finds its bridge there."""
+
+import os
+import time
+
+from kvmrun.errors import Unresponsive
+from kvmrun.host import bridges, sysctl
+from kvmrun.host.facts.guest_facts import read
+from kvmrun.host.links import persistent_taps, port_state, raw_netlink, tap_device
+from kvmrun.host.rundir import rundir
+from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
+from kvmrun.light.typing import Literal
+from kvmrun.model.guest.nic import KeptTap, Port
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import link_mark
+from kvmrun.model.network.network import Network
+from kvmrun.plan.network import (
+    dns_upstreams,
+    dnsmasq_plan,
+    ip_forwarding,
+    network_plan,
+    nft_guard,
+    nft_network,
+    uplink_routing,
+)
+from kvmrun.plan.network.bridge_plan import is_ours
+from kvmrun.plan.reach import Reach
+from kvmrun.plan.start_facts import Bridge, Link, Owner, Route, Ways, Wire
+
+_MOMENT = 0.5
+"""How long the kernel may take, in seconds, to remove a tap that nobody holds."""
+
+_NO_LINKS = {"all", "default", "lo"}
+
+
+def wire(lab: Lab, network: Network, where: Directories) -> Wire:
+    """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
+    seen = _links() if where.root else port_state.Links([], part=True)
+    found, occupant = bridges.find(lab, network, lambda: seen)
+    made = persistent_taps.made(where, network.name) if where.root else {}
+    here, leftovers = _taps(lab, network, where, seen, made)
+    if network.external:
+        return Wire(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
+    at = dnsmasq_plan.files(lab, network, where)
+    paths = (at.config, at.hosts, at.reservations, dnsmasq_plan.note(where, network))
+    files = {path: text for path in paths if (text := read(path)) is not None}
+    pid = _dnsmasq(lab, where, network)
+    now = Wire(
+        bridge=found,
+        occupant=occupant,
+        former=_former(lab, network, seen),
+        own=tuple(sorted({*own_bridges(lab, seen)} - {network.bridge})),
+        hostname=os.uname().nodename.partition(".")[0].lower() or "host",
+        hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
+        resolv=_resolv(),
+        ports={name: _as_port(network, found, tap) for name, tap in here.items()},
+        leftovers=leftovers,
+        made=made,
+        kept=_kept(lab, network, where, found),
+        routes=routes() if found is None else (),
+        files=files,
+        dnsmasq=pid,
+        leases=leases(at.leases) if network.dhcp else (),
+        owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
+        rules=_loaded(lab, network, where, nft_network.table(network.name), network_plan.rules_record),
+        guard=_loaded(lab, network, where, nft_guard.kept_table(network.name), network_plan.guard_record),
+        changed=sysctl.changed(where),
+        routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
+        uplinks=uplinks(),
+        links=links(),
+        ways=ways_out(lab, network),
+        reach=_reach(lab, network, found),
+    )
+    now = now.but(sysctls=_values([*now.changed, *ip_forwarding.asked(lab, network, now)]))
+    return now.but(sysctls={**now.sysctls, **_values(ip_forwarding.settings(lab, network, now))})
+
+
+def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool = False) -> Reach:
+    """Asked only of a bridge that has its address: with that the kernel makes its routes by itself."""
+    if network.external or found is None or found.renamed or not found.up:
+        return Reach()
+    if str(network.host_address()) not in found.addresses:
+        return Reach()
+    from kvmrun.host import reach
+
+    return reach.look(lab, network, thorough=thorough)
+
+
+def reported(lab: Lab, network: Network, where: Directories) -> Wire:
+    """The same for who reports on the network: also the guests on it that are not guarded, and whether it is served."""
+    now = wire(lab, network, where)
+    if not where.root:
+        return now
+    from kvmrun.host.firewall import port_guard
+
+    found = tuple(port_guard.unguarded(where, lab.now.running, network.name))
+    reach = _reach(lab, network, now.bridge, thorough=True)
+    return now.but(unguarded=found, reach=reach, names=_names(network, now))
+
+
+def _names(network: Network, now: Wire) -> Literal["", "stopped", "silent"]:
+    """Whether the network's dnsmasq, which runs, is stopped or does not answer."""
+    if not now.dnsmasq or now.bridge is None or not now.bridge.up:
+        return ""
+    from kvmrun.host.facts import doctor_probes
+    from kvmrun.host.process import process
+
+    if process.is_stopped(now.dnsmasq):
+        return "stopped"
+    asked = network.dns and str(network.host_address()) in now.bridge.addresses
+    return "silent" if asked and not doctor_probes.serves(str(network.host_address().ip), str(network.domain)) else ""
+
+
+def _former(lab: Lab, network: Network, links: port_state.Links) -> Bridge | None:
+    up = lab.as_up(network)
+    return bridges.find(lab, up, lambda: links)[0] if up.bridge != network.bridge else None
+
+
+def own_bridges(lab: Lab, links: port_state.Links) -> Iterator[str]:
+    """The bridges of the lab's networks that are there. A definition alone makes nobody's link ours."""
+    for one in map(lab.as_up, lab.networks.values()):
+        if not one.external and links.named(one.bridge) and is_ours(lab, one, bridges.read(one.bridge)):
+            yield str(one.bridge)
+
+
+def _as_port(network: Network, found: Bridge | None, tap: Link) -> Link:
+    """The tap by the name that its bridge is about to have again, where it was renamed."""
+    return tap.but(master=network.bridge) if found and found.renamed == tap.master != "" else tap
+
+
+def _values(names: Iterable[str]) -> dict[str, str]:
+    """The present values of those settings that can be read."""
+    return {name: value for name in names if (value := sysctl.read(name)) is not None}
+
+
+def _kept(lab: Lab, network: Network, where: Directories, found: Bridge | None) -> dict[str, KeptTap]:
+    """The taps that stay on the network: those of its NICs, and those left on its bridge by NICs that are no more."""
+    here = persistent_taps.kept(where, _ports(lab, network))
+    made = persistent_taps.made(where, network.name) if where.root else {}
+    for name in found.ports if found else ():
+        tap = tap_device.kept_tap(name) if name not in here else None
+        if tap and name in made and link_mark.subject(tap.alias) and link_mark.lab_of(tap.alias) in {"", lab.identity}:
+            here[name] = tap
+    return here
+
+
+def leases(path: str) -> tuple[tuple[str, str], ...]:
+    """The IPv4 addresses that dnsmasq has given out by that file, each with the MAC that has it."""
+    rows = (line.split() for line in (read(path) or "").splitlines())
+    return tuple((row[2], row[1]) for row in rows if len(row) == 5 and row[0].isdecimal() and row[2].count(".") == 3)
+
+
+def ways_out(lab: Lab, network: Network) -> Ways:
+    """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
+    from kvmrun.host.links import policy_routing
+
+    told = uplink_routing.involved(lab, network)
+    return policy_routing.look([*(one.number() for one in told), uplink_routing.MAIN], [one.interface for one in told])
+
+
+def ways_asked(lab: Lab, network: Network) -> Ways:
+    """The same, and which of the gateways do not answer: that takes a second where one does not."""
+    from kvmrun.host.links import gateway_probe
+
+    silent = gateway_probe.silent(uplink_routing.gateways(uplink_routing.uplinks(lab, network)))
+    return ways_out(lab, network).but(silent=silent)
+
+
+def _links() -> port_state.Links:
+    try:
+        return port_state.look()
+    except raw_netlink.Moved:
+        raise Unresponsive("could not read the links", "try again", why="they change again and again") from None
+
+
+def _ports(lab: Lab, network: Network) -> list[tuple[str, Port]]:
+    """The ports of the network, each with its guest."""
+    return [(guest, one) for guest, all_ in lab.ports().items() for one in all_ if one.network == network.name]
+
+
+def _taps(
+    lab: Lab, network: Network, where: Directories, links: port_state.Links, made: Mapping[str, int]
+) -> tuple[dict[str, Link], tuple[str, ...]]:
+    """The taps of ours on this network, and those of them that nobody has made to outlive their guests, and do."""
+    here: dict[str, Link] = {}
+    leftovers: list[str] = []
+    for guest, port in _ports(lab, network):
+        found = links.tap(port.tap, port.alias(guest), port.tap_mac())
+        if found is None or not _is_ours(where, guest, port, found):
+            continue
+        if port.tap not in made and not rundir.is_running(where.guest(guest)):
+            leftovers += [found.name] if _stays(found) else []
+        elif found.master == network.bridge or not _is_bare(where, guest, port):
+            here[port.tap] = found
+    return here, tuple(leftovers)
+
+
+def _stays(found: Link) -> bool:
+    """Whether a tap is there without its guest for longer than it takes the kernel to remove it."""
+    deadline = time.monotonic() + _MOMENT
+    while not found.persistent and tap_device.index(found.name) == found.index:
+        if time.monotonic() > deadline:
+            return True
+        time.sleep(0.01)
+    return found.persistent
+
+
+def _is_ours(where: Directories, guest: str, port: Port, found: Link) -> bool:
+    """Whether the tap is the guest's: by its mark, or because its QEMU has it, whatever became of the mark."""
+    if link_mark.is_same(found.alias, port.alias(guest)):
+        return True
+    record = rundir.read_record(where.guest(guest))
+    return bool(record and record.pid and found.name in tap_device.held_taps(record.pid).values())
+
+
+def _is_bare(where: Directories, guest: str, port: Port) -> bool:
+    """Whether a running guest's guard is gone: until it is back, nothing of what it sends should pass."""
+    if port.guard == "none" or tap_device.kept_tap(port.tap):
+        return False
+    from kvmrun.host.firewall import port_guard
+
+    return guest in port_guard.gone({guest: where.guest(guest)})
+
+
+def routes() -> tuple[Route, ...]:
+    from kvmrun.host.links import iproute
+
+    return iproute.routes()
+
+
+def uplinks() -> tuple[str, ...]:
+    """The links of the default routes of the main table."""
+    with open(f"/proc/{os.getpid()}/net/route", encoding="utf-8") as file:
+        rows = [line.split() for line in file]
+    return tuple(sorted({row[0] for row in rows[1:] if row[1] == row[7] == "00000000"}))
+
+
+def links() -> tuple[str, ...]:
+    """The links that packets could be routed through: what a port of a bridge takes in goes to the bridge.
+
+    A bridge with a mark of kvmrun is left to the network that it belongs to, which may be another lab's.
+    """
+    found = os.listdir("/proc/sys/net/ipv4/conf")
+    routed = (one for one in found if one not in _NO_LINKS and not os.path.exists(f"{tap_device.NET}/{one}/brport"))
+    return tuple(sorted(one for one in routed if not tap_device.alias(one).startswith(link_mark.MARK)))
+
+
+def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
+    """The pid of the network's dnsmasq, 0 when it does not run."""
+    from kvmrun.host import dnsmasq
+
+    config = dnsmasq_plan.files(lab, network, where).config
+    return dnsmasq.running(dnsmasq_plan.account(lab, network), config, dnsmasq_plan.note(where, network))
+
+
+def _resolv() -> str:
+    """The file that names the servers the host really asks: behind a local stub, the stub's own list."""
+    stub = "/run/systemd/resolve/resolv.conf"
+    text = read("/etc/resolv.conf") or ""
+    return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
+
+
+def servers() -> tuple[str, ...]:
+    """The name servers the host asks now."""
+    return dns_upstreams.named(read(_resolv()) or "")
+
+
+def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
+    """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
+    from kvmrun.host.facts import port_owners
+
+    return port_owners.owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
+
+
+def _loaded(
+    lab: Lab, network: Network, where: Directories, table: str, record_of: Callable[[Directories, Network], str]
+) -> str:
+    """The digest of our rules in a table of the packet filter, "" when there are none.
+
+    Where the run directory was lost, the table is known by its comment.
+    """
+    if os.path.lexists(record := record_of(where, network)):
+        from kvmrun.host.firewall import nft
+
+        return nft.loaded(table, record)
+    from kvmrun.host.firewall import nfnetlink
+
+    comment = link_mark.of_table(network.name, lab.identity) if where.root else ""
+    return "changed" if comment and nfnetlink.comment(table) == comment else ""

@@ -1,0 +1,57 @@
+"""A TCP port of the loopback address: taken for a guest's display, and who has it otherwise."""
+
+import errno
+import os
+import socket
+import time
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host.process import process
+from kvmrun.light.abc import Mapping
+
+_MOMENT = 0.5
+
+
+def take(number: int) -> int:
+    """A socket that listens there. Raises KvmrunError where somebody was quicker.
+
+    A child that another thread spawns has what we had open for a moment, and with it the port that was looked at.
+    """
+    deadline = time.monotonic() + _MOMENT
+    while True:
+        try:
+            return _bound(number).detach()
+        except OSError as why:
+            if why.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+                time.sleep(0.005)
+                continue
+            what, hint = f"port {number} of 127.0.0.1 cannot be had", "name another port in display"
+            raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
+
+
+def holder(number: int, guests: Mapping[str, int]) -> str:
+    """Who has the port, one of `guests` (pids by name) by its name; "" when it is free."""
+    try:
+        _bound(number).close()
+    except OSError as why:
+        if why.errno != errno.EADDRINUSE:
+            return ""
+    else:
+        return ""
+    from kvmrun.host.links import iproute  # only to name the culprit
+
+    sockets = {one.inode for one in iproute.listeners({number}) if one.protocol == "tcp"}
+    pid = next(iter(process.with_sockets(sockets).values()), 0)
+    return next((name for name, its in guests.items() if its == pid), "") or process.described(pid)
+
+
+def _bound(number: int) -> socket.socket:
+    at = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        at.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # viewers of an earlier guest are no reason
+        at.bind(("127.0.0.1", number))
+        at.listen(4)
+    except OSError:
+        at.close()
+        raise
+    return at

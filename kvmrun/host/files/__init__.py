@@ -1,0 +1,1 @@
+"""Files and directories: written whole or not at all, and judged before they are used."""

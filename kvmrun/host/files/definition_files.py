@@ -1,0 +1,61 @@
+"""Files of a lab, written whole or not at all, with the mode and owner a lab's files have."""
+
+import os
+
+from kvmrun.errors import AS_ROOT, KvmrunError, NotPermitted, Refused
+from kvmrun.host.files import safe_directory
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
+
+
+def create(path: str, data: bytes) -> None:
+    """Make the file; its directory as well, for everybody to read. Raises Refused when there is one."""
+    with _words(path), safe_directory.holding(path, make=0o755) as (place, name), place.part(name) as (fd, part):
+        there = os.fstat(place.fd)
+        safe_directory.filled(fd, data, there.st_mode & 0o644, there)
+        place.publish(part, name)
+
+
+def replace(path: str, data: bytes) -> None:
+    """Put other content into the file, which keeps its mode and owner; through a link, where it is one."""
+    with _words(path), safe_directory.holding(os.path.realpath(path)) as (place, name):
+        there = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+        place.write(name, data, there.st_mode & 0o7777, like=there)
+
+
+def rename(old: str, new: str) -> None:
+    """Give the file another name. Raises Refused when that is taken; the caller holds both guests."""
+    with _words(new), safe_directory.holding(new) as (place, name):
+        if place.has(name):
+            raise FileExistsError
+        os.rename(old, name, dst_dir_fd=place.fd)
+
+
+def remove(path: str) -> None:
+    """Remove the file, if it is there."""
+    with _words(path), safe_directory.holding(path) as (place, name):
+        place.remove(name)
+
+
+def read(path: str) -> bytes:
+    """What the file holds, b"" when there is none."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except FileNotFoundError:
+        return b""
+    except OSError as why:
+        raise KvmrunError(f"cannot read {path}", why=os.strerror(why.errno or 0)) from None
+
+
+@contextmanager
+def _words(path: str) -> Iterator[None]:
+    """What the kernel says of writing a definition, in words."""
+    try:
+        yield
+    except FileExistsError:
+        raise Refused(f"{path} exists already", "choose another name") from None
+    except PermissionError:
+        raise NotPermitted(f"you may not write {path}", f"{AS_ROOT}; or use a lab of your own: -C DIR") from None
+    except OSError as why:
+        raise KvmrunError(f"cannot write {path}", "free some room there", why=os.strerror(why.errno or 0)) from None

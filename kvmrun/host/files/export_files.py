@@ -1,0 +1,124 @@
+"""A directory of exported files: written whole or not at all, and never over what is somebody else's."""
+
+import os
+import stat
+import time
+
+from kvmrun.errors import Refused
+from kvmrun.export.shorewall_file import judged, sealed, unsealed
+from kvmrun.host.files import safe_directory
+from kvmrun.host.files.safe_directory import Directory, cannot
+from kvmrun.light.abc import Mapping
+from kvmrun.light.contextlib import ExitStack
+
+_SHOWN = 30
+"""Lines of a difference."""
+
+
+def write(path: str, texts: Mapping[str, str], mark: str, *, force: bool) -> list[str]:
+    """Make the directory hold `texts` by file name, and of other files that begin with `mark` none.
+
+    Returns what was kept and what was copied, as sentences. A file of ours that somebody has changed is kept while we
+    would write what we wrote then. Raises Refused when both have changed, and when there is a file without our mark,
+    unless `force`: then those of the same names are replaced, and copied before.
+    """
+    try:
+        with safe_directory.opened(path, make=0o755) as place:
+            return _write(place, texts, mark, force=force)
+    except OSError as why:
+        raise cannot("write to", path, why) from None
+
+
+def _write(place: Directory, texts: Mapping[str, str], mark: str, *, force: bool) -> list[str]:
+    present = [name for name in place.names() if not _is_copy(name)]
+    ours = [name for name in present if _read(place, name).startswith(mark)]
+    known = {name: _read(place, name) for name in present if name in ours or name in texts}
+    verdicts = {name: judged(text, texts.get(name, "")) for name, text in known.items()}
+    if not force:
+        _refuse_foreign(place.path, [name for name in present if name not in ours])
+        _refuse_changed(place.path, {name: known[name] for name in ours if verdicts[name] == "changed"}, texts)
+    kept = [name for name in ours if verdicts[name] == "kept" and not force]
+    lost = [name for name in known if name not in kept and (verdicts[name] != "ours" or name not in ours)]
+    copies = [f"{name} is kept as {_copy(place, name)}" for name in lost]
+    _replace(place, {name: sealed(text) for name, text in texts.items() if name not in kept})
+    for name in ours:
+        if name not in texts:
+            place.remove(name)
+    return [*(f"{name} has been changed by hand, and stays as it is" for name in kept), *copies]
+
+
+def _is_copy(name: str) -> bool:
+    """Whether it is a copy that was made here of a file that was replaced."""
+    return ".orig" in name
+
+
+def _copy(place: Directory, name: str) -> str:
+    """Give the file a second name, which it keeps when it is replaced; that name."""
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    for copy in (
+        f"{name}.orig",
+        f"{name}.orig-{stamp}",
+        *(f"{name}.orig-{stamp}-{number}" for number in range(1, 100)),
+    ):
+        try:
+            os.link(name, copy, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+        except FileExistsError:
+            continue
+        return copy
+    raise Refused(f"{place.path}/{name} cannot be copied", "remove old copies", why="there are too many")
+
+
+def put(path: str, text: str) -> None:
+    """Make the file at `path` hold `text`, for everybody to read: a reader sees the old one whole, or the new one."""
+    try:
+        with safe_directory.replacing(path) as (place, name):
+            place.write(name, text.encode(), 0o644)
+    except OSError as why:
+        raise cannot("write", path, why) from None
+
+
+def _refuse_foreign(path: str, foreign: list[str]) -> None:
+    if foreign:
+        named = ", ".join(foreign[:4]) + (f" and {len(foreign) - 4} more" if len(foreign) > 4 else "")
+        hint = "name another directory; kvmrun export shorewall --lines prints what to add to a configuration of yours"
+        raise Refused(f"{path} holds files that are not ours", hint, why=named)
+
+
+def _replace(place: Directory, texts: Mapping[str, str]) -> None:
+    """All files beside their places first, so that a full disk leaves the old ones as they were."""
+    with ExitStack() as parts:
+        made = []
+        for name, text in texts.items():
+            fd, part = parts.enter_context(place.part(name))
+            safe_directory.filled(fd, text.encode(), 0o644)
+            made.append((part, name))
+        for part, name in made:
+            place.move(part, name)
+
+
+def _refuse_changed(path: str, changed: Mapping[str, str], texts: Mapping[str, str]) -> None:
+    """What would be lost is shown: the lines that somebody has changed, and those that would be written now."""
+    if not changed:
+        return
+    import difflib
+
+    lines: list[str] = []
+    for name, text in changed.items():
+        old, new = unsealed(text).rstrip().splitlines(), texts.get(name, "").rstrip().splitlines()
+        lines += difflib.unified_diff(old, new, f"{name} as it is", f"{name} as it would be", n=0, lineterm="")
+    hint = "make the change there by hand, or add --force: it replaces them, and copies them to NAME.orig before"
+    shown = tuple(lines[:_SHOWN]) + ((f"and {len(lines) - _SHOWN} more lines",) if len(lines) > _SHOWN else ())
+    why = "it was changed by hand, and would be written differently now"
+    raise Refused(f"{path}: {', '.join(changed)} would be replaced", hint, why=why, lines=shown)
+
+
+def _read(place: Directory, name: str) -> str:
+    """The text of a file, "" of what is none."""
+    try:
+        if not stat.S_ISREG(os.stat(name, dir_fd=place.fd, follow_symlinks=False).st_mode):
+            return ""
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place.fd)
+    except OSError:
+        return ""
+    with open(fd, encoding="utf-8", errors="replace") as file:
+        return file.read(1 << 20)

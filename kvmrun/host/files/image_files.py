@@ -1,0 +1,159 @@
+"""Image files: what their headers say, and making new ones with qemu-img."""
+
+import os
+import stat
+import struct
+import subprocess
+
+from kvmrun.errors import KvmrunError, Refused, Unresponsive
+from kvmrun.host.files import safe_directory
+from kvmrun.host.process import process
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
+from kvmrun.model.deadline import NEVER, Deadline
+from kvmrun.plan.start_facts import File
+from kvmrun.plan.steps.guest_steps import MakeImage
+
+_QCOW2 = b"QFI\xfb"
+_DATA_FILE = 1 << 2
+_HEAD = 128
+_MAGIC = (
+    ("qcow2", 0, _QCOW2 + b"\0\0\0\2"),
+    ("qcow2", 0, _QCOW2 + b"\0\0\0\3"),
+    ("qcow", 0, _QCOW2 + b"\0\0\0\1"),
+    ("vmdk", 0, b"KDMV"),
+    ("vmdk", 0, b"COWD"),
+    ("vmdk", 0, b"# Disk DescriptorFile"),
+    ("vdi", 64, b"\x7f\x10\xda\xbe"),
+    ("vhdx", 0, b"vhdxfile"),
+    ("vpc", 0, b"conectix"),
+    ("qed", 0, b"QED\0"),
+    ("parallels", 0, b"WithoutFreeSpace"),
+    ("parallels", 0, b"WithouFreSpacExt"),
+    ("bochs", 0, b"Bochs Virtual HD Image"),
+    ("gzip", 0, b"\x1f\x8b\x08"),
+    ("bzip2", 0, b"BZh91AY"),
+    ("xz", 0, b"\xfd7zXZ\0"),
+    ("zstd", 0, b"\x28\xb5\x2f\xfd"),
+    ("zip", 0, b"PK\x03\x04"),
+)
+"""(format, offset, bytes) by which files are told that are called raw and are not; as in QEMU's own block/*.c."""
+_LIMIT = 60.0
+
+
+def look(path: str, image_format: str = "") -> File | None:
+    """What is at `path`, None when nothing is. Of a qcow2 image the header is read, and no name in it followed."""
+    try:
+        found = os.stat(path)
+    except OSError:
+        return None
+    kind = "file" if stat.S_ISREG(found.st_mode) else "device" if stat.S_ISBLK(found.st_mode) else "other"
+    if kind == "other":
+        return File(kind="other", size=found.st_size)
+    if image_format != "qcow2":
+        size, content = _content(path, found.st_size)
+        return File(kind=kind, size=size, content=content)  # type: ignore[arg-type]
+    backing, size, features = _header(path)
+    whole = {"backing": bool(backing), "data_file": bool(features & _DATA_FILE)}
+    return File(kind=kind, size=size, content="qcow2", **whole)  # type: ignore[arg-type]
+
+
+def _content(path: str, size: int) -> tuple[int, str]:
+    """(size, format that the first or last bytes tell of) of what is called raw; a file we may not read tells nothing.
+
+    The end is looked at for fixed VHD images alone, which have a footer and no header.
+    """
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return size, ""
+    try:
+        size = os.lseek(fd, 0, os.SEEK_END)  # of a block device, too, of which stat tells none
+        head, foot = os.pread(fd, _HEAD, 0), os.pread(fd, 8, max(0, size - 512))
+    except OSError:
+        return size, ""
+    finally:
+        os.close(fd)
+    if foot == b"conectix":
+        return size, "vpc"
+    return size, next((name for name, at, magic in _MAGIC if head[at : at + len(magic)] == magic), "")
+
+
+def _header(path: str) -> tuple[int, int, int]:
+    """(offset of the backing name, virtual size, incompatible features) of a qcow2 image; docs/interop/qcow2.txt."""
+    try:
+        with open(path, "rb", buffering=0) as file:
+            raw = file.read(80)
+    except OSError as why:
+        raise KvmrunError(f"cannot read {path}", why=os.strerror(why.errno or 0)) from None
+    if len(raw) < 72 or raw[:4] != _QCOW2:
+        hint = 'set format = "raw" in that drive, if it is a raw image'
+        raise Refused(f"{path} is not a qcow2 image", hint, why="its first bytes are not those of one")
+    version, backing = struct.unpack(">IQ", raw[4:16])
+    (size,) = struct.unpack(">Q", raw[24:32])
+    features = struct.unpack(">Q", raw[72:80])[0] if version >= 3 and len(raw) >= 80 else 0
+    return backing, size, features
+
+
+def make(step: MakeImage, deadline: Deadline = NEVER) -> None:
+    """Carry out `step`. The base is never opened: its size comes from its own file or header.
+
+    qemu-img writes to a file that was made by us in a directory that was judged, by its descriptor: a name could be
+    exchanged while it works.
+    """
+    size = step.size or _base_size(step)
+    argv = [process.tool("qemu-img"), "create", "-q", "-f", step.format]
+    if step.base:
+        argv += ["-u", "-b", step.base, "-F", step.base_format]
+    limit = deadline.left(_LIMIT)
+    with (
+        safe_directory.holding(step.path, make=0o755) as (place, name),
+        _worded(step.path),
+        place.part(name) as (fd, part),
+    ):
+        words = [*argv, "--", f"/proc/self/fd/{fd}", str(size)]
+        try:
+            done = subprocess.run(
+                words,
+                pass_fds=(fd,),
+                capture_output=True,
+                text=True,
+                timeout=limit,
+                check=False,
+                errors="replace",
+            )
+        except subprocess.TimeoutExpired:
+            raise Unresponsive(f"qemu-img has not made {step.path} within {limit:.1f} s", "--timeout SECONDS") from None
+        if done.returncode:
+            lines = tuple(line.replace(f"/proc/self/fd/{fd}", step.path) for line in done.stderr.splitlines()[-3:])
+            raise KvmrunError(
+                f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines
+            )
+        os.fchmod(fd, 0o600)
+        place.publish(part, name)
+
+
+@contextmanager
+def _worded(path: str) -> Iterator[None]:
+    """What the kernel says of making the image, in words."""
+    try:
+        yield
+    except FileExistsError:
+        why = "something was put there while it was being made"
+        raise Refused(f"{path} cannot be made", "check what is there, then try again", why=why) from None
+    except OSError as why:
+        raise safe_directory.cannot("make", path, why) from None
+
+
+def remove(path: str) -> None:
+    try:
+        os.unlink(path)
+    except FileNotFoundError:
+        return
+
+
+def _base_size(step: MakeImage) -> int:
+    found = look(step.base or "", step.base_format)
+    if found is None:
+        raise Refused(f"{step.path} has no base {step.base}", "correct the path", why="no such file")
+    return found.size

@@ -1,0 +1,32 @@
+"""The host keys that `kvmrun ssh` has learnt of guests."""
+
+import os
+import subprocess
+
+from kvmrun.host.process import process
+from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import remaining
+from kvmrun.model.guest.paths import Directories
+
+_LIMIT = 10.0
+
+
+def path(where: Directories) -> str:
+    return f"{where.state}/ssh/known_hosts"
+
+
+def forget(where: Directories, *names: str) -> None:
+    """Remove the keys of guests by those names: another guest of the name has keys of its own.
+
+    Names may be hashed in the file, as Debian configures OpenSSH, so ssh-keygen does it. A failure is not reported:
+    `ssh` itself says later how to remove the key.
+    """
+    file, program = path(where), process.find_tool("ssh-keygen")
+    if not (program and os.path.isfile(file)):
+        return
+    with suppress(OSError, subprocess.TimeoutExpired):
+        for name in names:
+            subprocess.run(
+                [program, "-q", "-R", name, "-f", file], capture_output=True, check=False, timeout=remaining(_LIMIT)
+            )
+        os.unlink(f"{file}.old")  # the copy that ssh-keygen leaves

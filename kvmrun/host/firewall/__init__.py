@@ -1,0 +1,1 @@
+"""The packet filter: our own nftables tables, and what others have loaded."""

@@ -1,0 +1,215 @@
+"""The packet filter: parts of ours loaded whole, removed whole, and looked at without being listed.
+
+A part is a table, "FAMILY TABLE", or the chains of one whose names begin alike, "FAMILY TABLE PREFIX_".
+"""
+
+import os
+from _thread import allocate_lock
+
+from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
+from kvmrun.host.files import small_files
+from kvmrun.host.firewall import nfnetlink, nft_batch
+from kvmrun.host.links import raw_netlink
+from kvmrun.host.process import process
+from kvmrun.light import json
+from kvmrun.light.abc import Callable
+from kvmrun.light.typing import Any
+from kvmrun.model.deadline import remaining
+
+_LIMIT = 10.0
+_turn, _asked = allocate_lock(), set[str]()
+"""Parts that are to go: whoever has the turn removes them for all."""
+
+
+class Loading:
+    """A transaction that replaces a part, under way in a process of its own, which needs nothing of ours meanwhile."""
+
+    def __init__(self, part: str, text: str, record: str, digest: str) -> None:
+        self._part, self._text, self._record, self._digest = part, text, record, digest
+        self._before = _note(record)
+        _write(record, {"text": text})  # first: what is ours always has a note beside it
+        self._finished = False
+        try:
+            _wake(part)
+            self._ticket = nft_batch.begin(_removal(part) + text)
+        except BaseException:
+            self._put_back()
+            raise
+
+    def finish(self) -> None:
+        """Wait for the end, read back what is there and note it: digest, print, generation. Raises what nft says."""
+        if self._finished:
+            return
+        try:
+            status, said = self._ticket.wait()
+            self._finished = True
+            if status:
+                raise _refusal(said)
+            then = nfnetlink.generation()  # first: a change while we read shows as one
+            if not (found := _print(self._part)):
+                hint, why = "try again", "loaded, read back, gone"
+                raise KvmrunError("the packet filter did not keep the rules", hint, why=why)
+            _write(self._record, {"text": self._text, "digest": self._digest, "print": found, "generation": then})
+        except BaseException:
+            self._put_back()
+            raise
+
+    def undo(self) -> None:
+        """Load what was there before, or remove the part."""
+        if self._before:
+            load(self._part, str(self._before["text"]), self._record, str(self._before["digest"]))
+        else:
+            drop(self._part, self._record)
+
+    def _put_back(self) -> None:
+        """Nothing where there was nothing, and the note as it was: with rules that were changed, it says so."""
+        if self._before:
+            _write(self._record, self._before)
+            return
+        try:
+            drop(self._part, self._record)
+        except KvmrunError:
+            small_files.remove(self._record)
+
+
+def load(part: str, text: str, record: str, digest: str) -> Callable[[], None]:
+    """Run the transaction in `text` and note in `record` what it left. The undo brings back what was there before."""
+    loading = Loading(part, text, record, digest)
+    loading.finish()
+    return loading.undo
+
+
+def drop(part: str, record: str) -> None:
+    """Remove the part; one that is gone already is no error."""
+    _asked.add(part)
+    try:
+        with _turn:
+            if part in _asked:
+                _asked.difference_update(_deleted(part, set(_asked)))
+    except OSError as why:
+        what, hint = (
+            f"could not remove {part} from the packet filter",
+            f"nft list table {_table(part)} tells; try again",
+        )
+        raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
+    finally:
+        _asked.discard(part)
+    small_files.remove(record)
+
+
+def _deleted(part: str, asked: set[str]) -> set[str]:
+    """Remove all that are asked for; where one of the others is in the way, the part alone. Those removed."""
+    try:
+        nfnetlink.delete(asked)
+    except OSError:
+        nfnetlink.delete(asked := {part})
+    return asked
+
+
+def _table(part: str) -> str:
+    return " ".join(part.split()[:2])
+
+
+def loaded(part: str, record: str) -> str:
+    """The digest of the rules that were loaded last and are still there untouched.
+
+    "" when there are none, "changed" when they are not what was loaded. The kernel counts the changes of the packet
+    filter: while its count is the one noted, nothing need be read.
+    """
+    if not (note := _note(record)):
+        return "changed" if os.path.lexists(record) else ""
+    if note["generation"] and nfnetlink.generation() == note["generation"]:
+        return str(note["digest"])
+    return str(note["digest"]) if _print(part) == note["print"] else "changed"
+
+
+def touched(records: dict[str, str]) -> set[str]:
+    """Those of the parts in `records` (parts to notes) that are no longer what was loaded; one look for all."""
+    now = nfnetlink.generation() if records else 0
+    notes = {part: _note(record) for part, record in records.items()}
+    if now and all(note.get("generation") == now for note in notes.values()):
+        return set()
+    try:
+        found = nfnetlink.prints(notes)
+    except (OSError, raw_netlink.Moved):
+        return set()
+    return {part for part, note in notes.items() if not note or note["print"] != found.get(part)}
+
+
+def text(record: str) -> str:
+    """The text that was loaded last, "" when nothing was."""
+    return str(_note(record).get("text", ""))
+
+
+def _note(record: str) -> dict[str, Any]:
+    """What was noted when rules were loaded, {} when nothing was that makes sense."""
+    try:
+        note = json.loads(small_files.read(record, 1 << 20) or b"{}")
+        return note if {"text", "digest", "print", "generation"} <= note.keys() else {}
+    except (ValueError, RecursionError, AttributeError):
+        return {}
+
+
+def _wake(part: str) -> None:
+    """See that the table of the part is not dormant: what is loaded there would do nothing, and may be refused."""
+    try:
+        nfnetlink.wake(_table(part))
+    except (OSError, raw_netlink.Moved):
+        return  # the transaction that follows says what is wrong
+
+
+def _removal(part: str) -> str:
+    """The words that make room for the part, none where it is not there: for a removal nft waits 13 ms, whatever goes.
+
+    Each is added first, so that one that goes meanwhile is no error.
+    """
+    try:
+        held = nfnetlink.held(part)
+    except (TimeoutError, raw_netlink.Moved):
+        raise KvmrunError("the packet filter cannot be read", "try again", why="it changes all the time") from None
+    except OSError:  # nft says it better
+        return ""
+    table = _table(part)
+    if part == table:
+        return "".join(f"add {one}\ndelete {one}\n" for one in held)
+    return "".join(f"add table {table}\nadd {one}\nflush {one}\ndelete {one}\n" for one in held)
+
+
+def _write(record: str, note: dict[str, Any]) -> None:
+    small_files.replace(record, json.dumps(note, sort_keys=True).encode())
+
+
+def _print(part: str) -> str:
+    """What is in the part now, "" when it is not there or cannot be read."""
+    try:
+        return nfnetlink.prints([part]).get(part, "")
+    except (OSError, raw_netlink.Moved):
+        return ""
+
+
+def listed(form: str, *what: str) -> str:
+    """What there is, as nft prints it: "-j" in its JSON, "-a" in text with handles."""
+    import subprocess  # 8 ms that a list whose rules are untouched does not need
+
+    words = [process.tool("nft"), form, "list", *(what or ("ruleset",))]
+    limit = remaining(_LIMIT)
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)
+    except subprocess.TimeoutExpired:
+        raise _refusal(f"{nft_batch.SILENT} {limit:.1f} s") from None
+    if done.returncode > 0:
+        raise _refusal(done.stderr)
+    return done.stdout  # of an nft that crashed, what it had printed: that is no JSON
+
+
+def _refusal(said: str) -> KvmrunError:
+    """The error for what nft said."""
+    if said.startswith(nft_batch.SILENT):
+        return Unresponsive("the packet filter was not changed", "try again; --timeout SECONDS waits longer", why=said)
+    lines = tuple(said.splitlines()[:4])
+    if "Operation not permitted" in said:
+        return NotPermitted("you may not change the packet filter", AS_ROOT, lines=lines)
+    if "Operation not supported" in said or "Protocol not supported" in said:
+        return HostLacks("this kernel lacks the packet filter that is needed", "modprobe nf_tables", lines=lines)
+    hint = "kvmrun check; report it if the lab is right"
+    return KvmrunError("the packet filter refused the rules", hint, lines=lines)

@@ -1,0 +1,136 @@
+"""Transactions of nft: one process at a time; those that come while it works go together in the next.
+
+Fifty guests that start at once need a handful of processes so, not fifty that wait for each other in the kernel.
+"""
+
+import os
+from _thread import allocate_lock
+
+from kvmrun.host.process import process
+from kvmrun.light.contextlib import suppress
+from kvmrun.model.deadline import remaining
+
+_LIMIT = 10.0
+SILENT = "nft has not ended within"
+_SAID = 4000
+
+
+class Ticket:
+    """A text that is to be loaded, and the process that does it once there is one."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.run: _Run | None = None
+        self.forgotten = False
+
+    def wait(self) -> tuple[int, str]:
+        """The wait status of nft, 0 for success, and what it said. Raises OSError when it cannot be started."""
+        try:
+            while self.run is None:
+                if self.forgotten:
+                    return 1, "it was given up before it began"
+                _queue.settle()
+            status, said = self.run.end()
+        except BaseException:
+            _queue.forget(self)
+            raise
+        if status and self.run.shared:  # somebody's text was refused, and with it everybody's
+            return _Run([Ticket(self.text)]).end()
+        return status, said
+
+
+def begin(text: str) -> Ticket:
+    """Have `text` loaded. Raises HostLacks without nft, OSError when it cannot be started."""
+    ticket = Ticket(text)
+    try:
+        _queue.add(ticket)
+    except BaseException:
+        _queue.forget(ticket)
+        raise
+    return ticket
+
+
+class _Run:
+    """One process and the tickets it is for."""
+
+    def __init__(self, tickets: list[Ticket]) -> None:
+        self.shared = len(tickets) > 1
+        self._lock = allocate_lock()
+        self._ended: tuple[int, str] | None = None
+        nft = process.tool("nft")
+        self._said, given = _memory(""), _memory("".join(ticket.text for ticket in tickets))
+        try:
+            self._pid, self._pidfd = process.spawn([nft, "-f", "-"], stdin=given, output=self._said)
+        except BaseException:
+            os.close(self._said)
+            raise
+        finally:
+            os.close(given)
+        for ticket in tickets:
+            ticket.run = self
+
+    def has_ended(self) -> bool:
+        with self._lock:
+            return self._ended is not None or process.ended(self._pidfd, 0)
+
+    def end(self) -> tuple[int, str]:
+        """Wait for the end; its wait status, and what it said."""
+        with self._lock:
+            if self._ended is None:
+                limit = remaining(_LIMIT)
+                late = "" if process.ended(self._pidfd, limit) else f"{SILENT} {limit:.1f} s"
+                if late:
+                    process.kill(self._pidfd)
+                try:
+                    status = os.waitpid(self._pid, 0)[1]
+                except ChildProcessError:  # asked for already, and interrupted then; the rules are read back anyway
+                    status = 0
+                self._ended = status, late or os.pread(self._said, _SAID, 0).decode(errors="replace")
+                os.close(self._pidfd)
+                os.close(self._said)
+            return self._ended
+
+
+class _Queue:
+    """The tickets nobody has begun yet, and the process at work."""
+
+    def __init__(self) -> None:
+        self._lock = allocate_lock()
+        self._waiting: list[Ticket] = []
+        self._at_work: _Run | None = None
+
+    def add(self, ticket: Ticket) -> None:
+        """The first is begun with at once; of many the others gather until somebody waits for one of them."""
+        with self._lock:
+            self._waiting.append(ticket)
+            if self._at_work is None:
+                self._go_on()
+
+    def settle(self) -> None:
+        """Wait for the process at work, and begin with those that have come meanwhile."""
+        at_work = self._at_work
+        if at_work is not None:
+            at_work.end()
+        with self._lock:
+            self._go_on()
+
+    def forget(self, ticket: Ticket) -> None:
+        """Not to begin with it any more; what is at work already comes to its end."""
+        ticket.forgotten = True
+        with self._lock, suppress(ValueError):
+            self._waiting.remove(ticket)
+
+    def _go_on(self) -> None:
+        if self._waiting and (self._at_work is None or self._at_work.has_ended()):
+            self._at_work = _Run(self._waiting)
+            self._waiting = []
+
+
+_queue = _Queue()
+
+
+def _memory(text: str) -> int:
+    """A file without a name that holds `text`, to be read from its start."""
+    fd = os.memfd_create("rules", os.MFD_CLOEXEC)
+    os.pwrite(fd, text.encode(), 0)
+    return fd

@@ -1,0 +1,1 @@
+"""Links, bridges, taps, addresses and routes, by netlink, ioctl and sysfs."""

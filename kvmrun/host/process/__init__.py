@@ -1,0 +1,1 @@
+"""Processes: spawning, signals, systemd scopes and log writers."""

@@ -1,0 +1,272 @@
+"""Children and processes: spawned with nothing they should not have, signalled only when they are who we think."""
+
+import fcntl
+import os
+import select
+
+from kvmrun.errors import HostLacks
+from kvmrun.host.rundir import lock
+from kvmrun.light import signal
+from kvmrun.light.abc import Callable, Collection, Iterable, Iterator
+from kvmrun.light.contextlib import contextmanager, suppress
+from kvmrun.model.value import Frozen
+
+_PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
+_ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C"}
+_PACKAGES = {
+    "s6-log": "s6",
+    "capsh": "libcap2-bin",
+    "setpriv": "util-linux",
+    "prlimit": "util-linux",
+    "qemu-img": "qemu-utils",
+    "nft": "nftables",
+    "dnsmasq": "dnsmasq-base",
+}
+_ROOM = 1 << 20
+_EXITING, _OVER = 0x4, {b"Z", b"X"}
+_found: dict[str, str] = {}
+TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+
+
+def find_tool(name: str) -> str:
+    """The absolute path of a program, or "" - never looked for in the caller's PATH."""
+    if name not in _found:
+        _found[name] = next((path for place in _PATH if os.access(path := f"{place}/{name}", os.X_OK)), "")
+    return _found[name]
+
+
+def tool(name: str) -> str:
+    """The absolute path of a program we need. Raises HostLacks with the package that has it."""
+    if path := find_tool(name):
+        return path
+    raise HostLacks(f"{name} is not installed", f"apt install {_PACKAGES.get(name, name)}")
+
+
+def confined(command: list[str], uid: int | None, group: int | None) -> list[str]:
+    """The command with every privilege taken from it; as `uid`, or as the caller when None.
+
+    By capsh, which takes an account by number: setpriv would first look for one of that name, wherever the host's
+    accounts are, and that takes longer than all the rest, or for ever.
+    """
+    program, *words = command
+    account = (f"--groups={'' if group is None else group}", f"--gid={uid}", f"--uid={uid}")
+    own = () if uid is None else ("--drop=all", *account)
+    return [tool("capsh"), "--quiet", "--no-new-privs", "--noamb", "--inh=", *own, f"--shell={program}", "--", *words]
+
+
+def pipe() -> tuple[int, int]:
+    """A pipe for a log, with room for a while in which the logger does not read."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    with suppress(OSError):  # a user may have no more of it
+        fcntl.fcntl(writer, fcntl.F_SETPIPE_SZ, _ROOM)
+    return reader, writer
+
+
+def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> tuple[int, int]:
+    """Start `argv` in / and in a session of its own, with exactly these descriptors and no core dumps: (pid, pidfd).
+
+    Our own descriptors are all close-on-exec; duplicating one onto itself in the child is what lets it through, so a
+    child started by another thread at the same moment never gets it.
+    """
+    import resource  # an extension module, which the list does not need
+
+    os.chdir("/")  # a child has our directory and our limits from its first instruction
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    actions: list[tuple[int, int, int]] = [
+        (os.POSIX_SPAWN_DUP2, stdin, 0),
+        (os.POSIX_SPAWN_DUP2, output, 1),
+        (os.POSIX_SPAWN_DUP2, output, 2),
+        *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep),
+    ]
+    plain = [signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ]
+    pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain)
+    try:
+        return pid, os.pidfd_open(pid)
+    except BaseException:
+        os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number is still its own
+        os.waitpid(pid, 0)
+        raise
+
+
+class Usage(Frozen):
+    """A process as the kernel counts it: start in ticks since boot, CPU in ticks, memory in bytes."""
+
+    pid: int
+    started: int
+    cpu: int
+    rss: int
+    zombie: bool
+
+
+def usage(pid: int) -> Usage | None:
+    """What /proc says of `pid`, or None when there is no such process."""
+    if not (fields := _stat(pid)):
+        return None
+    return Usage(
+        pid=pid,
+        started=int(fields[19]),
+        cpu=int(fields[11]) + int(fields[12]),
+        rss=int(fields[21]) * _PAGE,
+        zombie=fields[0] in _OVER,
+    )
+
+
+def is_ending(pid: int) -> bool:
+    """Whether `pid` is in the midst of its end: it has no words and no account any more, and its sockets still."""
+    fields = _stat(pid)
+    return bool(fields) and bool(int(fields[6]) & _EXITING) and fields[0] not in _OVER
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether `pid` was stopped by a signal, or by who traces it: it does nothing until it is continued."""
+    fields = _stat(pid)
+    return bool(fields) and fields[0] in {b"T", b"t"}
+
+
+def _stat(pid: int) -> list[bytes]:
+    """The fields of /proc/PID/stat from the state on (proc(5)), none when there is no such process."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            return file.read(1024).rpartition(b")")[2].split()
+    except OSError:
+        return []
+
+
+def account(pid: int) -> int:
+    """The uid that `pid` runs as, -1 when it has ended."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid
+    except OSError:
+        return -1
+
+
+def pid_of(pidfd: int) -> int:
+    """The pid behind a pidfd of ours."""
+    with open(f"/proc/self/fdinfo/{pidfd}", "rb", buffering=0) as file:
+        return int(file.read(1024).split(b"\nPid:")[1].split()[0])
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot: start times of another boot mean nothing."""
+    with open("/proc/sys/kernel/random/boot_id", encoding="utf-8") as file:
+        return file.read().strip()
+
+
+def uptime() -> float:
+    """Seconds since boot, on the clock that start times are counted on."""
+    with open("/proc/uptime", encoding="utf-8") as file:
+        return float(file.read().split()[0])
+
+
+def described(pid: int) -> str:
+    """A process in a word for people; 0 is one we may not see."""
+    if not pid:
+        return "another process"
+    try:
+        with open(f"/proc/{pid}/comm", encoding="utf-8", errors="replace") as file:
+            return f"{file.read(32).strip()} (pid {pid})"
+    except OSError:
+        return f"pid {pid}"
+
+
+def with_sockets(inodes: Collection[int]) -> dict[int, int]:
+    """The pid of one process that has it, for each of these sockets that we may see."""
+    wanted = {f"socket:[{inode}]": inode for inode in inodes}
+    found: dict[int, int] = {}
+    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit()):
+        try:
+            for number in os.listdir(f"/proc/{pid}/fd"):
+                if (link := os.readlink(f"/proc/{pid}/fd/{number}")) in wanted:
+                    found[wanted[link]] = int(pid)
+        except OSError:
+            continue
+    return found
+
+
+def holds(pid: int, path: str, *, inherited: bool | None = True) -> bool:
+    """Whether `pid` holds the lock at `path` by inheritance: what makes a QEMU the guest's.
+
+    Our own commands have lock files open too, to take them or to look. They do so close-on-exec, and are not the guest;
+    with `inherited` false it is they who are looked for, with None it is anybody.
+    """
+    try:
+        wanted = os.stat(path)
+        numbers = os.listdir(f"/proc/{pid}/fd")
+    except OSError:
+        return False
+    for number in numbers:
+        try:
+            if os.path.samestat(wanted, os.stat(f"/proc/{pid}/fd/{number}")) and _locks(pid, number, inherited):
+                return True
+        except (OSError, ValueError, IndexError):
+            continue
+    return False
+
+
+def _locks(pid: int, number: str, inherited: bool | None) -> bool:
+    """A lock handed to a running QEMU is close-on-exec there, too, but open for writing only: ours never are."""
+    with open(f"/proc/{pid}/fdinfo/{number}", "rb", buffering=0) as file:
+        text = file.read(4096)
+    flags = int(text.split(b"flags:")[1].split()[0], 8)
+    given = not flags & os.O_CLOEXEC or flags & os.O_ACCMODE == os.O_WRONLY
+    return (inherited is None or given is inherited) and b"\nlock:" in text
+
+
+def holder(path: str, hint: int = 0, *, inherited: bool | None = True) -> int:
+    """The pid of the process that holds the lock at `path`, `hint` tried first; 0 when there is none we may see."""
+    if hint and holds(hint, path, inherited=inherited):
+        return hint
+    others = (int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid())
+    return next((pid for pid in others if holds(pid, path, inherited=inherited)), 0)
+
+
+@contextmanager
+def opened(path: str, hint: int = 0, *, inherited: bool | None = True) -> Iterator[int | None]:
+    """A pidfd on the process that holds the lock at `path`, verified once it is open; None when there is none."""
+    pidfd = _open_holder(path, hint, inherited)
+    try:
+        yield pidfd
+    finally:
+        if pidfd is not None:
+            os.close(pidfd)
+
+
+def _open_holder(path: str, hint: int, inherited: bool | None) -> int | None:
+    def is_meant(pid: int) -> bool:
+        return holds(pid, path, inherited=inherited)
+
+    pidfd = verified(hint, is_meant)
+    if pidfd is not None or not lock.is_held(path):
+        return pidfd
+    return verified(holder(path, inherited=inherited), is_meant)
+
+
+def verified(pid: int, is_meant: Callable[[int], bool]) -> int | None:
+    """A pidfd on `pid` if that is who was meant: opened first, it means whoever is found to be it and has not ended."""
+    if not pid:
+        return None
+    try:
+        pidfd = os.pidfd_open(pid)
+    except ProcessLookupError:
+        return None
+    if is_meant(pid) and not ended(pidfd, 0):
+        return pidfd
+    os.close(pidfd)
+    return None
+
+
+def kill(pidfd: int, limit: float = 5.0) -> bool:
+    """Kill the process of `pidfd` and wait for its end; False when it does not come within `limit` seconds."""
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return True
+    return ended(pidfd, limit)
+
+
+def ended(pidfd: int, limit: float) -> bool:
+    """Wait at most `limit` seconds for the process of `pidfd` to end."""
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(limit * 1000))

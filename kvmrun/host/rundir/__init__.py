@@ -1,0 +1,1 @@
+"""The runtime directory: locks, sockets and records of guests and networks."""

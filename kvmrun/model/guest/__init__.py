@@ -1,0 +1,1 @@
+"""A guest, its devices, its state and its record."""

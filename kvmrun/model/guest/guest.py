@@ -1,0 +1,243 @@
+"""A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
+
+from kvmrun.light.abc import Container, Iterator, Mapping
+from kvmrun.light.typing import Literal
+from kvmrun.model.guest.drive import IDE_PORTS, Drive
+from kvmrun.model.guest.nic import Nic
+from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, Option, VncDirectory, VncPort
+from kvmrun.model.guest.readiness import GroupName, Ready
+from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.scalars import CpuModel, Display, FilePath, GuestName, Line, Size, UplinkName, Uuid, Word
+from kvmrun.model.value import EMPTY, Frozen
+
+MONITORS = ("q", "e", "p")
+"""The monitors' sockets: short probes, followers of events, people."""
+CONSOLE = "c"
+AGENT = "a"
+_MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
+_TURNS = Literal["drive", "cdrom", "network"]
+
+
+class Boot(Frozen):
+    """What the guest boots: a kernel of ours, or what its firmware finds, looked for in this order."""
+
+    kernel: FilePath | None = None
+    initrd: FilePath | None = None
+    cmdline: Line | None = None
+    order: tuple[_TURNS, ...] = ("drive", "cdrom")
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        for key in ("initrd", "cmdline"):
+            if getattr(self, key) and not self.kernel:
+                yield key, str(getattr(self, key)), "a kernel beside it"
+
+    def options(self) -> Iterator[Option]:
+        for flag, path in (("kernel", self.kernel), ("initrd", self.initrd)):
+            if path:
+                yield Option(flag=flag, text=BootFile(path=path))
+        if self.cmdline:
+            yield Option(flag="append", text=self.cmdline)
+
+
+class Guest(Frozen):
+    """One file of `vms.d`, every default filled in."""
+
+    name: GuestName
+    description: Line = Line("")
+    machine: Literal["q35", "pc", "microvm"] = "q35"
+    accel: Literal["kvm", "tcg"] = "kvm"
+    cpu: CpuModel | None = None
+    cpus: int = 1
+    memory: Size = Size(512 << 20)
+    limits: Limits = Limits()
+    boot: Boot = Boot()
+    drive: tuple[Drive, ...] = ()
+    nic: tuple[Nic, ...] = (Nic(),)
+    console: bool = True
+    agent: bool = True
+    display: Display = Display("none")
+    args: tuple[Line, ...] = ()
+    uuid: Uuid | None = None
+    user: Word | None = None
+    ssh_user: Word | None = None
+    uplink: UplinkName | None = None
+    groups: tuple[GroupName, ...] = ()
+    autostart: bool = False
+    after: tuple[GuestName, ...] = ()
+    ready: Ready = Ready("running")
+    protect: bool = False
+    on_reboot: Literal["reset", "shutdown"] = "reset"
+    on_crash: Literal["", "pause", "shutdown", "exit-failure", "none"] = ""
+    watchdog: Literal["", "reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"] = ""
+    unset: tuple[Line, ...] = ()
+    """Keys of defaults.toml that do not apply to this guest."""
+
+    def problems(self) -> Iterator[tuple[str, str, str]]:
+        """What is wrong across the keys of this guest, as (key, found, wanted)."""
+        if not 1 <= self.cpus <= 255:
+            yield "cpus", str(self.cpus), "1 to 255"
+        if self.display != "none" and self.machine == "microvm":
+            yield "display", self.display, '"none", because microvm has no display'
+        yield from self._unready()
+        yield from self.limits.problems(self.memory)
+        for key, found, wanted in self.boot.problems():
+            yield f"boot.{key}", found, wanted
+        for number, drive in enumerate(self.drive):
+            for key, found, wanted in drive.problems(self.machine):
+                yield f"drive[{number}].{key}", found, wanted
+        yield from self._crowded()
+        for number, nic in enumerate(self.nic):
+            for key, found, wanted in nic.problems(self.machine):
+                yield f"nic[{number}].{key}", found, wanted
+        for number, words in enumerate(self.args):
+            if not _splits(words):
+                yield f"args[{number}]", words, "words as on a command line, with every quote closed"
+
+    def _unready(self) -> Iterator[tuple[str, str, str]]:
+        if self.watchdog and self.machine == "microvm":
+            yield "watchdog", self.watchdog, "no value, because microvm has no PCI bus for the device"
+        if self.ready.kind == "console" and not self.console:
+            yield "ready", self.ready, "another condition, because this guest has no console"
+        if self.ready.kind == "agent" and not self.agent:
+            yield "ready", self.ready, "another condition, because this guest has no port for an agent"
+        if self.ready.kind in {"address", "port"} and not self.nic:
+            yield "ready", self.ready, "another condition, because this guest has no NIC"
+
+    def _crowded(self) -> Iterator[tuple[str, str, str]]:
+        room = len(IDE_PORTS.get(self.machine, ()))
+        for number in self._ide(self.drive)[room:] if room else []:
+            yield (
+                f"drive[{number}].interface",
+                "ide",
+                f"another one, because {self.machine} has room for {room} IDE drives",
+            )
+
+    def _ide(self, drives: tuple[Drive, ...]) -> list[int]:
+        """The numbers of those of `drives` that are IDE drives."""
+        return [number for number, drive in enumerate(drives) if drive.bus(self.machine) == "ide"]
+
+    def cpu_model(self) -> str:
+        """The CPU model asked of QEMU; `host` needs KVM, so under TCG it becomes `max`."""
+        if self.accel == "tcg":
+            return "max" if self.cpu in {None, "host"} else str(self.cpu)
+        return self.cpu or "host"
+
+    def options(self, place: Place, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
+        """The whole QEMU command but for the binary's own name; `devices` are those of its files that are none."""
+        yield from self._board(place)
+        yield from self._memory_and_cpu()
+        yield from self.boot.options()
+        yield from _monitors(place)
+        yield from self._console(place)
+        yield from self._display(place)
+        yield from self._events()
+        turns = _Turns(self)
+        if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
+            yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
+        for number, drive in enumerate(self.drive):
+            turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
+            ide = len(self._ide(self.drive[:number]))
+            yield from drive.options(number, self.machine, ide=ide, bootindex=turn, devices=devices)
+        for number, port in enumerate(place.ports):
+            yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
+        yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
+        yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
+        yield from self._agent(place)
+
+    def bus(self) -> str:
+        return "device" if self.machine == "microvm" else "pci"
+
+    def _board(self, place: Place) -> Iterator[Option]:
+        yield Option(flag="name", text=f"guest={self.name}")
+        yield Option(flag="uuid", text=place.uuid)
+        yield Option(flag="nodefaults")
+        yield Option(flag="no-user-config")
+        deny = dict.fromkeys(("obsolete", "elevateprivileges", "spawn", "resourcecontrol"), "deny")
+        yield Option(flag="sandbox", text="on", props=deny)
+        yield Option(flag="machine", text=_MACHINES[self.machine], props=self._firmware_console())
+        yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
+        yield Option(flag="S")
+
+    def _firmware_console(self) -> Mapping[str, str]:
+        """Machine properties that make SeaBIOS, and the boot loaders that print through it, use the serial line.
+
+        SeaBIOS must not be pointed at a port that is not there, and the firmware of microvm has no such setting.
+        """
+        serial = self.console and self.display == "none" and self.machine != "microvm"
+        return {"graphics": "off"} if serial else EMPTY
+
+    def _memory_and_cpu(self) -> Iterator[Option]:
+        yield Option(flag="cpu", text=self.cpu_model())
+        yield Option(flag="smp", text=str(self.cpus))
+        yield Option(flag="m", text=f"size={self.memory // 1024}k")
+
+    def _console(self, place: Place) -> Iterator[Option]:
+        if self.console:
+            log = {"logfile": Log(path=place.log), "logappend": "on"}
+            listen = {"listen": Listener(path=place.socket(CONSOLE)), "server": "on", "wait": "off"}
+            yield Option(flag="chardev", text="socket", props={"id": "c", **listen, **log})
+            yield Option(flag="serial", text="chardev:c")
+
+    def _agent(self, place: Place) -> Iterator[Option]:
+        """The agent's port, the last device, so that it moves no other on the bus."""
+        if self.agent:
+            listen = {"listen": Listener(path=place.socket(AGENT)), "server": "on", "wait": "off"}
+            yield Option(flag="device", props={"driver": f"virtio-serial-{self.bus()}", "id": "agent-bus"})
+            yield Option(flag="chardev", text="socket", props={"id": AGENT, **listen})
+            port = {"driver": "virtserialport", "id": "agent-port", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
+            yield Option(flag="device", props=port)
+
+    def _display(self, place: Place) -> Iterator[Option]:
+        yield Option(flag="display", text="none")
+        if self.display != "none":
+            port = self.display.port
+            yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=place.vnc))
+            yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
+
+    def shown_at(self, place: Place) -> str:
+        """Where a VNC viewer finds the guest: the path of a socket or an address with its port, "" for nowhere."""
+        if self.display == "none":
+            return ""
+        return VncPort(number=self.display.port).address if self.display.port else f"{place.vnc}/v"
+
+    def _events(self) -> Iterator[Option]:
+        """What happens when the guest reboots, crashes or hangs; the last two need a device to tell of it."""
+        actions = {"reboot": self.on_reboot, "panic": self.on_crash, "watchdog": self.watchdog}
+        if asked := {event: action for event, action in actions.items() if action not in {"", "reset"}}:
+            yield Option(flag="action", props=asked)
+        if self.on_crash:
+            yield Option(flag="device", props={"driver": "pvpanic", "id": "panic0"})
+        if self.watchdog:
+            yield Option(flag="device", props={"driver": "i6300esb", "id": "watchdog0"})
+
+
+def _splits(words: str) -> bool:
+    import shlex
+
+    try:
+        return bool(shlex.split(words))
+    except ValueError:
+        return False
+
+
+class _Turns:
+    """Hands out boot indices: a hundred for each kind, in the order the guest asks for."""
+
+    def __init__(self, guest: Guest) -> None:
+        self._next = {kind: 100 * turn for turn, kind in enumerate(guest.boot.order)}
+        self._direct = guest.boot.kernel is not None
+
+    def next(self, kind: str) -> int | None:
+        if self._direct or kind not in self._next:
+            return None
+        self._next[kind] += 1
+        return self._next[kind] - 1
+
+
+def _monitors(place: Place) -> Iterator[Option]:
+    for name in MONITORS:
+        listen = {"listen": Listener(path=place.socket(name)), "server": "on", "wait": "off"}
+        yield Option(flag="chardev", text="socket", props={"id": name, **listen})
+        # not -mon, which QEMU 11 complains about, nor -object monitor-qmp, which QEMU 7 does not have
+        yield Option(flag="qmp", text=f"chardev:{name}")

@@ -1,0 +1,82 @@
+"""What is known of one guest right now: a row of the list."""
+
+from kvmrun.light.typing import Any
+from kvmrun.model.value import Frozen
+
+SCHEMA = 1
+STATES = (
+    *("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error"),
+    *("prelaunch", "unknown"),
+)
+"""The states of a guest that mean something to kvmrun; what else QEMU says of its own is shown in its words."""
+
+HALTED = {
+    "internal-error": ("KVM could not go on with it", "kvmrun reset {0} begins anew, kvmrun kill {0} ends it"),
+    "guest-panicked": ("its kernel panicked", "kvmrun log {0} shows why, kvmrun reset {0} boots it again"),
+    "watchdog": ("its watchdog has expired", "kvmrun reset {0} boots it again"),
+}
+"""States of QEMU in which the processor does not run and will not by itself: why, and what to do."""
+
+
+def halted(name: str, state: str) -> tuple[str, str]:
+    """Why the guest of that name does not run in one of these states, and what to do."""
+    why, fix = HALTED[state]
+    return why, fix.format(name)
+
+
+class NicStatus(Frozen):
+    name: str
+    network: str
+    tap: str
+    mac: str
+    address: str | None
+
+
+class Posture(Frozen):
+    """How a QEMU is held, read from the kernel. `capabilities` is a mask of all it has, 0 for none.
+
+    `guard` is the weakest of its cards' guards while the rules stand as they were loaded, "gone" when they do not.
+    """
+
+    uid: int | None = None
+    seccomp: bool | None = None
+    capabilities: int | None = None
+    no_new_privs: bool | None = None
+    kvm: bool | None = None
+    guard: str | None = None
+
+
+class Card(Frozen):
+    """An interface as the agent inside the guest tells it, which nobody has checked. Addresses are "IP/PREFIX"."""
+
+    name: str
+    mac: str
+    addresses: tuple[str, ...]
+
+
+class Status(Frozen):
+    """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core.
+
+    `display` is where a VNC viewer finds one that runs, and `lab` the directory of its lab.
+    """
+
+    name: str
+    state: str
+    accel: str | None = None
+    pid: int | None = None
+    uptime_s: int | None = None
+    cpus: int | None = None
+    cpu_percent: float | None = None
+    memory_bytes: int | None = None
+    rss_bytes: int | None = None
+    uuid: str | None = None
+    nics: tuple[NicStatus, ...] = ()
+    display: str | None = None
+    raw_args: bool = False
+    problem: str | None = None
+    posture: Posture | None = None
+    agent: tuple[Card, ...] | None = None
+    lab: str | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return self.as_dict()

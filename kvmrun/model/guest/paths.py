@@ -1,0 +1,57 @@
+"""The place of one guest on this host: every name and path derived for it."""
+
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.value import Frozen
+
+
+class Directories(Frozen):
+    """Where things are kept: definitions, run state, lasting state. `root` says whether we are.
+
+    `lab` is the directory of definitions with every link resolved: by it the lab is known on this host.
+    """
+
+    vms: str
+    run: str
+    state: str
+    root: bool
+    lab: str = ""
+
+    @property
+    def images(self) -> str:
+        return f"{self.state}/images"
+
+    def guest(self, name: str) -> str:
+        return f"{self.run}/vm/{name}"
+
+    def log(self, name: str) -> str:
+        return f"{self.state}/log/{name}"
+
+    def network(self, name: str) -> str:
+        return f"{self.run}/net/{name}"
+
+    def network_record(self, name: str) -> str:
+        return f"{self.run}/net/{name}/record"
+
+
+class Place(Frozen):
+    """Names and paths of one guest.
+
+    `uid` and `log_uid` are the accounts QEMU and its logger run as, None when they run as the caller. `lab` is the
+    directory of its lab with every link resolved.
+    """
+
+    guest: str
+    uuid: str
+    directory: str
+    log: str
+    ports: tuple[Port, ...]
+    uid: int | None = None
+    log_uid: int | None = None
+    lab: str = ""
+
+    def socket(self, name: str) -> str:
+        return f"{self.directory}/{name}"
+
+    @property
+    def vnc(self) -> str:
+        return f"{self.directory}/vnc"

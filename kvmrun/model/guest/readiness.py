@@ -1,0 +1,45 @@
+"""When a guest counts as ready, and the groups it belongs to: words of a definition."""
+
+from kvmrun.light.typing import Self
+from kvmrun.model.scalars import Base, is_label
+
+
+class Ready(str):
+    """What a guest must show: "running", "address", "agent", "port:22" or "console:TEXT"."""
+
+    __slots__ = ()
+    WANTED = '"running", "address", "agent", "port:NUMBER" or "console:TEXT"'
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and raw.isprintable() and len(raw) <= 200 and _known(raw):
+            return cls(raw)
+        raise ValueError(cls.WANTED)
+
+    @property
+    def kind(self) -> str:
+        return self.partition(":")[0]
+
+    @property
+    def text(self) -> str:
+        """What comes after the colon, "" where there is none."""
+        return self.partition(":")[2]
+
+
+class GroupName(str):
+    """The name of a group of guests, written without the @ that stands before it on the command line."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+        if isinstance(raw, str) and is_label(raw, 32):
+            return cls(raw)
+        raise ValueError("a name of a-z, 0-9 and '-', not at either end, at most 32 characters")
+
+
+def _known(word: str) -> bool:
+    kind, colon, text = word.partition(":")
+    if kind == "port":
+        return text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16
+    return bool(text) if kind == "console" else kind in {"running", "address", "agent"} and not colon

@@ -1,0 +1,1 @@
+"""A network, its state and its record."""

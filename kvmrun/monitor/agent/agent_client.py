@@ -1,0 +1,227 @@
+"""A conversation with the agent inside a guest: every wait and every answer has a limit, nothing is taken on trust.
+
+What is on the line may be old: an answer somebody else did not wait for, half of one, or worse. So a conversation
+begins with guest-sync-delimited, and all that comes before the marker that answers it is dropped. The line serves one
+at a time; we take turns by a lock on the file that says the guest lives, of a kind of its own.
+"""
+
+import fcntl
+import json
+import os
+import select
+import socket
+import time
+from typing import Any
+
+from kvmrun.errors import Busy, KvmrunError, NotPermitted, NotRunning, Unresponsive
+from kvmrun.light.abc import Iterator, Mapping
+from kvmrun.light.contextlib import contextmanager
+from kvmrun.model.deadline import NEVER, Deadline
+from kvmrun.model.printable import printable
+
+LIMIT = 3.0
+"""How long an answer may take, in seconds."""
+TURN = 3.0
+"""How long to wait, in seconds, until another command is done with the agent, or lets it go for a moment."""
+BUDGET = 1 << 20
+"""How long an answer may be, in bytes, with all that comes before it."""
+_MARK = b"\xff"
+_PAUSE = 0.01
+
+
+class AgentError(KvmrunError):
+    """The agent understood the command and said no."""
+
+
+class HeldError(AgentError):
+    """The guest is frozen, and its agent does nothing but thaw it."""
+
+
+class Garbled(KvmrunError):
+    """What answers is no agent, or says more than we are ready to read."""
+
+
+class Agent:
+    """An open conversation; made by `connect`. On one that is `broken` the answer to an older question may yet come."""
+
+    def __init__(self, at: socket.socket, name: str, deadline: Deadline = NEVER) -> None:
+        self._at = at
+        self.name = name
+        self._deadline = deadline
+        self.broken = False
+        self._heard = b""
+        self._budget = 0
+        self._until = 0.0
+        self._limit = 0.0
+
+    def ask(
+        self, command: str, arguments: Mapping[str, object] | None = None, *, limit: float = LIMIT, budget: int = BUDGET
+    ) -> Any:
+        """What the agent returns, as JSON has it. Raises AgentError, Unresponsive, Garbled or NotRunning."""
+        self._begin(limit, budget)
+        words = {"execute": command} | ({"arguments": dict(arguments)} if arguments else {})
+        self.broken = True
+        try:
+            self._send(json.dumps(words).encode() + b"\n")
+            said = self._parsed(self._line())
+        except OSError as why:
+            raise self._ended(why) from None
+        self.broken = False
+        return self._returned(said)
+
+    def greet(self, number: int, *, limit: float) -> None:
+        """Make sure that an agent is there, and that the next answer is to the next question."""
+        self._begin(limit, BUDGET)
+        words = {"execute": "guest-sync-delimited", "arguments": {"id": number}}
+        try:
+            self._send(_MARK + json.dumps(words).encode() + b"\n")
+            while True:
+                self._skip()
+                line = self._line().rpartition(_MARK)[2]
+                try:
+                    if self._returned(self._parsed(line)) == number:
+                        return
+                except (AgentError, Garbled):
+                    continue  # an older answer, which happens to come after a marker
+        except OSError as why:
+            raise self._ended(why) from None
+
+    def _begin(self, limit: float, budget: int) -> None:
+        limit = self._deadline.left(limit)
+        self._until, self._limit, self._budget = time.monotonic() + limit, limit, budget
+
+    def _send(self, data: bytes) -> None:
+        while data:
+            self._wait(select.POLLOUT)
+            data = data[self._at.send(data) :]
+
+    def _skip(self) -> None:
+        """Drop everything up to the next marker."""
+        while _MARK not in self._heard:
+            self._heard = b""
+            self._read()
+        self._heard = self._heard.partition(_MARK)[2]
+
+    def _line(self) -> bytes:
+        pieces = [self._heard]
+        while b"\n" not in pieces[-1]:
+            self._heard = b""
+            self._read()
+            pieces.append(self._heard)
+        line, _, self._heard = b"".join(pieces).partition(b"\n")
+        return line
+
+    def _read(self) -> None:
+        """Add what comes to what was heard."""
+        self._wait(select.POLLIN)
+        data = self._at.recv(min(65536, self._budget + 1))
+        if not data:
+            raise NotRunning(f"{self.name} has ended", f"kvmrun log {self.name} prints its last output")
+        self._budget -= len(data)
+        if self._budget < 0:
+            raise self._garbled("its answer is longer than was to be expected")
+        self._heard += data
+
+    def _wait(self, events: int) -> None:
+        poll = select.poll()
+        poll.register(self._at, events)
+        left = self._until - time.monotonic()
+        if left <= 0 or not poll.poll(left * 1000):
+            raise _silent(self.name, f"nothing came within {self._limit:g} s")
+
+    def _parsed(self, line: bytes) -> dict[str, Any]:
+        try:
+            said = json.loads(line.decode())
+        except (ValueError, RecursionError) as why:
+            raise self._garbled(printable(why, 200)) from None
+        if not isinstance(said, dict):
+            raise self._garbled("its answer is not a JSON object")
+        return said
+
+    def _returned(self, said: dict[str, Any]) -> Any:
+        if isinstance(error := said.get("error"), dict):
+            why = printable(error.get("desc"), 400)
+            if "frozen" in why:
+                raise HeldError(f"{self.name} is frozen", f"kvmrun thaw {self.name}", why=why)
+            raise AgentError(f"the agent of {self.name} says no", why=why)
+        if "return" not in said:
+            raise self._garbled("its answer is none")
+        return said["return"]
+
+    def _garbled(self, why: str) -> Garbled:
+        return garbled(self.name, why)
+
+    def _ended(self, why: OSError) -> NotRunning:
+        return NotRunning(f"{self.name} has ended", "kvmrun --list shows its state", why=f"{why}")
+
+
+def garbled(name: str, why: str) -> Garbled:
+    """The agent of `name` said what makes no sense."""
+    hint = f"is qemu-guest-agent in {name} what it should be?"
+    return Garbled(f"what answers as the agent of {name} makes no sense", hint, why=why)
+
+
+@contextmanager
+def connect(
+    path: str, name: str, *, limit: float = LIMIT, turn: float = TURN, deadline: Deadline = NEVER
+) -> Iterator[Agent]:
+    """A conversation over the Unix socket `path`: its turn taken within `turn` seconds, then heard within `limit`.
+
+    Nothing in it goes on after the deadline. Raises NotRunning, NotPermitted, Unresponsive, Garbled; Busy where
+    another of our commands talks to the agent all the time, and nothing was asked.
+    """
+    with _turn(path, name, time.monotonic() + deadline.left(turn)):
+        at = _dial(path, name)
+        try:
+            one = Agent(at, name, deadline)
+            one.greet(int.from_bytes(os.urandom(4)), limit=limit)
+            yield one
+        finally:
+            at.close()
+
+
+@contextmanager
+def _turn(path: str, name: str, until: float) -> Iterator[None]:
+    try:
+        held = os.open(f"{os.path.dirname(path)}/life", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+    except OSError as why:
+        raise _not_reached(why, name) from None
+    try:
+        while not _taken(held):
+            if time.monotonic() > until:
+                raise Busy(f"the agent of {name} is busy", "try again", why="another command talks to it")
+            time.sleep(_PAUSE)
+        yield
+    finally:
+        os.close(held)
+
+
+def _taken(held: int) -> bool:
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _dial(path: str, name: str) -> socket.socket:
+    at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+    try:
+        at.connect(path)
+    except OSError as why:
+        at.close()
+        raise _not_reached(why, name) from None
+    return at
+
+
+def _not_reached(why: OSError, name: str) -> KvmrunError:
+    if isinstance(why, PermissionError):
+        return NotPermitted(f"you may not talk to {name}", "ask as the user who started it", why=f"{why}")
+    if isinstance(why, BlockingIOError):
+        return _silent(name, "too many others are waiting for it already")
+    return NotRunning(f"{name} is not running", f"kvmrun {name} starts it", why=f"{why}")
+
+
+def _silent(name: str, why: str) -> Unresponsive:
+    hint = f"is qemu-guest-agent running in {name}? kvmrun wait {name} --for agent"
+    return Unresponsive(f"the agent of {name} does not answer", hint, why=why)

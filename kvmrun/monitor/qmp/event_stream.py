@@ -1,0 +1,43 @@
+"""What happens in a guest, as its QEMU tells it on the monitor kept for those who follow events."""
+
+import time
+
+from kvmrun.light.abc import AsyncGenerator, Collection, Mapping
+from kvmrun.model.event import Event
+from kvmrun.model.printable import printable
+from kvmrun.model.value import EMPTY
+from kvmrun.monitor.qmp.qmp_client import connect
+
+_PATIENCE = 3600.0
+"""How long to wait for the seat of somebody else who follows the same guest; whoever calls tells of it before."""
+
+
+async def events(path: str, guest: str, uuid: str, accounts: Collection[int] = ()) -> AsyncGenerator[Event, None]:
+    """First "following" with the state it is in, then every event until the connection ends, by what that raises.
+
+    Raises what `connect` and `Monitor.execute` raise.
+    """
+    async with connect(path, name=guest, limit=_PATIENCE, uuid=uuid, events=True) as monitor:
+        monitor.admit(accounts)
+        status = await monitor.execute("query-status")
+        state = status.get("status") if isinstance(status, Mapping) else None
+        yield Event(at=time.time(), guest=guest, name="following", data={"state": printable(state, 40)})
+        while True:
+            yield _understood(guest, await monitor.event())
+
+
+def _understood(guest: str, said: Mapping[str, object]) -> Event:
+    data = said.get("data")
+    return Event(
+        at=_when(said.get("timestamp")),
+        guest=guest,
+        name=printable(said.get("event"), 80),
+        data=data if isinstance(data, Mapping) else EMPTY,
+    )
+
+
+def _when(stamp: object) -> float:
+    """QEMU's own time of an event; ours when it does not tell one that makes sense."""
+    parts = [stamp.get(key) for key in ("seconds", "microseconds")] if isinstance(stamp, Mapping) else []
+    numbers = [part for part in parts if type(part) is int and 0 <= part < 1 << 40]
+    return numbers[0] + numbers[1] / 1_000_000 if len(numbers) == 2 else time.time()

@@ -1,0 +1,56 @@
+"""The first words with a guest just started, still paused: is it ours, is it as asked, then let it run."""
+
+from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
+from kvmrun.model.printable import printable
+from kvmrun.monitor.qmp.query_many import Answer, ask
+
+OLDEST = (7, 2)
+LIMIT = 30.0
+"""How long QEMU may take until it answers, in seconds: images on a slow disk, a machine under load."""
+
+
+class Gone(KvmrunError):
+    """QEMU ended before it answered."""
+
+
+def check(path: str, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
+    """Make sure that the guest at `path` is the one with `uuid`, on the accelerator asked for.
+
+    Raises Gone, Unresponsive, Refused for a stranger, HostLacks for a QEMU too old or without KVM after all.
+    """
+    answer = ask({"": path}, ("query-status", "query-uuid", "query-kvm"), limit=limit)[""]
+    _answered(answer, limit)
+    if answer.version < OLDEST:
+        found = ".".join(map(str, answer.version))
+        raise HostLacks(
+            f"QEMU {found} is too old", "install QEMU 7.2 or later", why="its sandbox and JSON options are needed"
+        )
+    if (other := _field(answer, "query-uuid", "UUID")) != uuid:
+        raise Refused("another guest answers", "kvmrun --list", why=f"its UUID is {printable(other)}, not {uuid}")
+    enabled = _field(answer, "query-kvm", "enabled")
+    if enabled is not (accel == "kvm"):
+        hint = 'check args in the definition, or choose accel = "tcg"'
+        raise HostLacks(f"QEMU does not run on {accel}", hint, why=f"query-kvm says enabled = {printable(enabled, 60)}")
+
+
+def resume(path: str, *, limit: float = 5.0) -> str:
+    """Let the guest run and return the state it is in then, by its QMP name."""
+    answer = ask({"": path}, ("cont", "query-status"), limit=limit)[""]
+    _answered(answer, limit)
+    if error := answer.errors.get("cont"):
+        raise KvmrunError("QEMU would not run the guest", why=printable(error))
+    return printable(_field(answer, "query-status", "status"))
+
+
+def _answered(answer: Answer, limit: float) -> None:
+    if answer.silence == "gone":
+        raise Gone("QEMU ended before it answered")
+    if answer.silence:
+        raise Unresponsive(
+            f"QEMU did not answer within {limit:g} s", "try again when the host is less busy", why=answer.silence
+        )
+
+
+def _field(answer: Answer, command: str, field: str) -> object:
+    reply = answer.replies.get(command)
+    return reply.get(field) if isinstance(reply, dict) else None

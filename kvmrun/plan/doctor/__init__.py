@@ -1,0 +1,1 @@
+"""What the facts of this host mean for guests and networks."""

@@ -1,0 +1,1 @@
+"""The start of one guest: images, process, scope and display."""

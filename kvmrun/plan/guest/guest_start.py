@@ -1,0 +1,204 @@
+"""Starting one guest: everything that is refused is refused here, before the first step."""
+
+from kvmrun.errors import HostLacks, NotPermitted, Refused
+from kvmrun.light.abc import Iterator
+from kvmrun.model.guest.guest import AGENT, CONSOLE, MONITORS, Guest
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, VncDirectory, VncPort
+from kvmrun.model.network import link_mark
+from kvmrun.model.network.network import Uplink
+from kvmrun.model.printable import quoted
+from kvmrun.plan.guest import image_plan, scope_plan, vnc_port
+from kvmrun.plan.guest.scope_plan import EnterScope
+from kvmrun.plan.guest.vnc_port import TakePort
+from kvmrun.plan.network import nft_guard, port_plan
+from kvmrun.plan.network.nft_guard import LoadGuard
+from kvmrun.plan.start_facts import Host
+from kvmrun.plan.steps.guest_steps import (
+    GuestStep,
+    Launch,
+    Listen,
+    MakeVncDirectory,
+    OpenFile,
+    OpenTap,
+    PlugTap,
+    RemoveTap,
+    StartLogger,
+    TakePlace,
+    WriteRecord,
+)
+
+
+def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tuple[GuestStep, ...]:
+    """The steps that start `guest`, which is not running. Raises what the host refuses, with the mend."""
+    _program(host)
+    _accelerator(guest, host)
+    _memory(guest, host)
+    _identity(guest, place, host)
+    vnc_port.check(guest, host)
+    return (
+        *image_plan.steps(guest, host),
+        *(RemoveTap(tap=one.tap) for one in place.ports if one.tap in host.leftover_taps),  # while it is guarded
+        TakePlace(guest=guest.name, directory=place.directory),
+        *_files(guest),
+        *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in place.ports),
+        *_sockets(guest, place),
+        WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw), host.uplink)),
+        _launch(guest, place, host, (*guest.args, *raw)),
+        *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
+        StartLogger(log=Log(path=place.log), uid=place.log_uid),
+        *_scope(guest, host),
+        *_plugs(guest, place, host),
+    )
+
+
+def _program(host: Host) -> None:
+    if not host.qemu:
+        fix = "apt install qemu-system-x86; or set KVMRUN_QEMU to another QEMU"
+        raise HostLacks("qemu-system-x86_64 is not installed", fix)
+    if host.qemu_problem:
+        fix = "set KVMRUN_QEMU to a QEMU that can be run, or unset it"
+        raise HostLacks(f"cannot run {host.qemu}", fix, why=host.qemu_problem)
+
+
+def halves(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[GuestStep, ...]]:
+    """The steps that need no network, and those that do, which come while QEMU starts."""
+    first = next((place for place, step in enumerate(steps) if isinstance(step, PlugTap)), len(steps))
+    return steps[:first], steps[first:]
+
+
+def record(guest: Guest, place: Place, raw: tuple[str, ...], uplink: Uplink | None = None) -> Record:
+    """The guest as it is about to be started; `uplink` is the one it is told to leave by."""
+    return Record(
+        name=guest.name,
+        uuid=place.uuid,
+        accel=guest.accel,
+        cpus=guest.cpus,
+        memory=guest.memory,
+        ports=place.ports,
+        raw=raw,
+        protect=guest.protect,
+        after=guest.after,
+        display=guest.shown_at(place),
+        lab=place.lab,
+        uplink=uplink,
+    )
+
+
+def _accelerator(guest: Guest, host: Host) -> None:
+    if guest.accel == "tcg" or host.kvm == "ready":
+        return
+    if host.kvm == "absent":
+        hint = "modprobe kvm_intel or kvm_amd (virtualisation on in the firmware); or --accel tcg to emulate"
+        raise HostLacks(f"{guest.name} asks for KVM and this host has no /dev/kvm", hint)
+    hint = (
+        "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
+        if host.root
+        else "add yourself to the group kvm, or use sudo"
+    )
+    why = "only its owner may open it" if host.root else "you may not open it"
+    raise NotPermitted(
+        f"{guest.name} asks for KVM and may not use /dev/kvm", f"{hint}; or --accel tcg to emulate", why=why
+    )
+
+
+def _memory(guest: Guest, host: Host) -> None:
+    if guest.memory > host.memory:
+        have = f"{host.memory // (1 << 20)}M"
+        hint = f"lower memory in {guest.name}.toml"
+        raise Refused(f"{guest.name} asks for {guest.memory} of memory", hint, why=f"this host has {have}")
+
+
+def _identity(guest: Guest, place: Place, host: Host) -> None:
+    if guest.user and guest.user not in host.accounts:
+        raise Refused(
+            f"{guest.name} is to run as {guest.user}",
+            "name an existing account, or leave user out",
+            why="no such account",
+        )
+    if place.uid is not None and not guest.user and (other := host.taken_uids.get(place.uid, guest.name)) != guest.name:
+        hint = "change seed in networks.toml, or rename one of the guests"
+        raise Refused(f"{guest.name} would share its uid {place.uid}", hint, why=f"it is that of {other}, which runs")
+    for one in place.ports:
+        _tap(guest, one, host)
+
+
+def _tap(guest: Guest, one: Port, host: Host) -> None:
+    """A tap of that name: kept for us, or nobody's. Without root there must be one. Another lab's is named."""
+    kept = host.kept_taps.get(one.tap)
+    other = link_mark.lab_of(host.marks.get(one.tap, ""))
+    if kept and link_mark.is_same(kept.alias, one.alias(guest.name)):
+        if kept.held:
+            raise Refused(f"{guest.name} is running already", "kvmrun --list", why=f"a process holds its tap {one.tap}")
+        if not host.root and kept.owner != host.uid:
+            raise _needs_root(guest.name, f"its tap {one.tap} is kept for uid {kept.owner}")
+    elif other not in {"", one.lab}:
+        name = link_mark.subject(host.marks[one.tap])
+        hint = f"kvmrun -C {quoted(other)} stop {name}, or give one of the two guests another name"
+        why = f"it is that of the guest {name} of the lab {other}"
+        raise Refused(f"the interface {one.tap} of {guest.name} is another lab's", hint, why=why)
+    elif one.tap in host.taken_taps and one.tap not in host.leftover_taps:
+        hint = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {one.tap} shows what it is'
+        raise Refused(f"the interface {one.tap} of {guest.name} exists already", hint, why="it is not ours")
+    elif not host.root:
+        raise _needs_root(guest.name, f"it has no tap {one.tap} yet")
+
+
+def _needs_root(guest: str, why: str) -> NotPermitted:
+    hint = f"sudo kvmrun {guest}; or once: sudo kvmrun net up --owner $USER"
+    return NotPermitted(f"you may not plug {guest} into its network", hint, why=why)
+
+
+def _files(guest: Guest) -> Iterator[OpenFile]:
+    for image in dict.fromkeys(image for drive in guest.drive for image in drive.files()):
+        yield OpenFile(file=image)
+    for path in (guest.boot.kernel, guest.boot.initrd):
+        if path:
+            yield OpenFile(file=BootFile(path=path))
+
+
+def _plugs(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
+    """Taps that were made to stay are plugged in already."""
+    for one in place.ports:
+        if one.tap not in host.kept_taps:
+            yield port_plan.wanted(guest.name, one)
+
+
+def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:
+    """Taps kept for a user are guarded by the network that keeps them."""
+    step = nft_guard.load(guest.name, place.ports, place.socket("guard")) if host.root else None
+    if step is None:
+        return
+    if not host.nft:
+        hint = f'apt install nftables, or set guard = "none" in [[nic]] of {guest.name}.toml'
+        raise HostLacks(f"{guest.name} has a guard, and nft is not installed", hint)
+    yield step
+
+
+def _scope(guest: Guest, host: Host) -> Iterator[EnterScope]:
+    if (step := scope_plan.enter(guest, systemd=host.systemd)) is not None:
+        yield step
+
+
+def _sockets(guest: Guest, place: Place) -> Iterator[Listen | TakePort | MakeVncDirectory]:
+    asked = {CONSOLE: guest.console, AGENT: guest.agent}
+    for name in (*MONITORS, *(name for name, wanted in asked.items() if wanted)):
+        yield Listen(listener=Listener(path=place.socket(name)))
+    if guest.display.port:
+        yield TakePort(port=VncPort(number=guest.display.port))
+    elif guest.display != "none":
+        yield MakeVncDirectory(directory=VncDirectory(path=place.vnc), uid=place.uid)
+
+
+def _launch(guest: Guest, place: Place, host: Host, raw: tuple[str, ...]) -> Launch:
+    devices = {path for path, file in host.files.items() if file and file.kind == "device"}
+    return Launch(
+        qemu=host.qemu,
+        options=tuple(guest.options(place, vhost=host.vhost, devices=devices)),
+        raw=raw,
+        uid=place.uid,
+        group=host.kvm_gid if guest.accel == "kvm" else None,
+        log=Log(path=place.log),
+    )

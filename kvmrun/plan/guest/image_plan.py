@@ -1,0 +1,161 @@
+"""The images of one guest: what has to be made, and what is refused because of what a file is."""
+
+from kvmrun.errors import Refused
+from kvmrun.light.abc import Iterator, Mapping
+from kvmrun.model.guest.drive import Drive
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.lab import Problem
+from kvmrun.model.printable import quoted
+from kvmrun.model.scalars import Size
+from kvmrun.model.suggest import closest
+from kvmrun.plan.start_facts import File, Host
+from kvmrun.plan.steps.guest_steps import MakeImage
+
+Files = Mapping[str, File | None]
+
+
+def steps(guest: Guest, host: Host) -> Iterator[MakeImage]:
+    """The images that are to be made. Raises Refused for one that cannot be used."""
+    for drive in guest.drive:
+        found = host.files.get(drive.image)
+        if drive.base:
+            below = _usable(guest, drive.base, host, writing=False)
+            _whole(guest, drive.base, below, "use a base that is no overlay: qemu-img convert makes one")
+        if found is None:
+            yield _missing(guest, drive, host)
+        else:
+            _usable(guest, drive.image, host, writing=not drive.is_readonly())
+            if drive.base and not found.backing:
+                fix = "leave base out, or name an image that is still to be made"
+                raise Refused(f"{guest.name} cannot use {drive.image}", fix, why="it has a base, and is no overlay")
+            _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
+        for _, error in unfit(guest, drive, host.files):
+            raise error
+    for path in (guest.boot.kernel, guest.boot.initrd):
+        if path:
+            _usable(guest, path, host, writing=False)
+
+
+def unfit(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str, Refused]]:
+    """What is wrong with a drive because of what is in its files, as (key, error); nothing is made of the content."""
+    base = ("base", drive.base, drive.base_format, drive.chain_format())
+    for key, path, given, kind in (("image", drive.image, drive.format, drive.image_format()), base):
+        found = files.get(path) if path else None
+        if path and found and found.content and kind == "raw" and not given:
+            yield key, _another(guest, path, found.content, "format" if key == "image" else "base_format")
+    if drive.base and (below := files.get(drive.base)) is not None:
+        found = files.get(drive.image)
+        size = found.size if found else drive.size or below.size
+        if size < below.size:
+            yield "size" if drive.size else "image", _smaller(guest, drive, below, made=found is not None)
+
+
+def problems(guest: Guest, files: Files) -> Iterator[Problem]:
+    """What is wrong with the guest's images, as `kvmrun check` tells it; sizes that do not hold are warnings."""
+    file = f"{guest.name}.toml"
+    for number, drive in enumerate(guest.drive):
+        for key, error in unfit(guest, drive, files):
+            path = (drive.base if key == "base" else drive.image) or ""
+            yield Problem(file=file, key=f"drive[{number}].{key}", found=f"{path}: {error.why}", wanted=error.hint)
+    for key, found, wanted in notes(guest, files):
+        yield Problem(file=file, key=key, found=found, wanted=wanted, warning=True)
+
+
+def notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
+    """Sizes in the definition that are not those of the images, as (key, found, wanted)."""
+    for number, drive in enumerate(guest.drive):
+        found = files.get(drive.image)
+        if found is not None and drive.size and found.size != drive.size:
+            has = Size(found.size)
+            resize = f"qemu-img resize -f {drive.image_format()} {quoted(drive.image)} {drive.size}"
+            wanted = f"{has}, which is the size that {drive.image} has already"
+            yield f"drive[{number}].size", f"{drive.size}", f"{wanted}; {resize}" if drive.size > has else wanted
+
+
+def _another(guest: Guest, path: str, content: str, key: str) -> Refused:
+    """The refusal of a file that is called raw and is not. Only a person knows whether a guest wrote that content."""
+    fix = f"qemu-img convert -f {content} -O qcow2 {quoted(path)} NEW.qcow2"
+    if content == "qcow2":
+        fix = f'add {key} = "qcow2" to that drive'
+    elif content in _PACKED:
+        fix = f"unpack it first: {_PACKED[content]} {quoted(path)}"
+    why = f"its content is {content}, and its name says raw"
+    return Refused(f"{guest.name} cannot use {path}", f'{fix}; or {key} = "raw", if a guest has written it', why=why)
+
+
+_PACKED = {"gzip": "gunzip", "xz": "unxz", "zstd": "unzstd", "bzip2": "bunzip2", "zip": "unzip"}
+
+
+def _smaller(guest: Guest, drive: Drive, below: File, *, made: bool) -> Refused:
+    why = f"it would hide the end of its base {drive.base}, which has {Size(below.size)}"
+    fix = f"leave size out, or make it {Size(below.size)} or more"
+    if made:
+        fix = f"qemu-img resize -f qcow2 {quoted(drive.image)} {int(below.size)}"
+    return Refused(f"{guest.name} cannot use {drive.image}", fix, why=why)
+
+
+def _missing(guest: Guest, drive: Drive, host: Host) -> MakeImage:
+    if drive.is_readonly() or not (drive.base or drive.size):
+        disk = drive.media == "disk"
+        fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
+        near = closest(drive.image.rpartition("/")[2], host.beside.get(drive.image, ()))
+        fix += f": did you mean {near}?" if near else ""
+        raise Refused(f"{guest.name} has no image {drive.image}", fix, why="no such file")
+    _exchangeable(guest, drive.image, host)
+    return MakeImage(
+        path=drive.image,
+        format=drive.image_format(),
+        size=drive.size,
+        base=drive.base,
+        base_format=drive.chain_format(),
+    )
+
+
+def _exchangeable(guest: Guest, path: str, host: Host) -> None:
+    """Refuse a place where another user has a hand in what file is there. No fix changes what is another's."""
+    if why := host.exchangeable.get(path):
+        name = path.rpartition("/")[2]
+        ours = f"{host.images}/{name}"
+        fix = f'image = "{name}", which is made in {host.images}'
+        if host.files.get(path):
+            fix = f"cp --no-clobber {quoted(path)} {quoted(ours)}, and name it {name} in {guest.name}.toml"
+        reason = f"another user of this host could put another file in its place, as {why}"
+        raise Refused(f"{guest.name} cannot use {path}", fix, why=reason)
+
+
+def _usable(guest: Guest, path: str, host: Host, *, writing: bool) -> File:
+    found = host.files.get(path)
+    if found is None:
+        raise Refused(f"{guest.name} has no {path}", _instead(guest, path, host), why="no such file")
+    if found.kind == "other":
+        why = "it is not a regular file or a block device"
+        raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", why=why)
+    _exchangeable(guest, path, host)
+    if other := found.writer or (found.reader if writing else ""):
+        hint = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
+        verb = "write to" if writing else "read"
+        raise Refused(f"{guest.name} cannot {verb} {path}", hint, why=f"{other} is running and has it")
+    return found
+
+
+def _instead(guest: Guest, path: str, host: Host) -> str:
+    """What to do where a file is missing: what is built, or the file that was probably meant."""
+    place, _, name = path.rpartition("/")
+    if place == host.images and name in _BUILT:
+        return "kvmrun build demo"
+    near = closest(name, host.beside.get(path, ()))
+    return f"correct the path in {guest.name}.toml" + (f": did you mean {near}?" if near else "")
+
+
+_BUILT = ("demo-vmlinuz", "demo-initrd", "demo-agent")
+"""What `kvmrun build demo` puts among the images."""
+
+
+def _whole(guest: Guest, path: str, found: File, fix: str) -> None:
+    """Refuse an image with parts elsewhere; `fix` is for an overlay, "" where it may be one."""
+    if found.data_file:
+        why = "its header names a data file elsewhere on this host"
+        raise Refused(f"{guest.name} cannot use {path}", "qemu-img convert it to a whole image", why=why)
+    if found.backing and fix:
+        why = "it is an overlay, and kvmrun never follows the base that an image names"
+        raise Refused(f"{guest.name} cannot use {path}", fix, why=why)

@@ -1,0 +1,1 @@
+"""A network: bridge, ports, packet filter, routing, addresses and names."""

@@ -1,0 +1,232 @@
+"""The bridge of a network: as it should be, against what is there by that name."""
+
+from kvmrun.errors import Refused
+from kvmrun.light.abc import Iterable, Iterator, Mapping
+from kvmrun.light.ipaddress import IPv4Network
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import link_mark
+from kvmrun.model.network.network import Network
+from kvmrun.model.printable import quoted
+from kvmrun.plan.start_facts import Bridge, Route
+from kvmrun.plan.steps.network_steps import (
+    AddAddress,
+    MakeBridge,
+    MarkBridge,
+    NetworkStep,
+    RemoveAddress,
+    RenameBridge,
+    SetBridge,
+    SetUp,
+)
+
+SETTINGS: Mapping[int, tuple[str, int]] = {
+    4: ("ageing time", 30000),
+    7: ("VLAN filtering", 0),
+    9: ("mask of forwarded groups", 0),
+    22: ("multicast router", 1),
+    23: ("multicast snooping", 1),
+    25: ("multicast querier", 0),
+}
+"""Attributes IFLA_BR_* of a bridge: name and the kernel's default, which is what we want."""
+
+CONF = (
+    "ipv4/proxy_arp",
+    "ipv4/rp_filter",
+    "ipv4/accept_source_route",
+    "ipv4/arp_filter",
+    "ipv4/disable_xfrm",
+    "ipv4/disable_policy",
+    "ipv4/arp_ignore",
+    "ipv4/arp_accept",
+    "ipv4/accept_local",
+    "ipv4/proxy_arp_pvlan",
+    "ipv4/drop_unicast_in_l2_multicast",
+    "ipv4/drop_gratuitous_arp",
+    "ipv4/bc_forwarding",
+)
+"""Settings by which the bridge's own stack takes or answers packets: they are to be those of any new link."""
+_DEAF = ("ipv4/arp_ignore", "8")
+"""What no other firewall has a reason to set: nobody's question for the host's MAC is answered."""
+
+
+def link(
+    lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route], *, occupant: Bridge | None = None
+) -> Iterator[NetworkStep]:
+    """The steps that make the bridge itself right; none when it is. `routes` is asked only when the bridge is made.
+
+    Raises Refused when the name belongs to somebody else's link, or the subnet to another route of the host.
+    """
+    alias = link_mark.of_bridge(network.name, lab.identity)
+    if found is None:
+        refuse_overlap(network, routes)
+        yield MakeBridge(name=network.bridge, alias=alias)
+    else:
+        refuse_foreign(lab, network, occupant or found)
+        if found.renamed:
+            yield RenameBridge(name=found.renamed, to=network.bridge)
+        if found.alias != alias:
+            yield MarkBridge(name=network.bridge, alias=alias)
+    mac = lab.bridge_mac(network)
+    differs = tuple(_attributes(lab, network, found)) if found else ()
+    if found is None or differs:
+        conf = tuple((name, found.usual[name]) for name in _conf(lab, found)) if found else ()
+        yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu, differs=differs, conf=conf)
+
+
+def differences(lab: Lab, network: Network, found: Bridge | None) -> list[str]:
+    """What of the bridge is not as we set it, each to be read after its name; of an external one whether it serves."""
+    if found is None:
+        return ["is gone"]
+    if found.kind != "bridge":
+        return ["is no bridge"]
+    down = [] if found.up else ["is down"]
+    if network.external:
+        return down
+    if not is_ours(lab, network, found):
+        return ["is not the bridge that was made for it"]
+    return [
+        *_identity(lab, network, found),
+        *down,
+        *_attributes(lab, network, found),
+        *_addresses(network, found),
+    ]
+
+
+def _identity(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
+    if found.renamed:
+        yield f"is called {found.renamed} now"
+    if not link_mark.is_same(found.alias, link_mark.of_bridge(network.name, lab.identity)):
+        yield "has lost its mark"
+
+
+def sentence(lab: Lab, network: Network, found: Bridge | None) -> str:
+    """The differences in words, "" for none."""
+    wrong = differences(lab, network, found)
+    more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+    return f"{network.bridge} {', '.join(wrong[:3])}{more}" if wrong else ""
+
+
+def _attributes(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
+    if found.mac != lab.bridge_mac(network):
+        yield f"has the MAC {found.mac}"
+    if found.mtu != network.mtu:
+        yield f"has the MTU {found.mtu}"
+    if found.stp:
+        yield "has spanning tree on"
+    if found.forward_delay:
+        yield f"has a forwarding delay of {found.forward_delay / 100:g} s"
+    for number, (name, value) in SETTINGS.items():
+        if (now := found.settings.get(number, value)) != value:
+            yield f"has {name} {now}"
+    if not found.arp:
+        yield "takes part in no ARP"
+    if not found.multicast:
+        yield "takes no multicast"
+    yield from (f"has {name.rpartition('/')[2]} = {found.conf[name]}" for name in _conf(lab, found))
+
+
+def _conf(lab: Lab, found: Bridge) -> list[str]:
+    """The settings that are not what they would be on a new link; what another firewall sets is left to it."""
+    wrong = [name for name in CONF if found.conf.get(name) != found.usual.get(name, found.conf.get(name))]
+    return [name for name in wrong if lab.firewall == "nftables" or (name, found.conf[name]) == _DEAF]
+
+
+def _addresses(network: Network, found: Bridge) -> Iterator[str]:
+    wanted, have = _wanted_addresses(network), set(found.addresses)
+    yield from (f"has not the address {address}" for address in sorted(wanted - have))
+    yield from (f"has the address {address}" for address in sorted(have - wanted))
+    yield from (f"loses the address {address} after a time" for address in sorted(wanted & {*found.limited}))
+    if network.ipv6 and not found.link_local:
+        yield "has no link-local address"
+
+
+def _wanted_addresses(network: Network) -> set[str]:
+    return {str(network.host_address()), *([six] if (six := network.host_address6()) else [])}
+
+
+def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
+    """The steps that give the bridge its addresses, no others, and set it up."""
+    wanted = _wanted_addresses(network)
+    have = set(found.addresses) if found else set()
+    stale = have - wanted
+    again = stale or (found and found.renamed)  # ours may go with another of its subnet, or when it is set down
+    missing = wanted if again else wanted - have
+    missing |= wanted & set(found.limited if found else ())  # given once more, an address lasts for ever
+    yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(stale))
+    yield from (AddAddress(link=network.bridge, address=address) for address in sorted(missing))
+    if found is not None and network.ipv6 and not found.link_local:
+        yield AddAddress(link=network.bridge, address=f"{_link_local(found.mac)}/64")
+    if found is None or not found.up or found.renamed:
+        yield SetUp(link=network.bridge)
+
+
+def _link_local(mac: str) -> str:
+    """The address that the kernel derives from the MAC (RFC 4291, appendix A)."""
+    first, *others = bytes.fromhex(mac.replace(":", ""))
+    from ipaddress import IPv6Address  # not for networks that are right
+
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([first ^ 2, *others[:2], 0xFF, 0xFE, *others[2:]])))
+
+
+def accept_external(network: Network, found: Bridge | None) -> None:
+    if found is None:
+        hint = f"make it, or set external = false in network.{network.name}"
+        raise Refused(f"bridge {network.bridge} does not exist", hint, why="an external bridge is never made by us")
+    if found.kind != "bridge":
+        hint = f"name a bridge in network.{network.name}"
+        raise Refused(f"{network.bridge} is not a bridge", hint, why=f"its kind is {found.kind or 'physical'}")
+
+
+def is_ours(lab: Lab, network: Network, found: Bridge | None) -> bool:
+    """Whether a link is the bridge of this network: by its mark, or by what was recorded when it was made.
+
+    Anybody with the right to do so can write a mark; which device the kernel made for a network nobody can change. A
+    record of an older version does not tell the device: then name and MAC do, of a bridge without any mark.
+    """
+    if found is None or found.kind != "bridge" or lab.now.devices.get(found.device, network.name) != network.name:
+        return False
+    record = lab.now.up.get(network.name)
+    labs = [lab.identity, *([record.lab] if record else [])]
+    if any(link_mark.is_same(found.alias, link_mark.of_bridge(network.name, one)) for one in labs):
+        return True
+    if record is None or record.network.bridge != network.bridge:
+        return False
+    if record.device:
+        return found.device == record.device and (not found.renamed or found.mac == record.mac)
+    return not (found.alias or found.renamed) and found.mac == record.mac
+
+
+def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
+    """Raises Refused for a link that is not the network's own bridge."""
+    if is_ours(lab, network, found):
+        return
+    if found.kind == "bridge" and (other := link_mark.lab_of(found.alias)) not in {"", lab.identity}:
+        name = link_mark.name(found.alias)
+        hint = f"choose another bridge name in network.{network.name}, or kvmrun -C {quoted(other)} net down {name}"
+        raise Refused(f"{network.bridge} is another lab's", hint, why=f"it is the bridge of network {name} of {other}")
+    kind = found.kind or "physical interface"
+    why = f"it is a {kind} without our mark ({link_mark.of_bridge(network.name, lab.identity)})"
+    if found.kind == "bridge" and found.alias.startswith(link_mark.MARK):
+        why = f"it is another network's: {found.alias}"
+    hint = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
+    if network.name in lab.now.up:
+        hint = f"kvmrun net down {network.name}, which leaves {network.bridge} alone; then {hint}"
+    raise Refused(f"{network.bridge} exists and is not ours", hint, why=why)
+
+
+def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
+    for route in routes:
+        if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
+            hint = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
+            whose = f", a bridge of the lab {route.lab}" if route.lab else ""
+            why = f"the host has a route to {route.destination} through {route.link}{whose}"
+            raise Refused(f"subnet {network.subnet} of network {network.name} overlaps another route", hint, why=why)
+
+
+def _elsewhere(subnet: IPv4Network, routes: Iterable[Route]) -> str:
+    taken = [IPv4Network(route.destination) for route in routes]
+    for third in (*range(100, 255), *range(100)):
+        free = IPv4Network(f"192.168.{third}.0/24")
+        if not any(free.overlaps(one) for one in taken) and free != subnet:
+            return str(free)
+    return "10.77.0.0/24"

@@ -1,0 +1,95 @@
+"""The dnsmasq of one network: its account, its files, and the steps that make it serve what the lab holds now."""
+
+from kvmrun.errors import Refused
+from kvmrun.light.abc import Iterator, Sequence
+from kvmrun.model import derive
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+from kvmrun.model.network.network import Network
+from kvmrun.model.printable import quoted
+from kvmrun.plan.network import dnsmasq_config
+from kvmrun.plan.start_facts import Owner, Wire
+from kvmrun.plan.steps.network_steps import NetworkStep, ReloadNames, StartNames, StopNames, WriteNames
+
+
+def account(lab: Lab, network: Network) -> int:
+    """The account dnsmasq runs as: nobody else's, so that a process of that account is ours."""
+    return lab.account(network.name)
+
+
+def log_account(lab: Lab, network: Network) -> int:
+    """The account of dnsmasq's logger."""
+    record = lab.now.up.get(network.name)
+    return record.log_uid if record else derive.uid(lab.seed, "net", network.name, "log")
+
+
+def files(lab: Lab, network: Network, where: Directories) -> dnsmasq_config.Files:
+    """dnsmasq's files: where it was started with them, else below the state directory."""
+    record = lab.now.up.get(network.name)
+    return dnsmasq_config.files_at(record.config) if record else dnsmasq_config.files(where.state, network.name)
+
+
+def note(where: Directories, network: Network) -> str:
+    """The file that says which process was started to serve names."""
+    return f"{where.network(network.name)}/dnsmasq"
+
+
+def texts(lab: Lab, network: Network, where: Directories, now: Wire) -> dict[str, str]:
+    """dnsmasq's files for `network`, by path, as they should be."""
+    at = files(lab, network, where)
+    ports = lab.ports()
+    return {
+        at.config: dnsmasq_config.config(network, at, now.resolv),
+        at.hosts: dnsmasq_config.hosts(network, ports, now.hostname, now.hosts_file),
+        at.reservations: dnsmasq_config.reservations(network, ports),
+    }
+
+
+def steps(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[NetworkStep]:
+    """What is still to be done so that dnsmasq serves the network as it is. Raises Refused where somebody else does."""
+    uid = account(lab, network)
+    at = files(lab, network, where)
+    if not network.needs_dnsmasq():
+        if now.dnsmasq:
+            yield StopNames(network=network.name, config=at.config, uid=uid)
+        return
+    wanted = texts(lab, network, where, now)
+    changed = [path for path, text in wanted.items() if now.files.get(path) != text]
+    yield from (WriteNames(path=path, text=wanted[path], uid=uid) for path in changed)
+    if not now.dnsmasq:
+        _refuse_taken(network, now.owners)
+    drop = dnsmasq_config.taken_leases(network, lab.ports(), now.leases)
+    if not now.dnsmasq or now.names == "stopped" or at.config in changed or drop:
+        yield StartNames(
+            network=network.name,
+            bridge=network.bridge,
+            config=at.config,
+            leases=at.leases,
+            log=f"{where.state}/log/net-{network.name}",
+            uid=uid,
+            log_uid=log_account(lab, network),
+            lab=lab.identity,
+            drop=drop,
+        )
+    elif changed:
+        yield ReloadNames(network=network.name, config=at.config, uid=uid)
+
+
+def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:
+    """Raises Refused where somebody else serves where our own server has to. Another lab is named, and left alone."""
+    own = str(network.host_address().ip)
+    for owner in owners:
+        if owner.address not in {"0.0.0.0", "::", own}:  # noqa: S104 - the wildcard somebody else listens on
+            continue
+        if owner.link not in {"", network.bridge}:
+            continue
+        if owner.lab and (network.dns if owner.port == 53 else network.dhcp):
+            hint = f"choose another subnet in network.{network.name}, or kvmrun -C {quoted(owner.lab)} net down"
+            why = f"that of the lab {owner.lab} listens on {owner.address}, port {owner.port}"
+            raise Refused(f"network {network.name} and another lab's would share one name server", hint, why=why)
+        if owner.port == 53 and network.dns:
+            hint = f"have it listen on its own addresses only, or set dns = false in network.{network.name}"
+            raise Refused(f"port 53 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
+        if owner.port == 67 and network.dhcp:
+            hint = f"stop it, or set dhcp = false in network.{network.name}"
+            raise Refused(f"port 67 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")

@@ -1,0 +1,1 @@
+"""Packets and rules of a packet filter, followed one packet at a time."""

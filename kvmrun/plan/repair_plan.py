@@ -1,0 +1,282 @@
+"""What a crash, a reboot or another tool left, and what mends it: facts to faults, each with its steps."""
+
+from typing import Any, Literal
+
+from kvmrun.errors import KvmrunError
+from kvmrun.light.abc import Collection, Iterable, Iterator, Mapping
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.lab import Lab
+from kvmrun.model.network import link_mark
+from kvmrun.model.network.network import Network
+from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.plan import faults, reach
+from kvmrun.plan.guest import qemu_cmdline
+from kvmrun.plan.network import bridge_plan, dnsmasq_plan, network_plan, nft_guard, uplink_routing
+from kvmrun.plan.start_facts import Wire
+from kvmrun.plan.steps.guest_steps import WriteRecord
+from kvmrun.plan.steps.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge
+
+
+class Tidy(Frozen):
+    """Remove what a guest that has ended left in its run directory, and the guard of its ports."""
+
+    guest: str
+
+    def __str__(self) -> str:
+        return "remove what it left"
+
+
+class EndUnbegun(Frozen):
+    """End a QEMU that never ran an instruction of its guest, because its start was cut short."""
+
+    guest: str
+
+    def __str__(self) -> str:
+        return "end the QEMU that was never let run"
+
+
+class LinkMonitor(Frozen):
+    """Another of its monitors also under the name of the first."""
+
+    guest: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"reach it by its monitor {self.source}"
+
+
+class GiveLock(Frozen):
+    guest: str
+
+    def __str__(self) -> str:
+        return "give it a new lock"
+
+
+class GuardAgain(Frozen):
+    guest: str
+
+    def __str__(self) -> str:
+        return "guard its ports again"
+
+
+class LogAgain(Frozen):
+    guest: str
+
+    def __str__(self) -> str:
+        return "give it a new logger"
+
+
+GuestMend = Tidy | EndUnbegun | LinkMonitor | GiveLock | GuardAgain | LogAgain | WriteRecord
+Mend = GuestMend | NetworkStep
+
+
+class Outcome(Frozen):
+    """What became of a fault: `error` says why it was not repaired."""
+
+    subject: str
+    text: str
+    state: Literal["to be repaired", "repaired", "not repaired"]
+    steps: tuple[str, ...] = ()
+    fix: str = ""
+    error: str = ""
+
+
+class Fault(Frozen):
+    """What is wrong with `subject`, and the steps that mend it. Without steps `fix` is what a person can do."""
+
+    subject: str
+    text: str
+    steps: tuple[Mend, ...] = ()
+    fix: str = ""
+
+
+class Found(Frozen):
+    """One guest as it was found. `pid` 0 when it does not run or cannot be seen; `locked`: its lock is in its place.
+
+    `monitors` are those that answer with its UUID; `unheard` says that nobody listens at the first any more. `unbegun`:
+    a start was cut short before the guest was let run. `command` are its QEMU's words, `taps` what it has open, by
+    descriptor.
+    """
+
+    name: str
+    pid: int = 0
+    started: int = 0
+    locked: bool = False
+    monitors: tuple[str, ...] = ()
+    unheard: bool = False
+    unbegun: bool = False
+    record: Record | None = None
+    boot: str = ""
+    guarded: bool = True
+    logger: Literal["", "dead", "stalled"] = ""
+    command: tuple[str, ...] = ()
+    taps: Mapping[str, str] = EMPTY
+
+
+class Marked(Frozen):
+    """A link that carries our mark. `master` is the mark of the bridge it is a port of; `kept` a tap that stays."""
+
+    name: str
+    alias: str
+    bridge: bool
+    ports: int = 0
+    master: str = ""
+    kept: bool = False
+    held: bool = False
+    queues: int = 1
+
+
+def guest(found: Found, definition: Guest | None, place: Place | None, path: str) -> Iterator[Fault]:
+    """What is wrong with one guest. Its record is at `path`."""
+    name = found.name
+    if not (found.pid or found.locked):
+        stale = found.record is not None and found.record.boot not in {"", found.boot}
+        text = f"left by {'an earlier boot' if stale else 'a crash'}"
+        yield Fault(subject=name, text=text, steps=(Tidy(guest=name),))
+    elif found.unbegun:
+        steps = (EndUnbegun(guest=name), Tidy(guest=name))
+        yield Fault(subject=name, text="its start was cut short", steps=steps)
+    elif found.logger == "stalled":
+        text = "its logger does not read on, and QEMU waits for it"
+        yield Fault(subject=name, text=text, steps=(LogAgain(guest=name),))
+    elif not found.monitors:
+        yield _out_of_reach(found)
+    else:
+        yield from _reached(found, definition, place, path)
+
+
+def _reached(found: Found, definition: Guest | None, place: Place | None, path: str) -> Iterator[Fault]:
+    name = found.name
+    if found.unheard:
+        step = LinkMonitor(guest=name, source=found.monitors[-1])
+        yield Fault(subject=name, text="its first monitor was removed", steps=(step,))
+    if not found.locked:
+        yield Fault(subject=name, text="its lock was removed", steps=(GiveLock(guest=name),))
+    if found.pid and (found.record is None or found.record.pid != found.pid):
+        record = WriteRecord(path=path, record=rewritten(found, definition, place))
+        yield Fault(subject=name, text="its record does not say how it was started", steps=(record,))
+    if not found.guarded:
+        yield Fault(subject=name, text="its packet filter was changed", steps=(GuardAgain(guest=name),))
+    if found.logger == "dead":
+        yield Fault(subject=name, text="its logger died", steps=(LogAgain(guest=name),))
+
+
+def _out_of_reach(found: Found) -> Fault:
+    if found.locked:
+        text, fix = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
+    else:
+        text = "its lock and its monitors were removed: it runs on, and no command can reach it"
+        fix = f"kvmrun stop {found.name} ends it in order"
+    return Fault(subject=found.name, text=text, fix=fix)
+
+
+def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Record:
+    """The record of a guest that runs without one, from its QEMU's own words; its ports from the definition."""
+    words = found.command
+    now: dict[str, Any] = {"pid": found.pid, "started": found.started, "boot": found.boot}
+    if found.record is not None and (found.record.name, found.record.uuid) == (
+        found.name,
+        qemu_cmdline.after(words, "-uuid"),
+    ):
+        return found.record.but(**now)
+    ports = place.ports if place else ()
+    macs = {
+        one["mac"]: found.taps.get(qemu_cmdline.netdev_fd(words, one["netdev"])) for one in qemu_cmdline.devices(words)
+    }
+    return Record(
+        name=found.name,
+        uuid=qemu_cmdline.after(words, "-uuid"),
+        accel="kvm" if "-enable-kvm" in words else "tcg",
+        cpus=qemu_cmdline.number(qemu_cmdline.after(words, "-smp")),
+        memory=qemu_cmdline.number(qemu_cmdline.after(words, "-m").removeprefix("size=")[:-1]) * 1024,
+        ports=tuple(port for port in ports if macs.get(port.mac) == port.tap),
+        lab=place.lab if place else "",
+        raw=qemu_cmdline.raw(words),
+        protect=bool(definition and definition.protect),
+        after=definition.after if definition else (),
+        display=definition.shown_at(place) if definition and place and "-vnc" in words else "",
+        **now,
+    )
+
+
+def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool) -> Iterator[Fault]:
+    """What is wrong with a network: one that is up or `used` by a guest is made right, of another nothing stays."""
+    if one.name in lab.now.networks_elsewhere or (one.external and not used):
+        return
+    yield from _waiting(lab, one)
+    ours = bridge_plan.is_ours(lab, one, now.bridge)
+    try:
+        if ours or used or now.kept or now.former or (now.bridge and one.name in lab.now.up):
+            steps = network_plan.kept_up(lab, one, where, now)
+            text = "; ".join(faults.sentences(lab, one, now)) or "it is up in part"
+        elif now.bridge is None and _traces(lab, one, where, now):
+            steps = network_plan.down(lab, lab.as_up(one), where, now, force=False)
+            text = "it is down in part"
+        else:
+            return
+    except KvmrunError as why:
+        yield Fault(subject=f"network {one.name}", text=f"{why.message}: {why.why}", fix=why.hint)
+        return
+    if steps:
+        yield Fault(subject=f"network {one.name}", text=text, steps=steps)
+    if now.names == "silent":
+        yield Fault(subject=f"network {one.name}", text=faults.NAMES_SILENT, fix=f"kvmrun net restart {one.name}")
+    for text, fix in reach.problems(lab, one, now.reach):
+        yield Fault(subject=f"network {one.name}", text=text, fix=fix)
+
+
+def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:
+    """What only a person can decide: a network that is up and defined otherwise now, or not at all."""
+    subject = f"network {one.name}"
+    if pending := lab.now.pending.get(one.name):
+        text = f"its {', '.join(pending.keys)} cannot be changed under {', '.join(pending.guests)}"
+        yield Fault(subject=subject, text=text, fix=f"kvmrun net restart {one.name}")
+    elif one.name in lab.now.undefined:
+        broken = lab.has_broken_networks()
+        text = "it is up, and networks.toml has errors" if broken else "it is up, and no longer defined"
+        yield Fault(subject=subject, text=text, fix="kvmrun check" if broken else f"kvmrun net down {one.name}")
+
+
+def _traces(lab: Lab, one: Network, where: Directories, now: Wire) -> bool:
+    """Whether anything of a network is left that has no bridge."""
+    note = one.name in lab.now.up or dnsmasq_plan.note(where, one) in now.files
+    return bool(
+        now.dnsmasq or now.rules or now.guard or now.changed or note or list(uplink_routing.down(lab, one, now.ways))
+    )
+
+
+def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts: Collection[str]) -> Iterator[Fault]:
+    """Links, and parts of the packet filter, that are ours and belong to nobody. Another lab's are left alone.
+
+    The guests that are `present` in the run directory look after their own parts.
+    """
+    links = list(marked)
+    bridges = {one.name for one in links if one.bridge}
+    known = {port.alias(name) for name, ports in lab.ports().items() for port in ports}
+    for one in (link for link in links if link_mark.lab_of(link.alias) in {"", lab.identity}):
+        network_name = link_mark.name(one.alias)
+        if one.bridge and network_name in lab.now.up:
+            continue  # what belongs to a network that is up is looked at with it
+        if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge in bridges - {one.name}:
+            steps = () if one.ports else (RemoveBridge(name=one.name),)
+            text = f"it was the bridge of network {network_name}, which is called otherwise now"
+            yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
+        elif one.kept and not one.held and not _is_known(one, known) and _is_this_labs(lab, one):
+            drop = DropTap(tap=one.name, queues=one.queues)
+            yield Fault(subject=one.name, text=f"a persistent tap for {one.alias}, which is no card", steps=(drop,))
+    guests = {link_mark.subject(one.alias) for one in links if not one.bridge}
+    for part in sorted(parts):
+        name = nft_guard.guest(part)
+        if name and name not in guests and name not in present:
+            yield Fault(subject=name, text="its packet filter outlived it", steps=(DropRules(table=part, record=""),))
+
+
+def _is_known(one: Marked, known: Collection[str]) -> bool:
+    return any(link_mark.is_same(one.alias, alias) for alias in known)
+
+
+def _is_this_labs(lab: Lab, one: Marked) -> bool:
+    """A kept tap whose mark names no lab is another lab's while its bridge is that of a network this lab has not."""
+    return not one.master or link_mark.name(one.master) in lab.networks

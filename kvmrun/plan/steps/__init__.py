@@ -1,0 +1,1 @@
+"""Everything that can be done to this host, one class a step."""

@@ -1,0 +1,131 @@
+"""Everything that is done to start a guest. A step says what it is in words; host.hand does it."""
+
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.qemu_option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
+from kvmrun.model.value import Frozen
+from kvmrun.plan.guest.scope_plan import EnterScope
+from kvmrun.plan.guest.vnc_port import TakePort
+from kvmrun.plan.network.nft_guard import LoadGuard
+
+
+class MakeImage(Frozen):
+    """An empty image, or an overlay of `base`. `size` in bytes, None for the base's own."""
+
+    path: str
+    format: str
+    size: int | None
+    base: str | None = None
+    base_format: str = ""
+
+    def __str__(self) -> str:
+        size = f" of {self.size}" if self.size else ""
+        over = f" over {self.base}" if self.base else ""
+        return f"make {self.format} image {self.path}{size}{over}"
+
+
+class TakePlace(Frozen):
+    """The guest's run directory, and in it the lock that says the guest lives."""
+
+    guest: str
+    directory: str
+
+    def __str__(self) -> str:
+        return f"take the place of {self.guest} in {self.directory}"
+
+
+class OpenFile(Frozen):
+    file: Image | BootFile
+
+    def __str__(self) -> str:
+        how = "" if isinstance(self.file, BootFile) else " read-only" if self.file.readonly else " for writing"
+        return f"open {self.file.path}{how}"
+
+
+class MakeVncDirectory(Frozen):
+    directory: VncDirectory
+    uid: int | None
+
+    def __str__(self) -> str:
+        return f"make {self.directory.path} for the VNC socket"
+
+
+class OpenTap(Frozen):
+    """A tap, new or made to stay: QEMU needs its descriptor; the rest can come while it starts."""
+
+    tap: Tap
+    kept: bool = False
+
+    def __str__(self) -> str:
+        return f"open tap {self.tap.name}"
+
+
+class PlugTap(Frozen):
+    """A tap that is there, as a port of its bridge; `owner` of one that is persistent. `differs` says why, where it is
+    a port already.
+    """
+
+    tap: str
+    mac: str
+    bridge: str
+    alias: str
+    mtu: int
+    isolated: bool
+    owner: int | None = None
+    differs: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        if self.differs == (f"is not on {self.bridge}",):
+            return f"plug tap {self.tap} into {self.bridge} again"
+        if self.differs:
+            return f"put tap {self.tap} right: it {', '.join(self.differs)}"
+        return f"plug tap {self.tap} into {self.bridge}{', isolated' if self.isolated else ''}"
+
+
+class RemoveTap(Frozen):
+    """One of ours that is still there though its guest has ended, and that we never made persistent."""
+
+    tap: str
+
+    def __str__(self) -> str:
+        return f"remove tap {self.tap}, which outlived its guest"
+
+
+class Listen(Frozen):
+    listener: Listener
+
+    def __str__(self) -> str:
+        return f"listen on {self.listener.path}"
+
+
+class StartLogger(Frozen):
+    log: Log
+    uid: int | None
+
+    def __str__(self) -> str:
+        return f"start its logger, which keeps the newest 4 MB in {self.log.path}"
+
+
+class WriteRecord(Frozen):
+    path: str
+    record: Record
+
+    def __str__(self) -> str:
+        return f"write the record {self.path}"
+
+
+class Launch(Frozen):
+    """QEMU itself, paused. `uid` None: as the caller. `raw` are the user's own words, at the end."""
+
+    qemu: str
+    options: tuple[Option, ...]
+    raw: tuple[str, ...]
+    uid: int | None
+    group: int | None
+    log: Log
+
+    def __str__(self) -> str:
+        return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
+
+
+FileStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | WriteRecord
+GuestStep = FileStep | TakePort | RemoveTap | OpenTap | PlugTap | Listen | LoadGuard | StartLogger | Launch | EnterScope

@@ -1,0 +1,252 @@
+"""Everything that can be done to a network. A step says what it is in words; host.network does it."""
+
+from kvmrun.model.network.network_record import NetworkRecord
+from kvmrun.model.value import Frozen
+from kvmrun.plan.network.uplink_routing import WayStep
+from kvmrun.plan.reach import KernelRoute, Neighbour
+from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
+
+
+class MakeBridge(Frozen):
+    name: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"make bridge {self.name}"
+
+
+class RenameBridge(Frozen):
+    """Give the network's bridge its name back."""
+
+    name: str
+    to: str
+
+    def __str__(self) -> str:
+        return f"rename bridge {self.name} to {self.to}"
+
+
+class MarkBridge(Frozen):
+    """Whose bridge it is, where its mark does not say so: by 0.1.0, before the lab was moved, or changed since."""
+
+    name: str
+    alias: str
+
+    def __str__(self) -> str:
+        return f"mark bridge {self.name} as this lab's"
+
+
+class RecordNetwork(Frozen):
+    """What is about to be done for a network, so that whatever comes next knows what is ours."""
+
+    path: str
+    record: NetworkRecord
+
+    def __str__(self) -> str:
+        return f"write the record {self.path}"
+
+
+class RecordBridge(Frozen):
+    """Which bridge was made for the network, by the kernel's own number for it."""
+
+    path: str
+    record: NetworkRecord
+
+    def __str__(self) -> str:
+        return f"write into {self.path} which bridge was made"
+
+
+class SetBridge(Frozen):
+    """Attributes of a bridge of ours, all written at once; `conf` are settings below net, by name without the link."""
+
+    name: str
+    mac: str
+    mtu: int
+    differs: tuple[str, ...] = ()
+    conf: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        if self.differs:
+            return f"put bridge {self.name} right: it {', '.join(self.differs)}"
+        return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
+
+
+class AddAddress(Frozen):
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"give {self.link} the address {self.address}"
+
+
+class RemoveAddress(Frozen):
+    link: str
+    address: str
+
+    def __str__(self) -> str:
+        return f"take the address {self.address} from {self.link}"
+
+
+class KeepTap(Frozen):
+    """A tap that stays, for `owner` (a uid) to start its guest without privileges."""
+
+    tap: str
+    queues: int
+    owner: int
+    alias: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"make tap {self.tap} for uid {self.owner}, to stay"
+
+
+class DropTap(Frozen):
+    tap: str
+    queues: int
+    record: str = ""
+
+    def __str__(self) -> str:
+        return f"remove tap {self.tap}"
+
+
+class SetUp(Frozen):
+    link: str
+
+    def __str__(self) -> str:
+        return f"set {self.link} up"
+
+
+class SetSysctl(Frozen):
+    """A setting below /proc/sys/net, remembered with its earlier value as long as a `user` needs it."""
+
+    name: str
+    value: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"set net.{self.name.replace('/', '.')} = {self.value}"
+
+
+class RestoreSysctls(Frozen):
+    """Let go of settings that `user` needed: of all, or of `names`."""
+
+    user: str
+    names: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"restore {len(self.names) or 'the'} settings of the kernel that were changed"
+
+
+class LoadRules(Frozen):
+    """Replace our table in one transaction. `digest` is that of the text, kept in `record`."""
+
+    table: str
+    text: str
+    digest: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"load the packet filter table {self.table}"
+
+
+class DropRules(Frozen):
+    """Remove a table of ours, or the chains of a guest that is no more."""
+
+    table: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"remove the packet filter table {self.table}"
+
+
+class WriteNames(Frozen):
+    """One of dnsmasq's files: ours, readable for the account it runs as."""
+
+    path: str
+    text: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"write {self.path}"
+
+
+class StartNames(Frozen):
+    """dnsmasq for one network, with the configuration at `config`, in place of one that runs.
+
+    `drop` are leases, as (address, MAC), that it must not remember: the address is reserved for another guest now.
+    """
+
+    network: str
+    bridge: str
+    config: str
+    leases: str
+    log: str
+    uid: int
+    log_uid: int
+    lab: str = ""
+    drop: tuple[tuple[str, str], ...] = ()
+
+    def __str__(self) -> str:
+        less = "".join(f", without the lease of {address} to {mac}" for address, mac in self.drop)
+        return f"start dnsmasq on {self.bridge} with {self.config}{less}"
+
+
+class ReloadNames(Frozen):
+    network: str
+    config: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"have dnsmasq of {self.network} read names and reservations again"
+
+
+class StopNames(Frozen):
+    network: str
+    config: str
+    uid: int
+
+    def __str__(self) -> str:
+        return f"stop dnsmasq of {self.network}"
+
+
+class RemoveFiles(Frozen):
+    paths: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"remove {', '.join(self.paths)}"
+
+
+class RemoveBridge(Frozen):
+    name: str
+
+    def __str__(self) -> str:
+        return f"remove bridge {self.name}"
+
+
+LinkStep = (
+    MakeBridge
+    | MarkBridge
+    | SetBridge
+    | AddAddress
+    | RemoveAddress
+    | SetUp
+    | KeepTap
+    | PlugTap
+    | DropTap
+    | RemoveTap
+    | RemoveBridge
+    | KernelRoute
+    | Neighbour
+)
+NamesStep = StartNames | ReloadNames | StopNames
+OtherStep = (
+    RecordNetwork
+    | RecordBridge
+    | RenameBridge
+    | SetSysctl
+    | RestoreSysctls
+    | LoadRules
+    | DropRules
+    | WriteNames
+    | RemoveFiles
+)
+NetworkStep = LinkStep | NamesStep | OtherStep | WayStep

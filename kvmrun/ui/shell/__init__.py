@@ -1,0 +1,1 @@
+"""The monitor shell on a terminal."""

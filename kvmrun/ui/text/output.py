@@ -1,0 +1,127 @@
+"""Answers, announcements and complaints of a conversation, one printable line at a time."""
+
+import json
+import os
+import re
+import sys
+import time
+
+from kvmrun.errors import KvmrunError
+from kvmrun.light.abc import Mapping
+from kvmrun.model.event import Event
+from kvmrun.model.guest.guest_status import SCHEMA
+from kvmrun.model.printable import printable
+from kvmrun.model.value import Frozen
+from kvmrun.ui.text.line_folding import fitted
+
+BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
+_TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)')
+_LONGEST = 2000
+_DEEPEST = 100
+_COLOUR = {"key": CYAN, "text": GREEN, "word": YELLOW}
+
+
+class Value(Frozen):
+    """What a command returned: shown as JSON."""
+
+    json: object
+
+
+Answer = Value | tuple[str, ...] | None
+
+
+def colored(choice: str) -> bool:
+    """Whether to use colours on standard output; `choice` is auto, always or never."""
+    if choice != "auto":
+        return choice == "always"
+    return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def say(line: str, *, style: str = "", color: bool) -> None:
+    """One line; `style` is an escape sequence, used only with `color`."""
+    text = _whole(line)
+    sys.stdout.write(f"{style}{text}{END}\n" if color and style else f"{text}\n")
+
+
+def folded(text: str, indent: int) -> str:
+    """`text` in lines that fit the terminal on standard output, `indent` after the first; one line where it is none."""
+    return fitted(text, sys.stdout, indent=indent)
+
+
+def show(answer: Answer, *, color: bool) -> None:
+    """An answer for people: JSON spread over lines, with its parts in colours; text as it is."""
+    if isinstance(answer, Value):
+        for line in _json(answer.json, indent=2, ensure_ascii=False).split("\n"):
+            text = _whole(line)
+            sys.stdout.write((_TOKEN.sub(_paint, text) if color else text) + "\n")
+    else:
+        for line in answer or ():
+            say(line, color=False)
+
+
+def dump(value: object) -> None:
+    """A value for programs: JSON on one line, all of it ASCII that no terminal acts upon."""
+    sys.stdout.write(_program(value))
+
+
+def complain(error: KvmrunError, *, color: bool) -> None:
+    """An error inside a conversation, where it ends nothing."""
+    say(error.message, style=RED, color=color)
+    from kvmrun.ui.text.caller import fix
+
+    for line in (error.why, fix(error.hint), *error.lines):
+        if line:
+            say(f"  {line}", color=color)
+
+
+def news(event: Mapping[str, object]) -> str:
+    """An event on one line: the time it came, its name, its data."""
+    data = event.get("data")
+    return f"{time.strftime('%H:%M:%S')} {event.get('event')}" + (f" {_json(data, ensure_ascii=False)}" if data else "")
+
+
+def line(event: Event) -> str:
+    """An event of some guest for people: when, who, what, and as much of its data as one can read."""
+    data = f"  {_json(event.data, ensure_ascii=False)}" if event.data else ""
+    moment = f"{time.strftime('%H:%M:%S', time.localtime(event.at))}.{int(event.at % 1 * 1000):03}"
+    return printable(f"{moment}  {event.guest}  {event.name}{data}", limit=_LONGEST) + "\n"
+
+
+def document(event: Event) -> str:
+    """An event for programs: one document on one line."""
+    about = {"schema": SCHEMA, "time": event.at, "guest": event.guest, "event": event.name}
+    return _program(about | {"data": dict(event.data)})
+
+
+def _program(value: object) -> str:
+    return _json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n"
+
+
+def _json(value: object, *, indent: int | None = None, ensure_ascii: bool = True, sort_keys: bool = False) -> str:
+    if _is_too_deep(value):
+        raise KvmrunError("the answer is nested too deeply to be shown")
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+
+
+def _is_too_deep(value: object) -> bool:
+    """Whether something in `value` is more than _DEEPEST lists and mappings down.
+
+    Python's own limit is no protection: from 3.14 on it is the size of the stack, and 40 KB of brackets, indented, are
+    800 MB of text.
+    """
+    level = [value]
+    for _ in range(_DEEPEST + 1):
+        tables = [one.values() for one in level if isinstance(one, Mapping)]
+        level = [inner for one in (*tables, *(one for one in level if isinstance(one, list | tuple))) for inner in one]
+        if not level:
+            return False
+    return True
+
+
+def _whole(line: str) -> str:
+    """Printable and not cut: an answer was asked for. An escape takes at most ten characters."""
+    return printable(line, limit=max(4096, 10 * len(line)))
+
+
+def _paint(token: re.Match[str]) -> str:
+    return f"{_COLOUR[token.lastgroup or 'word']}{token[0]}{END}"
