@@ -9,7 +9,7 @@ from kvmrun.light import imports
 gc.disable()  # a command lives for milliseconds: collecting costs more than it frees
 imports.begin()
 
-from kvmrun.cli import flushed, run  # noqa: E402 - both must come before the imports
+from kvmrun.cli.main import flushed, run  # noqa: E402 - both must come before the imports
 from kvmrun.ui.text import stdio  # noqa: E402
 
 _NO_MEMORY = b"kvmrun: out of memory\n  fix: ulimit -v prints the limit\n"

@@ -11,9 +11,10 @@
      +-- HostLacks           69   this machine has not what it takes
      +-- Busy                75   somebody else holds it now; try again
      +-- NotPermitted        77   this user may not
+     |    +-- OtherUser      77   a guest of another user, whom `prefix` names
      +-- Several                  one a guest; the code of the first
 
-Only `cli` prints them and only `cli` exits. Ctrl-C is 130; anything else is a bug, 70.
+Only `cli` prints them and only `cli` exits. `EXIT_CODES` is the table that the manual shows.
 """
 
 import errno
@@ -21,6 +22,34 @@ import os
 
 AS_ROOT = "run it with sudo"
 """What a fix says where the same command line succeeds as root."""
+BUG = 70
+"""The exit code where kvmrun itself is wrong: EX_SOFTWARE of sysexits.h."""
+INTERRUPTED = 130
+"""The exit code after Ctrl-C: 128 and the number of SIGINT, as a shell has it."""
+READER_GONE = 141
+"""The exit code where the reader of the output has left: 128 and the number of SIGPIPE."""
+EXIT_CODES = {
+    0: "done",
+    1: "failed; what was done has been undone",
+    2: "usage error: the command line is wrong",
+    3: "the guest is not running",
+    4: "there is no guest of that name",
+    5: "a definition is invalid",
+    6: "refused: a conflict, or an object that kvmrun did not make",
+    7: "no answer in time: a guest, or what a --wait names; the guest goes on",
+    69: "the host lacks something that is needed",
+    BUG: "a bug in kvmrun; the path of a file with the traceback is printed",
+    75: "busy: another command holds what is needed; try again",
+    77: "not permitted",
+    129: "ended by SIGHUP: the terminal was closed; what was begun is undone",
+    INTERRUPTED: "interrupted by Ctrl-C; what was begun is undone",
+    READER_GONE: "the reader of the output has gone",
+    143: "ended by SIGTERM; what was begun is undone",
+}
+"""Every exit code and what it means, for the manual. `exec` and `ssh` pass on the code of their command.
+
+Of several guests, it is that of the first failure in the order they were named.
+"""
 _HOST = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EINTR),
     *(errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS, errno.EAGAIN),
@@ -45,22 +74,32 @@ class KvmrunError(Exception):
 
 
 class UsageError(KvmrunError):
+    """The words on the command line, or the arguments of a call, make no sense."""
+
     code = 2
 
 
 class NotRunning(KvmrunError):
+    """The guest is not running."""
+
     code = 3
 
 
 class NoSuchGuest(KvmrunError):
+    """No definition and no running guest has that name."""
+
     code = 4
 
 
 class ConfigError(KvmrunError):
+    """A file of the lab must be edited; `lines` are all the problems that were found."""
+
     code = 5
 
 
 class Refused(KvmrunError):
+    """A conflict, or an object that is not ours."""
+
     code = 6
 
 
@@ -76,19 +115,35 @@ class OtherLab(Refused):
 
 
 class Unresponsive(KvmrunError):
+    """Somebody was asked in time, and has not answered in time."""
+
     code = 7
 
 
 class HostLacks(KvmrunError):
+    """This machine does not have what it takes."""
+
     code = 69
 
 
 class Busy(KvmrunError):
+    """Another command holds it at this moment."""
+
     code = 75
 
 
 class NotPermitted(KvmrunError):
+    """This user may not."""
+
     code = 77
+
+
+class OtherUser(NotPermitted):
+    """A guest that runs for another user: a command line after `prefix` acts as that user."""
+
+    def __init__(self, message: str, prefix: str, guest: str, *, why: str) -> None:
+        super().__init__(message, f"{prefix} kvmrun list {guest}", why=why)
+        self.prefix = prefix
 
 
 class Several(KvmrunError):
@@ -132,24 +187,3 @@ def hint_for(why: OSError) -> str:
     if why.errno in {errno.EMFILE, errno.ENFILE}:
         return "ulimit -n prints how many files may be open"
     return "free some memory" if why.errno == errno.ENOMEM else "correct that, then try again"
-
-
-EXIT_CODES = {
-    0: "done",
-    1: "failed; what was done has been undone",
-    2: "usage error: the command line is wrong",
-    3: "the guest is not running",
-    4: "there is no guest of that name",
-    5: "a definition is invalid",
-    6: "refused: a conflict, or an object that kvmrun did not make",
-    7: "no answer in time: a guest, or what a --wait names; the guest goes on",
-    69: "the host lacks something that is needed",
-    70: "a bug in kvmrun; the path of a file with the traceback is printed",
-    75: "busy: another command holds what is needed; try again",
-    77: "not permitted",
-    129: "ended by SIGHUP: the terminal was closed; what was begun is undone",
-    130: "interrupted by Ctrl-C; what was begun is undone",
-    141: "the reader of the output has gone",
-    143: "ended by SIGTERM; what was begun is undone",
-}
-"""Every exit code and what it means, for the manual. `exec` and `ssh` pass on the code of their command."""

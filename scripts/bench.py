@@ -11,8 +11,8 @@ import os
 import select
 import shutil
 import socket
-import statistics
 import stat
+import statistics
 import struct
 import subprocess
 import sys

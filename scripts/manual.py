@@ -3,12 +3,17 @@
     <!-- generated: KIND ARGUMENT -->
     <!-- end -->
 
-Commands, options and exit codes come from the code with their descriptions. Of keys, states and environment variables
-the code knows the names, types and defaults: the description below each term is written by hand in the page and kept.
+Commands, options, exit codes and the names of the Python API come from the code with their descriptions. Of keys,
+states and environment variables the code knows the names, types and defaults: the description below each term is
+written by hand in the page and kept.
 """
 
 import argparse
+import ast
 import difflib
+import importlib
+import inspect
+import itertools
 import re
 import sys
 import types
@@ -17,26 +22,20 @@ from pathlib import Path
 from typing import Any
 
 import kvmrun
-from kvmrun import commands
-from kvmrun.commands._tasks import TASKS
-from kvmrun.commands._words import everywhere
+from kvmrun.cli import commands
+from kvmrun.cli.arguments import everywhere
+from kvmrun.cli.tasks import TASKS
 from kvmrun.config.networks_file import Networks
+from kvmrun.config.toml_values import choices
 from kvmrun.errors import EXIT_CODES
-from kvmrun.light.typing import choices
 from kvmrun.model.guest.drive import Drive
-from kvmrun.model.value import Frozen
-from kvmrun.model.guest.guest import Boot
-from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.resource_limits import Limits
-from kvmrun.model.network.network import Dhcp
-from kvmrun.model.network.network import Dns
-from kvmrun.model.network.network import Network
-from kvmrun.model.network.network import Uplink
+from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.guest_status import HALTED, STATES, NicStatus, Status
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.guest_status import HALTED
-from kvmrun.model.guest.guest_status import STATES
-from kvmrun.model.guest.guest_status import NicStatus
-from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
+from kvmrun.model.scalars import Line, Word
+from kvmrun.model.value import Frozen
 
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
@@ -47,7 +46,7 @@ TABLES: dict[str, type[Frozen]] = {
 _TABLES_OF_THEIR_OWN = {"boot", "limits", "drive", "nic", "network", "uplink"}
 _KINDS = {
     **{"bool": "`true` or `false`", "int": "integer", "str": "name of a network", "Size": 'size, as `"2G"`'},
-    **{"Line": "text", "FilePath": "path", "CpuModel": "CPU model", "Uuid": "UUID", "Word": "one word"},
+    **{Line.__name__: "text", "FilePath": "path", "CpuModel": "CPU model", "Uuid": "UUID", Word.__name__: "one word"},
     **{"Display": '`"none"`, `"vnc"` or `"vnc:PORT"`', "Ready": "condition", "Mac": "MAC address", "Domain": "domain"},
     **{"UplinkName": "name of an uplink", "GuestName": "name of a guest", "GroupName": "name of a group"},
     **{"NicName": "name", "LinkName": "name of an interface", "IPv4Address": "IPv4 address", "Lease": "time"},
@@ -229,8 +228,63 @@ def codes(_argument: str, _kept: Descriptions) -> str:
     return _entries((f"`{code}`", _sentence(text)) for code, text in EXIT_CODES.items())
 
 
+def names(modules: str, _kept: Descriptions) -> str:
+    """The public names of the Python API that these modules and the modules of these packages have."""
+    prefixes = tuple(f"{prefix}." for prefix in modules.split())
+    found = [name for name, module in kvmrun._MODULES.items() if f"{module}.".startswith(prefixes)]
+    found.sort(key=lambda name: isinstance(getattr(kvmrun, name), type))
+    return _entries((f"`{name}{_arguments(getattr(kvmrun, name))}`", _summary(name)) for name in found)
+
+
+def _arguments(public: Any) -> str:
+    """How a function is called, or a value made; "" for an error, and for what nobody has to make."""
+    if isinstance(public, type) and issubclass(public, Frozen):
+        fields = [f"{name}{_default(public.DEFAULTS.get(name, ...))}" for name in public.FIELDS]
+        return f"({', '.join(fields)})"
+    if not inspect.isfunction(public):
+        return ""
+    words: list[str] = []
+    for parameter in inspect.signature(public).parameters.values():
+        if parameter.kind is parameter.KEYWORD_ONLY and "*" not in words:
+            words.append("*")
+        words.append(f"{parameter.name}{_default(... if parameter.default is parameter.empty else parameter.default)}")
+    return f"({', '.join(words)})"
+
+
+def _default(value: Any) -> str:
+    if value is ...:
+        return ""
+    if isinstance(value, str):
+        return f'="{value}"'
+    if isinstance(value, bool | int | float | tuple | None):
+        return f"={value}"
+    if isinstance(value, Frozen):
+        return f"={type(value).__name__}()"
+    name = getattr(value, "__name__", "")
+    return f"={name}" if name.isidentifier() and not name.startswith("_") else "=..."
+
+
+def _summary(name: str) -> str:
+    """The first sentence of what is documented about a public name, up to a semicolon."""
+    public = getattr(kvmrun, name)
+    if isinstance(public, types.UnionType):
+        return f"One of {', '.join(f'`{one.__name__}`' for one in public.__args__)}."
+    documented = isinstance(public, type) or inspect.isfunction(public)
+    text = inspect.getdoc(public) if documented else _text_below(name, kvmrun._MODULES[name])
+    return re.split(r"[.;](?:\s|$)", " ".join(f"{text}".split()))[0] + "."
+
+
+def _text_below(name: str, module: str) -> str:
+    """The text that documents a variable of a module, which Python does not keep: it stands below the assignment."""
+    body = ast.parse(inspect.getsource(importlib.import_module(module))).body
+    for node, following in itertools.pairwise(body):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name and isinstance(following, ast.Expr):
+            return f"{ast.literal_eval(following.value)}"
+    raise KeyError(name)
+
+
 _GENERATORS = {
-    **{"keys": keys, "commands": tasks, "options": options},
+    **{"keys": keys, "commands": tasks, "options": options, "names": names},
     **{"fields": fields, "states": states, "environment": variables, "exit": codes},
 }
 

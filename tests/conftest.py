@@ -88,7 +88,7 @@ def netns(_own_mounts: None) -> Iterator[None]:
     subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
     yield
     while nfnetlink.kept:
-        nfnetlink.kept.pop().close()  # it keeps its namespace
+        nfnetlink.kept.pop()[1].close()  # it keeps its namespace
     subprocess.run(["umount", "/sys"], check=True)
     _libc.setns(home, _CLONE_NEWNET)
     os.close(home)

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun import __version__, cli, commands
-from kvmrun.commands import check
-from kvmrun.commands._words import QuickParser, everywhere
+from kvmrun import __version__
+from kvmrun.cli import commands, main
+from kvmrun.cli.arguments import QuickParser, everywhere
+from kvmrun.cli.commands import check
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
 
 
@@ -60,29 +61,29 @@ def _called(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_first_word_that_is_no_flag_says_what_to_do(words: str, name: str, rest: str) -> None:
-    assert cli._command(words.split()) == (name, rest.split())
+    assert main._command(words.split()) == (name, rest.split())
 
 
 @pytest.mark.parametrize("words", ["-v", "-C", "-C lab", "-- vm1", "-x --", "--timeout 5"])
 def test_flags_alone_are_no_command(words: str) -> None:
     with pytest.raises(UsageError, match="no command"):
-        cli._command(words.split())
+        main._command(words.split())
 
 
 def test_what_follows_two_dashes_is_for_qemu(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = (["-C", "x", "--", "-S"], str(lab))
     monkeypatch.setattr(check, "run", lambda args: (args.raw, args.vms) != wanted)
-    assert not cli.run(["check", "-C", str(lab), "--", "-C", "x", "--", "-S"])
+    assert not main.run(["check", "-C", str(lab), "--", "-C", "x", "--", "-S"])
 
 
 @pytest.mark.parametrize("word", ["--version", "-V"])
 def test_the_version_is_told(word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([word]) == 0
+    assert main.run([word]) == 0
     assert capsys.readouterr().out == f"kvmrun {__version__}\n"
 
 
 def test_help_tells_every_command(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run(["--help"]) == 0
+    assert main.run(["--help"]) == 0
     lines = capsys.readouterr().out.splitlines()
     for name in commands.names():
         assert commands.help_of(name)
@@ -92,13 +93,13 @@ def test_help_tells_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize("name", commands.names())
 def test_every_command_helps(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
-        cli.run([name, "--help"])
+        main.run([name, "--help"])
     assert done.value.code == 0
     assert f"kvmrun {name}" in capsys.readouterr().out.replace("kvmrun [up]", "kvmrun up")
 
 
 def test_no_words_are_a_usage_error_that_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([]) == 2
+    assert main.run([]) == 2
     assert "usage:" in capsys.readouterr().out
 
 
@@ -107,7 +108,7 @@ def test_no_words_are_a_usage_error_that_helps(capsys: pytest.CaptureFixture[str
 )
 def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
-        cli.run(words)
+        main.run(words)
     assert done.value.code == 2
     assert "usage:" in capsys.readouterr().err
 
@@ -154,7 +155,7 @@ def test_an_error_has_its_exit_code(
     (lab / "vm1.toml").touch()
     (lab / "xlist.toml").touch()
     (lab / "bad.toml").write_text("cpus = 0")
-    assert cli.run([*words, *(["-C", str(lab)] if words[0][0] != "-" else [])]) == code
+    assert main.run([*words, *(["-C", str(lab)] if words[0][0] != "-" else [])]) == code
     said = capsys.readouterr()
     assert says in said.err.replace(f"kvmrun -C {lab} ", "kvmrun ")
     assert said.out == ""
@@ -164,12 +165,12 @@ def test_an_error_has_its_exit_code(
     "word", ["\x1b[31mred", "a\x07b", "vm\u202e1", "vm\u200b", "\udcff\udcfe", "a\r\nb", "[red]x[/red]"]
 )
 def test_a_hostile_word_is_printed_as_text(lab: Path, word: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.run([word, "-C", str(lab)]) == 4
+    assert main.run([word, "-C", str(lab)]) == 4
     assert all(line.isprintable() for line in capsys.readouterr().err.splitlines())
 
 
 def test_an_error_says_what_why_the_mend_and_last_words(capsys: pytest.CaptureFixture[str]) -> None:
-    cli.complain(Refused("no\x1b", "do this", why="because", lines=("said\x07", "more")))
+    main.complain(Refused("no\x1b", "do this", why="because", lines=("said\x07", "more")))
     assert capsys.readouterr().err.splitlines() == [
         "kvmrun: no\\x1b", "  reason: because", "  fix: do this", "  | said\\x07", "  | more",
     ]  # fmt: skip
@@ -179,7 +180,7 @@ def test_an_error_says_what_why_the_mend_and_last_words(capsys: pytest.CaptureFi
 def test_an_error_is_red_only_where_wanted(
     lab: Path, words: str, red: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert cli.run(["show", "nobody", "-C", str(lab), *words.split()]) == 4
+    assert main.run(["show", "nobody", "-C", str(lab), *words.split()]) == 4
     assert ("\x1b[1;31mkvmrun:\x1b[0m there" in capsys.readouterr().err) is red
 
 
@@ -208,7 +209,7 @@ def end(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> int:
         raise error
 
     monkeypatch.setattr(check, "run", fail)
-    return cli.run(["check"])
+    return main.run(["check"])
 
 
 def test_of_several_errors_all_are_told_and_the_first_counts(
@@ -255,5 +256,5 @@ def test_a_bug_without_room_for_a_file_still_ends_well(
 )
 def test_argparse_says_what_was_meant(words: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
-        cli.run(words)
+        main.run(words)
     assert says in capsys.readouterr().err

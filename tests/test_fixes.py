@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import kvmrun
-from kvmrun import commands
+from kvmrun.cli import commands
 
 PACKAGE = Path(kvmrun.__file__).parent
 WORDS = (
@@ -77,7 +77,7 @@ REVIEWED = {
     r"sysctl -w net.bridge.bridge-nf-call-iptables=0": "names what the kernel does to bridged frames",
     r"systemctl enable /etc/kvmrun/systemd/": "our own units",
 }
-OWNED_ELSEWHERE = ("doctor_filter.py", "filter_fixes.py", "doctor_net.py")
+OWNED_ELSEWHERE = ("doctor_firewall.py", "firewall_fixes.py", "doctor_networks.py")
 """These propose rules, and are judged with their rules in tests/plan/test_doctor.py and test_passage.py."""
 FORBIDDEN = re.compile(
     r"(?:^|[;&|] ?|or |sudo |: )(?:kill|pkill|killall|rm|rmdir|chown|dd|mkfs|wipefs|umount|swapoff|ip link del\w*"
@@ -97,7 +97,7 @@ def _texts(path: Path) -> Iterator[tuple[int, str]]:
             yield node.lineno, node.value
 
 
-KVMRUNS_OWN = "_foreign.py"
+KVMRUNS_OWN = "foreign_names.py"
 """Its words are commands of kvmrun itself, about a guest of the user's own lab."""
 MODULES = sorted(one for one in PACKAGE.rglob("*.py") if "monitor" not in one.parts and one.name != KVMRUNS_OWN)
 
@@ -145,7 +145,7 @@ OF_THE_PRODUCT = (
 
 @pytest.mark.parametrize(
     "path",
-    sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "commands/_tasks.py"}),
+    sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "cli/tasks.py"}),  # whose examples are commands
     ids=lambda path: str(path.relative_to(PACKAGE)),
 )
 def test_the_word_before_a_word_is_the_command(path: Path) -> None:

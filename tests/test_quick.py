@@ -37,7 +37,7 @@ def tell(event, _):
         told.append(set(sys.modules))
 told = []
 sys.addaudithook(tell)
-from kvmrun import cli
+from kvmrun.cli import main as cli
 code = cli.run(sys.argv[1:])
 for loaded in (*told, set(sys.modules)):
     print("loaded", *sorted(loaded - before), file=sys.stderr)

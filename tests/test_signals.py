@@ -34,7 +34,7 @@ def test_an_interrupt_while_an_object_is_deleted_is_not_lost(number: signal.Sign
     """Python prints "Exception ignored in" there, and the command would go on as if nobody had asked it to end."""
     code = f"""if True:
         import os, time
-        from kvmrun import cli
+        from kvmrun.cli import main as cli
         def generated():
             try:
                 yield

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from kvmrun.config import toml_edit
+from kvmrun.config.toml_writer import Entry, format_array_table, format_entry, format_value
 from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.guest.guest import Boot, Guest
 
@@ -19,8 +19,6 @@ _TOLD = (
     ("ready", '"address", "port:22", "console:TEXT": when guests after it start'),
     ("protect", "true: stop, kill, reset and restart need --force"),
 )
-Entry = tuple[str, object, str]
-"""A key, its value, and what is to be said of it."""
 
 
 def text(
@@ -43,24 +41,20 @@ def text(
     )
     given = {entry[0]: entry for entry in keys}
     values = {key: value for key, value in now.as_dict().items() if value is not None and value != ""}
-    commented = {key: f"# {toml_edit.line((key, _plain(values[key]), told))}" for key, told in _TOLD if key in values}
-    body = "".join(map(toml_edit.line, (entry for key, entry in given.items() if key not in commented)))
-    body += "".join(toml_edit.line(given[key]) if key in given else line for key, line in commented.items())
-    cards = [toml_edit.table("nic", ((key, _plain(value), "") for key, value in one.items())) for one in nics]
+    commented = {key: f"# {format_entry((key, values[key], told))}" for key, told in _TOLD if key in values}
+    body = "".join(map(format_entry, (entry for key, entry in given.items() if key not in commented)))
+    body += "".join(format_entry(given[key]) if key in given else line for key, line in commented.items())
+    cards = [format_array_table("nic", ((key, value, "") for key, value in one.items())) for one in nics]
     body += "" if cards else "nic = []\n"
-    return "\n".join([head + body, _boot(now.boot, images), *map(partial(toml_edit.table, "drive"), drives), *cards])
+    return "\n".join([head + body, _boot(now.boot, images), *map(partial(format_array_table, "drive"), drives), *cards])
 
 
 def _boot(boot: Boot, images: str) -> str:
     """The table as comments: the kernel that holds, or the order in which the firmware tries the drives."""
     if boot.kernel is None:
         told = "without a kernel, the firmware boots in this order"
-        return f"# [boot]                        # {told}\n# order = {toml_edit.written(boot.order)}\n"
+        return f"# [boot]                        # {told}\n# order = {format_value(boot.order)}\n"
     files = {key: getattr(boot, key).removeprefix(f"{images}/") for key in ("kernel", "initrd") if getattr(boot, key)}
     values = files | ({"cmdline": str(boot.cmdline)} if boot.cmdline else {})
-    lines = (f"# {toml_edit.line((key, value, ''))}" for key, value in values.items())
+    lines = (f"# {format_entry((key, value, ''))}" for key, value in values.items())
     return f'# [boot]                        # from defaults.toml; unset = ["boot"] removes it\n{"".join(lines)}'
-
-
-def _plain(value: object) -> object:
-    return value if isinstance(value, bool | tuple | list) or type(value) is int else str(value)

@@ -3,11 +3,11 @@
 This knows TOML as people write it, not all of it. Whoever uses it reads the result again and compares.
 """
 
-import json
 import re
 from typing import Any
 
-from kvmrun.light.abc import Iterable, Iterator, Mapping
+from kvmrun.config.toml_writer import format_value
+from kvmrun.light.abc import Iterator, Mapping
 
 _HEADER = re.compile(r"\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")
@@ -40,14 +40,14 @@ def value(line: str) -> object:
         return None
 
 
-def without(text: str, *unwanted: tuple[str, str]) -> str:
+def drop_keys(text: str, *unwanted: tuple[str, str]) -> str:
     """The text less the lines that give one of these (table, key)."""
     return "".join(line for (table, _), key, line in lines(text) if not key or (table, key) not in unwanted)
 
 
-def with_keys(text: str, section: Section, values: Mapping[str, Any]) -> str:
+def insert_keys(text: str, section: Section, values: Mapping[str, Any]) -> str:
     """The text with these keys at the beginning of that section, which is added at the end when it is the next one."""
-    new = "".join(f"{key} = {written(value)}\n" for key, value in values.items())
+    new = "".join(f"{key} = {format_value(value)}\n" for key, value in values.items())
     if section == TOP:
         return _at_top(text, new)
     before, after, found = "", "", False
@@ -64,21 +64,21 @@ def with_keys(text: str, section: Section, values: Mapping[str, Any]) -> str:
     return f"{_ended(text)}\n[[{section[0]}]]\n{new}"
 
 
-def with_text(text: str, section: Section, key: str, value: str) -> str:
+def replace_text(text: str, section: Section, key: str, value: str) -> str:
     """The text with another string for a key that has one."""
     changed = [
-        _TEXT.sub(lambda _: f"= {written(value)}", line, count=1) if (here, found) == (section, key) else line
+        _TEXT.sub(lambda _: f"= {format_value(value)}", line, count=1) if (here, found) == (section, key) else line
         for here, found, line in lines(text)
     ]
     return "".join(changed)
 
 
-def renamed(text: str, old: str, new: str) -> str:
+def rename_guest(text: str, old: str, new: str) -> str:
     """The text with another name for a guest where guests are named: in `after`, and behind the arrow of `forward`."""
     changed, given = [], ""
     for _, key, line in lines(text):
         given = key or given  # a list goes on over lines
-        change = {"after": _quoted, "forward": forwarded}.get(given)
+        change = {"after": _quoted, "forward": rename_forward_target}.get(given)
         changed.append(change(line, old, new) if change else line)
     return "".join(changed)
 
@@ -87,27 +87,9 @@ def _quoted(text: str, old: str, new: str) -> str:
     return re.sub(rf"""(["']){re.escape(old)}\1""", lambda found: f"{found[1]}{new}{found[1]}", text)
 
 
-def forwarded(text: str, old: str, new: str) -> str:
+def rename_forward_target(text: str, old: str, new: str) -> str:
     """The words of a port forward with another name for its guest."""
     return re.sub(rf"(->\s*){re.escape(old)}(?=:)", lambda found: f"{found[1]}{new}", text)
-
-
-def written(value: object) -> str:
-    """A value as TOML: text, numbers, true and false, and lists of them."""
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(written, value))}]"
-    return json.dumps(value, ensure_ascii=False)
-
-
-def table(name: str, values: Iterable[tuple[str, object, str]]) -> str:
-    """A [[name]] with (key, value, comment) a line."""
-    return f"[[{name}]]\n" + "".join(map(line, values))
-
-
-def line(entry: tuple[str, object, str]) -> str:
-    key, value, comment = entry
-    text = f"{key} = {written(value)}"
-    return f"{text:<31} # {comment}\n" if comment else f"{text}\n"
 
 
 def _at_top(text: str, new: str) -> str:

@@ -4,7 +4,7 @@ import os
 import time
 
 from kvmrun.errors import KvmrunError, Unresponsive
-from kvmrun.host.files import ownership, safe_directory, small_files
+from kvmrun.host.files import atomic_write, ownership, safe_directory, small_files
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.light import signal
 from kvmrun.light.abc import Callable, Collection
@@ -76,7 +76,7 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
         command = [*_confined(step.uid), process.tool("dnsmasq"), f"--conf-file={step.config}"]
-        pid, pidfd = process.spawn(command, stdin=null, output=writer)
+        pid, pidfd = process.spawn(command, stdin=null, output=writer, detached=True)
     finally:
         os.close(writer)
         os.close(null)
@@ -92,6 +92,7 @@ def start(step: StartNames, hint: str) -> Callable[[], None]:
         raise
     finally:
         os.close(pidfd)
+        process.leave(pid)
     return lambda: stop(step.uid, step.config, hint)
 
 
@@ -170,6 +171,7 @@ def stop(uid: int, config: str, hint: str) -> None:
                     process.kill(pidfd)
         finally:
             os.close(pidfd)
+            process.forget_ended()
     small_files.remove(hint)
     small_files.remove(f"{hint}.new")  # left by a start that was killed
 
@@ -199,8 +201,5 @@ def _directory(path: str, uid: int) -> None:
 
 def _replace(path: str, text: str, uid: int) -> None:
     with safe_directory.holding(path) as (place, name), place.part(name) as (fd, part):
-        with open(os.dup(fd), "wb") as file:
-            file.write(text.encode())
-        os.fchown(fd, 0, uid)
-        os.fchmod(fd, 0o640)
+        atomic_write.fill(fd, text.encode(), 0o640, (0, uid), durable=False)
         place.move(part, name)

@@ -30,9 +30,11 @@ else:
             raise ValueError("more than one value")
         return value
 
-    def dumps(value, *, sort_keys=False):
-        """`value` as JSON on one line."""
-        encoder = make_encoder({}, _refuse, encode_basestring_ascii, None, ": ", ", ", sort_keys, False, True)
+    def dumps(value, *, sort_keys=False, default=None):
+        """`value` as JSON on one line; `default` gives what stands for a value that JSON does not know."""
+        encoder = make_encoder(
+            {}, default or _refuse, encode_basestring_ascii, None, ": ", ", ", sort_keys, False, True
+        )
         return "".join(encoder(value, 0))
 
     def _refuse(value):

@@ -52,13 +52,34 @@ def begin_command(limit: float | None) -> Deadline:
     return _command[0]
 
 
+def current() -> Deadline:
+    """The deadline of what this thread does: that of `within`, else that of the command."""
+    found: Deadline | None = getattr(_thread, "deadline", None)
+    return _command[0] if found is None else found
+
+
+@contextmanager
+def within(deadline: Deadline) -> Iterator[None]:
+    """What this thread waits for inside the block is over by the deadline. One without a limit changes nothing.
+
+    It is the thread's own: a program may call the API in several threads, each with a limit.
+    """
+    before = getattr(_thread, "deadline", None)
+    if deadline.limit is not None:
+        _thread.deadline = deadline
+    try:
+        yield
+    finally:
+        _thread.deadline = before
+
+
 def remaining(usual: float) -> float:
-    """How many seconds a wait may take in the command of this process, `usual` ones at most.
+    """How many seconds a wait of this thread may take, `usual` ones at most.
 
     After the end of the time only what is taken back is waited for, and not for long.
     """
     least = min(usual, _UNDO) if getattr(_thread, "is_undoing", False) else 0.0
-    return max(least, _command[0].left(usual))
+    return max(least, current().left(usual))
 
 
 @contextmanager

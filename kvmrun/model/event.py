@@ -1,12 +1,11 @@
 """Something that happened in a guest."""
 
-from typing import Any
-
 from kvmrun.light.abc import Mapping
+from kvmrun.light.typing import Any
 from kvmrun.model.value import EMPTY, Frozen
 
 
-class Event(Frozen):
+class GuestEvent(Frozen):
     """What happened at `at`, in seconds since 1970. A name in capitals is QEMU's, one in small letters is ours."""
 
     at: float

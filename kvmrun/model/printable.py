@@ -31,3 +31,8 @@ def _visible(char: str) -> str:
         code = ord(char)
         return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
     return char
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people read them: 0.4 s, 63 s."""
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

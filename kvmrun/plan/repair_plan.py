@@ -11,9 +11,8 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
 from kvmrun.model.value import EMPTY, Frozen
-from kvmrun.plan import faults, reach
 from kvmrun.plan.guest import qemu_cmdline
-from kvmrun.plan.network import bridge_plan, dnsmasq_plan, network_plan, nft_guard, uplink_routing
+from kvmrun.plan.network import bridge_plan, dnsmasq_plan, faults, network_plan, nft_guard, reach, uplink_routing
 from kvmrun.plan.start_facts import Wire
 from kvmrun.plan.steps.guest_steps import WriteRecord
 from kvmrun.plan.steps.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge

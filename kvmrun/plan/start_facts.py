@@ -6,7 +6,7 @@ from kvmrun.light.typing import Literal
 from kvmrun.model.guest.nic import KeptTap
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.value import EMPTY, Frozen
-from kvmrun.plan.reach import Reach
+from kvmrun.plan.network.reach import Reach
 
 Protocol = Literal["udp", "tcp"]
 

@@ -12,10 +12,10 @@ import pytest
 from fakes.cli import TCG, Cli, Result, guests
 from fakes.screen import screen
 
-from kvmrun import cli
+from kvmrun.cli import main
 
 Run = Callable[..., Result]
-TYPED = "import sys; from kvmrun.cli import run; sys.exit(run(sys.argv[1:]))"
+TYPED = "import sys; from kvmrun.cli.main import run; sys.exit(run(sys.argv[1:]))"
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
     before = os.umask(0o022)
 
     def call(*words: str) -> Result:
-        code = cli.run([words[0], "-C", str(lab), *words[1:]])
+        code = main.run([words[0], "-C", str(lab), *words[1:]])
         said = capsys.readouterr()
         return Result(code, *(text.replace(f"kvmrun -C {lab} ", "kvmrun ") for text in (said.out, said.err)))
 

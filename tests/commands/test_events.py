@@ -17,7 +17,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.qmp import GREETING, Peer, serve
 from fakes.screen import command
 
-from kvmrun.commands._follow import follow
+from kvmrun.api.conversation.events import follow
 from kvmrun.host.rundir import lock
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")

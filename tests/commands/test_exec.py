@@ -9,9 +9,9 @@ from fakes.agent import Runner, agent
 from fakes.cli import TCG, Cli, guests
 from fakes.pretender import Pretender
 
-from kvmrun.commands import exec as exec_command
-from kvmrun.commands import ssh
-from kvmrun.commands._words import QuickParser, everywhere
+from kvmrun.api.conversation import agent_exec
+from kvmrun.cli.arguments import QuickParser, everywhere
+from kvmrun.cli.commands import ssh
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_the_words_after_the_name_are_the_command(kvmrun: Cli, runner: Runner) -
         (("vm1", "printf", "a", "--", "-q"), "printf a -- -q"),
         (("-e", "A=1", "--env=B=x y", "vm1", "env"), "env A=1 B=x y env"),
         (("-u", "bob", "vm1", "id"), "runuser -u bob -- id"),
-        (("-w", "/tmp", "vm1", "pwd"), f"sh -c {exec_command._IN_DIRECTORY} sh /tmp pwd"),
+        (("-w", "/tmp", "vm1", "pwd"), f"sh -c {agent_exec._IN_DIRECTORY} sh /tmp pwd"),
     ):
         assert kvmrun.ok("exec", *words).out == ran
     for words in (("vm1",), ("vm1", "-x"), ("vm1", "--help", "x"), ("-e", "A", "vm1", "x"), ("-e", "=1", "vm1", "x")):

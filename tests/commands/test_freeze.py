@@ -8,7 +8,8 @@ import pytest
 from fakes.agent import agent, hear, synced
 from fakes.qmp import Peer
 
-from kvmrun.commands import freeze, thaw
+from kvmrun.api.conversation import freeze
+from kvmrun.api.conversation.freeze import FileSystems
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.model.deadline import Deadline
 
@@ -32,10 +33,10 @@ class Inside:
                 peer.say({"return": answer})
 
 
-def at_once(do: Callable[[str, str, Deadline, ExitStack], str], directory: Path, limit: float) -> str:
+def at_once(do: Callable[[str, str, Deadline, ExitStack], FileSystems], directory: Path, limit: float) -> str:
     """What the command does with one guest, with so many seconds for all of it."""
     with ExitStack() as calm:
-        return do("vm2", str(directory), Deadline.begin(limit), calm)
+        return f"{do('vm2', str(directory), Deadline.begin(limit), calm)}"
 
 
 def test_a_guest_is_frozen_and_thawed(tmp_path: Path) -> None:
@@ -43,7 +44,7 @@ def test_a_guest_is_frozen_and_thawed(tmp_path: Path) -> None:
     with agent(tmp_path, inside):
         assert "is frozen: 2 file systems" in at_once(freeze._freeze, tmp_path, 20)
         assert (tmp_path / "frozen").exists()
-        assert "is thawed: 2 file systems" in at_once(thaw._thaw, tmp_path, 20)
+        assert "is thawed: 2 file systems" in at_once(freeze._thaw, tmp_path, 20)
     assert not (tmp_path / "frozen").exists()
     assert inside.heard == ["status", "freeze", "thaw"]
 
@@ -70,4 +71,4 @@ def test_a_guest_without_such_file_systems(tmp_path: Path) -> None:
 
 def test_a_thaw_does_no_harm(tmp_path: Path) -> None:
     with agent(tmp_path, Inside(thaw=0)):
-        assert at_once(thaw._thaw, tmp_path, 20) == "was not frozen"
+        assert at_once(freeze._thaw, tmp_path, 20) == "vm2 was not frozen"

@@ -20,16 +20,16 @@ pytestmark = pytest.mark.usefixtures("netns", "tun")
 
 BEFORE_IT_RUNS = """
 import subprocess, sys
-from kvmrun import cli
-from kvmrun.commands import _confirm
+from kvmrun.cli import main as cli
+from kvmrun.api.guest import start_verify as _confirm
 
-resume = _confirm.handshake.resume
+resume = _confirm.startup_check.resume
 
 def watched(*words):
     print(subprocess.run(["nft", "list", "table", "netdev", "kvmrun"], capture_output=True, text=True).stdout)
     resume(*words)
 
-_confirm.handshake.resume = watched
+_confirm.startup_check.resume = watched
 sys.exit(cli.run(sys.argv[1:]))
 """
 

@@ -70,7 +70,7 @@ def test_a_kill_at_any_step_is_mended_by_the_next_start(warm: Warm, steps: dict[
 HALF_MADE = """
 import os, signal, sys
 from contextlib import contextmanager
-from kvmrun import cli
+from kvmrun.cli import main as cli
 from kvmrun.host.links import iproute as netlink
 
 count = int(sys.argv[1])

@@ -9,8 +9,8 @@ from fakes.cli import TCG, Cli, guests
 from fakes.sector import sector
 from fakes.world import until
 
-from kvmrun import commands
-from kvmrun.commands._words import QuickParser
+from kvmrun.cli import commands
+from kvmrun.cli.arguments import QuickParser
 
 DO = {
     *("up", "stop", "kill", "pause", "resume", "reset", "restart", "freeze", "thaw", "repair"),

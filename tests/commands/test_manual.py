@@ -3,31 +3,35 @@
 import importlib.util
 import os
 import re
+import resource
 import shlex
 import shutil
+import signal
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
-from fakes.cli import Cli
+from fakes.cli import Cli, guests
 from fakes.screen import COMMAND, screen
 from hypothesis import given
 from hypothesis import strategies as st
 
 import kvmrun
-from kvmrun import cli, commands, errors
-from kvmrun.commands import _pages, man
-from kvmrun.commands._tasks import TASKS, examples
-from kvmrun.commands._words import QuickParser, everywhere, full_parser, halved
+from kvmrun import errors
+from kvmrun.cli import commands, main
+from kvmrun.cli.arguments import QuickParser, everywhere, full_parser, halved
+from kvmrun.cli.manual_pages import page_output, topics
+from kvmrun.cli.tasks import TASKS, examples
 from kvmrun.model.guest.guest_status import STATES
-from kvmrun.ui import manual
-from kvmrun.ui.markdown import blocks
-from kvmrun.ui.text import roff
+from kvmrun.ui.page import manual_text, roff
+from kvmrun.ui.page.markdown import blocks
 
 ROOT = Path(__file__).parents[2]
-PAGES = _pages.pages()
+PAGES = topics.pages()
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 
 
@@ -43,7 +47,7 @@ def generator() -> ModuleType:
 
 
 @each_page
-def test_the_generated_parts_are_as_the_code_is(page: _pages.Page, generator: ModuleType) -> None:
+def test_the_generated_parts_are_as_the_code_is(page: topics.Page, generator: ModuleType) -> None:
     text = page.markdown()
     assert generator.page(text) == text, "run scripts/manual"
     assert generator.undescribed(text) == []
@@ -64,12 +68,82 @@ def test_what_is_generated_follows_the_code(generator: ModuleType) -> None:
     assert "cache" not in generator.undescribed(new)
 
 
+def test_every_public_name_is_in_one_list_of_the_manual(generator: ModuleType) -> None:
+    text = topics.find("api", "help").markdown()
+    lists = [block[2] for block in generator._BLOCK.finditer(text) if block[1].startswith("names ")]
+    terms = [entry[1].partition("(")[0] for one in lists for entry in generator._ENTRY.finditer(one)]
+    assert sorted(terms) == sorted(kvmrun.__all__)
+
+
+@pytest.mark.usefixtures("netns", "tun")
+def test_the_example_of_the_api_works_in_a_thread(
+    lab: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exactly the text of the page, with an emulated guest that has nothing to boot."""
+    text = api_example()
+    guests(lab, "vm1")
+    (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
+    monkeypatch.chdir(lab.parent)
+    namespace: dict[str, Any] = {"__name__": "example"}
+    masks: list[object] = []
+
+    def run() -> None:
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+        exec(compile(text, "kvmrun-api(7)", "exec"), namespace)
+        masks.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    before = of_the_process()
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join(120)
+    try:
+        assert not thread.is_alive()
+        assert of_the_process() == before
+        assert len(masks) == 2
+        assert masks[0] == masks[1]
+        [started] = namespace["results"].values()
+        assert (started.state, started.accel) == ("running", "tcg")
+        assert (namespace["guest"].name, namespace["guest"].state) == ("vm1", "running")
+        assert (namespace["result"].guest, namespace["result"].state) == ("vm1", "stopped")
+        shown = capsys.readouterr().out
+        assert f"vm1: running, pid {started.pid}\nvm1 running " in shown
+        assert f"\n{namespace['result']}\n" in shown
+    finally:
+        opened = kvmrun.open_lab(f"{lab}")
+        kvmrun.kill(opened, None, kvmrun.KillOptions(force=True))
+        kvmrun.network_down(opened, force=True)
+
+
+def api_example() -> str:
+    """The code below the heading Example of kvmrun-api(7)."""
+    found = iter(blocks(topics.find("api", "help").markdown()))
+    next(block for block in found if (block.kind, block.text()) == ("section", "Example"))
+    return next(block.text() for block in found if block.kind == "code")
+
+
+def of_the_process() -> dict[str, Any]:
+    """What a program may rely on: its directory, umask, environment, limits and signal handlers."""
+    mask = os.umask(0)
+    os.umask(mask)
+    limits = {name: resource.getrlimit(getattr(resource, name)) for name in dir(resource) if name[:7] == "RLIMIT_"}
+    handlers = {number: signal.getsignal(number) for number in signal.valid_signals()}
+    return {
+        "directory": os.getcwd(),
+        "umask": mask,
+        "environment": {**os.environ},
+        "limits": limits,
+        "handlers": handlers,
+    }
+
+
 def test_every_exit_code_and_state_has_a_meaning() -> None:
     codes = {one.code for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.KvmrunError)}
     assert errors.EXIT_CODES.keys() == codes | {0, 70, 129, 130, 141, 143}
     files = [path.read_text() for path in Path(kvmrun.__file__).parent.rglob("*.py")]
     text = "".join(
-        text for text in files if re.search(r"^from kvmrun\.model\.\S*status import .*Status", text, re.MULTILINE)
+        text
+        for text in files
+        if re.search(r"^from kvmrun\.model\.guest\.guest_status import .*Status", text, re.MULTILINE)
     )
     named = set(re.findall(r'\bstate="([a-z-]+)"', text))
     assert {"stale", "invalid", "stopped", "unknown"} <= named <= set(STATES)
@@ -87,13 +161,13 @@ def test_every_command_has_two_examples_that_parse(name: str, capsys: pytest.Cap
     for line, _ in found:
         assert parsed(line) == name
     with pytest.raises(SystemExit):
-        cli.run([name, "--help"])
+        main.run([name, "--help"])
     shown = capsys.readouterr().out
     assert all(f"\n  {line}\n      {meaning}\n" in shown for line, meaning in found)
 
 
 @each_page
-def test_every_command_line_in_the_manual_parses(page: _pages.Page) -> None:
+def test_every_command_line_in_the_manual_parses(page: topics.Page) -> None:
     for line in command_lines(page.markdown()):
         parsed(line)
 
@@ -114,7 +188,7 @@ def parsed(line: str) -> str:
     """The command that a line calls; its arguments must be right."""
     program, *words = shlex.split(line, comments=True)
     assert program == "kvmrun", line
-    name, rest = cli._command(words)
+    name, rest = main._command(words)
     if name in {"", "--version"}:
         return name
     module = commands.load(name)
@@ -137,30 +211,30 @@ def command_lines(text: str) -> Iterator[str]:
 
 
 @each_page
-def test_a_page_refers_to_pages_that_are_there(page: _pages.Page) -> None:
+def test_a_page_refers_to_pages_that_are_there(page: topics.Page) -> None:
     known = {f"{one.name}({one.section})" for one in PAGES}
     assert set(re.findall(r"kvmrun-[a-z]+\(\d\)", page.markdown())) <= known
 
 
 @each_page
 @pytest.mark.parametrize("words", [("mandoc", "-Tlint"), ("man", "--warnings", "-l")])
-def test_those_who_read_manuals_find_nothing_wrong(page: _pages.Page, words: tuple[str, ...], tmp_path: Path) -> None:
+def test_those_who_read_manuals_find_nothing_wrong(page: topics.Page, words: tuple[str, ...], tmp_path: Path) -> None:
     if not shutil.which(words[0]):
         pytest.skip(f"needs {words[0]}")
     path = tmp_path / f"{page.name}.{page.section}"
-    path.write_text(man._roff(page))
+    path.write_text(page_output._roff(page))
     done = subprocess.run([*words, str(path)], capture_output=True, text=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert words[0] == "man" or not done.stdout
 
 
 @each_page
-def test_a_page_fits_a_terminal_of_80_columns(page: _pages.Page) -> None:
-    text = manual.rendered(blocks(page.markdown()), color=False)
+def test_a_page_fits_a_terminal_of_80_columns(page: topics.Page) -> None:
+    text = manual_text.rendered(blocks(page.markdown()), color=False)
     assert [line for line in text.split("\n") if len(line) > 80 or line != line.rstrip()] == []
     assert text.isascii()
     assert "\x1b" not in text
-    assert "\x1b[1m" in manual.rendered(blocks(page.markdown()), color=True)
+    assert "\x1b[1m" in manual_text.rendered(blocks(page.markdown()), color=True)
 
 
 def test_a_renderer_refuses_what_the_other_could_not_show() -> None:
@@ -176,7 +250,7 @@ def test_lists_become_entries_and_bullets() -> None:
         *(("term", 0, "a - x"), ("paragraph", 1, "Said."), ("code", 1, "code"), ("bullet", 0, "plain")),
         *(("term", 0, "b"), ("term", 1, "c"), ("paragraph", 2, "Inner.")),
     ]
-    assert manual.rendered(blocks(text), color=False).split("\n") == [
+    assert manual_text.rendered(blocks(text), color=False).split("\n") == [
         *("    a - x", "        Said.", "", "            code", "", "    * plain", ""),
         *("    b", "        c", "            Inner.", ""),
     ]
@@ -225,7 +299,7 @@ def test_a_topic_that_is_not_there_gets_a_suggestion(
     words: tuple[str, ...], near: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.argv", ["kvmrun"])  # a fix names the program as it was called
-    assert cli.run([*words]) == 2
+    assert main.run([*words]) == 2
     said = capsys.readouterr().err
     assert (f"did you mean {near}?" if near else "kvmrun help lists the topics") in said
     assert "\x1b" not in said

@@ -12,14 +12,16 @@ from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import WAYS, serve
 from fakes.screen import Screen, command, screen
 
-from kvmrun.commands import _converse, monitor
+from kvmrun.cli.commands import monitor
+from kvmrun.cli.terminal import qmp_session
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive, UsageError
 from kvmrun.model.deadline import Deadline
 from kvmrun.monitor.qmp.qmp_client import MonitorError, connect
 
 SCRIPT = """
 import argparse, sys
-from kvmrun.commands import _converse, monitor
+from kvmrun.cli.terminal import qmp_session as _converse
+from kvmrun.cli.commands import monitor as monitor
 from kvmrun.model.deadline import NEVER
 parser = argparse.ArgumentParser()
 monitor.configure(parser)
@@ -38,7 +40,7 @@ def arguments(*words: str, timeout: float | None = 20) -> argparse.Namespace:
 
 
 def converse(path: str, *words: str) -> int | None:
-    return _converse.converse(path, "", arguments(*words))
+    return qmp_session.converse(path, "", arguments(*words))
 
 
 @pytest.fixture
@@ -120,13 +122,13 @@ def test_nobody_there(path: str) -> None:
 
 def test_the_time_limit_is_ours_to_set(path: str) -> None:
     with serve(path, WAYS["accepts-then-silent"]), pytest.raises(Unresponsive, match="query-qmp-schema"):
-        _converse.converse(path, "", arguments("-c", "query-status", timeout=0.2))
+        qmp_session.converse(path, "", arguments("-c", "query-status", timeout=0.2))
 
 
 @pytest.mark.parametrize("way", ["random-bytes", "half-a-reply", "too-deep", "unsolicited-error", "line-without-end"])
 def test_hostile_peers_end_in_our_errors(way: str, path: str) -> None:
     with serve(path, WAYS[way]), pytest.raises(KvmrunError):
-        _converse.converse(path, "", arguments("-c", "query-status", timeout=5))
+        qmp_session.converse(path, "", arguments("-c", "query-status", timeout=5))
 
 
 def answered(one: Screen, line: str, wanted: str) -> None:

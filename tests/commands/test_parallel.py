@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from kvmrun.commands._parallel import each
+from kvmrun.api.parallel import each
 from kvmrun.errors import KvmrunError, Unresponsive
 
 

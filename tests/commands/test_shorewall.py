@@ -20,12 +20,12 @@ from fakes.hosts import Host, ask, fetch, host, served
 from fakes.lan import forwarding
 from fakes.world import ip, until
 
-from kvmrun.commands import _pages
+from kvmrun.cli.manual_pages import topics
 
 SHOREWALL = shutil.which("shorewall", path="/usr/sbin:/sbin:/usr/bin")
 EXAMPLE = Path(__file__).parents[2] / "vms.d"
 WORLD = "198.51.100.1"
-PAGE = _pages.find("firewalls", "help").markdown()
+PAGE = topics.find("firewalls", "help").markdown()
 ONE, TWO = re.findall(r"```toml\n(firewall = \"shorewall\"\n.*?)```", PAGE, re.DOTALL)
 """The recipes people are given."""
 TWO_WIRES = """

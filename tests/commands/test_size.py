@@ -16,7 +16,7 @@ counter = itertools.count()
 def profile(frame, event, arg):
     if event in {"call", "c_call"}:
         next(counter)
-from kvmrun import cli
+from kvmrun.cli import main as cli
 out, sys.stdout = sys.stdout, open(os.devnull, "w")
 sys.setprofile(profile)
 code = cli.run(sys.argv[1:])

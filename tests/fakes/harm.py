@@ -16,7 +16,8 @@ from typing import Any
 
 from fakes import moments
 
-from kvmrun.commands import _confirm, _end, stop
+from kvmrun.api import selection
+from kvmrun.api.guest import kill, start_verify, stop
 from kvmrun.host.execute import undo
 from kvmrun.host.firewall import nft, port_guard
 from kvmrun.host.process import process
@@ -27,11 +28,11 @@ PARTS: tuple[tuple[Any, str], ...] = (
     (rundir, "_leave"),
     (rundir, "write_record"),
     (rundir, "tidy"),
-    (_confirm.handshake, "check"),
-    (_confirm.handshake, "resume"),
+    (start_verify.startup_check, "check"),
+    (start_verify.startup_check, "resume"),
     (nft.Loading, "finish"),
     (port_guard, "remove"),
-    (_end, "chosen"),
+    *((module, "select_guests") for module in (kill, selection, stop)),
     (stop._End, "_press"),
     (stop._End, "by_quit"),
     (stop._End, "by_kill"),

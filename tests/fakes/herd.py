@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kvmrun import cli, commands
+from kvmrun.cli import commands, main
 
 LIMIT = 120
 """A command that takes longer is ended, in seconds."""
@@ -63,7 +63,7 @@ def begin(lab: Path, words: Sequence[str], gate: int = -1) -> Begun:
             os.read(gate, 1)
         signal.alarm(LIMIT)
         began = time.monotonic()
-        code = cli.run(["-C", str(lab), *words])
+        code = main.run(["-C", str(lab), *words])
         sys.stdout.flush()
         sys.stderr.flush()
         os.write(1, f"\0{time.monotonic() - began}".encode())

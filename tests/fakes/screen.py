@@ -17,7 +17,7 @@ _ESCAPE = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]|\x1b[=>78]")
 # prompt_toolkit draws blanks by moving over them, often back to the margin first.
 _BLANKS = re.compile(rb"(?:\x1b\[(\d+)D)?\x1b\[(\d*)C")
 _PATIENCE = 20.0
-COMMAND = "import sys\nfrom kvmrun.cli import run\ncode = run(sys.argv[1:])\nsys.stdout.flush()\nsys.exit(code)\n"
+COMMAND = "import sys\nfrom kvmrun.cli.main import run\ncode = run(sys.argv[1:])\nsys.stdout.flush()\nsys.exit(code)\n"
 
 
 @dataclass

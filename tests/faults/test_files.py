@@ -14,8 +14,8 @@ from fakes.cli import Cli, guests
 from fakes.tally import Tally
 from fakes.world import until
 
-from kvmrun.commands._lab import open_lab
-from kvmrun.commands._status import gather
+from kvmrun.api.lab import read_definitions
+from kvmrun.api.status.status import gather
 from kvmrun.config.standard_paths import directories
 from kvmrun.host import dnsmasq
 from kvmrun.host.rundir import rundir
@@ -36,7 +36,7 @@ class Watched:
         self.lab = lab
         self.kvmrun = kvmrun
         self.where = directories(str(lab), os.environ)
-        self._read = open_lab(self.where)
+        self._read = read_definitions(self.where)
         self.pid = 0
 
     def start(self) -> None:
@@ -205,7 +205,7 @@ def test_a_crash_at_any_point_of_the_writing(
     )
     steps: list[str] = []
     replaced = os.rename
-    monkeypatch.setattr(os, "rename", lambda a, b: (steps.append(Path(a).read_text()), replaced(a, b)))
+    monkeypatch.setattr(os, "rename", lambda a, b, **_: (steps.append(Path(a).read_text()), replaced(a, b)))
     rundir.write_record(str(path), old)
     rundir.write_record(str(path), new)
     monkeypatch.undo()

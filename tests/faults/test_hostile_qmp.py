@@ -14,7 +14,8 @@ from fakes.cli import TCG, Cli, guests
 from fakes.pretender import Pretender
 from fakes.tally import Row, Tally
 
-from kvmrun.commands import _status, _tell
+from kvmrun.api.guest import lifecycle
+from kvmrun.api.status import status
 from kvmrun.errors import KvmrunError
 from kvmrun.monitor.qmp import qmp_client, query_many, startup_check
 
@@ -123,7 +124,7 @@ def _list(bench: Bench, row: Row, ways: list[str]) -> None:
     found = {one["name"]: one for one in json.loads(cost.out)["guests"]}
     for way in ways:
         with row.case(way):
-            bench.within(cost, _status.LIMIT + 0.5, 0)
+            bench.within(cost, status.LIMIT + 0.5, 0)
             state, problem = found[_named(way)]["state"], found[_named(way)]["problem"]
             if way in {"ends-itself", "stops-itself"}:
                 assert state in {"unresponsive", "stopped", "stale"}, state
@@ -255,7 +256,7 @@ async def _understood(data: bytes) -> None:
 def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     row = tally.row("Q-23", "generated replies through the probe, the handshake, the list and the client", 20_000)
     given: dict[str, query_many.Answer] = {}
-    for module in (startup_check, _tell):
+    for module in (startup_check, lifecycle):
         monkeypatch.setattr(module, "ask", lambda *_, **__: given)
     for seed in range(row.count(2000)):
         data = conversation(random.Random(seed))
@@ -263,6 +264,6 @@ def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPa
             given[""] = _answer(data)
             _ours(lambda: startup_check.check("", uuid=qmp.UUID, accel="tcg"))
             _ours(lambda: startup_check.resume(""))
-            _ours(lambda: _status._state("vm1", given[""], None))
-            _ours(lambda: _tell._state("vm1", given[""]))
+            _ours(lambda: status._state("vm1", given[""], None))
+            _ours(lambda: lifecycle._state("vm1", given[""]))
             asyncio.run(_understood(data))

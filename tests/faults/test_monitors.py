@@ -13,7 +13,7 @@ import pytest
 from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 
-from kvmrun.commands._status import LIMIT
+from kvmrun.api.status.status import LIMIT
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user"),

@@ -20,7 +20,7 @@ from fakes.tally import Tally
 from fakes.world import ip, world, world_after
 from pyroute2.netlink.exceptions import NetlinkError
 
-from kvmrun import cli
+from kvmrun.cli import main
 from kvmrun.host import sysctl
 from kvmrun.host.links import iproute, raw_netlink, tap_device
 
@@ -174,7 +174,7 @@ def here(lab: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., i
 
     def run(*words: str) -> int:
         try:
-            return cli.run(["-q", "-C", str(lab), *words])
+            return main.run(["-q", "-C", str(lab), *words])
         finally:
             with suppress(ChildProcessError):  # a command's own children are init's, after it
                 while os.waitpid(-1, os.WNOHANG)[0]:

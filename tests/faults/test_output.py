@@ -17,7 +17,7 @@ from fakes.pretender import Pretender
 from fakes.tally import Tally
 from rich.console import Console
 
-from kvmrun import cli, commands
+from kvmrun.cli import commands, main
 from kvmrun.errors import KvmrunError
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.printable import printable
@@ -88,7 +88,7 @@ def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytes
             fit(plain(printed(lambda one=status: guest_table.draw([one], guest_columns.LIVE, color="always"))))
         with row.case(f"error {word!r:.40}"):
             error = KvmrunError(word, word, why=word, lines=(word, word))
-            fit(printed(lambda one=error: cli.complain(one)))
+            fit(printed(lambda one=error: main.complain(one)))
         with row.case(f"monitor {word!r:.40}"):
             fit(printed(lambda one=word: _talk(one)))
         with row.case(f"JSON {word!r:.40}"):
@@ -151,7 +151,7 @@ def _run(*words: str) -> tuple[int, str]:
     code = 0
     with caught() as said:
         try:
-            code = cli.run(list(words))
+            code = main.run(list(words))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 1
     return code, "".join(said)

@@ -9,7 +9,6 @@ import stat
 import subprocess
 import sys
 import time
-from argparse import Namespace
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,13 +19,16 @@ import pytest
 from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 
-from kvmrun.commands import cp, screenshot
+from kvmrun.api.conversation import agent_copy
+from kvmrun.api.conversation import screenshot as screenshot_api
+from kvmrun.api.conversation.agent_copy import CopyOptions
+from kvmrun.api.report import discard
+from kvmrun.cli.commands import screenshot
 from kvmrun.errors import KvmrunError
 from kvmrun.host.files import export_files, image_files, safe_directory
 from kvmrun.model.deadline import NEVER
 from kvmrun.monitor.agent import agent_files
 from kvmrun.plan.steps.guest_steps import MakeImage
-from kvmrun.ui.text.progress import Progress
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user"),
@@ -181,13 +183,13 @@ def _run(*words: str, **environ: str) -> Write:
 
 
 def _screenshot(_: Cli, lab: Path, path: str) -> object:
-    args = SimpleNamespace(file=path, guest="vm1", deadline=NEVER, quiet=True, vms=str(lab))
+    args = SimpleNamespace(file=path, guest="vm1", timeout=None, quiet=True, vms=str(lab))
     return screenshot.run(args)  # type: ignore[arg-type]
 
 
 def _fetched(_: Cli, lab: Path, path: str) -> object:
-    args = Namespace(recursive=False)
-    return cp._Copy(args, None, Progress(quiet=True, verbose=0)).out("/etc/hostname", path)  # type: ignore[arg-type]
+    copy = agent_copy._Copy(("vm1:/etc/hostname", path), None, NEVER, (CopyOptions(), discard))  # type: ignore[arg-type]
+    return copy.download("/etc/hostname", path)
 
 
 WRITERS: dict[str, Write] = {
@@ -218,8 +220,8 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
         os.write(fd, b"from the guest")
 
     monkeypatch.setattr(agent_files, "fetch", fetch)
-    monkeypatch.setattr(screenshot, "running", lambda *_: "/nowhere")
-    monkeypatch.setattr(screenshot, "_drawn", lambda *_: PNG)
+    monkeypatch.setattr(screenshot_api, "require_running", lambda *_: "/nowhere")
+    monkeypatch.setattr(screenshot_api, "_draw", lambda *_: PNG)
 
 
 def _told(write: Write, kvmrun: Cli, lab: Path, path: str) -> None:

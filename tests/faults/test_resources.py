@@ -18,7 +18,7 @@ from fakes.world import processes, until
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
-SCRIPT = "import sys\nfrom kvmrun.cli import run\ncode = run(sys.argv[1:])\nsys.stdout.flush()\nsys.exit(code)\n"
+SCRIPT = "import sys\nfrom kvmrun.cli.main import run\ncode = run(sys.argv[1:])\nsys.stdout.flush()\nsys.exit(code)\n"
 WRITER = (
     "31c08ed88ed0bc007cfbbe397cb80043b281cd13b02e7302b04550bafd03eca82074fb58baf803ee"
     "668306417c40668126417cffff0100ebd110004000000000100000000000000000"

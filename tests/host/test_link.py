@@ -72,11 +72,11 @@ class TestBridge:
     def test_sysfs_of_another_namespace_is_not_believed(self) -> None:
         ip("link", "add", "br0", "type", "bridge")
         script = (
-            "import subprocess; from kvmrun.host import bridge, bridges; "
+            "import subprocess; from kvmrun.host.links import bridge_state, bridges; "
             "subprocess.run(['ip', 'link', 'add', 'x', 'type', 'bridge'], check=True); "
             "subprocess.run(['ip', 'link', 'add', 'br0', 'type', 'bridge', 'stp_state', '1'], check=True); "
             "print(bridges.read('br0').stp)\n"
-            "try: bridge.read_bridge('br0')\nexcept LookupError: print('another')"
+            "try: bridge_state.read_bridge('br0')\nexcept LookupError: print('another')"
         )
         words = ["unshare", "--net", "--", sys.executable, "-c", script]
         assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["True", "another"]

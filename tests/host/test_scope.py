@@ -21,7 +21,7 @@ from kvmrun.host.process import process as process
 from kvmrun.host.process import systemd_scope as scope
 observe._SYSTEMD = scope._CGROUPS = sys.argv[1]
 process._PATH = (sys.argv[1], *process._PATH)
-from kvmrun.cli import run
+from kvmrun.cli.main import run
 sys.exit(run(sys.argv[2:]))
 """
 BUSCTL = """#!{python}
@@ -88,7 +88,7 @@ from kvmrun.host.facts import guest_facts as observe
 from kvmrun.host.process import systemd_scope as scope
 observe._SYSTEMD = "/"
 scope._bus = lambda: ["--address=unix:path=" + sys.argv[1]]
-from kvmrun.cli import run
+from kvmrun.cli.main import run
 sys.exit(run(sys.argv[2:]))
 """
 

@@ -160,12 +160,14 @@ def test_any_answer_is_taken_as_what_it_is_or_told(value: object) -> None:
     for question in QUESTIONS.values():
         with suppress(Garbled):
             found = question(Told(value))
-            assert type(found) in {int, bool, bytes, tuple, type(None), agent_commands.Outcome}
+            assert type(found) in {int, bool, bytes, tuple, type(None), agent_commands.CommandResult}
 
 
 def test_how_a_command_ended() -> None:
     told = {"exited": True, "exitcode": 3, "out-data": b64encode(b"out").decode(), "err-truncated": True}
-    assert agent_commands.ended(Told(told), 1) == agent_commands.Outcome(code=3, out=b"out", err=b"", cut=("err",))
+    assert agent_commands.ended(Told(told), 1) == agent_commands.CommandResult(
+        code=3, out=b"out", err=b"", cut=("err",)
+    )
     assert agent_commands.ended(Told({"exited": False}), 1) is None
     killed = agent_commands.ended(Told({"exited": True, "signal": 9}), 1)
     assert killed

@@ -34,6 +34,7 @@ class Hand:
         self._title = title
         self.table: dict[Handle, list[int]] = {}
         self.pid = 0
+        self._waited = False
         self.pidfd = -1
         self._life = -1
         self._log = -1
@@ -95,6 +96,7 @@ class Hand:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
             return None
+        self._waited = pid > 0
         return status if pid else None
 
     def close(self) -> None:
@@ -106,6 +108,8 @@ class Hand:
             if fd >= 0:
                 os.close(fd)
         self._life = self.pidfd = self._log = self._logger = self.listener = -1
+        if self.pid and not self._waited:
+            process.leave(self.pid)
 
     def release(self) -> None:
         """Close what QEMU has by now, but keep the pidfds that tell of its end."""
@@ -146,8 +150,8 @@ class Hand:
 
     def _listen(self, listener: Listener) -> Undo:
         at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        os.fchmod(at.fileno(), 0o600)  # bind(2) takes the mode of the socket, so that nobody can connect in between
         at.bind(listener.path)
-        os.chmod(listener.path, 0o600)
         at.listen(4)
         self.table[listener] = [at.detach()]
         return lambda: os.unlink(listener.path)
@@ -196,7 +200,7 @@ class Hand:
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]
-            self.pid, self.pidfd = process.spawn(command, stdin=null, output=writer, keep=keep)
+            self.pid, self.pidfd = process.spawn(command, stdin=null, output=writer, keep=keep, detached=True)
         finally:
             os.close(null)
         self.release()

@@ -3,15 +3,23 @@
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, reach, sysctl
+from kvmrun.host import dnsmasq, sysctl
 from kvmrun.host.files import small_files
 from kvmrun.host.firewall import nft
-from kvmrun.host.links import iproute, persistent_taps, policy_routing, port_settings, port_state, tap_device
+from kvmrun.host.links import (
+    iproute,
+    kernel_routes,
+    persistent_taps,
+    policy_routing,
+    port_settings,
+    port_state,
+    tap_device,
+)
 from kvmrun.host.rundir import records
 from kvmrun.light.abc import Callable
 from kvmrun.model.guest.paths import Directories
+from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
-from kvmrun.plan.reach import KernelRoute, Neighbour
 from kvmrun.plan.steps import network_steps
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
 
@@ -62,9 +70,9 @@ def _link(step: network_steps.LinkStep) -> Undo | None:
         case network_steps.RemoveBridge():
             iproute.remove(step.name)
         case KernelRoute():
-            reach.restore(step)
+            kernel_routes.restore(step)
         case Neighbour():
-            reach.forget(step)
+            kernel_routes.forget(step)
         case _:
             assert_never(step)
     return None

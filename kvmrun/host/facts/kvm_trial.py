@@ -2,7 +2,6 @@
 
 import json
 import os
-import resource
 import signal
 import subprocess
 import time
@@ -53,10 +52,10 @@ def _words(cpu: str, image: int) -> list[str]:
 
 def _boot(command: list[str], image: int, limit: float) -> str:
     """Why it did not show a sign of life, "" when it did."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # QEMU aborts where the processor cannot be given
+    limited = [process.tool("prlimit"), "--core=0:0", "--", *command]  # QEMU aborts where the processor cannot be given
     try:
         done = subprocess.run(
-            command,
+            limited,
             stdin=subprocess.DEVNULL,
             capture_output=True,
             timeout=limit,

@@ -4,9 +4,9 @@ import os
 import time
 
 from kvmrun.errors import Unresponsive
-from kvmrun.host import bridges, sysctl
+from kvmrun.host import sysctl
 from kvmrun.host.facts.guest_facts import read
-from kvmrun.host.links import persistent_taps, port_state, raw_netlink, tap_device
+from kvmrun.host.links import bridges, persistent_taps, port_state, raw_netlink, tap_device
 from kvmrun.host.rundir import rundir
 from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
 from kvmrun.light.typing import Literal
@@ -25,7 +25,7 @@ from kvmrun.plan.network import (
     uplink_routing,
 )
 from kvmrun.plan.network.bridge_plan import is_ours
-from kvmrun.plan.reach import Reach
+from kvmrun.plan.network.reach import Reach
 from kvmrun.plan.start_facts import Bridge, Link, Owner, Route, Ways, Wire
 
 _MOMENT = 0.5
@@ -82,9 +82,9 @@ def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool =
         return Reach()
     if str(network.host_address()) not in found.addresses:
         return Reach()
-    from kvmrun.host import reach
+    from kvmrun.host.links import kernel_routes
 
-    return reach.look(lab, network, thorough=thorough)
+    return kernel_routes.look(lab, network, thorough=thorough)
 
 
 def reported(lab: Lab, network: Network, where: Directories) -> Wire:

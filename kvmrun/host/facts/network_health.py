@@ -21,7 +21,7 @@ def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
             )
 
             if nft.loaded(table, f"{directory}/{note}") in {"", "changed"}:
-                from kvmrun.plan import faults
+                from kvmrun.plan.network import faults
 
                 return faults.RULES_CHANGED
     return ""
@@ -33,7 +33,7 @@ def _names(hint: str, uid: int) -> str:
     alive, stopped = _alive(hint, uid), noted.isdigit() and process.is_stopped(int(noted))
     if alive and not stopped:
         return ""
-    from kvmrun.plan import faults
+    from kvmrun.plan.network import faults
 
     return faults.NAMES_STOPPED if alive else faults.NAMES_GONE
 

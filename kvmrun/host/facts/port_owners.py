@@ -1,7 +1,7 @@
 """Who listens on ports of this host: sockets from netlink, their processes from /proc as far as we may look."""
 
 from kvmrun.host.files import ownership
-from kvmrun.host.process import process
+from kvmrun.host.process import process, socket_owners
 from kvmrun.light.abc import Collection
 from kvmrun.plan.start_facts import Owner
 
@@ -11,7 +11,7 @@ def owners(ports: Collection[int], but: Collection[int] = ()) -> tuple[Owner, ..
     from kvmrun.host.links import iproute
 
     found = iproute.listeners(ports)
-    pids = process.with_sockets({one.inode for one in found}) if found else {}
+    pids = socket_owners.with_sockets({one.inode for one in found}) if found else {}
     return tuple(
         Owner(
             protocol=one.protocol,

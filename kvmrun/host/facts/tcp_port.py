@@ -6,7 +6,7 @@ import socket
 import time
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host.process import process
+from kvmrun.host.process import process, socket_owners
 from kvmrun.light.abc import Mapping
 
 _MOMENT = 0.5
@@ -41,7 +41,7 @@ def holder(number: int, guests: Mapping[str, int]) -> str:
     from kvmrun.host.links import iproute  # only to name the culprit
 
     sockets = {one.inode for one in iproute.listeners({number}) if one.protocol == "tcp"}
-    pid = next(iter(process.with_sockets(sockets).values()), 0)
+    pid = next(iter(socket_owners.with_sockets(sockets).values()), 0)
     return next((name for name, its in guests.items() if its == pid), "") or process.described(pid)
 
 

@@ -1,9 +1,10 @@
 """Files of a lab, written whole or not at all, with the mode and owner a lab's files have."""
 
 import os
+import shutil
 
 from kvmrun.errors import AS_ROOT, KvmrunError, NotPermitted, Refused
-from kvmrun.host.files import safe_directory
+from kvmrun.host.files import atomic_write, safe_directory
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager
 
@@ -12,7 +13,8 @@ def create(path: str, data: bytes) -> None:
     """Make the file; its directory as well, for everybody to read. Raises Refused when there is one."""
     with _words(path), safe_directory.holding(path, make=0o755) as (place, name), place.part(name) as (fd, part):
         there = os.fstat(place.fd)
-        safe_directory.filled(fd, data, there.st_mode & 0o644, there)
+        atomic_write.keep_owner(fd, there)
+        atomic_write.fill(fd, data, there.st_mode & 0o644)
         place.publish(part, name)
 
 
@@ -35,6 +37,11 @@ def remove(path: str) -> None:
     """Remove the file, if it is there."""
     with _words(path), safe_directory.holding(path) as (place, name):
         place.remove(name)
+
+
+def remove_tree(path: str) -> None:
+    """Remove the directory with what is in it, as far as it goes."""
+    shutil.rmtree(path, ignore_errors=True)
 
 
 def read(path: str) -> bytes:

@@ -6,7 +6,7 @@ import time
 
 from kvmrun.errors import Refused
 from kvmrun.export.shorewall_file import judged, sealed, unsealed
-from kvmrun.host.files import safe_directory
+from kvmrun.host.files import atomic_write, safe_directory
 from kvmrun.host.files.safe_directory import Directory, cannot
 from kvmrun.light.abc import Mapping
 from kvmrun.light.contextlib import ExitStack
@@ -90,7 +90,7 @@ def _replace(place: Directory, texts: Mapping[str, str]) -> None:
         made = []
         for name, text in texts.items():
             fd, part = parts.enter_context(place.part(name))
-            safe_directory.filled(fd, text.encode(), 0o644)
+            atomic_write.fill(fd, text.encode(), 0o644)
             made.append((part, name))
         for part, name in made:
             place.move(part, name)

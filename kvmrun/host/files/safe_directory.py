@@ -12,6 +12,7 @@ import stat
 
 from kvmrun.config import standard_paths
 from kvmrun.errors import KvmrunError, NotPermitted, Refused, hint_for
+from kvmrun.host.files import atomic_write
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Self
@@ -19,7 +20,6 @@ from kvmrun.light.typing import Self
 _LINKS = 40
 """The number of links the kernel follows in one path before it says ELOOP."""
 _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class Untrusted(Refused):
@@ -53,20 +53,12 @@ class Directory:
             return True
         return False
 
-    def create(self, name: str, mode: int = 0o600) -> int:
-        """A descriptor on a new file; FileExistsError for whatever is there already."""
-        return os.open(name, _NEW, mode, dir_fd=self.fd)
-
     @contextmanager
     def part(self, name: str, mode: int = 0o600) -> Iterator[tuple[int, str]]:
         """A new file beside the place of `name`, with its own name; it is gone at the end unless it was published."""
         part = f".{name[:200]}.{os.urandom(6).hex()}"
-        fd = self.create(part, mode)
-        try:
+        with atomic_write.part_file(part, mode, dir_fd=self.fd) as fd:
             yield fd, part
-        finally:
-            os.close(fd)
-            self.remove(part)
 
     def publish(self, part: str, name: str) -> None:
         """Give a finished part its name, which nobody may have: FileExistsError. A rename would replace."""
@@ -81,7 +73,7 @@ class Directory:
 
     def move(self, old: str, new: str) -> None:
         """Rename within the directory; what is called `new`, a link included, is replaced and not followed."""
-        os.rename(old, new, src_dir_fd=self.fd, dst_dir_fd=self.fd)
+        atomic_write.move(old, new, dir_fd=self.fd)
 
     def remove(self, name: str) -> None:
         with suppress(FileNotFoundError):
@@ -90,26 +82,16 @@ class Directory:
     def write_new(self, name: str, data: bytes, mode: int) -> None:
         """Make a file of that name, which must not be there: FileExistsError."""
         with self.part(name) as (fd, part):
-            filled(fd, data, mode)
+            atomic_write.fill(fd, data, mode)
             self.publish(part, name)
 
     def write(self, name: str, data: bytes, mode: int, *, like: os.stat_result | None = None) -> None:
         """Make `name` hold `data`: a reader sees the old file or the new one. `like` is whose owner it keeps."""
         with self.part(name) as (fd, part):
-            filled(fd, data, mode, like)
+            if like is not None:
+                atomic_write.keep_owner(fd, like)
+            atomic_write.fill(fd, data, mode)
             self.move(part, name)
-
-
-def filled(fd: int, data: bytes, mode: int, like: os.stat_result | None = None) -> None:
-    """Write `data` to a new file and to the disk, before anybody sees it under its name."""
-    with open(os.dup(fd), "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(fd)
-    if like is not None:
-        with suppress(PermissionError):
-            os.fchown(fd, like.st_uid, like.st_gid)
-    os.fchmod(fd, mode)
 
 
 @contextmanager

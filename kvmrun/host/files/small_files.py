@@ -6,6 +6,7 @@ Somebody may have put a pipe, a link or a directory in the place of one: that co
 import os
 import stat
 
+from kvmrun.host.files import atomic_write
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
 
@@ -39,27 +40,23 @@ def _at_once(path: str, flags: int) -> int:
 
 def replace(path: str, data: bytes) -> None:
     """Put `data` at `path` in one move, for us alone to read: a reader sees the old file or the new one."""
-    new = f"{path}.new"
-    remove(new)
-    fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    with moved(new, path), open(fd, "wb") as file:
-        file.write(data)
+    with replacing(path) as fd:
+        atomic_write.fill(fd, data, 0o600, durable=False)
         if os.path.isdir(path):
             remove(path)
 
 
 @contextmanager
-def moved(part: str, path: str) -> Iterator[None]:
-    """Have `part`, which the body writes, take the place of `path`; when anything fails, it is removed."""
-    try:
-        yield
-        os.rename(part, path)
-    except BaseException as why:
-        with suppress(OSError):
-            os.unlink(part)
-        if isinstance(why, OSError) and why.filename is None:
-            why.filename = path  # a write does not say of which file
-        raise
+def replacing(path: str) -> Iterator[int]:
+    """A descriptor on a new file, which takes the place of `path` when the body has written it.
+
+    Its name until then is always the same: what a killed command left is replaced by the next one.
+    """
+    part = f"{path}.new"
+    remove(part)
+    with atomic_write.errors_name(path), atomic_write.part_file(part) as fd:
+        yield fd
+        atomic_write.move(part, path)
 
 
 def remove(path: str) -> None:

@@ -9,7 +9,7 @@ import struct
 from kvmrun.host.links import raw_netlink
 from kvmrun.light import socket
 from kvmrun.light.abc import Collection, Iterator
-from kvmrun.light.contextlib import contextmanager
+from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.light.typing import Any
 from kvmrun.model import derive
 
@@ -24,8 +24,10 @@ _USERDATA, _COMMENT = 6, 0
 _AGAIN = 5
 _COUNTER, _COUNTS = b"\x0c\0\x01\0counter\0", 28
 """The expression `counter` with its two numbers, the only part of a rule that changes by itself."""
-kept: list[socket.socket] = []
-"""Our sockets, to be used again: whoever closes one while removed rules are being freed waits 13 ms for that."""
+kept: list[tuple[int, socket.socket]] = []
+"""Our sockets, each with its network namespace, to be used again there: whoever closes one while removed rules are
+being freed waits 13 ms for that.
+"""
 
 
 def generation() -> int:
@@ -211,13 +213,23 @@ def _listed(kind: int, body: bytes) -> list[bytes]:
 
 @contextmanager
 def _socket() -> Iterator[socket.socket]:
-    at = kept.pop() if kept else raw_netlink.opened(raw_netlink.NETFILTER)
+    here = raw_netlink.namespace()
+    at = _taken(here) or raw_netlink.opened(raw_netlink.NETFILTER)
     try:
         yield at
     except BaseException:
         at.close()
         raise
-    kept.append(at)
+    kept.append((here, at))
+
+
+def _taken(namespace: int) -> socket.socket | None:
+    """A kept socket of that namespace, which nobody else has from now on."""
+    for one in [one for one in kept if one[0] == namespace]:
+        with suppress(ValueError):  # another thread was quicker
+            kept.remove(one)
+            return one[1]
+    return None
 
 
 def _names(payload: bytes, number: int) -> bytes:

@@ -6,6 +6,7 @@ Fifty guests that start at once need a handful of processes so, not fifty that w
 import os
 from _thread import allocate_lock
 
+from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
 from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import remaining
@@ -18,8 +19,9 @@ _SAID = 4000
 class Ticket:
     """A text that is to be loaded, and the process that does it once there is one."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, queue: "_Queue") -> None:
         self.text = text
+        self.queue = queue
         self.run: _Run | None = None
         self.forgotten = False
 
@@ -29,23 +31,24 @@ class Ticket:
             while self.run is None:
                 if self.forgotten:
                     return 1, "it was given up before it began"
-                _queue.settle()
+                self.queue.settle()
             status, said = self.run.end()
         except BaseException:
-            _queue.forget(self)
+            self.queue.forget(self)
             raise
         if status and self.run.shared:  # somebody's text was refused, and with it everybody's
-            return _Run([Ticket(self.text)]).end()
+            return _Run([Ticket(self.text, self.queue)]).end()
         return status, said
 
 
 def begin(text: str) -> Ticket:
     """Have `text` loaded. Raises HostLacks without nft, OSError when it cannot be started."""
-    ticket = Ticket(text)
+    queue = _queues.setdefault(raw_netlink.namespace(), _Queue())
+    ticket = Ticket(text, queue)
     try:
-        _queue.add(ticket)
+        queue.add(ticket)
     except BaseException:
-        _queue.forget(ticket)
+        queue.forget(ticket)
         raise
     return ticket
 
@@ -126,7 +129,8 @@ class _Queue:
             self._waiting = []
 
 
-_queue = _Queue()
+_queues: dict[int, _Queue] = {}
+"""By network namespace: a process loads what it is given where it was started."""
 
 
 def _memory(text: str) -> int:

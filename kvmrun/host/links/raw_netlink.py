@@ -94,6 +94,11 @@ def attributes(data: bytes, place: int = 0) -> dict[int, bytes]:
     return found
 
 
+def namespace() -> int:
+    """The number of this thread's network namespace: every thread may be in another."""
+    return os.stat("/proc/thread-self/ns/net").st_ino
+
+
 def opened(protocol: int) -> socket.socket:
     """A netlink socket on which the kernel's answers are waited for 2 s at most."""
     at = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)

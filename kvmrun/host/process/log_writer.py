@@ -52,7 +52,9 @@ def start(directory: str, uid: int | None, reader: int) -> int:
         limited = [process.tool("prlimit"), f"--as={_MEMORY}", "--"]
         log = [process.tool("s6-log"), "n3", "s1000000", directory]
         command = [*limited, *process.confined(log, uid, None)]
-        return process.spawn(command, stdin=reader, output=null)[1]
+        pid, pidfd = process.spawn(command, stdin=reader, output=null, detached=True)
+        process.leave(pid)
+        return pidfd
     finally:
         os.close(null)
         os.close(reader)

@@ -7,7 +7,7 @@ import select
 from kvmrun.errors import HostLacks
 from kvmrun.host.rundir import lock
 from kvmrun.light import signal
-from kvmrun.light.abc import Callable, Collection, Iterable, Iterator
+from kvmrun.light.abc import Callable, Iterable, Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.value import Frozen
 
@@ -23,17 +23,27 @@ _PACKAGES = {
     "dnsmasq": "dnsmasq-base",
 }
 _ROOM = 1 << 20
+_DETACH = 'cd / && unset PWD OLDPWD && umask 077 && ulimit -c 0 && exec "$0" "$@" 2>&1'
+"""What the child does before it is the program. posix_spawn(3) can do none of it, what is done before it would change
+the whole process of the caller, and a fork is not safe in one with threads. Nothing is ever put into this text. Until
+the end nothing is printed: a shell says it where its directory was removed.
+"""
 _EXITING, _OVER = 0x4, {b"Z", b"X"}
 _found: dict[str, str] = {}
+"""Programs that were found; one that was not may be installed while the caller runs."""
+_children: set[int] = set()
+"""Children that nobody waits for: until one is taken from the table of processes, its number means nobody else."""
 TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def find_tool(name: str) -> str:
     """The absolute path of a program, or "" - never looked for in the caller's PATH."""
-    if name not in _found:
-        _found[name] = next((path for place in _PATH if os.access(path := f"{place}/{name}", os.X_OK)), "")
-    return _found[name]
+    if name in _found:
+        return _found[name]
+    if path := next((path for place in _PATH if os.access(path := f"{place}/{name}", os.X_OK)), ""):
+        _found[name] = path
+    return path
 
 
 def tool(name: str) -> str:
@@ -63,22 +73,24 @@ def pipe() -> tuple[int, int]:
     return reader, writer
 
 
-def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ()) -> tuple[int, int]:
-    """Start `argv` in / and in a session of its own, with exactly these descriptors and no core dumps: (pid, pidfd).
+def spawn(
+    argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = (), detached: bool = False
+) -> tuple[int, int]:
+    """Start `argv` in a session of its own, with exactly these descriptors: (pid, pidfd).
+
+    With `detached` it lives longer than we do, and has nothing of ours: it is in /, its files are for its account
+    alone, and it leaves no core dump, which would hold the memory of a guest.
 
     Our own descriptors are all close-on-exec; duplicating one onto itself in the child is what lets it through, so a
     child started by another thread at the same moment never gets it.
     """
-    import resource  # an extension module, which the list does not need
-
-    os.chdir("/")  # a child has our directory and our limits from its first instruction
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    actions: list[tuple[int, int, int]] = [
+    actions: list[tuple[int, int, int] | tuple[int, int, str, int, int]] = [
         (os.POSIX_SPAWN_DUP2, stdin, 0),
         (os.POSIX_SPAWN_DUP2, output, 1),
-        (os.POSIX_SPAWN_DUP2, output, 2),
+        (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0) if detached else (os.POSIX_SPAWN_DUP2, output, 2),
         *((os.POSIX_SPAWN_DUP2, fd, fd) for fd in keep),
     ]
+    argv = ["/bin/sh", "-c", _DETACH, *argv] if detached else argv
     plain = [signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ]
     pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain)
     try:
@@ -87,6 +99,24 @@ def spawn(argv: list[str], *, stdin: int, output: int, keep: Iterable[int] = ())
         os.kill(pid, signal.SIGKILL)  # our own child, not waited for yet: the number is still its own
         os.waitpid(pid, 0)
         raise
+
+
+def leave(pid: int) -> None:
+    """Let a child of ours go its own way: nobody asks for its exit status any more."""
+    _children.add(pid)
+    forget_ended()
+
+
+def forget_ended() -> None:
+    """Take children that were left, and have ended since, from the kernel's table of processes.
+
+    A command ends soon, and init does it then; a program that starts guests would gather them.
+    """
+    for pid in tuple(_children):
+        with suppress(ChildProcessError):  # the program has asked for all its children itself
+            if not os.waitpid(pid, os.WNOHANG)[0]:
+                continue
+        _children.discard(pid)
 
 
 class Usage(Frozen):
@@ -168,20 +198,6 @@ def described(pid: int) -> str:
             return f"{file.read(32).strip()} (pid {pid})"
     except OSError:
         return f"pid {pid}"
-
-
-def with_sockets(inodes: Collection[int]) -> dict[int, int]:
-    """The pid of one process that has it, for each of these sockets that we may see."""
-    wanted = {f"socket:[{inode}]": inode for inode in inodes}
-    found: dict[int, int] = {}
-    for pid in (entry for entry in os.listdir("/proc") if entry.isdigit()):
-        try:
-            for number in os.listdir(f"/proc/{pid}/fd"):
-                if (link := os.readlink(f"/proc/{pid}/fd/{number}")) in wanted:
-                    found[wanted[link]] = int(pid)
-        except OSError:
-            continue
-    return found
 
 
 def holds(pid: int, path: str, *, inherited: bool | None = True) -> bool:

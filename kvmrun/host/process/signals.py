@@ -8,6 +8,15 @@ from kvmrun.light.typing import Any
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _noted: list[int] = []
 _depth: list[None] = []
+_owned: list[None] = []
+
+
+def own() -> None:
+    """Say that this process is a command, so that handlers of signals may be replaced while several guests are at work.
+
+    Without this the handlers are those of a program that calls the API, and nothing is ever noted.
+    """
+    _owned[:] = [None]
 
 
 @contextmanager
@@ -27,7 +36,7 @@ def noted() -> Iterator[None]:
     Python runs handlers in the main thread alone. An exception of a handler there, while the main thread starts or
     awaits others, would leave those at work without anybody to wait for them. Signals that are ignored stay ignored.
     """
-    if _depth:
+    if _depth or not _owned:
         yield
         return
     _noted.clear()

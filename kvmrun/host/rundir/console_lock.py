@@ -19,7 +19,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 @contextmanager
-def taken(path: str, guest: str, *, steal: bool) -> Iterator[None]:
+def acquire(path: str, guest: str, *, steal: bool) -> Iterator[None]:
     """Sit where the lock at `path` is, which has the name of the command; with `steal` whoever sits there is told to
     leave. Raises Busy.
 
@@ -42,7 +42,7 @@ def taken(path: str, guest: str, *, steal: bool) -> Iterator[None]:
             os.close(fd)
 
 
-def occupant(path: str) -> str:
+def holder_text(path: str) -> str:
     """Who took the seat last, by their own word."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -57,11 +57,11 @@ def occupant(path: str) -> str:
 def _refused(path: str, guest: str) -> int:
     what = os.path.basename(path)
     hint = f"kvmrun {what} {guest} --steal takes it over"
-    raise Busy(f"the {what} of {guest} is in use", hint, why=f"{occupant(path)} is connected to it")
+    raise Busy(f"the {what} of {guest} is in use", hint, why=f"{holder_text(path)} is connected to it")
 
 
 def _stolen(path: str, guest: str) -> int:
-    holder = occupant(path)
+    holder = holder_text(path)
     hint = holder.rpartition("pid ")[2].rstrip(")")
     _sign(path)  # first: the holder tells its person who it was
     with process.opened(path, int(hint) if hint.isdecimal() else 0, inherited=False) as pidfd:

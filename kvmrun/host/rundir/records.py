@@ -3,9 +3,8 @@
 import os
 
 from kvmrun.config.recorded_network import from_json
-from kvmrun.host import record_file
 from kvmrun.host.links import tap_device
-from kvmrun.host.rundir import rundir, socket_lookup
+from kvmrun.host.rundir import record_file, rundir, socket_lookup
 from kvmrun.light.abc import Collection, Mapping
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.paths import Directories

@@ -5,10 +5,9 @@ import stat
 import time
 
 from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
-from kvmrun.host import record_file
 from kvmrun.host.files import small_files
 from kvmrun.host.process import process
-from kvmrun.host.rundir import lock, socket_lookup
+from kvmrun.host.rundir import lock, record_file, socket_lookup
 from kvmrun.light.abc import Iterator
 from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.deadline import remaining

@@ -3,7 +3,7 @@
 import struct
 
 from kvmrun.host.links import raw_netlink
-from kvmrun.host.process import process
+from kvmrun.host.process import process, socket_owners
 from kvmrun.light.contextlib import suppress
 
 _SOCK_DIAG, _BY_FAMILY, _UNIX = 4, 20, 1
@@ -23,5 +23,5 @@ def connected(path: str) -> str:
             told = raw_netlink.attributes(row, _HEAD)
             if told.get(_NAME, b"").rstrip(b"\0") == path.encode() and len(told.get(_PEER, b"")) == 4:
                 peers.add(struct.unpack("=I", told[_PEER])[0])
-    pids = sorted(set(process.with_sockets(peers).values())) if peers else []
+    pids = sorted(set(socket_owners.with_sockets(peers).values())) if peers else []
     return process.described(pids[0]) if pids else ""

@@ -6,7 +6,7 @@ there is the guest. A QEMU that is about to end shows no descriptors any more, a
 
 import os
 
-from kvmrun.host.process import process
+from kvmrun.host.process import socket_owners
 from kvmrun.light.abc import Collection
 
 _LISTENS = b"00010000"
@@ -32,7 +32,7 @@ def is_bound_elsewhere(run: str, name: str) -> bool:
 def guests(run: str, names: Collection[str]) -> dict[str, int]:
     """The pids of those of `names` that run, whatever became of their directories."""
     sockets = {inode: name for name, inode in bound(run).items() if name in names}
-    pids = process.with_sockets(sockets) if sockets else {}
+    pids = socket_owners.with_sockets(sockets) if sockets else {}
     return {name: pids[inode] for inode, name in sockets.items() if is_guest(pids.get(inode, 0), name)}
 
 

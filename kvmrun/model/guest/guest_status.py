@@ -3,7 +3,6 @@
 from kvmrun.light.typing import Any
 from kvmrun.model.value import Frozen
 
-SCHEMA = 1
 STATES = (
     *("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error"),
     *("prelaunch", "unknown"),

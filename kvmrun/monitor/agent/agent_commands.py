@@ -24,7 +24,7 @@ _MOST = 64
 """So many interfaces, and addresses of each, are looked at."""
 
 
-class Outcome(Frozen):
+class CommandResult(Frozen):
     """How a command in the guest ended. `cut` names the streams of which the agent did not keep all."""
 
     code: int
@@ -41,7 +41,7 @@ def begin(agent: Agent, words: Sequence[str], given: bytes | None, *, limit: flo
     return _number(agent, _object(agent, agent.ask("guest-exec", asked, limit=limit)).get("pid"))
 
 
-def ended(agent: Agent, pid: int, *, limit: float = PATIENCE) -> Outcome | None:
+def ended(agent: Agent, pid: int, *, limit: float = PATIENCE) -> CommandResult | None:
     """How the command with that pid ended, None while it runs, or while the agent of a frozen guest does not tell.
 
     It is told once, and then forgotten.
@@ -53,7 +53,7 @@ def ended(agent: Agent, pid: int, *, limit: float = PATIENCE) -> Outcome | None:
     if said.get("exited") is not True:
         return None
     signal = _number(agent, said.get("signal", 0))
-    return Outcome(
+    return CommandResult(
         code=128 + signal if signal else _number(agent, said.get("exitcode", 0)) & 0xFF,
         out=_bytes(agent, said.get("out-data", "")),
         err=_bytes(agent, said.get("err-data", "")),

@@ -130,7 +130,7 @@ def _no_tar(why: str) -> KvmrunError:
     return KvmrunError("the guest has no tar, which cp -r needs", "install tar in the guest", why=why)
 
 
-def _outcome(line: Line, pid: int, deadline: Deadline) -> agent_commands.Outcome:
+def _outcome(line: Line, pid: int, deadline: Deadline) -> agent_commands.CommandResult:
     """How it ended. Raises Unresponsive when the time is over; another command may hold the agent meanwhile."""
     pause = _PAUSE
     while not deadline.is_over():

@@ -52,7 +52,7 @@ class Listening:
         self._at.close()
 
 
-class Person(Frozen):
+class ConsoleUser(Frozen):
     """Who is at the other end, as descriptors: `source` is typed, `sink` is seen and should not block.
 
     `wake` becomes readable when a signal asks for the end. `escape` is the byte that leaves, None without a keyboard.
@@ -64,14 +64,14 @@ class Person(Frozen):
     escape: int | None
 
 
-class Relay:
+class ConsoleRelay:
     """Carries bytes between the console and a person, keeping no more than it must.
 
     `show` gives what may be seen of the output, `answers` what it is to be answered.
     """
 
     def __init__(
-        self, line: socket.socket, person: Person, show: Callable[[bytes], bytes], answers: Callable[[], bytes]
+        self, line: socket.socket, person: ConsoleUser, show: Callable[[bytes], bytes], answers: Callable[[], bytes]
     ) -> None:
         self._line = line
         self._source, self._sink, self._wake = person.source, person.sink, person.wake

@@ -3,7 +3,7 @@
 import time
 
 from kvmrun.light.abc import AsyncGenerator, Collection, Mapping
-from kvmrun.model.event import Event
+from kvmrun.model.event import GuestEvent
 from kvmrun.model.printable import printable
 from kvmrun.model.value import EMPTY
 from kvmrun.monitor.qmp.qmp_client import connect
@@ -12,7 +12,7 @@ _PATIENCE = 3600.0
 """How long to wait for the seat of somebody else who follows the same guest; whoever calls tells of it before."""
 
 
-async def events(path: str, guest: str, uuid: str, accounts: Collection[int] = ()) -> AsyncGenerator[Event, None]:
+async def events(path: str, guest: str, uuid: str, accounts: Collection[int] = ()) -> AsyncGenerator[GuestEvent, None]:
     """First "following" with the state it is in, then every event until the connection ends, by what that raises.
 
     Raises what `connect` and `Monitor.execute` raise.
@@ -21,14 +21,14 @@ async def events(path: str, guest: str, uuid: str, accounts: Collection[int] = (
         monitor.admit(accounts)
         status = await monitor.execute("query-status")
         state = status.get("status") if isinstance(status, Mapping) else None
-        yield Event(at=time.time(), guest=guest, name="following", data={"state": printable(state, 40)})
+        yield GuestEvent(at=time.time(), guest=guest, name="following", data={"state": printable(state, 40)})
         while True:
             yield _understood(guest, await monitor.event())
 
 
-def _understood(guest: str, said: Mapping[str, object]) -> Event:
+def _understood(guest: str, said: Mapping[str, object]) -> GuestEvent:
     data = said.get("data")
-    return Event(
+    return GuestEvent(
         at=_when(said.get("timestamp")),
         guest=guest,
         name=printable(said.get("event"), 80),

@@ -6,10 +6,9 @@ from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.guest.paths import Directories
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.plan import faults, reach
 from kvmrun.plan.doctor import doctor_firewall, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.doctor_facts_model import Wires
-from kvmrun.plan.network import bridge_plan, dns_upstreams, ip_forwarding, network_plan, port_forward
+from kvmrun.plan.network import bridge_plan, dns_upstreams, faults, ip_forwarding, network_plan, port_forward, reach
 from kvmrun.plan.start_facts import Owner, Wire
 
 

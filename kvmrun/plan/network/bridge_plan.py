@@ -1,7 +1,7 @@
 """The bridge of a network: as it should be, against what is there by that name."""
 
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterable, Iterator, Mapping
+from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
 from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
@@ -230,3 +230,12 @@ def _elsewhere(subnet: IPv4Network, routes: Iterable[Route]) -> str:
         if not any(free.overlaps(one) for one in taken) and free != subnet:
             return str(free)
     return "10.77.0.0/24"
+
+
+def refuse_in_use(network: Network, guests: Mapping[str, str], ports: Sequence[str], *, force: bool) -> None:
+    """Raises Refused where ports are attached to the bridge; `guests` are the names of guests by their taps."""
+    if ports and not force:
+        attached = [f"{guests[port]} ({port})" if port in guests else port for port in ports]
+        first = "".join(f" {name}" for name in sorted({guests[port] for port in ports if port in guests}))
+        hint = f"{f'kvmrun stop{first}, or ' if first else ''}kvmrun net down --force {network.name}"
+        raise Refused(f"network {network.name} is in use", hint, why=f"{', '.join(attached)} on {network.bridge}")

@@ -9,7 +9,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.network_record import NetworkRecord
-from kvmrun.plan import merge_records, reach
+from kvmrun.plan import merge_records
 from kvmrun.plan.network import (
     bridge_plan,
     dnsmasq_plan,
@@ -17,6 +17,7 @@ from kvmrun.plan.network import (
     nft_guard,
     nft_network,
     port_plan,
+    reach,
     uplink_routing,
 )
 from kvmrun.plan.start_facts import Route, Wire
@@ -93,7 +94,8 @@ def down(lab: Lab, network: Network, where: Directories, now: Wire, *, force: bo
         bridge_plan.refuse_foreign(lab, network, now.bridge)
     if found is not None:
         others = [one for one in found.ports if one not in idle and one not in now.leftovers]
-        _refuse_in_use(lab, network, others, force=force)
+        guests = {port.tap: guest for guest, port in _ports(lab, network)}
+        bridge_plan.refuse_in_use(network, guests, others, force=force)
     drop = [DropTap(tap=tap.name, queues=tap.queues, record=taps_record(where, network)) for tap in idle.values()]
     at = dnsmasq_plan.files(lab, network, where)
     note = () if now.dnsmasq else (dnsmasq_plan.note(where, network),)  # of one that ended by itself
@@ -292,15 +294,6 @@ def _rules(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterato
     text = rules_text(lab, network, now)
     if now.rules != derive.digest(text):
         yield LoadRules(table=nft_network.table(network.name), text=text, digest=derive.digest(text), record=record)
-
-
-def _refuse_in_use(lab: Lab, network: Network, ports: Sequence[str], *, force: bool) -> None:
-    if ports and not force:
-        guests = {port.tap: guest for guest, port in _ports(lab, network)}
-        attached = [f"{guests[port]} ({port})" if port in guests else port for port in ports]
-        first = "".join(f" {name}" for name in sorted({guests[port] for port in ports if port in guests}))
-        hint = f"{f'kvmrun stop{first}, or ' if first else ''}kvmrun net down --force {network.name}"
-        raise Refused(f"network {network.name} is in use", hint, why=f"{', '.join(attached)} on {network.bridge}")
 
 
 def _address(ports: Sequence[Port], network: Network) -> str:

@@ -2,8 +2,8 @@
 
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.value import Frozen
+from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import WayStep
-from kvmrun.plan.reach import KernelRoute, Neighbour
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
 
 

@@ -8,8 +8,7 @@ import time
 
 from kvmrun.errors import KvmrunError
 from kvmrun.light.abc import Mapping
-from kvmrun.model.event import Event
-from kvmrun.model.guest.guest_status import SCHEMA
+from kvmrun.model.event import GuestEvent
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Frozen
 from kvmrun.ui.text.line_folding import fitted
@@ -61,7 +60,7 @@ def show(answer: Answer, *, color: bool) -> None:
 
 def dump(value: object) -> None:
     """A value for programs: JSON on one line, all of it ASCII that no terminal acts upon."""
-    sys.stdout.write(_program(value))
+    sys.stdout.write(_json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n")
 
 
 def complain(error: KvmrunError, *, color: bool) -> None:
@@ -80,27 +79,22 @@ def news(event: Mapping[str, object]) -> str:
     return f"{time.strftime('%H:%M:%S')} {event.get('event')}" + (f" {_json(data, ensure_ascii=False)}" if data else "")
 
 
-def line(event: Event) -> str:
+def line(event: GuestEvent) -> str:
     """An event of some guest for people: when, who, what, and as much of its data as one can read."""
     data = f"  {_json(event.data, ensure_ascii=False)}" if event.data else ""
     moment = f"{time.strftime('%H:%M:%S', time.localtime(event.at))}.{int(event.at % 1 * 1000):03}"
     return printable(f"{moment}  {event.guest}  {event.name}{data}", limit=_LONGEST) + "\n"
 
 
-def document(event: Event) -> str:
-    """An event for programs: one document on one line."""
-    about = {"schema": SCHEMA, "time": event.at, "guest": event.guest, "event": event.name}
-    return _program(about | {"data": dict(event.data)})
-
-
-def _program(value: object) -> str:
-    return _json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n"
-
-
 def _json(value: object, *, indent: int | None = None, ensure_ascii: bool = True, sort_keys: bool = False) -> str:
+    require_shallow(value)
+    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
+
+
+def require_shallow(value: object) -> None:
+    """Raises KvmrunError where `value` is nested too deeply to be shown."""
     if _is_too_deep(value):
         raise KvmrunError("the answer is nested too deeply to be shown")
-    return json.dumps(value, indent=indent, ensure_ascii=ensure_ascii, sort_keys=sort_keys)
 
 
 def _is_too_deep(value: object) -> bool:

@@ -111,8 +111,3 @@ class Progress:
             yield moved
         finally:
             bar.stop()
-
-
-def duration(seconds: float) -> str:
-    """Seconds as people read them: 0.4 s, 63 s."""
-    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"

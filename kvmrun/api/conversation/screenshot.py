@@ -1,0 +1,51 @@
+"""What a guest's display shows, as a PNG file."""
+
+from kvmrun.api.lab import LabHandle, require_running
+from kvmrun.config.standard_paths import absolute
+from kvmrun.errors import KvmrunError, Refused, UsageError
+from kvmrun.host.files.safe_directory import cannot, replacing
+from kvmrun.model.deadline import Deadline
+from kvmrun.model.printable import quoted
+from kvmrun.monitor.qmp.fd_passing import Said
+from kvmrun.monitor.qmp.screendump import LARGEST, screendump
+
+_LIMIT = 10.0
+_OTHER_FORMATS = frozenset({"jpg", "jpeg", "gif", "bmp", "ppm", "webp", "tif", "tiff", "svg", "pdf"})
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def screenshot(lab: LabHandle, name: str, *, timeout: float | None = None) -> bytes:
+    """The picture, within `timeout` seconds or 10.
+
+    Raises: Refused for a guest without a display, NotRunning, NoSuchGuest, Unresponsive; KvmrunError for what is none.
+    """
+    return _draw(name, require_running(lab.paths, name), timeout)
+
+
+def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | None = None) -> None:
+    """Write the picture to `file`, which is replaced once the picture is whole.
+
+    Raises: what `screenshot` raises; UsageError for a file named as one of another format.
+    """
+    stem, _, suffix = file.rpartition(".")
+    if stem and suffix.lower() in _OTHER_FORMATS:
+        hint = f"kvmrun screenshot {name} {quoted(f'{stem}.png')}"
+        raise UsageError(f"a screenshot cannot be written as {suffix}", hint, why="QEMU writes PNG")
+    directory = require_running(lab.paths, name)
+    target = absolute(file)
+    try:
+        with replacing(target) as (place, base):
+            place.write(base, _draw(name, directory, timeout), 0o600)
+    except OSError as why:
+        raise cannot("write", target, why) from None
+
+
+def _draw(name: str, directory: str, timeout: float | None) -> bytes:
+    try:
+        picture = screendump(f"{directory}/q", Deadline.begin(timeout).granted(_LIMIT))
+    except Said as no:
+        hint = f'set display = "vnc" in {name}.toml and restart the guest, if it has none'
+        raise Refused(f"{name} has no display", hint, why=no.message) from None
+    if not picture.startswith(_PNG) or len(picture) == LARGEST:
+        raise KvmrunError(f"what QEMU wrote for {name} is not an image", "try again")
+    return picture

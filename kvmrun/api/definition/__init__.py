@@ -1,0 +1,1 @@
+"""Definitions of guests and the images that belong to them."""

@@ -1,0 +1,66 @@
+"""Everything wrong with a lab, found without touching the host."""
+
+from kvmrun.api.lab import LabHandle, read_definitions
+from kvmrun.errors import KvmrunError
+from kvmrun.host.facts import guest_facts, network_facts
+from kvmrun.host.links import bridges
+from kvmrun.host.rundir import records
+from kvmrun.light.abc import Iterator
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.value import Frozen
+from kvmrun.plan.guest import image_plan
+from kvmrun.plan.network import dnsmasq_config, dnsmasq_plan
+
+
+class LabCheck(Frozen):
+    """What was found: the names of the guests and networks that are valid, of the invalid guests, and every problem."""
+
+    directory: str
+    guests: tuple[str, ...]
+    invalid: tuple[str, ...]
+    networks: tuple[str, ...]
+    problems: tuple[Problem, ...]
+
+    def errors(self) -> list[Problem]:
+        """The problems that are more than warnings."""
+        return [one for one in self.problems if not one.warning]
+
+
+def check_lab(lab: LabHandle) -> LabCheck:
+    """Read the definitions anew, and look at the images and leases that they mean. Raises what `open_lab` raises."""
+    definitions = read_definitions(lab.paths)
+    guests = definitions.guests.values()
+    images = [one for guest in guests for one in image_plan.problems(guest, guest_facts.images(guest))]
+    return LabCheck(
+        directory=definitions.directory,
+        guests=tuple(definitions.guests),
+        invalid=tuple(definitions.invalid),
+        networks=tuple(definitions.networks),
+        problems=(*definitions.problems, *images, *_bridges(definitions), *_leases(definitions, lab.paths)),
+    )
+
+
+def _bridges(lab: Lab) -> Iterator[Problem]:
+    """An error for every network whose bridge is to be called as another interface of this host is."""
+    for one in lab.networks.values():
+        found = None if one.external else bridges.read(one.bridge)
+        if found is not None and found.kind != "bridge":
+            text = f"{one.bridge} is a network interface of this host, and no bridge"
+            wanted = "the name of a bridge that kvmrun makes, such as br0"
+            key = f"network.{one.name}.bridge"
+            yield Problem(file="networks.toml", key=key, found=one.bridge, wanted=wanted, text=text)
+
+
+def _leases(lab: Lab, where: Directories) -> Iterator[Problem]:
+    """A warning for every lease of an address that is reserved for another guest now, as far as we may read them."""
+    try:
+        now = records.in_force(lab, where)
+    except KvmrunError:
+        return
+    for name in now.now.up:
+        network = now.networks[name]
+        path = dnsmasq_plan.files(now, network, where).leases
+        for address, mac in dnsmasq_config.taken_leases(network, now.ports(), network_facts.leases(path)):
+            found, wanted = f"a lease of {address} to {mac}", f"none, it is reserved: kvmrun net up {name} drops it"
+            yield Problem(file="networks.toml", key=f"network.{name}", found=found, wanted=wanted, warning=True)

@@ -1,0 +1,26 @@
+"""How definitions are made: one frozen value for each use case."""
+
+from kvmrun.light.typing import Literal
+from kvmrun.model.value import Frozen
+
+
+class NewGuestOptions(Frozen):
+    """What a new guest is made from: at most one of `image`, `base`, `cdrom` and `copy`.
+
+    `image` is a file that it writes to, `base` one that a new image lies over, `cdrom` an ISO file to install from,
+    `copy` the name of a guest. `size` of the new image and `memory` are sizes such as "20G"; `format` is that of the
+    file, where its suffix does not say.
+    """
+
+    image: str | None = None
+    base: str | None = None
+    cdrom: str | None = None
+    copy: str | None = None
+    size: str | None = None
+    memory: str | None = None
+    cpus: int | None = None
+    format: Literal["qcow2", "raw"] | None = None
+
+    def sizes(self) -> dict[str, object]:
+        """The keys of a definition that are given as they are."""
+        return {key: value for key, value in (("cpus", self.cpus), ("memory", self.memory)) if value is not None}

@@ -1,0 +1,110 @@
+"""The drives of a guest that is about to be defined."""
+
+import os
+
+from kvmrun.api.definition import guest_images
+from kvmrun.api.definition.definition_options import NewGuestOptions
+from kvmrun.config.standard_paths import absolute
+from kvmrun.config.toml_writer import Entry
+from kvmrun.errors import Refused, UsageError
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+from kvmrun.model.printable import quoted
+from kvmrun.model.scalars import Size
+
+_SIZE = "20G"
+
+
+def drives_from_options(lab: Lab, where: Directories, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
+    """The drives that are asked for, each a list of keys; `now` is the guest without them."""
+    if options.image:
+        return [[("image", _file(where, options.image), ""), *_format("format", options)]]
+    if not (options.base or options.cdrom or options.size):
+        return []
+    if options.base and _is_disc(_path(where, options.base)):
+        raise UsageError(
+            f"{options.base} cannot be a base",
+            f"kvmrun new {now.name} --cdrom {quoted(options.base)}",
+            why="it is the image of a CD-ROM, which has no disk to write over",
+        )
+    require_new_image(lab, where, now.name, f"{now.name}.qcow2")
+    drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
+    if options.base:
+        drive += [("base", _file(where, options.base), "stays unchanged"), *_format("base_format", options)]
+    if options.size or not options.base:
+        drive.append(("size", options.size or _SIZE, ""))
+    cdrom: list[Entry] = [
+        ("image", _file(where, options.cdrom or ""), ""),
+        *_format("format", options),
+        ("media", "cdrom", ""),
+    ]
+    if now.machine == "q35":
+        cdrom.append(("interface", "ide", "installers have a driver for it; kernels of cloud images do not"))
+    return [drive, cdrom] if options.cdrom else [drive]
+
+
+def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
+    """What a guest that boots from those drives needs beyond `now`, the guest that the defaults make."""
+    found: list[Entry] = []
+    if now.boot.kernel:
+        found.append(("unset", ["boot"], "without the kernel of defaults.toml it boots from its drives"))
+    least = Size(1 << 30) if options.cdrom else Size(512 << 20)
+    if now.memory < least:
+        found.append(("memory", str(least), ""))
+    if options.cdrom and now.display == "none" and now.machine != "microvm":
+        found.append(("display", "vnc", "for a graphical installer; kvmrun show says where a viewer finds it"))
+    return found
+
+
+def copy_image_name(where: Directories, guest: Guest, number: int, name: str) -> str:
+    """The image that a copy called `name` is to have in the place of one of `guest`'s."""
+    drive = guest.drive[number]
+    if not (drive.base or drive.size):
+        hint = f"qemu-img convert {drive.image} to a new file, then kvmrun new {name} --image FILE"
+        why = "it has neither base nor size to make another from"
+        raise Refused(f"{guest.name} cannot be copied: its image {drive.image} is its own", hint, why=why)
+    directory, file = os.path.split(drive.image)
+    new = file.replace(guest.name, name) if guest.name in file else f"{name}-{number}.{drive.image_format()}"
+    return new if directory == where.images else f"{directory}/{new}"
+
+
+def _is_disc(path: str) -> bool:
+    """Whether a file is called an ISO, and has the volume descriptor of ISO 9660."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(0x8006)
+    except OSError:
+        return False
+    return head[0x8001:] == b"CD001" and path.lower().endswith(".iso")
+
+
+def _path(where: Directories, word: str) -> str:
+    file = _file(where, word)
+    return file if os.path.isabs(file) else f"{where.images}/{file}"
+
+
+def _file(where: Directories, word: str) -> str:
+    """A file that is there, as a definition names it: an image of ours by its name, any other by its path."""
+    path = absolute(word)
+    ours = os.path.dirname(path) == where.images
+    if os.path.exists(path):
+        return os.path.basename(path) if ours else path
+    if "/" not in word and os.path.exists(f"{where.images}/{word}"):
+        return word
+    raise UsageError(f"there is no file {word}", f"name one, or put it into {where.images}")
+
+
+def require_new_image(lab: Lab, where: Directories, name: str, image: str) -> None:
+    """Raises Refused where the image that is to be made for `name` exists, and says whose it is."""
+    path = image if "/" in image else f"{where.images}/{image}"
+    if not os.path.lexists(path):
+        return
+    if names := ", ".join(guest_images.image_users(lab, where, path)):
+        raise Refused(f"the image {path} exists already", "choose another name", why=f"it belongs to {names}")
+    why = "no guest of this lab uses it: it is left from an earlier guest, or was put there"
+    raise Refused(f"the image {path} exists already", f"kvmrun new {name} --image {image} uses it", why=why)
+
+
+def _format(key: str, options: NewGuestOptions) -> list[Entry]:
+    return [(key, options.format, "")] if options.format else []

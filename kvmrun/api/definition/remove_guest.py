@@ -1,0 +1,67 @@
+"""Removing a guest's definition, and what belongs to nobody else."""
+
+import os
+
+from kvmrun.api.definition import definitions, guest_images
+from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions
+from kvmrun.errors import Refused
+from kvmrun.host.files import definition_files, known_hosts, ownership
+from kvmrun.host.rundir import rundir
+from kvmrun.light.abc import Callable
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+from kvmrun.model.value import Frozen
+
+
+class Removal(Frozen):
+    """What is removed with a guest, the definition first, and what of it stays."""
+
+    guest: str
+    paths: tuple[str, ...]
+    kept: tuple[str, ...]
+
+
+def remove_guest(
+    lab: LabHandle, name: str, *, images: bool = False, confirm: Callable[[Removal], bool] | None = None
+) -> Removal | None:
+    """Remove a guest that does not run: its definition and its log.
+
+    With `images` also those that kvmrun made for it and no other guest uses. `confirm` is asked before; where it says
+    no, nothing is removed, and the result is None.
+
+    Raises: NoSuchGuest, NotPermitted; Refused where it runs, is protected or is needed by others; what `confirm` does.
+    """
+    where = lab.paths
+    before = read_definitions(where)  # what was removed just now may have needed it
+    if name not in before.guests and name not in before.invalid:
+        raise no_such_guest(before, name)
+    definitions.require_writable(where)
+    with rundir.held(where.guest(name), name):
+        definitions.require_stopped(where, name, "removed")
+        _require_unreferenced(before, where, name)
+        made, others = guest_images.images_of(before, where, name)
+        log = ownership.log(where, name)
+        paths = [definitions.definition_path(where, name), *([log] if os.path.isdir(log) else [])]
+        paths += made if images else []
+        removal = Removal(guest=name, paths=tuple(paths), kept=tuple(others if images else [*made, *others]))
+        if confirm is not None and not confirm(removal):
+            return None
+        for path in paths:
+            definition_files.remove_tree(path) if path == log else definition_files.remove(path)
+        if log == where.log(name):
+            ownership.forget(where.state, "log", name)
+        for path in made if images else ():
+            ownership.forget(where.state, "image", os.path.basename(path))
+        known_hosts.forget(where, name)
+    return removal
+
+
+def _require_unreferenced(lab: Lab, where: Directories, name: str) -> None:
+    """A guest that is protected, or that others name, is not removed."""
+    if name in lab.guests and lab.guests[name].protect:
+        why = "its definition says protect = true"
+        raise Refused(f"{name} is protected", f"set protect = false in {name}.toml", why=why)
+    _, errors = definitions.errors_added_by(where, lab, {f"{name}.toml": None})
+    if errors:
+        files = ", ".join(dict.fromkeys(one.file.removesuffix(".toml") for one in errors))
+        raise Refused(f"{name} is needed by others", f"kvmrun edit {files}", lines=tuple(f"{one}" for one in errors))

@@ -1,0 +1,173 @@
+"""Another name for a guest that does not run, wherever the lab mentions it."""
+
+import os
+from typing import Any
+
+from kvmrun.api.definition import definitions
+from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
+from kvmrun.config import toml_edit
+from kvmrun.config.toml_file import Unreadable, parse
+from kvmrun.errors import ConfigError
+from kvmrun.host.files import definition_files, known_hosts, ownership
+from kvmrun.host.rundir import rundir
+from kvmrun.light.abc import Mapping
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.lab import Lab
+from kvmrun.model.value import Frozen
+
+
+class IdentityChange(Frozen):
+    """Something that followed from a guest's name, as it was and as it is; None is an address that there is not."""
+
+    what: str
+    before: str | None
+    after: str | None
+
+
+class Renamed(Frozen):
+    """What became of a guest's new name: the other files that mention it by that now, what followed from the name and
+    is another now, and the images that keep their names.
+    """
+
+    files: tuple[str, ...]
+    changes: tuple[IdentityChange, ...]
+    images: tuple[str, ...]
+
+
+def current_identity(lab: LabHandle, old: str, new: str) -> Place:
+    """The UUID, MACs and addresses of a guest that is about to be renamed, once it is sure that it can be.
+
+    Raises: ConfigError, NoSuchGuest for `old`; UsageError, Refused for `new`; NotPermitted; Refused where either guest
+    runs; ConfigError where the lab would not be valid, or is written in a way that cannot be changed.
+    """
+    where = lab.paths
+    before = read_definitions(where)
+    old, new = guest_or_error(before, old).name, definitions.parse_new_name(new, before)
+    definitions.require_writable(where)
+    definitions.require_stopped(where, old, "renamed")
+    definitions.require_stopped(where, new, "replaced")
+    _lab_with(before, where, old, new, _changed_files(before, where, old, new, keep=False))
+    return before.places(where)[old]
+
+
+def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = False) -> Renamed:
+    """Give a guest that does not run another name, wherever the lab mentions it.
+
+    With `keep_identity` its UUID, MACs and addresses, which follow from the name, are written down and stay. What the
+    lab says of the guest is changed first, its own file last: begun again after a crash, it comes to the end.
+
+    Raises: what `current_identity` raises.
+    """
+    where = lab.paths
+    before = read_definitions(where)
+    guest = guest_or_error(before, old)
+    old, new = guest.name, definitions.parse_new_name(new, before)
+    definitions.require_writable(where)
+    first, second = sorted((old, new))
+    with rundir.held(where.guest(first), first), rundir.held(where.guest(second), second):
+        definitions.require_stopped(where, old, "renamed")
+        definitions.require_stopped(where, new, "replaced")
+        texts = _changed_files(before, where, old, new, keep=keep_identity)
+        after = _lab_with(before, where, old, new, texts)
+        for file, data in texts.items():
+            definition_files.replace(f"{where.vms}/{file}", data)
+        definition_files.rename(definitions.definition_path(where, old), definitions.definition_path(where, new))
+        log = ownership.log(where, old)
+        if os.path.isdir(log) and not os.path.lexists(where.log(new)):
+            definition_files.rename(log, where.log(new))
+            ownership.claim(where.state, "log", new, where.lab)
+            if log == where.log(old):
+                ownership.forget(where.state, "log", old)
+        known_hosts.forget(where, old, new)
+    return Renamed(
+        files=tuple(sorted(texts.keys() - {f"{old}.toml"})),
+        changes=tuple(_identity_changes(before.places(where)[old], after.places(where)[new])),
+        images=tuple(drive.image for drive in guest.drive if not drive.is_readonly()),
+    )
+
+
+def _lab_with(before: Lab, where: Directories, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:
+    """The lab as it will be with those texts. Raises ConfigError for a name, or a text, that cannot be."""
+    after, errors = definitions.errors_added_by(where, before, _drafts(texts, old, new))
+    definitions.raise_config_error(f"{old} cannot be called {new}", "nothing was changed; correct that first", errors)
+    return after
+
+
+def _drafts(texts: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes | None]:
+    """The files as they are to be, the guest's own under its new name."""
+    return {**texts, f"{old}.toml": None, f"{new}.toml": texts[f"{old}.toml"]}
+
+
+def _changed_files(before: Lab, where: Directories, old: str, new: str, *, keep: bool) -> dict[str, bytes]:
+    """The guest's own file, and every other that mentions it, with what has to change."""
+    own = definition_files.read(definitions.definition_path(where, old))
+    texts = {f"{old}.toml": _write_identity_down(before, where, old, own.decode()).encode() if keep else own}
+    for file in sorted(name for name in os.listdir(where.vms) if name.endswith(".toml") and name[0] != "."):
+        data = definition_files.read(f"{where.vms}/{file}")
+        if (
+            file != f"{old}.toml"
+            and old.encode() in data
+            and (changed := _mention_by_new_name(file, data, old, new)) != data
+        ):
+            texts[file] = changed
+    return texts
+
+
+def _mention_by_new_name(file: str, data: bytes, old: str, new: str) -> bytes:
+    """The file with the guest's new name in `after` and `forward`. Raises ConfigError where that is beyond us."""
+    try:
+        table = parse(data)
+        if (wanted := _with_new_name(table, old, new)) == table:
+            return data
+        changed = toml_edit.rename_guest(data.decode(), old, new).encode()
+        if parse(changed) == wanted:
+            return changed
+    except Unreadable:
+        return data  # a file that says nothing now mentions nobody
+    hint = f"kvmrun edit {file.removesuffix('.toml')}: take {old} out of it, and put {new} in afterwards"
+    raise ConfigError(f"{old} is mentioned in {file} in a way that kvmrun cannot change", hint)
+
+
+def _with_new_name(value: Any, old: str, new: str, key: str = "") -> Any:
+    """The table with the guest's new name where guests are named."""
+    if isinstance(value, dict):
+        return {inner: _with_new_name(one, old, new, inner) for inner, one in value.items()}
+    if isinstance(value, list):
+        return [_with_new_name(one, old, new, key) for one in value]
+    if key == "after" and value == old:
+        return new
+    return toml_edit.rename_forward_target(value, old, new) if key == "forward" and isinstance(value, str) else value
+
+
+def _write_identity_down(before: Lab, where: Directories, old: str, text: str) -> str:
+    """The text with what follows from the name written down."""
+    guest, place = before.guests[old], before.places(where)[old]
+    if guest.uuid is None:
+        text = toml_edit.insert_keys(text, toml_edit.TOP, {"uuid": place.uuid})
+    for number, (nic, port) in enumerate(zip(guest.nic, place.ports, strict=True)):
+        known = {"mac": None if nic.mac else port.mac, "address": None if nic.address else port.address}
+        text = toml_edit.insert_keys(text, ("nic", number), {key: value for key, value in known.items() if value})
+    lab = read_definitions(where, {f"{old}.toml": text.encode()})
+    if old not in lab.guests or lab.guests[old] != _fully_specified(guest, place):
+        lines = (f'uuid = "{place.uuid}"', *(f'mac = "{one.mac}", address = "{one.address}"' for one in place.ports))
+        raise ConfigError(f"{old}.toml is written in a way that kvmrun cannot add to", "add this by hand", lines=lines)
+    return text
+
+
+def _fully_specified(guest: Guest, place: Place) -> Guest:
+    from kvmrun.light import ipaddress
+
+    nics = tuple(
+        nic.but(mac=port.mac, address=ipaddress.IPv4Address(port.address) if port.address else None)
+        for nic, port in zip(guest.nic, place.ports, strict=True)
+    )
+    return guest.but(uuid=place.uuid, nic=nics)
+
+
+def _identity_changes(old: Place, new: Place) -> list[IdentityChange]:
+    """What follows from the name and is another now."""
+    found: list[tuple[str, str | None, str | None]] = [("UUID", old.uuid, new.uuid)]
+    for was, now in zip(old.ports, new.ports, strict=True):
+        found += [(f"MAC of {was.name}", was.mac, now.mac), (f"address of {was.name}", was.address, now.address)]
+    return [IdentityChange(what=what, before=was, after=now) for what, was, now in found if was != now]

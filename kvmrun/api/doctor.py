@@ -1,0 +1,71 @@
+"""Whether guests can run here and reach out, who is in the way, and what fixes it."""
+
+from kvmrun.api.lab import LabHandle
+from kvmrun.api.report import Report, discard, waiting
+from kvmrun.errors import KvmrunError
+from kvmrun.host.facts import guest_facts
+from kvmrun.host.rundir import records
+from kvmrun.model import derive
+from kvmrun.model.finding import Finding, problem, warning
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+from kvmrun.plan.doctor import doctor_host, doctor_networks
+from kvmrun.plan.doctor.doctor_facts_model import Trial
+
+_LIMIT = 10.0
+_MODELS = ("host", "qemu64")
+
+
+def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = discard) -> list[Finding]:
+    """What prevents guests from running on this host, and what does not; nothing is changed.
+
+    Where a guest asks for KVM one of a single sector is tried for `timeout` seconds, or 10. A lab that cannot be read
+    is one of the findings.
+    """
+    from kvmrun.host.facts import doctor_facts  # brings pyroute2
+
+    where = lab.paths
+    defined, told = _lab(lab)
+    with waiting(report, "a guest of one sector boots"):
+        trials = _trials(defined, where, _LIMIT if timeout is None else timeout)
+    machine = doctor_facts.machine(where, defined.guests, trials)
+    now = records.in_force(defined, where)
+    wires = doctor_facts.wires(now, where)
+    found = [*told, *doctor_host.machine(defined, machine), *doctor_networks.wires(now, where, wires)]
+    return found if where.root else [_for_user(one) for one in found]
+
+
+def _for_user(one: Finding) -> Finding:
+    """Mends that need root say so."""
+    roots = one.fix.partition(" ")[0] in {"apt", "ip", "modprobe", "sysctl"}
+    return one.but(fix=f"sudo {one.fix}") if roots else one
+
+
+def _lab(handle: LabHandle) -> tuple[Lab, list[Finding]]:
+    """The lab, as far as it is one; a doctor that gave up on a bad lab would not see the host."""
+    try:
+        lab = handle.definitions
+    except KvmrunError as error:
+        where = handle.paths
+        return Lab(directory=where.vms, identity=where.lab), [
+            problem("lab", f"{error.message}: {error.why}", error.hint)
+        ]
+    errors = [one for one in lab.problems if not one.warning]
+    check = "kvmrun check"
+    return lab, [warning("lab", f"{len(errors)} errors in {lab.directory}", check)] if errors else []
+
+
+def _trials(lab: Lab, where: Directories, limit: float) -> tuple[Trial, ...]:
+    """The processor's own model, and only if that fails a plain one; none where no guest asks for KVM."""
+    state, group = guest_facts.kvm(root=where.root)
+    if state != "ready" or not guest_facts.qemu() or (lab.guests and not doctor_host.asking(lab)):
+        return ()
+    from kvmrun.host.facts import kvm_trial
+
+    account = (derive.uid(lab.seed, "doctor", "kvm"), group) if where.root else (None, None)
+    made: list[Trial] = []
+    for model in _MODELS:
+        made.append(kvm_trial.kvm(guest_facts.qemu(), model, account, limit))
+        if made[-1].worked:
+            break
+    return tuple(made)

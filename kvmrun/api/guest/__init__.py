@@ -1,0 +1,1 @@
+"""One guest or several: started, stopped, spoken to, waited for."""

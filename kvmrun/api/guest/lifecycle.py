@@ -1,0 +1,133 @@
+"""Telling running guests one thing, side by side: pause, resume and reset."""
+
+from kvmrun.api.lab import LabHandle
+from kvmrun.api.peer_account import allowed_uids, reject_stranger
+from kvmrun.api.report import Report, discard
+from kvmrun.api.selection import Batch, for_each_running
+from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir, socket_clients
+from kvmrun.light.abc import Iterable
+from kvmrun.light.contextlib import ExitStack
+from kvmrun.light.typing import Literal
+from kvmrun.model.deadline import Deadline
+from kvmrun.model.printable import printable
+from kvmrun.model.value import Frozen
+from kvmrun.monitor.qmp.query_many import Answer, ask
+
+_LIMIT = 5.0
+
+
+class Changed(Frozen):
+    """What a guest is now, or that it was reset; `already` where nothing had to be done."""
+
+    guest: str
+    state: Literal["paused", "running", "reset"]
+    already: bool = False
+
+    def __str__(self) -> str:
+        verb = "was" if self.state == "reset" else "is"
+        return f"{self.guest} {verb} {self.state}{' already' if self.already else ''}"
+
+
+class _Word(Frozen):
+    """A QMP command; what is said while and after; the states in which nothing is to be done, and must be after."""
+
+    command: str
+    doing: str
+    done: Literal["paused", "running", "reset"]
+    already: tuple[str, ...] = ()
+    ended: str = ""
+    """Why the guest may have ended by this."""
+
+
+_PAUSE = _Word(command="stop", doing="pausing", done="paused", already=("paused", "prelaunch"))
+"""A guest started with --paused, which has not begun, is paused as well."""
+_RESUME = _Word(command="cont", doing="resuming", done="running", already=("running",))
+_ENDED = 'with on_reboot = "shutdown" a reset is the end'
+_RESET = _Word(command="system_reset", doing="resetting", done="reset", ended=_ENDED)
+
+
+def pause(
+    lab: LabHandle, names: Iterable[str] | None, *, timeout: float | None = None, report: Report = discard
+) -> dict[str, Changed | KvmrunError]:
+    """Stop the processors of guests where they are; None means all that run. What became of each, by name.
+
+    QEMU has `timeout` seconds, or 5, to answer.
+
+    Raises: ConfigError and Refused for a lab that cannot be read, Interrupted where a signal came first.
+    """
+    return _tell(lab, names, _PAUSE, _batch(_PAUSE, timeout, report))
+
+
+def resume(
+    lab: LabHandle, names: Iterable[str] | None, *, timeout: float | None = None, report: Report = discard
+) -> dict[str, Changed | KvmrunError]:
+    """Let paused guests go on; else as `pause`."""
+    return _tell(lab, names, _RESUME, _batch(_RESUME, timeout, report))
+
+
+def reset(
+    lab: LabHandle,
+    names: Iterable[str] | None,
+    *,
+    force: bool = False,
+    timeout: float | None = None,
+    report: Report = discard,
+) -> dict[str, Changed | KvmrunError]:
+    """Press the reset button of guests, of protected ones only with `force`; else as `pause`."""
+    return _tell(lab, names, _RESET, _batch(_RESET, timeout, report, force=force))
+
+
+def _batch(word: _Word, timeout: float | None, report: Report, *, force: bool = True) -> Batch:
+    deadline = Deadline.begin(_LIMIT if timeout is None else timeout)
+    return Batch(doing=word.doing, deadline=deadline, report=report, force=force)
+
+
+def _tell(lab: LabHandle, names: Iterable[str] | None, word: _Word, batch: Batch) -> dict[str, Changed | KvmrunError]:
+    def one(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> Changed:
+        with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+            return _told((name, directory), word, deadline, calm)
+
+    return for_each_running(lab, names, one, batch)
+
+
+def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitStack) -> Changed:
+    name, directory = guest
+    state = _state(name, _ask(name, directory, ("query-status",), deadline))
+    record = rundir.read_record(directory)
+    if state == "prelaunch" and not (record and record.paused and record.pid):
+        raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
+    if state in word.already:
+        return Changed(guest=name, state=word.done, already=True)
+    calm.enter_context(held_back())  # it answers, and so it will at once
+    deadline = Deadline.begin(deadline.left(_LIMIT))
+    answer = _ask(name, directory, (word.command, "query-status"), deadline, word.ended)
+    if error := answer.errors.get(word.command):
+        raise KvmrunError(f"{name} could not be {word.done}", why=printable(error))
+    if word.already and (state := _state(name, answer)) not in word.already:
+        raise KvmrunError(f"{name} is not {word.done}", "kvmrun --list shows its state", why=f"QEMU calls it {state}")
+    return Changed(guest=name, state=word.done)
+
+
+def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadline, ended: str = "") -> Answer:
+    limit = deadline.granted(_LIMIT)
+    answer = reject_stranger(ask({"": f"{directory}/q"}, commands, limit=limit)[""], allowed_uids(directory))
+    if answer.silence == "stranger":
+        hint, why = f"kvmrun kill {name} ends it", "another account answers there"
+        raise Refused(f"the monitor of {name} is somebody else's", hint, why=why)
+    if answer.silence == "gone":
+        raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
+    if answer.silence:
+        hint, why = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer", f"its monitor was {answer.silence}"
+        if who := socket_clients.connected(f"{directory}/q"):
+            hint, why = f"end {who}: kvmrun monitor {name} is for people", f"{who} is connected to its monitor"
+        raise Unresponsive(f"{name} does not answer", hint, why=f"{why} for {limit:g} s")
+    return answer
+
+
+def _state(name: str, answer: Answer) -> str:
+    status = answer.replies.get("query-status")
+    if not isinstance(status, dict):
+        raise Unresponsive(f"{name} does not say how it is", "kvmrun --list shows its state")
+    return printable(status.get("status"), 40)

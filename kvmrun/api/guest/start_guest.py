@@ -1,0 +1,200 @@
+"""Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
+
+import time
+
+from kvmrun.api.guest.wait_types import Wait, Watch
+from kvmrun.api.lab import refuse_other, refuse_other_image
+from kvmrun.api.network.network_hold import Networks
+from kvmrun.api.report import Done, Report, details
+from kvmrun.errors import KvmrunError, Refused
+from kvmrun.host.execute.guest_executor import Hand
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import guest_facts
+from kvmrun.host.files import ownership
+from kvmrun.host.process import log_reader
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir
+from kvmrun.light.abc import Mapping
+from kvmrun.light.contextlib import ExitStack
+from kvmrun.light.typing import Literal
+from kvmrun.model.deadline import NEVER, Deadline
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.lab import Lab
+from kvmrun.model.value import Frozen
+from kvmrun.plan import merge_records
+from kvmrun.plan.guest import image_plan
+from kvmrun.plan.guest.guest_start import halves
+from kvmrun.plan.guest.guest_start import record as record_of
+from kvmrun.plan.guest.guest_start import up as plan_up
+from kvmrun.plan.steps.guest_steps import GuestStep
+
+
+class Started(Frozen):
+    """A guest that runs now, or is paused as asked; of one that ran already only the ports are told."""
+
+    guest: str
+    state: Literal["running", "paused", "running already"]
+    ports: tuple[Port, ...]
+    accel: Literal["kvm", "tcg"] | None = None
+    pid: int | None = None
+    display: str | None = None
+
+    def __str__(self) -> str:
+        if self.pid is None:
+            return f"{self.guest} is {self.state}"
+        ports = ", ".join(f"{one.tap} on {one.bridge}, {one.mac}, {one.address or 'no address'}" for one in self.ports)
+        screen = f"; its display is VNC at {self.display}" if self.display else ""
+        return f"{self.guest} is {self.state} ({self.accel}, pid {self.pid}): {ports or 'no network'}{screen}"
+
+
+class Job(Frozen):
+    """What the starts of one call share. `watches` gathers what is left to wait for, `started` the results."""
+
+    lab: Lab
+    where: Directories
+    places: dict[str, Place]
+    raw: tuple[str, ...]
+    waits: Mapping[str, Wait]
+    paused: bool
+    watches: dict[str, Watch]
+    started: dict[str, Started]
+    networks: Networks
+    others: guest_facts.Others
+    deadline: Deadline = NEVER
+
+
+def start(job: Job, name: str, report: Report) -> None:
+    """Start `name`, or say that it runs. Raises whatever was in the way, with nothing left behind."""
+    place = job.places[name]
+    with rundir.held(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
+        refuse_other(job.where, name)
+        if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
+            _refuse_halted(place, job.deadline.left(2.0))
+            news = ", and has a new logger" if _logger_mended(place) else ""
+            news += ", and is guarded again" if job.where.root and _guard_mended(place) else ""
+            job.started[name] = Started(guest=name, state="running already", ports=place.ports)
+            report(Done(guest=name, text=f"{name} is running already{news}"))
+            _remember(job, name, _begun(job, name, place))
+        else:
+            lab = _afresh(job.lab, name)
+            place, steps, notes = plan(lab, job.where, lab.places(job.where)[name], job.raw, job.others)
+            _launch(job, place, steps, report)
+            for note in notes:
+                report(Done(guest=name, text=f"  {note}"))
+    job.networks.ready()  # also of a guest that ran already; not while others wait for its lock
+
+
+def _afresh(lab: Lab, name: str) -> Lab:
+    """The lab with the guest as it is defined: one that ran when the command began has ended."""
+    return lab.but(now=lab.now.without(name)) if name in lab.now.running else lab
+
+
+def _is_ending(place: Place) -> bool:
+    """Whether it has let go of its lock, and of all else in a moment. Raises Refused when it runs on without it."""
+    deadline = time.monotonic() + rundir.MIDST
+    while not rundir.is_locked(place.directory):
+        if not rundir.is_running(place.directory):
+            return True
+        if time.monotonic() > deadline:
+            hint, why = "kvmrun repair", "its lock file was removed"
+            raise Refused(f"{place.guest} is running already, without its lock", hint, why=why)
+        time.sleep(0.01)
+    return False
+
+
+def _begun(job: Job, name: str, place: Place) -> Watch | None:
+    return job.waits[name].begin(place, running=True) if name in job.waits else None
+
+
+def _logger_mended(place: Place) -> bool:
+    from kvmrun.host.process import log_writer
+
+    if log_reader.is_kept(place.log) and not log_writer.is_stalled(place.log):
+        return False
+    from kvmrun.api.repair.replace_logger import restart_if_dead
+
+    return restart_if_dead(place)
+
+
+def _guard_mended(place: Place) -> bool:
+    from kvmrun.api.network.guard_repair import mended
+
+    return mended(place.directory, place.guest)
+
+
+def _refuse_halted(place: Place, limit: float) -> None:
+    """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
+    from kvmrun.model.guest.guest_status import HALTED, halted
+    from kvmrun.monitor.qmp.query_many import ask
+
+    reply = ask({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
+    state = reply.get("status") if isinstance(reply, dict) else ""
+    if state in HALTED:
+        why, fix = halted(place.guest, state)
+        raise Refused(f"{place.guest} was started, and does not run", fix, why=f"QEMU reports {state}: {why}")
+
+
+def _half_started(place: Place) -> bool:
+    from kvmrun.api.guest.start_verify import half_started
+
+    return half_started(place)
+
+
+def plan(
+    lab: Lab, where: Directories, place: Place, raw: tuple[str, ...], others: guest_facts.Others
+) -> tuple[Place, tuple[GuestStep, ...], list[str]]:
+    """The guest's own steps, its place with the account it really runs as, and what does not hold of its definition."""
+    guest = lab.guests[place.guest]
+    merge_records.refuse_taken(lab, guest.name)
+    refuse_other_image(where, guest)
+    facts = guest_facts.host(guest, place, where, others).but(uplink=lab.uplinks.get(guest.uplink or ""))
+    if guest.user and where.root:
+        place = place.but(uid=facts.accounts.get(guest.user))
+    notes = [f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.notes(guest, facts.files)]
+    return place, plan_up(guest, place, facts, raw), notes
+
+
+def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], report: Report) -> None:
+    guest = job.lab.guests[place.guest]
+    ownership.begin_log(job.where, place.guest)
+    ownership.claim_images(job.where, guest)
+    said, uplink = log_reader.position(place.log), job.lab.uplinks.get(guest.uplink or "")
+    record = record_of(guest, place, (*guest.args, *job.raw), uplink).but(paused=job.paused, said=said)
+    now, then = halves(steps)
+    hand = Hand(job.deadline, title=log_reader.title(place.log, guest.accel))
+    with ExitStack() as calm:
+        try:
+            with applied(now, hand, details(report)):
+                from kvmrun.api.guest.start_verify import (
+                    confirm,
+                    reason,  # loaded while QEMU starts, which takes it longer
+                )
+
+                job.networks.ready()
+                try:
+                    with applied(then, hand, details(report)):
+                        _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
+                        calm.enter_context(held_back())  # an interrupt before this undoes it all; later ones wait
+                        job.networks.keep()
+                except KvmrunError as error:
+                    raise reason(place, hand, record, error) from None
+        finally:
+            hand.close()
+        if hand.note:
+            report(Done(guest=place.guest, text=hand.note))
+        started = Started(
+            guest=place.guest,
+            state="paused" if job.paused else "running",
+            accel=guest.accel,
+            pid=hand.pid,
+            ports=place.ports,
+            display=guest.shown_at(place) or None,
+        )
+        job.started[place.guest] = started
+        report(Done(guest=place.guest, text=f"{started}"))
+
+
+def _remember(job: Job, name: str, watch: Watch | None) -> None:
+    if watch is not None:
+        job.watches[name] = watch

@@ -1,0 +1,109 @@
+"""The end of one guest: held while it ends, and everything removed that it leaves."""
+
+import os
+import time
+
+from kvmrun.api.lab import refuse_other
+from kvmrun.errors import Unresponsive
+from kvmrun.host.process import process
+from kvmrun.host.process.signals import held_back
+from kvmrun.host.rundir import rundir
+from kvmrun.light.abc import Callable, Iterator
+from kvmrun.light.contextlib import ExitStack, contextmanager
+from kvmrun.light.typing import Literal
+from kvmrun.model.deadline import NEVER, Deadline, undoing
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.value import Frozen
+
+
+class Stopped(Frozen):
+    """A guest that does not run any more, and the seconds that its end took, None where QEMU had ended before.
+
+    "stopped already" is one that had ended by itself and left something, "not running" one that had left nothing.
+    """
+
+    guest: str
+    state: Literal["stopped", "stopped already", "not running"] = "stopped"
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.guest} is {self.state}" + (f" after {self.seconds:.1f} s" if self.seconds is not None else "")
+
+
+@contextmanager
+def exclusive_end(
+    where: Directories, name: str, tell: Callable[[Stopped], None], *, ended: bool = False, deadline: Deadline = NEVER
+) -> Iterator[int | None]:
+    """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left.
+
+    `ended` says that the caller has ended it just now. Another command is waited for no longer than the deadline.
+    `tell` is called with what has become of the guest.
+    """
+    directory = where.guest(name)
+    if not os.path.isdir(directory) and not rundir.is_running(directory):
+        _refuse_others(where, name)
+        rundir.prune(where.run)  # a stop that was killed may have left the empty directory
+        tell(Stopped(guest=name, state="not running"))
+        yield None
+        return
+    with ExitStack() as calm, rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+        refuse_other(where, name)
+        record = rundir.read_record(directory)
+        began = time.monotonic()
+        locked = rundir.is_locked(directory)
+        with rundir.opened(directory, record.pid if record else 0) as pidfd:
+            interrupt = None
+            try:
+                yield pidfd
+                calm.enter_context(held_back())
+            except KeyboardInterrupt as why:
+                calm.enter_context(held_back())
+                if pidfd is None or not process.ended(pidfd, 0):
+                    raise
+                interrupt = why  # it came too late: the guest has ended
+            if pidfd is None and not ended:
+                _refuse_others(where, name)
+            with undoing():  # also once the time of the command is over
+                _tidy(where, name, record, locked=locked or not where.root)
+            tell(_stopped(name, began if pidfd is not None else None, ended=ended))
+            if interrupt is not None:
+                raise interrupt
+
+
+def _stopped(name: str, began: float | None, *, ended: bool) -> Stopped:
+    """What became of a guest whose end took from `began` until now; None for one that had ended before."""
+    if began is not None:
+        return Stopped(guest=name, seconds=time.monotonic() - began)
+    return Stopped(guest=name, state="stopped" if ended else "stopped already")
+
+
+def _refuse_others(where: Directories, name: str) -> None:
+    """Raises NotPermitted where a guest of that name runs for another account: it is not stopped."""
+    from kvmrun.api.guest_owner import elsewhere
+
+    if error := elsewhere(where, name):
+        raise error
+
+
+def _tidy(where: Directories, name: str, record: Record | None, *, locked: bool) -> None:
+    """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
+    directory = where.guest(name)
+    if not _let_go(directory):
+        why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
+        raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
+    from kvmrun.host.firewall import port_guard
+    from kvmrun.host.links import persistent_taps  # loaded while others still end
+
+    persistent_taps.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
+    (port_guard.remove if locked else port_guard.drop)(directory, name)
+    rundir.tidy(directory)
+    process.forget_ended()
+
+
+def _let_go(directory: str) -> bool:
+    """Whether nobody holds the guest's lock any more; a process in the midst of its end does for a moment yet."""
+    deadline = time.monotonic() + rundir.MIDST
+    while rundir.is_locked(directory) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return not rundir.is_locked(directory)

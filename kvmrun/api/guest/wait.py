@@ -1,0 +1,75 @@
+"""Waiting until guests are as one wants them."""
+
+import time
+
+from kvmrun.api.guest.wait_conditions import Condition, condition
+from kvmrun.api.guest_owner import elsewhere
+from kvmrun.api.lab import LabHandle, expand_groups, place_of, require_running
+from kvmrun.api.parallel import each
+from kvmrun.api.report import Done, Report, discard, waiting
+from kvmrun.api.selection import in_order
+from kvmrun.errors import KvmrunError
+from kvmrun.host.rundir import rundir
+from kvmrun.light.abc import Iterable
+from kvmrun.model.deadline import Deadline
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.printable import duration
+from kvmrun.model.value import Frozen
+
+
+class Met(Frozen):
+    """A guest that is as wanted: "running", "stopped" or "ready"; the seconds it took, None where it was so before."""
+
+    guest: str
+    state: str
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.guest} is {self.state} " + (
+            "already" if self.seconds is None else f"after {duration(self.seconds)}"
+        )
+
+
+def wait(
+    lab: LabHandle,
+    names: Iterable[str],
+    until: str = "running",
+    *,
+    timeout: float | None = None,
+    report: Report = discard,
+) -> dict[str, Met | KvmrunError]:
+    """Wait until guests are as `until` says, each for `timeout` seconds at most, or 60. What became of each, by name.
+
+    `until` is "running", "address", "agent", "port:NUMBER", "console:TEXT" or "stopped". A guest that is not so in time
+    has the error Unresponsive, and goes on as it is.
+
+    Raises: UsageError for another condition, ConfigError and Refused for a lab that cannot be read, Interrupted where a
+    signal came first.
+    """
+    where = lab.paths
+    wanted = condition(until, Deadline.begin(timeout))
+    given = list(dict.fromkeys(names))
+    chosen = expand_groups(lab.definitions, given) if any(name.startswith("@") for name in given) else given
+    done: dict[str, Met] = {}
+
+    def one(name: str) -> None:
+        done[name] = _wait(where, name, wanted)
+        report(Done(guest=name, text=f"{done[name]}"))
+
+    with waiting(report, f"{', '.join(chosen)}: {until}", limit=wanted.limit):
+        errors = each(chosen, one)
+    return in_order(chosen, done, errors)
+
+
+def _wait(where: Directories, name: str, wanted: Condition) -> Met:
+    if wanted.kind == "stopped" and name in rundir.names(where.run) and not rundir.is_running(where.guest(name)):
+        return Met(guest=name, state="stopped")
+    place = place_of(where, name)
+    if not rundir.is_running(place.directory) and (error := elsewhere(where, name)):
+        raise error
+    if wanted.kind not in {"running", "stopped"}:
+        require_running(where, name)
+    begun = time.monotonic()
+    wanted.finish(name, place.directory, wanted.begin(place, running=True))
+    state = wanted.kind if wanted.kind in {"running", "stopped"} else "ready"
+    return Met(guest=name, state=state, seconds=time.monotonic() - begun)

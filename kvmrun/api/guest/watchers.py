@@ -1,0 +1,212 @@
+"""What is watched of one guest while a command waits for it: its address, a port, its agent, its console, its end."""
+
+import os
+import time
+
+from kvmrun.api.conversation.agent import absence_reason, agent_session
+from kvmrun.api.guest.wait_types import Watch
+from kvmrun.errors import Busy, NotRunning, Unresponsive, UsageError
+from kvmrun.host.links import neighbours
+from kvmrun.host.process import log_reader, process
+from kvmrun.host.rundir import lock, rundir
+from kvmrun.model.guest.guest import CONSOLE
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Place
+from kvmrun.monitor.agent.agent_client import Garbled
+from kvmrun.monitor.console.console_relay import Listening
+from kvmrun.monitor.qmp.query_many import ask
+
+_PAUSE = 0.05
+_GLANCE = 0.2
+_IDLE = 5.0
+"""How long a guest that does not run is watched for somebody to start it, in seconds."""
+_WHOLE_LOG = 1 << 20
+
+
+def begin(kind: str, text: str, place: Place, *, running: bool) -> Watch:
+    """Begin to watch `place` for a condition of that kind, before its guest runs unless `running`."""
+    match kind:
+        case "address":
+            return _Address(place)
+        case "port":
+            return _Port(place, int(text))
+        case "console":
+            return _Console(place, text, running=running)
+        case "agent":
+            return _Agent(place)
+        case "stopped":
+            return _Stopped(place)
+        case _:
+            return _Running(place)
+
+
+class _Watching:
+    """`missing` says what did not happen, `seen` what was seen instead; both complete a sentence about the guest."""
+
+    def __init__(self, place: Place, what: str, missing: str, seen: str = "") -> None:
+        self.place = place
+        self.what = what
+        self.missing = missing
+        self.seen = seen
+
+    def close(self) -> None:
+        return
+
+
+class _Address(_Watching):
+    def __init__(self, place: Place) -> None:
+        self._port = port = _first(place)
+        seen = f"nobody answers ARP requests for it on {port.bridge} with the MAC {port.mac}"
+        super().__init__(place, f"an answer from {port.address}", f"{port.address} did not answer", seen)
+        neighbours.forget(port.bridge, port.address or "")
+
+    def met(self) -> bool:
+        if neighbours.answers(self._port.bridge, self._port.address or "", self._port.mac):
+            return True
+        time.sleep(_PAUSE)
+        return False
+
+
+class _Port(_Watching):
+    def __init__(self, place: Place, number: int) -> None:
+        self._at = (_first(place).address or "", number)
+        name = f"port {number} of {self._at[0]}"
+        super().__init__(place, f"{name} to open", f"{name} did not open", "no connection attempt has ended")
+
+    def met(self) -> bool:
+        import socket
+
+        try:
+            socket.create_connection(self._at, timeout=_GLANCE).close()
+        except TimeoutError:
+            self.seen = f"{self._at[0]} does not answer: packets may be dropped, or the guest has another address"
+            return False
+        except ConnectionRefusedError:
+            self.seen = f"{self._at[0]} refuses the connection: nothing listens on that port"
+            time.sleep(_PAUSE)
+            return False
+        except OSError as why:
+            self.seen = os.strerror(why.errno or 0)
+            time.sleep(_PAUSE)
+            return False
+        return True
+
+
+class _Agent(_Watching):
+    """Whether somebody in the guest has opened the agent's port, and then whether it is an agent."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, "an answer from the agent", "the agent did not answer")
+
+    def met(self) -> bool:
+        silence = absence_reason(self.place.directory, limit=_GLANCE)
+        if not silence:
+            try:
+                with agent_session(self.place.directory, self.place.guest, limit=1.0):
+                    return True
+            except (Busy, Garbled, Unresponsive) as error:
+                self.seen = error.why or error.message
+                return False
+        paused = "the guest is paused"
+        self.seen = paused if silence == "paused" else "no process in the guest has opened the port of the agent"
+        time.sleep(_PAUSE)
+        return False
+
+
+class _Console(_Watching):
+    """Hears the line itself, for a prompt that ends no line; and the log, for the line may be somebody else's."""
+
+    def __init__(self, place: Place, text: str, *, running: bool) -> None:
+        super().__init__(place, f"{text!r} on the console", f"{text!r} did not appear on the console")
+        self._text = text.encode()
+        self._read_so_far = b""
+        self._read = -1
+        record = rundir.read_record(place.directory) if running else None
+        self._start = record.said if record else log_reader.position(place.log)
+        self._at = Listening(place.socket(CONSOLE))
+
+    def met(self) -> bool:
+        if self._text not in self._read_so_far:
+            try:
+                self._read_so_far = self._read_so_far[-len(self._text) :] + self._at.read(limit=_GLANCE)
+            except NotRunning:  # told by name once its lock is free, which takes QEMU a moment
+                time.sleep(_PAUSE)
+        return self._text in self._read_so_far or self._logged()
+
+    def _logged(self) -> bool:
+        """Whether it is in the log, which is read again only when there is more of it."""
+        log = self.place.log
+        now = log_reader.position(log)
+        if now == self._read:
+            return False
+        self._read = now
+        return any(self._text in line.encode() for line in log_reader.since(log, self._start, _WHOLE_LOG))
+
+    def close(self) -> None:
+        self._at.close()
+
+
+class _Running(_Watching):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, "a running guest", "it did not run", "no QEMU runs")
+        self._idle_since = time.monotonic()
+
+    def met(self) -> bool:
+        """Raises NotRunning where it does not run and no command starts it."""
+        directory = self.place.directory
+        if rundir.is_running(directory):
+            status = ask({"": f"{directory}/q"}, ("query-status",), limit=_GLANCE)[""].replies.get("query-status")
+            if isinstance(status, dict) and status.get("status") == "running":
+                return True
+            state = status.get("status") if isinstance(status, dict) else None
+            self.seen = f"QEMU reports the state {state}" if state else "QEMU does not answer on its monitor"
+            self._idle_since = time.monotonic()
+        elif lock.is_held(f"{directory}/op"):
+            self._idle_since = time.monotonic()
+        elif time.monotonic() > self._idle_since + _IDLE:
+            guest, why = self.place.guest, f"no command has begun to start it within {_IDLE:g} s"
+            raise NotRunning(f"{guest} is not running", f"kvmrun {guest} starts it", why=why)
+        time.sleep(_PAUSE)
+        return False
+
+
+class _Stopped(_Watching):
+    def __init__(self, place: Place) -> None:
+        super().__init__(place, "the end of the guest", "it did not end", "its QEMU still runs")
+        record = rundir.read_record(place.directory)
+        self._pidfd = -1
+        with rundir.opened(place.directory, record.pid if record else 0) as pidfd:
+            if pidfd is not None:
+                self._pidfd = os.dup(pidfd)
+
+    def met(self) -> bool:
+        if self._pidfd < 0:
+            time.sleep(_PAUSE)
+        elif not process.ended(self._pidfd, _GLANCE):
+            return False
+        return not rundir.is_running(self.place.directory)
+
+    def close(self) -> None:
+        if self._pidfd >= 0:
+            os.close(self._pidfd)
+        self._pidfd = -1
+
+
+class Several(_Watching):
+    def __init__(self, place: Place, watches: tuple[Watch, ...]) -> None:
+        self.watches = watches
+        super().__init__(place, " and ".join(watch.what for watch in watches), "")
+
+    def met(self) -> bool:
+        return all(watch.met() for watch in self.watches)
+
+    def close(self) -> None:
+        for watch in self.watches:
+            watch.close()
+
+
+def _first(place: Place) -> Port:
+    known = [port for port in place.ports if port.address]
+    if not known:
+        raise UsageError(f"{place.guest} has no address to wait for", "give one of its NICs an address")
+    return known[0]

@@ -1,0 +1,219 @@
+"""The lab a command works on, and finding a guest in it or among those that run."""
+
+import os
+from itertools import chain
+
+from kvmrun.config import standard_paths
+from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
+from kvmrun.host.files import ownership
+from kvmrun.host.rundir import records, rundir
+from kvmrun.light.abc import Iterable, Mapping
+from kvmrun.light.typing import Literal
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.lab import Lab
+from kvmrun.model.printable import printable, quoted
+from kvmrun.model.scalars import GuestName
+from kvmrun.model.suggest import closest
+from kvmrun.model.value import EMPTY
+from kvmrun.plan.merge_records import guest_owner
+
+
+class LabHandle:
+    """A directory of definitions, and where the state of its guests is kept. `open_lab` makes one.
+
+    The definitions are read when they are needed first: a running guest can be stopped whatever is wrong with them.
+    """
+
+    def __init__(self, paths: Directories) -> None:
+        self.paths = paths
+        self._definitions: Lab | None = None
+
+    @property
+    def definitions(self) -> Lab:
+        """The definitions as they were when they were read. Raises ConfigError, and Refused as `open_lab` does."""
+        if self._definitions is None:
+            self._definitions = read_definitions(self.paths)
+        return self._definitions
+
+    def reload(self) -> Lab:
+        """The definitions as they are now, also for whoever asks next. Raises what `definitions` raises."""
+        self._definitions = None
+        return self.definitions
+
+
+def open_lab(directory: str | None = None, *, run_dir: str | None = None, state_dir: str | None = None) -> LabHandle:
+    """The lab in `directory`, by default where the command line looks: $KVMRUN_VMS, ./vms.d and so on.
+
+    `run_dir` and `state_dir` take the place of $KVMRUN_RUN_DIR and $KVMRUN_STATE_DIR. Relative paths are resolved now.
+
+    Raises: Refused for a path that cannot be used, and for root where another user could have written there.
+    """
+    environ = dict(os.environ)
+    environ |= {"KVMRUN_RUN_DIR": run_dir} if run_dir is not None else {}
+    environ |= {"KVMRUN_STATE_DIR": state_dir} if state_dir is not None else {}
+    where = standard_paths.directories(directory, environ)
+    if where.root:
+        standard_paths.private([where.run, where.state], environ)
+    return LabHandle(where)
+
+
+def read_definitions(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
+    """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
+    from kvmrun.config.load_lab import load  # those who only speak to guests that run need none
+
+    if os.path.lexists(where.vms) and not os.path.isdir(where.vms):
+        raise ConfigError(f"{where.vms} is not a directory", "name the directory of a lab: -C DIR")
+    distrusted: Mapping[str, str] = EMPTY
+    if where.root:
+        standard_paths.trusted(where.vms, os.environ)
+        distrusted = standard_paths.distrusted(where.vms, os.environ)
+    hostname = os.uname().nodename.partition(".")[0].lower()
+    return load(where.vms, where.images, drafts, distrusted, hostname=hostname).but(identity=where.lab)
+
+
+def guest_or_error(lab: Lab, name: str) -> Guest:
+    """The guest of that name. Raises ConfigError with all that is wrong with it, or NoSuchGuest."""
+    if name in lab.guests:
+        return lab.guests[name]
+    if name in lab.invalid:
+        raise _invalid(lab, name)
+    raise no_such_guest(lab, name)
+
+
+def _invalid(lab: Lab, name: str) -> ConfigError:
+    """The error for a guest whose own file is wrong, else for the file of the whole lab that is."""
+    errors = [one for one in lab.problems if not one.warning]
+    for file in (f"{name}.toml", "networks.toml", "defaults.toml"):
+        if lines := tuple(f"{one}" for one in errors if one.file == file):
+            what = name if file == f"{name}.toml" else file
+            return ConfigError(f"{what} is not valid", f"edit {lab.directory}/{file}", lines=lines)
+    return ConfigError(f"{name} is not valid", "kvmrun check")
+
+
+def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
+    """The error for a word that names no guest, or for an @GROUP that no guest is in."""
+    if name.startswith("@"):
+        return _no_such_group(lab, name[1:])
+    stem = name.rpartition("/")[2].removesuffix(".toml")
+    close = stem if stem in lab.guests or stem in lab.invalid else closest(stem, [*lab.guests, *lab.invalid])
+    hint = (
+        f"did you mean {close}?" if close else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
+    )
+    is_there = os.path.isdir(lab.directory)
+    why = f"{lab.directory} has no {printable(stem, 60)}.toml" if is_there else f"{lab.directory} does not exist"
+    return NoSuchGuest(f"there is no guest {printable(name, 60)}", hint, why=why)
+
+
+def is_known(lab: Lab, word: str) -> bool:
+    """Whether a word names a guest, valid or not, or a group that a guest is in."""
+    return word in lab.guests or word in lab.invalid or (word.startswith("@") and _group(lab, word) != [word])
+
+
+def expand_groups(lab: Lab, words: Iterable[str]) -> list[str]:
+    """The guests that `words` name, each once: a word that begins with @ means a group, and stays where there is none.
+
+    Whoever works on them finds those that are not known, and raises `no_such_guest` for each.
+    """
+    names = chain.from_iterable(_group(lab, word) if word.startswith("@") else [word] for word in words)
+    return list(dict.fromkeys(names))
+
+
+def _group(lab: Lab, word: str) -> list[str]:
+    return sorted(name for name, guest in lab.guests.items() if word[1:] in guest.groups) or [word]
+
+
+def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
+    groups = sorted({one for guest in lab.guests.values() for one in guest.groups})
+    close = closest(group, groups)
+    hint = f"did you mean @{close}?" if close else f"groups: {', '.join(groups) or 'none'}"
+    return NoSuchGuest(
+        f"there is no group {printable(group, 60)}", hint, why=f"no guest of {lab.directory} has it in groups = […]"
+    )
+
+
+def place_of(where: Directories, name: str) -> Place:
+    """The place of a guest that runs or is defined: as it was started, where that is known."""
+    record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
+    if record is not None and rundir.is_running(where.guest(name)):
+        refuse_other(where, name)
+        return Place(guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports)
+    lab = read_definitions(where)
+    guest_or_error(lab, name)
+    return lab.places(where)[name]
+
+
+def refuse_other(where: Directories, name: str) -> None:
+    """Raises OtherLab where the guest that runs by this name is another lab's."""
+    record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
+    other = record.lab if record else ""
+    if other not in {"", where.lab} and rundir.is_running(where.guest(name)) and not records.is_gone(other):
+        raise OtherLab(f"{name} is another lab's guest", other, name, why=f"the lab {other} has started it")
+
+
+def refuse_other_image(where: Directories, guest: Guest) -> None:
+    """Raises Refused where the guest would write to an image that kvmrun made for another lab."""
+    image, other = ownership.image_elsewhere(where, guest)
+    if other:
+        hint = f"name another image in {guest.name}.toml; kvmrun -C {quoted(other)} list shows the guests of that lab"
+        why = f"{where.images}/{image} was made for the lab {other}"
+        raise Refused(f"the image of {guest.name} is another lab's", hint, why=why)
+
+
+def own_guests(where: Directories, names: Iterable[str]) -> list[str]:
+    """Those of `names` that are this lab's: by their records, or as this lab defines them where no lab is recorded.
+
+    One without a record counts as this lab's.
+    """
+    found = {name: rundir.read_record(where.guest(name)) for name in names}
+    doubtful = {name: one for name, one in found.items() if one is not None and one.lab != where.lab}
+    if not doubtful:
+        return list(found)
+    lab = definitions_or_empty(where)
+    gone = {one.lab for one in doubtful.values() if records.is_gone(one.lab)}
+    return [name for name in found if name not in doubtful or guest_owner(lab, doubtful[name], gone) == "own"]
+
+
+def definitions_or_empty(where: Directories) -> Lab:
+    """The lab; one without a definition where it cannot be opened."""
+    try:
+        return read_definitions(where)
+    except KvmrunError:
+        return Lab(directory=where.vms, identity=where.lab)
+
+
+def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
+    """The lab with another accelerator for this one start."""
+    if accel is None:
+        return lab
+    return lab.but(guests={name: guest.but(accel=accel) for name, guest in lab.guests.items()})
+
+
+def require_running(where: Directories, name: str) -> str:
+    """The run directory of a guest that runs. Raises NoSuchGuest, NotRunning; NotPermitted for others' guests."""
+    try:
+        GuestName.parse(name)
+    except ValueError:
+        raise NoSuchGuest(f"there is no guest {printable(name, 60)}", why=f"wanted {GuestName.WANTED}") from None
+    directory = where.guest(name)
+    if rundir.is_running(directory):
+        refuse_other(where, name)
+        return directory
+    lab = read_definitions(where)
+    if name not in lab.guests and name not in lab.invalid:
+        raise no_such_guest(lab, name)
+    raise not_running(where, name)
+
+
+def not_running(where: Directories, name: str) -> KvmrunError:
+    """The error for a guest that does not run, as far as this account's guests go."""
+    from kvmrun.api.guest_owner import elsewhere
+
+    return elsewhere(where, name) or NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
+
+
+def people_monitor(where: Directories, name: str) -> tuple[str, str]:
+    """The people's monitor of a running guest and the UUID it must answer with, "" when that is not recorded."""
+    directory = require_running(where, name)
+    record = rundir.read_record(directory)
+    return f"{directory}/p", record.uuid if record else ""

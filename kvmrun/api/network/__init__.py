@@ -1,0 +1,1 @@
+"""Networks: brought up, held while they are used, taken down, shown."""

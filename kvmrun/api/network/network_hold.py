@@ -1,0 +1,71 @@
+"""The networks of guests that are being started: looked at once for all, while the first QEMU starts."""
+
+from _thread import allocate_lock
+from types import TracebackType
+
+from kvmrun.host.links import tap_device
+from kvmrun.light.abc import Callable, Collection
+from kvmrun.light.contextlib import ExitStack
+from kvmrun.light.typing import Self
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+
+
+def are_there(lab: Lab, names: Collection[str]) -> bool:
+    """Whether all these networks have their bridge, or something by its name."""
+    return all(tap_device.index(lab.networks[name].bridge) for name in names)
+
+
+class Networks:
+    """Those that are used here, held up to the end of the `with`; what was done for them is undone if that raises."""
+
+    def __init__(
+        self, look: Callable[[], Lab], where: Directories, names: Collection[str], say: Callable[[str], None]
+    ) -> None:
+        self._look = look
+        self._where = where
+        self._names = names
+        self._say = say
+        self._stack = ExitStack()
+        self._turn = allocate_lock()
+        self._looked = False
+        self._kept = False
+        self.error: BaseException | None = None
+
+    def __enter__(self) -> Self:
+        """One that is down is brought up, or refused, before anything starts; looking at the others can wait."""
+        if not are_there(self._look(), self._names):
+            self.ready()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
+        """Whatever ends the command, a network that a started guest uses is not taken away."""
+        if self._kept:
+            self._stack.close()
+        else:
+            self._stack.__exit__(kind, why, at)
+
+    def keep(self) -> None:
+        """A guest runs on them now."""
+        self._kept = True
+
+    def ready(self) -> None:
+        """Return when they are right and held. What was in the way is raised to everybody who asks."""
+        with self._turn:
+            if not self._looked:
+                self._looked = True
+                try:
+                    self._hold()
+                except BaseException as error:
+                    self.error = error
+        if self.error is not None:
+            raise self.error
+
+    def _hold(self) -> None:
+        from kvmrun.api.network import (
+            guard_repair,
+            network_use,  # and much below it, loaded while QEMU starts
+        )
+
+        guard_repair.renew(self._look(), self._where, self._names)
+        self._stack.enter_context(network_use.followed(self._look, self._where, self._names, self._say))

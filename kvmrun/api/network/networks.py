@@ -1,0 +1,184 @@
+"""Networks by themselves: brought up, taken down, and both."""
+
+from functools import partial
+
+from kvmrun.api.lab import LabHandle
+from kvmrun.api.network import guard_repair, network_use
+from kvmrun.api.network.network_selection import chosen, definition_problems
+from kvmrun.api.report import Done, Report, details, discard
+from kvmrun.errors import ConfigError, UsageError
+from kvmrun.host.execute import own_bridges
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import guest_facts, network_facts, port_owners, root_capabilities
+from kvmrun.host.links import bridges, port_state
+from kvmrun.host.rundir import records, rundir
+from kvmrun.light.abc import Iterable
+from kvmrun.light.typing import Literal
+from kvmrun.model.guest.paths import Directories
+from kvmrun.model.lab import Lab
+from kvmrun.model.printable import printable
+from kvmrun.model.value import Frozen
+from kvmrun.plan import merge_records
+from kvmrun.plan.network import bridge_plan, dns_upstreams, network_plan, port_forward, uplink_routing
+
+
+class NetworkChange(Frozen):
+    """What a network is now; `already` where nothing had to be done. The bridge is told of one that is up."""
+
+    network: str
+    state: Literal["up", "down"]
+    already: bool
+    bridge: str | None = None
+    address: str | None = None
+    warnings: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        where = f": {self.bridge} {self.address}" if self.bridge else ""
+        return f"network {self.network} is {self.state}{' already' if self.already else ''}{where}"
+
+
+def network_up(
+    lab: LabHandle, names: Iterable[str] | None = None, *, owner: str | None = None, report: Report = discard
+) -> list[NetworkChange]:
+    """Bring networks up, one after the other; None means all that are defined.
+
+    With `owner` every guest's tap is made now and belongs to that user, who starts guests without root.
+
+    Raises: what was in the way of a network, when those before it are up; UsageError for a user who does not exist;
+    ConfigError for all networks when those that are valid are up, and others are not.
+    """
+    defined, where, wanted = _begin(lab, "up", names)
+    uid = _uid(owner) if owner else None
+    with own_bridges.followed(partial(records.in_force, defined, where), where):
+        made = [_up(defined, where, name, report, owner=uid) for name in wanted]
+    return _all_valid(made, defined, names)
+
+
+def network_down(
+    lab: LabHandle, names: Iterable[str] | None = None, *, force: bool = False, report: Report = discard
+) -> list[NetworkChange]:
+    """Take networks down, one after the other; None means all of the lab, also those no longer defined.
+
+    Without `force` a network that guests are attached to is refused.
+
+    Raises: as `network_up`.
+    """
+    defined, where, wanted = _begin(lab, "down", names)
+    now = records.in_force(defined, where).now
+    gone = {*now.undefined}
+    with own_bridges.followed(partial(records.in_force, defined, where), where):
+        made = [_down(defined, where, name, report, force=force) for name in wanted]
+        for name, other in now.networks_elsewhere.items() if names is None else ():
+            if name in defined.networks:
+                report(Done(text=f"network {name} stays: the lab {printable(other)} has brought it up"))
+        if gone & {*wanted}:
+            _refresh(defined, where, report)
+    return _all_valid(made, defined, names)
+
+
+def network_restart(
+    lab: LabHandle, names: Iterable[str] | None = None, *, owner: str | None = None, report: Report = discard
+) -> list[NetworkChange]:
+    """Take networks down under their guests and bring them up as they are defined now; None means all defined ones.
+
+    A network that could not come up again is not taken down.
+
+    Raises: as `network_up`.
+    """
+    defined, where, wanted = _begin(lab, "restart", names)
+    uid = _uid(owner) if owner else None
+    now = records.in_force(defined, where)
+    made: list[NetworkChange] = []
+    with own_bridges.followed(partial(records.in_force, defined, where), where):
+        for name in wanted:
+            _refuse_in_the_way(defined, now, name)
+            made.append(_down(defined, where, name, report, force=True))
+            made.append(_up(defined, where, name, report, owner=uid))
+    return _all_valid(made, defined, names)
+
+
+def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[Lab, Directories, list[str]]:
+    wanted = chosen(records.in_force(lab.definitions, lab.paths), verb, names)
+    root_capabilities.require()
+    return lab.definitions, lab.paths, wanted
+
+
+def _all_valid(made: list[NetworkChange], lab: Lab, names: Iterable[str] | None) -> list[NetworkChange]:
+    """What was made. Raises ConfigError where all were meant and some are not valid."""
+    if names is None and (wrong := definition_problems(lab)):
+        raise ConfigError("networks.toml has errors", f"edit {lab.directory}/networks.toml", lines=wrong)
+    return made
+
+
+def _up(lab: Lab, where: Directories, name: str, report: Report, *, owner: int | None) -> NetworkChange:
+    def look() -> Lab:
+        return records.in_force(lab, where)
+
+    guard_repair.renew(look(), where, [name])
+    guard_repair.mend(where, name, report)  # before their taps are plugged in again, where they are loose
+    before = network_use.steps(look(), where, name, owner)
+    with network_use.ready(look, where, [name], details(report), owner=owner):
+        now = look()
+        network = now.networks[name]
+        warnings = [*uplink_routing.absent(now, network, network_facts.ways_asked(now, network))]
+        if (circle := dns_upstreams.circular(now, network, network_facts.servers()))[0]:
+            warnings.append("; fix: ".join(circle))
+        if network.forward:
+            owners = port_owners.owners({one.port for one in network.forward})
+            warnings += [f"{text}; fix: {mend}" for text, mend in port_forward.hidden(network, owners)]
+    change = NetworkChange(
+        network=name,
+        state="up",
+        already=not before,
+        bridge=network.bridge,
+        address=f"{network.host_address()}",
+        warnings=tuple(warnings),
+    )
+    report(Done(text=f"{change}"))
+    for warning in warnings:
+        report(Done(text=f"warning: {warning}"))
+    return change
+
+
+def _uid(user: str) -> int:
+    found = guest_facts.accounts([user])
+    if user not in found:
+        raise UsageError(f"there is no user {printable(user)}", "--owner takes the name of an account")
+    return found[user]
+
+
+def _down(lab: Lab, where: Directories, name: str, report: Report, *, force: bool) -> NetworkChange:
+    from kvmrun.host.execute.network_executor import hand  # brings pyroute2
+
+    with rundir.held(where.network(name), f"network {name}"):
+        lab = records.in_force(lab, where)
+        merge_records.refuse_elsewhere(lab, name)
+        network = lab.as_up(lab.networks[name])
+        now = network_facts.wire(lab, network, where)
+        steps = network_plan.down(lab, network, where, now, force=force)
+        with applied(steps, hand(where), details(report)):
+            pass
+    change = NetworkChange(network=name, state="down", already=not steps)
+    report(Done(text=f"{change}"))
+    if now.bridge and not network.external and (now.occupant or not bridge_plan.is_ours(lab, network, now.bridge)):
+        report(Done(text=f"{network.bridge} stays: it is not the bridge that was made for the network"))
+    return change
+
+
+def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
+    """Raises Refused where the network could not come up again as it is defined: then it is not taken down."""
+    if name in lab.networks and not lab.networks[name].external:
+        network = lab.networks[name]
+        if here := bridges.read(network.bridge):
+            bridge_plan.refuse_foreign(now, network, here)
+        found, _ = bridges.find(now, now.as_up(network), port_state.look)
+        routes = [one for one in network_facts.routes() if found is None or one.link != found.renamed]
+        bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
+
+
+def _refresh(lab: Lab, where: Directories, report: Report) -> None:
+    """Make those networks right that stay up after others have gone for good: their rules name all of our bridges."""
+    up = records.in_force(lab, where)
+    for name in sorted(up.now.up.keys() & lab.networks.keys() - up.now.pending.keys()):
+        with network_use.ready(lambda: records.in_force(lab, where), where, [name], details(report)):
+            pass

@@ -1,0 +1,36 @@
+"""How a use case is to be carried out: one frozen value each. Every time is in seconds, None for the usual one."""
+
+from kvmrun.light.typing import Literal
+from kvmrun.model.value import Frozen
+
+
+class StartOptions(Frozen):
+    """How guests are started.
+
+    `wait` is "qmp", "running", "address", "agent", "port:NUMBER" or "console:TEXT". `timeout` limits the whole start;
+    without it QEMU may take 30 s to answer, another command 10 s, and what `wait` names 60 s. `raw` are arguments for
+    QEMU as they are, for a single guest.
+    """
+
+    paused: bool = False
+    accel: Literal["kvm", "tcg"] | None = None
+    wait: str = "qmp"
+    timeout: float | None = None
+    raw: tuple[str, ...] = ()
+
+
+class StopOptions(Frozen):
+    """How guests are stopped: `force` ends QEMU without asking the guest, and also a protected one.
+
+    A guest has `timeout` seconds, or 60, to power down.
+    """
+
+    force: bool = False
+    timeout: float | None = None
+
+
+class KillOptions(Frozen):
+    """How guests are killed: `force` also kills protected ones. Another command is waited for `timeout` or 10 s."""
+
+    force: bool = False
+    timeout: float | None = None

@@ -1,0 +1,1 @@
+"""What a crash, a reboot or another tool left: found and repaired."""

@@ -1,0 +1,39 @@
+"""A guest that runs and lost what it is known by: its lock given anew, its monitor reached by another name."""
+
+from kvmrun.errors import KvmrunError
+from kvmrun.host.files import small_files
+from kvmrun.host.rundir import listening_socket, lock
+from kvmrun.light.contextlib import suppress
+from kvmrun.monitor.qmp.fd_passing import Said, carrier
+
+_LIMIT = 10.0
+_LIFE = "life"
+
+
+def link_monitor(directory: str, source: str) -> None:
+    """Let the monitor `source` be reached as the first one, too: a second name of the same socket."""
+    listening_socket.add_name(f"{directory}/{source}", "q")
+
+
+def reissue_lock(directory: str) -> None:
+    """Hand a new lock to a running QEMU. The guest's short lock is held.
+
+    A descriptor that nobody uses is closed when the monitor's client leaves, and the lock would be lost with it: a
+    character device that writes to it, and that nothing is attached to, keeps it as long as QEMU lives.
+    """
+    path = f"{directory}/{_LIFE}"
+    with small_files.replacing(path) as fd:
+        _hand_over(f"{directory}/q", fd)
+        if not lock.take(fd):
+            raise KvmrunError("its new lock is taken already", "kvmrun repair again")
+        small_files.remove(path)
+
+
+def _hand_over(socket: str, fd: int) -> None:
+    with carrier(socket, _LIMIT) as monitor:
+        with suppress(Said):  # of an earlier time: that lock is lost, too
+            monitor.execute("chardev-remove", {"id": _LIFE})
+        number = monitor.execute("add-fd", {"opaque": _LIFE}, fd=fd)["fdset-id"]
+        backend = {"type": "file", "data": {"out": f"/dev/fdset/{number}", "append": True}}
+        monitor.execute("chardev-add", {"id": _LIFE, "backend": backend})
+        monitor.forget(_LIFE)

@@ -1,0 +1,238 @@
+"""Looking for what was left, and mending it: each guest and each network under its own lock, one after the other."""
+
+import itertools
+import os
+from functools import partial
+
+from kvmrun.api.lab import own_guests
+from kvmrun.api.network import guard_repair
+from kvmrun.api.repair import reattach
+from kvmrun.host.execute import own_bridges
+from kvmrun.host.execute.guest_executor import Hand
+from kvmrun.host.execute.undo import applied
+from kvmrun.host.facts import network_facts
+from kvmrun.host.firewall import port_guard
+from kvmrun.host.links import persistent_taps, tap_device
+from kvmrun.host.process import log_reader, log_writer, process
+from kvmrun.host.rundir import lock, records, rundir, socket_lookup
+from kvmrun.light.abc import Callable, Iterator
+from kvmrun.model.guest.guest import MONITORS
+from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.lab import Lab
+from kvmrun.model.scalars import GuestName
+from kvmrun.model.value import Frozen
+from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.plan import repair_plan
+from kvmrun.plan.network import nft_guard
+from kvmrun.plan.steps import guest_steps, network_steps
+
+_LIMIT = 2.0
+_ROUNDS = 4
+"""What is mended may show what else is wrong: a guest is looked at again, so often at most."""
+Say = Callable[[str], None]
+
+
+class Subject(Frozen):
+    """A guest, a network or all the links: what is wrong with it, and mending that, fault by fault."""
+
+    name: str
+    look: Callable[[], list[repair_plan.Fault]]
+    mend: Callable[[], Iterator[repair_plan.Fault]]
+
+
+def subjects(defined: Lab, where: Directories, say: Say) -> Iterator[Subject]:
+    """Everything to be looked at, in order: what guests have left is out of the way of networks, and those of links.
+
+    What is another lab's is left to it.
+    """
+    lab = records.in_force(defined, where)
+    for name in own_guests(where, _guests(where)):
+        yield Subject(name=name, look=partial(_look, lab, where, name), mend=partial(_mend, lab, where, name, say))
+    if where.root:
+        for name in sorted(lab.networks):
+            look = partial(_look_at_network, defined, where, name)
+            yield Subject(
+                name=f"network {name}", look=look, mend=partial(_mend_network, defined, where, name, look, say)
+            )
+        orphans = partial(_orphans, defined, where)
+        yield Subject(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
+
+
+def _guests(where: Directories) -> list[str]:
+    """Every guest that has a place in the run directory, or had one and runs."""
+    return sorted({*rundir.names(where.run), *socket_lookup.bound(where.run)})
+
+
+def _look(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
+    """What is wrong with one guest now; nothing while another command is at work on it."""
+    GuestName.parse(name)
+    directory = where.guest(name)
+    if lock.is_held(f"{directory}/op"):
+        return []
+    return _faults(lab, where, name)
+
+
+def _faults(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
+    place = lab.places(where).get(name)
+    found = _found(where, name)
+    return list(repair_plan.guest(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
+
+
+def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[repair_plan.Fault]:
+    """Mend what is wrong with one guest; every fault as it is mended. Raises what was in the way."""
+    with rundir.held(where.guest(name), name):
+        for _ in range(_ROUNDS):
+            faults = _faults(lab, where, name)
+            for fault in faults:
+                for step in fault.steps:
+                    say(f"{step}")
+                    _do(step, lab, where)
+                yield fault
+            if not any(fault.steps for fault in faults) or not rundir.is_running(where.guest(name)):
+                return
+
+
+def _do(step: repair_plan.Mend, lab: Lab, where: Directories) -> None:
+    match step:
+        case repair_plan.Tidy():
+            record = rundir.read_record(where.guest(step.guest))
+            persistent_taps.drop_leftovers(where, step.guest, record.ports if record else ())
+            port_guard.remove(where.guest(step.guest), step.guest)
+            rundir.tidy(where.guest(step.guest))
+        case repair_plan.EndUnbegun():
+            with rundir.opened(where.guest(step.guest)) as pidfd:
+                if pidfd is not None:
+                    process.kill(pidfd)
+        case repair_plan.LinkMonitor():
+            reattach.link_monitor(where.guest(step.guest), step.source)
+        case repair_plan.GiveLock():
+            reattach.reissue_lock(where.guest(step.guest))
+        case repair_plan.GuardAgain():
+            guard_repair.mended(where.guest(step.guest), step.guest)
+        case repair_plan.LogAgain():
+            from kvmrun.api.repair.replace_logger import restart_if_dead
+
+            restart_if_dead(_place(lab, where, step.guest))
+        case guest_steps.WriteRecord():
+            Hand()(step)
+        case network_steps.DropRules() if orphan := nft_guard.guest(step.table):
+            _drop_guard(where, orphan)
+        case _:
+            from kvmrun.host.execute.network_executor import hand
+
+            hand(where)(step)
+
+
+def _place(lab: Lab, where: Directories, name: str) -> Place:
+    known = lab.places(where).get(name)
+    return known or Place(guest=name, uuid="", directory=where.guest(name), log=where.log(name), ports=())
+
+
+def _found(where: Directories, name: str) -> repair_plan.Found:
+    """One guest as it is now."""
+    directory = where.guest(name)
+    record = rundir.read_record(directory)
+    pid = rundir.holder(directory, record.pid if record else 0)
+    locked = rundir.is_locked(directory)
+    found = repair_plan.Found(name=name, pid=pid, locked=locked, record=record, boot=process.boot_id())
+    if not (pid or locked):
+        return found
+    command = socket_lookup.command(pid)
+    uuid = next((word for flag, word in itertools.pairwise(command) if flag == "-uuid"), "")
+    first = ask({"": f"{directory}/q"}, ("query-uuid", "query-status"), limit=_LIMIT)[""]
+    unheard = first.silence == "gone"
+    others = MONITORS[1:] if unheard else ()
+    told = {"q": first} | ask({one: f"{directory}/{one}" for one in others}, ("query-uuid",), limit=_LIMIT)
+    used = process.usage(pid)
+    return found.but(
+        started=used.started if used else 0,
+        monitors=tuple(one for one, answer in told.items() if _field(answer, "query-uuid", "UUID") == uuid),
+        unheard=unheard,
+        unbegun=_field(first, "query-status", "status") == "prelaunch" and not _is_paused(record),
+        guarded=not _is_bare(where, name, record),
+        logger=_logger(where, name, used),
+        command=tuple(command),
+        taps=tap_device.held_taps(pid),
+    )
+
+
+def _field(answer: Answer, command: str, field: str) -> object:
+    reply = answer.replies.get(command)
+    return reply.get(field) if isinstance(reply, dict) else None
+
+
+def _is_paused(record: Record | None) -> bool:
+    return record is not None and record.paused and record.pid > 0
+
+
+def _is_bare(where: Directories, name: str, record: Record | None) -> bool:
+    if not (where.root and record and any(port.guard != "none" for port in record.ports)):
+        return False
+    return name in port_guard.gone({name: where.guest(name)})
+
+
+def _logger(where: Directories, name: str, used: process.Usage | None) -> str:
+    if used is None or process.uptime() - used.started / process.TICKS < log_reader.BEGINS:
+        return ""
+    if not os.path.exists(f"{where.guest(name)}/c"):
+        return ""
+    return (
+        "stalled" if log_writer.is_stalled(where.log(name)) else "" if log_reader.is_kept(where.log(name)) else "dead"
+    )
+
+
+def _look_at_network(defined: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
+    """What is wrong with one network now."""
+    lab = records.in_force(defined, where)
+    if name not in lab.networks:  # it was taken down meanwhile, and is no longer defined
+        return []
+    network = lab.networks[name]
+    busy = any(port.network == name for record in lab.now.running.values() for port in record.ports)
+    return list(repair_plan.network(lab, network, where, network_facts.reported(lab, network, where), used=busy))
+
+
+def _mend_network(
+    defined: Lab, where: Directories, name: str, look: Callable[[], list[repair_plan.Fault]], say: Say
+) -> Iterator[repair_plan.Fault]:
+    """Mend it; what is undone when a step fails is what this did."""
+    from kvmrun.host.execute.network_executor import hand
+
+    with rundir.held(where.network(name), f"network {name}"):
+        for fault in look():
+            with applied(fault.steps, hand(where), say):  # type: ignore[arg-type]
+                pass
+            yield fault
+    own_bridges.follow(partial(records.in_force, defined, where), where)
+
+
+def _orphans(defined: Lab, where: Directories) -> list[repair_plan.Fault]:
+    """Links and tables with our mark that belong to nobody."""
+    from kvmrun.host.firewall import nfnetlink
+    from kvmrun.host.links import iproute
+
+    lab = records.in_force(defined, where)
+    marked = [_with_holder(one) for one in iproute.marked()]
+    return list(repair_plan.orphans(lab, marked, _guests(where), nfnetlink.present("netdev")))
+
+
+def _with_holder(one: repair_plan.Marked) -> repair_plan.Marked:
+    kept = tap_device.kept_tap(one.name)
+    return one.but(kept=True, held=kept.held, queues=kept.queues) if kept else one
+
+
+def _mend_orphans(
+    lab: Lab, where: Directories, look: Callable[[], list[repair_plan.Fault]], say: Say
+) -> Iterator[repair_plan.Fault]:
+    for fault in look():
+        for step in fault.steps:
+            say(f"{step}")
+            _do(step, lab, where)
+        yield fault
+
+
+def _drop_guard(where: Directories, name: str) -> None:
+    """Under the guest's lock: a start may have begun meanwhile."""
+    with rundir.held(where.guest(name), name):
+        if not rundir.is_running(where.guest(name)):
+            port_guard.drop(where.guest(name), name)

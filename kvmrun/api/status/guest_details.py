@@ -1,0 +1,68 @@
+"""One guest: its definition with every default, what follows from its name, its QEMU command, and how it is now."""
+
+from kvmrun.api.lab import LabHandle, guest_or_error
+from kvmrun.api.status import agent_addresses, status_confinement
+from kvmrun.api.status.status import gather, seen
+from kvmrun.host.facts import guest_facts
+from kvmrun.host.rundir import records, rundir, socket_lookup
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.qemu_option import argv
+from kvmrun.model.lab import Lab
+from kvmrun.model.value import Frozen
+
+
+class GuestDetails(Frozen):
+    """All there is to know of one guest. `definition` is None where it runs and has no valid definition any more.
+
+    `command` is for reading, with paths where descriptors are passed: a tuple for the program and one for each option.
+    The arguments that the definition adds as they are come after it. Without a definition it is one tuple, the command
+    line of the QEMU that runs. `display` says where a viewer finds the display, None where there is none.
+    """
+
+    definition: Guest | None
+    place: Place
+    command: tuple[tuple[str, ...], ...]
+    display: str | None
+    status: Status
+
+
+def guest_details(lab: LabHandle, name: str) -> GuestDetails:
+    """Look at one guest; nothing is changed. Raises NoSuchGuest, and ConfigError for a definition that is not valid."""
+    definitions, where = lab.definitions, lab.paths
+    lab_now = records.in_force(definitions, where)
+    if name in lab_now.now.running and name not in definitions.guests:
+        return _recorded(lab_now, where, name)
+    guest = guest_or_error(definitions, name)
+    place = lab_now.places(where)[guest.name]
+    if guest.user and where.root:
+        place = place.but(uid=guest_facts.accounts([guest.user]).get(guest.user))
+    options = tuple(guest.options(place, vhost=guest_facts.has_vhost(), devices=guest_facts.devices(guest)))
+    command = ((guest_facts.qemu(),), *(tuple(option) for option in argv(options, None)))
+    display = guest.shown_at(place) or None
+    status = _status(definitions, where, guest.name)
+    return GuestDetails(definition=guest, place=place, command=command, display=display, status=status)
+
+
+def _recorded(lab: Lab, where: Directories, name: str) -> GuestDetails:
+    """A guest that runs without a valid definition: as its record and its QEMU tell it."""
+    record = lab.now.running[name]
+    place = Place(
+        guest=record.name,
+        uuid=record.uuid,
+        directory=where.guest(record.name),
+        log=where.log(record.name),
+        ports=lab.ports()[record.name],
+        lab=record.lab,
+    )
+    command = tuple(socket_lookup.command(rundir.holder(place.directory, record.pid)))
+    status = _status(lab, where, record.name)
+    return GuestDetails(definition=None, place=place, command=(command,), display=record.display or None, status=status)
+
+
+def _status(lab: Lab, where: Directories, name: str) -> Status:
+    here = seen(where)
+    rows = status_confinement.added(gather(where, lab, [name]), where, here)
+    [now] = agent_addresses.added(rows, here)
+    return now

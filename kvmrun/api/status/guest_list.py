@@ -1,0 +1,74 @@
+"""The list of guests, as far as it was asked for."""
+
+from kvmrun.api.lab import LabHandle, expand_groups, is_known, no_such_guest, own_guests, refuse_other
+from kvmrun.api.status.status import gather, seen
+from kvmrun.errors import KvmrunError, Several
+from kvmrun.light.abc import Iterable
+from kvmrun.model.guest.guest_status import Status
+
+
+def status(
+    lab: LabHandle,
+    names: Iterable[str] | None = None,
+    *,
+    all_labs: bool = False,
+    confinement: bool = False,
+    agents: bool = False,
+) -> list[Status]:
+    """The live state of guests, with @GROUP among `names`; None means all. Nothing is changed, and 2 s is the limit.
+
+    `all_labs` adds the guests of every other lab on this host, `confinement` how each QEMU is confined, `agents` the
+    addresses that the guests' own agents report.
+
+    Raises: ConfigError and Refused for a lab that cannot be read, Several for guests that are not known.
+    """
+    words = None if names is None else list(names)
+    if errors := unknown(lab, words or ()):
+        raise Several(errors)
+    return rows(lab, words, all_labs=all_labs, confinement=confinement, agents=agents)
+
+
+def unknown(handle: LabHandle, names: Iterable[str]) -> list[KvmrunError]:
+    """An error for each of `names` that names no guest."""
+    words = list(names)
+    if not words:
+        return []
+    lab, where = handle.definitions, handle.paths
+    here = seen(where)
+    names = expand_groups(lab, words)
+    found: list[KvmrunError] = []
+    for name in (one for one in names if not is_known(lab, one)):
+        try:
+            refuse_other(where, name)
+        except KvmrunError as other:
+            found.append(other)
+            continue
+        found += [] if name in here else [no_such_guest(lab, name)]
+    return found
+
+
+def rows(
+    handle: LabHandle,
+    names: Iterable[str] | None,
+    *,
+    all_labs: bool = False,
+    confinement: bool = False,
+    agents: bool = False,
+) -> list[Status]:
+    """The same; those of `names` that are not known are left out."""
+    lab, where = handle.definitions, handle.paths
+    chosen = None if names is None else expand_groups(lab, names)
+    here = seen(where) if chosen else {}
+    here = {one: here[one] for one in own_guests(where, here)}
+    found = gather(where, lab, chosen and [one for one in chosen if is_known(lab, one) or one in here])
+    if all_labs:
+        from kvmrun.api.status import other_labs
+
+        found = other_labs.added(found, where)
+    if confinement or agents:
+        from kvmrun.api.status import agent_addresses, status_confinement
+
+        here = seen(where)
+        found = status_confinement.added(found, where, here) if confinement else found
+        found = agent_addresses.added(found, here) if agents else found
+    return found

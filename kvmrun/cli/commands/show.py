@@ -1,0 +1,35 @@
+"""kvmrun show: one guest with every default filled in, what follows from its name, how it runs, its QEMU command."""
+
+import sys
+
+from kvmrun.api.status.guest_details import guest_details
+from kvmrun.cli.arguments import Args, Parser, opened
+from kvmrun.cli.guest_rows import pasteable
+from kvmrun.cli.json_output import print_document
+from kvmrun.ui.text.command_text import QEMU, command_text
+from kvmrun.ui.text.guest_text import guest_text, recorded_text
+
+HELP = "print a guest's definition, derived names and QEMU command"
+
+
+def configure(parser: Parser) -> None:
+    parser.add_argument("guest", metavar="NAME", help="the guest")
+    parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help="the format of the output")
+
+
+def run(args: Args) -> int:
+    lab = opened(args)
+    found = guest_details(lab, args.guest)
+    guest, place, now = found.definition, found.place, pasteable([found.status], lab)[0]
+    if args.output == "json":
+        qemu = [*(word for option in found.command for word in option), *(guest.args if guest else ())]
+        document: dict[str, object] = {"definition": guest and guest.as_dict(), "place": place.as_dict()}
+        document |= {"command": qemu, "display": found.display}
+        document |= {key: value for key, value in now.as_dict().items() if key in {"state", "posture", "agent"}}
+        print_document(**document)
+    elif guest:
+        sys.stdout.write(f"{guest_text(guest, place, now)}{QEMU}{command_text(found.command, guest.args)}")
+    else:
+        [command] = found.command
+        sys.stdout.write(recorded_text(place, now, f"{lab.paths.vms}/{place.guest}.toml", command))
+    return 0

@@ -1,0 +1,1 @@
+"""The pages of the manual: found by their topics, and given to who reads them."""

@@ -1,0 +1,1 @@
+"""Commands that have the terminal of a person for a while."""

@@ -1,0 +1,34 @@
+"""Unix sockets in a guest's run directory: put in the place of another, and reached by a second name."""
+
+import os
+import socket
+
+from kvmrun.host.files import atomic_write, small_files
+from kvmrun.light.abc import Iterator
+from kvmrun.light.contextlib import contextmanager
+
+_QUEUE = 4
+
+
+@contextmanager
+def replacing_socket(path: str) -> Iterator[int]:
+    """A descriptor on a new socket that listens, and takes the place of `path` when the body has handed it over."""
+    new = f"{path}.new"
+    small_files.remove(new)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
+        os.fchmod(at.fileno(), 0o600)  # bind(2) takes the mode of the socket, so that nobody can connect in between
+        at.bind(new)
+        try:
+            at.listen(_QUEUE)
+            yield at.fileno()
+            atomic_write.move(new, path)
+        except BaseException:
+            small_files.remove(new)
+            raise
+
+
+def add_name(path: str, name: str) -> None:
+    """Let the socket at `path` be reached by `name` in the same directory, too, which is replaced."""
+    second = f"{os.path.dirname(path)}/{name}"
+    small_files.remove(second)
+    os.link(path, second)

@@ -1,0 +1,37 @@
+"""What a guest's display shows, drawn by QEMU into memory that it is handed."""
+
+import os
+
+from kvmrun.errors import KvmrunError
+from kvmrun.light.contextlib import suppress
+from kvmrun.monitor.qmp.fd_passing import carrier
+
+LARGEST = 64 << 20
+"""A picture is smaller than this, in bytes."""
+
+
+def screendump(path: str, limit: float) -> bytes:
+    """The picture as QEMU writes it, asked for at the monitor `path`, within `limit` seconds.
+
+    QEMU keeps neither the descriptor nor a file of ours. Raises Said where the guest has no display.
+    """
+    shared = os.memfd_create("screenshot", os.MFD_CLOEXEC)
+    try:
+        given = os.open(f"/proc/self/fd/{shared}", os.O_WRONLY | os.O_CLOEXEC)  # a set is asked for by its access mode
+        try:
+            _draw(path, given, limit)
+        finally:
+            os.close(given)
+        return os.pread(shared, LARGEST, 0)
+    finally:
+        os.close(shared)
+
+
+def _draw(path: str, fd: int, limit: float) -> None:
+    with carrier(path, limit) as monitor:
+        number = monitor.execute("add-fd", {"opaque": "screenshot"}, fd=fd)["fdset-id"]
+        try:
+            monitor.execute("screendump", {"filename": f"/dev/fdset/{number}", "format": "png"})
+        finally:
+            with suppress(KvmrunError):  # the first error is the one to tell
+                monitor.forget("screenshot")

@@ -1,0 +1,1 @@
+"""Pages of the manual: read from Markdown, shown on a terminal and in man(1)."""

@@ -1,0 +1,63 @@
+"""One guest as text: its definition as TOML, what follows from its name, and how it is now."""
+
+from kvmrun.config.toml_writer import format_document
+from kvmrun.light.abc import Iterator, Sequence
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.nic import Port
+from kvmrun.model.guest.paths import Place
+from kvmrun.model.printable import printable
+from kvmrun.ui.text import guest_columns
+
+
+def guest_text(guest: Guest, place: Place, now: Status) -> str:
+    """Everything but the QEMU command."""
+    definition = f"# {guest.name}.toml with its defaults\n{_definition(guest)}\n"
+    return f"{definition}{_derived(guest, place)}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
+
+
+def recorded_text(place: Place, now: Status, definition: str, command: Sequence[str]) -> str:
+    """The same of a guest that runs and whose file, `definition`, is gone or has errors, with its QEMU command."""
+    import shlex
+
+    head = f"# {place.guest} runs as it was started; {definition} is gone or has errors\n"
+    names = f"uuid       {place.uuid}\ndirectory  {place.directory}\nlog        {place.log}\n"
+    ports = "".join(_port(port) for port in place.ports)
+    status = f"# how it is now, from the kernel\n{''.join(_lines(now))}\n"
+    return f"{head}{names}{ports}\n{status}# the QEMU command as it runs\n{printable(shlex.join(command))}\n"
+
+
+def _definition(guest: Guest) -> str:
+    """Every key with its value; the name is that of the file."""
+    text = format_document({key: value for key, value in guest.as_dict().items() if key != "name"})
+    return "".join(f"{printable(line, limit=10 * len(line) + 1)}\n" for line in text.splitlines())
+
+
+def _derived(guest: Guest, place: Place) -> str:
+    account = f"{place.uid}"
+    if place.uid is None:
+        account = f"that of {guest.user}, which does not exist" if guest.user and place.log_uid else "the caller's"
+    lines = [
+        "# what follows from its name",
+        f"uuid       {place.uuid}",
+        f"uid        {account}",
+        f"directory  {place.directory}",
+        f"log        {place.log}",
+        *([f"display    VNC at {shown}"] if (shown := guest.shown_at(place)) else []),
+    ]
+    for port in place.ports:
+        lines.append(_port(port).rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def _port(port: Port) -> str:
+    where = f"{port.address or 'no address'} on {port.network}"
+    return f"{port.name:<10} {port.mac} {where}: tap {port.tap}, bridge {port.bridge}\n"
+
+
+def _lines(now: Status) -> Iterator[str]:
+    """The row of `list -v`, a line a column; of a guest that does not run there is little to say."""
+    told = list(zip(guest_columns.POSTURE.heads, guest_columns.POSTURE.cells(now), strict=True))[1:]
+    for head, cell in told if now.posture else told[:1]:
+        if cell:
+            yield f"{head.lower():<10} {cell}\n".replace("\n", ", ", cell.count("\n"))

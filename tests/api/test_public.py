@@ -1,0 +1,41 @@
+"""What `import kvmrun` offers: the same names at run time and to type checkers, each loaded when it is asked for."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import kvmrun
+
+STUB = Path(kvmrun.__file__).with_suffix(".pyi")
+
+
+def test_the_stub_has_every_public_name_from_its_module() -> None:
+    imports = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    stubbed = {(alias.asname, node.module) for node in imports for alias in node.names if alias.name == alias.asname}
+    assert stubbed == set(kvmrun._MODULES.items())
+    assert len(stubbed) == sum(len(node.names) for node in imports)
+
+
+@pytest.mark.parametrize("name", kvmrun.__all__)
+def test_a_public_name_is_documented_and_can_be_loaded(name: str) -> None:
+    found = getattr(kvmrun, name)
+    assert name in dir(kvmrun)
+    assert not callable(found) or name in {"Report"} or found.__doc__
+
+
+def test_what_there_is_not_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'launch'"):
+        kvmrun.launch  # noqa: B018 - the look-up is the test
+
+
+def test_importing_the_package_loads_no_use_case() -> None:
+    program = "import sys, kvmrun; print([name for name in sys.modules if name.startswith('kvmrun.')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_types_are_shipped() -> None:
+    assert STUB.with_name("py.typed").exists()
