@@ -7,7 +7,7 @@ The packages by layer. Imports only point down, and packages of one layer never 
     4  host   monitor   ui        changes this machine / talks to guests / shows output
     3  plan   config   export     guest + facts -> steps / text -> model / model -> files of other programs
     2  model                      frozen values, standard library only
-    1  errors   light             errors with their exit codes / quick replacements for parts of the standard library
+    1  errors                     errors with their exit codes
 
 manual/ holds the pages that `kvmrun help` shows; kvmrun-internals(7) describes the design.
 """

@@ -4,10 +4,7 @@ import gc
 import os
 import sys
 
-from kvmrun.light import imports
-
 gc.disable()  # a command lives for milliseconds: collecting costs more than it frees
-imports.begin()
 
 from kvmrun.cli.main import flushed, run  # noqa: E402 - both must come before the imports
 from kvmrun.ui.text import stdio  # noqa: E402
@@ -26,7 +23,7 @@ def main() -> None:
 
 
 def _run() -> int:
-    stdio.mend()
+    stdio.repair_stdio()
     try:
         code = run(sys.argv[1:])
     except SystemExit as explained:  # by argparse

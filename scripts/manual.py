@@ -25,7 +25,7 @@ import kvmrun
 from kvmrun.cli import commands
 from kvmrun.cli.arguments import everywhere
 from kvmrun.cli.tasks import TASKS
-from kvmrun.config.networks_file import Networks
+from kvmrun.config.networks_file import NetworksFile
 from kvmrun.config.toml_values import choices
 from kvmrun.errors import EXIT_CODES
 from kvmrun.model.guest.drive import Drive
@@ -34,19 +34,20 @@ from kvmrun.model.guest.guest_status import HALTED, STATES, NicStatus, Status
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
-from kvmrun.model.scalars import Line, Word
-from kvmrun.model.value import Frozen
+from kvmrun.model.scalars import OneLine
+from kvmrun.model.scalars import SafeWord
+from kvmrun.model.value import Value
 
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
-TABLES: dict[str, type[Frozen]] = {
+TABLES: dict[str, type[Value]] = {
     **{"guest": Guest, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic},
-    **{"file": Networks, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink},
+    **{"file": NetworksFile, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink},
 }
 _TABLES_OF_THEIR_OWN = {"boot", "limits", "drive", "nic", "network", "uplink"}
 _KINDS = {
     **{"bool": "`true` or `false`", "int": "integer", "str": "name of a network", "Size": 'size, as `"2G"`'},
-    **{Line.__name__: "text", "FilePath": "path", "CpuModel": "CPU model", "Uuid": "UUID", Word.__name__: "one word"},
+    **{OneLine.__name__: "text", "FilePath": "path", "CpuModel": "CPU model", "Uuid": "UUID", SafeWord.__name__: "one word"},
     **{"Display": '`"none"`, `"vnc"` or `"vnc:PORT"`', "Ready": "condition", "Mac": "MAC address", "Domain": "domain"},
     **{"UplinkName": "name of an uplink", "GuestName": "name of a guest", "GroupName": "name of a group"},
     **{"NicName": "name", "LinkName": "name of an interface", "IPv4Address": "IPv4 address", "Lease": "time"},
@@ -97,18 +98,18 @@ def keys(table: str, kept: Descriptions) -> str:
     return _entries((f"`{key}` - {_signature(cls, key)}", kept.get(key, "")) for key in names)
 
 
-def _is_own_table(cls: type[Frozen], key: str) -> bool:
+def _is_own_table(cls: type[Value], key: str) -> bool:
     return key in _TABLES_OF_THEIR_OWN and not (
         cls is Network and key == "uplink" or cls is Guest and key == "uplink" or cls is Nic
     )
 
 
-def _signature(cls: type[Frozen], key: str) -> str:
+def _signature(cls: type[Value], key: str) -> str:
     default = cls.DEFAULTS.get(key, ...)
     kind = _kind(cls.FIELDS[key])
     if default is ...:
         return f"{kind}; required"
-    if default is None or default == "" or isinstance(default, Frozen | Mapping):
+    if default is None or default == "" or isinstance(default, Value | Mapping):
         return kind
     return f"{kind}; default `{_toml(default)}`"
 
@@ -238,7 +239,7 @@ def names(modules: str, _kept: Descriptions) -> str:
 
 def _arguments(public: Any) -> str:
     """How a function is called, or a value made; "" for an error, and for what nobody has to make."""
-    if isinstance(public, type) and issubclass(public, Frozen):
+    if isinstance(public, type) and issubclass(public, Value):
         fields = [f"{name}{_default(public.DEFAULTS.get(name, ...))}" for name in public.FIELDS]
         return f"({', '.join(fields)})"
     if not inspect.isfunction(public):
@@ -258,7 +259,7 @@ def _default(value: Any) -> str:
         return f'="{value}"'
     if isinstance(value, bool | int | float | tuple | None):
         return f"={value}"
-    if isinstance(value, Frozen):
+    if isinstance(value, Value):
         return f"={type(value).__name__}()"
     name = getattr(value, "__name__", "")
     return f"={name}" if name.isidentifier() and not name.startswith("_") else "=..."

@@ -15,7 +15,7 @@ import kvmrun
 ROOT = Path(kvmrun.__file__).parent
 MODULES = {".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path for path in sorted(ROOT.rglob("*.py"))}
 LAYERS = {
-    **dict.fromkeys(("errors", "light"), 1),
+    **dict.fromkeys(("errors",), 1),
     "model": 2,
     **dict.fromkeys(("plan", "config", "export"), 3),
     **dict.fromkeys(("host", "monitor", "ui"), 4),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import kvmrun
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 ROOT = Path(kvmrun.__file__).parent
 SOURCES = [*sorted(ROOT.rglob("*.py")), *sorted(Path(__file__).parent.rglob("*.py"))]
@@ -25,9 +25,9 @@ def classes() -> Iterator[tuple[str, ast.ClassDef]]:
 
 
 def values() -> dict[str, ast.ClassDef]:
-    """The value classes by module and name: those with `Frozen` above them, at any distance."""
+    """The value classes by module and name: those with `Value` above them, at any distance."""
     found: dict[str, ast.ClassDef] = {}
-    bases = {"Frozen"}
+    bases = {"Value"}
     while new := {
         f"{module}:{node.name}": node
         for module, node in classes()
@@ -57,8 +57,8 @@ def test_the_value_classes_are_found() -> None:
 def test_a_value_has_the_fields_and_defaults_that_are_written_down(name: str) -> None:
     module, _, cls_name = name.partition(":")
     cls = getattr(importlib.import_module(module), cls_name)
-    assert issubclass(cls, Frozen)
-    inherited = [key for base in cls.__mro__[1:] if issubclass(base, Frozen) for key in base.FIELDS]
+    assert issubclass(cls, Value)
+    inherited = [key for base in cls.__mro__[1:] if issubclass(base, Value) for key in base.FIELDS]
     own = annotated(VALUES[name])
     assert {*cls.FIELDS} == {*inherited, *own}
     assert [key for key in cls.FIELDS if key in own] == own
@@ -76,8 +76,8 @@ def test_a_value_has_the_fields_and_defaults_that_are_written_down(name: str) ->
 def test_a_value_has_its_own_annotations_and_those_it_inherits(future: str) -> None:
     """Evaluated at once, lazily, or never: the fields are the same, and nothing of a parent is taken for one's own."""
     source = f"""{future}
-from kvmrun.model.value import Frozen
-class Base(Frozen):
+from kvmrun.model.value import Value
+class Base(Value):
     a: int
     b: str = "b"
 class Plain(Base):
@@ -86,7 +86,7 @@ class Child(Plain):
     b: str = "c"
     later: tuple[int, ...] = ()
 """
-    scope: dict[str, type[Frozen]] = {"__name__": __name__}  # type: ignore[dict-item]
+    scope: dict[str, type[Value]] = {"__name__": __name__}  # type: ignore[dict-item]
     exec(compile(source, "<values>", "exec", dont_inherit=True), scope)
     assert [*scope["Plain"].FIELDS] == [*scope["Base"].FIELDS] == ["a", "b"]
     assert [*scope["Child"].FIELDS] == ["a", "b", "later"]

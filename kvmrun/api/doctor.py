@@ -7,7 +7,7 @@ from kvmrun.host.facts import guest_facts
 from kvmrun.host.rundir import records
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem, warning
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.plan.doctor import doctor_host, doctor_networks
 from kvmrun.plan.doctor.doctor_facts_model import Trial
@@ -28,17 +28,21 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
     defined, told = _lab(lab)
     with waiting(report, "a guest of one sector boots"):
         trials = _trials(defined, where, _LIMIT if timeout is None else timeout)
-    machine = doctor_facts.machine(where, defined.guests, trials)
+    machine = doctor_facts.machine_facts(where, defined.guests, trials)
     now = records.in_force(defined, where)
-    wires = doctor_facts.wires(now, where)
-    found = [*told, *doctor_host.machine(defined, machine), *doctor_networks.wires(now, where, wires)]
+    wires = doctor_facts.host_network_facts(now, where)
+    found = [
+        *told,
+        *doctor_host.machine_findings(defined, machine),
+        *doctor_networks.network_findings(now, where, wires),
+    ]
     return found if where.root else [_for_user(one) for one in found]
 
 
 def _for_user(one: Finding) -> Finding:
     """Mends that need root say so."""
     roots = one.fix.partition(" ")[0] in {"apt", "ip", "modprobe", "sysctl"}
-    return one.but(fix=f"sudo {one.fix}") if roots else one
+    return one.replace(fix=f"sudo {one.fix}") if roots else one
 
 
 def _lab(handle: LabHandle) -> tuple[Lab, list[Finding]]:
@@ -55,17 +59,17 @@ def _lab(handle: LabHandle) -> tuple[Lab, list[Finding]]:
     return lab, [warning("lab", f"{len(errors)} errors in {lab.directory}", check)] if errors else []
 
 
-def _trials(lab: Lab, where: Directories, limit: float) -> tuple[Trial, ...]:
+def _trials(lab: Lab, where: Paths, limit: float) -> tuple[Trial, ...]:
     """The processor's own model, and only if that fails a plain one; none where no guest asks for KVM."""
-    state, group = guest_facts.kvm(root=where.root)
-    if state != "ready" or not guest_facts.qemu() or (lab.guests and not doctor_host.asking(lab)):
+    state, group = guest_facts.kvm_facts(root=where.root)
+    if state != "ready" or not guest_facts.qemu_facts() or (lab.guests and not doctor_host.guests_using_kvm(lab)):
         return ()
     from kvmrun.host.facts import kvm_trial
 
     account = (derive.uid(lab.seed, "doctor", "kvm"), group) if where.root else (None, None)
     made: list[Trial] = []
     for model in _MODELS:
-        made.append(kvm_trial.kvm(guest_facts.qemu(), model, account, limit))
+        made.append(kvm_trial.run_kvm_trial(guest_facts.qemu_facts(), model, account, limit))
         if made[-1].worked:
             break
     return tuple(made)

@@ -5,11 +5,11 @@ import os
 from kvmrun.errors import KvmrunError, OtherUser
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir, socket_lookup
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.printable import printable
 
 
-def elsewhere(where: Directories, name: str) -> OtherUser | None:
+def elsewhere(where: Paths, name: str) -> OtherUser | None:
     """The error where a guest of that name runs for another account; None where it runs for none that we can see."""
     found = _of_a_user(where, name) if where.root else _of_another(where, name)
     if found is None:
@@ -18,11 +18,11 @@ def elsewhere(where: Directories, name: str) -> OtherUser | None:
     return OtherUser(f"{name} runs as a guest of {owner}", prefix, name, why="only its owner and root may talk to it")
 
 
-def _of_a_user(where: Directories, name: str) -> tuple[str, str] | None:
+def _of_a_user(where: Paths, name: str) -> tuple[str, str] | None:
     """For root: whose run directory it is in, and what makes a command act as that user."""
-    from kvmrun.api.status.status import seen
+    from kvmrun.api.status.status import visible_run_directories
 
-    directory = seen(where).get(name, where.guest(name))
+    directory = visible_run_directories(where).get(name, where.guest(name))
     if directory == where.guest(name) or not rundir.is_locked(directory):
         return None
     runtime = directory.removesuffix(f"/kvmrun/vm/{name}")
@@ -30,7 +30,7 @@ def _of_a_user(where: Directories, name: str) -> tuple[str, str] | None:
     return owner, f"sudo -u {owner} XDG_RUNTIME_DIR={runtime}"
 
 
-def _of_another(where: Directories, name: str) -> tuple[str, str] | None:
+def _of_another(where: Paths, name: str) -> tuple[str, str] | None:
     """For a user: whose QEMU has the name and the UUID of this lab's guest, and a monitor bound in this namespace.
 
     Root's have accounts of their own. The kernel's table of Unix sockets is everybody's to read, as command lines are.
@@ -42,19 +42,19 @@ def _of_another(where: Directories, name: str) -> tuple[str, str] | None:
         uid = process.account(pid)
         if uid in {-1, os.geteuid()} or not socket_lookup.is_guest(pid, name):
             continue
-        words = socket_lookup.command(pid)
+        words = socket_lookup.command_line(pid)
         if uuid and uuid in words[words.index("-uuid") + 1 :][:1]:
             owner = _account(uid)
             return ("root" if owner.startswith("uid ") else owner), "sudo"
     return None
 
 
-def _uuid(where: Directories, name: str) -> str:
+def _uuid(where: Paths, name: str) -> str:
     """The UUID of the lab's guest, "" where the lab has none of that name."""
-    from kvmrun.config.load_lab import load  # not for root: what others wrote is only compared
+    from kvmrun.config.load_lab import load_lab  # not for root: what others wrote is only compared
 
     try:
-        lab = load(where.vms, where.images)
+        lab = load_lab(where.vms, where.images)
         return lab.places(where)[name].uuid if name in lab.guests else ""
     except KvmrunError:
         return ""

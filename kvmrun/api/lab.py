@@ -1,16 +1,16 @@
 """The lab a command works on, and finding a guest in it or among those that run."""
 
 import os
+from collections.abc import Iterable, Mapping
 from itertools import chain
+from typing import Literal
 
 from kvmrun.config import standard_paths
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
 from kvmrun.host.files import ownership
 from kvmrun.host.rundir import records, rundir
-from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.light.typing import Literal
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable, quoted
 from kvmrun.model.scalars import GuestName
@@ -25,7 +25,7 @@ class LabHandle:
     The definitions are read when they are needed first: a running guest can be stopped whatever is wrong with them.
     """
 
-    def __init__(self, paths: Directories) -> None:
+    def __init__(self, paths: Paths) -> None:
         self.paths = paths
         self._definitions: Lab | None = None
 
@@ -52,24 +52,24 @@ def open_lab(directory: str | None = None, *, run_dir: str | None = None, state_
     environ = dict(os.environ)
     environ |= {"KVMRUN_RUN_DIR": run_dir} if run_dir is not None else {}
     environ |= {"KVMRUN_STATE_DIR": state_dir} if state_dir is not None else {}
-    where = standard_paths.directories(directory, environ)
+    where = standard_paths.resolve_paths(directory, environ)
     if where.root:
-        standard_paths.private([where.run, where.state], environ)
+        standard_paths.require_private([where.run, where.state], environ)
     return LabHandle(where)
 
 
-def read_definitions(where: Directories, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
+def read_definitions(where: Paths, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
     """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
-    from kvmrun.config.load_lab import load  # those who only speak to guests that run need none
+    from kvmrun.config.load_lab import load_lab  # those who only speak to guests that run need none
 
     if os.path.lexists(where.vms) and not os.path.isdir(where.vms):
         raise ConfigError(f"{where.vms} is not a directory", "name the directory of a lab: -C DIR")
     distrusted: Mapping[str, str] = EMPTY
     if where.root:
-        standard_paths.trusted(where.vms, os.environ)
-        distrusted = standard_paths.distrusted(where.vms, os.environ)
+        standard_paths.require_trusted_lab(where.vms, os.environ)
+        distrusted = standard_paths.is_distrusted(where.vms, os.environ)
     hostname = os.uname().nodename.partition(".")[0].lower()
-    return load(where.vms, where.images, drafts, distrusted, hostname=hostname).but(identity=where.lab)
+    return load_lab(where.vms, where.images, drafts, distrusted, hostname=hostname).replace(identity=where.lab)
 
 
 def guest_or_error(lab: Lab, name: str) -> Guest:
@@ -132,18 +132,20 @@ def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
     )
 
 
-def place_of(where: Directories, name: str) -> Place:
+def place_of(where: Paths, name: str) -> GuestRuntime:
     """The place of a guest that runs or is defined: as it was started, where that is known."""
     record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     if record is not None and rundir.is_running(where.guest(name)):
         refuse_other(where, name)
-        return Place(guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports)
+        return GuestRuntime(
+            guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports
+        )
     lab = read_definitions(where)
     guest_or_error(lab, name)
     return lab.places(where)[name]
 
 
-def refuse_other(where: Directories, name: str) -> None:
+def refuse_other(where: Paths, name: str) -> None:
     """Raises OtherLab where the guest that runs by this name is another lab's."""
     record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     other = record.lab if record else ""
@@ -151,7 +153,7 @@ def refuse_other(where: Directories, name: str) -> None:
         raise OtherLab(f"{name} is another lab's guest", other, name, why=f"the lab {other} has started it")
 
 
-def refuse_other_image(where: Directories, guest: Guest) -> None:
+def refuse_other_image(where: Paths, guest: Guest) -> None:
     """Raises Refused where the guest would write to an image that kvmrun made for another lab."""
     image, other = ownership.image_elsewhere(where, guest)
     if other:
@@ -160,7 +162,7 @@ def refuse_other_image(where: Directories, guest: Guest) -> None:
         raise Refused(f"the image of {guest.name} is another lab's", hint, why=why)
 
 
-def own_guests(where: Directories, names: Iterable[str]) -> list[str]:
+def own_guests(where: Paths, names: Iterable[str]) -> list[str]:
     """Those of `names` that are this lab's: by their records, or as this lab defines them where no lab is recorded.
 
     One without a record counts as this lab's.
@@ -174,7 +176,7 @@ def own_guests(where: Directories, names: Iterable[str]) -> list[str]:
     return [name for name in found if name not in doubtful or guest_owner(lab, doubtful[name], gone) == "own"]
 
 
-def definitions_or_empty(where: Directories) -> Lab:
+def definitions_or_empty(where: Paths) -> Lab:
     """The lab; one without a definition where it cannot be opened."""
     try:
         return read_definitions(where)
@@ -186,10 +188,10 @@ def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
     """The lab with another accelerator for this one start."""
     if accel is None:
         return lab
-    return lab.but(guests={name: guest.but(accel=accel) for name, guest in lab.guests.items()})
+    return lab.replace(guests={name: guest.replace(accel=accel) for name, guest in lab.guests.items()})
 
 
-def require_running(where: Directories, name: str) -> str:
+def require_running(where: Paths, name: str) -> str:
     """The run directory of a guest that runs. Raises NoSuchGuest, NotRunning; NotPermitted for others' guests."""
     try:
         GuestName.parse(name)
@@ -205,14 +207,14 @@ def require_running(where: Directories, name: str) -> str:
     raise not_running(where, name)
 
 
-def not_running(where: Directories, name: str) -> KvmrunError:
+def not_running(where: Paths, name: str) -> KvmrunError:
     """The error for a guest that does not run, as far as this account's guests go."""
     from kvmrun.api.guest_owner import elsewhere
 
     return elsewhere(where, name) or NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
 
 
-def people_monitor(where: Directories, name: str) -> tuple[str, str]:
+def people_monitor(where: Paths, name: str) -> tuple[str, str]:
     """The people's monitor of a running guest and the UUID it must answer with, "" when that is not recorded."""
     directory = require_running(where, name)
     record = rundir.read_record(directory)

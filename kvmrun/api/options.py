@@ -1,10 +1,11 @@
 """How a use case is to be carried out: one frozen value each. Every time is in seconds, None for the usual one."""
 
-from kvmrun.light.typing import Literal
-from kvmrun.model.value import Frozen
+from typing import Literal
+
+from kvmrun.model.value import Value
 
 
-class StartOptions(Frozen):
+class StartOptions(Value):
     """How guests are started.
 
     `wait` is "qmp", "running", "address", "agent", "port:NUMBER" or "console:TEXT". `timeout` limits the whole start;
@@ -19,7 +20,7 @@ class StartOptions(Frozen):
     raw: tuple[str, ...] = ()
 
 
-class StopOptions(Frozen):
+class StopOptions(Value):
     """How guests are stopped: `force` ends QEMU without asking the guest, and also a protected one.
 
     A guest has `timeout` seconds, or 60, to power down.
@@ -29,7 +30,7 @@ class StopOptions(Frozen):
     timeout: float | None = None
 
 
-class KillOptions(Frozen):
+class KillOptions(Value):
     """How guests are killed: `force` also kills protected ones. Another command is waited for `timeout` or 10 s."""
 
     force: bool = False

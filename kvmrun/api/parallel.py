@@ -2,11 +2,11 @@
 
 import os
 from _thread import get_ident
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import Any, Protocol
 
 from kvmrun.errors import INTERRUPTED, Interrupted, KvmrunError, refused_by_host
 from kvmrun.host.process import signals
-from kvmrun.light.abc import Callable, Collection, Mapping, Sequence
-from kvmrun.light.typing import Any, Protocol
 from kvmrun.model.deadline import current, within
 from kvmrun.model.value import EMPTY
 
@@ -54,7 +54,7 @@ def each(
 
     queue = _Queue(names, before, failed, threading.Condition(), ends=ends)
     workers = min(len(names), _ENDS if ends else 4 * (os.cpu_count() or 1))
-    with signals.noted():
+    with signals.note_signals():
         _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
         if queue.bugs:
             raise queue.bugs[0]

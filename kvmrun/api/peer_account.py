@@ -4,7 +4,7 @@ import os
 
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir
-from kvmrun.monitor.qmp.query_many import Answer
+from kvmrun.monitor.qmp.query_many import Reply
 
 Accounts = tuple[int, ...]
 """The uids that may answer for a guest: its QEMU's, and ours, as a connection from before QEMU listened shows whoever
@@ -14,7 +14,7 @@ launched it. () where its QEMU is not seen: then anybody."""
 def allowed_uids(directory: str) -> Accounts:
     """Those for the guest of that run directory."""
     record = rundir.read_record(directory)
-    return allowed_uids_of(rundir.holder(directory, record.pid if record else 0))
+    return allowed_uids_of(rundir.qemu_pid(directory, record.pid if record else 0))
 
 
 def allowed_uids_of(pid: int) -> Accounts:
@@ -23,6 +23,6 @@ def allowed_uids_of(pid: int) -> Accounts:
     return (os.geteuid(), uid) if uid >= 0 else ()
 
 
-def reject_stranger(answer: Answer, known: Accounts) -> Answer:
+def reject_stranger(answer: Reply, known: Accounts) -> Reply:
     """The answer; that of a stranger is none."""
-    return Answer(silence="stranger") if known and answer.peer >= 0 and answer.peer not in known else answer
+    return Reply(silence="stranger") if known and answer.peer >= 0 and answer.peer not in known else answer

@@ -3,58 +3,59 @@
 A use case may do many things side by side: the function is then called by several threads.
 """
 
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.model.value import Frozen
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from kvmrun.model.value import Value
 
 
 def _no_line() -> str:
     return ""
 
 
-class Done(Frozen):
+class Done(Value):
     """Something was done, or was found to be done already. `guest` is "" for what concerns no single guest."""
 
     guest: str = ""
     text: str
 
 
-class Detail(Frozen):
+class Detail(Value):
     """One step of what is being done."""
 
     text: str
 
 
-class Warned(Frozen):
+class Warned(Value):
     """Something works, but probably not as the caller expects."""
 
     text: str
 
 
-class Noted(Frozen):
+class Noted(Value):
     """Something that the caller should know beside the result; nothing is wrong."""
 
     text: str
 
 
-class Transferring(Frozen):
+class Transferring(Value):
     """The bytes of `what` begin to move; `total` is 0 where it is not known how many there are."""
 
     what: str
     total: int = 0
 
 
-class Transferred(Frozen):
+class Transferred(Value):
     """So many of the bytes are through by now."""
 
     bytes: int
 
 
-class TransferEnded(Frozen):
+class TransferEnded(Value):
     """The transfer that began last is over, whatever became of it."""
 
 
-class Waiting(Frozen):
+class Waiting(Value):
     """A wait begins; `limit` is in seconds, None where each part has its own. `last` reads the last console line."""
 
     what: str
@@ -62,7 +63,7 @@ class Waiting(Frozen):
     last: Callable[[], str] = _no_line
 
 
-class WaitEnded(Frozen):
+class WaitEnded(Value):
     """The wait that began last is over, whatever became of it."""
 
 

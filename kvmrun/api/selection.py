@@ -1,22 +1,23 @@
 """Which guests are meant, whether they may be ended, and doing one thing to all of them side by side."""
 
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import ExitStack
+from typing import TypeVar
+
 from kvmrun.api.lab import LabHandle, expand_groups, no_such_guest, own_guests, read_definitions, require_running
 from kvmrun.api.parallel import each
 from kvmrun.api.report import Done, Report, waiting
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.rundir import rundir, socket_lookup
-from kvmrun.light.abc import Callable, Iterable, Mapping
-from kvmrun.light.contextlib import ExitStack
-from kvmrun.light.typing import TypeVar
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest import start_order
-from kvmrun.model.guest.paths import Directories
-from kvmrun.model.value import Frozen
+from kvmrun.model.guest.paths import Paths
+from kvmrun.model.value import Value
 
 Result = TypeVar("Result")
 
 
-class Batch(Frozen):
+class Batch(Value):
     """How one thing is done to several guests. Without `force` protected guests are refused."""
 
     doing: str
@@ -31,10 +32,18 @@ def select_guests(lab: LabHandle, names: Iterable[str] | None) -> tuple[list[str
     None means those of the lab that have a place in the run directory.
     """
     where = lab.paths
-    present = rundir.names(where.run)
+    present = rundir.guest_names(where.run)
     if names is None:
         return own_guests(
-            where, sorted({*present, *socket_lookup.guests(where.run, socket_lookup.bound(where.run).keys() - present)})
+            where,
+            sorted(
+                {
+                    *present,
+                    *socket_lookup.find_running_guests(
+                        where.run, socket_lookup.bound_monitors(where.run).keys() - present
+                    ),
+                }
+            ),
         ), {}
     names = list(names)
     if all(name in present for name in names):
@@ -58,7 +67,7 @@ def in_order(
     return {name: errors[name] if name in errors else done[name] for name in names}
 
 
-def unprotected(where: Directories, names: list[str]) -> dict[str, KvmrunError]:
+def protection_errors(where: Paths, names: list[str]) -> dict[str, KvmrunError]:
     """A refusal for each of `names` that runs and is protected: by its definition, or as it was started without one."""
     records = {name: rundir.read_record(where.guest(name)) for name in names if rundir.is_running(where.guest(name))}
     if not records:
@@ -75,14 +84,14 @@ def unprotected(where: Directories, names: list[str]) -> dict[str, KvmrunError]:
     return refused
 
 
-def backwards(where: Directories, names: list[str]) -> dict[str, tuple[str, ...]]:
+def stop_order(where: Paths, names: list[str]) -> dict[str, tuple[str, ...]]:
     """For each of `names` those that end before it: they were started after it."""
     records = {name: rundir.read_record(where.guest(name)) for name in names}
     after = {name: record.after for name, record in records.items() if record}
-    return start_order.reverse(start_order.untangled(start_order.among(after, names)))
+    return start_order.inverted(start_order.without_cycles(start_order.restrict(after, names)))
 
 
-def together(
+def run_side_by_side(
     names: list[str],
     do: Callable[[str], None],
     report: Report,
@@ -110,7 +119,7 @@ def for_each_running(
     """
     where = lab.paths
     chosen, errors = select_running(lab, names)
-    errors |= {} if batch.force else unprotected(where, [name for name in chosen if name not in errors])
+    errors |= {} if batch.force else protection_errors(where, [name for name in chosen if name not in errors])
     done: dict[str, Result] = {}
 
     def one(name: str) -> None:
@@ -118,5 +127,5 @@ def for_each_running(
             done[name] = do(name, require_running(where, name), batch.deadline, calm)
             batch.report(Done(guest=name, text=f"{done[name]}"))
 
-    errors |= together([name for name in chosen if name not in errors], one, batch.report, batch.doing)
+    errors |= run_side_by_side([name for name in chosen if name not in errors], one, batch.report, batch.doing)
     return in_order(chosen, done, errors)

@@ -4,18 +4,18 @@ A command says its words once, to whichever parser asks. Whatever is not plain (
 argparse's, and a test holds the two to the same answers.
 """
 
+from collections.abc import Callable, Sequence
 from types import ModuleType
 from types import SimpleNamespace as Args
+from typing import Any, Never, Protocol
 
 from kvmrun.api.lab import LabHandle, open_lab
 from kvmrun.api.options import StartOptions
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Callable, Sequence
-from kvmrun.light.typing import Any, Never, Protocol
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 __all__ = [
     "Args",
@@ -41,7 +41,7 @@ def opened(args: Args) -> LabHandle:
     return open_lab(args.vms)
 
 
-def directories(args: Args) -> Directories:
+def directories(args: Args) -> Paths:
     """Where that lab is."""
     return opened(args).paths
 
@@ -163,7 +163,7 @@ def _shown(action: Any) -> str:
     return f"{action.metavar or action.dest}"
 
 
-class _Word(Frozen):
+class _Word(Value):
     dest: str
     action: str = "store"
     nargs: str | None = None

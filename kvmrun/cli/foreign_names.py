@@ -4,13 +4,13 @@ The words are those of virsh, docker, multipass, lima, incus, vagrant and system
 typed. None of them is a command.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import takewhile
 
 from kvmrun.api.lab import is_known, no_such_guest
 from kvmrun.cli import commands
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import NoSuchGuest, UsageError
-from kvmrun.light.abc import Iterable, Mapping, Sequence
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable, quoted
 from kvmrun.model.suggest import closest, nearest

@@ -22,7 +22,7 @@ def pasteable(found: list[Status], lab: LabHandle, *, all_labs: bool = False) ->
     """The rows with commands that mean the lab that each is of, for people and for programs."""
     known = {None, "", lab.paths.lab}
     return [
-        row.but(problem=fix(row.problem, row.lab if all_labs and row.lab not in known else None))
+        row.replace(problem=fix(row.problem, row.lab if all_labs and row.lab not in known else None))
         if row.problem
         else row
         for row in found
@@ -40,8 +40,8 @@ def show(found: list[Status], args: Args) -> None:
     if args.output == "json":
         print_document(guests=[one.to_json() for one in found])
     elif sys.stdout.isatty() or args.color == "always":
-        from kvmrun.ui.text.guest_table import draw
+        from kvmrun.ui.text.guest_table import draw_table
 
-        draw(found, view(args), color=args.color)
+        draw_table(found, view(args), color=args.color)
     else:
         sys.stdout.write(guest_columns.plain(found, view(args)))

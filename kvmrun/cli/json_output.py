@@ -3,10 +3,10 @@
 A field may be added to a document without another number; one that is removed or means something else takes one.
 """
 
+import json
 import sys
+from collections.abc import Mapping
 
-from kvmrun.light import json  # what a list needs of it, without the modules that the whole one loads
-from kvmrun.light.abc import Mapping
 from kvmrun.model.event import GuestEvent
 
 SCHEMA = 1

@@ -1,8 +1,11 @@
 """Words to one command, and the only place where an error is printed."""
 
 import os
+import signal
 import sys
+from collections.abc import Sequence
 from types import ModuleType
+from typing import Never
 
 from kvmrun import __version__
 from kvmrun.cli import commands
@@ -20,9 +23,6 @@ from kvmrun.errors import (
     refused_by_host,
 )
 from kvmrun.host.process import signals
-from kvmrun.light import signal
-from kvmrun.light.abc import Sequence
-from kvmrun.light.typing import Never
 from kvmrun.model.deadline import Deadline, begin_command
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
@@ -158,16 +158,16 @@ def _wanted(words: list[str]) -> str:
 def complain(error: KvmrunError, *, color: str = "auto") -> None:
     """What happened; why; what mends it; then the last words of whoever said them."""
     from kvmrun.ui.text.caller import fix
-    from kvmrun.ui.text.line_folding import fitted, proposed
+    from kvmrun.ui.text.line_folding import fold_to_terminal, proposed
 
     plain_terminal = os.environ.get("NO_COLOR") or os.environ.get("TERM", "dumb") == "dumb"
     usual = color == "auto" and sys.stderr.isatty() and not plain_terminal
     red, plain = ("\x1b[1;31m", "\x1b[0m") if usual or color == "always" else ("", "")
-    head, *rest = fitted(f"kvmrun: {printable(error.message)}", sys.stderr, indent=2).split("\n")
+    head, *rest = fold_to_terminal(f"kvmrun: {printable(error.message)}", sys.stderr, indent=2).split("\n")
     lines = [f"{red}kvmrun:{plain}{head.removeprefix('kvmrun:')}", *rest]
-    lines += [fitted(f"  reason: {printable(error.why)}", sys.stderr, indent=2)] if error.why else []
+    lines += [fold_to_terminal(f"  reason: {printable(error.why)}", sys.stderr, indent=2)] if error.why else []
     lines += [proposed(f"  fix: {printable(fix(error.hint))}", sys.stderr, indent=7)] if error.hint else []
-    lines += [fitted(f"  | {printable(line)}", sys.stderr, indent=2) for line in error.lines]
+    lines += [fold_to_terminal(f"  | {printable(line)}", sys.stderr, indent=2) for line in error.lines]
     sys.stderr.write("\n".join(lines) + "\n")
 
 
@@ -175,7 +175,7 @@ def _tell_of_root() -> None:
     """Where root is less than root, that may be why."""
     from kvmrun.host.facts import root_capabilities
 
-    if lost := root_capabilities.missing():
+    if lost := root_capabilities.missing_capabilities():
         sys.stderr.write(f"  note: root lacks {lost} here; {root_capabilities.HINT}\n")
 
 
@@ -262,7 +262,7 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
 def _overview() -> str:
     """The commands by task."""
     from kvmrun.cli.tasks import TASKS
-    from kvmrun.ui.text.line_folding import fitted
+    from kvmrun.ui.text.line_folding import fold_to_terminal
 
     lines = [
         "usage: kvmrun NAME...            start guests",
@@ -273,7 +273,7 @@ def _overview() -> str:
         lines += [
             "",
             f"{task}:",
-            *(fitted(f"  {name:<10} {commands.help_of(name)}", sys.stdout, indent=11) for name in members),
+            *(fold_to_terminal(f"  {name:<10} {commands.help_of(name)}", sys.stdout, indent=11) for name in members),
         ]
     lines += ["", "everywhere: -C DIR, -v, -q, --color auto|always|never, --timeout SECONDS, --version"]
     lines += ["manual: kvmrun help, kvmrun help TOPIC"]

@@ -1,6 +1,8 @@
 """Events and results of the API, for a person: each event to its line, errors by name to one exit code."""
 
 import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 
 from kvmrun.api.report import (
     Detail,
@@ -17,8 +19,6 @@ from kvmrun.api.report import (
 )
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import KvmrunError, Several
-from kvmrun.light.abc import Callable, Iterator, Mapping, Sequence
-from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.printable import printable
 from kvmrun.ui.text.caller import fix
 from kvmrun.ui.text.progress import Progress

@@ -5,6 +5,8 @@ What a word may be follows from its metavar, the same that --help shows: a new c
 
 import os
 from argparse import Action, ArgumentParser, Namespace
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from argcomplete.completers import DirectoriesCompleter, FilesCompleter
@@ -17,8 +19,6 @@ from kvmrun.cli.arguments import directories, everywhere
 from kvmrun.cli.manual_pages.topics import pages
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable, Iterable, Mapping
-from kvmrun.light.contextlib import suppress
 from kvmrun.model.guest.readiness import Ready
 from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.printable import printable
@@ -120,7 +120,7 @@ def _names(prefix: str, typed: Namespace, *, groups: bool) -> dict[str, str]:
     lab, found = _lab(typed), {}
     with suppress(KvmrunError):
         where = directories(typed)  # type: ignore[arg-type]
-        found = dict.fromkeys(own_guests(where, rundir.names(where.run)), "runs, and has no definition")
+        found = dict.fromkeys(own_guests(where, rundir.guest_names(where.run)), "runs, and has no definition")
     found |= dict.fromkeys(lab.invalid, "its definition is invalid")
     found |= {name: printable(guest.description, 60) or "a guest" for name, guest in lab.guests.items()}
     if groups:

@@ -1,13 +1,13 @@
 """kvmrun up --dry-run: the steps and the QEMU command of a start, as text or as JSON."""
 
 import sys
+from collections.abc import Iterable
 
 from kvmrun.api.guest.start_preview import StartPreview, preview_start
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.options import StartOptions
 from kvmrun.cli.json_output import print_document
 from kvmrun.cli.report import exit_code
-from kvmrun.light.abc import Iterable
 from kvmrun.ui.text.command_text import QEMU, command_text
 
 

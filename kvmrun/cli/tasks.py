@@ -1,6 +1,6 @@
 """The commands by task, each with two examples: what --help and the manual print."""
 
-from kvmrun.light.abc import Mapping
+from collections.abc import Mapping
 
 Example = tuple[str, str]
 """A command line, and what it does."""

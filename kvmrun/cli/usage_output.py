@@ -1,14 +1,14 @@
 """What guests use, printed once: as a table or as JSON."""
 
 import sys
+from collections.abc import Iterator
 
 from kvmrun.cli.arguments import Args
 from kvmrun.cli.json_output import print_document
-from kvmrun.light.abc import Iterator
-from kvmrun.model.guest.guest_usage import Rates, Sample, Snapshot
+from kvmrun.model.guest.guest_usage import GuestUsage, UsageRates, UsageSnapshot
 
 
-def print_usage(after: Snapshot, before: Snapshot, args: Args) -> None:
+def print_usage(after: UsageSnapshot, before: UsageSnapshot, args: Args) -> None:
     """Print the rates between two moments as the words want them."""
     from kvmrun.ui.screen import top_text
 
@@ -19,7 +19,7 @@ def print_usage(after: Snapshot, before: Snapshot, args: Args) -> None:
     sys.stdout.flush()
 
 
-def _usage_json(now: Snapshot, before: Snapshot) -> dict[str, object]:
+def _usage_json(now: UsageSnapshot, before: UsageSnapshot) -> dict[str, object]:
     """The rates between two moments, by guest."""
     rates = now.rates(before)
     return {
@@ -33,7 +33,7 @@ def _usage_json(now: Snapshot, before: Snapshot) -> dict[str, object]:
     }
 
 
-def _guest(sample: Sample, rates: Rates) -> dict[str, object]:
+def _guest(sample: GuestUsage, rates: UsageRates) -> dict[str, object]:
     status = sample.status
     return {
         "name": status.name,

@@ -1,10 +1,10 @@
 """Rules across guests and networks: what each file may not know of the others."""
 
+from collections.abc import Collection, Iterator
 from itertools import combinations
 
 from kvmrun.config import name_conflicts, routed_subnets
 from kvmrun.config.standard_paths import NETWORKS
-from kvmrun.light.abc import Collection, Iterator
 from kvmrun.model import derive
 from kvmrun.model.guest import start_order
 from kvmrun.model.guest.guest import Guest
@@ -14,7 +14,7 @@ from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
 
 
-def across(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
+def cross_check(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`.
 
     `hostname` is the host's own name, which no guest can have.
@@ -22,21 +22,26 @@ def across(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
     broken = _broken(lab)
     found = [
         *_between_networks(lab),
-        *_ways_out(lab),
+        *_network_uplink_problems(lab),
         *_port_forwards(lab, stems),
-        *routed_subnets.problems(lab, stems),
+        *routed_subnets.routed_subnet_problems(lab, stems),
     ]
-    found += name_conflicts.of_networks(lab, hostname)
+    found += name_conflicts.network_name_conflicts(lab, hostname)
     lab = _without_networks(lab, found)
     lab = _without_victims(lab, broken | _broken(lab))
     known = frozenset(stems)
-    found = [one for guest in lab.guests.values() for one in _of_guest(guest, lab, known)]
+    found = [one for guest in lab.guests.values() for one in _guest_problems(guest, lab, known)]
     found += _circles(lab)
     lab = _without(lab, found)
-    found = [*_clashes(lab), *_addresses(lab), *_shared_images(lab), *name_conflicts.of_guests(lab, hostname)]
+    found = [
+        *_clashes(lab),
+        *_addresses(lab),
+        *_shared_images(lab),
+        *name_conflicts.guest_name_conflicts(lab, hostname),
+    ]
     lab = _without(lab, [*found, *name_conflicts.warnings(lab)])
     invalid = tuple(stem for stem in stems if stem not in lab.guests)
-    return lab.but(invalid=invalid)
+    return lab.replace(invalid=invalid)
 
 
 def _broken(lab: Lab) -> set[str]:
@@ -57,27 +62,27 @@ def _without_victims(lab: Lab, broken: set[str]) -> Lab:
         whole = "" in broken or (not lab.networks and bool(tables))
         return bool(needs) and (whole or bool(needs & broken))
 
-    return lab.but(guests={name: guest for name, guest in lab.guests.items() if not is_victim(guest)})
+    return lab.replace(guests={name: guest for name, guest in lab.guests.items() if not is_victim(guest)})
 
 
-def _of_guest(guest: Guest, lab: Lab, stems: Collection[str]) -> Iterator[Problem]:
+def _guest_problems(guest: Guest, lab: Lab, stems: Collection[str]) -> Iterator[Problem]:
     yield from _networks_of(guest, lab)
-    yield from _order_of(guest, stems)
-    yield from _way_of(guest, lab)
+    yield from _start_order_problems(guest, stems)
+    yield from _uplink_problems(guest, lab)
 
 
 def _without(lab: Lab, found: list[Problem]) -> Lab:
     """`lab` with `found` added to its problems, less the guests they name."""
     bad = {problem.file.removesuffix(".toml") for problem in found if not problem.warning}
     guests = {name: guest for name, guest in lab.guests.items() if name not in bad}
-    return lab.but(guests=guests, problems=(*lab.problems, *found))
+    return lab.replace(guests=guests, problems=(*lab.problems, *found))
 
 
 def _without_networks(lab: Lab, found: list[Problem]) -> Lab:
     """`lab` with `found` added to its problems, less the networks they are in: none is brought up half right."""
     bad = {problem.key.split(".")[1] for problem in found}
     networks = {name: network for name, network in lab.networks.items() if name not in bad}
-    return lab.but(networks=networks, problems=(*lab.problems, *found))
+    return lab.replace(networks=networks, problems=(*lab.problems, *found))
 
 
 def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
@@ -93,7 +98,7 @@ def _networks_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
             )
 
 
-def _order_of(guest: Guest, stems: Collection[str]) -> Iterator[Problem]:
+def _start_order_problems(guest: Guest, stems: Collection[str]) -> Iterator[Problem]:
     for number, other in enumerate(guest.after):
         if other not in stems:
             close = closest(other, stems)
@@ -104,35 +109,35 @@ def _order_of(guest: Guest, stems: Collection[str]) -> Iterator[Problem]:
 
 def _circles(lab: Lab) -> Iterator[Problem]:
     before = {name: one.after for name, one in lab.guests.items() if one.after}
-    for name in sorted(start_order.circles(before)) if before else ():
-        circle = " after ".join(start_order.circle(before, name))
+    for name in sorted(start_order.find_cycles(before)) if before else ():
+        circle = " after ".join(start_order.find_cycle(before, name))
         text = f"the order is circular: {circle}"
-        yield _problem(name, "after", circle, "an order without a circle").but(text=text)
+        yield _problem(name, "after", circle, "an order without a circle").replace(text=text)
 
 
 def _between_networks(lab: Lab) -> Iterator[Problem]:
     for one, other in combinations(lab.networks.values(), 2):
         key = f"network.{other.name}"
         if one.bridge == other.bridge:
-            yield _of_networks(f"{key}.bridge", other.bridge, f"a bridge of its own: network.{one.name} has it")
+            yield _network_problems(f"{key}.bridge", other.bridge, f"a bridge of its own: network.{one.name} has it")
         wanted = f"a subnet that does not overlap {{}} of network.{one.name}"
         if one.subnet.overlaps(other.subnet):
-            yield _of_networks(f"{key}.subnet", str(other.subnet), wanted.format(one.subnet))
+            yield _network_problems(f"{key}.subnet", str(other.subnet), wanted.format(one.subnet))
         if one.ipv6 and other.ipv6 and one.ipv6.overlaps(other.ipv6):
-            yield _of_networks(f"{key}.ipv6", str(other.ipv6), wanted.format(one.ipv6))
+            yield _network_problems(f"{key}.ipv6", str(other.ipv6), wanted.format(one.ipv6))
 
 
-def _ways_out(lab: Lab) -> Iterator[Problem]:
+def _network_uplink_problems(lab: Lab) -> Iterator[Problem]:
     """Uplinks that the networks name and nobody defines, or that lead nowhere."""
     for network in lab.networks.values():
         for uplink in network.nat if isinstance(network.nat, tuple) else ():
             if uplink not in lab.uplinks:
-                yield _of_networks(f"network.{network.name}.nat", uplink, _an_uplink(lab, uplink))
+                yield _network_problems(f"network.{network.name}.nat", uplink, _known_uplinks_text(lab, uplink))
         if network.uplink and (wanted := _wanted_uplink(lab, network.uplink)):
-            yield _of_networks(f"network.{network.name}.uplink", network.uplink, wanted)
+            yield _network_problems(f"network.{network.name}.uplink", network.uplink, wanted)
 
 
-def _way_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
+def _uplink_problems(guest: Guest, lab: Lab) -> Iterator[Problem]:
     """The uplink a guest is told to use, and whether its networks let it leave there as itself."""
     if not guest.uplink:
         return
@@ -145,13 +150,13 @@ def _way_of(guest: Guest, lab: Lab) -> Iterator[Problem]:
         if isinstance(nat, tuple) and interface not in {lab.uplinks[one].interface for one in nat}:
             text = f"network.{name} does not masquerade out of {guest.uplink}, so nobody answers there; add it to nat"
             wanted = f"{guest.uplink} among nat of network.{name}"
-            yield _problem(guest.name, "uplink", guest.uplink, wanted).but(warning=True, text=text)
+            yield _problem(guest.name, "uplink", guest.uplink, wanted).replace(warning=True, text=text)
 
 
 def _wanted_uplink(lab: Lab, name: str) -> str:
     """What is wanted instead of the uplink `name` for a way to choose; "" when it will do."""
     if name not in lab.uplinks:
-        return _an_uplink(lab, name)
+        return _known_uplinks_text(lab, name)
     uplink = lab.uplinks[name]
     if uplink.gateway is None and uplink.table is None:
         return f"a gateway in uplink.{name}, or the table that has its routes"
@@ -159,7 +164,7 @@ def _wanted_uplink(lab: Lab, name: str) -> str:
     return f"a table in uplink.{name} that is not that of uplink.{same[0]}" if same else ""
 
 
-def _an_uplink(lab: Lab, name: str) -> str:
+def _known_uplinks_text(lab: Lab, name: str) -> str:
     close = closest(name, lab.uplinks) or ", ".join(lab.uplinks) or "none is defined"
     return f"an uplink that networks.toml defines ({close})"
 
@@ -171,15 +176,17 @@ def _port_forwards(lab: Lab, stems: list[str]) -> Iterator[Problem]:
         for number, one in enumerate(network.forward):
             key = f"network.{network.name}.forward[{number}]"
             if (other := wanted.setdefault((one.protocol, one.port), key)) != key:
-                yield _of_networks(key, str(one), f"another port: {other} has it")
+                yield _network_problems(key, str(one), f"another port: {other} has it")
             if one.guest not in stems:
                 close = closest(one.guest, stems)
-                yield _of_networks(key, one.guest, f"a guest of this lab{f' (did you mean {close}?)' if close else ''}")
+                yield _network_problems(
+                    key, one.guest, f"a guest of this lab{f' (did you mean {close}?)' if close else ''}"
+                )
             elif one.guest in lab.guests and not any(nic.network == network.name for nic in lab.guests[one.guest].nic):
-                yield _of_networks(key, one.guest, f"a guest on network {network.name}")
+                yield _network_problems(key, one.guest, f"a guest on network {network.name}")
 
 
-def _of_networks(key: str, found: str, wanted: str) -> Problem:
+def _network_problems(key: str, found: str, wanted: str) -> Problem:
     return Problem(file="networks.toml", key=key, found=found, wanted=wanted)
 
 
@@ -219,7 +226,7 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
             network = lab.networks[nic.network]
             key = f"nic[{number}].address"
             if nic.address and not network.can_hold(nic.address):
-                yield _problem(name, key, str(nic.address), _holdable(network))
+                yield _problem(name, key, str(nic.address), _address_range_text(network))
             elif nic.address:
                 other = given.setdefault((network.name, str(nic.address)), (name, key))
                 if other != (name, key):
@@ -227,10 +234,10 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                     yield _problem(*other, str(nic.address), f"another one than {name} has")
             elif port.address is None and not network.external:
                 text = f"{network.subnet} has no free address for this NIC"
-                yield _problem(name, key, "no free address", f"room in {network.subnet}").but(text=text)
+                yield _problem(name, key, "no free address", f"room in {network.subnet}").replace(text=text)
             elif port.address is None and port.guard == "address":
                 text = '"address" needs an address of this NIC, because none is derived on an external network'
-                yield _problem(name, f"nic[{number}].guard", "address", 'an address on this card, or "mac"').but(
+                yield _problem(name, f"nic[{number}].guard", "address", 'an address on this card, or "mac"').replace(
                     text=text
                 )
             elif "ra" in port.serves and port.guard == "address" and not port.prefix6:
@@ -238,20 +245,20 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                     f'guard = "mac" on this card, or ipv6 in network.{network.name}: "address" lets no IPv6 through'
                 )
                 yield _problem(name, f"nic[{number}].serves", "ra", wanted)
-            elif stepped := _stepped_aside(lab, name, port.name, network, port.address):
+            elif stepped := _displaced_address(lab, name, port.name, network, port.address):
                 text = (
                     f'its derived address {stepped} is taken; address = "{port.address}" keeps the one that it has now'
                 )
                 wanted = f'address = "{port.address}", to keep it: {stepped} is taken'
-                yield _problem(name, key, str(port.address), wanted).but(warning=True, text=text)
+                yield _problem(name, key, str(port.address), wanted).replace(warning=True, text=text)
 
 
-def _holdable(network: Network) -> str:
+def _address_range_text(network: Network) -> str:
     pool = f", nor in the pool {network.pool()}" if network.dhcp else ""
     return f"an address of {network.subnet} that is not the host's ({network.host_address().ip}){pool}"
 
 
-def _stepped_aside(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:
+def _displaced_address(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:
     first = next(network.candidates(derive.number(lab.seed, guest, nic)), None)
     return str(first) if first and address and str(first) != address else ""
 

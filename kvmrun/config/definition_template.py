@@ -1,9 +1,9 @@
 """The definition of a new guest: what was asked for, and in comments what holds unless it is changed."""
 
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 from kvmrun.config.toml_writer import Entry, format_array_table, format_entry, format_value
-from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.guest.guest import Boot, Guest
 
 _TOLD = (
@@ -21,7 +21,7 @@ _TOLD = (
 )
 
 
-def text(
+def definition_text(
     now: Guest,
     images: str,
     *,

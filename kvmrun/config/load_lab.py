@@ -1,23 +1,23 @@
 """A directory of definitions to a Lab. One bad file costs its own row, never the others."""
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kvmrun.config import cross_checks, unset_keys
-from kvmrun.config.networks_file import Networks, convert
-from kvmrun.config.toml_file import Unreadable, parse, read
+from kvmrun.config.networks_file import NetworksFile, convert_networks
+from kvmrun.config.toml_file import Unreadable, parse_toml, read_toml
 from kvmrun.config.toml_values import Converter
-from kvmrun.light.abc import Iterable, Iterator, Mapping
-from kvmrun.light.typing import Any
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.printable import printable
-from kvmrun.model.scalars import Base, GuestName
+from kvmrun.model.scalars import GuestName, PathBase
 from kvmrun.model.value import EMPTY
 
 RESERVED = ("networks", "defaults")
 
 
-def load(
+def load_lab(
     directory: str,
     images: str,
     drafts: Mapping[str, bytes | None] = EMPTY,
@@ -30,7 +30,7 @@ def load(
     `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
     `distrusted` are files that are not read, by name with the reason; `hostname` is the host's own name.
     """
-    base = Base(directory=directory, images=images)
+    base = PathBase(directory=directory, images=images)
     files = _listed(directory, drafts)
     problems: list[Problem] = []
     refused = {name: why for name, why in distrusted.items() if name not in drafts}
@@ -55,7 +55,7 @@ def load(
         guests=guests,
         problems=tuple(problems),
     )
-    return cross_checks.across(lab, _printable(stems), hostname)
+    return cross_checks.cross_check(lab, _printable(stems), hostname)
 
 
 def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
@@ -68,7 +68,7 @@ def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
 
 def _read(directory: str, name: str, problems: list[Problem], draft: bytes | None) -> dict[str, Any] | None:
     try:
-        return read(os.path.join(directory, name)) if draft is None else parse(draft)
+        return read_toml(os.path.join(directory, name)) if draft is None else parse_toml(draft)
     except Unreadable as why:
         found, text = printable(why.found, 200), printable(why.text, 300)
         problems.append(Problem(file=printable(name, 60), key="", found=found, wanted=why.wanted, text=text))
@@ -83,17 +83,17 @@ def _distrusted(name: str, why: str) -> Problem:
     )
 
 
-def _networks(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> Networks:
+def _networks(table: dict[str, Any] | None, base: PathBase, problems: list[Problem]) -> NetworksFile:
     """The networks; none at all when their file cannot be read, so that nothing starts on a wrong one."""
     if table is None:
-        return Networks()
+        return NetworksFile()
     file = Converter("networks.toml", base)
-    networks = convert(file, table)
+    networks = convert_networks(file, table)
     problems += file.problems
     return networks
 
 
-def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem]) -> dict[str, Any] | None:
+def _defaults(table: dict[str, Any] | None, base: PathBase, problems: list[Problem]) -> dict[str, Any] | None:
     """The values every guest starts from, None when the file has errors: they are its own, not each guest's."""
     file = Converter("defaults.toml", base)
     good = table is not None and file.convert(Guest, table, name=GuestName("defaults"))
@@ -104,7 +104,7 @@ def _defaults(table: dict[str, Any] | None, base: Base, problems: list[Problem])
 
 
 def _guest(
-    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: Base, problems: list[Problem]
+    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: PathBase, problems: list[Problem]
 ) -> Guest | None:
     if table is None or defaults is None:  # a guest without the defaults it counts on is another guest
         return None
@@ -115,12 +115,12 @@ def _guest(
         file.sentence("", f"the name of the file is not that of a guest, which is {wanted}")
         problems += file.problems
         return None
-    inherited = unset_keys.without(defaults, table.get("unset"))
+    inherited = unset_keys.apply_unset(defaults, table.get("unset"))
     guest: Guest | None = file.convert(Guest, _merged(inherited, table), name=name)
     if guest is not None:
         for key, found, wanted_text in guest.problems():
             file.problem(key, found, wanted_text)
-        for number, wanted_text in unset_keys.problems(guest.unset):
+        for number, wanted_text in unset_keys.unset_problems(guest.unset):
             file.problem(f"unset[{number}]", f'"{guest.unset[number]}"', wanted_text)
     problems += file.problems
     if guest is None or file.problems:

@@ -1,9 +1,10 @@
 """Rules about names, ports and slots: what two things of a lab cannot both have, and what none of them can."""
 
-from kvmrun.light.abc import Iterator
+from collections.abc import Iterator
+
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Place
-from kvmrun.model.guest.pci_slots import SLOTS, taken
+from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.guest.pci_slots import SLOTS, used_slots
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import printable
@@ -18,7 +19,7 @@ _GENERIC = frozenset(
 _PRIVATE = ("home.arpa",)
 
 
-def of_guests(lab: Lab, hostname: str) -> Iterator[Problem]:
+def guest_name_conflicts(lab: Lab, hostname: str) -> Iterator[Problem]:
     """What is wrong with guests because of what others have; both are blamed where neither came first."""
     ports: dict[int, list[str]] = {}
     for name, guest in lab.guests.items():
@@ -58,8 +59,8 @@ def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
     """More devices than the machine has slots for: QEMU would refuse the last one by a name nobody gave it."""
     if len(guest.nic) + len(guest.drive) < _FEW:
         return
-    place = Place(guest=guest.name, uuid="", directory="", log="", ports=lab.ports()[guest.name])
-    room, wanted = SLOTS[guest.machine], taken(guest.options(place, vhost=False))
+    place = GuestRuntime(guest=guest.name, uuid="", directory="", log="", ports=lab.ports()[guest.name])
+    room, wanted = SLOTS[guest.machine], used_slots(guest.options(place, vhost=False))
     if wanted > room:
         found = f"{len(guest.nic)} cards and {len(guest.drive)} drives"
         text = (
@@ -69,7 +70,7 @@ def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
         yield _problem(guest.name, many, found, text)
 
 
-def of_networks(lab: Lab, hostname: str) -> Iterator[Problem]:
+def network_name_conflicts(lab: Lab, hostname: str) -> Iterator[Problem]:
     """Names that a network gives to others, and that are a guest's or the host's."""
     for network in lab.networks.values():
         taken_by = {name: f"the guest {name}" for name, guest in lab.guests.items() if _is_on(guest, network)}

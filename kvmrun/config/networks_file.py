@@ -1,37 +1,38 @@
 """`networks.toml`: the networks of a lab and the ways out of the host."""
 
+from collections.abc import Mapping
+from typing import Any, Literal, TypeVar
+
 from kvmrun.config.toml_values import Converter
-from kvmrun.light.abc import Mapping
-from kvmrun.light.typing import Any, Literal, TypeVar
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.printable import printable
-from kvmrun.model.scalars import Line, NicName, UplinkName
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.scalars import NicName, OneLine, UplinkName
+from kvmrun.model.value import EMPTY, Value
 
-T = TypeVar("T", bound=Frozen)
+T = TypeVar("T", bound=Value)
 
 
-class Networks(Frozen):
+class NetworksFile(Value):
     """The whole file, its tables converted one by one so that one bad network costs only itself."""
 
-    seed: Line = Line("")
+    seed: OneLine = OneLine("")
     firewall: Literal["nftables", "shorewall", "none"] = "nftables"
     network: Mapping[str, Any] = EMPTY
     uplink: Mapping[str, Any] = EMPTY
 
 
-def convert(file: Converter, table: Mapping[str, Any]) -> Networks:
+def convert_networks(file: Converter, table: Mapping[str, Any]) -> NetworksFile:
     """The file with every good table converted; without any table of networks, the one of the original laptop."""
-    whole: Networks | None = file.convert(Networks, table)
+    whole: NetworksFile | None = file.convert(NetworksFile, table)
     if whole is None:
-        return Networks()
+        return NetworksFile()
     networks = _tables(file, "network", Network, whole.network)
     for name in [name for name, network in networks.items() if _wrong(file, network)]:
         del networks[name]
     if not whole.network:
         networks["lan"] = Network(name=NicName("lan"))
     uplinks = _tables(file, "uplink", Uplink, whole.uplink)
-    return whole.but(network=networks, uplink={name: one for name, one in uplinks.items() if not _wrong(file, one)})
+    return whole.replace(network=networks, uplink={name: one for name, one in uplinks.items() if not _wrong(file, one)})
 
 
 def _tables(file: Converter, head: str, kind: type[T], tables: Mapping[str, Any]) -> dict[str, T]:

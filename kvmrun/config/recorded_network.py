@@ -1,17 +1,18 @@
 """The record of a network, read back by the same rules as a definition."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from kvmrun.config.toml_values import Converter
-from kvmrun.light.abc import Mapping
-from kvmrun.light.typing import Any
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.network.network_record import NetworkRecord
-from kvmrun.model.scalars import Base
-from kvmrun.model.value import Frozen
+from kvmrun.model.scalars import PathBase
+from kvmrun.model.value import Value
 
-_BASE = Base(directory="/", images="/")
+_BASE = PathBase(directory="/", images="/")
 
 
-def from_json(data: object) -> NetworkRecord | None:
+def network_from_json(data: object) -> NetworkRecord | None:
     """The record in `data`, or None when it is not one. Keys of a later version are passed over."""
     if not isinstance(data, Mapping):
         return None
@@ -28,7 +29,7 @@ def from_json(data: object) -> NetworkRecord | None:
     return record if right and record.firewall in {"nftables", "shorewall", "none"} else None
 
 
-def _read(kind: type[Frozen], data: Mapping[str, Any], name: object) -> Any:
+def _read(kind: type[Value], data: Mapping[str, Any], name: object) -> Any:
     """Raises ValueError for what no definition could say."""
     file = Converter("record", _BASE)
     found = file.convert(

@@ -1,14 +1,15 @@
 """Routes of a lab to what is behind its guests: each leads through a guest that may route."""
 
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+
 from kvmrun.config.standard_paths import NETWORKS
-from kvmrun.light.abc import Iterator
-from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.routed_subnet import Behind
 
 
-def problems(lab: Lab, stems: list[str]) -> Iterator[Problem]:
+def routed_subnet_problems(lab: Lab, stems: list[str]) -> Iterator[Problem]:
     """A route leads through a guest whose guard lets it route, or through an address of the subnet."""
     for network in lab.networks.values():
         for number, one in enumerate(network.routes):

@@ -2,11 +2,11 @@
 
 import os
 import stat
+from collections.abc import Mapping
+from contextlib import suppress
 
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Mapping
-from kvmrun.light.contextlib import suppress
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.printable import printable, quoted
 
 NETWORKS = "networks.toml"
@@ -15,11 +15,11 @@ _ODD = ('"', ",", "\\", "#")
 WRITABLE = stat.S_IWGRP | stat.S_IWOTH
 
 
-def directories(vms: str | None, environ: Mapping[str, str]) -> Directories:
+def resolve_paths(vms: str | None, environ: Mapping[str, str]) -> Paths:
     """The directories of this run; all absolute, none of them made or looked into. Raises Refused for an odd path."""
     root = os.geteuid() == 0
     definitions = _absolute(vms or environ.get("KVMRUN_VMS") or usual(environ, root=root))
-    return Directories(
+    return Paths(
         vms=definitions,
         run=_plain(environ.get("KVMRUN_RUN_DIR") or _run(environ, root=root), "KVMRUN_RUN_DIR"),
         state=_plain(environ.get("KVMRUN_STATE_DIR") or _state(environ, root=root), "KVMRUN_STATE_DIR"),
@@ -38,7 +38,7 @@ def _plain(path: str, variable: str) -> str:
     return whole
 
 
-def absolute(path: str) -> str:
+def make_absolute(path: str) -> str:
     """The absolute path. Raises Refused for a relative one where the current directory has been removed."""
     try:
         return os.path.abspath(path)
@@ -48,7 +48,7 @@ def absolute(path: str) -> str:
 
 def _absolute(path: str) -> str:
     """The absolute path, which is going to be written into units and configurations and shown in every message."""
-    whole = absolute(path)
+    whole = make_absolute(path)
     if not whole.isprintable():
         raise Refused(f"{printable(whole)} is no place for a lab", "choose a path that can be shown as it is")
     return whole
@@ -74,7 +74,7 @@ def _state(environ: Mapping[str, str], *, root: bool) -> str:
     return os.path.join(environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state"), "kvmrun")
 
 
-def trusted(directory: str, environ: Mapping[str, str]) -> None:
+def require_trusted_lab(directory: str, environ: Mapping[str, str]) -> None:
     """For root: refuse a lab whose directory or networks somebody else could have written. Raises Refused."""
     if not os.path.isdir(directory):
         return
@@ -93,7 +93,7 @@ def _fix(path: str, place: str, environ: Mapping[str, str]) -> str:
     return "copy the lab to a directory of your own, and name that: -C DIR"
 
 
-def distrusted(directory: str, environ: Mapping[str, str]) -> dict[str, str]:
+def is_distrusted(directory: str, environ: Mapping[str, str]) -> dict[str, str]:
     """For root: the definitions that somebody else could have written, by file name with the reason."""
     if not os.path.isdir(directory):
         return {}
@@ -103,7 +103,7 @@ def distrusted(directory: str, environ: Mapping[str, str]) -> dict[str, str]:
     return {name: f"{why}: {path}" for name, (path, why) in faults.items() if path}
 
 
-def private(directories: list[str], environ: Mapping[str, str]) -> None:
+def require_private(directories: list[str], environ: Mapping[str, str]) -> None:
     """For root: refuse places for what is ours that somebody else made, or could put others in the place of."""
     known: dict[str, str] = {}
     for one in directories:
@@ -113,18 +113,18 @@ def private(directories: list[str], environ: Mapping[str, str]) -> None:
             raise Refused(f"{path} is not to be trusted", fix, why=why)
 
 
-def exchangeable(path: str, environ: Mapping[str, str]) -> str:
+def untrusted_fix(path: str, environ: Mapping[str, str]) -> str:
     """Why another user could put another file in the place of `path`, be it there or still to be made; "" when none.
 
     Whose the file itself is does not matter, except in a directory where everybody may put one.
     """
-    steps = way(path, {})
+    steps = path_components(path, {})
     last, believed = steps[-1], owners(environ)
     for one in steps:
         with suppress(OSError):
             found = os.lstat(one)
             is_file = one == last and not stat.S_ISLNK(found.st_mode)
-            why = _planted_at(one, found, believed) if is_file else fault(found, believed, is_parent=True)
+            why = _planted_at(one, found, believed) if is_file else component_fault(found, believed, is_parent=True)
             if why:
                 return f"{why}: {one}"
     return ""
@@ -138,12 +138,12 @@ def owners(environ: Mapping[str, str]) -> set[int]:
 
 def _planted_at(path: str, found: os.stat_result, believed: set[int]) -> str:
     parent = os.path.dirname(path)
-    return planted(found, believed) if os.stat(parent).st_mode & WRITABLE else ""
+    return planted_path(found, believed) if os.stat(parent).st_mode & WRITABLE else ""
 
 
-def planted(found: os.stat_result, believed: set[int]) -> str:
+def planted_path(found: os.stat_result, believed: set[int]) -> str:
     """Why a file in a directory where everybody may put one is not believed; "" when it is."""
-    if why := fault(found, believed, is_parent=False):
+    if why := component_fault(found, believed, is_parent=False):
         return why
     # without fs.protected_hardlinks everybody may link root's own file to a place where it is taken for an image
     return "it has another name elsewhere" if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 else ""
@@ -151,15 +151,15 @@ def planted(found: os.stat_result, believed: set[int]) -> str:
 
 def _first_fault(path: str, believed: set[int], known: dict[str, str]) -> tuple[str, str]:
     """The first part of the way to `path` that root cannot believe, and why; ("", "") when there is none."""
-    steps = way(path, known)
+    steps = path_components(path, known)
     for one in steps:
         with suppress(OSError):
-            if why := fault(os.lstat(one), believed, is_parent=one not in {path, steps[-1]}):
+            if why := component_fault(os.lstat(one), believed, is_parent=one not in {path, steps[-1]}):
                 return one, why
     return "", ""
 
 
-def way(path: str, known: dict[str, str]) -> list[str]:
+def path_components(path: str, known: dict[str, str]) -> list[str]:
     """Everything that has a say in what `path` is: every parent, every link, and all those on the way a link leads.
 
     `known` remembers where the links lead, "" for what is none.
@@ -185,7 +185,7 @@ def _link(path: str) -> str:
         return ""
 
 
-def fault(found: os.stat_result, believed: set[int], *, is_parent: bool) -> str:
+def component_fault(found: os.stat_result, believed: set[int], *, is_parent: bool) -> str:
     """Why root cannot believe one part of a way, "" where it can."""
     if found.st_uid not in believed:
         return f"it belongs to uid {found.st_uid}"

@@ -4,10 +4,10 @@ This knows TOML as people write it, not all of it. Whoever uses it reads the res
 """
 
 import re
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kvmrun.config.toml_writer import format_value
-from kvmrun.light.abc import Iterator, Mapping
 
 _HEADER = re.compile(r"\s*\[{1,2}\s*([A-Za-z0-9_.-]+)\s*\]{1,2}")
 _KEY = re.compile(r"\s*([A-Za-z0-9_-]+)\s*=")

@@ -2,9 +2,7 @@
 
 import os
 import stat
-
-from kvmrun.config.toml_fast import plain
-from kvmrun.light.typing import Any
+from typing import Any
 
 LIMIT = 16 << 10
 _DEEPEST = 32
@@ -26,17 +24,17 @@ class Unreadable(Exception):
         self.text = text
 
 
-def read(path: str) -> dict[str, Any]:
+def read_toml(path: str) -> dict[str, Any]:
     """The table in the file at `path`. Raises Unreadable, never anything else; never blocks."""
     try:
         data = _bytes(path)
     except OSError as why:
         found = os.strerror(why.errno or 0).lower()
         raise Unreadable(found, "a file that can be read", f"the file cannot be read: {found}") from None
-    return parse(data)
+    return parse_toml(data)
 
 
-def parse(data: bytes) -> dict[str, Any]:
+def parse_toml(data: bytes) -> dict[str, Any]:
     """The table that the bytes of a file say. Raises Unreadable, never anything else."""
     if len(data) > LIMIT:
         raise Unreadable(f"{len(data)} bytes", f"at most {LIMIT}")
@@ -46,14 +44,12 @@ def parse(data: bytes) -> dict[str, Any]:
         text = data.decode()
     except UnicodeDecodeError:
         raise Unreadable("bytes that are not UTF-8", "TOML text in UTF-8") from None
-    table = plain(text)
-    if table is None:
-        table = _whole(text)
-    _bounded(table)
+    table = _table(text)
+    _require_bounded(table)
     return table
 
 
-def _whole(text: str) -> dict[str, Any]:
+def _table(text: str) -> dict[str, Any]:
     """The table in a text of any sort. Raises Unreadable with why it is none."""
     import re
     import tomllib
@@ -114,7 +110,7 @@ def _too_deep() -> Unreadable:
     return Unreadable("tables nested too deeply", f"at most {_DEEPEST} levels")
 
 
-def _bounded(table: dict[str, Any]) -> None:
+def _require_bounded(table: dict[str, Any]) -> None:
     """Refuse values Python can read but not write: printing deep ones exhausts its stack, long numbers its patience."""
     level: list[Any] = [table]
     for _ in range(_DEEPEST):

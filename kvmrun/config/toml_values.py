@@ -1,15 +1,15 @@
 """A TOML table to a frozen value, driven by its class: the fields are the keys, their types the checks."""
 
+import ipaddress
+from collections.abc import Callable, Mapping
 from types import GenericAlias, NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin
 
-from kvmrun.light import ipaddress
-from kvmrun.light.abc import Callable, Mapping
-from kvmrun.light.typing import Any, choices
 from kvmrun.model.lab import Problem
 from kvmrun.model.printable import printable
-from kvmrun.model.scalars import Base
+from kvmrun.model.scalars import PathBase
 from kvmrun.model.suggest import closest
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _PLAIN: dict[type, tuple[type, str]] = {
     bool: (bool, "true or false"),
@@ -30,12 +30,12 @@ class _Wanted(Exception):
 class Converter:
     """Converts the tables of one file and gathers every problem met on the way."""
 
-    def __init__(self, file: str, base: Base) -> None:
+    def __init__(self, file: str, base: PathBase) -> None:
         self.file = file
         self.base = base
         self.problems: list[Problem] = []
 
-    def convert(self, cls: type[Frozen], table: Mapping[str, object], key: str = "", **given: object) -> Any:
+    def convert(self, cls: type[Value], table: Mapping[str, object], key: str = "", **given: object) -> Any:
         """An instance of `cls`, or None after recording why not. `given` fields are not keys."""
         before = len(self.problems)
         fields = {name: kind for name, kind in cls.FIELDS.items() if name not in given}
@@ -66,10 +66,10 @@ class Converter:
             return None
 
     def _of(self, kind: Any, raw: object, key: str) -> object:
+        if get_origin(kind) in {Union, UnionType}:
+            return self._union(get_args(kind), raw, key)
         if allowed := choices(kind):
             return _choice(allowed, raw)
-        if isinstance(kind, UnionType):
-            return self._union(kind.__args__, raw, key)
         if isinstance(kind, GenericAlias):
             each = kind.__args__
             return self._list(each[0], raw, key) if kind.__origin__ is tuple else self._table(each[1], raw, key)
@@ -119,8 +119,15 @@ class Converter:
         return {name: self._value(kind, one, f"{key}.{printable(name, 40)}") for name, one in raw.items()}
 
 
+def choices(kind: Any) -> tuple[Any, ...]:
+    """The values of a Literal, also of one that may be absent; () for any other type."""
+    if get_origin(kind) in {Union, UnionType}:
+        return next(filter(None, map(choices, get_args(kind))), ())
+    return get_args(kind) if get_origin(kind) is Literal else ()
+
+
 def _is_value(kind: Any) -> bool:
-    return isinstance(kind, type) and issubclass(kind, Frozen)
+    return isinstance(kind, type) and issubclass(kind, Value)
 
 
 def _is_table(kind: Any) -> bool:
@@ -128,9 +135,9 @@ def _is_table(kind: Any) -> bool:
 
 
 def _choice(choices: tuple[object, ...], raw: object) -> object:
-    if isinstance(raw, str) and raw and raw in choices:  # "" stands for a key that is not there
+    if isinstance(raw, str) and raw in choices:
         return raw
-    raise _Wanted("one of " + ", ".join(f'"{choice}"' for choice in choices if choice))
+    raise _Wanted("one of " + ", ".join(f'"{choice}"' for choice in choices))
 
 
 def _suggest(unknown: str, known: list[str]) -> str:

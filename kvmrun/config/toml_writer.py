@@ -5,8 +5,8 @@ Bytes of a path that are not UTF-8 (lone surrogates here) have no escape in TOML
 """
 
 import json
+from collections.abc import Iterable, Iterator, Mapping
 
-from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.model.printable import printable
 
 Entry = tuple[str, object, str]

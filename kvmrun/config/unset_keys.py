@@ -1,17 +1,17 @@
 """`unset`: the keys of defaults.toml that a guest does not take over."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from types import GenericAlias, UnionType
+from typing import Any
 
-from kvmrun.light.abc import Iterator, Mapping, Sequence
-from kvmrun.light.typing import Any
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.suggest import closest
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _OWN = ("name", "unset")
 
 
-def without(defaults: Mapping[str, Any], keys: object) -> dict[str, Any]:
+def apply_unset(defaults: Mapping[str, Any], keys: object) -> dict[str, Any]:
     """`defaults` less `keys`, of which a dotted one names a key inside a table, or inside each table of a list."""
     kept = dict(defaults)
     for key in keys if isinstance(keys, list) else ():
@@ -20,7 +20,7 @@ def without(defaults: Mapping[str, Any], keys: object) -> dict[str, Any]:
     return kept
 
 
-def problems(keys: Sequence[str]) -> Iterator[tuple[int, str]]:
+def unset_problems(keys: Sequence[str]) -> Iterator[tuple[int, str]]:
     """The keys that no guest has, as (position, what is expected instead)."""
     for number, key in enumerate(keys):
         fields: Mapping[str, Any] = {name: kind for name, kind in Guest.FIELDS.items() if name not in _OWN}
@@ -48,6 +48,6 @@ def _inside(value: Any, path: Sequence[str]) -> Any:
 def _inner(kind: Any) -> Mapping[str, Any]:
     """The keys inside a value of that type: a table, a list of tables, or a table that may be absent."""
     for one in kind.__args__ if isinstance(kind, GenericAlias | UnionType) else (kind,):
-        if isinstance(one, type) and issubclass(one, Frozen):
+        if isinstance(one, type) and issubclass(one, Value):
             return one.FIELDS
     return {}

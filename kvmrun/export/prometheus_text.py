@@ -1,15 +1,16 @@
 """The counters of guests in the text format of Prometheus, for the textfile collector of its node_exporter."""
 
-from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
 from kvmrun.model.guest.guest_status import STATES
-from kvmrun.model.guest.guest_usage import Sample
+from kvmrun.model.guest.guest_usage import GuestUsage
 
 _Point = tuple[dict[str, str], float | int]
-_Points = Callable[[Sample], Iterator[_Point]]
+_Points = Callable[[GuestUsage], Iterator[_Point]]
 """The values of a metric for one guest, with the labels that tell them apart."""
 
 
-def text(samples: Iterable[Sample], version: str) -> str:
+def metrics_text(samples: Iterable[GuestUsage], version: str) -> str:
     """All metrics of `samples`, one family after the other; a value that is not known is left out."""
     known = list(samples)
     lines = ["# HELP kvmrun_build_info The kvmrun that wrote this.", "# TYPE kvmrun_build_info gauge"]
@@ -31,20 +32,20 @@ def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
 
 
-def _info(sample: Sample) -> Iterator[_Point]:
+def _info(sample: GuestUsage) -> Iterator[_Point]:
     yield {"uuid": sample.status.uuid or "", "accel": sample.status.accel or ""}, 1
 
 
-def _state(sample: Sample) -> Iterator[_Point]:
+def _state(sample: GuestUsage) -> Iterator[_Point]:
     now = sample.status.state
     for state in (*STATES, *(() if now in STATES else (now,))):
         yield {"state": state}, int(state == now)
 
 
-def _one(value: Callable[[Sample], float | int | None]) -> _Points:
+def _one(value: Callable[[GuestUsage], float | int | None]) -> _Points:
     """A family with one value for a guest, left out when it is None."""
 
-    def points(sample: Sample) -> Iterator[_Point]:
+    def points(sample: GuestUsage) -> Iterator[_Point]:
         if (found := value(sample)) is not None:
             yield {}, found
 
@@ -52,7 +53,7 @@ def _one(value: Callable[[Sample], float | int | None]) -> _Points:
 
 
 def _of_drives(field: str, unit: float = 1) -> _Points:
-    def points(sample: Sample) -> Iterator[_Point]:
+    def points(sample: GuestUsage) -> Iterator[_Point]:
         for drive in sample.drives:
             value = getattr(drive, field)
             yield {"drive": drive.name}, value if unit == 1 else value * unit
@@ -61,7 +62,7 @@ def _of_drives(field: str, unit: float = 1) -> _Points:
 
 
 def _of_nics(field: str) -> _Points:
-    def points(sample: Sample) -> Iterator[_Point]:
+    def points(sample: GuestUsage) -> Iterator[_Point]:
         told = {nic.name: nic for nic in sample.status.nics}
         for nic in sample.nics:
             yield {"nic": nic.name, "tap": told[nic.name].tap, "network": told[nic.name].network}, getattr(nic, field)
@@ -69,7 +70,7 @@ def _of_nics(field: str) -> _Points:
     return points
 
 
-def _problem(sample: Sample) -> int:
+def _problem(sample: GuestUsage) -> int:
     return int(sample.status.problem is not None)
 
 

@@ -1,8 +1,9 @@
 """A lab as configuration of Shorewall 5.2: a zone a network, masquerading, port forwards, and several providers."""
 
-from kvmrun.export.shorewall_file import Entry, entry, page
-from kvmrun.export.shorewall_zones import Outlook, outlook, provider
-from kvmrun.light.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
+from kvmrun.export.shorewall_file import Entry, entry, file_text
+from kvmrun.export.shorewall_zones import ShorewallView, provider, shorewall_view
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 
@@ -12,7 +13,7 @@ _PRIORITY = 11001
 """Of a rule by source: after the rules by mark at 10000, which send an answer back where the request came in."""
 
 
-def files(
+def shorewall_files(
     lab: Lab, links: Iterable[str], own: Mapping[str, str], macs: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The files by name. `links` lead out where the lab names no uplink; by the uplink's name, `own` has the host's
@@ -31,16 +32,16 @@ def files(
     if found.providers:
         tables["providers"] = ("the ways out, each with a routing table of its own", providers(found))
         tables["rtrules"] = ("who leaves by which provider; the rest by the one that has balance", rtrules(found))
-    return {name: page(KIND, name, about, entries) for name, (about, entries) in tables.items()}
+    return {name: file_text(KIND, name, about, entries) for name, (about, entries) in tables.items()}
 
 
-def view(lab: Lab, links: Iterable[str], own: Mapping[str, str], macs: Mapping[str, str]) -> Outlook:
+def view(lab: Lab, links: Iterable[str], own: Mapping[str, str], macs: Mapping[str, str]) -> ShorewallView:
     """The lab as Shorewall is told of it; a MAC that the lab gives goes before one that was seen."""
     given = {str(one.name): str(one.gateway_mac) for one in lab.uplinks.values() if one.gateway_mac}
-    return outlook(lab, links, own).but(macs={**macs, **given})
+    return shorewall_view(lab, links, own).replace(macs={**macs, **given})
 
 
-def _settings(found: Outlook) -> Iterator[Entry]:
+def _settings(found: ShorewallView) -> Iterator[Entry]:
     yield entry("a configuration that is not enabled does not start", "STARTUP_ENABLED=Yes")
     yield entry("the host routes for its guests", "IP_FORWARDING=On")
     yield entry("replies may come by another way than the kernel expects: sfilter stands in", "ROUTE_FILTER=No")
@@ -61,7 +62,7 @@ def _settings(found: Outlook) -> Iterator[Entry]:
             yield entry(f"{network.name} has IPv6, which this leaves alone: shorewall6 has files of its own", "")
 
 
-def zones(found: Outlook, lab: Lab) -> Iterator[Entry]:
+def zones(found: ShorewallView, lab: Lab) -> Iterator[Entry]:
     yield entry("this host", "fw", "firewall")
     yield entry("everything beyond the uplinks", found.outside, "ipv4")
     for name, zone in found.zones.items():
@@ -71,7 +72,7 @@ def zones(found: Outlook, lab: Lab) -> Iterator[Entry]:
             yield entry(f"network {network.name} is not here: its bridge is external, and its zone yours to write", "")
 
 
-def interfaces(found: Outlook) -> Iterator[Entry]:
+def interfaces(found: ShorewallView) -> Iterator[Entry]:
     yield entry("", "?FORMAT 2")
     ours = ",".join(subnet for network in found.networks for subnet in network.sources())
     for link in found.links:
@@ -88,7 +89,7 @@ def interfaces(found: Outlook) -> Iterator[Entry]:
         yield entry(f"the bridge of {network.name}; {why}", zone, network.bridge, ",".join(options))
 
 
-def policy(found: Outlook) -> Iterator[Entry]:
+def policy(found: ShorewallView) -> Iterator[Entry]:
     yield entry("the host reaches everything", "$FW", "all", "ACCEPT")
     for network in found.networks:
         zone = found.zones[network.name]
@@ -104,20 +105,20 @@ def policy(found: Outlook) -> Iterator[Entry]:
     yield entry("the rest is refused, and logged", "all", "all", "REJECT", "info")
 
 
-def snat(found: Outlook, lab: Lab) -> Iterator[Entry]:
+def snat(found: ShorewallView, lab: Lab) -> Iterator[Entry]:
     yield entry("", "?FORMAT 2")
     for network in found.networks:
         for link in _ways(network, found, lab):
             yield entry(f"guests of {network.name} by {link}", "MASQUERADE", ",".join(network.sources()), link)
 
 
-def _ways(network: Network, found: Outlook, lab: Lab) -> tuple[str, ...]:
+def _ways(network: Network, found: ShorewallView, lab: Lab) -> tuple[str, ...]:
     if isinstance(network.nat, tuple):
         return tuple(dict.fromkeys(str(lab.uplinks[name].interface) for name in network.nat))
     return found.links if network.nat else ()
 
 
-def rules(found: Outlook, lab: Lab) -> Iterator[Entry]:
+def rules(found: ShorewallView, lab: Lab) -> Iterator[Entry]:
     yield entry("", "?SECTION NEW")
     yield entry("a connection begins at its beginning", "Invalid(DROP)", found.outside, "all", "tcp")
     yield entry("reach this host from outside? Then this line without its #", "#SSH(ACCEPT)", found.outside, "$FW")
@@ -129,7 +130,7 @@ def rules(found: Outlook, lab: Lab) -> Iterator[Entry]:
         yield from _forwards(network, found, lab)
 
 
-def _forwards(network: Network, found: Outlook, lab: Lab) -> Iterator[Entry]:
+def _forwards(network: Network, found: ShorewallView, lab: Lab) -> Iterator[Entry]:
     """From outside by any address of the host; from the host and other networks by its addresses on the bridges."""
     zone, ports = found.zones[network.name], lab.ports()
     others = ",".join(["$FW", *(name for name in found.zones.values() if name != zone)])
@@ -143,7 +144,7 @@ def _forwards(network: Network, found: Outlook, lab: Lab) -> Iterator[Entry]:
         yield entry("and from here", "DNAT", others, to, one.protocol, str(one.port), "-", hosts)
 
 
-def stopped(found: Outlook) -> Iterator[Entry]:
+def stopped(found: ShorewallView) -> Iterator[Entry]:
     for network in found.networks:
         yield entry(
             f"guests of {network.name} have addresses and names, and reach the host", "ACCEPT", network.bridge, "$FW"
@@ -152,7 +153,7 @@ def stopped(found: Outlook) -> Iterator[Entry]:
             yield entry("and they reach each other, but nobody else", "ACCEPT", network.bridge, network.bridge)
 
 
-def providers(found: Outlook) -> Iterator[Entry]:
+def providers(found: ShorewallView) -> Iterator[Entry]:
     for number, one in enumerate(found.providers, 1):
         shared = found.shares(one)
         options = ["track", *(["loose"] if shared else [])]
@@ -166,7 +167,7 @@ def providers(found: Outlook) -> Iterator[Entry]:
         yield entry(why, provider(one.name), table, str(number), "-", link, gateway, ",".join(options))
 
 
-def rtrules(found: Outlook) -> Iterator[Entry]:
+def rtrules(found: ShorewallView) -> Iterator[Entry]:
     for number, (source, uplink, who) in enumerate(found.chosen):
         yield entry(f"{who} leaves by {uplink}", source, "-", provider(uplink), str(_PRIORITY + number))
     if not found.chosen:

@@ -2,11 +2,11 @@
 line by which it is known whether somebody has changed it since.
 """
 
+from collections.abc import Iterable
 from typing import Literal
 
-from kvmrun.light.abc import Iterable
 from kvmrun.model import derive
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 MARK = "# kvmrun export"
 """How the first line of a file of ours begins: one without it is somebody else's."""
@@ -14,7 +14,7 @@ MARK = "# kvmrun export"
 _SEAL = "# the text above as it was written: "
 
 
-class Entry(Frozen):
+class Entry(Value):
     """One line of a table: what it is for, and its columns."""
 
     why: str
@@ -29,17 +29,17 @@ def entry(why: str, *columns: str) -> Entry:
     return Entry(why=why, columns=columns)
 
 
-def page(kind: str, name: str, about: str, entries: Iterable[Entry]) -> str:
+def file_text(kind: str, name: str, about: str, entries: Iterable[Entry]) -> str:
     """A whole file; `kind` is the word it was exported by."""
     return f"{MARK} {kind}: {name}\n# {about}\n\n" + "\n".join(map(str, entries))
 
 
-def sealed(text: str) -> str:
+def with_digest(text: str) -> str:
     """The text with a last line that tells whether it is still what was written."""
     return f"{text.rstrip()}\n\n{_SEAL}{derive.digest(text.rstrip())}\n"
 
 
-def judged(present: str, wanted: str) -> Literal["ours", "kept", "changed"]:
+def digest_state(present: str, wanted: str) -> Literal["ours", "kept", "changed"]:
     """What to do with a file that is to become `wanted`, which is not sealed yet.
 
     "ours" when it is as it was written, "kept" when somebody has changed it and nothing else is to be written now than
@@ -53,7 +53,7 @@ def judged(present: str, wanted: str) -> Literal["ours", "kept", "changed"]:
     return "kept" if seal == derive.digest(wanted.rstrip()) else "changed"
 
 
-def unsealed(text: str) -> str:
+def without_digest(text: str) -> str:
     """The text without the line that tells what it was, to be compared."""
     return _parts(text)[0]
 

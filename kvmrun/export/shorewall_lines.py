@@ -1,20 +1,20 @@
 """What a lab needs of a configuration of Shorewall that somebody wrote: the lines that are not there yet, by file."""
 
 import re
+from collections.abc import Iterable, Mapping
+from ipaddress import IPv4Network
 
 from kvmrun.export import shorewall_export
 from kvmrun.export.shorewall_file import Entry, entry
-from kvmrun.export.shorewall_zones import Outlook
-from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.light.ipaddress import IPv4Network
+from kvmrun.export.shorewall_zones import ShorewallView
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 FILES = ("zones", "interfaces", "policy", "snat", "masq", "rules", "providers", "rtrules", "stoppedrules")
 
 
-class _Interface(Frozen):
+class _Interface(Value):
     """A line of the file `interfaces`: `name` is what other files call it, `link` the interface itself."""
 
     zone: str
@@ -23,13 +23,13 @@ class _Interface(Frozen):
     options: tuple[str, ...]
 
 
-def missing(lab: Lab, found: Outlook, present: Mapping[str, str]) -> dict[str, str]:
+def missing_lines(lab: Lab, found: ShorewallView, present: Mapping[str, str]) -> dict[str, str]:
     """The lines to add, by file, each below what it is for. `present` are the files that are there, by name."""
     interfaces = _interfaces(present.get("interfaces", ""))
     zones = {name: zone for name in found.zones if (zone := _zone(interfaces, _network(found, name).bridge))}
     outside = next((zone for link in found.links if (zone := _zone(interfaces, link))), found.outside)
     fresh = {name: zone for name, zone in found.zones.items() if name not in zones}
-    found = found.but(zones={**found.zones, **zones}, outside=outside)
+    found = found.replace(zones={**found.zones, **zones}, outside=outside)
     tables: dict[str, Iterable[Entry]] = {
         "zones": [
             one for one in shorewall_export.zones(found, lab) if one.columns[:1] and one.columns[0] in fresh.values()
@@ -48,7 +48,7 @@ def missing(lab: Lab, found: Outlook, present: Mapping[str, str]) -> dict[str, s
     return {name: "\n".join(map(str, entries)) for name, entries in left.items() if entries}
 
 
-def _network(found: Outlook, name: str) -> Network:
+def _network(found: ShorewallView, name: str) -> Network:
     return next(one for one in found.networks if one.name == name)
 
 
@@ -72,7 +72,7 @@ def _interfaces(text: str) -> list[_Interface]:
 
 def _renamed(one: Entry, names: Mapping[str, str]) -> Entry:
     """The line with the names that the files have for interfaces."""
-    return one.but(columns=tuple(names.get(column, column) for column in one.columns))
+    return one.replace(columns=tuple(names.get(column, column) for column in one.columns))
 
 
 def _zone(interfaces: Iterable[_Interface], link: str) -> str:
@@ -83,7 +83,7 @@ def _fits(pattern: str, link: str) -> bool:
     return link.startswith(pattern[:-1]) if pattern.endswith("+") else pattern == link
 
 
-def _options(network: Network, found: Outlook, interfaces: Iterable[_Interface]) -> Iterable[Entry]:
+def _options(network: Network, found: ShorewallView, interfaces: Iterable[_Interface]) -> Iterable[Entry]:
     """The line of the bridge, with the options that it lacks."""
     own = next((one for one in shorewall_export.interfaces(found) if one.columns[1:2] == (network.bridge,)), entry(""))
     there = next((one for one in interfaces if _fits(one.link, network.bridge)), None)
@@ -123,7 +123,7 @@ def _covers(source: Iterable[str], subnet: str) -> bool:
     return False
 
 
-def _concerns(one: Entry, found: Outlook) -> bool:
+def _concerns(one: Entry, found: ShorewallView) -> bool:
     """Whether a rule is about guests: the others are the owner's to write."""
     zones = {*found.zones.values()}
     return any(column.partition(":")[0] in zones for column in one.columns[1:3])

@@ -1,12 +1,12 @@
 """What Shorewall is told of a lab, drawn from the lab once: zones, ways out and providers."""
 
 import re
+from collections.abc import Iterable, Mapping
 
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network, Uplink
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 OUTSIDE = "net"
 _RESERVED = frozenset({"fw", OUTSIDE, "all", "any", "none"})
@@ -15,7 +15,7 @@ _LONGEST = 5
 _NO_PROVIDER = frozenset({"local", "main", "default", "balance", "unspec"})
 
 
-class Outlook(Frozen):
+class ShorewallView(Value):
     """A lab as a firewall sees it.
 
     `zones` are by network, `links` those that lead out, `providers` the uplinks with a routing table. By the
@@ -40,7 +40,7 @@ class Outlook(Frozen):
         return any(one.interface == link and self.shares(one) for one in self.providers)
 
 
-def outlook(lab: Lab, links: Iterable[str], own: Mapping[str, str]) -> Outlook:
+def shorewall_view(lab: Lab, links: Iterable[str], own: Mapping[str, str]) -> ShorewallView:
     """`links` lead out where the lab names no uplink. Raises Refused for what Shorewall could not do."""
     named = tuple(dict.fromkeys(str(one.interface) for one in lab.uplinks.values())) or tuple(links)
     if not named:
@@ -49,7 +49,7 @@ def outlook(lab: Lab, links: Iterable[str], own: Mapping[str, str]) -> Outlook:
     networks = tuple(one for one in lab.networks.values() if not one.external)
     chosen = tuple(_chosen(lab, networks))
     tables = tuple(one for one in lab.uplinks.values() if one.table is not None)
-    found = Outlook(
+    found = ShorewallView(
         networks=networks,
         zones=_zones(networks),
         links=named,
@@ -92,7 +92,7 @@ def _chosen(lab: Lab, networks: Iterable[Network]) -> Iterable[tuple[str, str, s
             yield str(network.subnet), uplink, f"network {network.name}"
 
 
-def _refuse_unable(found: Outlook) -> None:
+def _refuse_unable(found: ShorewallView) -> None:
     for one in found.providers:
         if found.shares(one) and one.gateway is None:
             hint = f'add gateway = "…" to uplink.{one.name} in networks.toml'

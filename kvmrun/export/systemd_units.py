@@ -1,7 +1,8 @@
 """A lab as units of systemd: its networks before a firewall that others keep, then guests with autostart in order."""
 
+from collections.abc import Iterable, Mapping
+
 from kvmrun.export.shorewall_file import MARK
-from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.guest import start_order
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.lab import Lab
@@ -13,17 +14,17 @@ _STARTED = "7 75"
 """Codes that leave a guest running: no sign of life in time, and running already."""
 
 
-def files(lab: Lab, program: str, environment: Mapping[str, str]) -> dict[str, str]:
+def unit_files(lab: Lab, program: str, environment: Mapping[str, str]) -> dict[str, str]:
     """The units by name. `program` is the command's path, `environment` what it needs to find its directories."""
     command = f"{_quoted(program)} -C {_quoted(lab.directory)}"
     starting = {name: guest for name, guest in lab.guests.items() if guest.autostart}
-    before = start_order.among({name: guest.after for name, guest in starting.items()}, starting)
+    before = start_order.restrict({name: guest.after for name, guest in starting.items()}, starting)
     awaited = {other for others in before.values() for other in others}
     units = {NETWORKS: _networks(lab, command, environment)}
     for name in sorted(starting):
         start = f"{_wait(starting[name]) if name in awaited else ''}{name}"
-        after = [NETWORKS, *_firewall(lab), *(unit(other) for other in before[name])]
-        units[unit(name)] = _unit(
+        after = [NETWORKS, *_firewall(lab), *(unit_name(other) for other in before[name])]
+        units[unit_name(name)] = _unit(
             f"guest {name}",
             [f"Wants={NETWORKS}", f"After={' '.join(after)}"],
             [
@@ -38,7 +39,7 @@ def files(lab: Lab, program: str, environment: Mapping[str, str]) -> dict[str, s
     return {name: f"{MARK} {KIND}: {name}\n{text}" for name, text in units.items()}
 
 
-def unit(guest: str) -> str:
+def unit_name(guest: str) -> str:
     return f"kvmrun@{guest}.service"
 
 

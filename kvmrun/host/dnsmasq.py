@@ -1,15 +1,15 @@
 """dnsmasq, one a network, as an account of its own: by that account it is known, whatever a record says."""
 
 import os
+import signal
 import time
+from collections.abc import Callable, Collection
 
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host.files import atomic_write, ownership, safe_directory, small_files
 from kvmrun.host.process import log_reader, log_writer, process
-from kvmrun.light import signal
-from kvmrun.light.abc import Callable, Collection
 from kvmrun.model.deadline import remaining
-from kvmrun.plan.steps.network_steps import StartNames, WriteNames
+from kvmrun.plan.steps.network_steps import StartDnsmasq, WriteDnsmasqFiles
 
 _READY, _ENDING = 5.0, 2.0
 _CAPABILITIES = "+net_bind_service,+net_admin,+net_raw"
@@ -21,7 +21,7 @@ _LEASE = (
 )
 
 
-def running(uid: int, config: str, hint: str) -> int:
+def running_pid(uid: int, config: str, hint: str) -> int:
     """The pid of the dnsmasq of account `uid` with the configuration `config`, 0 when there is none.
 
     `hint` is where its pid is noted. The account is nobody else's, so nobody else can look like it.
@@ -34,7 +34,7 @@ def running(uid: int, config: str, hint: str) -> int:
 
 def noted_pid(hint: str) -> int:
     """The pid in a note of ours, 0 when there is none."""
-    text = small_files.read(hint, 20) or b""
+    text = small_files.read_bounded(hint, 20) or b""
     return int(text) if text.isdigit() else 0
 
 
@@ -49,58 +49,58 @@ def _is_ours(pid: int, uid: int, config: str) -> bool:
             words = file.read(4096).split(b"\0")
     except OSError:
         return False
-    used = process.usage(pid)
+    used = process.process_usage(pid)
     return f"--conf-file={config}".encode() in words and used is not None and not used.zombie
 
 
-def write(step: WriteNames) -> Callable[[], None]:
+def write_files(step: WriteDnsmasqFiles) -> Callable[[], None]:
     """Write one file for the account to read, in one move; the undo writes the earlier text, or removes it."""
     _directory(os.path.dirname(step.path), step.uid)
-    before = read(step.path)
+    before = read_files(step.path)
     _replace(step.path, step.text, step.uid)
     return lambda: _replace(step.path, before, step.uid) if before is not None else os.unlink(step.path)
 
 
-def read(path: str) -> str | None:
-    return small_files.text(path)
+def read_files(path: str) -> str | None:
+    return small_files.read_text(path)
 
 
-def start(step: StartNames, hint: str) -> Callable[[], None]:
+def start_dnsmasq(step: StartDnsmasq, hint: str) -> Callable[[], None]:
     """Start dnsmasq in place of one that runs, and wait until it serves. Raises with its own words when it ends."""
     _check(step)
-    stop(step.uid, step.config, hint)
+    stop_dnsmasq(step.uid, step.config, hint)
     ownership.begin_leases(step.leases, step.network, step.lab)
     _leases(step.leases, step.uid, step.drop)
-    said = log_reader.position(step.log)
+    said = log_reader.end_offset(step.log)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
-        command = [*_confined(step.uid), process.tool("dnsmasq"), f"--conf-file={step.config}"]
+        command = [*_confined(step.uid), process.require_program("dnsmasq"), f"--conf-file={step.config}"]
         pid, pidfd = process.spawn(command, stdin=null, output=writer, detached=True)
     finally:
         os.close(writer)
         os.close(null)
     try:
-        log = log_writer.start(step.log, step.log_uid, reader)
+        log = log_writer.start_writer(step.log, step.log_uid, reader)
         try:
-            _await(pid, pidfd, step, lambda: (process.ended(log, 1.0), log_reader.since(step.log, said))[1])
+            _await(pid, pidfd, step, lambda: (process.wait_exit(log, 1.0), log_reader.lines_since(step.log, said))[1])
         finally:
             os.close(log)
-        small_files.replace(hint, f"{pid}".encode())
+        small_files.replace_atomically(hint, f"{pid}".encode())
     except BaseException:
         process.kill(pidfd)
         raise
     finally:
         os.close(pidfd)
         process.leave(pid)
-    return lambda: stop(step.uid, step.config, hint)
+    return lambda: stop_dnsmasq(step.uid, step.config, hint)
 
 
-def _check(step: StartNames) -> None:
+def _check(step: StartDnsmasq) -> None:
     """Have it read its configuration first: for one it refuses, the one that runs is not stopped."""
     import subprocess
 
-    command = [process.tool("dnsmasq"), "--test", f"--conf-file={step.config}"]
+    command = [process.require_program("dnsmasq"), "--test", f"--conf-file={step.config}"]
     limit = remaining(_READY)
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=limit, check=False)
@@ -110,12 +110,12 @@ def _check(step: StartNames) -> None:
         raise _refused(step, done.stderr.splitlines())
 
 
-def _refused(step: StartNames, said: list[str]) -> KvmrunError:
+def _refused(step: StartDnsmasq, said: list[str]) -> KvmrunError:
     lines = tuple(line for line in said if line.strip())[-4:]
     return KvmrunError(f"dnsmasq did not start on {step.bridge}", "its messages below say why", lines=lines)
 
 
-def _silent(step: StartNames, limit: float, said: list[str]) -> Unresponsive:
+def _silent(step: StartDnsmasq, limit: float, said: list[str]) -> Unresponsive:
     message = f"dnsmasq did not serve on {step.bridge} within {limit:.1f} s"
     return Unresponsive(message, "try again; --timeout SECONDS waits longer", lines=tuple(said[-4:]))
 
@@ -123,7 +123,7 @@ def _silent(step: StartNames, limit: float, said: list[str]) -> Unresponsive:
 def _confined(uid: int) -> list[str]:
     """The words that leave it three capabilities: low ports, its DHCP answers, and raw packets for them."""
     return [
-        process.tool("setpriv"),
+        process.require_program("setpriv"),
         *(f"--{kind}={uid}" for kind in ("reuid", "regid")),
         "--clear-groups",
         "--no-new-privs",
@@ -132,12 +132,12 @@ def _confined(uid: int) -> list[str]:
     ]
 
 
-def _await(pid: int, pidfd: int, step: StartNames, said: Callable[[], list[str]]) -> None:
+def _await(pid: int, pidfd: int, step: StartDnsmasq, said: Callable[[], list[str]]) -> None:
     """Until the process has its sockets: it makes them after it has read everything and before it serves."""
     limit = remaining(_READY)
     deadline = time.monotonic() + limit
     while not _serves(pid):
-        if process.ended(pidfd, 0.01):
+        if process.wait_exit(pidfd, 0.01):
             raise _refused(step, said())
         if time.monotonic() > deadline:
             raise _silent(step, limit, said())
@@ -152,22 +152,22 @@ def _serves(pid: int) -> bool:
         return False
 
 
-def reload(uid: int, config: str, hint: str) -> None:
-    if pid := running(uid, config, hint):
+def reload_dnsmasq(uid: int, config: str, hint: str) -> None:
+    if pid := running_pid(uid, config, hint):
         os.kill(pid, signal.SIGHUP)
 
 
-def stop(uid: int, config: str, hint: str) -> None:
+def stop_dnsmasq(uid: int, config: str, hint: str) -> None:
     """End the dnsmasq of that account and configuration, if it runs; one that ends by itself is waited for."""
     deadline = time.monotonic() + _ENDING
     while process.is_ending(noted_pid(hint)) and time.monotonic() < deadline:
         time.sleep(0.001)
-    if pid := running(uid, config, hint):
+    if pid := running_pid(uid, config, hint):
         pidfd = os.pidfd_open(pid)
         try:
             if _is_ours(pid, uid, config):
                 signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-                if not process.ended(pidfd, 2.0):
+                if not process.wait_exit(pidfd, 2.0):
                     process.kill(pidfd)
         finally:
             os.close(pidfd)
@@ -185,7 +185,7 @@ def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
     import re  # 5 ms: only where dnsmasq is started
 
     lease = re.compile(_LEASE)
-    lines = [line for line in (read(path) or "").splitlines() if lease.fullmatch(line)]
+    lines = [line for line in (read_files(path) or "").splitlines() if lease.fullmatch(line)]
     lines = [line for line in lines if tuple(line.split()[2:0:-1]) not in drop]
     _replace(path, "".join(f"{line}\n" for line in lines), uid)
     os.chown(path, uid, uid)
@@ -200,6 +200,9 @@ def _directory(path: str, uid: int) -> None:
 
 
 def _replace(path: str, text: str, uid: int) -> None:
-    with safe_directory.holding(path) as (place, name), place.part(name) as (fd, part):
-        atomic_write.fill(fd, text.encode(), 0o640, (0, uid), durable=False)
-        place.move(part, name)
+    with safe_directory.holding(path) as (place, name):
+        part = f".{name}.new"  # under the lock of the network, and a killed command leaves one file at most
+        place.remove(part)
+        with atomic_write.part_file(part, dir_fd=place.fd) as fd:
+            atomic_write.fill(fd, text.encode(), 0o640, (0, uid), durable=False)
+            place.move(part, name)

@@ -1,21 +1,22 @@
 """Settings of the kernel: changed only where needed, remembered, and put back by the last who needed them."""
 
 import errno
+import json
 import os
+import socket
 import stat
 import sys
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.files import small_files
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
-from kvmrun.light import json, socket
-from kvmrun.light.abc import Callable, Collection, Iterator, Mapping
-from kvmrun.light.contextlib import contextmanager, suppress
-from kvmrun.light.typing import Any
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Directories
-from kvmrun.plan.start_facts import Changed
+from kvmrun.model.guest.paths import Paths
+from kvmrun.plan.start_facts import ChangedSysctl
 
 _ROOT = "/proc/sys/net"
 _LIMIT = 64 << 10
@@ -32,7 +33,7 @@ def read(name: str) -> str | None:
         return None
 
 
-def change(where: Directories, name: str, value: str, user: str) -> Callable[[], None]:
+def set_and_remember(where: Paths, name: str, value: str, user: str) -> Callable[[], None]:
     """Set `name` and remember for `user` what it was; the returned undo puts it back."""
     with _book(where) as book:
         entry = book.setdefault(
@@ -52,12 +53,12 @@ def change(where: Directories, name: str, value: str, user: str) -> Callable[[],
         if (now := read(name)) not in {value, None}:
             raise KvmrunError(f"{name} did not take", "try again", why=f"{value} was written, {now} is read back")
     except BaseException:
-        restore(where, user, only=name)
+        restore_settings(where, user, only=name)
         raise
-    return lambda: restore(where, user, [name])
+    return lambda: restore_settings(where, user, [name])
 
 
-def restore(where: Directories, user: str, only: Collection[str] = ()) -> None:
+def restore_settings(where: Paths, user: str, only: Collection[str] = ()) -> None:
     """Let go of what `user` needed, of all of it or of `only` some; what nobody needs is put back.
 
     What somebody else has changed since stays: also forwarding, once somebody has made the whole host a router. With
@@ -110,11 +111,11 @@ def _of_link(name: str, link: str) -> str:
     return f"{family}/conf/{link}/{key}"
 
 
-def changed(where: Directories) -> dict[str, Changed]:
+def changed_settings(where: Paths) -> dict[str, ChangedSysctl]:
     """The settings that wait for somebody to let go of them, by name."""
-    book = _entries(small_files.read(f"{where.run}/sysctls", _LIMIT) or b"") or _saved(where)
+    book = _entries(small_files.read_bounded(f"{where.run}/sysctls", _LIMIT) or b"") or _saved(where)
     return {
-        name: Changed(
+        name: ChangedSysctl(
             before=str(one["before"]),
             general=str(one.get("general")),
             users=tuple(map(str, one["users"])),
@@ -140,7 +141,7 @@ def write(name: str, value: str) -> None:
 
 
 @contextmanager
-def _book(where: Directories) -> Iterator[dict[str, Any]]:
+def _book(where: Paths) -> Iterator[dict[str, Any]]:
     """The settings changed and by whom, under one lock: {name: {before, general, set, users, links}}."""
     path = f"{where.run}/sysctls"
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
@@ -169,7 +170,7 @@ def _locked(path: str) -> int:
     while True:
         fd = lock.open_lock(path)
         try:
-            lock.wait(fd, "the list of changed settings", limit=remaining(10.0))
+            lock.wait_for_lock(fd, "the list of changed settings", limit=remaining(10.0))
             if os.path.samestat(os.fstat(fd), os.stat(path)):
                 return fd
         except FileNotFoundError:
@@ -202,33 +203,33 @@ def _drop_empty(path: str, fd: int) -> None:
             os.unlink(path)
 
 
-def _copy(where: Directories) -> str:
+def _copy(where: Paths) -> str:
     """A second copy of the book, for when the run directory is lost: the kernel's settings outlive it."""
     return f"{where.state}/sysctls"
 
 
-def _save(where: Directories, book: Mapping[str, Any]) -> None:
+def _save(where: Paths, book: Mapping[str, Any]) -> None:
     """Write the copy. One that cannot be written is missed only if the run directory is lost as well."""
     path = _copy(where)
     with suppress(OSError):
         if book:
             os.makedirs(where.state, mode=0o755, exist_ok=True)
-            small_files.replace(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
+            small_files.replace_atomically(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
         else:
             small_files.remove(path)
 
 
-def _saved(where: Directories) -> dict[str, Any]:
+def _saved(where: Paths) -> dict[str, Any]:
     """The book by its copy; nothing where that is of another boot, namespace or run directory, or not our own file."""
     path = _copy(where)
     with suppress(OSError):
         if os.lstat(path).st_uid == os.geteuid():
-            validity, _, text = (small_files.read(path, 2 * _LIMIT) or b"").partition(b"\n")
+            validity, _, text = (small_files.read_bounded(path, 2 * _LIMIT) or b"").partition(b"\n")
             return _entries(text) if validity.decode(errors="replace") == _validity(where) else {}
     return {}
 
 
-def _validity(where: Directories) -> str:
+def _validity(where: Paths) -> str:
     """What the copy is of: values of another boot, or of another network namespace, mean nothing here."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         cookie = int.from_bytes(at.getsockopt(socket.SOL_SOCKET, _SO_NETNS_COOKIE, 8), sys.byteorder)

@@ -5,13 +5,13 @@ What waits for the host (a lock, a program of the system) has no value handed do
 
 import time
 from _thread import _local
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Deadline(Frozen):
+class Deadline(Value):
     """The moment `limit` seconds after `began`; without a limit there is none, and every wait has its usual one."""
 
     limit: float | None = None

@@ -1,11 +1,12 @@
 """Something that happened in a guest."""
 
-from kvmrun.light.abc import Mapping
-from kvmrun.light.typing import Any
-from kvmrun.model.value import EMPTY, Frozen
+from collections.abc import Mapping
+from typing import Any
+
+from kvmrun.model.value import EMPTY, Value
 
 
-class GuestEvent(Frozen):
+class GuestEvent(Value):
     """What happened at `at`, in seconds since 1970. A name in capitals is QEMU's, one in small letters is ours."""
 
     at: float

@@ -2,10 +2,10 @@
 
 from typing import Literal
 
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Finding(Frozen):
+class Finding(Value):
     """`subject` is the part of the host; `fix` a command or an edit, "" where nothing is to be mended; `lasts` until
     what the fix holds, where that is not for good, and `permanent` what makes it hold.
     """

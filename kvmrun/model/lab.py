@@ -1,18 +1,19 @@
 """A lab: everything one directory of definitions says, and what is wrong with it."""
 
-from kvmrun.light.abc import Iterable, Iterator, Mapping
-from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.light.typing import Literal
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Address
+from typing import Literal
+
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic, Port
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.recorded_state import InForce
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 
-class Problem(Frozen):
+class Problem(Value):
     """One thing wrong in one file: the key, what was found there and what it must be, or a sentence of its own.
 
     A `warning` costs nothing yet. `follows` marks a consequence of an error in another file.
@@ -37,7 +38,7 @@ _known: list[tuple[tuple[object, ...], Mapping[str, tuple[Port, ...]]]] = []
 """What the ports were derived from last, and these: a start asks for them a dozen times."""
 
 
-class Lab(Frozen):
+class Lab(Value):
     """The guests and networks of one directory. `invalid` names the guests whose files have errors.
 
     `identity` is the directory with every link resolved, "" where nobody asks. `now` is what runs and what was done,
@@ -90,7 +91,7 @@ class Lab(Frozen):
         network = self.networks.get(port.network)
         if network is None or network.external:
             return port
-        port = port.but(
+        port = port.replace(
             bridge=network.bridge,
             mtu=network.mtu,
             isolated=network.isolate,
@@ -103,7 +104,7 @@ class Lab(Frozen):
             return port
         given = self._defined(guest, port.name)
         wanted = given.address if given and given.network == network.name else None
-        return port.but(address=str(wanted) if wanted else self._free(guest, port.name, network, taken))
+        return port.replace(address=str(wanted) if wanted else self._free(guest, port.name, network, taken))
 
     def _defined(self, guest: str, name: str) -> Nic | None:
         nics = self.guests[guest].nic if guest in self.guests else ()
@@ -117,10 +118,10 @@ class Lab(Frozen):
             taken[network.name].add(address)
         return str(address) if address else None
 
-    def places(self, where: Directories) -> dict[str, Place]:
+    def places(self, where: Paths) -> dict[str, GuestRuntime]:
         """The place of every guest below `where`."""
         return {
-            name: Place(
+            name: GuestRuntime(
                 guest=name,
                 uuid=self.uuid(name),
                 directory=where.guest(name),
@@ -166,7 +167,7 @@ class Lab(Frozen):
     def holder(self, guest: str, nic: Nic, name: str) -> str:
         """The running guest that has the address or the MAC which this NIC of another guest is given; "" for none."""
         mac = nic.mac or derive.mac(self.seed, guest, name)
-        return next((other for other, port in self._held() if other != guest and _is_held(nic, mac, port)), "")
+        return next((other for other, port in self._held() if other != guest and _is_taken(nic, mac, port)), "")
 
     def _held(self) -> Iterator[tuple[str, Port]]:
         for other, record in self.now.running.items():
@@ -212,7 +213,7 @@ def nic_names(nics: tuple[Nic, ...]) -> tuple[str, ...]:
     return tuple(nic.name or f"eth{number}" for number, nic in enumerate(nics))
 
 
-def _is_held(nic: Nic, mac: str, port: Port) -> bool:
+def _is_taken(nic: Nic, mac: str, port: Port) -> bool:
     """Whether a port of a running guest has what the NIC is to have."""
     return nic.network == port.network and (
         port.mac == mac or (nic.address is not None and str(nic.address) == port.address)

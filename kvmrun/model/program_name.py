@@ -3,13 +3,13 @@
 import re
 
 from kvmrun.errors import AS_ROOT
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _COMMAND = re.compile(r"(?<![\w./~-])(sudo )?kvmrun(?: (-C)(?= )|(?= [-@A-Za-z0-9]))")
 _SUDO = re.compile(r"\bsudo (?=[a-z/])")
 
 
-class Caller(Frozen):
+class Caller(Value):
     """How this program was called, quoted for a shell.
 
     `program` runs it again and `by_root` is what sudo finds it by. `lab` and `root_lab` are the options that make each

@@ -1,20 +1,21 @@
 """What runs and what was done: the facts that definitions alone do not tell."""
 
-from kvmrun.light.abc import Mapping
-from kvmrun.light.ipaddress import IPv4Address
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.network.network_record import NetworkRecord
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 
-class Pending(Frozen):
+class Pending(Value):
     """A definition that is not applied yet: the keys that differ from what is up, and the guests attached to it."""
 
     keys: tuple[str, ...]
     guests: tuple[str, ...]
 
 
-class InForce(Frozen):
+class InForce(Value):
     """`running` are the lab's guests that run, as they were started, and `up` its networks as they were brought up.
 
     `pending` are networks whose definition waits for guests that are attached, `undefined` those that are up and no
@@ -37,4 +38,4 @@ class InForce(Frozen):
 
     def without(self, guest: str) -> "InForce":
         """The same once `guest` has ended."""
-        return self.but(running={name: one for name, one in self.running.items() if name != guest})
+        return self.replace(running={name: one for name, one in self.running.items() if name != guest})

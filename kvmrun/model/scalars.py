@@ -4,9 +4,9 @@ Every `parse` raises ValueError whose text completes the sentence "wanted …".
 """
 
 import os
+from typing import Self
 
-from kvmrun.light.typing import Self
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DIGITS = frozenset("0123456789")
@@ -15,17 +15,17 @@ LETTERS = LOWER | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ") | DIGITS
 _HEX = DIGITS | frozenset("abcdefABCDEF")
 
 
-def made_of(text: str, letters: frozenset[str], most: int) -> bool:
+def consists_of(text: str, letters: frozenset[str], most: int) -> bool:
     """Whether `text` is one to `most` of these letters. Said in sets: patterns would load `re`, 5 ms."""
     return 0 < len(text) <= most and letters.issuperset(text)
 
 
-def is_label(text: str, most: int) -> bool:
+def is_host_label(text: str, most: int) -> bool:
     """Whether `text` is one label of a host name, in lower case."""
-    return made_of(text, LOWER | DIGITS | {"-"}, most) and text[0] != "-" != text[-1]
+    return consists_of(text, LOWER | DIGITS | {"-"}, most) and text[0] != "-" != text[-1]
 
 
-class Base(Frozen):
+class PathBase(Value):
     """Where the paths of one file start: its own directory, and the images made or kept by us."""
 
     directory: str
@@ -39,7 +39,7 @@ class GuestName(str):
     WANTED = "a name of a-z, 0-9 and '-', not at either end, at most 32 characters"
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if cls.fits(raw):
             return cls(raw)
         raise ValueError(cls.WANTED)
@@ -47,7 +47,7 @@ class GuestName(str):
     @staticmethod
     def fits(raw: object) -> bool:
         """Whether `raw` is such a name."""
-        return isinstance(raw, str) and is_label(raw, 32)
+        return isinstance(raw, str) and is_host_label(raw, 32)
 
 
 class NicName(str):
@@ -56,8 +56,8 @@ class NicName(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and made_of(raw, LOWER | DIGITS, 8) and raw[0] in LOWER:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and consists_of(raw, LOWER | DIGITS, 8) and raw[0] in LOWER:
             return cls(raw)
         raise ValueError("a name of a-z and 0-9, a letter first, at most 8 characters")
 
@@ -68,8 +68,8 @@ class HostName(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and len(raw) <= 200 and all(is_label(label, 63) for label in raw.split(".")):
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and len(raw) <= 200 and all(is_host_label(label, 63) for label in raw.split(".")):
             return cls(raw)
         raise ValueError('a name such as "linksys" or "linksys.example"')
 
@@ -80,8 +80,8 @@ class UplinkName(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and made_of(raw, LOWER | DIGITS, 15) and raw[0] in LOWER:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and consists_of(raw, LOWER | DIGITS, 15) and raw[0] in LOWER:
             return cls(raw)
         raise ValueError("a name of a-z and 0-9, a letter first, at most 15 characters")
 
@@ -93,7 +93,7 @@ class Display(str):
     WANTED = '"none", "vnc" or "vnc:PORT", PORT being 5900 to 65535'
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if isinstance(raw, str) and (raw in {"none", "vnc"} or _is_vnc_port(raw)):
             return cls(raw)
         raise ValueError(cls.WANTED)
@@ -107,7 +107,7 @@ class Display(str):
 def _is_vnc_port(word: str) -> bool:
     """Whether it names a port. Viewers, and QEMU's own command line, count displays from 5900 on."""
     kind, _, port = word.partition(":")
-    return kind == "vnc" and made_of(port, DIGITS, 5) and 5900 <= int(port) < 1 << 16
+    return kind == "vnc" and consists_of(port, DIGITS, 5) and 5900 <= int(port) < 1 << 16
 
 
 class LinkName(str):
@@ -116,21 +116,21 @@ class LinkName(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         text = raw if isinstance(raw, str) else ""
-        if made_of(text, LETTERS | frozenset("_.-"), 15) and text[0] not in ".-" and text not in {"all", "default"}:
+        if consists_of(text, LETTERS | frozenset("_.-"), 15) and text[0] not in ".-" and text not in {"all", "default"}:
             return cls(text)
         raise ValueError("an interface name of at most 15 letters, digits, '_', '.' or '-'")
 
 
-class Word(str):
+class SafeWord(str):
     """One word that QEMU will read: no space, comma or control character."""
 
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and made_of(raw, LETTERS | frozenset("_.+=:-"), 64):
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and consists_of(raw, LETTERS | frozenset("_.+=:-"), 64):
             return cls(raw)
         raise ValueError("one word of letters, digits and _ . + = : -")
 
@@ -141,21 +141,21 @@ class CpuModel(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         model, *flags = raw.split(",") if isinstance(raw, str) else ("",)
-        right = all(made_of(flag, LETTERS | frozenset("_.=+-"), 64) for flag in flags)
-        if right and made_of(model, LETTERS | frozenset("_.-"), 64):
+        right = all(consists_of(flag, LETTERS | frozenset("_.=+-"), 64) for flag in flags)
+        if right and consists_of(model, LETTERS | frozenset("_.-"), 64):
             return cls(raw)
         raise ValueError('a CPU model, such as "host" or "qemu64,+ssse3"')
 
 
-class Line(str):
+class OneLine(str):
     """Free text on one line."""
 
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if isinstance(raw, str) and raw and raw.isprintable() and len(raw) <= 2000:
             return cls(raw)
         raise ValueError("one line of 1 to 2000 printable characters")
@@ -167,7 +167,7 @@ class Mac(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if isinstance(raw, str) and _is_hex(raw.split(":"), (2, 2, 2, 2, 2, 2)):
             if not int(raw[:2], 16) & 1 and raw != "00:00:00:00:00:00":
                 return cls(raw.lower())
@@ -181,7 +181,7 @@ class Uuid(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if isinstance(raw, str) and _is_hex(raw.split("-"), (8, 4, 4, 4, 12)):
             return cls(raw.lower())
         raise ValueError("a UUID of 8-4-4-4-12 hexadecimal digits")
@@ -191,10 +191,10 @@ class Size(int):
     """A number of bytes, written with a unit: "512M", "2G" (powers of 1024)."""
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         text = raw if isinstance(raw, str) else ""
         text = text.removesuffix("iB" if text.endswith("iB") else "B")
-        if text[-1:] not in _UNITS or not made_of(text[:-1], DIGITS, 12):
+        if text[-1:] not in _UNITS or not consists_of(text[:-1], DIGITS, 12):
             raise ValueError('a size with its unit, such as "512M" or "2G"')
         if size := int(text[:-1]) * _UNITS[text[-1]]:
             return cls(size)
@@ -213,7 +213,7 @@ class FilePath(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, base: Base) -> Self:
+    def parse(cls, raw: object, base: PathBase) -> Self:
         if not isinstance(raw, str) or not raw or not raw.isprintable() or len(raw) > 1000:
             raise ValueError("a path")
         if raw.startswith("~/"):

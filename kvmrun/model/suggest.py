@@ -1,6 +1,6 @@
 """Did you mean: the known word nearest to an unknown one, counted in typing errors."""
 
-from kvmrun.light.abc import Iterable
+from collections.abc import Iterable
 
 _LONGEST = 64
 

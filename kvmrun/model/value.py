@@ -4,17 +4,16 @@ The standard dataclass writes and compiles the source of six methods for every c
 17 ms for the classes that `kvmrun --list` needs, twice what the interpreter itself takes. These are shared methods.
 """
 
+from collections.abc import Mapping
 from types import MappingProxyType
-
-from kvmrun.light.abc import Mapping
-from kvmrun.light.typing import Any, ClassVar, Never, Self, dataclass_transform
+from typing import Any, ClassVar, Never, Self, dataclass_transform
 
 EMPTY: Mapping[Any, Any] = MappingProxyType({})
 """The default of a field that holds a mapping."""
 
 
 @dataclass_transform(kw_only_default=True, frozen_default=True)
-class Frozen:
+class Value:
     """Subclasses annotate their fields. A default must itself be immutable. Equal and hashed by type and fields."""
 
     FIELDS: ClassVar[Mapping[str, Any]] = EMPTY
@@ -50,7 +49,7 @@ class Frozen:
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(f'{name}={self.__dict__[name]!r}' for name in self.FIELDS)})"
 
-    def but(self, **changes: Any) -> Self:
+    def replace(self, **changes: Any) -> Self:
         """The same value with some fields changed."""
         return type(self)(**{**self.__dict__, **changes})
 
@@ -60,7 +59,7 @@ class Frozen:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, Frozen):
+    if isinstance(value, Value):
         return value.as_dict()
     if isinstance(value, tuple):
         return tuple(map(_plain, value))

@@ -4,23 +4,24 @@ This is the one place where records and definitions are merged. Reservations, na
 addresses are all planned from the lab that `merged` returns, so that no two commands can disagree.
 """
 
+from collections.abc import Collection, Mapping
+from typing import Literal
+
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Collection, Mapping
-from kvmrun.light.typing import Literal
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.printable import quoted
 from kvmrun.model.recorded_state import InForce, Pending
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 FIXED = ("bridge", "subnet", "host", "isolate", "mtu", "ipv6", "external")
 """The keys of a network that cannot change under guests that are attached to it."""
 Owner = Literal["own", "other", "unknown"]
 
 
-class Recorded(Frozen):
+class Recorded(Value):
     """What the run directory tells: the records of guests that run and of networks, of whatever lab.
 
     `gone` are the labs of these records whose directories are no longer there.
@@ -38,7 +39,7 @@ def guest_owner(lab: Lab, record: Record, gone: Collection[str]) -> Owner:
     if record.lab and record.lab not in gone:
         return "other"
     defined = record.name in lab.guests or record.name in lab.invalid
-    same = not record.lab or record.uuid == lab.but(now=InForce()).uuid(record.name)
+    same = not record.lab or record.uuid == lab.replace(now=InForce()).uuid(record.name)
     return "own" if defined and same else "unknown"
 
 
@@ -66,7 +67,7 @@ def differing(one: Network, other: Network) -> tuple[str, ...]:
     return (*found, *(["host"] if "subnet" not in found and one.host_address() != other.host_address() else []))
 
 
-def merged(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]] = EMPTY) -> Lab:
+def merge(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]] = EMPTY) -> Lab:
     """The lab as it holds now. `attached` are the guests on those networks that `changed` has named."""
     running = {name: one for name, one in recorded.guests.items() if guest_owner(lab, one, recorded.gone) == "own"}
     up = _own_networks(lab, recorded)
@@ -92,7 +93,7 @@ def merged(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]]
         devices={one.device: name if name in up else "" for name, one in recorded.networks.items() if one.device},
     )
     networks, firewall = {**lab.networks, **kept}, _firewall(lab, up)
-    return lab.but(networks=networks, uplinks=uplinks, firewall=firewall, now=now)
+    return lab.replace(networks=networks, uplinks=uplinks, firewall=firewall, now=now)
 
 
 def _firewall(lab: Lab, up: Mapping[str, NetworkRecord]) -> str:

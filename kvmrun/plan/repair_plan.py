@@ -1,24 +1,24 @@
 """What a crash, a reboot or another tool left, and what mends it: facts to faults, each with its steps."""
 
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
 
 from kvmrun.errors import KvmrunError
-from kvmrun.light.abc import Collection, Iterable, Iterator, Mapping
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.guest import qemu_cmdline
 from kvmrun.plan.network import bridge_plan, dnsmasq_plan, faults, network_plan, nft_guard, reach, uplink_routing
-from kvmrun.plan.start_facts import Wire
+from kvmrun.plan.start_facts import NetworkFacts
 from kvmrun.plan.steps.guest_steps import WriteRecord
-from kvmrun.plan.steps.network_steps import DropRules, DropTap, NetworkStep, RemoveBridge
+from kvmrun.plan.steps.network_steps import DropRules, NetworkStep, ReleaseTap, RemoveBridge
 
 
-class Tidy(Frozen):
+class RemoveLeftovers(Value):
     """Remove what a guest that has ended left in its run directory, and the guard of its ports."""
 
     guest: str
@@ -27,7 +27,7 @@ class Tidy(Frozen):
         return "remove what it left"
 
 
-class EndUnbegun(Frozen):
+class KillHalfStarted(Value):
     """End a QEMU that never ran an instruction of its guest, because its start was cut short."""
 
     guest: str
@@ -36,7 +36,7 @@ class EndUnbegun(Frozen):
         return "end the QEMU that was never let run"
 
 
-class LinkMonitor(Frozen):
+class RelinkMonitor(Value):
     """Another of its monitors also under the name of the first."""
 
     guest: str
@@ -46,32 +46,32 @@ class LinkMonitor(Frozen):
         return f"reach it by its monitor {self.source}"
 
 
-class GiveLock(Frozen):
+class ReissueLock(Value):
     guest: str
 
     def __str__(self) -> str:
         return "give it a new lock"
 
 
-class GuardAgain(Frozen):
+class ReloadGuard(Value):
     guest: str
 
     def __str__(self) -> str:
         return "guard its ports again"
 
 
-class LogAgain(Frozen):
+class RestartLogger(Value):
     guest: str
 
     def __str__(self) -> str:
         return "give it a new logger"
 
 
-GuestMend = Tidy | EndUnbegun | LinkMonitor | GiveLock | GuardAgain | LogAgain | WriteRecord
+GuestMend = RemoveLeftovers | KillHalfStarted | RelinkMonitor | ReissueLock | ReloadGuard | RestartLogger | WriteRecord
 Mend = GuestMend | NetworkStep
 
 
-class Outcome(Frozen):
+class RepairResult(Value):
     """What became of a fault: `error` says why it was not repaired."""
 
     subject: str
@@ -82,7 +82,7 @@ class Outcome(Frozen):
     error: str = ""
 
 
-class Fault(Frozen):
+class Fault(Value):
     """What is wrong with `subject`, and the steps that mend it. Without steps `fix` is what a person can do."""
 
     subject: str
@@ -91,7 +91,7 @@ class Fault(Frozen):
     fix: str = ""
 
 
-class Found(Frozen):
+class GuestFacts(Value):
     """One guest as it was found. `pid` 0 when it does not run or cannot be seen; `locked`: its lock is in its place.
 
     `monitors` are those that answer with its UUID; `unheard` says that nobody listens at the first any more. `unbegun`:
@@ -114,7 +114,7 @@ class Found(Frozen):
     taps: Mapping[str, str] = EMPTY
 
 
-class Marked(Frozen):
+class OwnedLink(Value):
     """A link that carries our mark. `master` is the mark of the bridge it is a port of; `kept` a tap that stays."""
 
     name: str
@@ -127,42 +127,42 @@ class Marked(Frozen):
     queues: int = 1
 
 
-def guest(found: Found, definition: Guest | None, place: Place | None, path: str) -> Iterator[Fault]:
+def guest_faults(found: GuestFacts, definition: Guest | None, place: GuestRuntime | None, path: str) -> Iterator[Fault]:
     """What is wrong with one guest. Its record is at `path`."""
     name = found.name
     if not (found.pid or found.locked):
         stale = found.record is not None and found.record.boot not in {"", found.boot}
         text = f"left by {'an earlier boot' if stale else 'a crash'}"
-        yield Fault(subject=name, text=text, steps=(Tidy(guest=name),))
+        yield Fault(subject=name, text=text, steps=(RemoveLeftovers(guest=name),))
     elif found.unbegun:
-        steps = (EndUnbegun(guest=name), Tidy(guest=name))
+        steps = (KillHalfStarted(guest=name), RemoveLeftovers(guest=name))
         yield Fault(subject=name, text="its start was cut short", steps=steps)
     elif found.logger == "stalled":
         text = "its logger does not read on, and QEMU waits for it"
-        yield Fault(subject=name, text=text, steps=(LogAgain(guest=name),))
+        yield Fault(subject=name, text=text, steps=(RestartLogger(guest=name),))
     elif not found.monitors:
         yield _out_of_reach(found)
     else:
         yield from _reached(found, definition, place, path)
 
 
-def _reached(found: Found, definition: Guest | None, place: Place | None, path: str) -> Iterator[Fault]:
+def _reached(found: GuestFacts, definition: Guest | None, place: GuestRuntime | None, path: str) -> Iterator[Fault]:
     name = found.name
     if found.unheard:
-        step = LinkMonitor(guest=name, source=found.monitors[-1])
+        step = RelinkMonitor(guest=name, source=found.monitors[-1])
         yield Fault(subject=name, text="its first monitor was removed", steps=(step,))
     if not found.locked:
-        yield Fault(subject=name, text="its lock was removed", steps=(GiveLock(guest=name),))
+        yield Fault(subject=name, text="its lock was removed", steps=(ReissueLock(guest=name),))
     if found.pid and (found.record is None or found.record.pid != found.pid):
-        record = WriteRecord(path=path, record=rewritten(found, definition, place))
+        record = WriteRecord(path=path, record=reconstruct_record(found, definition, place))
         yield Fault(subject=name, text="its record does not say how it was started", steps=(record,))
     if not found.guarded:
-        yield Fault(subject=name, text="its packet filter was changed", steps=(GuardAgain(guest=name),))
+        yield Fault(subject=name, text="its packet filter was changed", steps=(ReloadGuard(guest=name),))
     if found.logger == "dead":
-        yield Fault(subject=name, text="its logger died", steps=(LogAgain(guest=name),))
+        yield Fault(subject=name, text="its logger died", steps=(RestartLogger(guest=name),))
 
 
-def _out_of_reach(found: Found) -> Fault:
+def _out_of_reach(found: GuestFacts) -> Fault:
     if found.locked:
         text, fix = "it does not answer", f"kvmrun kill {found.name} ends it, if it does not answer again by itself"
     else:
@@ -171,7 +171,7 @@ def _out_of_reach(found: Found) -> Fault:
     return Fault(subject=found.name, text=text, fix=fix)
 
 
-def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Record:
+def reconstruct_record(found: GuestFacts, definition: Guest | None, place: GuestRuntime | None) -> Record:
     """The record of a guest that runs without one, from its QEMU's own words; its ports from the definition."""
     words = found.command
     now: dict[str, Any] = {"pid": found.pid, "started": found.started, "boot": found.boot}
@@ -179,7 +179,7 @@ def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Re
         found.name,
         qemu_cmdline.after(words, "-uuid"),
     ):
-        return found.record.but(**now)
+        return found.record.replace(**now)
     ports = place.ports if place else ()
     macs = {
         one["mac"]: found.taps.get(qemu_cmdline.netdev_fd(words, one["netdev"])) for one in qemu_cmdline.devices(words)
@@ -200,7 +200,7 @@ def rewritten(found: Found, definition: Guest | None, place: Place | None) -> Re
     )
 
 
-def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool) -> Iterator[Fault]:
+def network_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts, *, used: bool) -> Iterator[Fault]:
     """What is wrong with a network: one that is up or `used` by a guest is made right, of another nothing stays."""
     if one.name in lab.now.networks_elsewhere or (one.external and not used):
         return
@@ -208,10 +208,10 @@ def network(lab: Lab, one: Network, where: Directories, now: Wire, *, used: bool
     ours = bridge_plan.is_ours(lab, one, now.bridge)
     try:
         if ours or used or now.kept or now.former or (now.bridge and one.name in lab.now.up):
-            steps = network_plan.kept_up(lab, one, where, now)
+            steps = network_plan.persistent_up_steps(lab, one, where, now)
             text = "; ".join(faults.sentences(lab, one, now)) or "it is up in part"
         elif now.bridge is None and _traces(lab, one, where, now):
-            steps = network_plan.down(lab, lab.as_up(one), where, now, force=False)
+            steps = network_plan.down_steps(lab, lab.as_up(one), where, now, force=False)
             text = "it is down in part"
         else:
             return
@@ -238,15 +238,22 @@ def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:
         yield Fault(subject=subject, text=text, fix="kvmrun check" if broken else f"kvmrun net down {one.name}")
 
 
-def _traces(lab: Lab, one: Network, where: Directories, now: Wire) -> bool:
+def _traces(lab: Lab, one: Network, where: Paths, now: NetworkFacts) -> bool:
     """Whether anything of a network is left that has no bridge."""
     note = one.name in lab.now.up or dnsmasq_plan.note(where, one) in now.files
     return bool(
-        now.dnsmasq or now.rules or now.guard or now.changed or note or list(uplink_routing.down(lab, one, now.ways))
+        now.dnsmasq
+        or now.rules
+        or now.guard
+        or now.changed
+        or note
+        or list(uplink_routing.down_steps(lab, one, now.ways))
     )
 
 
-def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts: Collection[str]) -> Iterator[Fault]:
+def orphan_faults(
+    lab: Lab, marked: Iterable[OwnedLink], present: Collection[str], parts: Collection[str]
+) -> Iterator[Fault]:
     """Links, and parts of the packet filter, that are ours and belong to nobody. Another lab's are left alone.
 
     The guests that are `present` in the run directory look after their own parts.
@@ -263,19 +270,19 @@ def orphans(lab: Lab, marked: Iterable[Marked], present: Collection[str], parts:
             text = f"it was the bridge of network {network_name}, which is called otherwise now"
             yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
         elif one.kept and not one.held and not _is_known(one, known) and _is_this_labs(lab, one):
-            drop = DropTap(tap=one.name, queues=one.queues)
+            drop = ReleaseTap(tap=one.name, queues=one.queues)
             yield Fault(subject=one.name, text=f"a persistent tap for {one.alias}, which is no card", steps=(drop,))
     guests = {link_mark.subject(one.alias) for one in links if not one.bridge}
     for part in sorted(parts):
-        name = nft_guard.guest(part)
+        name = nft_guard.guest_of_part(part)
         if name and name not in guests and name not in present:
             yield Fault(subject=name, text="its packet filter outlived it", steps=(DropRules(table=part, record=""),))
 
 
-def _is_known(one: Marked, known: Collection[str]) -> bool:
+def _is_known(one: OwnedLink, known: Collection[str]) -> bool:
     return any(link_mark.is_same(one.alias, alias) for alias in known)
 
 
-def _is_this_labs(lab: Lab, one: Marked) -> bool:
+def _is_this_labs(lab: Lab, one: OwnedLink) -> bool:
     """A kept tap whose mark names no lab is another lab's while its bridge is that of a network this lab has not."""
     return not one.master or link_mark.name(one.master) in lab.networks

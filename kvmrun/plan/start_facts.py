@@ -1,17 +1,18 @@
 """What is true of the host, as far as a plan asks: observed once, frozen."""
 
-from kvmrun.light.abc import Mapping
-from kvmrun.light.ipaddress import IPv4Network
-from kvmrun.light.typing import Literal
-from kvmrun.model.guest.nic import KeptTap
+from collections.abc import Mapping
+from ipaddress import IPv4Network
+from typing import Literal
+
+from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.network.network import Uplink
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.network.reach import Reach
 
 Protocol = Literal["udp", "tcp"]
 
 
-class Bridge(Frozen):
+class Bridge(Value):
     """A network interface by the name a network wants for its bridge. `addresses` are "IP/PREFIX", and `limited` those
     of them that the kernel will remove by itself; `settings` its attributes as a bridge, by number; `conf` its settings
     below net, and `usual` what they are for links that nobody has touched. `link_local` tells whether it has such an
@@ -44,7 +45,7 @@ NOBODY = 0xFFFFFFFF
 """The owner or group of a tap that has none."""
 
 
-class Link(Frozen):
+class Link(Value):
     """A tap as the kernel tells it. `settings` are its attributes as a port, `conf` what is known of port.CONF.
 
     `strays` are the static forwarding entries on the port that are not the tap's own MAC's.
@@ -71,7 +72,7 @@ class Link(Frozen):
     strays: tuple[str, ...] = ()
 
 
-class Route(Frozen):
+class Route(Value):
     """A route of the host: where to, and through which link; `lab` is whose bridge that is, "" for any other link."""
 
     destination: str
@@ -79,7 +80,7 @@ class Route(Frozen):
     lab: str = ""
 
 
-class Rule(Frozen):
+class PolicyRule(Value):
     """A source rule of ours: what comes from `source` is looked up in `table`, `specific` without default routes.
 
     With `mark`, only what carries it.
@@ -100,7 +101,7 @@ class Rule(Frozen):
         return f"{self.priority} from {self.source}{mark} to table {self.table}{defaults}"
 
 
-class TableRoute(Frozen):
+class PolicyRoute(Value):
     """A route of some table: `destination` "" for a default, `link` "" for several; ours, or somebody else's."""
 
     destination: str
@@ -109,18 +110,18 @@ class TableRoute(Frozen):
     ours: bool
 
 
-class Ways(Frozen):
+class RoutingFacts(Value):
     """Our source rules, the routes of the tables that matter, and which uplinks' links are up; `silent` are gateways,
     as (link, address), that were asked and do not answer.
     """
 
-    rules: tuple[Rule, ...] = ()
-    routes: Mapping[int, tuple[TableRoute, ...]] = EMPTY
+    rules: tuple[PolicyRule, ...] = ()
+    routes: Mapping[int, tuple[PolicyRoute, ...]] = EMPTY
     links: frozenset[str] = frozenset()
     silent: frozenset[tuple[str, str]] = frozenset()
 
 
-class Owner(Frozen):
+class PortOwner(Value):
     """Somebody who listens on a port that matters; with `link`, only for what comes in there. `lab` is whose dnsmasq it
     is, "" for anybody else's program.
     """
@@ -133,7 +134,7 @@ class Owner(Frozen):
     lab: str = ""
 
 
-class Changed(Frozen):
+class ChangedSysctl(Value):
     """A kernel setting that kvmrun has changed: what it was, what it was for all links together, who needs it now.
 
     `links` are those that had the new value already when a default was changed: for theirs somebody else is to answer.
@@ -145,7 +146,7 @@ class Changed(Frozen):
     links: tuple[str, ...] = ()
 
 
-class Wire(Frozen):
+class NetworkFacts(Value):
     """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
 
     `occupant` is the link that has the name of the network's bridge, where the bridge itself was renamed;
@@ -172,27 +173,27 @@ class Wire(Frozen):
     resolv: str = "/etc/resolv.conf"
     ports: Mapping[str, Link] = EMPTY
     leftovers: tuple[str, ...] = ()
-    kept: Mapping[str, KeptTap] = EMPTY
+    kept: Mapping[str, PersistentTap] = EMPTY
     made: Mapping[str, int] = EMPTY
     routes: tuple[Route, ...] = ()
     files: Mapping[str, str] = EMPTY
     dnsmasq: int = 0
     leases: tuple[tuple[str, str], ...] = ()
-    owners: tuple[Owner, ...] = ()
+    owners: tuple[PortOwner, ...] = ()
     rules: str = ""
     guard: str = ""
     sysctls: Mapping[str, str] = EMPTY
-    changed: Mapping[str, Changed] = EMPTY
+    changed: Mapping[str, ChangedSysctl] = EMPTY
     routing: bool = False
     uplinks: tuple[str, ...] = ()
     links: tuple[str, ...] = ()
-    ways: Ways = Ways()
+    ways: RoutingFacts = RoutingFacts()
     unguarded: tuple[str, ...] = ()
     reach: Reach = Reach()
     names: Literal["", "stopped", "silent"] = ""
 
 
-class File(Frozen):
+class ImageFacts(Value):
     """A file a guest names. For a qcow2 image also what its header says. The running guests that have it open.
 
     `content` is the format that its first bytes tell of, "" for what looks like a raw image or cannot be read: a reason
@@ -208,7 +209,7 @@ class File(Frozen):
     reader: str = ""
 
 
-class Host(Frozen):
+class StartFacts(Value):
     """The rest of the host for one start. `files` has None for a path that is not there.
 
     `exchangeable` says of a path, be the file there or still to be made, why another user could put another file in
@@ -228,14 +229,14 @@ class Host(Frozen):
     systemd: bool = False
     uid: int = 0
     images: str = ""
-    files: Mapping[str, File | None] = EMPTY
+    files: Mapping[str, ImageFacts | None] = EMPTY
     beside: Mapping[str, tuple[str, ...]] = EMPTY
     """The names in the directory of each file that is not there."""
     exchangeable: Mapping[str, str] = EMPTY
     taken_taps: frozenset[str] = frozenset()
     marks: Mapping[str, str] = EMPTY
     leftover_taps: frozenset[str] = frozenset()
-    kept_taps: Mapping[str, KeptTap] = EMPTY
+    kept_taps: Mapping[str, PersistentTap] = EMPTY
     taken_uids: Mapping[int, str] = EMPTY
     taken_ports: Mapping[int, str] = EMPTY
     accounts: Mapping[str, int] = EMPTY

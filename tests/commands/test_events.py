@@ -108,7 +108,7 @@ def misbehaving(run: Path, name: str, way: Any) -> Iterator[None]:
     for path in (run, run / "vm", place):
         path.chmod(0o700)
     life = lock.open_lock(f"{place}/life")
-    assert lock.take(life)
+    assert lock.take_lock(life)
     try:
         with serve(str(place / "e"), way):
             yield

@@ -8,7 +8,7 @@ import pytest
 from fakes.cli import TCG, Cli, guests
 
 from kvmrun.host.process import confinement
-from kvmrun.model.guest.guest_status import Posture
+from kvmrun.model.guest.guest_status import Confinement
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -45,6 +45,6 @@ def test_kvm_is_seen_in_the_kernel(lab: Path, kvmrun: Cli) -> None:
 
 
 def test_what_is_not_told_is_not_known() -> None:
-    assert confinement.read(2**22 + 1) == Posture()
-    mine = confinement.read(os.getpid())
+    assert confinement.read_confinement(2**22 + 1) == Confinement()
+    mine = confinement.read_confinement(os.getpid())
     assert (mine.uid, mine.seccomp is None, mine.kvm) == (os.geteuid(), False, False)

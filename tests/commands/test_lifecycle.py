@@ -11,7 +11,7 @@ from fakes.world import until
 
 from kvmrun.api.status import status
 from kvmrun.model.guest.guest_status import HALTED
-from kvmrun.monitor.qmp.query_many import Answer
+from kvmrun.monitor.qmp.query_many import Reply
 
 ALONE = TCG + "nic = []\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
@@ -319,7 +319,7 @@ def test_a_guest_whose_processor_is_halted_is_reported_and_not_called_running(la
 
 @pytest.mark.parametrize("state", HALTED)
 def test_every_state_without_a_running_processor_has_a_reason_and_a_fix(state: str) -> None:
-    found, problem = status._state("vm1", Answer(replies={"query-status": {"status": state}}), None)
+    found, problem = status._state_of_answer("vm1", Reply(replies={"query-status": {"status": state}}), None)
     assert found == state
     assert problem
     assert "kvmrun" in problem

@@ -131,7 +131,7 @@ def shorewall(verb: str, files: Path) -> str:
 
 def in_the_way(kvmrun: Cli) -> list[str]:
     """What the doctor finds in the way of the networks."""
-    found = kvmrun("doctor", "--timeout", "0.1", "-o", "json").json()["findings"]
+    found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
     texts = [one["text"] for one in found if one["level"] == "problem" and one["subject"] != "kvm"]
     return [text for text in texts if not text.startswith("the name server")]  # none of these worlds has any
 
@@ -316,14 +316,14 @@ def test_of_two_providers_one_dies(lab: Path, kvmrun: Cli, files: Path) -> None:
         assert "provider linksys: wlan0 via 172.20.1.1, enabled, answers" in kvmrun.ok("net", "status").out
         linksys("ip", "address", "flush", "dev", "eth0")
         ip("neigh", "flush", "all")
-        found = json.loads(kvmrun("doctor", "--timeout", "0.1", "-o", "json").out)["findings"]
+        found = json.loads(kvmrun("doctor", "--timeout", "3", "-o", "json").out)["findings"]
         (dead,) = [one for one in found if one["subject"] == "uplink linksys"]
         assert (dead["level"], dead["fix"]) == ("problem", "shorewall disable wlan0")
         assert dead["text"] == "linksys does not answer, firewall does (172.20.1.1 on wlan0)"
         assert not [one for one in found if "ip route" in one["fix"]]
         assert "provider linksys: wlan0 via 172.20.1.1, enabled, does not answer" in kvmrun.ok("net", "status").out
         subprocess.run([str(SHOREWALL), "disable", "wlan0"], check=True, capture_output=True)
-        found = json.loads(kvmrun("doctor", "--timeout", "0.1", "-o", "json").out)["findings"]
+        found = json.loads(kvmrun("doctor", "--timeout", "3", "-o", "json").out)["findings"]
         assert not [one for one in found if one["level"] == "problem" and "uplink" in one["subject"]]
         assert "provider linksys: wlan0 via 172.20.1.1, disabled, does not answer" in kvmrun.ok("net", "status").out
         ip("route", "add", "default", "via", "192.168.1.254", "dev", "eth0")
@@ -416,7 +416,7 @@ def test_lines_for_a_configuration_that_somebody_wrote(lab: Path, kvmrun: Cli, f
         with pytest.raises(OSError, match="refused"), vm1.socket(socket.SOCK_DGRAM) as at:
             ask("192.168.0.254", "vm2", at=at)
         assert not isp.reaches("172.20.1.130", 8080)
-        found = json.loads(kvmrun("doctor", "--timeout", "0.1", "-o", "json").out)["findings"]
+        found = json.loads(kvmrun("doctor", "--timeout", "3", "-o", "json").out)["findings"]
         drops = [one for one in found if " drops " in one["text"]]
         assert any("guests' questions for names" in one["text"] for one in drops)
         assert any("what ports of this host lead to them" in one["text"] for one in drops)

@@ -15,8 +15,8 @@ def test_who_has_it_for_a_moment_is_waited_for(
 ) -> None:
     path = str(own_directories / "op")
     mine, other = lock.open_lock(path), lock.open_lock(path)
-    assert lock.take(mine, shared=True)
-    assert lock.take(other, shared=True)
+    assert lock.take_lock(mine, shared=True)
+    assert lock.take_lock(other, shared=True)
     now = iter(range(1000))
     monkeypatch.setattr(lock.time, "monotonic", lambda: next(now) / 10)
     monkeypatch.setattr(lock.time, "sleep", lambda _: os.close(other) if leaves else None)

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load_lab import load
-from kvmrun.config.standard_paths import directories
-from kvmrun.config.toml_file import Unreadable, parse
+from kvmrun.config.load_lab import load_lab
+from kvmrun.config.standard_paths import resolve_paths
+from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.errors import Refused
 from kvmrun.model.lab import Lab
 
@@ -19,7 +19,7 @@ def lab_of(directory: Path, networks: str = "", **guests: str) -> Lab:
         (directory / "networks.toml").write_text(networks)
     for name, text in guests.items():
         (directory / f"{name.replace('_', '-')}.toml").write_text(text)
-    return load(str(directory), "/images", hostname=HOST)
+    return load_lab(str(directory), "/images", hostname=HOST)
 
 
 def told(lab: Lab, file: str = "", *, warning: bool = False) -> list[str]:
@@ -230,7 +230,7 @@ def test_one_error_in_networks_is_said_once(lab: Path) -> None:
 )
 def test_what_a_person_forgets_in_toml_has_a_sentence(text: bytes, says: tuple[str, ...]) -> None:
     with pytest.raises(Unreadable) as why:
-        parse(text)
+        parse_toml(text)
     assert not [one for one in says if one not in f"{why.value.found}; {why.value.wanted}"], why.value
 
 
@@ -238,5 +238,5 @@ def test_what_a_person_forgets_in_toml_has_a_sentence(text: bytes, says: tuple[s
 @pytest.mark.parametrize("letter", ['"', ",", "\\", "#", "\n", "\x1b"])
 def test_a_path_that_others_could_not_read(variable: str, letter: str) -> None:
     with pytest.raises(Refused, match="is no place for"):
-        directories("/lab", {variable: f"/tmp/a{letter}b"})
-    directories("/lab", {variable: "/tmp/a b'c:d=e@f+g~h%i$j"})
+        resolve_paths("/lab", {variable: f"/tmp/a{letter}b"})
+    resolve_paths("/lab", {variable: "/tmp/a b'c:d=e@f+g~h%i$j"})

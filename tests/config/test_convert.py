@@ -7,13 +7,13 @@ import pytest
 from kvmrun.config.toml_values import Converter
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.network.network import Network
-from kvmrun.model.scalars import Base, GuestName, NicName
-from kvmrun.model.value import Frozen
+from kvmrun.model.scalars import GuestName, NicName, PathBase
+from kvmrun.model.value import Value
 
-BASE = Base(directory="/lab", images="/images")
+BASE = PathBase(directory="/lab", images="/images")
 
 
-def converted(cls: type[Frozen], table: dict[str, Any], **given: Any) -> tuple[Any, list[str]]:
+def converted(cls: type[Value], table: dict[str, Any], **given: Any) -> tuple[Any, list[str]]:
     file = Converter("vm1.toml", BASE)
     found = file.convert(cls, table, **given)
     return found, [str(problem).removeprefix("vm1.toml: ") for problem in file.problems]

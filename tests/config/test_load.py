@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 
@@ -13,7 +13,7 @@ def lab_of(directory: Path, **files: str) -> Lab:
     """The lab of these files, each named without its suffix, "_" for "-"."""
     for stem, text in files.items():
         (directory / f"{stem.replace('_', '-')}.toml").write_text(text)
-    return load(str(directory), "/images")
+    return load_lab(str(directory), "/images")
 
 
 def said(lab: Lab) -> list[str]:
@@ -36,7 +36,7 @@ def test_without_networks_there_is_the_one_of_the_laptop(lab: Path) -> None:
 @pytest.mark.parametrize("name", ["missing", "vm1.toml"])
 def test_no_directory_is_an_empty_lab(lab: Path, name: str) -> None:
     (lab / "vm1.toml").touch()
-    found = load(str(lab / name), "/images")
+    found = load_lab(str(lab / name), "/images")
     assert (found.guests, found.invalid, found.problems) == ({}, (), ())
 
 
@@ -224,7 +224,7 @@ def test_the_seed_changes_every_name(lab: Path) -> None:
 
 
 def test_the_example_lab_is_valid() -> None:
-    found = load(str(Path(__file__).parents[2] / "vms.d"), "/images")
+    found = load_lab(str(Path(__file__).parents[2] / "vms.d"), "/images")
     assert (found.problems, found.invalid) == ((), ())
     assert "ursa-vm1" in found.guests
 

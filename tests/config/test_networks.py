@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 
@@ -16,7 +16,7 @@ def lab_of(directory: Path, text: str, **guests: str) -> Lab:
     (directory / "networks.toml").write_text(text)
     for name, definition in guests.items():
         (directory / f"{name}.toml").write_text(definition)
-    return load(str(directory), "/images")
+    return load_lab(str(directory), "/images")
 
 
 def lan(directory: Path, text: str, **guests: str) -> Network:
@@ -236,7 +236,7 @@ def test_all_errors_are_told_at_once(lab: Path) -> None:
 @pytest.mark.parametrize("dhcp", ["false", '{ pool = "10.0.0.5-10.0.0.9" }'])
 def test_the_candidates_are_the_addresses_a_guest_can_hold(lab: Path, dhcp: str) -> None:
     (lab / "networks.toml").write_text(f'[network.lan]\nsubnet = "10.0.0.0/28"\nhost = "10.0.0.3"\ndhcp = {dhcp}\n')
-    (network,) = load(str(lab), "/i").networks.values()
+    (network,) = load_lab(str(lab), "/i").networks.values()
     every = [one for one in network.subnet if network.can_hold(one)]
     assert sorted(network.candidates(7)) == every
     assert next(network.candidates(9)) == network.subnet[10]
@@ -248,4 +248,4 @@ def test_a_lab_reduced_to_one_network_keeps_the_ports_on_it(lab: Path) -> None:
     )
     found = lab_of(lab, text, vm1='[[nic]]\nnetwork = "one"\n[[nic]]\nnetwork = "two"\n')
     both = found.ports()["vm1"]
-    assert found.but(networks={"two": found.networks["two"]}).ports()["vm1"] == both[1:]
+    assert found.replace(networks={"two": found.networks["two"]}).ports()["vm1"] == both[1:]

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.load_lab import load
-from kvmrun.config.toml_file import Unreadable, read
+from kvmrun.config.load_lab import load_lab
+from kvmrun.config.toml_file import Unreadable, read_toml
 from kvmrun.model.printable import printable
 
 calm = settings(deadline=None)
@@ -52,7 +52,7 @@ def text(directory: Path, content: str | bytes) -> str:
 @soon
 def test_what_is_no_definition_is_told_at_once(lab: Path, content: str | bytes, found: str) -> None:
     with pytest.raises(Unreadable) as why:
-        read(text(lab, content))
+        read_toml(text(lab, content))
     assert found in why.value.found
     assert why.value.wanted
 
@@ -76,7 +76,7 @@ def test_what_is_no_definition_is_told_at_once(lab: Path, content: str | bytes, 
 )
 @soon
 def test_what_only_looks_wild_is_read(lab: Path, content: str) -> None:
-    assert isinstance(read(text(lab, content)), dict)
+    assert isinstance(read_toml(text(lab, content)), dict)
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_what_only_looks_wild_is_read(lab: Path, content: str) -> None:
 def test_a_file_that_is_none_costs_one_row(lab: Path, make: object, found: str) -> None:
     make(lab / "odd.toml")  # type: ignore[operator]
     (lab / "good.toml").touch()
-    whole = load(str(lab), "/images")
+    whole = load_lab(str(lab), "/images")
     assert (list(whole.guests), whole.invalid) == (["good"], ("odd",))
     assert found in str(whole.problems[0])
 
@@ -106,7 +106,7 @@ def test_a_file_of_a_gigabyte_is_not_read(lab: Path) -> None:
     with (lab / "vm1.toml").open("wb") as file:
         file.truncate(1 << 30)
     with pytest.raises(Unreadable) as why:
-        read(str(lab / "vm1.toml"))
+        read_toml(str(lab / "vm1.toml"))
     assert why.value.found == f"{1 << 30} bytes"
 
 
@@ -117,7 +117,7 @@ def test_a_file_we_may_not_read_costs_one_row(lab: Path, monkeypatch: pytest.Mon
     (lab / "vm1.toml").touch()
     with monkeypatch.context() as now:  # only until here: what removes the lab opens it as well
         now.setattr(os, "open", closed)
-        (problem,) = load(str(lab), "/images").problems
+        (problem,) = load_lab(str(lab), "/images").problems
     assert str(problem) == "vm1.toml: the file cannot be read: permission denied"
 
 
@@ -194,7 +194,7 @@ files = st.one_of(st.binary(max_size=300), st.lists(lines, max_size=8).map(lambd
 def test_no_bytes_are_more_than_a_lab_with_problems(scratch: Path, content: bytes, stem: str) -> None:
     for name in ("vm1", "networks", "defaults"):
         (scratch / f"{name}.toml").write_bytes(content if name == stem else b"")
-    lab = load(str(scratch), "/images")
+    lab = load_lab(str(scratch), "/images")
     assert set(lab.invalid) | set(lab.guests) == {"vm1"}
     assert all(printable(problem) == str(problem) for problem in lab.problems)
     if lab.invalid:
@@ -216,5 +216,5 @@ def test_no_bytes_are_more_than_a_lab_with_problems(scratch: Path, content: byte
 )
 def test_a_mistake_is_told_with_its_line_and_how_to_write_it(lab: Path, text: str, told: str) -> None:
     (lab / "vm1.toml").write_text(text)
-    (problem,) = load(str(lab), "/images").problems
+    (problem,) = load_lab(str(lab), "/images").problems
     assert str(problem).startswith(f"vm1.toml: {told}"), problem

@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.networks_file import convert
-from kvmrun.config.recorded_network import from_json
+from kvmrun.config.networks_file import convert_networks
+from kvmrun.config.recorded_network import network_from_json
 from kvmrun.config.toml_values import Converter
 from kvmrun.model.network.network_record import NetworkRecord
-from kvmrun.model.scalars import Base
+from kvmrun.model.scalars import PathBase
 
 KEYS: dict[str, list[Any]] = {
     "bridge": ["br0", "virbr-x"],
@@ -41,8 +41,8 @@ calm = settings(deadline=None)
 
 def record(table: dict[str, Any], uplink: dict[str, Any]) -> NetworkRecord | None:
     """A record of the network that `table` defines, None where it defines none."""
-    file = Converter("networks.toml", Base(directory="/", images="/"))
-    found = convert(file, {"network": {"lan": table}, "uplink": {"wan": uplink}})
+    file = Converter("networks.toml", PathBase(directory="/", images="/"))
+    found = convert_networks(file, {"network": {"lan": table}, "uplink": {"wan": uplink}})
     if "lan" not in found.network:
         return None
     return NetworkRecord(
@@ -60,7 +60,7 @@ def record(table: dict[str, Any], uplink: dict[str, Any]) -> NetworkRecord | Non
 @given(tables, st.sampled_from(UPLINKS))
 def test_a_record_is_read_as_it_was_written(table: dict[str, Any], uplink: dict[str, Any]) -> None:
     one = record(table, uplink)
-    assert one is None or from_json(json.loads(json.dumps(one.to_json()))) == one
+    assert one is None or network_from_json(json.loads(json.dumps(one.to_json()))) == one
 
 
 ONE = record({}, {"interface": "wan0"})
@@ -69,7 +69,7 @@ DATA = ONE.to_json()
 
 
 def test_what_a_later_version_wrote_is_passed_over() -> None:
-    assert from_json(DATA | {"colour": "blue", "network": DATA["network"] | {"vlan": 5}}) == ONE
+    assert network_from_json(DATA | {"colour": "blue", "network": DATA["network"] | {"vlan": 5}}) == ONE
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_what_a_later_version_wrote_is_passed_over() -> None:
     ids=str,
 )
 def test_a_wrong_value_anywhere_is_no_record(changes: dict[str, Any]) -> None:
-    found = from_json(DATA | changes)
+    found = network_from_json(DATA | changes)
     assert found is None or found.to_json() == DATA | changes
 
 
@@ -98,4 +98,4 @@ trees = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.
 @calm
 @given(st.sampled_from(sorted(DATA)), trees)
 def test_any_value_anywhere_is_a_record_or_none(field: str, value: object) -> None:
-    from_json(DATA | {field: value})
+    network_from_json(DATA | {field: value})

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from kvmrun.config import unset_keys
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Boot, Guest
 from kvmrun.model.guest.nic import Nic
@@ -28,8 +28,8 @@ def keys() -> Iterator[str]:
 def test_every_key_can_be_unset(key: str) -> None:
     first, _, rest = key.partition(".")
     value: Any = [{rest: 1, "other": 2}, {"other": 2}] if first in {"drive", "nic"} else {rest: 1, "other": 2}
-    found = unset_keys.without({first: value if rest else 1, "other": 2}, [key])
-    assert not list(unset_keys.problems([key]))
+    found = unset_keys.apply_unset({first: value if rest else 1, "other": 2}, [key])
+    assert not list(unset_keys.unset_problems([key]))
     if not rest:
         assert found == {"other": 2}
     else:
@@ -41,7 +41,7 @@ def test_every_key_can_be_unset(key: str) -> None:
 )
 def test_what_is_no_key_is_told(lab: Path, key: str) -> None:
     (lab / "vm1.toml").write_text(f'unset = ["{key}"]\n')
-    found = load(str(lab), "/images")
+    found = load_lab(str(lab), "/images")
     assert found.invalid == ("vm1",)
     assert found.problems[0].key == "unset[0]"
 
@@ -49,13 +49,13 @@ def test_what_is_no_key_is_told(lab: Path, key: str) -> None:
 @pytest.mark.parametrize("value", ['"boot"', "[1]", "true", "[[]]", "{}"])
 def test_a_value_of_another_type_costs_the_guest(lab: Path, value: str) -> None:
     (lab / "vm1.toml").write_text(f"unset = {value}\n")
-    assert load(str(lab), "/images").invalid == ("vm1",)
+    assert load_lab(str(lab), "/images").invalid == ("vm1",)
 
 
 def test_the_defaults_cannot_unset(lab: Path) -> None:
     (lab / "defaults.toml").write_text('unset = ["boot"]\n')
     (lab / "vm1.toml").write_text("")
-    found = load(str(lab), "/images")
+    found = load_lab(str(lab), "/images")
     assert (found.invalid, found.problems[0].file) == (("vm1",), "defaults.toml")
 
 
@@ -64,7 +64,7 @@ def test_what_is_unset_has_its_usual_value_and_the_files_own_key_applies(lab: Pa
     (lab / "vm1.toml").write_text('unset = ["boot", "nic.queues", "memory"]\n')
     (lab / "vm2.toml").write_text('unset = ["boot"]\n[boot]\nkernel = "own"\n')
     (lab / "vm3.toml").write_text("")
-    found = load(str(lab), "/images").guests
+    found = load_lab(str(lab), "/images").guests
     assert (found["vm1"].boot, found["vm1"].nic, found["vm1"].cpus) == (Boot(), (Nic(),), 3)
     assert (found["vm2"].boot.kernel, found["vm2"].boot.initrd) == ("/images/own", None)
     assert (found["vm3"].boot.initrd, found["vm3"].nic[0].queues) == ("/images/i", 2)
@@ -93,7 +93,7 @@ BOOT = '[boot]\nkernel = "k"\n'
 def test_a_drive_beaten_by_a_kernel_of_the_defaults_is_told(lab: Path, defaults: str, own: str, told: bool) -> None:
     (lab / "defaults.toml").write_text(defaults)
     (lab / "vm1.toml").write_text(own)
-    found = load(str(lab), "/images")
+    found = load_lab(str(lab), "/images")
     assert list(found.guests) == ["vm1"]
     assert [(one.key, one.warning) for one in found.problems] == [("boot.kernel", True)] * told
 
@@ -105,5 +105,5 @@ def test_several_keys_of_one_table(lab: Path) -> None:
         for kept in itertools.combinations(names[1:], size):
             gone = [f'"boot.{name}"' for name in names[1:] if name not in kept]
             (lab / "vm1.toml").write_text(f"unset = [{', '.join(gone)}]\n")
-            boot = load(str(lab), "/images").guests["vm1"].boot
+            boot = load_lab(str(lab), "/images").guests["vm1"].boot
             assert [bool(getattr(boot, name)) for name in names[1:]] == [name in kept for name in names[1:]]

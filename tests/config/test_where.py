@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load_lab import load
-from kvmrun.config.standard_paths import directories, distrusted, trusted
+from kvmrun.config.load_lab import load_lab
+from kvmrun.config.standard_paths import is_distrusted, require_trusted_lab, resolve_paths
 from kvmrun.errors import Refused
 
 ELSEWHERE = "copy the lab to a directory of your own, and name that: -C DIR"
@@ -46,7 +46,7 @@ def test_the_lab_is_found(
     for name in made:
         Path(name).mkdir(parents=True)
     become(uid)
-    found = directories(environ.get("-C"), {key: here(value) for key, value in environ.items()})
+    found = resolve_paths(environ.get("-C"), {key: here(value) for key, value in environ.items()})
     assert (found.vms, found.root) == (here(wanted), uid == 0)
 
 
@@ -65,7 +65,7 @@ def test_run_and_state_are_found(
     become: Callable[[int], None], environ: dict[str, str], uid: int, run: str, state: str
 ) -> None:
     become(uid)
-    found = directories(None, environ)
+    found = resolve_paths(None, environ)
     assert (found.run, found.state) == (here(run), here(state))
     assert (found.guest("vm1"), found.images) == (f"{found.run}/vm/vm1", f"{found.state}/images")
 
@@ -82,8 +82,8 @@ def tree(own_directories: Path) -> Path:
 
 @root_only
 def test_a_lab_of_roots_is_trusted(tree: Path) -> None:
-    trusted(str(tree), {})
-    trusted(str(tree / "missing"), {})
+    require_trusted_lab(str(tree), {})
+    require_trusted_lab(str(tree / "missing"), {})
 
 
 @root_only
@@ -94,7 +94,7 @@ def test_what_others_may_write_is_refused_by_name(tree: Path, name: str, mode: i
     bad = (tree / name).resolve()
     bad.chmod(bad.stat().st_mode | mode)
     with pytest.raises(Refused, match=rf"{bad} is not to be trusted") as refused:
-        trusted(str(tree), {})
+        require_trusted_lab(str(tree), {})
     own = name != ".."  # nothing but the lab's own directory and file may be changed by a fix
     assert refused.value.hint == (f"chmod go-w {bad}" if own else ELSEWHERE)
 
@@ -106,9 +106,9 @@ def test_what_is_somebody_elses_is_refused_unless_it_is_the_callers(tree: Path, 
     bad = (tree / name).resolve()
     os.chown(bad, 12345, 12345)
     with pytest.raises(Refused, match=rf"{bad} is not to be trusted") as refused:
-        trusted(str(tree), {"SUDO_UID": "1000"})
+        require_trusted_lab(str(tree), {"SUDO_UID": "1000"})
     assert refused.value.hint == ELSEWHERE
-    trusted(str(tree), {"SUDO_UID": "12345"})
+    require_trusted_lab(str(tree), {"SUDO_UID": "12345"})
 
 
 @root_only
@@ -118,9 +118,9 @@ def test_what_is_somebody_elses_is_refused_unless_it_is_the_callers(tree: Path, 
 def test_one_file_that_others_could_have_written_costs_that_file(tree: Path, harm: Callable[[Path], None]) -> None:
     (tree / "vm2.toml").touch(0o644)
     harm(tree / "vm1.toml")
-    trusted(str(tree), {})
-    assert list(distrusted(str(tree), {})) == ["vm1.toml"]
-    lab = load(str(tree), "/i", distrusted=distrusted(str(tree), {}))
+    require_trusted_lab(str(tree), {})
+    assert list(is_distrusted(str(tree), {})) == ["vm1.toml"]
+    lab = load_lab(str(tree), "/i", distrusted=is_distrusted(str(tree), {}))
     assert (list(lab.guests), lab.invalid) == (["vm2"], ("vm1",))
     [problem] = lab.problems
     assert (problem.file, "not to be trusted" in problem.found, str(tree / "vm1.toml") in problem.found) == (
@@ -135,7 +135,7 @@ def test_a_link_among_the_definitions_costs_that_definition(tree: Path, target: 
     (tree / "vm1.toml").unlink()
     (tree / "vm1.toml").symlink_to(target)
     (tree / "vm2.toml").touch(0o644)
-    lab = load(str(tree), "/i", distrusted=distrusted(str(tree), {}))
+    lab = load_lab(str(tree), "/i", distrusted=is_distrusted(str(tree), {}))
     assert lab.invalid == (() if target == "vm2.toml" else ("vm1",))
     assert "vm2" in lab.guests
     assert not [one for one in lab.problems if "chmod" in str(one) or "chown" in str(one)]
@@ -144,10 +144,10 @@ def test_a_link_among_the_definitions_costs_that_definition(tree: Path, target: 
 @root_only
 def test_a_sticky_directory_is_well_above_a_lab_but_not_as_one(tree: Path) -> None:
     tree.parent.chmod(0o1777)
-    trusted(str(tree), {})
+    require_trusted_lab(str(tree), {})
     tree.chmod(0o1777)
     with pytest.raises(Refused, match=str(tree)):
-        trusted(str(tree), {})
+        require_trusted_lab(str(tree), {})
 
 
 @root_only
@@ -155,7 +155,7 @@ def test_a_sticky_directory_of_somebody_elses_is_refused(tree: Path) -> None:
     tree.parent.chmod(0o1777)
     os.chown(tree.parent, 12345, 0)
     with pytest.raises(Refused, match=str(tree.parent)):
-        trusted(str(tree), {"SUDO_UID": "12345"})
+        require_trusted_lab(str(tree), {"SUDO_UID": "12345"})
 
 
 @root_only
@@ -165,7 +165,7 @@ def test_a_link_in_somebody_elses_directory_is_refused(tree: Path, own_directori
     link = own_directories / "theirs" / "lab"
     link.symlink_to(tree)
     with pytest.raises(Refused, match=str(link.parent)):
-        trusted(str(link), {})
+        require_trusted_lab(str(link), {})
 
 
 @root_only
@@ -175,7 +175,7 @@ def test_a_link_of_somebody_elses_is_refused(tree: Path) -> None:
     link.symlink_to(tree)
     os.chown(link, 12345, 12345, follow_symlinks=False)
     with pytest.raises(Refused, match=str(link)):
-        trusted(str(link), {})
+        require_trusted_lab(str(link), {})
 
 
 @root_only
@@ -184,13 +184,13 @@ def test_a_definition_that_leads_to_somebody_elses_directory_is_not_read(tree: P
     theirs.mkdir()
     (theirs / "vm2.toml").touch()
     (tree / "vm2.toml").symlink_to(theirs / "vm2.toml")
-    assert not distrusted(str(tree), {})
+    assert not is_distrusted(str(tree), {})
     os.chown(theirs, 12345, 12345)
-    assert list(distrusted(str(tree), {})) == ["vm2.toml"]
-    assert str(theirs) in distrusted(str(tree), {})["vm2.toml"]
+    assert list(is_distrusted(str(tree), {})) == ["vm2.toml"]
+    assert str(theirs) in is_distrusted(str(tree), {})["vm2.toml"]
 
 
 @root_only
 @pytest.mark.parametrize("uid", ["", "x", "-1", "1 2", "\xb2"])
 def test_a_caller_that_is_no_number_is_nobody(tree: Path, uid: str) -> None:
-    trusted(str(tree), {"SUDO_UID": uid})
+    require_trusted_lab(str(tree), {"SUDO_UID": uid})

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from kvmrun.export import prometheus_text
 from kvmrun.model.guest.guest_status import NicStatus, Status
-from kvmrun.model.guest.guest_usage import DriveCount, NicCount, Sample
+from kvmrun.model.guest.guest_usage import DriveCount, GuestUsage, NicCount
 
 GUEST = Status(
     name="vm1",
@@ -24,12 +24,12 @@ GUEST = Status(
 )
 NIC = NicCount(**{**dict.fromkeys(NicCount.FIELDS, 0), "name": "eth0", "received_bytes": 11, "sent_dropped": 3})
 DRIVE = DriveCount(**{**dict.fromkeys(DriveCount.FIELDS, 0), "name": "drive0", "read_ns": 1_500_000_000, "writes": 4})
-SAMPLE = Sample(at=1.0, status=GUEST, cpu_s=2.5, balloon_bytes=1 << 28, drives=(DRIVE,), nics=(NIC,))
+SAMPLE = GuestUsage(at=1.0, status=GUEST, cpu_s=2.5, balloon_bytes=1 << 28, drives=(DRIVE,), nics=(NIC,))
 
 
-def read(*samples: Sample) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
+def read(*samples: GuestUsage) -> dict[tuple[str, frozenset[tuple[str, str]]], float]:
     """Every value by its name and labels, as the reference parser understands the text."""
-    text = prometheus_text.text(samples, "1.2.3")
+    text = prometheus_text.metrics_text(samples, "1.2.3")
     found = {}
     for family in text_string_to_metric_families(text):
         assert family.documentation.endswith(".")
@@ -62,20 +62,20 @@ def test_every_value_is_read_back() -> None:
 
 
 def test_what_is_not_known_is_not_there() -> None:
-    found = read(Sample(at=1.0, status=Status(name="bad", state="invalid", problem="what")))
+    found = read(GuestUsage(at=1.0, status=Status(name="bad", state="invalid", problem="what")))
     names = {name for name, _ in found}
     assert names == {f"kvmrun_{one}" for one in ("build_info", "guest_info", "guest_state", "guest_problem")}
     assert value(found, "guest_problem", guest="bad") == 1
 
 
 def test_a_state_of_qemus_own_is_one_more() -> None:
-    found = read(SAMPLE.but(status=GUEST.but(state="guest-panicked")))
+    found = read(SAMPLE.replace(status=GUEST.replace(state="guest-panicked")))
     assert value(found, "guest_state", guest="vm1", state="guest-panicked") == 1
     assert sum(number for (name, _), number in found.items() if name == "kvmrun_guest_state") == 1
 
 
 def test_names_follow_the_rules_of_prometheus() -> None:
-    for name, kind in re.findall(r"# TYPE (\S+) (\S+)", prometheus_text.text([SAMPLE], "1")):
+    for name, kind in re.findall(r"# TYPE (\S+) (\S+)", prometheus_text.metrics_text([SAMPLE], "1")):
         assert re.fullmatch(r"kvmrun_[a-z0-9_]*[a-z]", name)
         assert (kind == "counter") == name.endswith("_total")
         assert not re.search(r"_(ms|ns|mib|kb|percent)(_|$)", name), "base units only"
@@ -84,5 +84,5 @@ def test_names_follow_the_rules_of_prometheus() -> None:
 @given(st.text(min_size=1))
 def test_any_text_is_a_label(text: str) -> None:
     odd = text.encode("utf-8", "replace").decode()
-    found = read(SAMPLE.but(drives=(DRIVE.but(name=odd),)))
+    found = read(SAMPLE.replace(drives=(DRIVE.replace(name=odd),)))
     assert value(found, "guest_drive_writes_total", guest="vm1", drive=odd) == 4

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from fakes.golden import same
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.errors import Refused
 from kvmrun.export import shorewall_export
 from kvmrun.export.shorewall_file import MARK
@@ -50,7 +50,7 @@ def lab(tmp_path: Path, networks: str, **guests: str) -> Lab:
     (tmp_path / "networks.toml").write_text(networks)
     for name, text in ({"vm1": '[[nic]]\naddress = "192.168.0.1"\n'} | guests).items():
         (tmp_path / f"{name}.toml").write_text(text)
-    found = load(str(tmp_path), "/images")
+    found = load_lab(str(tmp_path), "/images")
     assert not [one for one in found.problems if not one.warning]
     return found
 
@@ -65,11 +65,11 @@ def asking(found: Lab, **uplinks: str) -> Lab:
 
 @pytest.mark.parametrize(("name", "networks", "own"), [("single", SINGLE, {}), ("shared", SHARED, OWN)])
 def test_the_files_are_the_ones_that_were_read(tmp_path: Path, name: str, networks: str, own: dict[str, str]) -> None:
-    same(f"shorewall/{name}", shorewall_export.files(lab(tmp_path, networks), ["eth0"], own))
+    same(f"shorewall/{name}", shorewall_export.shorewall_files(lab(tmp_path, networks), ["eth0"], own))
 
 
 def test_every_file_begins_with_our_mark_and_every_line_has_a_comment(tmp_path: Path) -> None:
-    for text in shorewall_export.files(lab(tmp_path, SHARED), [], OWN).values():
+    for text in shorewall_export.shorewall_files(lab(tmp_path, SHARED), [], OWN).values():
         assert text.startswith(f"{MARK} shorewall: ")
         for paragraph in text.split("\n\n"):
             assert paragraph.startswith(("#", "?")), paragraph
@@ -78,7 +78,7 @@ def test_every_file_begins_with_our_mark_and_every_line_has_a_comment(tmp_path: 
 def test_zones_are_short_and_never_twice_the_same(tmp_path: Path) -> None:
     names = ("fw", "all", "net", "any2all", "office1", "office2", "office22", "none", "anyhow", "anya")
     text = "".join(f'[network.{n}]\nbridge = "b{i}"\nsubnet = "10.0.{i}.0/24"\n' for i, n in enumerate(names))
-    lines = shorewall_export.files(lab(tmp_path, text, vm1="nic = []\n"), ["eth0"], {})["zones"].splitlines()
+    lines = shorewall_export.shorewall_files(lab(tmp_path, text, vm1="nic = []\n"), ["eth0"], {})["zones"].splitlines()
     zones = [line.split()[0] for line in lines if line.endswith("ipv4")]
     assert len(zones) == len(set(zones)) == len(names) + 1
     assert all(1 < len(zone) <= 5 for zone in zones)
@@ -87,7 +87,7 @@ def test_zones_are_short_and_never_twice_the_same(tmp_path: Path) -> None:
 
 
 def test_without_an_uplink_the_ways_out_are_those_of_the_host(tmp_path: Path) -> None:
-    files = shorewall_export.files(lab(tmp_path, SINGLE), ["eth0", "wlan0"], {})
+    files = shorewall_export.shorewall_files(lab(tmp_path, SINGLE), ["eth0", "wlan0"], {})
     assert [line for line in files["interfaces"].splitlines() if line.startswith("net\t")] != []
     assert files["snat"].count("MASQUERADE") == 2
     assert "providers" not in files
@@ -95,7 +95,7 @@ def test_without_an_uplink_the_ways_out_are_those_of_the_host(tmp_path: Path) ->
 
 def test_guests_come_before_networks_among_the_rules_by_source(tmp_path: Path) -> None:
     found = asking(lab(tmp_path, SHARED), vm1="avvanta", lan="main")
-    rules = shorewall_export.files(found, [], OWN)["rtrules"].splitlines()
+    rules = shorewall_export.shorewall_files(found, [], OWN)["rtrules"].splitlines()
     assert [line.split() for line in rules if line[:1].isdigit()] == [
         ["192.168.0.1", "-", "avvanta", "11001"],
         ["192.168.0.0/24", "-", "main_", "11002"],
@@ -112,18 +112,18 @@ def test_guests_come_before_networks_among_the_rules_by_source(tmp_path: Path) -
 )
 def test_what_shorewall_could_not_do_is_refused(tmp_path: Path, networks: str, own: dict[str, str], said: str) -> None:
     with pytest.raises(Refused, match=said) as caught:
-        shorewall_export.files(lab(tmp_path, networks), [], own)
+        shorewall_export.shorewall_files(lab(tmp_path, networks), [], own)
     assert caught.value.hint
 
 
 def test_an_uplink_that_is_asked_for_needs_a_table(tmp_path: Path) -> None:
     found = asking(lab(tmp_path, SHARED.replace("table = 102\n", "").replace("table = 101\n", "")), vm1="avvanta")
     with pytest.raises(Refused, match="vm1 asks for uplink avvanta"):
-        shorewall_export.files(found, [], OWN)
+        shorewall_export.shorewall_files(found, [], OWN)
 
 
 def test_a_guest_that_is_invalid_costs_its_port_forward_only(tmp_path: Path) -> None:
     (tmp_path / "vm1.toml").write_text("nonsense = 1\n")
     (tmp_path / "networks.toml").write_text(SINGLE)
-    files = shorewall_export.files(load(str(tmp_path), "/images"), ["eth0"], {})
+    files = shorewall_export.shorewall_files(load_lab(str(tmp_path), "/images"), ["eth0"], {})
     assert "DNAT" not in files["rules"]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from fakes.golden import same
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.export import systemd_units
 from kvmrun.model.lab import Lab
 
@@ -24,16 +24,16 @@ def lab(tmp_path: Path, firewall: str = "nftables") -> Lab:
     (tmp_path / "networks.toml").write_text(f'firewall = "{firewall}"\n[network.lan]\n')
     for name, text in GUESTS.items():
         (tmp_path / f"{name}.toml").write_text(text)
-    return load(str(tmp_path), "/images").but(directory="/etc/kvmrun/vms.d")
+    return load_lab(str(tmp_path), "/images").replace(directory="/etc/kvmrun/vms.d")
 
 
 @pytest.mark.parametrize("firewall", ["nftables", "shorewall"])
 def test_the_units_are_the_ones_that_were_read(tmp_path: Path, firewall: str) -> None:
-    same(f"systemd/{firewall}", systemd_units.files(lab(tmp_path, firewall), "/usr/local/bin/kvmrun", {}))
+    same(f"systemd/{firewall}", systemd_units.unit_files(lab(tmp_path, firewall), "/usr/local/bin/kvmrun", {}))
 
 
 def test_only_guests_with_autostart_have_one_and_wait_for_each_other(tmp_path: Path) -> None:
-    units = systemd_units.files(lab(tmp_path), "/usr/local/bin/kvmrun", {})
+    units = systemd_units.unit_files(lab(tmp_path), "/usr/local/bin/kvmrun", {})
     assert sorted(units) == ["kvmrun-net.service", "kvmrun@router.service", "kvmrun@web.service"]
     after = re.search(r"^After=(.*)$", units["kvmrun@web.service"], re.MULTILINE)
     assert after
@@ -42,7 +42,7 @@ def test_only_guests_with_autostart_have_one_and_wait_for_each_other(tmp_path: P
 
 
 def test_directories_of_the_callers_own_are_kept(tmp_path: Path) -> None:
-    units = systemd_units.files(lab(tmp_path), "/opt/my tools/kvmrun", {"KVMRUN_RUN_DIR": "/run/100% $x"})
+    units = systemd_units.unit_files(lab(tmp_path), "/opt/my tools/kvmrun", {"KVMRUN_RUN_DIR": "/run/100% $x"})
     for text in units.values():
         assert 'Environment="KVMRUN_RUN_DIR=/run/100%% $x"\n' in text
         assert 'ExecStart="/opt/my tools/kvmrun" -C /etc/kvmrun/vms.d ' in text
@@ -56,7 +56,7 @@ def test_systemd_takes_them(tmp_path: Path, firewall: str) -> None:
     program.chmod(0o755)
     units = tmp_path / "units"
     units.mkdir()
-    for name, text in systemd_units.files(
+    for name, text in systemd_units.unit_files(
         lab(tmp_path, firewall), str(program), {"KVMRUN_RUN_DIR": "/run/a b"}
     ).items():
         (units / name).write_text(text)

@@ -89,7 +89,7 @@ def status(kvmrun: Warm) -> dict[str, Any]:
 
 
 def findings(kvmrun: Warm) -> list[dict[str, Any]]:
-    found = kvmrun("doctor", "--timeout", "0.1", "-o", "json").json()["findings"]
+    found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
     return [one for one in found if one["level"] != "ok" and one["subject"] == "network lan"]
 
 

@@ -15,9 +15,9 @@ from fakes.proc import status
 from fakes.tally import Tally
 from fakes.world import processes, until, world, world_after
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.host.process import process
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.guest.qemu_option import argv
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: accounts, taps and devices")
@@ -43,13 +43,13 @@ PARTS = {
 
 def commands(lab: Path, step: int) -> Iterator[tuple[str, str, list[str]]]:
     """(what, accelerator, the whole command as it is run) of every kind of guest, or of each so many."""
-    where = Directories(vms=str(lab), run="/run/kvmrun", state=str(lab.parent / "state"), root=True)
+    where = Paths(vms=str(lab), run="/run/kvmrun", state=str(lab.parent / "state"), root=True)
     machines, accels = ("q35", "pc", "microvm"), ("kvm", "tcg")
     every = list(product(machines, accels, ("", "nobody"), PARTS.items()))
     for machine, accel, user, (part, text) in every[::step]:
         head = f'machine = "{machine}"\naccel = "{accel}"\ncpus = 2\n' + (f'user = "{user}"\n' if user else "")
         (lab / "vm1.toml").write_text(head + text)
-        found = load(str(lab), where.images)
+        found = load_lab(str(lab), where.images)
         if "vm1" not in found.guests:
             assert machine == "microvm", [f"{one}" for one in found.problems]
             continue
@@ -58,7 +58,11 @@ def commands(lab: Path, step: int) -> Iterator[tuple[str, str, list[str]]]:
         table = {handle: [10, 11, 12, 13] for one in options for handle in one.handles()}
         words = [word for option in argv(options, table) for word in option]
         for uid in (None, place.uid):
-            yield f"{machine} {accel} {user} {part} {uid}", accel, process.confined(["qemu", *words], uid, None)
+            yield (
+                f"{machine} {accel} {user} {part} {uid}",
+                accel,
+                process.drop_privileges_command(["qemu", *words], uid, None),
+            )
 
 
 def test_every_command_shuts_its_sandbox(lab: Path, tally: Tally) -> None:

@@ -44,7 +44,7 @@ def test_every_format_under_a_name_that_says_raw(lab: Path, kvmrun: Cli, images:
     for number, (kind, suffix, path) in enumerate(cases):
         before = path.read_bytes()
         with row.case(f"{kind}{suffix}"):
-            found = image_files.look(str(path), "raw")
+            found = image_files.image_facts(str(path), "raw")
             assert found
             assert found.content == kind
             define(lab, f'image = "{path.name}"\n')
@@ -70,7 +70,7 @@ def test_a_format_that_is_said_is_believed(lab: Path, kvmrun: Cli, images: Path)
 def test_what_is_raw_is_taken(images: Path) -> None:
     for content in (b"", b"x", bytes(1 << 20), os.urandom(4096), b"\x55\xaa" * 256, b"LUKS\xba\xbe" + bytes(1024)):
         (images / "a.raw").write_bytes(content)
-        found = image_files.look(str(images / "a.raw"), "raw")
+        found = image_files.image_facts(str(images / "a.raw"), "raw")
         assert found
         assert (found.content, found.size) == ("", len(content))
 

@@ -14,7 +14,7 @@ from fakes import hostile
 from fakes.cli import Cli, Result
 from fakes.tally import Tally
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model import derive
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import GuestName
@@ -109,7 +109,7 @@ def judge(lab: Path, content: bytes, stem: str = "vm1") -> None:
     for name in STEMS:
         (lab / f"{name}.toml").write_bytes(content if name == stem else b"")
     began = time.process_time()
-    found = load(str(lab), IMAGES)
+    found = load_lab(str(lab), IMAGES)
     took = time.process_time() - began
     assert took < SOON, f"{took:.2f} s"
     assert {*found.invalid, *found.guests} == {"vm1"}, "not one row"
@@ -158,7 +158,7 @@ def test_one_bad_file_never_hides_two_hundred_good_ones(lab: Path, kvmrun: Cli, 
         (lab / "bad.toml").write_bytes(files[name])
         with row.case(name):
             began = time.process_time()
-            found = load(str(lab), IMAGES)
+            found = load_lab(str(lab), IMAGES)
             assert time.process_time() - began < 3
             good = {f"vm{number}" for number in range(200)}
             assert good <= {*found.guests} or any(one.file == "vm1.toml" for one in found.problems)
@@ -204,7 +204,7 @@ def test_what_is_no_file_is_a_row_at_once(lab: Path, kvmrun: Cli, tally: Tally) 
             make(lab / f"{stem}.toml")
             with row.case(f"{kind} as {stem}"):
                 began = time.monotonic()
-                found = load(str(lab), IMAGES)
+                found = load_lab(str(lab), IMAGES)
                 assert time.monotonic() - began < 3
                 assert "good" in {*found.guests, *found.invalid}
                 assert bool(found.problems) != (kind == "nothing in it")
@@ -330,7 +330,7 @@ def _as_file(lab: Path, name: str) -> None:
     except (OSError, ValueError):
         return
     try:
-        found = load(str(lab), IMAGES)
+        found = load_lab(str(lab), IMAGES)
         assert list(found.guests) == ["good"]
         assert len(found.invalid) == (0 if name.startswith(".") or not name else 1)
         assert all(hostile.harm(text) == "" for text in (*found.invalid, *map(str, found.problems)))
@@ -378,7 +378,7 @@ def _point(tree: Path, at: str, to: Path) -> Path:
 
 
 def test_what_another_could_have_written_root_does_not_read(own_directories: Path, tally: Tally) -> None:
-    from kvmrun.config.standard_paths import distrusted, trusted
+    from kvmrun.config.standard_paths import is_distrusted, require_trusted_lab
     from kvmrun.errors import Refused
 
     if os.geteuid() != 0:
@@ -393,7 +393,7 @@ def test_what_another_could_have_written_root_does_not_read(own_directories: Pat
         if path.suffix:
             path.touch(mode=0o644)
     parts["file"] = parts.pop("vm1.toml")
-    trusted(str(lab), {})
+    require_trusted_lab(str(lab), {})
     for which, mode, owner in _owned(""):
         path = parts[which]
         before = path.stat().st_mode & 0o7777
@@ -401,21 +401,21 @@ def test_what_another_could_have_written_root_does_not_read(own_directories: Pat
         os.chown(path, owner, 0)
         with row.case(f"{which} {mode:o} of {owner}"):
             if which == "file":
-                assert str(path) in distrusted(str(lab), {})["vm1.toml"]
+                assert str(path) in is_distrusted(str(lab), {})["vm1.toml"]
             else:
                 with pytest.raises(Refused) as why:
-                    trusted(str(lab), {})
+                    require_trusted_lab(str(lab), {})
                 assert str(path) in why.value.message + why.value.hint + why.value.why
         path.chmod(before)
         os.chown(path, 0, 0)
-    trusted(str(lab), {})
+    require_trusted_lab(str(lab), {})
     for name, made in _ways_by_links(own_directories, lab):
         if made == lab:
             with row.case(name):
-                assert list(distrusted(str(lab), {})) == ["vm9.toml"]
+                assert list(is_distrusted(str(lab), {})) == ["vm9.toml"]
             continue
         with row.case(name), pytest.raises(Refused):
-            trusted(str(made), {})
+            require_trusted_lab(str(made), {})
 
 
 def _ways_by_links(root: Path, lab: Path) -> Iterator[tuple[str, Path]]:
@@ -463,7 +463,7 @@ def test_no_two_guests_are_one_without_a_word(lab: Path, tally: Tally) -> None:
         for name in pair:
             (lab / f"{name}.toml").touch()
         with row.case(pair):
-            told = load(str(lab), IMAGES)
+            told = load_lab(str(lab), IMAGES)
             assert any(one.file[:-5] in pair and not one.warning for one in told.problems), "not a word"
         for name in pair:
             (lab / f"{name}.toml").unlink()

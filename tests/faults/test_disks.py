@@ -63,7 +63,7 @@ def claimed(at: Path, _: Path) -> Iterator[None]:
 def opened(path: Path, *, readonly: bool = False) -> int:
     at = os.open(path, os.O_PATH)
     try:
-        return block_device.claimed(at, str(path), readonly=readonly)
+        return block_device.claim_exclusively(at, str(path), readonly=readonly)
     finally:
         os.close(at)
 

@@ -15,14 +15,14 @@ from fakes.tally import Tally
 from fakes.world import until
 
 from kvmrun.api.lab import read_definitions
-from kvmrun.api.status.status import gather
-from kvmrun.config.standard_paths import directories
+from kvmrun.api.status.status import guest_statuses
+from kvmrun.config.standard_paths import resolve_paths
 from kvmrun.host import dnsmasq
 from kvmrun.host.rundir import rundir
 from kvmrun.model import derive
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.plan.network import dnsmasq_config
-from kvmrun.plan.steps.network_steps import StartNames
+from kvmrun.plan.steps.network_steps import StartDnsmasq
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
 FLIPPED = "bits of state files flipped, the files replaced by other kinds"
@@ -35,7 +35,7 @@ class Watched:
     def __init__(self, lab: Path, kvmrun: Cli) -> None:
         self.lab = lab
         self.kvmrun = kvmrun
-        self.where = directories(str(lab), os.environ)
+        self.where = resolve_paths(str(lab), os.environ)
         self._read = read_definitions(self.where)
         self.pid = 0
 
@@ -46,7 +46,7 @@ class Watched:
     def verdict(self) -> None:
         """The list says what the kernel says, at once."""
         began = time.monotonic()
-        [row] = gather(self.where, self._read)
+        [row] = guest_statuses(self.where, self._read)
         assert time.monotonic() - began < 3.0
         if self.pid:
             assert (row.state in {"running", "degraded"}, row.pid) == (True, self.pid), row
@@ -259,11 +259,11 @@ def test_leases_of_any_kind_keep_no_names_from_being_served(
 ) -> None:
     row = tally.row("S-04", "lease files cut at every byte and mutated: dnsmasq serves", len(LEASES) + 2000)
     kvmrun.ok("net", "up")
-    where = directories(str(lab), os.environ)
-    at = dnsmasq_config.files(where.state, "lan")
+    where = resolve_paths(str(lab), os.environ)
+    at = dnsmasq_config.dnsmasq_paths(where.state, "lan")
     uid, hint = derive.uid("", "net", "lan"), f"{where.network('lan')}/dnsmasq"
     log = derive.uid("", "net", "lan", "log")
-    step = StartNames(
+    step = StartDnsmasq(
         network="lan", bridge="br0", config=at.config, leases=at.leases, log=f"{where.state}/log/net-lan", uid=uid,
         log_uid=log,
     )  # fmt: skip
@@ -278,8 +278,8 @@ def test_leases_of_any_kind_keep_no_names_from_being_served(
     for text in texts:
         with row.case(text[-60:]):
             Path(at.leases).write_bytes(text)
-            dnsmasq.start(step, hint)
-            assert dnsmasq.running(uid, at.config, hint)
+            dnsmasq.start_dnsmasq(step, hint)
+            assert dnsmasq.running_pid(uid, at.config, hint)
             _reap()
     assert herd.run(lab, "net", "up").code == 0
 

@@ -41,9 +41,9 @@ pytestmark = pytest.mark.usefixtures("netns")
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="port1", mac=OWN, address=OWN_IP,
             subnet="192.168.0.0/24", bridge_mac=frames.BRIDGE)  # fmt: skip
-MAC, ADDRESS = PORT.but(guard="mac"), PORT.but(guard="address")
+MAC, ADDRESS = PORT.replace(guard="mac"), PORT.replace(guard="address")
 IPV6: dict[str, object] = {"prefix6": frames.PREFIX, "hosts6": (frames.HOST6, frames.BRIDGE_LINK6)}
-MAC6, ADDRESS6 = MAC.but(**IPV6), ADDRESS.but(**IPV6)
+MAC6, ADDRESS6 = MAC.replace(**IPV6), ADDRESS.replace(**IPV6)
 SERVES = ("dhcp", "ra")
 
 
@@ -67,8 +67,8 @@ def lan(netns: None) -> Iterator[Lan]:
 
 
 def load(rules: list[str], port: Port) -> None:
-    text = nft_guard.text(nft_guard.TABLE, {"from_vm1_eth0": port})
-    for rule in nft_guard.rules(port):
+    text = nft_guard.guard_text(nft_guard.TABLE, {"from_vm1_eth0": port})
+    for rule in nft_guard.guard_rules(port):
         text = text.replace(f"    {rule}\n", "", 1)
     chain = "    policy drop;\n"
     text = text.replace(chain, chain + "".join(f"    {rule}\n" for rule in rules))
@@ -76,7 +76,7 @@ def load(rules: list[str], port: Port) -> None:
 
 
 def guarded(port: Port) -> None:
-    load(list(nft_guard.rules(port)), port)
+    load(list(nft_guard.guard_rules(port)), port)
 
 
 ALL = (
@@ -91,14 +91,14 @@ AS_THE_HOST = {"IPv6 neighbour advertisement", "router advertisement as the host
 WANTED = {
     "mac": (MAC, MAC_ALL | {*ROUTED6}),
     "mac with IPv6": (MAC6, MAC_ALL),
-    "mac of a router": (MAC6.but(forwarding=True), MAC_ALL | ROUTES),
-    "mac of a server": (MAC6.but(serves=SERVES), MAC_ALL | SERVED | AS_THE_HOST),
-    "address of a server": (ADDRESS6.but(serves=SERVES), {*HONEST, *HONEST6, *SERVED}),
-    "address of a DHCP server": (ADDRESS.but(serves=("dhcp",)), {*HONEST, "DHCP server", "DHCP relay"}),
+    "mac of a router": (MAC6.replace(forwarding=True), MAC_ALL | ROUTES),
+    "mac of a server": (MAC6.replace(serves=SERVES), MAC_ALL | SERVED | AS_THE_HOST),
+    "address of a server": (ADDRESS6.replace(serves=SERVES), {*HONEST, *HONEST6, *SERVED}),
+    "address of a DHCP server": (ADDRESS.replace(serves=("dhcp",)), {*HONEST, "DHCP server", "DHCP relay"}),
     "address": (ADDRESS, set(HONEST)),
     "address with IPv6": (ADDRESS6, {*HONEST, *HONEST6}),
     "address of a router": (
-        ADDRESS6.but(forwarding=True),
+        ADDRESS6.replace(forwarding=True),
         {*HONEST, *HONEST6, "echo from elsewhere", "echo from nowhere"}
         | {f"IPv4 from {source}" for source in ("the victim", "the gateway", "null", "loopback")}
         | (ROUTES - {"DHCP from the world to the host"}),
@@ -150,7 +150,7 @@ def test_no_rule_is_there_for_nothing(lan: Lan, kind: str, tally: Tally) -> None
     """Each rule left out, turned around or exchanged with another changes what comes through."""
     row = tally.row("F-03", "rules left out, turned around, exchanged: each changes what comes through", 20)
     port, wanted = WANTED[kind]
-    every = list(mutants(list(nft_guard.rules(port))))
+    every = list(mutants(list(nft_guard.guard_rules(port))))
     for what, rules in every if tally.full else random.Random(kind).sample(every, min(12, len(every))):
         with row.case(f"{kind}: {what}"):
             load(rules, port)

@@ -43,7 +43,7 @@ def hanging(tool: str, place: Path) -> Iterator[None]:
     script = place / f"hanging-{tool}"
     script.write_text("#!/bin/sh\nexec sleep 600\n")
     script.chmod(0o755)
-    path = process.find_tool(tool)
+    path = process.find_program(tool)
     subprocess.run(["mount", "--bind", script, Path(path).resolve()], check=True)
     try:
         yield

@@ -216,9 +216,9 @@ def conversation(chance: random.Random) -> bytes:
     return bytes(data[: chance.randrange(len(data)) if chance.random() < 0.2 else None])
 
 
-def _answer(data: bytes) -> query_many.Answer:
+def _answer(data: bytes) -> query_many.Reply:
     """What the probe makes of it."""
-    question = query_many._Question("", ("query-status", "query-uuid", "query-kvm"))
+    question = query_many._PendingQuery("", ("query-status", "query-uuid", "query-kvm"))
     question._at.close()
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -255,15 +255,15 @@ async def _understood(data: bytes) -> None:
 
 def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     row = tally.row("Q-23", "generated replies through the probe, the handshake, the list and the client", 20_000)
-    given: dict[str, query_many.Answer] = {}
+    given: dict[str, query_many.Reply] = {}
     for module in (startup_check, lifecycle):
-        monkeypatch.setattr(module, "ask", lambda *_, **__: given)
+        monkeypatch.setattr(module, "query", lambda *_, **__: given)
     for seed in range(row.count(2000)):
         data = conversation(random.Random(seed))
         with row.case(f"{seed}: {data!r:.200}"):
             given[""] = _answer(data)
-            _ours(lambda: startup_check.check("", uuid=qmp.UUID, accel="tcg"))
+            _ours(lambda: startup_check.verify_started("", uuid=qmp.UUID, accel="tcg"))
             _ours(lambda: startup_check.resume(""))
-            _ours(lambda: status._state("vm1", given[""], None))
+            _ours(lambda: status._state_of_answer("vm1", given[""], None))
             _ours(lambda: lifecycle._state("vm1", given[""]))
             asyncio.run(_understood(data))

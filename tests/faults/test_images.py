@@ -17,10 +17,10 @@ from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 from fakes.world import difference, until, world, world_after
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest import qemu_option
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 
 MIB = 1 << 20
 _JSON = {"-blockdev", "-device", "-netdev", "-object"}
@@ -75,7 +75,7 @@ def test_two_guests_never_write_one_image(
             for turn in range(rounds):
                 guests(lab, "vm1", text=first)
                 guests(lab, "vm2", text=second.replace("nic = []\n", "") + "[[nic]]\n")
-                invalid = "vm2" in load(str(lab), str(images)).invalid
+                invalid = "vm2" in load_lab(str(lab), str(images)).invalid
                 (lab / "vm2.toml").rename(own_directories / "vm2.toml") if invalid else None
                 kvmrun.ok("--paused", "vm1")
                 if invalid:  # told at once: what is tried is a lab that did not know it when the first was started
@@ -293,7 +293,7 @@ def _argv(guest: Guest, lab: Any, place: Any) -> list[str]:
 
 def test_no_string_is_more_than_one_value(lab: Path, own_directories: Path, tally: Tally) -> None:
     row = tally.row("V-06", "strings in every free field: no key and no option more than with a plain one", 10_000)
-    where = Directories(vms=str(lab), run=str(own_directories / "run"), state=str(own_directories / "state"), root=True)
+    where = Paths(vms=str(lab), run=str(own_directories / "run"), state=str(own_directories / "state"), root=True)
     taken = dict.fromkeys(FIELDS, 0)
     for seed in range(row.count(400)):
         chance = random.Random(seed)
@@ -303,7 +303,7 @@ def test_no_string_is_more_than_one_value(lab: Path, own_directories: Path, tall
         with row.case(f"{field} {word!r:.60}"):
             for name, value in (("g1", word), ("g2", _plain(field))):
                 (lab / f"{name}.toml").write_text(FIELDS[field].replace("NAME", name).replace("@", _toml(value)))
-            found = load(str(lab), where.images)
+            found = load_lab(str(lab), where.images)
             assert "g2" in found.guests, found.problems
             if "g1" not in found.guests:
                 continue

@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from fakes.tally import Tally
 
-from kvmrun.config.load_lab import load
-from kvmrun.config.networks_file import Networks
+from kvmrun.config.load_lab import load_lab
+from kvmrun.config.networks_file import NetworksFile
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Boot, Guest
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 ODD = {
     "empty": '""',
@@ -46,9 +46,9 @@ ODD = {
     "digits": '"123"',
     "hexadecimal": "0xff",
 }
-GUEST: dict[str, type[Frozen]] = {"": Guest, "boot": Boot, "limits": Limits, "drive": Drive, "nic": Nic}
-NETWORKS: dict[str, type[Frozen]] = {
-    "": Networks,
+GUEST: dict[str, type[Value]] = {"": Guest, "boot": Boot, "limits": Limits, "drive": Drive, "nic": Nic}
+NETWORKS: dict[str, type[Value]] = {
+    "": NetworksFile,
     "network.lan": Network,
     "network.lan.dhcp": Dhcp,
     "network.lan.dns": Dns,
@@ -105,7 +105,7 @@ def test_every_key_with_every_odd_value(lab: Path, tally: Tally) -> None:
         (lab / "networks.toml").write_text("")
         (lab / file).write_text(text)
         with row.case(f"{key} = {ODD[what][:40]}"):
-            _judge(load(str(lab), "/images"), file, key, what)
+            _judge(load_lab(str(lab), "/images"), file, key, what)
 
 
 @pytest.mark.parametrize("key", ["[network.lan]\nx", "[network.lan.dhcp.options]\n19", "[network.lan.names]\nx"])
@@ -113,6 +113,6 @@ def test_a_key_of_a_persons_own(lab: Path, key: str) -> None:
     (lab / "vm1.toml").touch()
     for what, value in ODD.items():
         (lab / "networks.toml").write_text(f"{key} = {value}\n")
-        found = load(str(lab), "/images")
+        found = load_lab(str(lab), "/images")
         if what not in {"empty", "digits", "a comma", "slashes"}:
             assert [one for one in found.problems if one.file == "networks.toml"], (what, value)

@@ -22,7 +22,7 @@ TEXT = b"all work and no play makes a guest a dull guest \r\n"
 
 
 def resident(pid: int) -> int:
-    used = process.usage(pid)
+    used = process.process_usage(pid)
     return used.rss if used else 0
 
 
@@ -43,7 +43,7 @@ def test_floods_leave_four_megabytes(tally: Tally, own_directories: Path, chunk:
     row = tally.row("P-07", WHAT, 1)
     log = own_directories / "state/log/vm1"
     reader, writer = process.pipe()
-    os.close(log_writer.start(str(log), None, reader))
+    os.close(log_writer.start_writer(str(log), None, reader))
     until(lambda: pid_of(log))
     pid = pid_of(log)
     with row.case(f"{planned} bytes of {chunk[:10]!r}"), open(writer, "wb", buffering=0) as pipe:
@@ -62,7 +62,7 @@ def flooding(lab: Path, kvmrun: Cli, own_directories: Path) -> Path:
     sector(lab, "vm1", TEXT, flood=True)
     kvmrun.ok("vm1")
     log = own_directories / "state/log/vm1"
-    until(lambda: log_reader.position(str(log)))
+    until(lambda: log_reader.end_offset(str(log)))
     return log
 
 

@@ -17,7 +17,7 @@ from fakes.cli import TCG, Cli, guests
 from fakes.tally import Tally
 from fakes.world import until
 
-from kvmrun.config.standard_paths import trusted
+from kvmrun.config.standard_paths import require_trusted_lab
 from kvmrun.errors import KvmrunError
 from kvmrun.host.rundir import rundir
 
@@ -183,7 +183,7 @@ def test_what_they_exchange_under_our_hands_is_never_used(
         for _ in range(half):
             row.cases += 1
             with suppress(KvmrunError):
-                trusted(str(link), {})
+                require_trusted_lab(str(link), {})
                 raise AssertionError("believed")
 
 

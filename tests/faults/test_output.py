@@ -21,7 +21,7 @@ from kvmrun.cli import commands, main
 from kvmrun.errors import KvmrunError
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.printable import printable
-from kvmrun.monitor.console.terminal_filter import Filter
+from kvmrun.monitor.console.terminal_filter import TerminalFilter
 from kvmrun.ui.text import guest_columns, guest_table, output
 
 
@@ -67,10 +67,10 @@ def printed(do: Callable[[], object]) -> str:
 
 def _talk(word: str) -> None:
     for value in (word, {word: [word]}, [word]):
-        output.show(output.Value(json=value), color=False)
-    output.show((word, word), color=False)
-    output.say(output.news({"event": word, "data": {word: word}}), color=False)
-    output.complain(KvmrunError(word, word, why=word, lines=(word,)), color=False)
+        output.print_answer(output.PrintedValue(json=value), color=False)
+    output.print_answer((word, word), color=False)
+    output.print_line(output.shell_event_line({"event": word, "data": {word: word}}), color=False)
+    output.print_error(KvmrunError(word, word, why=word, lines=(word,)), color=False)
 
 
 def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,18 +81,18 @@ def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytes
         nic = NicStatus(name=word, network=word, tap=word, mac=word, address=word, link=None)
         status = Status(name=word, state=word, accel=word, problem=word, uuid=word, nics=(nic,))
         with row.case(f"lines {word!r:.40}"):
-            text = guest_columns.plain([status, status.but(name="vm2")])
+            text = guest_columns.plain([status, status.replace(name="vm2")])
             fit(text)
             assert text.count("\n") == 3
         with row.case(f"table {word!r:.40}"):
-            fit(plain(printed(lambda one=status: guest_table.draw([one], guest_columns.LIVE, color="always"))))
+            fit(plain(printed(lambda one=status: guest_table.draw_table([one], guest_columns.LIVE, color="always"))))
         with row.case(f"error {word!r:.40}"):
             error = KvmrunError(word, word, why=word, lines=(word, word))
             fit(printed(lambda one=error: main.complain(one)))
         with row.case(f"monitor {word!r:.40}"):
             fit(printed(lambda one=word: _talk(one)))
         with row.case(f"JSON {word!r:.40}"):
-            text = printed(lambda one=word: output.dump({one: [one]}))
+            text = printed(lambda one=word: output.print_json({one: [one]}))
             fit(text)
             json.loads(text)
         with row.case(f"one line {word!r:.40}"):
@@ -107,7 +107,7 @@ def test_a_console_shows_text_and_nothing_that_acts(tally: Tally) -> None:
         data = word.encode(errors="surrogatepass")
         for cut in range(min(len(data), 12) + 1):
             with row.case(f"{word!r:.40} cut at {cut}"):
-                one = Filter()
+                one = TerminalFilter()
                 shown = one.feed(data[:cut]) + one.feed(data[cut:]) + one.leave()
                 for forbidden in (
                     b"\x1b]52",

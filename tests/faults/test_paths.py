@@ -219,7 +219,7 @@ def pretended(monkeypatch: pytest.MonkeyPatch) -> None:
     def fetch(_line: object, _path: str, fd: int, _moved: object) -> None:
         os.write(fd, b"from the guest")
 
-    monkeypatch.setattr(agent_files, "fetch", fetch)
+    monkeypatch.setattr(agent_files, "download", fetch)
     monkeypatch.setattr(screenshot_api, "require_running", lambda *_: "/nowhere")
     monkeypatch.setattr(screenshot_api, "_draw", lambda *_: PNG)
 
@@ -317,7 +317,7 @@ def test_a_component_that_is_exchanged_between_look_and_use(own_directories: Pat
                 ways[number % len(ways)]()
                 raise AssertionError("a link of another user was followed")
         with suppress(KvmrunError):
-            image_files.make(step)
+            image_files.make_image(step)
     scene.unharmed()
 
 

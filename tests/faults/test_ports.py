@@ -328,4 +328,4 @@ def test_a_guest_that_ended_meanwhile_is_no_error(two: Warm) -> None:
 
     step = PlugTap(tap="tap-gone", mac="fe:54:00:00:00:09", bridge="br0", alias="kvmrun:gone:eth0", mtu=1500,
                    isolated=False, differs=("is not on br0",))  # fmt: skip
-    port_settings.plug(step)
+    port_settings.configure_port(step)

@@ -127,7 +127,7 @@ def at_random(lab: Path, names: list[str], seed: int, most: int) -> list[str]:
 def crash(lab: Path, name: str) -> None:
     """QEMU is killed by somebody else."""
     directory = f"{os.environ['KVMRUN_RUN_DIR']}/vm/{name}"
-    with rundir.opened(directory) as pidfd:
+    with rundir.qemu_pidfd(directory) as pidfd:
         if pidfd is not None:
             signal.pidfd_send_signal(pidfd, signal.SIGKILL)
 

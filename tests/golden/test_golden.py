@@ -15,14 +15,14 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load_lab import load
-from kvmrun.model.guest.paths import Directories
+from kvmrun.config.load_lab import load_lab
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.guest.qemu_option import Handle, Option, Tap, argv
 from kvmrun.model.lab import Lab
 
 HERE = Path(__file__).parent
 QEMU = shutil.which("qemu-system-x86_64")
-WHERE = Directories(vms=str(HERE / "vms.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
+WHERE = Paths(vms=str(HERE / "vms.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
 GUESTS = ("minimal", "drives", "microvm", "cards", "screen", "viewer", "pc", "events")
 ALONE = {"-enable-kvm": ["-accel", "tcg"], "host": ["max"]}
 HELLO = '{"execute": "qmp_capabilities"} {"execute": "query-status"} {"execute": "quit"}'
@@ -30,7 +30,7 @@ HELLO = '{"execute": "qmp_capabilities"} {"execute": "query-status"} {"execute":
 
 @pytest.fixture(scope="module")
 def lab() -> Lab:
-    return load(WHERE.vms, WHERE.images)
+    return load_lab(WHERE.vms, WHERE.images)
 
 
 def options(lab: Lab, guest: str) -> tuple[Option, ...]:

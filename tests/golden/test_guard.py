@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.config.load_lab import load
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.nic import Port
 from kvmrun.plan.network import nft_guard
 
@@ -14,18 +14,18 @@ PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:
             subnet="192.168.0.0/24", bridge_mac="52:54:00:00:00:fe")  # fmt: skip
 HOSTS6 = ("fd00:77::1", "fe80::5054:ff:fe00:fe")
 PORTS = {
-    "mac": PORT.but(guard="mac", prefix6="fd00:77::/64", hosts6=HOSTS6),
-    "address": PORT.but(guard="address"),
-    "address6": PORT.but(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6),
-    "router": PORT.but(guard="address", forwarding=True),
-    "serves": PORT.but(guard="mac", forwarding=True, prefix6="fd00:77::/64", serves=("dhcp", "ra")),
-    "serves-address": PORT.but(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6, serves=("dhcp", "ra")),
+    "mac": PORT.replace(guard="mac", prefix6="fd00:77::/64", hosts6=HOSTS6),
+    "address": PORT.replace(guard="address"),
+    "address6": PORT.replace(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6),
+    "router": PORT.replace(guard="address", forwarding=True),
+    "serves": PORT.replace(guard="mac", forwarding=True, prefix6="fd00:77::/64", serves=("dhcp", "ra")),
+    "serves-address": PORT.replace(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6, serves=("dhcp", "ra")),
 }
 
 
 @pytest.mark.parametrize("kind", PORTS)
 def test_the_rules_are_those_in_the_file(kind: str) -> None:
-    step = nft_guard.load("vm1", (PORTS[kind],), "/run/guard")
+    step = nft_guard.load_step("vm1", (PORTS[kind],), "/run/guard")
     assert step
     file = HERE / f"guard-{kind}.txt"
     if os.environ.get("KVMRUN_GOLDEN"):
@@ -34,12 +34,12 @@ def test_the_rules_are_those_in_the_file(kind: str) -> None:
 
 
 def test_a_port_without_a_guard_has_no_chain() -> None:
-    ports = (PORTS["mac"], PORT.but(name="eth1", tap="tap-vm1-eth1"))
-    step = nft_guard.load("vm1", ports, "/run/guard")
+    ports = (PORTS["mac"], PORT.replace(name="eth1", tap="tap-vm1-eth1"))
+    step = nft_guard.load_step("vm1", ports, "/run/guard")
     assert step
     assert "from_vm1_eth0" in step.text
     assert "eth1" not in step.text
-    assert nft_guard.load("vm1", ports[1:], "/run/guard") is None
+    assert nft_guard.load_step("vm1", ports[1:], "/run/guard") is None
 
 
 @pytest.mark.parametrize(
@@ -58,7 +58,7 @@ def test_a_card_has_the_guard_of_its_network_unless_it_says_otherwise(
 ) -> None:
     (lab / "networks.toml").write_text(f"[network.lan]\n{network}\n")
     (lab / "vm1.toml").write_text(f"[[nic]]\n{nic}\n")
-    found = load(str(lab), "/images")
+    found = load_lab(str(lab), "/images")
     assert not found.problems
     assert found.ports()["vm1"][0].guard == wanted
 
@@ -75,7 +75,7 @@ def test_a_card_has_the_guard_of_its_network_unless_it_says_otherwise(
 def test_a_guard_that_cannot_be_is_told(lab: Path, network: str, nic: str, key: str, wanted: str) -> None:
     (lab / "networks.toml").write_text(f"[network.lan]\n{network}\n")
     (lab / "vm1.toml").write_text(f"[[nic]]\n{nic}\n")
-    (problem,) = load(str(lab), "/images").problems
+    (problem,) = load_lab(str(lab), "/images").problems
     assert (problem.file, problem.key) == ("vm1.toml", key)
     assert wanted in problem.wanted
 
@@ -83,5 +83,5 @@ def test_a_guard_that_cannot_be_is_told(lab: Path, network: str, nic: str, key: 
 def test_the_hosts_addresses_on_the_link_are_those_of_its_bridge(lab: Path) -> None:
     (lab / "networks.toml").write_text('[network.lan]\nipv6 = "fd00:77::/64"\n')
     (lab / "vm1.toml").write_text("")
-    port = load(str(lab), "/images").ports()["vm1"][0]
+    port = load_lab(str(lab), "/images").ports()["vm1"][0]
     assert (port.prefix6, port.hosts6) == ("fd00:77::/64", ("fd00:77::1", "fe80::5054:41ff:fe31:053f"))

@@ -7,27 +7,27 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from kvmrun.config.load_lab import load
-from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Upstream
 from kvmrun.model.scalars import GuestName, LinkName, NicName
 from kvmrun.plan.network.dnsmasq_plan import texts as names_texts
 from kvmrun.plan.network.network_plan import rules_text
-from kvmrun.plan.start_facts import Wire
+from kvmrun.plan.start_facts import NetworkFacts
 
 HERE = Path(__file__).parent
-WHERE = Directories(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
-NOW = Wire(
+WHERE = Paths(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
+NOW = NetworkFacts(
     bridge=None, hostname="ursa", uplinks=("eth0",), links=("eth0",), sysctls={"ipv4/conf/default/forwarding": "0"}
 )
 NETWORKS = ("lan", "dmz", "names", "given")
@@ -37,12 +37,12 @@ needs_nft = pytest.mark.skipif(not shutil.which("nft"), reason="needs nft")
 
 @pytest.fixture(scope="module")
 def lab() -> Lab:
-    return load(WHERE.vms, WHERE.images)
+    return load_lab(WHERE.vms, WHERE.images)
 
 
 def told(lab: Lab, network: Network) -> dict[str, str]:
     """Everything `network` is to dnsmasq and nft, by the name of its file, while all of them are up."""
-    now = NOW.but(own=tuple(str(one.bridge) for one in lab.networks.values()))
+    now = NOW.replace(own=tuple(str(one.bridge) for one in lab.networks.values()))
     texts = names_texts(lab, network, WHERE, now)
     return {**{Path(path).name: text for path, text in texts.items()}, "rules": rules_text(lab, network, now)}
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host.execute.undo import applied
+from kvmrun.host.execute.undo import undo_on_error
 
 
 class Hand:
@@ -34,7 +34,7 @@ def carry_out(plan: list[str], hand: Hand, body: Callable[[], None] = lambda: No
     """Everything that was said."""
     said: list[str] = []
     try:
-        with applied(plan, hand, said.append):
+        with undo_on_error(plan, hand, said.append):
             body()
     finally:
         hand.done.append("end")
@@ -69,7 +69,7 @@ def test_a_body_that_fails_takes_everything_back() -> None:
 def test_an_undo_that_fails_is_told_and_hides_nothing() -> None:
     hand = Hand(fails="c", undo_fails="b")
     said: list[str] = []
-    with pytest.raises(KvmrunError, match="could not c"), applied(["a", "b", "c"], hand, said.append):
+    with pytest.raises(KvmrunError, match="could not c"), undo_on_error(["a", "b", "c"], hand, said.append):
         pass
     assert said[-1] == "could not undo: b: not to be undone"
     assert hand.done == ["a", "b", "-a"]
@@ -83,7 +83,7 @@ def test_an_interrupt_waits_until_the_undo_of_its_step_is_known() -> None:
             signal.raise_signal(signal.SIGINT)
         return hand(step)
 
-    with pytest.raises(KeyboardInterrupt), applied(["a", "b", "c"], interrupted, str):
+    with pytest.raises(KeyboardInterrupt), undo_on_error(["a", "b", "c"], interrupted, str):
         pass
     assert hand.done == ["a", "b", "-b", "-a"]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

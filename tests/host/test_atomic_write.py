@@ -15,7 +15,11 @@ def _in_directory(path: str, data: bytes) -> None:
         place.write(os.path.basename(path), data, 0o644)
 
 
-WRITERS: tuple[Callable[[str, bytes], None], ...] = (small_files.replace, _in_directory, definition_files.replace)
+WRITERS: tuple[Callable[[str, bytes], None], ...] = (
+    small_files.replace_atomically,
+    _in_directory,
+    definition_files.replace,
+)
 
 
 @pytest.mark.parametrize("write", WRITERS)
@@ -50,12 +54,12 @@ def before(directory: Path) -> list[str]:
 def test_a_link_is_replaced_and_not_followed(tmp_path: Path) -> None:
     (tmp_path / "target").write_bytes(b"target")
     (tmp_path / "file").symlink_to("target")
-    small_files.replace(f"{tmp_path}/file", b"new")
+    small_files.replace_atomically(f"{tmp_path}/file", b"new")
     assert (tmp_path / "target").read_bytes() == b"target"
     assert not (tmp_path / "file").is_symlink()
 
 
 def test_what_a_killed_command_left_is_no_obstacle(tmp_path: Path) -> None:
     (tmp_path / "file.new").mkdir()
-    small_files.replace(f"{tmp_path}/file", b"new")
+    small_files.replace_atomically(f"{tmp_path}/file", b"new")
     assert os.listdir(tmp_path) == ["file"]

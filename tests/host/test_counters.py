@@ -15,20 +15,20 @@ def test_what_the_guest_sends_and_receives() -> None:
     (tap,) = tap_device.open_tap("tap-vm1", 1)
     try:
         ip("link", "set", "tap-vm1", "up")
-        before = host_usage.links()["tap-vm1"].of_guest("eth0")
+        before = host_usage.link_counters()["tap-vm1"].of_guest("eth0")
         frame = bytes(10) + b"\xff" * 6 + bytes.fromhex("525400000001") + b"\x88\xb5" + bytes(86)  # 10: the vnet header
         for _ in range(3):
             os.write(tap, frame)
-        sent = host_usage.links()["tap-vm1"].of_guest("eth0")
+        sent = host_usage.link_counters()["tap-vm1"].of_guest("eth0")
         assert (sent.name, sent.sent_packets - before.sent_packets) == ("eth0", 3)
         assert sent.sent_bytes - before.sent_bytes == 3 * (len(frame) - 10)
         os.set_blocking(tap, False)
         until(lambda: _received(tap))  # the kernel's own multicast, as soon as the link is up
-        assert host_usage.links()["tap-vm1"].of_guest("eth0").received_packets > 0
+        assert host_usage.link_counters()["tap-vm1"].of_guest("eth0").received_packets > 0
     finally:
         os.close(tap)
-    assert "tap-vm1" not in host_usage.links()
-    assert "lo" in host_usage.links()
+    assert "tap-vm1" not in host_usage.link_counters()
+    assert "lo" in host_usage.link_counters()
 
 
 def _received(tap: int) -> bool:
@@ -39,12 +39,12 @@ def _received(tap: int) -> bool:
 
 
 def test_the_host_is_measured() -> None:
-    before = host_usage.load()
+    before = host_usage.host_load()
     assert before.cpus == os.cpu_count()
     assert 0 < before.used_bytes < before.memory_bytes
     total = int(Path("/proc/meminfo").read_text().split()[1]) << 10
     assert before.memory_bytes == total
-    until(lambda: host_usage.load().cpu_percent(before) is not None)
-    percent = host_usage.load().cpu_percent(before)
+    until(lambda: host_usage.host_load().cpu_percent(before) is not None)
+    percent = host_usage.host_load().cpu_percent(before)
     assert percent is not None
     assert 0 <= percent <= 100.5

@@ -15,7 +15,7 @@ from kvmrun.host import dnsmasq
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.network import dnsmasq_config
-from kvmrun.plan.steps.network_steps import StartNames, WriteNames
+from kvmrun.plan.steps.network_steps import StartDnsmasq, WriteDnsmasqFiles
 
 pytestmark = pytest.mark.usefixtures("netns")
 
@@ -35,40 +35,40 @@ def hint(own_directories: Path) -> str:
 
 
 @pytest.fixture
-def step(own_directories: Path, hint: str) -> Iterator[StartNames]:
-    at = dnsmasq_config.files(str(own_directories / "state"), "lan")
+def step(own_directories: Path, hint: str) -> Iterator[StartDnsmasq]:
+    at = dnsmasq_config.dnsmasq_paths(str(own_directories / "state"), "lan")
     log = str(own_directories / "state/log/net-lan")
-    started = StartNames(
+    started = StartDnsmasq(
         network="lan", bridge="br0", config=at.config, leases=at.leases, log=log, uid=UID, log_uid=UID + 1
     )
-    write(started, dnsmasq_config.config(LAN, at, "/etc/resolv.conf"), at.config)
+    write(started, dnsmasq_config.config_text(LAN, at, "/etc/resolv.conf"), at.config)
     write(started, "192.168.0.254 ursa\n192.168.0.1 vm1\n", at.hosts)
-    write(started, dnsmasq_config.reservations(LAN, {}), at.reservations)
+    write(started, dnsmasq_config.dhcp_hosts_text(LAN, {}), at.reservations)
     yield started
-    dnsmasq.stop(UID, at.config, hint)
+    dnsmasq.stop_dnsmasq(UID, at.config, hint)
     until(lambda: not processes())
 
 
-def write(step: StartNames, text: str, path: str) -> None:
-    dnsmasq.write(WriteNames(path=path, text=text, uid=step.uid))
+def write(step: StartDnsmasq, text: str, path: str) -> None:
+    dnsmasq.write_files(WriteDnsmasqFiles(path=path, text=text, uid=step.uid))
 
 
-def running(step: StartNames, hint: str) -> int:
-    return dnsmasq.running(step.uid, step.config, hint)
+def running(step: StartDnsmasq, hint: str) -> int:
+    return dnsmasq.running_pid(step.uid, step.config, hint)
 
 
 def state(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
 
 
-def test_it_serves_when_it_is_said_to(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_it_serves_when_it_is_said_to(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     assert ask("192.168.0.254", "vm1") == ask("192.168.0.254", "vm1.lan") == ["192.168.0.1"]
     assert ask("192.168.0.254", "ursa") == ["192.168.0.254"]
 
 
-def test_it_has_an_account_of_its_own_three_capabilities_and_no_way_to_more(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_it_has_an_account_of_its_own_three_capabilities_and_no_way_to_more(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     found = state(running(step, hint))
     assert set(found["Uid"].split() + found["Gid"].split()) == {f"{UID}"}
     assert (found["Groups"].split(), found["NoNewPrivs"]) == ([], "1")
@@ -77,80 +77,80 @@ def test_it_has_an_account_of_its_own_three_capabilities_and_no_way_to_more(step
     assert int(found["CapEff"], 16) & THREE
 
 
-def test_others_cannot_read_its_files_and_it_can_write_but_its_leases(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_others_cannot_read_its_files_and_it_can_write_but_its_leases(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     for path in Path(step.config).parent.iterdir():
         mode = path.stat().st_mode & 0o777
         assert (path.stat().st_uid, mode) == ((UID if path.name == "leases" else 0), 0o640)
     assert Path(step.config).parent.stat().st_uid == 0
 
 
-def test_started_again_there_is_one(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_started_again_there_is_one(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     first = running(step, hint)
-    dnsmasq.start(step, hint)
+    dnsmasq.start_dnsmasq(step, hint)
     second = running(step, hint)
     assert first != second
     assert processes().count("/usr/sbin/dnsmasq") == 1
 
 
 @pytest.mark.parametrize("text", ["", "x", "1", "99999999", "[]"])
-def test_it_is_known_by_its_account_whatever_the_note_says(step: StartNames, hint: str, text: str) -> None:
-    dnsmasq.start(step, hint)
+def test_it_is_known_by_its_account_whatever_the_note_says(step: StartDnsmasq, hint: str, text: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     pid = running(step, hint)
     Path(hint).write_text(text)
     assert running(step, hint) == pid
-    assert dnsmasq.running(step.uid + 5, step.config, hint) == 0
+    assert dnsmasq.running_pid(step.uid + 5, step.config, hint) == 0
 
 
-def test_killed_it_is_gone_and_comes_back(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_killed_it_is_gone_and_comes_back(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     os.kill(running(step, hint), signal.SIGKILL)
     until(lambda: not running(step, hint))
-    dnsmasq.start(step, hint)
+    dnsmasq.start_dnsmasq(step, hint)
     assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
 
 
-def test_one_that_was_killed_just_now_is_out_of_the_way_first(step: StartNames, hint: str) -> None:
+def test_one_that_was_killed_just_now_is_out_of_the_way_first(step: StartDnsmasq, hint: str) -> None:
     for _ in range(20):
-        dnsmasq.start(step, hint)
+        dnsmasq.start_dnsmasq(step, hint)
         os.kill(running(step, hint), signal.SIGKILL)
 
 
-def test_stopped_nothing_is_left_not_even_its_logger(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
-    dnsmasq.stop(step.uid, step.config, hint)
+def test_stopped_nothing_is_left_not_even_its_logger(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
+    dnsmasq.stop_dnsmasq(step.uid, step.config, hint)
     assert (running(step, hint), Path(hint).exists()) == (0, False)
     until(lambda: not processes())
-    dnsmasq.stop(step.uid, step.config, hint)
+    dnsmasq.stop_dnsmasq(step.uid, step.config, hint)
 
 
-def test_names_are_read_again_without_a_restart(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_names_are_read_again_without_a_restart(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     pid = running(step, hint)
     assert ask("192.168.0.254", "vm2") == []
     write(step, "192.168.0.2 vm2\n", f"{Path(step.config).parent}/hosts")
-    dnsmasq.reload(step.uid, step.config, hint)
+    dnsmasq.reload_dnsmasq(step.uid, step.config, hint)
     assert until(lambda: ask("192.168.0.254", "vm2")) == ["192.168.0.2"]
     assert running(step, hint) == pid
 
 
-def test_a_configuration_it_does_not_take_leaves_the_one_that_runs(step: StartNames, hint: str) -> None:
-    dnsmasq.start(step, hint)
+def test_a_configuration_it_does_not_take_leaves_the_one_that_runs(step: StartDnsmasq, hint: str) -> None:
+    dnsmasq.start_dnsmasq(step, hint)
     pid = running(step, hint)
     write(step, "nonsense\n", step.config)
     with pytest.raises(KvmrunError, match="did not start on br0") as refused:
-        dnsmasq.start(step, hint)
+        dnsmasq.start_dnsmasq(step, hint)
     assert "nonsense" in "".join(refused.value.lines) or "bad option" in "".join(refused.value.lines)
     assert running(step, hint) == pid
     assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
 
 
-def test_one_that_ends_at_once_says_why_in_its_own_words(step: StartNames, hint: str) -> None:
+def test_one_that_ends_at_once_says_why_in_its_own_words(step: StartDnsmasq, hint: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("192.168.0.254", 53))
         with pytest.raises(KvmrunError) as refused:
-            dnsmasq.start(step, hint)
+            dnsmasq.start_dnsmasq(step, hint)
     assert "in use" in "".join(refused.value.lines)
     assert all(refused.value.lines)
     assert running(step, hint) == 0
@@ -171,9 +171,9 @@ def test_one_that_ends_at_once_says_why_in_its_own_words(step: StartNames, hint:
         "x" * 5000,
     ],
 )
-def test_a_lease_file_with_garbage_keeps_its_good_lines(step: StartNames, hint: str, line: str) -> None:
+def test_a_lease_file_with_garbage_keeps_its_good_lines(step: StartDnsmasq, hint: str, line: str) -> None:
     Path(step.leases).write_text(f"{GOOD}\n{line}\n{GOOD.replace('1 vm1', '2 vm2').replace('00:01', '00:02')}\n")
-    dnsmasq.start(step, hint)
+    dnsmasq.start_dnsmasq(step, hint)
     kept = Path(step.leases).read_text()
     assert "192.168.0.1 vm1" in kept
     assert "192.168.0.2 vm2" in kept
@@ -190,25 +190,25 @@ def test_a_lease_file_with_garbage_keeps_its_good_lines(step: StartNames, hint: 
         "4000000000 T1234567 fd00:77::99 vm1 00:01:00:01",
     ],
 )
-def test_a_lease_dnsmasq_writes_is_kept(step: StartNames, line: str) -> None:
+def test_a_lease_dnsmasq_writes_is_kept(step: StartDnsmasq, line: str) -> None:
     Path(step.leases).write_text(f"{line}\n")
     dnsmasq._leases(step.leases, UID, ())
     assert Path(step.leases).read_text() == f"{line}\n"
 
 
-def test_two_networks_have_one_each(step: StartNames, hint: str, own_directories: Path) -> None:
+def test_two_networks_have_one_each(step: StartDnsmasq, hint: str, own_directories: Path) -> None:
     ip("link", "add", "br1", "type", "bridge")
     ip("address", "add", "192.168.1.254/24", "dev", "br1")
     ip("link", "set", "br1", "up")
-    at = dnsmasq_config.files(str(own_directories / "state"), "dmz")
-    other = step.but(network="dmz", bridge="br1", config=at.config, leases=at.leases, uid=UID + 2)
-    dmz = LAN.but(name=NicName("dmz"), bridge=LinkName("br1"))
-    write(other, dnsmasq_config.config(dmz, at, "/etc/resolv.conf"), at.config)
+    at = dnsmasq_config.dnsmasq_paths(str(own_directories / "state"), "dmz")
+    other = step.replace(network="dmz", bridge="br1", config=at.config, leases=at.leases, uid=UID + 2)
+    dmz = LAN.replace(name=NicName("dmz"), bridge=LinkName("br1"))
+    write(other, dnsmasq_config.config_text(dmz, at, "/etc/resolv.conf"), at.config)
     write(other, "192.168.1.1 vm1\n", at.hosts)
     write(other, "", at.reservations)
-    dnsmasq.start(step, hint)
-    dnsmasq.start(other, f"{hint}2")
+    dnsmasq.start_dnsmasq(step, hint)
+    dnsmasq.start_dnsmasq(other, f"{hint}2")
     assert (ask("192.168.0.254", "vm1"), ask("192.168.1.254", "vm1")) == (["192.168.0.1"], ["192.168.1.1"])
-    dnsmasq.stop(other.uid, other.config, f"{hint}2")
+    dnsmasq.stop_dnsmasq(other.uid, other.config, f"{hint}2")
     assert ask("192.168.0.254", "vm1") == ["192.168.0.1"]
     assert (running(step, hint) > 0, running(other, f"{hint}2")) == (True, 0)

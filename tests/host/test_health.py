@@ -14,7 +14,7 @@ from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import NicName
 from kvmrun.plan.network import nft_network
 
-TEXT = nft_network.text(Network(name=NicName("lan")), ["br0"], {}, {})
+TEXT = nft_network.network_text(Network(name=NicName("lan")), ["br0"], {}, {})
 UID = 0x70000777  # nobody's, as that of a dnsmasq is
 NAMES, RULES = "dnsmasq is not running", "its packet filter was changed"
 
@@ -30,7 +30,7 @@ def process(netns: None) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def problem(at: Path, uid: int = UID) -> str:
-    return network_health.problem(str(at), uid, {"rules": "inet kvmrun_lan"})
+    return network_health.network_problem(str(at), uid, {"rules": "inet kvmrun_lan"})
 
 
 def test_a_network_that_is_not_up_by_us_has_no_problem(own_directories: Path) -> None:
@@ -61,11 +61,11 @@ def test_a_damaged_note_is_no_matter_while_it_runs(
 
 @pytest.mark.usefixtures("netns")
 def test_rules_are_missed_when_they_were_changed(own_directories: Path) -> None:
-    nft.load("inet kvmrun_lan", TEXT, str(own_directories / "rules"), "x")
+    nft.load_ruleset("inet kvmrun_lan", TEXT, str(own_directories / "rules"), "x")
     assert problem(own_directories) == ""
     subprocess.run(["nft", "flush", "chain", "inet", "kvmrun_lan", "forward"], check=True)
     assert problem(own_directories) == RULES
-    nft.load("inet kvmrun_lan", TEXT, str(own_directories / "rules"), "x")
+    nft.load_ruleset("inet kvmrun_lan", TEXT, str(own_directories / "rules"), "x")
     assert problem(own_directories) == ""
     (own_directories / "rules").write_text("{")
     assert problem(own_directories) == RULES

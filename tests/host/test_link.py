@@ -92,7 +92,7 @@ class TestBridge:
         assert (found.addresses, found.up, found.mtu) == (("10.7.0.1/24",), True, 1400)
         assert (found.stp, found.forward_delay, found.ports) == (False, 0, ())
         iproute.remove_address("br0", "10.7.0.1/24")
-        assert iproute.read_bridge("br0") == found.but(addresses=())
+        assert iproute.read_bridge("br0") == found.replace(addresses=())
         iproute.remove("br0")
         iproute.remove("br0")
         assert bridge_state.read_bridge("br0") is None
@@ -134,14 +134,14 @@ class TestPort:
         ip("link", "add", "br0", "type", "bridge")
         ip("link", "set", "br0", "up")
         taps += tap_device.open_tap("one", 1)
-        port_settings.plug(ONE)
+        port_settings.configure_port(ONE)
         first = settled("one")
         ip("link", "delete", "one")
         taps += tap_device.open_tap("one", 1)
         with IPRoute() as route:
-            number = tap_device.index("one")
+            number = tap_device.ifindex("one")
             route.link("set", index=number, address=MAC, mtu=1400, ifalias="kvmrun:vm1:eth0")
-            route.link("set", index=number, master=tap_device.index("br0"))
+            route.link("set", index=number, master=tap_device.ifindex("br0"))
             route.link("set", index=number, state="up")
         assert settled("one") == first
         assert tap_device.master("one") == "br0"
@@ -150,9 +150,9 @@ class TestPort:
         fds = tap_device.open_tap("one", 4)
         assert len(fds) == 4
         for fd in fds:
-            assert tap_device.index("one")
+            assert tap_device.ifindex("one")
             os.close(fd)
-        assert not tap_device.index("one")
+        assert not tap_device.ifindex("one")
 
     def test_a_tap_somebody_holds_is_refused(self, taps: list[int]) -> None:
         taps += tap_device.open_tap("one", 1)
@@ -162,5 +162,5 @@ class TestPort:
     def test_a_bridge_that_is_not_there_is_told(self, taps: list[int]) -> None:
         taps += tap_device.open_tap("one", 1)
         with pytest.raises(KvmrunError, match="one could not join br9"):
-            port_settings.plug(ONE.but(bridge="br9"))
+            port_settings.configure_port(ONE.replace(bridge="br9"))
         assert tap_device.master("one") == ""

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from kvmrun.host.facts import port_owners
-from kvmrun.plan.start_facts import Owner, Protocol
+from kvmrun.plan.start_facts import PortOwner, Protocol
 
 pytestmark = pytest.mark.usefixtures("netns")
 
 
 def test_nobody() -> None:
-    assert port_owners.owners({53, 67}) == ()
+    assert port_owners.port_owners({53, 67}) == ()
 
 
 @pytest.mark.parametrize(
@@ -36,16 +36,16 @@ def test_its_address_and_its_name_are_told(
         comm = Path("/proc/self/comm").read_text().strip()
         protocol: Protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
         process = f"{comm} (pid {os.getpid()})"
-        wanted = Owner(protocol=protocol, port=port, address=address, process=process)
-        assert port_owners.owners({53, 67}) == (wanted,)
-        assert port_owners.owners({53, 67}, {os.getpid()}) == ()
+        wanted = PortOwner(protocol=protocol, port=port, address=address, process=process)
+        assert port_owners.port_owners({53, 67}) == (wanted,)
+        assert port_owners.port_owners({53, 67}, {os.getpid()}) == ()
 
 
 def test_one_bound_to_a_link_is_told_with_it() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         other.bind(("0.0.0.0", 67))
-        assert [(one.address, one.link) for one in port_owners.owners({53, 67})] == [("0.0.0.0", "lo")]
+        assert [(one.address, one.link) for one in port_owners.port_owners({53, 67})] == [("0.0.0.0", "lo")]
 
 
 def test_other_ports_and_connections_are_no_matter() -> None:
@@ -53,4 +53,4 @@ def test_other_ports_and_connections_are_no_matter() -> None:
         other.bind(("127.0.0.1", 5353))
         other.listen()
         client.connect(("127.0.0.1", 53))
-        assert port_owners.owners({53, 67}) == ()
+        assert port_owners.port_owners({53, 67}) == ()

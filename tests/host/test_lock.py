@@ -43,7 +43,7 @@ def child(do: Callable[[], None]) -> Iterator[int]:
 
 def taking(path: str, *, shared: bool = False) -> Callable[[], None]:
     def do() -> None:
-        assert lock.take(lock.open_lock(path), shared=shared)
+        assert lock.take_lock(lock.open_lock(path), shared=shared)
 
     return do
 
@@ -52,34 +52,34 @@ def test_one_process_keeps_the_others_out_until_it_ends(path: str) -> None:
     mine = lock.open_lock(path)
     with child(taking(path)):
         assert lock.is_held(path)
-        assert not lock.take(mine)
-        assert not lock.take(mine, shared=True)
+        assert not lock.take_lock(mine)
+        assert not lock.take_lock(mine, shared=True)
         with pytest.raises(Busy, match="vm1 is busy"):
-            lock.wait(mine, "vm1", limit=0.05)
+            lock.wait_for_lock(mine, "vm1", limit=0.05)
     assert not lock.is_held(path)
-    lock.wait(mine, "vm1", limit=0)
+    lock.wait_for_lock(mine, "vm1", limit=0)
     os.close(mine)
 
 
 def test_two_descriptors_of_one_process_exclude_each_other(path: str) -> None:
     one, other = lock.open_lock(path), lock.open_lock(path)
-    assert lock.take(one)
-    assert not lock.take(other)
+    assert lock.take_lock(one)
+    assert not lock.take_lock(other)
     os.close(one)
-    assert lock.take(other)
+    assert lock.take_lock(other)
     os.close(other)
 
 
 def test_shared_ones_live_together_and_are_converted_alone(path: str) -> None:
     mine = lock.open_lock(path)
-    assert lock.take(mine, shared=True)
+    assert lock.take_lock(mine, shared=True)
     with child(taking(path, shared=True)):
-        assert not lock.take(mine)
+        assert not lock.take_lock(mine)
         assert lock.is_held(path)
-    assert lock.take(mine)
+    assert lock.take_lock(mine)
     with child(lambda: None):
-        assert lock.take(mine, shared=True)
-    assert lock.take(mine)
+        assert lock.take_lock(mine, shared=True)
+    assert lock.take_lock(mine)
     os.close(mine)
 
 
@@ -88,7 +88,7 @@ def test_asking_does_not_take(path: str) -> None:
     assert not os.path.exists(path)
     mine = lock.open_lock(path)
     assert not lock.is_held(path)
-    assert lock.take(mine)
+    assert lock.take_lock(mine)
     assert lock.is_held(path)
     assert lock.is_held(path)
     os.close(mine)
@@ -97,7 +97,7 @@ def test_asking_does_not_take(path: str) -> None:
 
 def test_an_inherited_lock_lives_as_long_as_its_last_holder(path: str) -> None:
     mine = lock.open_lock(path)
-    assert lock.take(mine)
+    assert lock.take_lock(mine)
     with child(lambda: None):
         os.close(mine)
         assert lock.is_held(path)
@@ -115,20 +115,20 @@ def test_a_lock_file_is_private_and_no_link_is_followed(path: str, own_directori
 
 def test_the_holder_is_the_one_that_inherited_it(path: str) -> None:
     mine = lock.open_lock(path)
-    assert lock.take(mine)
+    assert lock.take_lock(mine)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     with child(lambda: None), child(lambda: os.close(lock.open_lock(path))):
         assert process.holder(path) == 0
-        pid, _ = process.spawn([process.tool("sleep"), "60"], stdin=null, output=null, keep=[mine])
+        pid, _ = process.spawn([process.require_program("sleep"), "60"], stdin=null, output=null, keep=[mine])
         os.close(mine)
         try:
             assert until(lambda: process.holder(path)) == pid
             assert process.holder(path, hint=os.getppid()) == pid
-            with process.opened(path) as pidfd:
+            with process.pidfd_of_lock_holder(path) as pidfd:
                 assert pidfd is not None
                 assert process.kill(pidfd)
         finally:
             os.waitpid(pid, 0)
-    with process.opened(path) as pidfd:
+    with process.pidfd_of_lock_holder(path) as pidfd:
         assert pidfd is None
     os.close(null)

@@ -86,4 +86,4 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "log").mkdir()
     (tmp_path / "log/current").symlink_to(tmp_path / "secret")
     assert last_of(tmp_path / "log", 9) == []
-    assert not log_reader.is_kept(str(tmp_path / "log"))
+    assert not log_reader.has_writer(str(tmp_path / "log"))

@@ -31,19 +31,19 @@ def guest(netns: None) -> Iterator[None]:
 
 
 def test_a_guest_that_is_there_answers_with_its_own_mac() -> None:
-    until(lambda: neighbours.answers("br0", "10.7.0.2", MAC))
-    assert not neighbours.answers("br0", "10.7.0.2", "52:54:00:00:00:08")
-    assert not neighbours.answers("br1", "10.7.0.2", MAC)
+    until(lambda: neighbours.has_answered("br0", "10.7.0.2", MAC))
+    assert not neighbours.has_answered("br0", "10.7.0.2", "52:54:00:00:00:08")
+    assert not neighbours.has_answered("br1", "10.7.0.2", MAC)
 
 
 def test_nobody_answers_on_an_address_without_guest() -> None:
-    assert not neighbours.answers("br0", "10.7.0.3", MAC)
-    assert not neighbours.answers("br0", "203.0.113.1", MAC)
+    assert not neighbours.has_answered("br0", "10.7.0.3", MAC)
+    assert not neighbours.has_answered("br0", "203.0.113.1", MAC)
 
 
 def test_an_earlier_answer_is_forgotten() -> None:
-    until(lambda: neighbours.answers("br0", "10.7.0.2", MAC))
+    until(lambda: neighbours.has_answered("br0", "10.7.0.2", MAC))
     ip("link", "set", "port", "down")
-    neighbours.forget("br0", "10.7.0.2")
-    assert not neighbours.answers("br0", "10.7.0.2", MAC)
-    neighbours.forget("br0", "10.7.0.99")
+    neighbours.forget_neighbour("br0", "10.7.0.2")
+    assert not neighbours.has_answered("br0", "10.7.0.2", MAC)
+    neighbours.forget_neighbour("br0", "10.7.0.99")

@@ -14,13 +14,13 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Forward, Network
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.doctor import doctor_firewall
-from kvmrun.plan.doctor.doctor_facts_model import Wires
+from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.network import nft_network
 
 pytestmark = pytest.mark.usefixtures("netns")
 
-TEXT = nft_network.text(Network(name=NicName("lan")), ["br0"], {}, {})
-OTHER = nft_network.text(Network(name=NicName("lan"), isolate=True), ["br0"], {}, {})
+TEXT = nft_network.network_text(Network(name=NicName("lan")), ["br0"], {}, {})
+OTHER = nft_network.network_text(Network(name=NicName("lan"), isolate=True), ["br0"], {}, {})
 DIGEST = derive.digest(TEXT)
 TABLE = "inet kvmrun_lan"
 
@@ -42,14 +42,14 @@ def record(own_directories: Path) -> str:
 
 def test_what_was_loaded_is_known_again_until_it_is_dropped(record: str) -> None:
     before = world()["nft"]
-    assert nft.loaded(TABLE, record) == ""
-    nft.load(TABLE, TEXT, record, DIGEST)
-    assert nft.loaded(TABLE, record) == DIGEST
-    nft.load(TABLE, TEXT, record, DIGEST)
-    assert nft.loaded(TABLE, record) == DIGEST
-    nft.drop(TABLE, record)
-    assert nft.loaded(TABLE, record) == ""
-    nft.drop(TABLE, record)
+    assert nft.loaded_digest(TABLE, record) == ""
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
+    assert nft.loaded_digest(TABLE, record) == DIGEST
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
+    assert nft.loaded_digest(TABLE, record) == DIGEST
+    nft.drop_ruleset(TABLE, record)
+    assert nft.loaded_digest(TABLE, record) == ""
+    nft.drop_ruleset(TABLE, record)
     assert world()["nft"] == before
     assert not Path(record).exists()
 
@@ -69,55 +69,55 @@ def test_what_was_loaded_is_known_again_until_it_is_dropped(record: str) -> None
     ],
 )
 def test_any_change_to_it_is_seen_and_mended_by_loading_again(record: str, harm: str) -> None:
-    nft.load(TABLE, TEXT, record, DIGEST)
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
     listing = run("list", "table", *TABLE.split())
     run(harm.format(number=handle()))
-    assert nft.loaded(TABLE, record) == "changed"
-    nft.load(TABLE, TEXT, record, DIGEST)
-    assert (nft.loaded(TABLE, record), run("list", "table", *TABLE.split())) == (DIGEST, listing)
+    assert nft.loaded_digest(TABLE, record) == "changed"
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
+    assert (nft.loaded_digest(TABLE, record), run("list", "table", *TABLE.split())) == (DIGEST, listing)
 
 
 def test_the_work_of_others_is_no_change(record: str) -> None:
-    nft.load(TABLE, TEXT, record, DIGEST)
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
     run("add table ip others; add chain ip others forward { type filter hook forward priority 0; policy drop; }")
-    assert nft.loaded(TABLE, record) == DIGEST
-    nft.drop(TABLE, record)
+    assert nft.loaded_digest(TABLE, record) == DIGEST
+    nft.drop_ruleset(TABLE, record)
     assert "table ip others" in run("list", "ruleset")
 
 
 def test_the_kernel_counts_changes() -> None:
-    first = nfnetlink.generation()
-    assert first == nfnetlink.generation() > 0
+    first = nfnetlink.generation_id()
+    assert first == nfnetlink.generation_id() > 0
     run("add", "table", "ip", "others")
-    assert nfnetlink.generation() > first
+    assert nfnetlink.generation_id() > first
 
 
 def test_rules_the_kernel_refuses_change_nothing(record: str) -> None:
-    nft.load(TABLE, TEXT, record, DIGEST)
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
     before = world()["nft"]
     with pytest.raises(KvmrunError) as refused:
-        nft.load(TABLE, TEXT.replace("masquerade", "masquerade to nowhere"), record, "other")
+        nft.load_ruleset(TABLE, TEXT.replace("masquerade", "masquerade to nowhere"), record, "other")
     assert "nowhere" in "".join(refused.value.lines)
-    assert (world()["nft"], nft.loaded(TABLE, record)) == (before, DIGEST)
+    assert (world()["nft"], nft.loaded_digest(TABLE, record)) == (before, DIGEST)
 
 
 def test_the_undo_brings_back_what_was_there(record: str) -> None:
-    nft.load(TABLE, TEXT, record, DIGEST)()
-    assert (nft.loaded(TABLE, record), "kvmrun" in run("list", "ruleset")) == ("", False)
-    nft.load(TABLE, TEXT, record, DIGEST)
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)()
+    assert (nft.loaded_digest(TABLE, record), "kvmrun" in run("list", "ruleset")) == ("", False)
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
     listing = run("list", "ruleset")
-    undo = nft.load(TABLE, OTHER, record, derive.digest(OTHER))
+    undo = nft.load_ruleset(TABLE, OTHER, record, derive.digest(OTHER))
     assert run("list", "ruleset") != listing
     undo()
-    assert (nft.loaded(TABLE, record), run("list", "ruleset")) == (DIGEST, listing)
+    assert (nft.loaded_digest(TABLE, record), run("list", "ruleset")) == (DIGEST, listing)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"digest": 1}', "\x00"])
 def test_a_damaged_record_means_they_may_be_anything(record: str, text: str) -> None:
-    nft.load(TABLE, TEXT, record, DIGEST)
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
     Path(record).write_text(text)
-    assert nft.loaded(TABLE, record) == "changed"
-    nft.load(TABLE, TEXT, record, DIGEST)
+    assert nft.loaded_digest(TABLE, record) == "changed"
+    nft.load_ruleset(TABLE, TEXT, record, DIGEST)
     assert json.loads(Path(record).read_text())["digest"] == DIGEST
 
 
@@ -130,11 +130,13 @@ def in_the_way(*bridges: str) -> list[str]:
     """What is found in the way of a network on each of `bridges`, as it is told; once each is mended, nothing."""
     names = {bridge: NicName(f"lan{number}") for number, bridge in enumerate(bridges)}
     networks = {name: Network(name=name, bridge=LinkName(bridge)) for bridge, name in names.items()}
-    now = Wires(ruleset=ruleset.read(), way_out="eth0 via 10.0.0.1")
-    found = list(doctor_firewall.in_the_way(Lab(directory="", networks=networks), now))
+    now = HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0 via 10.0.0.1")
+    found = list(doctor_firewall.dropped_packets(Lab(directory="", networks=networks), now))
     for one in found:
         subprocess.run(["sh", "-ec", one.fix], check=True)
-    after = doctor_firewall.in_the_way(Lab(directory="", networks=networks), now.but(ruleset=ruleset.read()))
+    after = doctor_firewall.dropped_packets(
+        Lab(directory="", networks=networks), now.replace(ruleset=ruleset.read_ruleset())
+    )
     assert list(after) == []
     return [one.text.partition(";")[0] for one in found]
 
@@ -215,11 +217,16 @@ class TestOthers:
     def test_what_drops_between_a_port_forward_and_its_guest(self) -> None:
         self.load("forward", "drop", 'iifname "br0" accept', "ct state established accept")
         web = Network(name=NicName("lan"), forward=(Forward(protocol="tcp", port=8080, guest="vm1", to=80),))
-        lab = Lab(directory="", firewall="none", networks={"lan": web.but(nat=False)})
-        (found,) = doctor_firewall.in_the_way(lab, Wires(ruleset=ruleset.read(), way_out="eth0"))
+        lab = Lab(directory="", firewall="none", networks={"lan": web.replace(nat=False)})
+        (found,) = doctor_firewall.dropped_packets(
+            lab, HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0")
+        )
         assert found.text.startswith("chain ip others FWD drops what ports of this host lead to them (its policy")
         subprocess.run(["sh", "-ec", found.fix], check=True)
-        assert list(doctor_firewall.in_the_way(lab, Wires(ruleset=ruleset.read(), way_out="eth0"))) == []
+        assert (
+            list(doctor_firewall.dropped_packets(lab, HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0")))
+            == []
+        )
 
     def test_only_the_bridges_it_drops_are_mended(self) -> None:
         self.load("forward", "drop", *(one % "br1" for one in self.pair))
@@ -228,7 +235,7 @@ class TestOthers:
         assert run("list", "ruleset").count('iifname "br1"') == 1
 
     def test_our_own_tables_are_no_matter(self, record: str) -> None:
-        nft.load(TABLE, OTHER, record, "")
+        nft.load_ruleset(TABLE, OTHER, record, "")
         assert in_the_way("br0") == []
 
     @pytest.mark.parametrize("hook", ["output", "postrouting", "prerouting"])
@@ -243,9 +250,9 @@ class TestOthers:
 
     def test_a_rule_that_cannot_be_judged_is_shown(self) -> None:
         self.load("forward", "accept", 'iifname "br0" numgen random mod 2 == 1 drop')
-        (found,) = doctor_firewall.in_the_way(
+        (found,) = doctor_firewall.dropped_packets(
             Lab(directory="", networks={"lan": Network(name=NicName("lan"))}),
-            Wires(ruleset=ruleset.read(), way_out="eth0 via 10.0.0.1"),
+            HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0 via 10.0.0.1"),
         )
         assert (found.level, found.fix) == ("warning", "nft list chain ip others FWD")
         unsure = 'a rule in ip others FWD is not understood: iifname "br0" numgen random mod 2 1 drop'

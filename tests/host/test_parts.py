@@ -27,7 +27,9 @@ def text(owner: str, *cards: str, rule: str = "accept") -> str:
 
 
 def load(at: Path, owner: str, *cards: str, rule: str = "accept") -> None:
-    nft.load(part(owner), text(owner, *(cards or ("eth0",)), rule=rule), str(at / owner), f"{owner} {cards} {rule}")
+    nft.load_ruleset(
+        part(owner), text(owner, *(cards or ("eth0",)), rule=rule), str(at / owner), f"{owner} {cards} {rule}"
+    )
 
 
 def run(*words: str) -> str:
@@ -49,22 +51,22 @@ def side_by_side(do: Callable[[str], None]) -> None:
 def test_each_is_known_by_itself(own_directories: Path) -> None:
     load(own_directories, "a")
     load(own_directories, "b", "eth0", "eth1")
-    assert nfnetlink.present("netdev") == {TABLE, part("a"), part("b")}
-    assert nft.touched({part(owner): str(own_directories / owner) for owner in "ab"}) == set()
+    assert nfnetlink.existing_parts("netdev") == {TABLE, part("a"), part("b")}
+    assert nft.is_modified({part(owner): str(own_directories / owner) for owner in "ab"}) == set()
     run("add rule netdev kvmrun from_b_eth1 drop")
-    assert nft.touched({part(owner): str(own_directories / owner) for owner in "ab"}) == {part("b")}
-    assert nft.loaded(part("a"), str(own_directories / "a")).startswith("a ")
-    assert nft.loaded(part("b"), str(own_directories / "b")) == "changed"
+    assert nft.is_modified({part(owner): str(own_directories / owner) for owner in "ab"}) == {part("b")}
+    assert nft.loaded_digest(part("a"), str(own_directories / "a")).startswith("a ")
+    assert nft.loaded_digest(part("b"), str(own_directories / "b")) == "changed"
 
 
 def test_what_is_told_of_one_alone_is_what_is_told_of_it_among_all(own_directories: Path) -> None:
     for owner in "abc":
         load(own_directories, owner, "eth0", "eth1", rule="ip saddr 10.0.0.1 counter accept")
     every = [part(owner) for owner in "abc"]
-    among = nfnetlink.prints(every)
-    assert [nfnetlink.prints([one])[one] for one in every] == [among[one] for one in every]
+    among = nfnetlink.fingerprints(every)
+    assert [nfnetlink.fingerprints([one])[one] for one in every] == [among[one] for one in every]
     assert len(set(among.values())) == 3
-    assert nfnetlink.prints([TABLE, *every])[TABLE] not in among.values()
+    assert nfnetlink.fingerprints([TABLE, *every])[TABLE] not in among.values()
 
 
 @pytest.mark.parametrize(
@@ -89,24 +91,24 @@ def test_loading_it_again_puts_it_back_whole_and_leaves_the_others(own_directori
     if "from_b" not in run("list", "ruleset"):
         load(own_directories, "b")
     assert {line.strip() for line in run("list", "ruleset").splitlines()} == before
-    assert nft.loaded(part("a"), str(own_directories / "a")) != "changed"
+    assert nft.loaded_digest(part("a"), str(own_directories / "a")) != "changed"
 
 
 def test_the_table_goes_with_the_last_of_them_and_not_before(own_directories: Path) -> None:
     load(own_directories, "a", "eth0", "eth1")
     load(own_directories, "ab")
-    nft.drop(part("a"), str(own_directories / "a"))
+    nft.drop_ruleset(part("a"), str(own_directories / "a"))
     assert chains() == {"from_ab_eth0"}
-    nft.drop(part("a"), str(own_directories / "a"))
-    nft.drop(part("nobody"), str(own_directories / "nobody"))
+    nft.drop_ruleset(part("a"), str(own_directories / "a"))
+    nft.drop_ruleset(part("nobody"), str(own_directories / "nobody"))
     assert chains() == {"from_ab_eth0"}
-    nft.drop(part("ab"), str(own_directories / "ab"))
+    nft.drop_ruleset(part("ab"), str(own_directories / "ab"))
     assert run("list", "tables") == ""
 
 
 def test_an_empty_table_goes_with_whoever_goes_next(own_directories: Path) -> None:
     run("add table netdev kvmrun")
-    nft.drop(part("a"), str(own_directories / "a"))
+    nft.drop_ruleset(part("a"), str(own_directories / "a"))
     assert run("list", "tables") == ""
 
 
@@ -115,7 +117,7 @@ def test_a_chain_that_others_still_jump_to_is_not_taken_from_them(own_directorie
     run("add chain netdev kvmrun from_b_eth0")
     run("add rule netdev kvmrun from_a_eth0 jump from_b_eth0")
     with pytest.raises(KvmrunError, match="could not remove netdev kvmrun from_b_"):
-        nft.drop(part("b"), str(own_directories / "b"))
+        nft.drop_ruleset(part("b"), str(own_directories / "b"))
     assert chains() == {"from_a_eth0", "from_b_eth0"}
 
 
@@ -128,7 +130,7 @@ def test_one_that_cannot_go_is_in_nobody_elses_way(own_directories: Path) -> Non
 
     def gone(owner: str) -> None:
         try:
-            nft.drop(part(owner), str(own_directories / owner))
+            nft.drop_ruleset(part(owner), str(own_directories / owner))
         except KvmrunError as why:
             errors.append(why)
 
@@ -144,13 +146,13 @@ def test_some_come_while_others_go(own_directories: Path) -> None:
         assert chains() == {f"from_{owner}_eth0" for owner in OWNERS}
 
         def turn(owner: str) -> None:
-            nft.drop(part(owner), str(own_directories / owner))
+            nft.drop_ruleset(part(owner), str(own_directories / owner))
             if owner in OWNERS[::2]:
                 load(own_directories, owner)
 
         side_by_side(turn)
         assert chains() == {f"from_{owner}_eth0" for owner in OWNERS[::2]}
         for owner in OWNERS[::2]:
-            assert nft.loaded(part(owner), str(own_directories / owner)) not in {"", "changed"}
-            nft.drop(part(owner), str(own_directories / owner))
+            assert nft.loaded_digest(part(owner), str(own_directories / owner)) not in {"", "changed"}
+            nft.drop_ruleset(part(owner), str(own_directories / owner))
         assert run("list", "tables") == ""

@@ -9,6 +9,7 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from ipaddress import IPv4Address
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,7 +22,6 @@ from fakes.rulesets import GUEST, HOST, OUTSIDE, PORT
 from fakes.world import ip
 
 from kvmrun.host.firewall import ruleset
-from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.plan.packets.nft_simulator import Packet, journey
 
 pytestmark = pytest.mark.usefixtures("netns")
@@ -160,12 +160,12 @@ OUT = Packet(
 FORWARDED = ("prerouting", "forward", "postrouting")
 KINDS = {
     "out": (OUT, FORWARDED),
-    "ask": (OUT.but(oif="", target=IPv4Address(HOST)), ("prerouting", "input")),
+    "ask": (OUT.replace(oif="", target=IPv4Address(HOST)), ("prerouting", "input")),
     "tell": (
-        OUT.but(iif="", oif="br0", source=IPv4Address(HOST), target=IPv4Address(GUEST)),
+        OUT.replace(iif="", oif="br0", source=IPv4Address(HOST), target=IPv4Address(GUEST)),
         ("output", "postrouting"),
     ),
-    "syn": (OUT.but(protocol="tcp"), FORWARDED),
+    "syn": (OUT.replace(protocol="tcp"), FORWARDED),
 }
 
 
@@ -196,14 +196,19 @@ def agrees(wires: Wires, rules: str) -> tuple[int, int]:
     """How many packets were judged, and of how many it was said that it is not known."""
     judged = unknown = 0
     wires.answered(source := next(wires.ports))
-    rules, before = load(rules), ruleset.read()
+    rules, before = load(rules), ruleset.read_ruleset()
     try:
         for kind, (packet, hooks) in KINDS.items():
-            said, came = told(ruleset.read() if "@seen" in rules else before, packet, hooks), wires.arrives(kind)
+            said, came = (
+                told(ruleset.read_ruleset() if "@seen" in rules else before, packet, hooks),
+                wires.arrives(kind),
+            )
             assert said == "unknown" or (said == "passes") == came, (kind, said, came, rules)
             judged, unknown = judged + 1, unknown + (said == "unknown")
-        back = OUT.but(iif="eth9", oif="br0", source=OUT.target, target=OUT.source, state="established", port=source)
-        said, came = told(ruleset.read(), back, FORWARDED), wires.comes_back(source)
+        back = OUT.replace(
+            iif="eth9", oif="br0", source=OUT.target, target=OUT.source, state="established", port=source
+        )
+        said, came = told(ruleset.read_ruleset(), back, FORWARDED), wires.comes_back(source)
         assert said == "unknown" or (said == "passes") == came, ("back", said, came, rules)
         judged, unknown = judged + 1, unknown + (said == "unknown")
     finally:

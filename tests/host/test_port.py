@@ -14,11 +14,11 @@ pytestmark = pytest.mark.usefixtures("netns")
 def test_a_child_that_holds_it_for_a_moment_is_no_reason() -> None:
     server = socket.create_server(("127.0.0.1", 5907))
     threading.Timer(0.1, server.close).start()
-    with socket.socket(fileno=tcp_port.take(5907)) as taken:
+    with socket.socket(fileno=tcp_port.bind_port(5907)) as taken:
         assert taken.getsockname() == ("127.0.0.1", 5907)
 
 
 def test_one_that_stays_is_named() -> None:
     with socket.create_server(("0.0.0.0", 5907)), pytest.raises(KvmrunError, match="5907") as refused:
-        tcp_port.take(5907)
+        tcp_port.bind_port(5907)
     assert (refused.value.why, refused.value.hint) == ("Address already in use", "name another port in display")

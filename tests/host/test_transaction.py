@@ -28,7 +28,7 @@ def all_at_once(names: list[str], refused: set[str], at: Path) -> dict[str, Kvmr
 
     def one(name: str) -> None:
         try:
-            nft.load(
+            nft.load_ruleset(
                 f"netdev kvmrun_{name}", text(name, "nonsense" if name in refused else "accept"), str(at / name), name
             )
         except KvmrunError as why:
@@ -48,7 +48,7 @@ def slow() -> str:
 
 
 def test_those_that_come_while_one_is_at_work_go_together() -> None:
-    tickets = [nft_batch.begin(slow()), *(nft_batch.begin(text(f"g{number}")) for number in range(40))]
+    tickets = [nft_batch.submit(slow()), *(nft_batch.submit(text(f"g{number}")) for number in range(40))]
     assert [ticket.wait() for ticket in tickets] == [(0, "")] * 41
     assert len({id(ticket.run) for ticket in tickets}) <= 5
     assert len(tables()) == 41
@@ -58,7 +58,7 @@ def test_many_at_once_are_all_loaded_and_known(own_directories: Path) -> None:
     names = [f"g{number}" for number in range(40)]
     assert all_at_once(names, set(), own_directories) == {}
     assert tables() == set(names)
-    assert {nft.loaded(f"netdev kvmrun_{name}", str(own_directories / name)) for name in names} == set(names)
+    assert {nft.loaded_digest(f"netdev kvmrun_{name}", str(own_directories / name)) for name in names} == set(names)
 
 
 def test_one_that_is_refused_costs_the_others_nothing(own_directories: Path) -> None:
@@ -70,9 +70,9 @@ def test_one_that_is_refused_costs_the_others_nothing(own_directories: Path) -> 
 
 
 def test_one_given_up_before_it_began_is_never_loaded() -> None:
-    first, second = nft_batch.begin(slow()), nft_batch.begin(text("b"))
+    first, second = nft_batch.submit(slow()), nft_batch.submit(text("b"))
     assert second.run is None
-    nft_batch._queue.forget(second)
+    second.queue.forget(second)
     assert second.wait()[0] != 0
     assert first.wait() == (0, "")
     assert tables() == {"slow"}
@@ -83,7 +83,8 @@ def test_those_that_go_are_removed_together_and_one_gone_already_is_no_matter(ow
     all_at_once(names, set(), own_directories)
     subprocess.run(["nft", "delete", "table", "netdev", "kvmrun_g5"], check=True)
     drop = [
-        threading.Thread(target=nft.drop, args=(f"netdev kvmrun_{name}", str(own_directories / name))) for name in names
+        threading.Thread(target=nft.drop_ruleset, args=(f"netdev kvmrun_{name}", str(own_directories / name)))
+        for name in names
     ]
     for thread in drop:
         thread.start()

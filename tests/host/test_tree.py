@@ -58,7 +58,7 @@ def unpacked(data: bytes, place: Path, name: str = "copy") -> tar_tree.Contents:
     source = place.parent / "archive"
     source.write_bytes(data)
     with opened(str(place)) as directory, source.open("rb") as file:
-        return tar_tree.unpack(directory, name, file.fileno())
+        return tar_tree.unpack_tree(directory, name, file.fileno())
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_no_file_goes_through_a_link_to_outside(place: Path) -> None:
 def test_a_name_at_the_top_can_be_left_out(place: Path) -> None:
     (place.parent / "archive").write_bytes(archived(TOP, ("own/x", FILE, "1"), ("a/own", FILE, "2"), ("b", FILE, "3")))
     with opened(str(place)) as directory, (place.parent / "archive").open("rb") as file:
-        tar_tree.unpack(directory, "copy", file.fileno(), b"own")
+        tar_tree.unpack_tree(directory, "copy", file.fileno(), b"own")
     assert {str(path.relative_to(place)) for path in place.rglob("*")} == {"copy", "copy/a", "copy/a/own", "copy/b"}
 
 
@@ -214,7 +214,7 @@ def test_there_and_back(place: Path, tmp_path: Path) -> None:
     os.mkfifo(source / "fifo")
     (tmp_path / "by-link").symlink_to("source")
     with (tmp_path / "packed").open("w+b") as packed:
-        done = tar_tree.pack(str(tmp_path / "by-link"), packed)
+        done = tar_tree.pack_tree(str(tmp_path / "by-link"), packed)
     assert (done.files, done.skipped) == (3, ["./fifo: neither a file nor a directory nor a link"])
     told = unpacked((tmp_path / "packed").read_bytes(), place)
     assert told.skipped == ["away: a link to /etc, outside of the copy"]

@@ -3,10 +3,10 @@
 import pytest
 
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Point(Frozen):
+class Point(Value):
     x: int
     y: int = 0
 
@@ -27,7 +27,7 @@ def test_a_value_cannot_be_changed() -> None:
         point.x = 2  # type: ignore[misc]
     with pytest.raises(AttributeError, match="frozen"):
         del point.x
-    assert (point.x, point.but(x=2).x) == (1, 2)
+    assert (point.x, point.replace(x=2).x) == (1, 2)
 
 
 def test_values_are_equal_by_kind_and_fields() -> None:

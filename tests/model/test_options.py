@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 
 from kvmrun.config.toml_values import Converter
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_option import Option, VncDirectory, argv
-from kvmrun.model.scalars import Base, GuestName
+from kvmrun.model.scalars import GuestName, PathBase
 
 calm = settings(deadline=None)
-PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/state/log/vm1", ports=())
+PLACE = GuestRuntime(guest="vm1", uuid="u", directory="/run/vm1", log="/state/log/vm1", ports=())
 HOSTILE = [
     ",",
     ",,",
@@ -45,7 +45,9 @@ def guest(text: str) -> Guest:
         "boot": {"kernel": f"/k/{text}", "initrd": f"/i/{text}", "cmdline": text},
         "drive": [{"image": f"/d/{text}", "format": "qcow2", "base": f"/b/{text}", "base_format": "raw"}],
     }
-    found = Converter("vm1.toml", Base(directory="/lab", images="/images")).convert(Guest, table, name=GuestName("vm1"))
+    found = Converter("vm1.toml", PathBase(directory="/lab", images="/images")).convert(
+        Guest, table, name=GuestName("vm1")
+    )
     assert isinstance(found, Guest)
     return found
 

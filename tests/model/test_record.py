@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.model.guest.launch_record import Record, from_json
+from kvmrun.model.guest.launch_record import Record, record_from_json
 from kvmrun.model.guest.nic import Port
 
 calm = settings(deadline=None)
@@ -41,7 +41,7 @@ def port(**changes: Any) -> list[dict[str, Any]]:
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
-    assert from_json(json.loads(TEXT)) == RECORD
+    assert record_from_json(json.loads(TEXT)) == RECORD
     assert json.loads(TEXT)["schema"] == 1
 
 
@@ -53,7 +53,7 @@ def test_a_record_cut_short_is_no_record(length: int) -> None:
 
 @pytest.mark.parametrize("missing", ["name", "uuid", "accel", "cpus", "memory", "ports"])
 def test_a_record_without_what_it_needs_is_no_record(missing: str) -> None:
-    assert from_json({key: value for key, value in data().items() if key != missing}) is None
+    assert record_from_json({key: value for key, value in data().items() if key != missing}) is None
 
 
 @pytest.mark.parametrize(
@@ -85,21 +85,21 @@ def test_a_record_without_what_it_needs_is_no_record(missing: str) -> None:
     ids=str,
 )
 def test_a_wrong_type_anywhere_is_no_record(changes: dict[str, Any]) -> None:
-    assert from_json(data(**changes)) is None
+    assert record_from_json(data(**changes)) is None
 
 
 def test_what_a_later_version_wrote_is_passed_over() -> None:
-    assert from_json(data(schema=2, colour="blue", ports=port(vlan=5))) == RECORD
+    assert record_from_json(data(schema=2, colour="blue", ports=port(vlan=5))) == RECORD
 
 
 @calm
 @given(trees)
 def test_any_json_is_a_record_or_none(tree: object) -> None:
-    assert from_json(tree) is None
+    assert record_from_json(tree) is None
 
 
 @calm
 @given(st.sampled_from(sorted(Record.FIELDS)), trees)
 def test_any_value_anywhere_is_a_record_or_none(field: str, value: object) -> None:
-    found = from_json(data(**{field: value}))
+    found = record_from_json(data(**{field: value}))
     assert found is None or found.to_json() == {**RECORD.to_json(), field: found.to_json()[field]}

@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from kvmrun.model.guest.readiness import GroupName
 from kvmrun.model.network.network import Domain, Lease, OptionValue
 from kvmrun.model.scalars import (
-    Base,
     CpuModel,
     Display,
     FilePath,
     GuestName,
-    Line,
     LinkName,
     Mac,
     NicName,
+    OneLine,
+    PathBase,
+    SafeWord,
     Size,
     Uuid,
-    Word,
 )
 
-BASE = Base(directory="/lab/vms.d", images="/state/images")
-KINDS = (CpuModel, Display, FilePath, GuestName, Line, LinkName, Mac, NicName, Size, Uuid, Word)
+BASE = PathBase(directory="/lab/vms.d", images="/state/images")
+KINDS = (CpuModel, Display, FilePath, GuestName, OneLine, LinkName, Mac, NicName, Size, Uuid, SafeWord)
 calm = settings(deadline=None)
 numbers = st.integers() | st.floats() | st.booleans() | st.none() | st.lists(st.text())
 
@@ -60,7 +60,7 @@ def test_a_name_that_is_accepted_matches_the_pattern(name: str) -> None:
 @calm
 @given(numbers)
 @pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_text_is_refused_by_every_value(kind: type[Line], raw: object) -> None:
+def test_what_is_not_text_is_refused_by_every_value(kind: type[OneLine], raw: object) -> None:
     with pytest.raises(ValueError, match=r"."):
         kind.parse(raw, BASE)
 
@@ -165,7 +165,7 @@ PATTERNS = {
     NicName: r"[a-z][a-z0-9]{0,7}",
     Size: r"(?!0+[KMGT])([0-9]{1,12})([KMGT])(iB|B)?",
     Uuid: r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}",
-    Word: r"[A-Za-z0-9_.+=:-]{1,64}",
+    SafeWord: r"[A-Za-z0-9_.+=:-]{1,64}",
     Domain: r"(?!.{201})[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*",
     Lease: r"[1-9][0-9]{0,5}[mhd]|infinite",
     OptionValue: r"[A-Za-z0-9_.:/+=,-]{0,200}",

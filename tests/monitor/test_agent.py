@@ -138,8 +138,8 @@ class Told:
 
 
 QUESTIONS = {
-    "begin": lambda one: agent_commands.begin(one, ["true"], b""),
-    "ended": lambda one: agent_commands.ended(one, 1),
+    "begin": lambda one: agent_commands.start_command(one, ["true"], b""),
+    "ended": lambda one: agent_commands.poll_exit(one, 1),
     "open": lambda one: agent_commands.open_file(one, "/x", "rb"),
     "size": lambda one: agent_commands.size_of(one, 1),
     "read": lambda one: agent_commands.read_file(one, 1),
@@ -165,15 +165,15 @@ def test_any_answer_is_taken_as_what_it_is_or_told(value: object) -> None:
 
 def test_how_a_command_ended() -> None:
     told = {"exited": True, "exitcode": 3, "out-data": b64encode(b"out").decode(), "err-truncated": True}
-    assert agent_commands.ended(Told(told), 1) == agent_commands.CommandResult(
+    assert agent_commands.poll_exit(Told(told), 1) == agent_commands.CommandResult(
         code=3, out=b"out", err=b"", cut=("err",)
     )
-    assert agent_commands.ended(Told({"exited": False}), 1) is None
-    killed = agent_commands.ended(Told({"exited": True, "signal": 9}), 1)
+    assert agent_commands.poll_exit(Told({"exited": False}), 1) is None
+    killed = agent_commands.poll_exit(Told({"exited": True, "signal": 9}), 1)
     assert killed
     assert killed.code == 137
     with pytest.raises(Garbled):
-        agent_commands.ended(Told({"exited": True, "out-data": "%%"}), 1)
+        agent_commands.poll_exit(Told({"exited": True, "out-data": "%%"}), 1)
 
 
 def test_cards_are_only_what_looks_like_them_and_printable() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from kvmrun.monitor.qmp import block_stats
-from kvmrun.monitor.qmp.query_many import Answer
+from kvmrun.monitor.qmp.query_many import Reply
 
 STATS = {
     "rd_bytes": 512,
@@ -19,8 +19,8 @@ STATS = {
 ONE = {"device": "", "node-name": "d0", "qdev": "/machine/peripheral/drive0/virtio-backend", "stats": STATS}
 
 
-def answer(blocks: object, balloon: object = None) -> Answer:
-    return Answer(replies={"query-blockstats": blocks, "query-balloon": balloon})
+def answer(blocks: object, balloon: object = None) -> Reply:
+    return Reply(replies={"query-blockstats": blocks, "query-balloon": balloon})
 
 
 def test_a_drive_goes_by_the_name_of_its_device() -> None:
@@ -70,4 +70,4 @@ def test_a_name_counts_once() -> None:
 @pytest.mark.parametrize(("reply", "found"), [({"actual": 7}, 7), ({"actual": "7"}, None), ({}, None), ([], None)])
 def test_a_balloon(reply: object, found: int | None) -> None:
     assert block_stats.balloon(answer([], reply)) == found
-    assert block_stats.balloon(Answer()) is None
+    assert block_stats.balloon(Reply()) is None

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kvmrun.monitor.console.terminal_filter import Filter
+from kvmrun.monitor.console.terminal_filter import TerminalFilter
 
 calm = settings(deadline=None, max_examples=500)
 _PIECES = [
@@ -23,13 +23,13 @@ ALLOWED = re.compile(
 
 
 def passed(data: bytes) -> bytes:
-    return Filter().feed(data)
+    return TerminalFilter().feed(data)
 
 
 @calm
 @given(bad, st.lists(st.integers(0, 200)))
 def test_pieces_make_no_difference(data: bytes, cuts: list[int]) -> None:
-    one = Filter()
+    one = TerminalFilter()
     places = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
     pieces = [data[start:end] for start, end in pairwise(places)]
     assert b"".join(map(one.feed, pieces)) == passed(data)
@@ -104,7 +104,7 @@ def test_a_string_without_end_hides_only_so_much() -> None:
 
 
 def test_memory_is_bounded_whatever_comes() -> None:
-    one = Filter()
+    one = TerminalFilter()
     for data in (b"\x1b[" + b"9;" * 40_000, b"\x1bP" + b"x" * 100_000, b"\x1b" * 100_000, b"\xf0" * 100_000):
         one.feed(data)
         assert len(one._held) < 80
@@ -125,23 +125,23 @@ def test_memory_is_bounded_whatever_comes() -> None:
 )
 def test_only_the_size_is_answered_and_never_by_the_terminal(asked: bytes, answer: bytes) -> None:
     for cut in range(len(asked) + 1):
-        one = Filter(lambda: (24, 80))
+        one = TerminalFilter(lambda: (24, 80))
         shown = one.feed(asked[:cut]) + one.feed(asked[cut:])
         assert (one.answers(), one.answers()) == (answer, b"")
         assert not re.search(rb"[nct]$", shown)
-    deaf = Filter()
+    deaf = TerminalFilter()
     deaf.feed(asked)
     assert deaf.answers() == b""
 
 
 def test_answers_are_bounded() -> None:
-    one = Filter(lambda: (24, 80))
+    one = TerminalFilter(lambda: (24, 80))
     one.feed(b"\x1b[18t" * 10_000)
     assert len(one.answers()) < 5000
 
 
 def test_leaving_undoes_what_was_set_and_no_more() -> None:
-    one = Filter()
+    one = TerminalFilter()
     assert b"1049" not in one.leave()
     one.feed(b"\x1b[?1049h\x1b[?25l\x1b[?1000h\x1b[?1000l\x1b[?2004h\x1b[2;5r")
     left = one.leave()

@@ -14,10 +14,10 @@ from fakes.qemu import needs_qemu, qemu
 from fakes.qmp import GREETING, WAYS, Peer, serve
 
 from kvmrun.errors import Unresponsive
-from kvmrun.monitor.console.console_relay import dial
+from kvmrun.monitor.console.console_relay import connect_console
 from kvmrun.monitor.qmp import query_many
-from kvmrun.monitor.qmp.fd_passing import carrier
-from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.monitor.qmp.fd_passing import open_connection
+from kvmrun.monitor.qmp.query_many import Reply, query
 
 UUID = "6f2a0a5e-0000-5000-8000-000000000001"
 
@@ -72,7 +72,7 @@ def bounded(seconds: float, size: int) -> Iterator[None]:
 @needs_qemu
 def test_a_guest_answers_everything_in_one_go(path: str) -> None:
     with qemu(path, "-uuid", UUID):
-        answer = ask({"vm": path}, ("query-status", "query-uuid", "no-such-thing"), limit=20)["vm"]
+        answer = query({"vm": path}, ("query-status", "query-uuid", "no-such-thing"), limit=20)["vm"]
     assert answer.silence == ""
     assert answer.replies["query-uuid"] == {"UUID": UUID}
     assert answer.replies["query-status"]["status"] == "prelaunch"
@@ -85,15 +85,15 @@ def test_a_monitor_that_another_client_has_is_silent(path: str) -> None:
     with qemu(path), socket.socket(socket.AF_UNIX) as other:
         other.connect(path)
         assert other.recv(1000)
-        assert ask({"vm": path}, ("query-status",), limit=0.3)["vm"] == Answer(silence="silent", peer=os.geteuid())
+        assert query({"vm": path}, ("query-status",), limit=0.3)["vm"] == Reply(silence="silent", peer=os.geteuid())
 
 
 @needs_qemu
 def test_many_who_ask_at_once_wait_for_each_other(path: str) -> None:
-    answers: list[Answer] = []
+    answers: list[Reply] = []
 
     def one() -> None:
-        answers.append(ask({"vm": path}, ("query-status",), limit=20)["vm"])
+        answers.append(query({"vm": path}, ("query-status",), limit=20)["vm"])
 
     with qemu(path):
         threads = [threading.Thread(target=one) for _ in range(20)]
@@ -106,22 +106,22 @@ def test_many_who_ask_at_once_wait_for_each_other(path: str) -> None:
 
 def test_one_that_another_of_us_is_asking_is_busy(path: str) -> None:
     with serve(path, WAYS["silent"]):
-        first = threading.Thread(target=ask, args=({"vm": path}, ("query-status",)), kwargs={"limit": 1.0})
-        question = query_many._Question(path, ())
+        first = threading.Thread(target=query, args=({"vm": path}, ("query-status",)), kwargs={"limit": 1.0})
+        question = query_many._PendingQuery(path, ())
         assert question.send()
         first.start()
-        assert ask({"vm": path}, ("query-status",), limit=0.2)["vm"] == Answer(silence="busy")
+        assert query({"vm": path}, ("query-status",), limit=0.2)["vm"] == Reply(silence="busy")
         question.close()
         first.join()
 
 
 def test_nobody_there_is_gone(path: str) -> None:
     with bounded(seconds=10, size=1 << 20):
-        assert ask({"vm": path}, ("query-status",), limit=60)["vm"].silence == "gone"
+        assert query({"vm": path}, ("query-status",), limit=60)["vm"].silence == "gone"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
-        assert ask({"vm": path}, ("query-status",), limit=60)["vm"].silence == "gone"
-    assert ask({}, ("query-status",), limit=5) == {}
+        assert query({"vm": path}, ("query-status",), limit=60)["vm"].silence == "gone"
+    assert query({}, ("query-status",), limit=5) == {}
 
 
 @pytest.mark.parametrize(
@@ -150,7 +150,7 @@ def test_a_peer_that_misbehaves_costs_a_bounded_time_and_memory(
     path: str, way: Callable[[Peer], None], silence: str
 ) -> None:
     with serve(path, way), bounded(seconds=10, size=4 << 20):
-        answer = ask({"vm": path}, ("query-status",), limit=0.5)["vm"]
+        answer = query({"vm": path}, ("query-status",), limit=0.5)["vm"]
     assert answer.silence == silence
     assert answer.replies == {}
 
@@ -160,7 +160,7 @@ def test_a_peer_that_misbehaves_costs_a_bounded_time_and_memory(
 )
 def test_an_answer_of_an_odd_shape_is_no_crash(path: str, result: str) -> None:
     with serve(path, opening(said('{"return": {}}', result))):
-        answer = ask({"vm": path}, ("query-status",), limit=5)["vm"]
+        answer = query({"vm": path}, ("query-status",), limit=5)["vm"]
     assert answer.silence in {"", "garbled"}
     assert all(type(text) is str for text in answer.errors.values())
 
@@ -168,7 +168,7 @@ def test_an_answer_of_an_odd_shape_is_no_crash(path: str, result: str) -> None:
 def test_events_between_the_answers_are_passed_over(path: str) -> None:
     data = said('{"event": "RESUME"}', '{"return": {}}', '{"event": "STOP"}', '{"return": {"status": "running"}}')
     with serve(path, opening(data)):
-        answer = ask({"vm": path}, ("query-status",), limit=5)["vm"]
+        answer = query({"vm": path}, ("query-status",), limit=5)["vm"]
     assert (answer.silence, answer.replies["query-status"]) == ("", {"status": "running"})
 
 
@@ -181,7 +181,7 @@ def test_one_that_is_silent_costs_only_its_own_answer(own_directories: Path) -> 
         stack.enter_context(serve(paths["silent"], WAYS["silent"]))
         stack.enter_context(serve(paths["mad"], flood))
         stack.enter_context(qemu(paths["well"]))
-        answers = ask(paths, ("query-status",), limit=2.0)
+        answers = query(paths, ("query-status",), limit=2.0)
     assert {name: one.silence for name, one in answers.items()} == {"well": "", "silent": "silent", "mad": "garbled"}
     assert answers["well"].replies["query-status"]["running"] is False
 
@@ -208,8 +208,8 @@ def _waits(one: socket.socket, path: str) -> bool:
 
 def test_a_monitor_that_lets_nobody_in_any_more_is_silent_not_busy(path: str) -> None:
     with crowded(path):
-        assert ask({"": path}, ("query-status",), limit=0.2)[""].silence == "silent"
-        with pytest.raises(Unresponsive), carrier(path, 0.2):
+        assert query({"": path}, ("query-status",), limit=0.2)[""].silence == "silent"
+        with pytest.raises(Unresponsive), open_connection(path, 0.2):
             pass
         with pytest.raises(Unresponsive):
-            dial(path)
+            connect_console(path)

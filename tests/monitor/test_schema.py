@@ -8,7 +8,7 @@ from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.monitor.qmp import qmp_schema
 from kvmrun.monitor.qmp.qmp_client import connect
 from kvmrun.monitor.shell import qmp_help
-from kvmrun.monitor.shell.shell_parser import Call, parse
+from kvmrun.monitor.shell.shell_parser import QmpCall, parse_line
 
 SMALL = qmp_schema.read(REPLY)
 
@@ -124,8 +124,8 @@ def test_the_schema_of_a_real_qemu(tmp_path) -> None:
     for command in real.commands:
         qmp_help.complete(real, f"{command} ")
     line = "blockdev-add driver=qcow2 node-name=5 file.driver=file file.filename=/x discard=unmap"
-    call = parse(real, line)
-    assert isinstance(call, Call)
+    call = parse_line(real, line)
+    assert isinstance(call, QmpCall)
     assert call.arguments == {
         "driver": "qcow2",
         "node-name": "5",

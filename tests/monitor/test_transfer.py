@@ -80,7 +80,7 @@ def endless(piece: bytes) -> Iterator[bytes]:
 
 def fetched(guest: Guest, path: Path) -> bytes:
     with path.open("wb", buffering=0) as file:
-        agent_files.fetch(guest, "/x", file.fileno(), lambda _: None)
+        agent_files.download(guest, "/x", file.fileno(), lambda _: None)
     return path.read_bytes()
 
 
@@ -107,7 +107,7 @@ def test_a_file_that_became_shorter_is_told(tmp_path: Path) -> None:
 
 def sent(guest: Guest, path: Path) -> None:
     with path.open("rb") as file:
-        agent_files.send(guest, file.fileno(), 0o750, "/root/x", lambda _: None)
+        agent_files.upload(guest, file.fileno(), 0o750, "/root/x", lambda _: None)
 
 
 def test_a_file_takes_its_name_when_it_is_whole(tmp_path: Path) -> None:

@@ -7,34 +7,34 @@ from hypothesis import strategies as st
 
 from kvmrun.errors import UsageError
 from kvmrun.monitor.qmp.qmp_schema import read
-from kvmrun.monitor.shell.shell_lexer import split
-from kvmrun.monitor.shell.shell_parser import Call, Help, Human, Leave, Nothing, ends_guest, parse
+from kvmrun.monitor.shell.shell_lexer import tokenize
+from kvmrun.monitor.shell.shell_parser import EmptyLine, HelpRequest, HmpCommand, QmpCall, Quit, parse_line, quits_qemu
 
 SMALL = read(REPLY)
 
 
 def arguments(line: str) -> object:
-    call = parse(SMALL, line)
-    assert isinstance(call, Call)
+    call = parse_line(SMALL, line)
+    assert isinstance(call, QmpCall)
     return call.arguments
 
 
 @pytest.mark.parametrize(
     ("line", "wanted"),
     [
-        ("", Nothing()),
-        ("  # a comment", Nothing()),
-        ("exit", Leave()),
-        ("help", Help(given={})),
-        ("help blockdev-add driver=file", Help(topic="blockdev-add", given={"driver": "file"})),
-        ("/info status", Human(line="info status")),
-        ("query-status", Call(command="query-status", arguments={})),
-        ('{"execute": "stop"}', Call(command="stop", arguments={})),
-        ('{"exec-oob": "x", "arguments": {"a": 1}, "id": 5}', Call(command="x", arguments={"a": 1}, oob=True)),
+        ("", EmptyLine()),
+        ("  # a comment", EmptyLine()),
+        ("exit", Quit()),
+        ("help", HelpRequest(given={})),
+        ("help blockdev-add driver=file", HelpRequest(topic="blockdev-add", given={"driver": "file"})),
+        ("/info status", HmpCommand(line="info status")),
+        ("query-status", QmpCall(command="query-status", arguments={})),
+        ('{"execute": "stop"}', QmpCall(command="stop", arguments={})),
+        ('{"exec-oob": "x", "arguments": {"a": 1}, "id": 5}', QmpCall(command="x", arguments={"a": 1}, oob=True)),
     ],
 )
 def test_lines(line: str, wanted: object) -> None:
-    assert parse(SMALL, line) == wanted
+    assert parse_line(SMALL, line) == wanted
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_values_are_typed_by_the_schema(line: str, wanted: object) -> None:
 )
 def test_mistakes_name_the_word_and_the_mend(line: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse(SMALL, line)
+        parse_line(SMALL, line)
     error = caught.value
     assert said in f"{error.message} | {error.hint} | {error.why}"
     assert (error.message + error.hint + error.why).isprintable()
@@ -113,12 +113,12 @@ def test_mistakes_name_the_word_and_the_mend(line: str, said: str) -> None:
 
 @pytest.mark.parametrize("line", ["quit", '{"execute": "quit"}', "/quit", "/q"])
 def test_what_ends_the_guest(line: str) -> None:
-    assert ends_guest(parse(SMALL, line))
+    assert quits_qemu(parse_line(SMALL, line))
 
 
 @pytest.mark.parametrize("line", ["exit", "help quit", "/info qtree", "stop", ""])
 def test_what_leaves_it_alone(line: str) -> None:
-    assert not ends_guest(parse(SMALL, line))
+    assert not quits_qemu(parse_line(SMALL, line))
 
 
 WORDS = ["blockdev-add", "set-all", "driver=qcow2", "file.driver=file", "value=", "caps=[", "{", '"', "'", "\\", "]"]
@@ -131,7 +131,7 @@ LINES = st.text() | st.lists(st.sampled_from(WORDS)).map(" ".join)
 def test_any_line_is_read_or_refused(line: str) -> None:
     message = ""
     try:
-        parse(SMALL, line)
+        parse_line(SMALL, line)
     except UsageError as error:
         message = error.message
     assert not message or message.isprintable()
@@ -144,7 +144,7 @@ def test_text_as_a_json_string_arrives_unchanged(text: str) -> None:
 
 @given(st.text().filter(lambda text: "'" not in text))
 def test_text_in_single_quotes_arrives_unchanged(text: str) -> None:
-    assert [word.text for word in split(f"a device='{text}'")] == ["a", text]
+    assert [word.text for word in tokenize(f"a device='{text}'")] == ["a", text]
 
 
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), st.lists))

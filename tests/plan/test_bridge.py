@@ -1,19 +1,19 @@
 """A bridge as wanted, a bridge as found: the steps between them, or the refusal."""
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
 
 from kvmrun.errors import Refused
-from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import NicName
-from kvmrun.plan.network.bridge_plan import accept_external, link, reachable
+from kvmrun.plan.network.bridge_plan import accept_external, address_steps, bridge_steps
 from kvmrun.plan.start_facts import Bridge, Route
-from kvmrun.plan.steps.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetUp
+from kvmrun.plan.steps.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetLinkUp
 
 LAN = Network(name=NicName("lan"))
 MAC = derive.mac("", "bridge", "br0")
@@ -21,11 +21,11 @@ OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.16
 MADE = MakeBridge(name="br0", alias="kvmrun:net:lan")
 SET = SetBridge(name="br0", mac=MAC, mtu=1500)
 GIVEN = AddAddress(link="br0", address="192.168.0.254/24")
-UP = SetUp(link="br0")
+UP = SetLinkUp(link="br0")
 
 
 def right(network: Network, found: Bridge | None, routes: Iterable[Route] = ()) -> list[NetworkStep]:
-    return [*link(Lab(directory="/lab"), network, found, routes), *reachable(network, found)]
+    return [*bridge_steps(Lab(directory="/lab"), network, found, routes), *address_steps(network, found)]
 
 
 def elsewhere(*destinations: str) -> list[Route]:
@@ -37,43 +37,47 @@ def elsewhere(*destinations: str) -> list[Route]:
     [
         (LAN, None, (MADE, SET, GIVEN, UP)),
         (LAN, OURS, ()),
-        (LAN, OURS.but(ports=("tap-vm1",)), ()),
-        (LAN, OURS.but(mac="52:54:00:00:00:01"), (SET,)),
-        (LAN, OURS.but(mtu=9000), (SET,)),
-        (LAN, OURS.but(stp=True), (SET,)),
-        (LAN, OURS.but(forward_delay=1500), (SET,)),
-        (LAN, OURS.but(addresses=()), (GIVEN,)),
-        (LAN, OURS.but(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
+        (LAN, OURS.replace(ports=("tap-vm1",)), ()),
+        (LAN, OURS.replace(mac="52:54:00:00:00:01"), (SET,)),
+        (LAN, OURS.replace(mtu=9000), (SET,)),
+        (LAN, OURS.replace(stp=True), (SET,)),
+        (LAN, OURS.replace(forward_delay=1500), (SET,)),
+        (LAN, OURS.replace(addresses=()), (GIVEN,)),
+        (LAN, OURS.replace(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
         (
             LAN,
-            OURS.but(addresses=("192.168.0.254/24", "192.168.0.1/24")),  # ours may have been the other's secondary
+            OURS.replace(addresses=("192.168.0.254/24", "192.168.0.1/24")),  # ours may have been the other's secondary
             (RemoveAddress(link="br0", address="192.168.0.1/24"), GIVEN),
         ),
         (
             LAN,
-            OURS.but(addresses=("192.168.0.254/16",)),
+            OURS.replace(addresses=("192.168.0.254/16",)),
             (RemoveAddress(link="br0", address="192.168.0.254/16"), GIVEN),
         ),
-        (LAN, OURS.but(up=False), (UP,)),
-        (LAN, OURS.but(mac="", addresses=(), up=False), (SET, GIVEN, UP)),
-        (LAN.but(mtu=9000), OURS, (SET.but(mtu=9000),)),
-        (LAN.but(host=IPv4Address("192.168.0.1")), OURS.but(addresses=()), (GIVEN.but(address="192.168.0.1/24"),)),
-        (LAN.but(ipv6=IPv6Network("fd00:77::/64")), OURS, (GIVEN.but(address="fd00:77::1/64"),)),
+        (LAN, OURS.replace(up=False), (UP,)),
+        (LAN, OURS.replace(mac="", addresses=(), up=False), (SET, GIVEN, UP)),
+        (LAN.replace(mtu=9000), OURS, (SET.replace(mtu=9000),)),
+        (
+            LAN.replace(host=IPv4Address("192.168.0.1")),
+            OURS.replace(addresses=()),
+            (GIVEN.replace(address="192.168.0.1/24"),),
+        ),
+        (LAN.replace(ipv6=IPv6Network("fd00:77::/64")), OURS, (GIVEN.replace(address="fd00:77::1/64"),)),
     ],
 )
 def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, steps: tuple[Any, ...]) -> None:
-    done = [one.but(differs=()) if isinstance(one, SetBridge) else one for one in right(network, found)]
+    done = [one.replace(differs=()) if isinstance(one, SetBridge) else one for one in right(network, found)]
     assert tuple(done) == steps
 
 
 @pytest.mark.parametrize(
     ("found", "why"),
     [
-        (OURS.but(alias=""), "bridge without our mark"),
-        (OURS.but(alias="my bridge"), "bridge without our mark"),
-        (OURS.but(alias="kvmrun:net:dmz"), "another network's: kvmrun:net:dmz"),
-        (OURS.but(kind=""), "physical interface"),
-        (OURS.but(kind="tun"), "it is a tun"),
+        (OURS.replace(alias=""), "bridge without our mark"),
+        (OURS.replace(alias="my bridge"), "bridge without our mark"),
+        (OURS.replace(alias="kvmrun:net:dmz"), "another network's: kvmrun:net:dmz"),
+        (OURS.replace(kind=""), "physical interface"),
+        (OURS.replace(kind="tun"), "it is a tun"),
     ],
 )
 def test_what_is_not_ours_is_refused(found: Bridge, why: str) -> None:
@@ -87,8 +91,8 @@ def test_what_is_not_ours_is_refused(found: Bridge, why: str) -> None:
     ("found", "message", "why"),
     [
         (None, "br0 does not exist", "never made by us"),
-        (OURS.but(kind=""), "br0 is not a bridge", "physical"),
-        (OURS.but(kind="vlan"), "br0 is not a bridge", "vlan"),
+        (OURS.replace(kind=""), "br0 is not a bridge", "physical"),
+        (OURS.replace(kind="vlan"), "br0 is not a bridge", "vlan"),
     ],
 )
 def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, why: str) -> None:
@@ -99,7 +103,7 @@ def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, why:
 
 
 def test_an_external_bridge_is_taken_as_it_is() -> None:
-    accept_external(LAN, OURS.but(alias="", mac="", addresses=(), up=False))
+    accept_external(LAN, OURS.replace(alias="", mac="", addresses=(), up=False))
 
 
 @pytest.mark.parametrize(

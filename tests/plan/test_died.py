@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from kvmrun.plan.guest.qemu_exit import explain
+from kvmrun.plan.guest.qemu_exit import explain_exit
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from kvmrun.plan.guest.qemu_exit import explain
     ],
 )
 def test_a_known_cause_has_its_mend(said: str, fix: str) -> None:
-    error = explain("vm1", 1 << 8, ["first", f"qemu-system-x86_64: {said}"])
+    error = explain_exit("vm1", 1 << 8, ["first", f"qemu-system-x86_64: {said}"])
     assert fix in error.hint
     assert error.lines == ("first", f"qemu-system-x86_64: {said}")
 
@@ -46,11 +46,11 @@ def test_a_known_cause_has_its_mend(said: str, fix: str) -> None:
     ],
 )
 def test_its_end_is_told(status: int | None, why: str) -> None:
-    assert explain("vm1", status, []).why == why
+    assert explain_exit("vm1", status, []).why == why
 
 
 def test_only_its_last_words_are_kept() -> None:
-    error = explain("vm1", None, [f"line {number}" for number in range(100)])
+    error = explain_exit("vm1", None, [f"line {number}" for number in range(100)])
     assert error.lines == tuple(f"line {number}" for number in range(92, 100))
     assert error.message == "vm1 did not start"
     assert error.code == 1

@@ -6,17 +6,17 @@ import pytest
 
 from kvmrun.model.finding import Finding
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.nic import KeptTap
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.nic import PersistentTap
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import GuestName, NicName, Size
 from kvmrun.plan.doctor import doctor_host, doctor_networks
-from kvmrun.plan.doctor.doctor_facts_model import Machine, Trial, Wires
-from kvmrun.plan.start_facts import Bridge, Owner, Wire
+from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts, MachineFacts, Trial
+from kvmrun.plan.start_facts import Bridge, NetworkFacts, PortOwner
 
-WHERE = Directories(vms="/vms.d", run="/run/kvmrun", state="/state", root=True)
-GOOD = Machine(
+WHERE = Paths(vms="/vms.d", run="/run/kvmrun", state="/state", root=True)
+GOOD = MachineFacts(
     root=True, vms="/vms.d", kvm="ready", kvm_mode="root:kvm 0660", extension="kvm_intel",
     trials=(Trial(cpu="host", worked=True, seconds=0.2),), qemu="/usr/bin/qemu", qemu_given=False,
     qemu_version=(7, 2, 0), qemu_says="", tun="ready", vhost=True, missing={}, memory=16 << 30, available=8 << 30,
@@ -39,14 +39,14 @@ def lab(*guests: Guest, **more: Any) -> Lab:
     )
 
 
-def found(subject: str, now: Machine, some: Lab | None = None) -> Finding:
-    (one,) = [one for one in doctor_host.machine(some or lab(guest()), now) if one.subject == subject]
+def found(subject: str, now: MachineFacts, some: Lab | None = None) -> Finding:
+    (one,) = [one for one in doctor_host.machine_findings(some or lab(guest()), now) if one.subject == subject]
     assert one.fix if one.level != "ok" else not one.fix
     return one
 
 
 def test_a_good_machine_has_nothing_to_mend() -> None:
-    assert {one.level for one in doctor_host.machine(lab(guest()), GOOD)} == {"ok"}
+    assert {one.level for one in doctor_host.machine_findings(lab(guest()), GOOD)} == {"ok"}
 
 
 class TestKvm:
@@ -63,7 +63,7 @@ class TestKvm:
         ],
     )
     def test_a_refused_processor(self, guests: tuple[Guest, ...], level: str) -> None:
-        one = found("kvm", GOOD.but(trials=(HOST, PLAIN)), lab(*guests))
+        one = found("kvm", GOOD.replace(trials=(HOST, PLAIN)), lab(*guests))
         assert one.level == level
         if level != "ok":
             assert one.fix == 'cpu = "qemu64" in /vms.d/defaults.toml'
@@ -72,12 +72,12 @@ class TestKvm:
         ("guests", "level"), [((), "problem"), ((guest(),), "problem"), ((guest(accel="tcg"),), "warning")]
     )
     def test_none_at_all(self, guests: tuple[Guest, ...], level: str) -> None:
-        for now in (GOOD.but(kvm="absent"), GOOD.but(kvm="forbidden"), GOOD.but(trials=(HOST,))):
+        for now in (GOOD.replace(kvm="absent"), GOOD.replace(kvm="forbidden"), GOOD.replace(trials=(HOST,))):
             assert found("kvm", now, lab(*guests)).level == level
 
     def test_the_module_is_that_of_the_processor(self) -> None:
-        assert found("kvm", GOOD.but(kvm="absent", extension="kvm_amd")).fix == "modprobe kvm_amd"
-        assert "firmware" in found("kvm", GOOD.but(kvm="absent", extension="")).text
+        assert found("kvm", GOOD.replace(kvm="absent", extension="kvm_amd")).fix == "modprobe kvm_amd"
+        assert "firmware" in found("kvm", GOOD.replace(kvm="absent", extension="")).text
 
     @pytest.mark.parametrize(
         ("mode", "fix"),
@@ -88,10 +88,10 @@ class TestKvm:
         ],
     )
     def test_without_root_the_mend_is_for_sudo(self, mode: str, fix: str) -> None:
-        assert found("kvm", GOOD.but(kvm="forbidden", root=False, kvm_mode=mode)).fix.startswith(fix)
+        assert found("kvm", GOOD.replace(kvm="forbidden", root=False, kvm_mode=mode)).fix.startswith(fix)
 
     def test_without_qemu_it_cannot_be_tried(self) -> None:
-        assert found("kvm", GOOD.but(trials=(), qemu="")).level == "warning"
+        assert found("kvm", GOOD.replace(trials=(), qemu="")).level == "warning"
 
 
 @pytest.mark.parametrize(
@@ -112,30 +112,30 @@ class TestKvm:
     ],
 )
 def test_what_a_machine_lacks(changes: dict[str, Any], subject: str, level: str, fix: str) -> None:
-    one = found(subject, GOOD.but(**changes), lab(guest(memory=Size(512 << 20))))
+    one = found(subject, GOOD.replace(**changes), lab(guest(memory=Size(512 << 20))))
     assert (one.level, fix in one.fix) == (level, True)
 
 
 def test_units_are_wanted_only_for_guests_that_start_at_boot() -> None:
-    assert found("boot", GOOD.but(units=False)).level == "ok"
-    assert found("boot", GOOD.but(units=False), lab(guest(autostart=True))).fix.startswith("kvmrun export systemd")
+    assert found("boot", GOOD.replace(units=False)).level == "ok"
+    assert found("boot", GOOD.replace(units=False), lab(guest(autostart=True))).fix.startswith("kvmrun export systemd")
     two = lab(guest(autostart=True), guest("vm2", autostart=True))
-    one = found("boot", GOOD.but(units=True, started=frozenset({"vm1"})), two)
+    one = found("boot", GOOD.replace(units=True, started=frozenset({"vm1"})), two)
     assert (one.level, one.text[:4]) == ("warning", "vm2:")
-    assert found("boot", GOOD.but(units=True, started=frozenset({"vm1", "vm2"})), two).level == "ok"
+    assert found("boot", GOOD.replace(units=True, started=frozenset({"vm1", "vm2"})), two).level == "ok"
 
 
 class TestNetworks:
     """What is found of networks, from facts that are hard to come by."""
 
-    good = Wires(networks={"lan": Wire(bridge=None)}, way_out="eth0 via 10.0.0.1", ruleset=())
+    good = HostNetworkFacts(networks={"lan": NetworkFacts(bridge=None)}, way_out="eth0 via 10.0.0.1", ruleset=())
 
     def of(self, subject: str, some: Lab | None = None, **changes: Any) -> list[Finding]:
-        all_of = doctor_networks.wires(some or lab(), WHERE, self.good.but(**changes))
+        all_of = doctor_networks.network_findings(some or lab(), WHERE, self.good.replace(**changes))
         return [one for one in all_of if one.subject == subject and one.level != "ok"]
 
     def test_a_good_one_has_nothing_to_mend(self) -> None:
-        assert {one.level for one in doctor_networks.wires(lab(), WHERE, self.good)} == {"ok"}
+        assert {one.level for one in doctor_networks.network_findings(lab(), WHERE, self.good)} == {"ok"}
 
     def test_without_root_the_packet_filter_is_not_looked_at(self) -> None:
         (one,) = self.of("filter", ruleset=None, uid=1000)
@@ -160,35 +160,37 @@ class TestNetworks:
         ],
     )
     def test_only_those_who_listen_where_we_must_are_in_the_way(self, address: str, link: str, *, counts: bool) -> None:
-        owner = Owner(port=53, address=address, process="named (pid 7)", link=link)
-        found = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
+        owner = PortOwner(port=53, address=address, process="named (pid 7)", link=link)
+        found = self.of("network lan", networks={"lan": NetworkFacts(bridge=None, owners=(owner,))})
         assert bool(found) == counts
         assert not counts or found[0].fix.startswith("dns = false in network.lan")
 
     def test_one_whose_process_is_not_known_is_to_be_looked_for(self) -> None:
-        owner = Owner(port=67, address="0.0.0.0", process="another process")
-        (one,) = self.of("network lan", networks={"lan": Wire(bridge=None, owners=(owner,))})
+        owner = PortOwner(port=67, address="0.0.0.0", process="another process")
+        (one,) = self.of("network lan", networks={"lan": NetworkFacts(bridge=None, owners=(owner,))})
         assert one.fix.startswith("dhcp = false in network.lan; or")
         assert one.fix.endswith("ss -lnp 'sport = :67'")
 
     def test_a_network_that_is_not_as_it_should_be_is_told_with_what_is_missing(self) -> None:
         ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="02:00:00:00:00:01", addresses=(), up=False, mtu=1500)
-        (one,) = self.of("network lan", networks={"lan": Wire(bridge=ours, dnsmasq=1)})
+        (one,) = self.of("network lan", networks={"lan": NetworkFacts(bridge=ours, dnsmasq=1)})
         assert (one.level, one.fix) == ("warning", "kvmrun net up lan")
 
     def test_a_user_needs_taps_of_their_own_and_no_ports(self) -> None:
         ours = Bridge(kind="bridge", alias="kvmrun:net:lan", mac="", addresses=(), up=True, mtu=1500)
-        owner = Owner(port=53, address="0.0.0.0", process="another process")
-        now = self.good.but(networks={"lan": Wire(bridge=ours, owners=(owner,))}, uid=1000)
-        user = WHERE.but(root=False)
-        (one,) = [one for one in doctor_networks.wires(lab(guest()), user, now) if one.level == "problem"]
+        owner = PortOwner(port=53, address="0.0.0.0", process="another process")
+        now = self.good.replace(networks={"lan": NetworkFacts(bridge=ours, owners=(owner,))}, uid=1000)
+        user = WHERE.replace(root=False)
+        (one,) = [one for one in doctor_networks.network_findings(lab(guest()), user, now) if one.level == "problem"]
         assert (one.subject, one.fix) == ("network lan", "sudo kvmrun net up lan --owner $USER")
-        tap = KeptTap(name="tap-vm1", alias="", owner=1000, held=False, queues=1)
-        mine = now.but(networks={"lan": Wire(bridge=ours, kept={"tap-vm1": tap})})
-        assert [one for one in doctor_networks.wires(lab(guest()), user, mine) if one.level == "problem"] == []
+        tap = PersistentTap(name="tap-vm1", alias="", owner=1000, held=False, queues=1)
+        mine = now.replace(networks={"lan": NetworkFacts(bridge=ours, kept={"tap-vm1": tap})})
+        assert [
+            one for one in doctor_networks.network_findings(lab(guest()), user, mine) if one.level == "problem"
+        ] == []
 
     def test_networks_without_masquerading_need_no_way_out(self) -> None:
-        alone = lab().but(networks={"lan": Network(name=NicName("lan"), nat=False)})
+        alone = lab().replace(networks={"lan": Network(name=NicName("lan"), nat=False)})
         assert self.of("uplink", alone, way_out="")[0].level == "warning"
         assert self.of("uplink", way_out="")[0].level == "problem"
 

@@ -1,12 +1,12 @@
 """Packets on their way through rulesets as nft lists them."""
 
 import json
+from ipaddress import IPv4Address
 from typing import Any
 
 import pytest
 
-from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.plan.packets.nft_simulator import Packet, outcomes
+from kvmrun.plan.packets.nft_simulator import Packet, verdicts
 
 OUT = Packet(iif="br0", oif="eth0", source=IPv4Address("192.168.0.1"), target=IPv4Address("192.0.2.1"), state="new")
 BACK = Packet(
@@ -43,7 +43,7 @@ def ruleset(policy: str, *rules: Expr, table: str = "filter", **others: list[Exp
 
 
 def verdict(found: list[dict[str, Any]], packet: Packet = OUT) -> str:
-    (outcome,) = outcomes(found, "forward", packet)
+    (outcome,) = verdicts(found, "forward", packet)
     return outcome.verdict
 
 
@@ -107,7 +107,7 @@ def test_what_fits_a_new_packet(parts: Expr, *, fits: bool) -> None:
 def test_what_is_not_known_is_said_with_the_rule_where_it_matters(part: dict[str, Any]) -> None:
     """And only there: where both ways end alike, or another part does not fit, there is no doubt."""
     for policy, end in (("drop", ACCEPT), ("accept", DROP)):
-        (one,) = outcomes(ruleset(policy, [part, end]), "forward", OUT)
+        (one,) = verdicts(ruleset(policy, [part, end]), "forward", OUT)
         assert (one.verdict, one.by) == ("unknown", "ip filter FORWARD")
         assert json.loads(one.rule) == [part, end]
     assert verdict(ruleset("drop", [part, DROP])) == "drop"
@@ -168,7 +168,7 @@ def test_what_nft_does_not_show_is_read_from_the_line_of_iptables(asks: str, *, 
     ],
 )
 def test_what_fits_a_question_for_a_name(part: dict[str, Any], *, fits: bool) -> None:
-    ask = OUT.but(oif="", protocol="udp", port=53)
+    ask = OUT.replace(oif="", protocol="udp", port=53)
     assert verdict(ruleset("drop", [part, ACCEPT]), ask) == ("accept" if fits else "drop")
 
 
@@ -196,14 +196,14 @@ def test_the_targets_of_iptables_are_verdicts() -> None:
 
 
 def test_who_drops_is_told() -> None:
-    (one,) = outcomes(ruleset("drop"), "forward", OUT)
+    (one,) = verdicts(ruleset("drop"), "forward", OUT)
     assert (one.base, one.by, one.why) == ("ip filter FORWARD", "ip filter FORWARD", "its policy is drop")
-    (one,) = outcomes(ruleset("accept", [{"jump": {"target": "x"}}], x=[[DROP]]), "forward", OUT)
+    (one,) = verdicts(ruleset("accept", [{"jump": {"target": "x"}}], x=[[DROP]]), "forward", OUT)
     assert (one.base, one.by, one.why) == ("ip filter FORWARD", "ip filter x", "it drops what no rule of it accepts")
 
 
 def test_our_own_tables_other_hooks_and_families_are_passed_over() -> None:
-    assert outcomes(ruleset("drop", table="kvmrun_lan"), "forward", OUT) == []
-    assert outcomes(ruleset("drop"), "postrouting", OUT) == []
+    assert verdicts(ruleset("drop", table="kvmrun_lan"), "forward", OUT) == []
+    assert verdicts(ruleset("drop"), "postrouting", OUT) == []
     six = [{"chain": {**ruleset("drop")[0]["chain"], "family": "ip6"}}]
-    assert outcomes(six, "forward", OUT) == []
+    assert verdicts(six, "forward", OUT) == []

@@ -9,14 +9,14 @@ from kvmrun.model.scalars import GuestName, Size
 from kvmrun.plan.guest.scope_plan import call, enter
 
 GUEST = Guest(name=GuestName("vm1"))
-LIMITED = GUEST.but(limits=Limits(memory=Size(1 << 30), cpu=150))
+LIMITED = GUEST.replace(limits=Limits(memory=Size(1 << 30), cpu=150))
 
 
 def test_without_systemd_there_is_no_scope_and_no_limit_is_pretended() -> None:
     assert enter(GUEST, systemd=False) is None
     for limits in (Limits(memory=Size(1 << 30)), Limits(cpu=50)):
         with pytest.raises(HostLacks, match="nothing on this host enforces them"):
-            enter(GUEST.but(limits=limits), systemd=False)
+            enter(GUEST.replace(limits=limits), systemd=False)
 
 
 def test_how_systemd_is_asked() -> None:
@@ -42,4 +42,4 @@ def test_how_systemd_is_asked() -> None:
     (Limits(memory=Size(600 << 20), cpu=150), []),
 ])  # fmt: skip
 def test_limits_that_cannot_be(limits: Limits, keys: list[str]) -> None:
-    assert [key for key, _, _ in GUEST.but(limits=limits).problems()] == keys
+    assert [key for key, _, _ in GUEST.replace(limits=limits).problems()] == keys

@@ -8,31 +8,31 @@ import pytest
 from kvmrun.config.toml_values import Converter
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.nic import KeptTap, Port
-from kvmrun.model.guest.paths import Place
-from kvmrun.model.scalars import Base, GuestName
-from kvmrun.plan.guest.guest_start import halves, up
-from kvmrun.plan.start_facts import File, Host
+from kvmrun.model.guest.nic import PersistentTap, Port
+from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.scalars import GuestName, PathBase
+from kvmrun.plan.guest.guest_start import split_at_launch, start_steps
+from kvmrun.plan.start_facts import ImageFacts, StartFacts
 from kvmrun.plan.steps.guest_steps import GuestStep, Launch, MakeImage, MakeVncDirectory, OpenTap, PlugTap, WriteRecord
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
-PLACE = Place(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
-HOST = Host(qemu="/usr/bin/qemu", kvm="ready", kvm_gid=36, vhost=True, nft=True, root=True, uid=0, memory=8 << 30)
+PLACE = GuestRuntime(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
+HOST = StartFacts(qemu="/usr/bin/qemu", kvm="ready", kvm_gid=36, vhost=True, nft=True, root=True, uid=0, memory=8 << 30)
 IMAGE = {"drive": [{"image": "a.qcow2"}]}
 OVERLAY = {"drive": [{"image": "a.qcow2", "base": "b.raw", "size": "20G"}]}
-HERE = File(kind="file", size=1)
+HERE = ImageFacts(kind="file", size=1)
 
 
 def guest(**table: object) -> Guest:
-    found = Converter("vm1.toml", Base(directory="/lab", images="/i")).convert(Guest, table, name=GuestName("vm1"))
+    found = Converter("vm1.toml", PathBase(directory="/lab", images="/i")).convert(Guest, table, name=GuestName("vm1"))
     assert isinstance(found, Guest)
     return found
 
 
-def on(**files: File | None) -> Host:
+def on(**files: ImageFacts | None) -> StartFacts:
     """The host with these files among the images: a stands for a.qcow2, b for b.raw."""
     names = {"a": "/i/a.qcow2", "b": "/i/b.raw", "k": "/i/k", "initrd": "/i/initrd", "iso": "/i/a.iso"}
-    return HOST.but(files={names[name]: file for name, file in files.items()})
+    return HOST.replace(files={names[name]: file for name, file in files.items()})
 
 
 def words(steps: tuple[GuestStep, ...]) -> list[str]:
@@ -41,7 +41,7 @@ def words(steps: tuple[GuestStep, ...]) -> list[str]:
 
 def test_the_steps_are_in_their_order() -> None:
     one = guest(**OVERLAY, boot={"kernel": "k"}, display="vnc")
-    assert words(up(one, PLACE, on(b=HERE, k=HERE))) == [
+    assert words(start_steps(one, PLACE, on(b=HERE, k=HERE))) == [
         "make qcow2 image /i/a.qcow2 of 20G over /i/b.raw",
         "take the place of vm1 in /run/vm1",
         "open /i/a.qcow2 for writing",
@@ -61,13 +61,15 @@ def test_the_steps_are_in_their_order() -> None:
     ]
 
 
-def step(kind: type[Any], one: Guest, place: Place = PLACE, host: Host = HOST, raw: tuple[str, ...] = ()) -> Any:
-    (found,) = (step for step in up(one, place, host, raw) if isinstance(step, kind))
+def step(
+    kind: type[Any], one: Guest, place: GuestRuntime = PLACE, host: StartFacts = HOST, raw: tuple[str, ...] = ()
+) -> Any:
+    (found,) = (step for step in start_steps(one, place, host, raw) if isinstance(step, kind))
     return found
 
 
 def test_a_guest_without_console_and_cards_needs_less() -> None:
-    steps = up(guest(console=False, nic=[]), PLACE.but(ports=()), HOST)
+    steps = start_steps(guest(console=False, nic=[]), PLACE.replace(ports=()), HOST)
     assert not [one for one in words(steps) if "tap" in one or one.endswith("/c")]
 
 
@@ -78,10 +80,10 @@ def test_the_tap_carries_our_mark_and_its_own_mac() -> None:
 
 
 def test_what_needs_the_network_comes_after_the_launch() -> None:
-    now, then = halves(up(guest(), PLACE, HOST))
+    now, then = split_at_launch(start_steps(guest(), PLACE, HOST))
     assert [type(one) for one in then] == [PlugTap]
     assert [type(one).__name__ for one in now[-2:]] == ["Launch", "StartLogger"]
-    assert halves(up(guest(nic=[]), PLACE.but(ports=()), HOST))[1] == ()
+    assert split_at_launch(start_steps(guest(nic=[]), PLACE.replace(ports=()), HOST))[1] == ()
 
 
 @pytest.mark.parametrize(("accel", "group"), [("kvm", 36), ("tcg", None)])
@@ -97,20 +99,20 @@ def test_raw_words_are_launched_and_recorded() -> None:
 
 
 def test_without_root_everything_runs_as_the_caller() -> None:
-    place = PLACE.but(uid=None, log_uid=None)
-    launch = step(Launch, guest(nic=[]), place.but(ports=()), HOST.but(root=False))
+    place = PLACE.replace(uid=None, log_uid=None)
+    launch = step(Launch, guest(nic=[]), place.replace(ports=()), HOST.replace(root=False))
     assert (launch.uid, str(launch)) == (None, "start /usr/bin/qemu, paused")
     assert step(MakeVncDirectory, guest(display="vnc"), place).uid is None
 
 
 def test_a_display_on_a_port_is_bound_before_qemu_begins() -> None:
     one = guest(display="vnc:5901", nic=[])
-    steps = words(up(one, PLACE.but(ports=()), HOST))
+    steps = words(start_steps(one, PLACE.replace(ports=()), HOST))
     assert "listen on 127.0.0.1:5901 for VNC viewers" in steps
     assert step(WriteRecord, one).record.display == "127.0.0.1:5901"
     assert step(WriteRecord, guest(display="vnc")).record.display == "/run/vm1/vnc/v"
     with pytest.raises(Refused, match="vm1 cannot have port 5901 for its display") as refused:
-        up(one, PLACE, HOST.but(taken_ports={5901: "vm2"}))
+        start_steps(one, PLACE, HOST.replace(taken_ports={5901: "vm2"}))
     assert (refused.value.why, "vnc:5902" in refused.value.hint) == ("vm2 has it", True)
 
 
@@ -129,58 +131,69 @@ def test_an_image_that_is_not_there_is_made(drive: Mapping[str, str], base: str 
 
 
 @pytest.mark.parametrize(
-    "files", [{"a": HERE.but(backing=True), "b": HERE}, {"a": HERE.but(backing=True), "b": HERE.but(reader="vm2")}]
+    "files",
+    [{"a": HERE.replace(backing=True), "b": HERE}, {"a": HERE.replace(backing=True), "b": HERE.replace(reader="vm2")}],
 )
-def test_an_overlay_that_is_there_is_used(files: dict[str, File]) -> None:
-    assert not [one for one in words(up(guest(**OVERLAY), PLACE, on(**files))) if one.startswith("make")]
+def test_an_overlay_that_is_there_is_used(files: dict[str, ImageFacts]) -> None:
+    assert not [one for one in words(start_steps(guest(**OVERLAY), PLACE, on(**files))) if one.startswith("make")]
 
 
 def test_a_base_of_two_drives_is_opened_once() -> None:
     both = [{"image": "a.qcow2", "base": "b.raw"}, {"image": "c.qcow2", "base": "b.raw"}]
-    assert words(up(guest(drive=both), PLACE, on(b=HERE))).count("open /i/b.raw read-only") == 1
+    assert words(start_steps(guest(drive=both), PLACE, on(b=HERE))).count("open /i/b.raw read-only") == 1
 
 
 CDROM = {"drive": [{"image": "a.iso", "media": "cdrom"}]}
 KERNEL = {"boot": {"kernel": "k", "initrd": "initrd"}}
-BUILT = HOST.but(images="/i", beside={"/i/demo-vmlinux": ("demo-initrd", "demo-vmlinuz")})
-REFUSALS: list[tuple[dict[str, Any], Host, type[KvmrunError], tuple[str, ...]]] = [
-    ({}, HOST.but(kvm="absent"), HostLacks, ("no /dev/kvm", "modprobe", "--accel tcg")),
-    ({}, HOST.but(kvm="forbidden"), NotPermitted, ("may not use /dev/kvm", "chgrp kvm /dev/kvm", "--accel tcg")),
-    ({}, HOST.but(kvm="forbidden", root=False), NotPermitted, ("add yourself to the group kvm", "--accel tcg")),
+BUILT = HOST.replace(images="/i", beside={"/i/demo-vmlinux": ("demo-initrd", "demo-vmlinuz")})
+REFUSALS: list[tuple[dict[str, Any], StartFacts, type[KvmrunError], tuple[str, ...]]] = [
+    ({}, HOST.replace(kvm="absent"), HostLacks, ("no /dev/kvm", "modprobe", "--accel tcg")),
+    ({}, HOST.replace(kvm="forbidden"), NotPermitted, ("may not use /dev/kvm", "chgrp kvm /dev/kvm", "--accel tcg")),
+    ({}, HOST.replace(kvm="forbidden", root=False), NotPermitted, ("add yourself to the group kvm", "--accel tcg")),
     ({"memory": "9G"}, HOST, Refused, ("asks for 9G", "8192M", "vm1.toml")),
     ({"user": "ann"}, HOST, Refused, ("is to run as ann", "no such account")),
-    ({}, HOST.but(taken_uids={1000: "vm2"}), Refused, ("share its uid 1000", "that of vm2", "seed")),
-    ({}, HOST.but(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip -d link show tap-vm1")),
-    ({}, HOST.but(qemu=""), HostLacks, ("not installed", "apt install", "KVMRUN_QEMU")),
-    ({}, HOST.but(qemu="/q", qemu_problem="/q: No such file"), HostLacks, ("cannot run /q", "/q: No", "KVMRUN_QEMU")),
+    ({}, HOST.replace(taken_uids={1000: "vm2"}), Refused, ("share its uid 1000", "that of vm2", "seed")),
+    ({}, HOST.replace(taken_taps=frozenset({"tap-vm1"})), Refused, ("interface tap-vm1", "ip -d link show tap-vm1")),
+    ({}, HOST.replace(qemu=""), HostLacks, ("not installed", "apt install", "KVMRUN_QEMU")),
+    (
+        {},
+        HOST.replace(qemu="/q", qemu_problem="/q: No such file"),
+        HostLacks,
+        ("cannot run /q", "/q: No", "KVMRUN_QEMU"),
+    ),
     (IMAGE, HOST, Refused, ("has no image /i/a.qcow2", "give size")),
-    (IMAGE, on(a=HERE.but(kind="other")), Refused, ("cannot use /i/a.qcow2", "not a regular file")),
-    (IMAGE, on(a=HERE.but(writer="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running", "kvmrun stop vm2")),
-    (IMAGE, on(a=HERE.but(reader="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running")),
-    (IMAGE, on(a=HERE.but(data_file=True)), Refused, ("data file", "qemu-img convert")),
-    (IMAGE, on(a=HERE.but(backing=True)), Refused, ("is an overlay", "base = ")),
+    (IMAGE, on(a=HERE.replace(kind="other")), Refused, ("cannot use /i/a.qcow2", "not a regular file")),
+    (
+        IMAGE,
+        on(a=HERE.replace(writer="vm2")),
+        Refused,
+        ("cannot write to /i/a.qcow2", "vm2 is running", "kvmrun stop vm2"),
+    ),
+    (IMAGE, on(a=HERE.replace(reader="vm2")), Refused, ("cannot write to /i/a.qcow2", "vm2 is running")),
+    (IMAGE, on(a=HERE.replace(data_file=True)), Refused, ("data file", "qemu-img convert")),
+    (IMAGE, on(a=HERE.replace(backing=True)), Refused, ("is an overlay", "base = ")),
     (OVERLAY, HOST, Refused, ("has no /i/b.raw", "correct the path")),
     (OVERLAY, on(a=HERE, b=HERE), Refused, ("is no overlay", "leave base out")),
-    (OVERLAY, on(b=HERE.but(backing=True)), Refused, ("cannot use /i/b.raw", "is an overlay", "qemu-img convert")),
-    (OVERLAY, on(b=HERE.but(data_file=True)), Refused, ("cannot use /i/b.raw", "data file")),
-    (OVERLAY, on(b=HERE.but(writer="vm2")), Refused, ("cannot read /i/b.raw", "vm2 is running")),
+    (OVERLAY, on(b=HERE.replace(backing=True)), Refused, ("cannot use /i/b.raw", "is an overlay", "qemu-img convert")),
+    (OVERLAY, on(b=HERE.replace(data_file=True)), Refused, ("cannot use /i/b.raw", "data file")),
+    (OVERLAY, on(b=HERE.replace(writer="vm2")), Refused, ("cannot read /i/b.raw", "vm2 is running")),
     (CDROM, HOST, Refused, ("has no image /i/a.iso", "correct the path")),
-    (CDROM, on(iso=HERE.but(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
+    (CDROM, on(iso=HERE.replace(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
     (KERNEL, HOST, Refused, ("has no /i/k", "vm1.toml")),
     (KERNEL, on(k=HERE), Refused, ("has no /i/initrd", "vm1.toml")),
     ({"boot": {"kernel": "demo-vmlinuz"}}, BUILT, Refused, ("has no /i/demo-vmlinuz", "kvmrun build demo")),
     ({"boot": {"kernel": "demo-vmlinux"}}, BUILT, Refused, ("has no /i/demo-vmlinux", "did you mean demo-vmlinuz?")),
     ({"boot": {"kernel": "other-kernel"}}, BUILT, Refused, ("has no /i/other-kernel", "correct the path in vm1.toml")),
-    (IMAGE, HOST.but(beside={"/i/a.qcow2": ("a.qcow",)}), Refused, ("did you mean a.qcow?",)),
+    (IMAGE, HOST.replace(beside={"/i/a.qcow2": ("a.qcow",)}), Refused, ("did you mean a.qcow?",)),
 ]
 
 
 @pytest.mark.parametrize(("table", "host", "kind", "says"), REFUSALS)
 def test_what_is_in_the_way_is_said(
-    table: dict[str, Any], host: Host, kind: type[KvmrunError], says: tuple[str, ...]
+    table: dict[str, Any], host: StartFacts, kind: type[KvmrunError], says: tuple[str, ...]
 ) -> None:
     with pytest.raises(kind) as refused:
-        up(guest(**table), PLACE, host)
+        start_steps(guest(**table), PLACE, host)
     error = refused.value
     assert error.hint
     assert not [one for one in says if one not in f"{error.message} {error.why} {error.hint}"]
@@ -189,26 +202,26 @@ def test_what_is_in_the_way_is_said(
 @pytest.mark.parametrize(
     ("table", "host"),
     [
-        ({"accel": "tcg"}, HOST.but(kvm="absent")),
-        ({"accel": "tcg"}, HOST.but(kvm="forbidden")),
+        ({"accel": "tcg"}, HOST.replace(kvm="absent")),
+        ({"accel": "tcg"}, HOST.replace(kvm="forbidden")),
         ({"memory": "8G"}, HOST),
-        ({"user": "ann"}, HOST.but(accounts={"ann": 1000}, taken_uids={1000: "vm2"})),
-        ({}, HOST.but(taken_uids={1000: "vm1", 999: "vm2"})),
-        ({}, HOST.but(taken_taps=frozenset({"tap-vm2"}))),
-        (IMAGE, on(a=HERE.but(kind="device"))),
-        (CDROM, on(iso=HERE.but(reader="vm2"))),
+        ({"user": "ann"}, HOST.replace(accounts={"ann": 1000}, taken_uids={1000: "vm2"})),
+        ({}, HOST.replace(taken_uids={1000: "vm1", 999: "vm2"})),
+        ({}, HOST.replace(taken_taps=frozenset({"tap-vm2"}))),
+        (IMAGE, on(a=HERE.replace(kind="device"))),
+        (CDROM, on(iso=HERE.replace(reader="vm2"))),
     ],
 )
-def test_what_is_not_in_the_way_is_let_pass(table: dict[str, Any], host: Host) -> None:
+def test_what_is_not_in_the_way_is_let_pass(table: dict[str, Any], host: StartFacts) -> None:
     assert step(Launch, guest(**table), host=host).qemu == HOST.qemu
 
 
-KEPT = KeptTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, held=False)
+KEPT = PersistentTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, held=False)
 
 
 def test_a_kept_tap_is_opened_and_not_plugged() -> None:
-    host = HOST.but(root=False, uid=1000, kept_taps={"tap-vm1": KEPT}, taken_taps=frozenset({"tap-vm1"}))
-    steps = up(guest(accel="tcg"), PLACE, host)
+    host = HOST.replace(root=False, uid=1000, kept_taps={"tap-vm1": KEPT}, taken_taps=frozenset({"tap-vm1"}))
+    steps = start_steps(guest(accel="tcg"), PLACE, host)
     opened = [OpenTap(tap=PORT.handle(vhost=True), kept=True)]
     assert [step for step in steps if isinstance(step, OpenTap | PlugTap)] == opened
 
@@ -217,15 +230,15 @@ def test_a_kept_tap_is_opened_and_not_plugged() -> None:
     ("kept", "root", "error"),
     [
         ({}, False, NotPermitted),
-        ({"tap-vm1": KEPT.but(owner=1)}, False, NotPermitted),
-        ({"tap-vm1": KEPT.but(held=True)}, False, Refused),
-        ({"tap-vm1": KEPT.but(held=True)}, True, Refused),
-        ({"tap-vm1": KEPT.but(alias="kvmrun:other:eth0")}, True, Refused),
+        ({"tap-vm1": KEPT.replace(owner=1)}, False, NotPermitted),
+        ({"tap-vm1": KEPT.replace(held=True)}, False, Refused),
+        ({"tap-vm1": KEPT.replace(held=True)}, True, Refused),
+        ({"tap-vm1": KEPT.replace(alias="kvmrun:other:eth0")}, True, Refused),
     ],
 )
 def test_a_tap_that_is_not_for_this_guest_and_user_is_refused(
-    kept: dict[str, KeptTap], root: bool, error: type[Exception]
+    kept: dict[str, PersistentTap], root: bool, error: type[Exception]
 ) -> None:
-    host = HOST.but(root=root, uid=1000, kept_taps=kept, taken_taps=frozenset(kept))
+    host = HOST.replace(root=root, uid=1000, kept_taps=kept, taken_taps=frozenset(kept))
     with pytest.raises(error):
-        up(guest(accel="tcg"), PLACE, host)
+        start_steps(guest(accel="tcg"), PLACE, host)

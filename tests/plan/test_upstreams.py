@@ -1,12 +1,13 @@
 """Name servers that ask each other: who has somebody else to ask in the end."""
 
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
+
 import pytest
 
-from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dns, Network, Upstream
 from kvmrun.model.scalars import LinkName, NicName
-from kvmrun.plan.network.dns_upstreams import circular, named
+from kvmrun.plan.network.dns_upstreams import circular_upstreams, upstream_names
 
 LAN, DMZ = "192.168.0.254", "192.168.1.254"
 
@@ -38,11 +39,11 @@ def network(name: str, number: int, *upstream: str) -> Network:
 def test_who_has_nobody_to_ask(lan: tuple[str, ...], dmz: tuple[str, ...], servers: tuple[str, ...], lost: str) -> None:
     both = {"lan": network("lan", 0, *lan), "dmz": network("dmz", 1, *dmz)}
     lab = Lab(directory="/lab", networks=both)
-    assert " ".join(name for name, one in both.items() if circular(lab, one, servers)[0]) == lost
+    assert " ".join(name for name, one in both.items() if circular_upstreams(lab, one, servers)[0]) == lost
 
 
 def test_the_servers_of_a_file() -> None:
-    assert named("# x\nnameserver 9.9.9.9\nsearch lan\nnameserver\n nameserver\tfd00::1 # two\n") == (
+    assert upstream_names("# x\nnameserver 9.9.9.9\nsearch lan\nnameserver\n nameserver\tfd00::1 # two\n") == (
         "9.9.9.9",
         "fd00::1",
     )

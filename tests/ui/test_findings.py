@@ -9,12 +9,12 @@ from kvmrun.ui.text import doctor_text
 
 LONG = "chain ip filter FORWARD drops what guests send out, what comes back to them (its policy is drop); not ours"
 MEND = "nft '" + "insert rule ip filter DOCKER-USER accept; " * 4 + "'"
-FOUND = [ok("tun", "taps can be made"), problem("filter", LONG, MEND).but(permanent="ufw allow in on br0")]
+FOUND = [ok("tun", "taps can be made"), problem("filter", LONG, MEND).replace(permanent="ufw allow in on br0")]
 
 
 def test_a_pipe_gets_a_line_each() -> None:
     plain = [f"PROBLEM  filter: {LONG}", f"         fix: {MEND}", "         permanent: ufw allow in on br0"]
-    assert list(doctor_text.lines(FOUND, color=False)) == ["ok       tun: taps can be made", *plain]
+    assert list(doctor_text.finding_lines(FOUND, color=False)) == ["ok       tun: taps can be made", *plain]
 
 
 @pytest.mark.parametrize("color", [False, True])
@@ -22,7 +22,7 @@ def test_a_terminal_gets_lines_that_fit_but_for_what_is_to_be_copied(
     monkeypatch: pytest.MonkeyPatch, *, color: bool
 ) -> None:
     monkeypatch.setattr(os, "get_terminal_size", lambda _: os.terminal_size((80, 24)))
-    text = "\n".join(doctor_text.lines(FOUND, color=color))
+    text = "\n".join(doctor_text.finding_lines(FOUND, color=color))
     for code in ("\x1b[31m", "\x1b[32m", "\x1b[1m", "\x1b[0m"):
         text = text.replace(code, "")
     lines = text.split("\n")

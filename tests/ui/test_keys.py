@@ -20,4 +20,4 @@ from kvmrun.ui.screen import keyboard
     ],
 )
 def test_what_is_typed(sent: bytes, names: list[str]) -> None:
-    assert keyboard.read(sent) == names
+    assert keyboard.read_key(sent) == names

@@ -8,7 +8,7 @@ import pytest
 from fakes.cli import TCG, guests
 from fakes.screen import command, screen
 
-from kvmrun.ui.text.line_folding import fitted, proposed
+from kvmrun.ui.text.line_folding import fold_to_terminal, proposed
 
 WAIT = """
 import time
@@ -33,7 +33,9 @@ def test_no_value_is_broken(columns: int) -> None:
     terminal, side = os.openpty()
     with os.fdopen(terminal, "w"), os.fdopen(side, "w") as stream:
         __import__("termios").tcsetwinsize(terminal, (24, columns))
-        text = fitted(f"ursa-vm1 is running (tcg, pid 3924): {', '.join(values)}, {' '.join(values)}", stream, indent=2)
+        text = fold_to_terminal(
+            f"ursa-vm1 is running (tcg, pid 3924): {', '.join(values)}, {' '.join(values)}", stream, indent=2
+        )
     assert max(map(len, text.split("\n"))) <= columns
     for value in values:
         assert text.count(value) == 2
@@ -56,7 +58,7 @@ def test_a_command_of_a_fix_is_on_one_line(columns: int) -> None:
 
 def test_where_there_is_no_terminal_nothing_is_folded(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as stream:
-        assert fitted("word " * 100, stream, indent=2) == "word " * 100
+        assert fold_to_terminal("word " * 100, stream, indent=2) == "word " * 100
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")

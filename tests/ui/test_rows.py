@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.ui.text import guest_table
-from kvmrun.ui.text.guest_columns import HEADS, LIVE, POSTURE, View, cells, plain
+from kvmrun.ui.text.guest_columns import HEADS, LIVE, POSTURE, View, guest_cells, plain
 
 calm = settings(deadline=None)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
@@ -23,23 +23,23 @@ INVALID = Status(name="vm3", state="invalid", problem="vm3.toml: cpus: found [x]
 
 
 def test_every_row_has_a_cell_for_each_head() -> None:
-    assert cells(RUNNING) == (
+    assert guest_cells(RUNNING) == (
         "vm1", "running", "kvm", "4711", "1h2m", "13", "100M/512M", "tap-vm1\ntap-vm1-eth1",
         "52:54:00:00:00:01\n52:54:00:00:00:02", "192.168.0.1\n-", "-", "",
     )  # fmt: skip
-    assert len(cells(INVALID)) == len(HEADS)
+    assert len(guest_cells(INVALID)) == len(HEADS)
 
 
 def test_what_is_unknown_is_a_dash() -> None:
-    assert cells(Status(name="vm1", state="unknown"))[2:] == ("-",) * 9 + ("",)
+    assert guest_cells(Status(name="vm1", state="unknown"))[2:] == ("-",) * 9 + ("",)
 
 
 def test_raw_arguments_are_marked() -> None:
-    assert cells(STOPPED)[2] == "tcg +args"
+    assert guest_cells(STOPPED)[2] == "tcg +args"
 
 
 def test_lines_are_aligned_and_nothing_is_cut() -> None:
-    shown = RUNNING.but(display="127.0.0.1:5901")
+    shown = RUNNING.replace(display="127.0.0.1:5901")
     head, *lines = plain([shown, STOPPED, INVALID]).splitlines()
     for column in HEADS[1:-1]:
         start = head.index(column)
@@ -57,7 +57,7 @@ def test_there_is_a_problem_column_only_where_there_is_a_problem(found: list[Sta
 def test_a_display_has_a_column_only_where_there_is_one() -> None:
     assert "DISPLAY" not in plain([RUNNING])
     path = "/run/kvmrun/vm/vm1/vnc/v"
-    head, one, other = plain([RUNNING.but(display=path), RUNNING]).splitlines()
+    head, one, other = plain([RUNNING.replace(display=path), RUNNING]).splitlines()
     assert (head.split()[-1], one.split()[-1], other.split()[-1]) == ("DISPLAY", path, "-")
 
 
@@ -66,7 +66,7 @@ def test_a_display_has_a_column_only_where_there_is_one() -> None:
     [(0, "0s"), (59, "59s"), (61, "1m1s"), (3600, "1h0m"), (86399, "23h59m"), (90000, "1d1h"), (None, "-")],
 )
 def test_a_time_is_shown_in_its_two_largest_units(seconds: int | None, shown: str) -> None:
-    assert cells(RUNNING.but(uptime_s=seconds))[4] == shown
+    assert guest_cells(RUNNING.replace(uptime_s=seconds))[4] == shown
 
 
 @pytest.mark.parametrize(
@@ -74,13 +74,13 @@ def test_a_time_is_shown_in_its_two_largest_units(seconds: int | None, shown: st
     [(None, 512 << 20, "512M"), (0, 1 << 30, "0M/1024M"), (11 << 30, 16 << 30, "11.0G/16.0G"), (5 << 20, None, "5M/-")],
 )
 def test_memory_is_used_of_given(rss: int | None, memory: int | None, shown: str) -> None:
-    assert cells(RUNNING.but(rss_bytes=rss, memory_bytes=memory))[6] == shown
+    assert guest_cells(RUNNING.replace(rss_bytes=rss, memory_bytes=memory))[6] == shown
 
 
 @calm
 @given(st.text(), st.text())
 def test_no_text_breaks_a_line(word: str, problem: str) -> None:
-    nic = ETH0.but(tap=word, mac=word, address=word)
+    nic = ETH0.replace(tap=word, mac=word, address=word)
     hostile = Status(name=word, state=word, accel=word, nics=(nic, nic), problem=problem)
     lines = plain([hostile, RUNNING]).split("\n")
     assert len(lines) == 4
@@ -105,5 +105,5 @@ def test_no_value_is_broken_on_a_narrow_terminal(width: int) -> None:
 
 @pytest.mark.parametrize("view", [LIVE, POSTURE])
 def test_a_lab_without_guests_is_a_table_of_heads(view: View, capsys: pytest.CaptureFixture[str]) -> None:
-    guest_table.draw([], view, color="never")
+    guest_table.draw_table([], view, color="never")
     assert capsys.readouterr().out.startswith("NAME")

@@ -8,14 +8,22 @@ from fakes.screen import Screen, screen
 
 from kvmrun.errors import KvmrunError
 from kvmrun.ui.shell.qmp_history import History
-from kvmrun.ui.text.output import Value, colored, complain, dump, news, say, show
+from kvmrun.ui.text.output import (
+    PrintedValue,
+    print_answer,
+    print_error,
+    print_json,
+    print_line,
+    shell_event_line,
+    use_colour,
+)
 
 # A conversation with nobody: what the shell does, without a guest behind it.
 SCRIPT = """
 import asyncio, sys
 from kvmrun.errors import KvmrunError, NotRunning, UsageError
-from kvmrun.ui.shell import qmp_shell as shell
-from kvmrun.ui.text.output import Value
+from kvmrun.ui.shell import qmp_shell
+from kvmrun.ui.text.output import PrintedValue
 
 async def main():
     news = asyncio.Queue()
@@ -28,7 +36,7 @@ async def main():
             case ["later", what]:
                 asyncio.get_running_loop().call_later(0.2, news.put_nowait, what)
                 return ()
-            case ["json"]: return Value(json={"a": [1, True], "b\\x1b": "x\\u202e"})
+            case ["json"]: return PrintedValue(json={"a": [1, True], "b\\x1b": "x\\u202e"})
             case words: return ("heard " + " ".join(words),)
     async def event():
         what = await news.get()
@@ -38,7 +46,7 @@ async def main():
     def complete(before):
         known = {"query-status": "what it does", "query-name": "its name"}
         return [(text, len(before), meta) for text, meta in known.items() if text.startswith(before)]
-    await shell.converse(shell.Talk(
+    await qmp_shell.run_shell(qmp_shell.ShellBackend(
         guest="vm2", prompt="vm2> ", welcome="welcome to vm2", answer=answer, complete=complete, event=event,
         question=lambda line: "really?" if line == "quit" else "", history=sys.argv[1], color=sys.argv[2] == "color"))
     print("left")
@@ -211,18 +219,18 @@ HOSTILE = "\x1b[31m\x9b\x7f\u202e\u200b[/x]\r"
 
 
 def test_nothing_hostile_is_written(capsys) -> None:
-    show(Value(json={HOSTILE: [HOSTILE]}), color=False)
-    show((HOSTILE,), color=True)
-    say(HOSTILE, color=False)
-    say(news({"event": HOSTILE, "data": {"x": HOSTILE}}), color=False)
-    complain(KvmrunError(HOSTILE, HOSTILE, why=HOSTILE, lines=(HOSTILE,)), color=False)
-    dump({HOSTILE: "\ud800"})
+    print_answer(PrintedValue(json={HOSTILE: [HOSTILE]}), color=False)
+    print_answer((HOSTILE,), color=True)
+    print_line(HOSTILE, color=False)
+    print_line(shell_event_line({"event": HOSTILE, "data": {"x": HOSTILE}}), color=False)
+    print_error(KvmrunError(HOSTILE, HOSTILE, why=HOSTILE, lines=(HOSTILE,)), color=False)
+    print_json({HOSTILE: "\ud800"})
     written = capsys.readouterr().out
     assert all(line.isprintable() for line in written.splitlines())
 
 
 def test_dump_is_one_line_of_json(capsys) -> None:
-    dump({"b": "\x7f\n", "a": 1})
+    print_json({"b": "\x7f\n", "a": 1})
     line = capsys.readouterr().out
     assert line.isascii()
     assert line == '{"a": 1, "b": "\\u007f\\n"}\n'
@@ -233,15 +241,15 @@ def test_dump_is_one_line_of_json(capsys) -> None:
 def test_what_is_too_deep_to_show_is_an_error_on_every_python(depth: int) -> None:
     deep = nested(depth)
     with pytest.raises(KvmrunError, match="too deeply"):
-        show(Value(json=deep), color=False)
+        print_answer(PrintedValue(json=deep), color=False)
     with pytest.raises(KvmrunError, match="too deeply"):
-        dump(deep)
+        print_json(deep)
 
 
 def test_what_is_just_not_too_deep_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
-    dump(nested(100))
+    print_json(nested(100))
     assert json.loads(capsys.readouterr().out) == nested(100)
-    show(Value(json=[nested(99), {}, (), "[" * 500]), color=False)
+    print_answer(PrintedValue(json=[nested(99), {}, (), "[" * 500]), color=False)
     assert json.loads(capsys.readouterr().out) == [nested(99), {}, [], "[" * 500]
 
 
@@ -253,14 +261,14 @@ def nested(depth: int) -> object:
 
 
 def test_when_to_use_colours(monkeypatch) -> None:
-    assert colored("always")
-    assert not colored("never")
+    assert use_colour("always")
+    assert not use_colour("never")
     monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
-    assert colored("auto")
+    assert use_colour("auto")
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not colored("auto")
+    assert not use_colour("auto")
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
-    assert not colored("auto")
+    assert not use_colour("auto")

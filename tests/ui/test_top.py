@@ -7,21 +7,21 @@ import pytest
 from rich.console import Console
 
 from kvmrun.model.guest.guest_status import Status
-from kvmrun.model.guest.guest_usage import Load, Sample, Snapshot
-from kvmrun.ui.screen.fullscreen import Feed
+from kvmrun.model.guest.guest_usage import GuestUsage, HostUsage, UsageSnapshot
+from kvmrun.ui.screen.fullscreen import Poller
 from kvmrun.ui.screen.top_view import Top
 
-LOAD = Load(cpus=2, busy_s=1.0, total_s=10.0, memory_bytes=8 << 30, used_bytes=4 << 30)
+LOAD = HostUsage(cpus=2, busy_s=1.0, total_s=10.0, memory_bytes=8 << 30, used_bytes=4 << 30)
 
 
-class Told(Feed[Snapshot]):
+class Told(Poller[UsageSnapshot]):
     """A feed that says what it is given, without a thread."""
 
     def __init__(self) -> None:
-        self.waiting: list[Snapshot] = []
+        self.waiting: list[UsageSnapshot] = []
         self.asked = 0
 
-    def news(self) -> list[Snapshot]:
+    def news(self) -> list[UsageSnapshot]:
         found, self.waiting = self.waiting, []
         return found
 
@@ -45,11 +45,11 @@ class Person:
         self.deeds.append(name)
         return f"{name} is paused"
 
-    def hear(self, *guests: Sample) -> None:
+    def hear(self, *guests: GuestUsage) -> None:
         """A snapshot of these guests, a second later than the one before."""
         self.at += 1
-        load = LOAD.but(busy_s=LOAD.busy_s + self.at, total_s=LOAD.total_s + 2 * self.at)
-        self.feed.waiting.append(Snapshot(load=load, guests=tuple(one.but(at=self.at) for one in guests)))
+        load = LOAD.replace(busy_s=LOAD.busy_s + self.at, total_s=LOAD.total_s + 2 * self.at)
+        self.feed.waiting.append(UsageSnapshot(load=load, guests=tuple(one.replace(at=self.at) for one in guests)))
         self.view.take()
 
     def press(self, *keys: str) -> str:
@@ -66,11 +66,11 @@ class Person:
         return [line.split()[0] for line in self.see()[2:-2] if line.strip()]
 
 
-def guest(name: str, *, state: str = "running", pid: int | None = 7, cpu: float = 0.0, rss: int = 1) -> Sample:
+def guest(name: str, *, state: str = "running", pid: int | None = 7, cpu: float = 0.0, rss: int = 1) -> GuestUsage:
     status = Status(
         name=name, state=state, pid=pid, cpus=1, rss_bytes=rss << 20 if pid else None, memory_bytes=64 << 20
     )
-    return Sample(at=0.0, status=status, cpu_s=cpu if pid else None)
+    return GuestUsage(at=0.0, status=status, cpu_s=cpu if pid else None)
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from kvmrun.model.finding import Finding, problem
 from kvmrun.model.network.network_status import LeaseStatus, NetworkStatus, PortStatus
-from kvmrun.ui.text.network_text import lines
+from kvmrun.ui.text.network_text import network_lines
 
 LEASE = LeaseStatus(address="192.168.0.1", mac="52:54:00:00:00:01", name="vm1", expires=0)
 UP = NetworkStatus(
@@ -29,7 +29,7 @@ UP = NetworkStatus(
 
 
 def told(*networks: NetworkStatus, problems: tuple[Finding, ...] = ()) -> str:
-    return "\n".join(lines(networks, problems))
+    return "\n".join(network_lines(networks, problems))
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_every_fact_is_told(fact: str) -> None:
 
 
 def test_what_there_is_not_is_said() -> None:
-    text = told(UP.but(ports=(), uplink=None, leases=(), domain=""))
+    text = told(UP.replace(ports=(), uplink=None, leases=(), domain=""))
     assert "ports    none" in text
     assert "uplink   none" in text
     assert "resolvectl" not in text
@@ -59,8 +59,8 @@ def test_what_there_is_not_is_said() -> None:
 
 def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> None:
     text = told(
-        UP.but(state="degraded", problem="to be done: x"),
-        problems=(problem("filter", "chain y", "nft z").but(permanent="w"),),
+        UP.replace(state="degraded", problem="to be done: x"),
+        problems=(problem("filter", "chain y", "nft z").replace(permanent="w"),),
     )
     assert text.splitlines()[:2] == ["lan: degraded", "  problem  to be done: x"]
     assert text.splitlines()[-3:] == ["problem: chain y", "         fix: nft z", "         permanent: w"]
@@ -68,7 +68,7 @@ def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> Non
 
 @pytest.mark.parametrize(("seconds", "text"), [(-50, "0 min left"), (3700, "61 min left")])
 def test_a_lease_tells_how_long_it_has(seconds: int, text: str) -> None:
-    assert text in told(UP.but(leases=(LEASE.but(name="", expires=int(time.time()) + seconds),)))
+    assert text in told(UP.replace(leases=(LEASE.replace(name="", expires=int(time.time()) + seconds),)))
 
 
 @settings(deadline=None)
@@ -77,6 +77,6 @@ def test_nothing_it_shows_acts_on_the_terminal(text: str) -> None:
     shown: dict[str, Any] = {"problem": text, "uplink": text, "ports": (PortStatus(tap=text, guest=text),)}
     assert not [
         char
-        for char in told(UP.but(**shown), problems=(problem("", text, text),))
+        for char in told(UP.replace(**shown), problems=(problem("", text, text),))
         if category(char)[0] == "C" and char != "\n"
     ]

@@ -2,14 +2,14 @@
 
 import os
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from kvmrun.errors import Refused, Unresponsive
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.guest import AGENT
 from kvmrun.monitor.agent.agent_client import LIMIT, TURN, Agent, connect
-from kvmrun.monitor.qmp.query_many import ask
+from kvmrun.monitor.qmp.query_many import query
 
 _TURN = 1.0
 _QUEUE = 600.0
@@ -74,7 +74,7 @@ def absence_reason(directory: str, *, limit: float = _GLANCE) -> str:
     """Why no agent can answer, by QEMU's word: "port", "paused" or "nobody"; "" where one listens or QEMU is silent."""
     if not os.path.exists(f"{directory}/{AGENT}"):
         return "port"
-    replies = ask({"": f"{directory}/q"}, ("query-status", "query-chardev"), limit=limit)[""].replies
+    replies = query({"": f"{directory}/q"}, ("query-status", "query-chardev"), limit=limit)[""].replies
     status, lines = replies.get("query-status"), replies.get("query-chardev")
     if isinstance(status, dict) and status.get("status") in {"paused", "prelaunch"}:
         return "paused"

@@ -3,27 +3,26 @@
 import os
 import posixpath
 import stat
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 
 from kvmrun.api.conversation.agent import AgentSession
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.api.report import Report, discard, transferring, waiting
-from kvmrun.config.standard_paths import absolute
+from kvmrun.config.standard_paths import make_absolute
 from kvmrun.errors import KvmrunError, UsageError, reason
 from kvmrun.host.files import tar_tree
 from kvmrun.host.files.safe_directory import holding, replacing
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import quoted
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_files
 from kvmrun.monitor.agent.agent_client import AgentError
 
 _HINT = "kvmrun cp FILE NAME:/PATH, or kvmrun cp NAME:/PATH FILE"
 
 
-class GuestPath(Frozen):
+class GuestPath(Value):
     """A file or directory in a guest, by its absolute path there."""
 
     guest: str
@@ -33,7 +32,7 @@ class GuestPath(Frozen):
         return f"{self.guest}:{self.path}"
 
 
-class CopyOptions(Frozen):
+class CopyOptions(Value):
     """How something is copied: `recursive` copies a directory with everything in it. `timeout` is in seconds; without
     it there is no limit for the whole, and 30 s for each answer of the agent.
     """
@@ -42,7 +41,7 @@ class CopyOptions(Frozen):
     timeout: float | None = None
 
 
-class Copied(Frozen):
+class Copied(Value):
     """How much was copied, in words, and what was left out, each with the reason."""
 
     text: str
@@ -111,7 +110,7 @@ class _Copy:
             if path.endswith("/") or agent_files.is_directory(self._line, path):
                 path = posixpath.join(path, os.path.basename(source))
             with transferring(self._report, source, found.st_size) as moved:
-                agent_files.send(self._line, fd, stat.S_IMODE(found.st_mode) & 0o777, path, moved)
+                agent_files.upload(self._line, fd, stat.S_IMODE(found.st_mode) & 0o777, path, moved)
             return Copied(text=f"{os.lseek(fd, 0, os.SEEK_CUR)} bytes")
         finally:
             os.close(fd)
@@ -143,12 +142,12 @@ class _Copy:
         if agent_files.is_there(line, path):
             raise tar_tree.exists(f"{path} in the guest")
         with TemporaryFile() as file, agent_files.workspace(line, posixpath.dirname(path), line.last) as place:
-            done = tar_tree.pack(source, file)
+            done = tar_tree.pack_tree(source, file)
             archive, size = f"{place}/archive", file.tell()
             file.flush()
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             with transferring(self._report, source, size) as moved:
-                agent_files.send(line, file.fileno(), 0o600, archive, moved)
+                agent_files.upload(line, file.fileno(), 0o600, archive, moved)
             with waiting(self._report, "tar in the guest", limit=self._options.timeout):
                 agent_files.unpack(line, archive, path, self._deadline, line.last)
         return _copied(done)
@@ -158,7 +157,7 @@ class _Copy:
         from tempfile import TemporaryFile
 
         line, name = self._line, _name_in_directory(path)
-        target = absolute(os.path.join(target, name) if os.path.isdir(target) else target)
+        target = make_absolute(os.path.join(target, name) if os.path.isdir(target) else target)
         with holding(target) as (place, file), TemporaryFile(dir=f"/proc/self/fd/{place.fd}", buffering=0) as archive:
             if place.has(file):
                 raise tar_tree.exists(target)
@@ -166,22 +165,22 @@ class _Copy:
                 with waiting(self._report, "tar in the guest", limit=self._options.timeout):
                     agent_files.pack(line, path, f"{there}/archive", self._deadline, line.last)
                 with transferring(self._report, path) as moved:
-                    agent_files.fetch(line, f"{there}/archive", archive.fileno(), moved)
+                    agent_files.download(line, f"{there}/archive", archive.fileno(), moved)
             own = os.fsencode(posixpath.basename(there))  # which is in the archive when /tmp is copied
-            return _copied(tar_tree.unpack(place, file, archive.fileno(), own))
+            return _copied(tar_tree.unpack_tree(place, file, archive.fileno(), own))
 
     def _download_file(self, path: str, target: str) -> Copied:
         """The file takes its name only once it is whole; a link of that name is replaced, not followed."""
         name = posixpath.basename(path)
         if name in {"", ".", ".."}:
             raise UsageError(f"{path} is not a file", _HINT)
-        target = absolute(os.path.join(target, name) if os.path.isdir(target) else target)
+        target = make_absolute(os.path.join(target, name) if os.path.isdir(target) else target)
         with (
             replacing(target) as (place, file),
             place.part(file) as (fd, part),
             transferring(self._report, path) as moved,
         ):
-            agent_files.fetch(self._line, path, fd, moved)
+            agent_files.download(self._line, path, fd, moved)
             place.move(part, file)
             return Copied(text=f"{os.lseek(fd, 0, os.SEEK_CUR)} bytes")
 

@@ -1,16 +1,16 @@
 """Running a command inside a guest, by its agent."""
 
 import time
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
 from kvmrun.api.conversation.agent import AgentSession
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.api.report import Noted, Report, discard, waiting
 from kvmrun.errors import Busy, KvmrunError, Unresponsive, UsageError
-from kvmrun.light.abc import Callable, Sequence
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_commands
 from kvmrun.monitor.agent.agent_client import Agent, AgentError
 from kvmrun.monitor.agent.agent_commands import CommandResult
@@ -24,7 +24,7 @@ _FIRST, _LAST = 0.02, 0.4
 _IN_DIRECTORY = 'cd -- "$1" || exit 126; shift; exec "$@"'
 
 
-class ExecOptions(Frozen):
+class ExecOptions(Value):
     """How a command runs in a guest.
 
     `env` are words VAR=VALUE, `directory` and `user` are the guest's; for `user` the guest needs runuser. `input` gives
@@ -102,7 +102,7 @@ def _input(options: ExecOptions) -> bytes | None:
 def _begin(agent: Agent, name: str, command: list[str], given: bytes | None) -> int:
     """The pid of the command in the guest. Raises CommandNotRun."""
     try:
-        return agent_commands.begin(agent, command, given)
+        return agent_commands.start_command(agent, command, given)
     except AgentError as no:
         program = printable(command[0], 60)
         if "No such file" in no.why:
@@ -115,6 +115,6 @@ def _begin(agent: Agent, name: str, command: list[str], given: bytes | None) -> 
 def _poll_exit(session: AgentSession, pid: int) -> CommandResult | None:
     """How it ended; None while it runs, or while another command does not let go of the agent."""
     try:
-        return agent_commands.ended(session(), pid)
+        return agent_commands.poll_exit(session(), pid)
     except Busy:
         return None

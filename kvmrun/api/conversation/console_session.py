@@ -1,24 +1,24 @@
 """A guest's serial line, carried to and from two descriptors of the caller."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.errors import Refused
 from kvmrun.host.rundir import console_lock
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.guest.guest import CONSOLE
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
-from kvmrun.monitor.console.console_relay import ConsoleRelay, ConsoleUser, Ending, dial
-from kvmrun.monitor.console.terminal_filter import Filter
+from kvmrun.model.value import Value
+from kvmrun.monitor.console.console_relay import ConsoleRelay, ConsoleUser, Ending, connect_console
+from kvmrun.monitor.console.terminal_filter import TerminalFilter
 
 TAKEN_OVER = console_lock.STOLEN
 """The signal that a process gets whose console somebody else takes over. Unhandled, it ends the process."""
 _LOCK = "console"
 
 
-class ConsoleOptions(Frozen):
+class ConsoleOptions(Value):
     """How a console is joined.
 
     `escape` is the byte that leaves, None where the input is no keyboard. `unfiltered` lets all bytes of the guest
@@ -32,7 +32,7 @@ class ConsoleOptions(Frozen):
     timeout: float | None = None
 
 
-class ConsoleEnds(Frozen):
+class ConsoleEnds(Value):
     """The caller's descriptors: `source` is typed, `sink` is seen and should not block. `wake` ends the relay when it
     becomes readable. `size` gives the lines and columns of a terminal that answers the guest's questions.
     """
@@ -54,8 +54,8 @@ class Console:
     @contextmanager
     def connected(self, ends: ConsoleEnds) -> Iterator["Connection"]:
         """The connection to QEMU. Raises: NotRunning, Unresponsive."""
-        with dial(self._path) as line:
-            filtering = Filter(ends.size)
+        with connect_console(self._path) as line:
+            filtering = TerminalFilter(ends.size)
             show = _take_note(filtering) if self._options.unfiltered else filtering.feed
             person = ConsoleUser(source=ends.source, sink=ends.sink, wake=ends.wake, escape=self._options.escape)
             relay = ConsoleRelay(line, person, show, filtering.answers)
@@ -69,7 +69,7 @@ class Console:
 class Connection:
     """A console that is connected."""
 
-    def __init__(self, relay: ConsoleRelay, filtering: Filter, timeout: float | None) -> None:
+    def __init__(self, relay: ConsoleRelay, filtering: TerminalFilter, timeout: float | None) -> None:
         self._relay = relay
         self._filtering = filtering
         self._timeout = timeout
@@ -113,7 +113,7 @@ def attach_console(lab: LabHandle, name: str, source: int, sink: int, options: C
         os.close(never)
 
 
-def _take_note(filtering: Filter) -> Callable[[bytes], bytes]:
+def _take_note(filtering: TerminalFilter) -> Callable[[bytes], bytes]:
     """All that comes, while the filter still takes note of what is to be undone."""
 
     def both(data: bytes) -> bytes:

@@ -2,17 +2,17 @@
 
 import asyncio
 import time
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
 from kvmrun.api import peer_account
 from kvmrun.api.lab import LabHandle, expand_groups, no_such_guest, own_guests, read_definitions, refuse_other
-from kvmrun.api.status.status import seen
+from kvmrun.api.status.status import visible_run_directories
 from kvmrun.errors import KvmrunError, NotRunning
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.event import GuestEvent
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.monitor.qmp import event_stream
 
 _LOOK = 0.25
@@ -83,7 +83,7 @@ def followable(lab: LabHandle, names: Sequence[str] = ()) -> Callable[[], dict[s
     where, chosen = lab.paths, _known(lab.paths, names)
 
     def present() -> dict[str, str]:
-        found = seen(where)
+        found = visible_run_directories(where)
         mine = set(own_guests(where, [name for name, path in found.items() if path == where.guest(name)]))
         here = {name: path for name, path in found.items() if name in mine or path != where.guest(name)}
         return {name: path for name, path in here.items() if not chosen or name in chosen}
@@ -91,13 +91,13 @@ def followable(lab: LabHandle, names: Sequence[str] = ()) -> Callable[[], dict[s
     return present
 
 
-def _known(where: Directories, words: Sequence[str]) -> set[str]:
+def _known(where: Paths, words: Sequence[str]) -> set[str]:
     """The guests that are meant, none for all."""
     if not words:
         return set()
     lab = read_definitions(where)
     names = expand_groups(lab, words)
-    there = {*lab.guests, *lab.invalid, *seen(where)}
+    there = {*lab.guests, *lab.invalid, *visible_run_directories(where)}
     if unknown := next((name for name in names if name not in there), ""):
         raise no_such_guest(lab, unknown)
     for name in names:
@@ -157,7 +157,9 @@ async def _one(name: str, directory: str, note: Note, news: _News) -> None:
     silent = asyncio.get_running_loop().call_later(_SILENT, note, name, _NO_WORD)
     try:
         who = peer_account.allowed_uids(directory)
-        async with aclosing(event_stream.events(f"{directory}/e", name, record.uuid if record else "", who)) as found:
+        async with aclosing(
+            event_stream.read_events(f"{directory}/e", name, record.uuid if record else "", who)
+        ) as found:
             async for event in found:
                 silent.cancel()
                 await news.put(event)

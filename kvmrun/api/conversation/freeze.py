@@ -1,24 +1,25 @@
 """File systems of guests: written out and held as they are, and let go."""
 
+from collections.abc import Iterable
+from contextlib import ExitStack, suppress
+from typing import Literal
+
 from kvmrun.api.conversation.agent import agent_session
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.report import Report, discard
 from kvmrun.api.selection import Batch, for_each_running
 from kvmrun.errors import KvmrunError, Unresponsive
-from kvmrun.host.process.signals import held_back
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import frozen_mark
-from kvmrun.light.abc import Iterable
-from kvmrun.light.contextlib import ExitStack, suppress
-from kvmrun.light.typing import Literal
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_commands
 
 _BACK = 5.0
 """How long a freeze that failed may take to be taken back, in seconds."""
 
 
-class FileSystems(Frozen):
+class FileSystems(Value):
     """How many file systems of a guest were frozen or thawed; `already` where they were so before, and not counted."""
 
     guest: str
@@ -63,7 +64,7 @@ def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> F
     try:
         with agent_session(directory, name, deadline=deadline) as agent:
             count = agent_commands.freeze(agent, limit=deadline.granted(agent_commands.PATIENCE))
-            calm.enter_context(held_back())
+            calm.enter_context(defer_signals())
     except (Unresponsive, KeyboardInterrupt):
         with (
             suppress(KvmrunError),
@@ -83,6 +84,6 @@ def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> F
 def _thaw(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> FileSystems:
     with agent_session(directory, name, deadline=deadline) as agent:
         count = agent_commands.thaw(agent)
-        calm.enter_context(held_back())
+        calm.enter_context(defer_signals())
     frozen_mark.clear_mark(directory)
     return FileSystems(guest=name, state="thawed", count=count, already=not count)

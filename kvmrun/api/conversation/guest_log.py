@@ -1,6 +1,8 @@
 """What a guest's console printed and QEMU said, kept also after its end."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 from kvmrun.api.guest_owner import elsewhere
 from kvmrun.api.lab import LabHandle, no_such_guest, place_of, read_definitions, require_running
@@ -9,10 +11,8 @@ from kvmrun.errors import NotRunning, OtherLab, UsageError
 from kvmrun.host.files import ownership
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import ExitStack
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.scalars import GuestName
 
@@ -25,7 +25,7 @@ def read_log(lab: LabHandle, name: str, *, lines: int = 100) -> list[bytes]:
     Raises: NoSuchGuest, NotRunning where there is no log; OtherLab, NotPermitted; UsageError for a negative number.
     """
     directory = _log_directory(lab.paths, name, lines)
-    if not log_reader.is_there(directory):
+    if not log_reader.exists(directory):
         raise NotRunning(f"{name} has no log", f"kvmrun {name} starts it")
     with log_reader.Reader(directory) as reader:
         return reader.last(lines)
@@ -42,11 +42,11 @@ def follow_log(lab: LabHandle, name: str, *, lines: int = 100, timeout: float | 
 
 def restart_logger(lab: LabHandle, name: str) -> bool:
     """Replace the logger of a running guest where it has died; whether it had. Raises NotRunning, NoSuchGuest."""
-    with rundir.held(require_running(lab.paths, name), name):
+    with rundir.locked(require_running(lab.paths, name), name):
         return restart_if_dead(place_of(lab.paths, name))
 
 
-def _log_directory(where: Directories, name: str, lines: int) -> str:
+def _log_directory(where: Paths, name: str, lines: int) -> str:
     if lines < 0:
         raise UsageError(f"{lines} is not a number of lines", "-n 100")
     directory = ownership.log(where, _known(where, name))
@@ -55,31 +55,31 @@ def _log_directory(where: Directories, name: str, lines: int) -> str:
     return directory
 
 
-def _known(where: Directories, name: str) -> str:
+def _known(where: Paths, name: str) -> str:
     """The name of a guest that is defined, or has left a log. Raises NoSuchGuest."""
-    left = GuestName.fits(name) and log_reader.is_there(ownership.log(where, name))
+    left = GuestName.fits(name) and log_reader.exists(ownership.log(where, name))
     lab = Lab(directory=where.vms) if left else read_definitions(where)
     if left or name in lab.guests or name in lab.invalid:
         return name
-    if GuestName.fits(name) and (other := ownership.other(where.state, "log", name, where.lab)):
+    if GuestName.fits(name) and (other := ownership.other_owner(where.state, "log", name, where.lab)):
         raise OtherLab(f"the log of {name} is another lab's", other, name, why=f"it is of a guest of the lab {other}")
     raise no_such_guest(lab, name)
 
 
-def _follow(where: Directories, name: str, directory: str, lines: int, deadline: Deadline) -> Iterator[list[bytes]]:
+def _follow(where: Paths, name: str, directory: str, lines: int, deadline: Deadline) -> Iterator[list[bytes]]:
     with log_reader.Reader(directory) as reader:
         yield reader.last(lines)
         with ExitStack() as held:
             guest: int | None = None
-            for found in log_reader.followed(reader):
+            for found in log_reader.follow(reader):
                 yield found
                 if deadline.is_over():
                     return
                 if guest is None:
-                    guest = held.enter_context(rundir.opened(where.guest(name)))
-                elif process.ended(guest, 0):
+                    guest = held.enter_context(rundir.qemu_pidfd(where.guest(name)))
+                elif process.wait_exit(guest, 0):
                     break
         end = time.monotonic() + _LOGGER_ENDS
-        while log_reader.is_kept(where.log(name)) and time.monotonic() < end:
+        while log_reader.has_writer(where.log(name)) and time.monotonic() < end:
             time.sleep(0.02)
         yield reader.more()

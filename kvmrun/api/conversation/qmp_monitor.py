@@ -1,18 +1,18 @@
 """QMP with a running guest: one command, or a conversation on the monitor that is kept for people."""
 
 import os
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from kvmrun.api import peer_account
 from kvmrun.api.lab import LabHandle, people_monitor, require_running
 from kvmrun.errors import Busy, Unresponsive
 from kvmrun.host.rundir import console_lock, socket_clients
-from kvmrun.light.abc import Collection, Iterator, Mapping
-from kvmrun.light.contextlib import ExitStack, contextmanager
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
-from kvmrun.monitor.qmp.fd_passing import carrier, turn
+from kvmrun.model.value import Value
+from kvmrun.monitor.qmp.fd_passing import open_connection, turn
 
 _LOCK = "monitor"
 _LIMIT = 60.0
@@ -33,11 +33,11 @@ def execute(
     Raises: Said where QEMU refuses, with its own words; NotRunning, NoSuchGuest, Unresponsive.
     """
     limit = _LIMIT if timeout is None else timeout
-    with carrier(f"{require_running(lab.paths, name)}/q", limit) as monitor:
+    with open_connection(f"{require_running(lab.paths, name)}/q", limit) as monitor:
         return monitor.execute(command, arguments)
 
 
-class MonitorSeat(Frozen):
+class MonitorSeat(Value):
     """A monitor that is this caller's for a while: the socket, the guest's UUID, "" where that is not recorded, and the
     accounts that may answer there.
     """
@@ -81,7 +81,7 @@ def monitor_seat(
             accounts = peer_account.allowed_uids(directory)
             yield MonitorSeat(guest=name, path=path, uuid=uuid, accounts=accounts, lock=lock)
         except Unresponsive as silent:
-            if who := socket_clients.connected(path):
+            if who := socket_clients.connected_clients(path):
                 hint = f"end {who}, or have it use the monitor of another guest"
                 raise Unresponsive(silent.message, hint, why=f"{who} is connected to it") from None
             raise

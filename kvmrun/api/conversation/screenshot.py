@@ -1,12 +1,12 @@
 """What a guest's display shows, as a PNG file."""
 
 from kvmrun.api.lab import LabHandle, require_running
-from kvmrun.config.standard_paths import absolute
+from kvmrun.config.standard_paths import make_absolute
 from kvmrun.errors import KvmrunError, Refused, UsageError
 from kvmrun.host.files.safe_directory import cannot, replacing
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import quoted
-from kvmrun.monitor.qmp.fd_passing import Said
+from kvmrun.monitor.qmp.fd_passing import QmpError
 from kvmrun.monitor.qmp.screendump import LARGEST, screendump
 
 _LIMIT = 10.0
@@ -32,7 +32,7 @@ def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | No
         hint = f"kvmrun screenshot {name} {quoted(f'{stem}.png')}"
         raise UsageError(f"a screenshot cannot be written as {suffix}", hint, why="QEMU writes PNG")
     directory = require_running(lab.paths, name)
-    target = absolute(file)
+    target = make_absolute(file)
     try:
         with replacing(target) as (place, base):
             place.write(base, _draw(name, directory, timeout), 0o600)
@@ -43,7 +43,7 @@ def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | No
 def _draw(name: str, directory: str, timeout: float | None) -> bytes:
     try:
         picture = screendump(f"{directory}/q", Deadline.begin(timeout).granted(_LIMIT))
-    except Said as no:
+    except QmpError as no:
         hint = f'set display = "vnc" in {name}.toml and restart the guest, if it has none'
         raise Refused(f"{name} has no display", hint, why=no.message) from None
     if not picture.startswith(_PNG) or len(picture) == LARGEST:

@@ -1,6 +1,7 @@
 """Logging in to a guest by ssh, with known hosts that are not the user's."""
 
 import os
+from collections.abc import Sequence
 
 from kvmrun.api.conversation.agent import agent_session
 from kvmrun.api.lab import LabHandle, place_of, read_definitions, require_running
@@ -8,10 +9,9 @@ from kvmrun.errors import HostLacks, KvmrunError, Refused
 from kvmrun.host.files import safe_directory
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Sequence
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import Directories
-from kvmrun.model.value import Frozen
+from kvmrun.model.guest.paths import Paths
+from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_commands
 
 _CONNECT = 10
@@ -19,7 +19,7 @@ _ALIVE = 10
 """So many seconds without a word ask the guest for one; ssh gives up when three of them were in vain."""
 
 
-class SshOptions(Frozen):
+class SshOptions(Value):
     """How ssh logs in: as `user`, else as the definition's ssh_user. `timeout` is to connect, usually 10 seconds."""
 
     user: str | None = None
@@ -38,14 +38,14 @@ def ssh_command(
     options = options or SshOptions()
     where = lab.paths
     directory = require_running(where, name)
-    program = process.find_tool("ssh")
+    program = process.find_program("ssh")
     if not program:
         raise HostLacks("ssh is not installed", "apt install openssh-client")
     address = _reachable_address(where, directory, name, Deadline.begin(options.timeout))
     return [program, *_options(where, name, options), address, *arguments]
 
 
-def _options(where: Directories, name: str, options: SshOptions) -> list[str]:
+def _options(where: Paths, name: str, options: SshOptions) -> list[str]:
     keys = f"{where.state}/ssh"
     try:
         safe_directory.made(where.state)
@@ -74,7 +74,7 @@ def _quoted(path: str) -> str:
     return '"' + path.replace("%", "%%") + '"'
 
 
-def _user(where: Directories, name: str) -> str:
+def _user(where: Paths, name: str) -> str:
     """The account its definition names, where there still is one."""
     try:
         guest = read_definitions(where).guests.get(name)
@@ -83,7 +83,7 @@ def _user(where: Directories, name: str) -> str:
     return (guest.ssh_user if guest else None) or ""
 
 
-def _reachable_address(where: Directories, place: str, name: str, deadline: Deadline) -> str:
+def _reachable_address(where: Paths, place: str, name: str, deadline: Deadline) -> str:
     """Its reserved address; of a guest without one the first its agent tells."""
     if reserved := next((port.address for port in place_of(where, name).ports if port.address), None):
         return reserved

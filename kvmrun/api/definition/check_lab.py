@@ -1,19 +1,20 @@
 """Everything wrong with a lab, found without touching the host."""
 
+from collections.abc import Iterator
+
 from kvmrun.api.lab import LabHandle, read_definitions
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import guest_facts, network_facts
 from kvmrun.host.links import bridges
 from kvmrun.host.rundir import records
-from kvmrun.light.abc import Iterator
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.guest import image_plan
 from kvmrun.plan.network import dnsmasq_config, dnsmasq_plan
 
 
-class LabCheck(Frozen):
+class LabCheck(Value):
     """What was found: the names of the guests and networks that are valid, of the invalid guests, and every problem."""
 
     directory: str
@@ -31,7 +32,7 @@ def check_lab(lab: LabHandle) -> LabCheck:
     """Read the definitions anew, and look at the images and leases that they mean. Raises what `open_lab` raises."""
     definitions = read_definitions(lab.paths)
     guests = definitions.guests.values()
-    images = [one for guest in guests for one in image_plan.problems(guest, guest_facts.images(guest))]
+    images = [one for guest in guests for one in image_plan.image_problems(guest, guest_facts.image_facts(guest))]
     return LabCheck(
         directory=definitions.directory,
         guests=tuple(definitions.guests),
@@ -52,7 +53,7 @@ def _bridges(lab: Lab) -> Iterator[Problem]:
             yield Problem(file="networks.toml", key=key, found=one.bridge, wanted=wanted, text=text)
 
 
-def _leases(lab: Lab, where: Directories) -> Iterator[Problem]:
+def _leases(lab: Lab, where: Paths) -> Iterator[Problem]:
     """A warning for every lease of an address that is reserved for another guest now, as far as we may read them."""
     try:
         now = records.in_force(lab, where)

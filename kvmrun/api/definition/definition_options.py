@@ -1,10 +1,11 @@
 """How definitions are made: one frozen value for each use case."""
 
-from kvmrun.light.typing import Literal
-from kvmrun.model.value import Frozen
+from typing import Literal
+
+from kvmrun.model.value import Value
 
 
-class NewGuestOptions(Frozen):
+class NewGuestOptions(Value):
     """What a new guest is made from: at most one of `image`, `base`, `cdrom` and `copy`.
 
     `image` is a file that it writes to, `base` one that a new image lies over, `cdrom` an ISO file to install from,

@@ -1,19 +1,19 @@
 """Definitions that are about to change: where they are, whether they may, and what would be wrong with the lab then."""
 
 import os
+from collections.abc import Iterable, Mapping
 
 from kvmrun.api.lab import read_definitions, refuse_other
 from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import AS_ROOT, ConfigError, NotPermitted, Refused, UsageError
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import GuestName
 
 
-def definition_path(where: Directories, stem: str) -> str:
+def definition_path(where: Paths, stem: str) -> str:
     """The file of a guest, or of `networks` or `defaults`."""
     return f"{where.vms}/{stem}.toml"
 
@@ -31,20 +31,20 @@ def parse_new_name(word: str, lab: Lab) -> GuestName:
     return name
 
 
-def require_writable(where: Directories) -> None:
+def require_writable(where: Paths) -> None:
     """Make sure that the lab may be changed, before anybody has taken trouble. Raises NotPermitted."""
     if os.path.isdir(where.vms) and not os.access(where.vms, os.W_OK):
         raise NotPermitted(f"you may not write to {where.vms}", f"{AS_ROOT}; or use a lab of your own: -C DIR")
 
 
-def require_stopped(where: Directories, name: str, verb: str) -> None:
+def require_stopped(where: Paths, name: str, verb: str) -> None:
     """Make sure that the guest, whose lock is held, does not run. Raises Refused."""
     refuse_other(where, name)
     if rundir.is_running(where.guest(name)):
         raise Refused(f"{name} runs and cannot be {verb}", f"kvmrun stop {name}")
 
 
-def errors_added_by(where: Directories, before: Lab, drafts: Mapping[str, bytes | None]) -> tuple[Lab, list[Problem]]:
+def errors_added_by(where: Paths, before: Lab, drafts: Mapping[str, bytes | None]) -> tuple[Lab, list[Problem]]:
     """The lab as it would be, and the errors that it would have and has not yet."""
     after = read_definitions(where, drafts)
     return after, [one for one in after.problems if not one.warning and one not in before.problems]

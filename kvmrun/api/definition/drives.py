@@ -4,11 +4,11 @@ import os
 
 from kvmrun.api.definition import guest_images
 from kvmrun.api.definition.definition_options import NewGuestOptions
-from kvmrun.config.standard_paths import absolute
+from kvmrun.config.standard_paths import make_absolute
 from kvmrun.config.toml_writer import Entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
@@ -16,7 +16,7 @@ from kvmrun.model.scalars import Size
 _SIZE = "20G"
 
 
-def drives_from_options(lab: Lab, where: Directories, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
+def drives_from_options(lab: Lab, where: Paths, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
     """The drives that are asked for, each a list of keys; `now` is the guest without them."""
     if options.image:
         return [[("image", _file(where, options.image), ""), *_format("format", options)]]
@@ -57,7 +57,7 @@ def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
     return found
 
 
-def copy_image_name(where: Directories, guest: Guest, number: int, name: str) -> str:
+def copy_image_name(where: Paths, guest: Guest, number: int, name: str) -> str:
     """The image that a copy called `name` is to have in the place of one of `guest`'s."""
     drive = guest.drive[number]
     if not (drive.base or drive.size):
@@ -79,14 +79,14 @@ def _is_disc(path: str) -> bool:
     return head[0x8001:] == b"CD001" and path.lower().endswith(".iso")
 
 
-def _path(where: Directories, word: str) -> str:
+def _path(where: Paths, word: str) -> str:
     file = _file(where, word)
     return file if os.path.isabs(file) else f"{where.images}/{file}"
 
 
-def _file(where: Directories, word: str) -> str:
+def _file(where: Paths, word: str) -> str:
     """A file that is there, as a definition names it: an image of ours by its name, any other by its path."""
-    path = absolute(word)
+    path = make_absolute(word)
     ours = os.path.dirname(path) == where.images
     if os.path.exists(path):
         return os.path.basename(path) if ours else path
@@ -95,7 +95,7 @@ def _file(where: Directories, word: str) -> str:
     raise UsageError(f"there is no file {word}", f"name one, or put it into {where.images}")
 
 
-def require_new_image(lab: Lab, where: Directories, name: str, image: str) -> None:
+def require_new_image(lab: Lab, where: Paths, name: str, image: str) -> None:
     """Raises Refused where the image that is to be made for `name` exists, and says whose it is."""
     path = image if "/" in image else f"{where.images}/{image}"
     if not os.path.lexists(path):

@@ -1,6 +1,8 @@
 """Changing a definition as a text: it is saved once it is valid, and what was typed is never lost."""
 
 import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from kvmrun.api.definition.definitions import definition_path, errors_added_by, require_writable
 from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions
@@ -8,15 +10,13 @@ from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import ConfigError, Refused, UsageError
 from kvmrun.host.files import definition_files, draft_files
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Problem
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Saved(Frozen):
+class Saved(Value):
     """A definition after it was edited. `is_running` says whether a guest runs by an earlier text of it."""
 
     path: str
@@ -27,7 +27,7 @@ class Saved(Frozen):
 class Editing:
     """The text of a definition in a file of the user's own, `draft`, which anybody may change. Use `editing`."""
 
-    def __init__(self, paths: Directories, stem: str, draft: str, old: bytes) -> None:
+    def __init__(self, paths: Paths, stem: str, draft: str, old: bytes) -> None:
         self._paths = paths
         self._stem = stem
         self._path = definition_path(paths, stem)
@@ -105,7 +105,7 @@ def save_definition(lab: LabHandle, stem: str, text: bytes) -> Saved:
     return _saved(paths, stem, is_changed=text != old)
 
 
-def definition_problems(paths: Directories, stem: str, text: bytes) -> list[Problem]:
+def definition_problems(paths: Paths, stem: str, text: bytes) -> list[Problem]:
     """Every error that this file would have with `text`, and those of others that are its doing."""
     before = read_definitions(paths)
     after, new = errors_added_by(paths, before, {f"{stem}.toml": text})
@@ -113,7 +113,7 @@ def definition_problems(paths: Directories, stem: str, text: bytes) -> list[Prob
     return [*own, *(one for one in new if one not in own)]
 
 
-def _require_editable(paths: Directories, stem: str) -> None:
+def _require_editable(paths: Paths, stem: str) -> None:
     before = read_definitions(paths)
     if stem not in {*RESERVED, *before.guests, *before.invalid}:
         raise no_such_guest(before, stem)
@@ -127,6 +127,6 @@ def _write(path: str, old: bytes, new: bytes) -> None:
         definition_files.create(path, new)
 
 
-def _saved(paths: Directories, stem: str, *, is_changed: bool) -> Saved:
+def _saved(paths: Paths, stem: str, *, is_changed: bool) -> Saved:
     runs = stem not in RESERVED and rundir.is_running(paths.guest(stem))
     return Saved(path=definition_path(paths, stem), is_changed=is_changed, is_running=runs)

@@ -3,17 +3,17 @@
 import os
 
 import kvmrun
-from kvmrun.config.standard_paths import absolute
+from kvmrun.config.standard_paths import make_absolute
 from kvmrun.errors import HostLacks, Refused
 from kvmrun.host.files import safe_directory
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _PACKAGE = os.path.dirname(os.path.abspath(kvmrun.__file__))
 _EXAMPLES = (f"{_PACKAGE}/example", f"{os.path.dirname(_PACKAGE)}/vms.d")
 """Where the example is: in the installed package, or beside it in a checkout."""
 
 
-class Example(Frozen):
+class Example(Value):
     """An example that was written: its directory, and the names of its files."""
 
     directory: str
@@ -25,7 +25,7 @@ def write_example(directory: str) -> Example:
     example = next((path for path in _EXAMPLES if os.path.isdir(path)), None)
     if example is None:
         raise HostLacks("the example lab is not installed", "reinstall the package", why=f"{_EXAMPLES[0]} is missing")
-    target = absolute(directory)
+    target = make_absolute(directory)
     try:
         with safe_directory.opened(target, make=0o755) as place:
             if place.names():

@@ -1,10 +1,11 @@
 """The lab as files for other programs: Shorewall and systemd."""
 
 import os
+from collections.abc import Mapping
 
 from kvmrun.api.lab import LabHandle, read_definitions
 from kvmrun.api.report import Noted, Report, discard
-from kvmrun.config.standard_paths import absolute
+from kvmrun.config.standard_paths import make_absolute
 from kvmrun.errors import ConfigError, HostLacks
 from kvmrun.export import shorewall_export, systemd_units
 from kvmrun.export.shorewall_file import MARK
@@ -12,10 +13,9 @@ from kvmrun.host.facts import guest_facts, network_facts
 from kvmrun.host.files import export_files
 from kvmrun.host.links import gateway_probe
 from kvmrun.host.rundir import records
-from kvmrun.light.abc import Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Uplink
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.network import uplink_routing
 
 KINDS = ("shorewall", "systemd")
@@ -24,7 +24,7 @@ _INSTALLED = "/usr/local/bin/kvmrun"
 _ENVIRONMENT = ("KVMRUN_RUN_DIR", "KVMRUN_STATE_DIR", "KVMRUN_QEMU")
 
 
-class Exported(Frozen):
+class Exported(Value):
     """A directory that was written, and what of it was kept or copied, each as a sentence."""
 
     directory: str
@@ -43,9 +43,9 @@ def export_texts(
     definitions = _exportable(lab, report)
     if kind == "shorewall":
         return _shorewall(definitions, report, force=force)
-    guest_facts.qemu()  # refuses a name that a unit could not hold
+    guest_facts.qemu_facts()  # refuses a name that a unit could not hold
     environment = {name: value for name in _ENVIRONMENT if (value := os.environ.get(name))}
-    return {**systemd_units.files(definitions, program or _INSTALLED, environment)}
+    return {**systemd_units.unit_files(definitions, program or _INSTALLED, environment)}
 
 
 def write_export(directory: str, kind: str, texts: Mapping[str, str], *, force: bool = False) -> Exported:
@@ -53,7 +53,7 @@ def write_export(directory: str, kind: str, texts: Mapping[str, str], *, force: 
 
     Raises: Refused where files are somebody else's or were changed, unless `force`: they are copied then; KvmrunError.
     """
-    directory = absolute(directory)
+    directory = make_absolute(directory)
     notes = export_files.write(directory, texts, f"{MARK} {kind}:", force=force)
     return Exported(directory=directory, notes=tuple(notes))
 
@@ -66,10 +66,10 @@ def missing_lines(lab: LabHandle, directory: str = "/etc/shorewall", *, report: 
     definitions = _exportable(lab, report)
     from kvmrun.export import shorewall_lines
 
-    directory = absolute(directory)
+    directory = make_absolute(directory)
     present = {name: text for name in shorewall_lines.FILES if (text := guest_facts.read(f"{directory}/{name}"))}
     view = shorewall_export.view(definitions, *_host_view(definitions))
-    missing = shorewall_lines.missing(definitions, view, present)
+    missing = shorewall_lines.missing_lines(definitions, view, present)
     if not missing:
         report(Noted(text=f"{directory} has all that the lab needs"))
     return {f"{directory}/{name}": text for name, text in missing.items()}
@@ -92,12 +92,12 @@ def _exportable(lab: LabHandle, report: Report) -> Lab:
 def _shorewall(lab: Lab, report: Report, *, force: bool) -> dict[str, str]:
     from kvmrun.host.facts import shorewall_facts
 
-    found = shorewall_facts.version()
+    found = shorewall_facts.shorewall_version()
     if found and found < shorewall_export.OLDEST and not force:
         text = ".".join(map(str, found))
         hint = "apt install shorewall; or add --force, to write for another host"
         raise HostLacks(f"Shorewall {text} is too old for these files", hint, why="they are in the syntax of 5.2")
-    texts = shorewall_export.files(lab, *_host_view(lab))
+    texts = shorewall_export.shorewall_files(lab, *_host_view(lab))
     for one in _unreachable_gateways(lab):
         text = f"{one.gateway} on {one.interface} does not answer; Shorewall will not start without it"
         report(Noted(text=f"uplink {one.name}: {text}"))
@@ -118,7 +118,7 @@ def _host_view(lab: Lab) -> tuple[list[str], dict[str, str], dict[str, str]]:
 
 def _macs(lab: Lab) -> dict[str, str]:
     """The MACs of the gateways on interfaces that uplinks share: Shorewall need not ask for what it is given."""
-    found = gateway_probe.macs(uplink_routing.gateways(_shared(lab)))
+    found = gateway_probe.gateway_macs(uplink_routing.gateway_list(_shared(lab)))
     places = {str(one.name): (str(one.interface), str(one.gateway)) for one in _shared(lab)}
     return {name: found[place] for name, place in places.items() if place in found}
 
@@ -126,7 +126,7 @@ def _macs(lab: Lab) -> dict[str, str]:
 def _unreachable_gateways(lab: Lab) -> list[Uplink]:
     """The uplinks on a shared interface whose gateways' MACs Shorewall has to ask for, and that do not answer now."""
     asked = [one for one in _shared(lab) if not one.gateway_mac]
-    silent = gateway_probe.silent(uplink_routing.gateways(asked))
+    silent = gateway_probe.silent_gateways(uplink_routing.gateway_list(asked))
     return [one for one in asked if (one.interface, str(one.gateway)) in silent]
 
 

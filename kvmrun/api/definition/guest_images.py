@@ -1,21 +1,21 @@
 """The images of a guest that is about to be removed: those that kvmrun made for it alone, and the others."""
 
 import os
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kvmrun.api.definition import definitions
 from kvmrun.config import toml_edit
-from kvmrun.config.toml_file import Unreadable, parse
+from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.host.files import definition_files, ownership
-from kvmrun.light.abc import Iterable, Iterator, Mapping
-from kvmrun.light.typing import Any
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.scalars import Base, FilePath
+from kvmrun.model.scalars import FilePath, PathBase
 
 
-def images_of(lab: Lab, where: Directories, name: str) -> tuple[list[str], list[str]]:
+def images_of(lab: Lab, where: Paths, name: str) -> tuple[list[str], list[str]]:
     """Existing images that the guest writes to: (made by kvmrun where it keeps images, and used by no other; others).
 
     Of a guest whose definition has errors the drives are read from its text, whatever else is wrong with it. A file
@@ -31,17 +31,19 @@ def images_of(lab: Lab, where: Directories, name: str) -> tuple[list[str], list[
     used = set(_used_by_others(lab, where, name))
     there = {image: made for image, made in drives if os.path.isfile(image) and image not in used}
     ours = [image for image, made in there.items() if made and os.path.dirname(image) == where.images]
-    ours = [image for image in ours if not ownership.other(where.state, "image", os.path.basename(image), where.lab)]
+    ours = [
+        image for image in ours if not ownership.other_owner(where.state, "image", os.path.basename(image), where.lab)
+    ]
     return ours, [*(image for image in there if image not in ours), *(one for one in guessed if one not in used)]
 
 
-def image_users(lab: Lab, where: Directories, image: str) -> list[str]:
+def image_users(lab: Lab, where: Paths, image: str) -> list[str]:
     """The guests of the lab whose definition names the image, be it valid or not."""
     found = [name for name, guest in lab.guests.items() if image in set(_files(guest))]
     return found + [name for name in lab.invalid if image in {path for path, _ in _from_text(where, name)}]
 
 
-def _used_by_others(lab: Lab, where: Directories, name: str) -> Iterator[str]:
+def _used_by_others(lab: Lab, where: Paths, name: str) -> Iterator[str]:
     for other, guest in lab.guests.items():
         if other != name:
             yield from _files(guest)
@@ -59,9 +61,9 @@ def _writable(drives: Iterable[Drive]) -> Iterator[Drive]:
     return (drive for drive in drives if not drive.is_readonly())
 
 
-def _from_text(where: Directories, name: str) -> Iterator[tuple[str, bool]]:
+def _from_text(where: Paths, name: str) -> Iterator[tuple[str, bool]]:
     """(path, whether kvmrun made it) of every image and base that the text of a definition names."""
-    base = Base(directory=where.vms, images=where.images)
+    base = PathBase(directory=where.vms, images=where.images)
     for table in _tables(definition_files.read(definitions.definition_path(where, name))):
         for key in ("image", "base"):
             try:
@@ -75,7 +77,7 @@ def _from_text(where: Directories, name: str) -> Iterator[tuple[str, bool]]:
 def _tables(data: bytes) -> list[Mapping[str, Any]]:
     """The drives in the text; line by line where it is no TOML."""
     try:
-        drives = parse(data).get("drive")
+        drives = parse_toml(data).get("drive")
         return [one for one in drives if isinstance(one, dict)] if isinstance(drives, list) else []
     except Unreadable:
         found: dict[toml_edit.Section, dict[str, object]] = {}
@@ -85,7 +87,7 @@ def _tables(data: bytes) -> list[Mapping[str, Any]]:
         return list(found.values())
 
 
-def _called_like(where: Directories, name: str, known: set[str]) -> list[str]:
+def _called_like(where: Paths, name: str, known: set[str]) -> list[str]:
     """Files where kvmrun keeps images that are called as those of the guest are: NAME.qcow2, NAME-1.raw."""
     try:
         files = sorted(os.listdir(where.images))

@@ -1,17 +1,18 @@
 """A definition for a new guest, commented, and valid before anybody sees it."""
 
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address
+
 from kvmrun.api.definition import definitions, drives
 from kvmrun.api.definition.definition_options import NewGuestOptions
 from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
 from kvmrun.config import definition_template, toml_edit
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.files import definition_files, known_hosts
-from kvmrun.light.abc import Iterator, Mapping
-from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Boot, Guest
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, nic_names
 
 _KINDS = ("image", "base", "cdrom", "copy")
@@ -43,14 +44,14 @@ def _draft(name: str, text: str) -> dict[str, bytes]:
     return {f"{name}.toml": text.encode(errors="surrogateescape")}
 
 
-def _new_text(before: Lab, where: Directories, name: str, options: NewGuestOptions) -> str:
+def _new_text(before: Lab, where: Paths, name: str, options: NewGuestOptions) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
     now, nics = _defaults_applied(before, where, name)
     asked = drives.drives_from_options(before, where, now, options)
     keys = drives.keys_for_drives(now, options) if asked else []
     if any(key == "unset" for key, _, _ in keys):
-        now = now.but(boot=Boot())
-    return definition_template.text(
+        now = now.replace(boot=Boot())
+    return definition_template.definition_text(
         now, where.images, keys=keys, drives=asked, nics=[_explicit_nic_keys(nic) for nic in nics]
     )
 
@@ -64,7 +65,7 @@ def _sized(text: str, values: Mapping[str, object]) -> str:
     return toml_edit.insert_keys(plain, toml_edit.TOP, values) if values else text
 
 
-def _defaults_applied(before: Lab, where: Directories, name: str) -> tuple[Guest, tuple[Nic, ...]]:
+def _defaults_applied(before: Lab, where: Paths, name: str) -> tuple[Guest, tuple[Nic, ...]]:
     """The guest that an empty file makes of the lab's defaults; on the first network where they name none there is."""
     network = next(iter(before.networks), "")
     for text in ("", f'[[nic]]\nnetwork = "{network}"\n' if network else "nic = []\n"):
@@ -81,7 +82,7 @@ def _explicit_nic_keys(nic: Nic) -> dict[str, object]:
     return {"network": nic.network} | told
 
 
-def _copy_text(before: Lab, where: Directories, name: str, other: str) -> str:
+def _copy_text(before: Lab, where: Paths, name: str, other: str) -> str:
     """The text of another guest, less what is its alone; refused where it is not the same guest then."""
     guest = guest_or_error(before, other)
     text = definition_files.read(definitions.definition_path(where, other)).decode()
@@ -93,7 +94,7 @@ def _copy_text(before: Lab, where: Directories, name: str, other: str) -> str:
             text = toml_edit.replace_text(text, ("drive", number), "image", image)
     lab, errors = definitions.errors_added_by(where, before, _draft(name, text))
     copy = lab.guests.get(name)
-    if copy is None or _comparable(copy) != _comparable(guest).but(name=copy.name):
+    if copy is None or _comparable(copy) != _comparable(guest).replace(name=copy.name):
         lines = tuple(f"{one}" for one in errors)
         raise ConfigError(
             f"{other} is written in a way that kvmrun cannot copy", f"copy {other}.toml by hand", lines=lines
@@ -103,14 +104,14 @@ def _copy_text(before: Lab, where: Directories, name: str, other: str) -> str:
 
 def _comparable(guest: Guest) -> Guest:
     """The guest less what a copy of it does not share."""
-    return guest.but(
+    return guest.replace(
         uuid=None,
-        drive=tuple(drive if drive.is_readonly() else drive.but(image="") for drive in guest.drive),
-        nic=tuple(nic.but(mac=None, address=None) for nic in guest.nic),
+        drive=tuple(drive if drive.is_readonly() else drive.replace(image="") for drive in guest.drive),
+        nic=tuple(nic.replace(mac=None, address=None) for nic in guest.nic),
     )
 
 
-def _with_free_addresses(before: Lab, where: Directories, name: str, text: str) -> str:
+def _with_free_addresses(before: Lab, where: Paths, name: str, text: str) -> str:
     """The text with an address for each card whose own is taken, or that would take one from a guest there is."""
     lab, _ = definitions.errors_added_by(where, before, _draft(name, text))
     if name not in lab.guests:

@@ -1,19 +1,19 @@
 """Removing a guest's definition, and what belongs to nobody else."""
 
 import os
+from collections.abc import Callable
 
 from kvmrun.api.definition import definitions, guest_images
 from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions
 from kvmrun.errors import Refused
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Removal(Frozen):
+class Removal(Value):
     """What is removed with a guest, the definition first, and what of it stays."""
 
     guest: str
@@ -36,7 +36,7 @@ def remove_guest(
     if name not in before.guests and name not in before.invalid:
         raise no_such_guest(before, name)
     definitions.require_writable(where)
-    with rundir.held(where.guest(name), name):
+    with rundir.locked(where.guest(name), name):
         definitions.require_stopped(where, name, "removed")
         _require_unreferenced(before, where, name)
         made, others = guest_images.images_of(before, where, name)
@@ -56,7 +56,7 @@ def remove_guest(
     return removal
 
 
-def _require_unreferenced(lab: Lab, where: Directories, name: str) -> None:
+def _require_unreferenced(lab: Lab, where: Paths, name: str) -> None:
     """A guest that is protected, or that others name, is not removed."""
     if name in lab.guests and lab.guests[name].protect:
         why = "its definition says protect = true"

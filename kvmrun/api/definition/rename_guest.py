@@ -1,23 +1,23 @@
 """Another name for a guest that does not run, wherever the lab mentions it."""
 
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from kvmrun.api.definition import definitions
 from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
 from kvmrun.config import toml_edit
-from kvmrun.config.toml_file import Unreadable, parse
+from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.errors import ConfigError
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Mapping
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class IdentityChange(Frozen):
+class IdentityChange(Value):
     """Something that followed from a guest's name, as it was and as it is; None is an address that there is not."""
 
     what: str
@@ -25,7 +25,7 @@ class IdentityChange(Frozen):
     after: str | None
 
 
-class Renamed(Frozen):
+class Renamed(Value):
     """What became of a guest's new name: the other files that mention it by that now, what followed from the name and
     is another now, and the images that keep their names.
     """
@@ -35,7 +35,7 @@ class Renamed(Frozen):
     images: tuple[str, ...]
 
 
-def current_identity(lab: LabHandle, old: str, new: str) -> Place:
+def current_identity(lab: LabHandle, old: str, new: str) -> GuestRuntime:
     """The UUID, MACs and addresses of a guest that is about to be renamed, once it is sure that it can be.
 
     Raises: ConfigError, NoSuchGuest for `old`; UsageError, Refused for `new`; NotPermitted; Refused where either guest
@@ -65,7 +65,7 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
     old, new = guest.name, definitions.parse_new_name(new, before)
     definitions.require_writable(where)
     first, second = sorted((old, new))
-    with rundir.held(where.guest(first), first), rundir.held(where.guest(second), second):
+    with rundir.locked(where.guest(first), first), rundir.locked(where.guest(second), second):
         definitions.require_stopped(where, old, "renamed")
         definitions.require_stopped(where, new, "replaced")
         texts = _changed_files(before, where, old, new, keep=keep_identity)
@@ -87,7 +87,7 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
     )
 
 
-def _lab_with(before: Lab, where: Directories, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:
+def _lab_with(before: Lab, where: Paths, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:
     """The lab as it will be with those texts. Raises ConfigError for a name, or a text, that cannot be."""
     after, errors = definitions.errors_added_by(where, before, _drafts(texts, old, new))
     definitions.raise_config_error(f"{old} cannot be called {new}", "nothing was changed; correct that first", errors)
@@ -99,7 +99,7 @@ def _drafts(texts: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes |
     return {**texts, f"{old}.toml": None, f"{new}.toml": texts[f"{old}.toml"]}
 
 
-def _changed_files(before: Lab, where: Directories, old: str, new: str, *, keep: bool) -> dict[str, bytes]:
+def _changed_files(before: Lab, where: Paths, old: str, new: str, *, keep: bool) -> dict[str, bytes]:
     """The guest's own file, and every other that mentions it, with what has to change."""
     own = definition_files.read(definitions.definition_path(where, old))
     texts = {f"{old}.toml": _write_identity_down(before, where, old, own.decode()).encode() if keep else own}
@@ -117,11 +117,11 @@ def _changed_files(before: Lab, where: Directories, old: str, new: str, *, keep:
 def _mention_by_new_name(file: str, data: bytes, old: str, new: str) -> bytes:
     """The file with the guest's new name in `after` and `forward`. Raises ConfigError where that is beyond us."""
     try:
-        table = parse(data)
+        table = parse_toml(data)
         if (wanted := _with_new_name(table, old, new)) == table:
             return data
         changed = toml_edit.rename_guest(data.decode(), old, new).encode()
-        if parse(changed) == wanted:
+        if parse_toml(changed) == wanted:
             return changed
     except Unreadable:
         return data  # a file that says nothing now mentions nobody
@@ -140,7 +140,7 @@ def _with_new_name(value: Any, old: str, new: str, key: str = "") -> Any:
     return toml_edit.rename_forward_target(value, old, new) if key == "forward" and isinstance(value, str) else value
 
 
-def _write_identity_down(before: Lab, where: Directories, old: str, text: str) -> str:
+def _write_identity_down(before: Lab, where: Paths, old: str, text: str) -> str:
     """The text with what follows from the name written down."""
     guest, place = before.guests[old], before.places(where)[old]
     if guest.uuid is None:
@@ -155,17 +155,17 @@ def _write_identity_down(before: Lab, where: Directories, old: str, text: str) -
     return text
 
 
-def _fully_specified(guest: Guest, place: Place) -> Guest:
-    from kvmrun.light import ipaddress
+def _fully_specified(guest: Guest, place: GuestRuntime) -> Guest:
+    import ipaddress
 
     nics = tuple(
-        nic.but(mac=port.mac, address=ipaddress.IPv4Address(port.address) if port.address else None)
+        nic.replace(mac=port.mac, address=ipaddress.IPv4Address(port.address) if port.address else None)
         for nic, port in zip(guest.nic, place.ports, strict=True)
     )
-    return guest.but(uuid=place.uuid, nic=nics)
+    return guest.replace(uuid=place.uuid, nic=nics)
 
 
-def _identity_changes(old: Place, new: Place) -> list[IdentityChange]:
+def _identity_changes(old: GuestRuntime, new: GuestRuntime) -> list[IdentityChange]:
     """What follows from the name and is another now."""
     found: list[tuple[str, str | None, str | None]] = [("UUID", old.uuid, new.uuid)]
     for was, now in zip(old.ports, new.ports, strict=True):

@@ -1,17 +1,18 @@
 """Ending the QEMU of guests at once, whatever it is doing."""
 
+from collections.abc import Callable, Iterable
+
 from kvmrun.api.guest.teardown import Stopped, exclusive_end
 from kvmrun.api.lab import LabHandle, refuse_other
 from kvmrun.api.options import KillOptions
 from kvmrun.api.report import Done, Report, discard
-from kvmrun.api.selection import in_order, select_guests, together, unprotected
+from kvmrun.api.selection import in_order, protection_errors, run_side_by_side, select_guests
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host.process import process
-from kvmrun.host.process.signals import held_back
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.deadline import Deadline, within
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 
 
 def kill(
@@ -27,7 +28,7 @@ def kill(
     """
     where, deadline = lab.paths, Deadline.begin(options.timeout)
     chosen, errors = select_guests(lab, names)
-    errors |= {} if options.force else unprotected(where, [name for name in chosen if name not in errors])
+    errors |= {} if options.force else protection_errors(where, [name for name in chosen if name not in errors])
     done: dict[str, Stopped] = {}
 
     def one(name: str) -> None:
@@ -38,11 +39,11 @@ def kill(
         report(Done(guest=stopped.guest, text=f"{stopped}"))
 
     with within(deadline):
-        errors |= together([name for name in chosen if name not in errors], one, report, "killing")
+        errors |= run_side_by_side([name for name in chosen if name not in errors], one, report, "killing")
     return in_order(chosen, done, errors)
 
 
-def _kill(where: Directories, name: str, deadline: Deadline, tell: Callable[[Stopped], None]) -> None:
+def _kill(where: Paths, name: str, deadline: Deadline, tell: Callable[[Stopped], None]) -> None:
     """Kill first and lock after: a stop that is still waiting for the guest holds the lock, and sees the end.
 
     Once more under the lock: a start may have been under way.
@@ -50,14 +51,14 @@ def _kill(where: Directories, name: str, deadline: Deadline, tell: Callable[[Sto
     directory = where.guest(name)
     refuse_other(where, name)
     record = rundir.read_record(directory)
-    with held_back():
-        with rundir.opened(directory, record.pid if record else 0) as pidfd:
-            _finish(name, pidfd)
+    with defer_signals():
+        with rundir.qemu_pidfd(directory, record.pid if record else 0) as pidfd:
+            _kill_process(name, pidfd)
             ended = pidfd is not None
         with exclusive_end(where, name, tell, ended=ended, deadline=deadline) as pidfd:
-            _finish(name, pidfd)
+            _kill_process(name, pidfd)
 
 
-def _finish(name: str, pidfd: int | None) -> None:
+def _kill_process(name: str, pidfd: int | None) -> None:
     if pidfd is not None and not process.kill(pidfd):
         raise Unresponsive(f"{name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")

@@ -1,24 +1,25 @@
 """Telling running guests one thing, side by side: pause, resume and reset."""
 
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Literal
+
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.peer_account import allowed_uids, reject_stranger
 from kvmrun.api.report import Report, discard
 from kvmrun.api.selection import Batch, for_each_running
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
-from kvmrun.host.process.signals import held_back
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir, socket_clients
-from kvmrun.light.abc import Iterable
-from kvmrun.light.contextlib import ExitStack
-from kvmrun.light.typing import Literal
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
-from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.model.value import Value
+from kvmrun.monitor.qmp.query_many import Reply, query
 
 _LIMIT = 5.0
 
 
-class Changed(Frozen):
+class Changed(Value):
     """What a guest is now, or that it was reset; `already` where nothing had to be done."""
 
     guest: str
@@ -30,7 +31,7 @@ class Changed(Frozen):
         return f"{self.guest} {verb} {self.state}{' already' if self.already else ''}"
 
 
-class _Word(Frozen):
+class _Word(Value):
     """A QMP command; what is said while and after; the states in which nothing is to be done, and must be after."""
 
     command: str
@@ -86,7 +87,7 @@ def _batch(word: _Word, timeout: float | None, report: Report, *, force: bool = 
 
 def _tell(lab: LabHandle, names: Iterable[str] | None, word: _Word, batch: Batch) -> dict[str, Changed | KvmrunError]:
     def one(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> Changed:
-        with rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+        with rundir.locked(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
             return _told((name, directory), word, deadline, calm)
 
     return for_each_running(lab, names, one, batch)
@@ -100,7 +101,7 @@ def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitSta
         raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
     if state in word.already:
         return Changed(guest=name, state=word.done, already=True)
-    calm.enter_context(held_back())  # it answers, and so it will at once
+    calm.enter_context(defer_signals())  # it answers, and so it will at once
     deadline = Deadline.begin(deadline.left(_LIMIT))
     answer = _ask(name, directory, (word.command, "query-status"), deadline, word.ended)
     if error := answer.errors.get(word.command):
@@ -110,9 +111,9 @@ def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitSta
     return Changed(guest=name, state=word.done)
 
 
-def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadline, ended: str = "") -> Answer:
+def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadline, ended: str = "") -> Reply:
     limit = deadline.granted(_LIMIT)
-    answer = reject_stranger(ask({"": f"{directory}/q"}, commands, limit=limit)[""], allowed_uids(directory))
+    answer = reject_stranger(query({"": f"{directory}/q"}, commands, limit=limit)[""], allowed_uids(directory))
     if answer.silence == "stranger":
         hint, why = f"kvmrun kill {name} ends it", "another account answers there"
         raise Refused(f"the monitor of {name} is somebody else's", hint, why=why)
@@ -120,13 +121,13 @@ def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadlin
         raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
     if answer.silence:
         hint, why = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer", f"its monitor was {answer.silence}"
-        if who := socket_clients.connected(f"{directory}/q"):
+        if who := socket_clients.connected_clients(f"{directory}/q"):
             hint, why = f"end {who}: kvmrun monitor {name} is for people", f"{who} is connected to its monitor"
         raise Unresponsive(f"{name} does not answer", hint, why=f"{why} for {limit:g} s")
     return answer
 
 
-def _state(name: str, answer: Answer) -> str:
+def _state(name: str, answer: Reply) -> str:
     status = answer.replies.get("query-status")
     if not isinstance(status, dict):
         raise Unresponsive(f"{name} does not say how it is", "kvmrun --list shows its state")

@@ -1,6 +1,8 @@
 """Restarting guests: stopped, then started as their definitions are now."""
 
-from kvmrun.api.guest.start import start_defined, undefined
+from collections.abc import Iterable
+
+from kvmrun.api.guest.start import definition_errors, start_defined
 from kvmrun.api.guest.start_guest import Started
 from kvmrun.api.guest.stop import stop_known
 from kvmrun.api.lab import LabHandle
@@ -8,7 +10,6 @@ from kvmrun.api.options import StartOptions, StopOptions
 from kvmrun.api.report import Report, discard
 from kvmrun.api.selection import in_order, select_running
 from kvmrun.errors import KvmrunError
-from kvmrun.light.abc import Iterable
 
 
 def restart(
@@ -28,7 +29,7 @@ def restart(
     """
     defined = lab.reload()
     chosen, errors = select_running(lab, names)
-    errors |= undefined(defined, [name for name in chosen if name not in errors])
+    errors |= definition_errors(defined, [name for name in chosen if name not in errors])
     _, failed = stop_known(lab, [name for name in chosen if name not in errors], stopping, report)
     errors |= failed
     good = [name for name in chosen if name not in errors]

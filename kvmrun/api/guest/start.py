@@ -1,30 +1,30 @@
 """Starting guests together: on networks that are ready, in their order, and waiting for what they are to do."""
 
 import time
+from collections.abc import Callable, Container, Iterable, Mapping
+from contextlib import nullcontext
 from itertools import chain
 
 from kvmrun.api.guest import start_guest
 from kvmrun.api.guest.start_guest import Started
 from kvmrun.api.guest.wait_types import Wait
 from kvmrun.api.lab import LabHandle, expand_groups, guest_or_error, with_accel
-from kvmrun.api.network.network_hold import Networks
+from kvmrun.api.network.network_hold import NetworkHold
 from kvmrun.api.options import StartOptions
 from kvmrun.api.parallel import each
 from kvmrun.api.report import Detail, Done, Report, Warned, details, discard, waiting
 from kvmrun.api.selection import in_order
 from kvmrun.errors import KvmrunError, Several, UsageError
-from kvmrun.host.facts.guest_facts import Others
-from kvmrun.host.process.signals import noted
+from kvmrun.host.facts.guest_facts import RunningGuests
+from kvmrun.host.process.signals import note_signals
 from kvmrun.host.rundir import records, rundir
-from kvmrun.light.abc import Callable, Iterable, Mapping
-from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest import start_order
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import duration
-from kvmrun.model.value import Frozen
-from kvmrun.plan.guest.guest_start import record
+from kvmrun.model.value import Value
+from kvmrun.plan.guest.guest_start import launch_record
 
 _MANY = 8
 """So many guests take a second to start: a person sees that something goes on."""
@@ -45,10 +45,10 @@ def start(
     Raises: ConfigError and Refused for a lab that cannot be read, UsageError for options that make no sense,
     Interrupted where a signal came first.
     """
-    return start_defined(lab.definitions, lab.paths, chosen(lab.definitions, names, options), options, report)
+    return start_defined(lab.definitions, lab.paths, guests_to_start(lab.definitions, names, options), options, report)
 
 
-def chosen(lab: Lab, names: Iterable[str] | None, options: StartOptions) -> list[str]:
+def guests_to_start(lab: Lab, names: Iterable[str] | None, options: StartOptions) -> list[str]:
     """The guests to start, those too that are not known. Raises UsageError for QEMU arguments to several."""
     found = sorted([*lab.guests, *lab.invalid]) if names is None else expand_groups(lab, names)
     if options.raw and len(found) > 1:
@@ -56,7 +56,7 @@ def chosen(lab: Lab, names: Iterable[str] | None, options: StartOptions) -> list
     return found
 
 
-def quoted(raw: Iterable[str]) -> tuple[str, ...]:
+def quoted_arguments(raw: Iterable[str]) -> tuple[str, ...]:
     """Arguments for QEMU, each to reach it as it is: those of a definition are split like a command line."""
     words = tuple(raw)
     if not words:
@@ -67,53 +67,62 @@ def quoted(raw: Iterable[str]) -> tuple[str, ...]:
 
 
 def start_defined(
-    lab: Lab, where: Directories, names: list[str], options: StartOptions, report: Report
+    lab: Lab, where: Paths, names: list[str], options: StartOptions, report: Report
 ) -> dict[str, Started | KvmrunError]:
     """Start `names`, of which some may not be defined."""
     deadline = Deadline.begin(options.timeout)
     wait = _wait(options.wait, deadline)
-    errors = undefined(lab, names)
-    others = Others(where)
+    errors = definition_errors(lab, names)
+    others = RunningGuests(where)
     defined = with_accel(lab, options.accel)
     lab = records.in_force(defined, where, others.records())
-    before = start_order.untangled(start_order.among({name: one.after for name, one in lab.guests.items()}, names))
+    before = start_order.without_cycles(
+        start_order.restrict({name: one.after for name, one in lab.guests.items()}, names)
+    )
     good = [name for name in names if name not in errors]
     if not good:
         return in_order(names, {}, errors)
     awaited = set() if options.paused else set(chain.from_iterable(before.values()))
-    waits = {name: found for name in good if (found := _both(_own(lab, name, awaited, deadline), wait))}
+    waits = {
+        name: found for name in good if (found := _combined_wait(_readiness_wait(lab, name, awaited, deadline), wait))
+    }
     places = lab.places(where)
     used = {port.network for name in good for port in places[name].ports}
-    for problem in lab.problems:
-        if problem.key == "boot.kernel" and problem.warning and problem.file.removesuffix(".toml") in good:
-            report(Warned(text=f"{problem}"))
+    _report_kernels(lab, good, report)
     job = start_guest.Job(
         lab=lab,
         where=where,
         places=places,
-        raw=quoted(options.raw),
+        raw=quoted_arguments(options.raw),
         waits=waits,
         paused=options.paused,
         watches={},
         started={},
-        networks=Networks(_look(defined, lab, where, good), where, used, details(report)),
+        networks=NetworkHold(_look(defined, lab, where, good), where, used, details(report)),
         others=others,
         deadline=deadline,
     )
     with within(deadline):
-        errors = _all(_Order(before=before, awaited=awaited, errors=errors), job, good, report)
+        errors = _start_in_order(_Order(before=before, awaited=awaited, errors=errors), job, good, report)
     return in_order(names, job.started, errors)
 
 
-def _look(defined: Lab, lab: Lab, where: Directories, names: list[str]) -> Callable[[], Lab]:
+def _report_kernels(lab: Lab, names: Container[str], report: Report) -> None:
+    """Warn of guests whose own drive is not booted, because the lab's defaults give them a kernel."""
+    for problem in lab.problems:
+        if problem.key == "boot.kernel" and problem.warning and problem.file.removesuffix(".toml") in names:
+            report(Warned(text=f"{problem}"))
+
+
+def _look(defined: Lab, lab: Lab, where: Paths, names: list[str]) -> Callable[[], Lab]:
     """The lab by the records there are when it is asked for; those that are being started have theirs soon."""
     places = lab.places(where)
     uplinks = {name: lab.uplinks.get(lab.guests[name].uplink or "") for name in names}
-    starting = {name: record(lab.guests[name], places[name], (), uplinks[name]) for name in names}
+    starting = {name: launch_record(lab.guests[name], places[name], (), uplinks[name]) for name in names}
     return lambda: records.in_force(defined, where, starting=starting)
 
 
-def undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:
+def definition_errors(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:
     """What is wrong with those of `names` that cannot be started because of their definitions."""
     errors: dict[str, KvmrunError] = {}
     for name in names:
@@ -124,7 +133,7 @@ def undefined(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:
     return errors
 
 
-class _Order(Frozen):
+class _Order(Value):
     """Who comes after whom, who is waited for, and who has failed before the first start."""
 
     before: start_order.Before
@@ -132,7 +141,7 @@ class _Order(Frozen):
     errors: Mapping[str, KvmrunError]
 
 
-def _all(turns: _Order, job: start_guest.Job, names: list[str], report: Report) -> dict[str, KvmrunError]:
+def _start_in_order(turns: _Order, job: start_guest.Job, names: list[str], report: Report) -> dict[str, KvmrunError]:
     """Start `names` on networks that are ready; networks made for them are undone when none of them started."""
 
     def one(name: str) -> None:
@@ -141,12 +150,12 @@ def _all(turns: _Order, job: start_guest.Job, names: list[str], report: Report) 
             report(Detail(text=f"waiting for {name}: {job.watches[name].what}"))
             _finish(job, name, report)
 
-    with noted() if len(names) > 1 else suppress():
+    with note_signals() if len(names) > 1 else nullcontext():
         errors = dict(turns.errors)
         try:
             with job.networks:
                 slow = bool(turns.awaited) or len(names) > _MANY
-                with waiting(report, f"starting {', '.join(names)}") if slow else suppress():
+                with waiting(report, f"starting {', '.join(names)}") if slow else nullcontext():
                     errors = each(names, one, turns.before, failed=turns.errors)
                 if job.networks.error is not None:
                     raise job.networks.error
@@ -154,10 +163,10 @@ def _all(turns: _Order, job: start_guest.Job, names: list[str], report: Report) 
                     raise Several(list(errors.values()))
         except Several:
             return errors
-        return errors | _waited(job, report)
+        return errors | _await_conditions(job, report)
 
 
-def _waited(job: start_guest.Job, report: Report) -> dict[str, KvmrunError]:
+def _await_conditions(job: start_guest.Job, report: Report) -> dict[str, KvmrunError]:
     """Wait for what the started guests are to do, with no lock held."""
     if not job.watches:
         return {}
@@ -168,7 +177,7 @@ def _waited(job: start_guest.Job, report: Report) -> dict[str, KvmrunError]:
         return each(list(watches), lambda name: _finish(job, name, report))
 
 
-def _last_line(place: Place) -> Callable[[], str]:
+def _last_line(place: GuestRuntime) -> Callable[[], str]:
     """Reads the last line of the guest's console."""
 
     def last() -> str:
@@ -185,7 +194,7 @@ def _finish(job: start_guest.Job, name: str, report: Report) -> None:
     report(Done(guest=name, text=f"{name} is ready after {duration(time.monotonic() - begun)}"))
 
 
-def _own(lab: Lab, name: str, awaited: set[str], deadline: Deadline) -> Wait | None:
+def _readiness_wait(lab: Lab, name: str, awaited: set[str], deadline: Deadline) -> Wait | None:
     """What the guest's own definition calls ready, where others wait for it."""
     return _wait(lab.guests[name].ready, deadline) if name in awaited else None
 
@@ -194,14 +203,14 @@ def _wait(word: str, deadline: Deadline) -> Wait | None:
     """What to wait for beyond what every start waits for; its conditions are loaded only when one is asked for."""
     if word in {"qmp", "running"}:
         return None
-    from kvmrun.api.guest.wait_conditions import parse
+    from kvmrun.api.guest.wait_conditions import parse_start_condition
 
-    return parse(word, deadline)
+    return parse_start_condition(word, deadline)
 
 
-def _both(own: Wait | None, wait: Wait | None) -> Wait | None:
+def _combined_wait(own: Wait | None, wait: Wait | None) -> Wait | None:
     if own is None or wait is None or own == wait:
         return own or wait
-    from kvmrun.api.guest.wait_conditions import All
+    from kvmrun.api.guest.wait_conditions import AllConditions
 
-    return All(waits=(own, wait))
+    return AllConditions(waits=(own, wait))

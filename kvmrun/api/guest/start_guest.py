@@ -1,36 +1,36 @@
 """Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
 
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
+from typing import Literal
 
 from kvmrun.api.guest.wait_types import Wait, Watch
 from kvmrun.api.lab import refuse_other, refuse_other_image
-from kvmrun.api.network.network_hold import Networks
+from kvmrun.api.network.network_hold import NetworkHold
 from kvmrun.api.report import Done, Report, details
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host.execute.guest_executor import Hand
-from kvmrun.host.execute.undo import applied
+from kvmrun.host.execute.guest_executor import GuestExecutor
+from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.files import ownership
 from kvmrun.host.process import log_reader
-from kvmrun.host.process.signals import held_back
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Mapping
-from kvmrun.light.contextlib import ExitStack
-from kvmrun.light.typing import Literal
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan import merge_records
 from kvmrun.plan.guest import image_plan
-from kvmrun.plan.guest.guest_start import halves
-from kvmrun.plan.guest.guest_start import record as record_of
-from kvmrun.plan.guest.guest_start import up as plan_up
+from kvmrun.plan.guest.guest_start import launch_record as record_of
+from kvmrun.plan.guest.guest_start import split_at_launch
+from kvmrun.plan.guest.guest_start import start_steps as plan_up
 from kvmrun.plan.steps.guest_steps import GuestStep
 
 
-class Started(Frozen):
+class Started(Value):
     """A guest that runs now, or is paused as asked; of one that ran already only the ports are told."""
 
     guest: str
@@ -48,34 +48,34 @@ class Started(Frozen):
         return f"{self.guest} is {self.state} ({self.accel}, pid {self.pid}): {ports or 'no network'}{screen}"
 
 
-class Job(Frozen):
+class Job(Value):
     """What the starts of one call share. `watches` gathers what is left to wait for, `started` the results."""
 
     lab: Lab
-    where: Directories
-    places: dict[str, Place]
+    where: Paths
+    places: dict[str, GuestRuntime]
     raw: tuple[str, ...]
     waits: Mapping[str, Wait]
     paused: bool
     watches: dict[str, Watch]
     started: dict[str, Started]
-    networks: Networks
-    others: guest_facts.Others
+    networks: NetworkHold
+    others: guest_facts.RunningGuests
     deadline: Deadline = NEVER
 
 
 def start(job: Job, name: str, report: Report) -> None:
     """Start `name`, or say that it runs. Raises whatever was in the way, with nothing left behind."""
     place = job.places[name]
-    with rundir.held(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
+    with rundir.locked(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
         refuse_other(job.where, name)
-        if rundir.is_running(place.directory) and not _half_started(place) and not _is_ending(place):
+        if rundir.is_running(place.directory) and not _killed_half_started(place) and not _has_let_go(place):
             _refuse_halted(place, job.deadline.left(2.0))
-            news = ", and has a new logger" if _logger_mended(place) else ""
-            news += ", and is guarded again" if job.where.root and _guard_mended(place) else ""
+            news = ", and has a new logger" if _replaced_dead_logger(place) else ""
+            news += ", and is guarded again" if job.where.root and _reloaded_lost_guard(place) else ""
             job.started[name] = Started(guest=name, state="running already", ports=place.ports)
             report(Done(guest=name, text=f"{name} is running already{news}"))
-            _remember(job, name, _begun(job, name, place))
+            _keep_watch(job, name, _begin_watch(job, name, place))
         else:
             lab = _afresh(job.lab, name)
             place, steps, notes = plan(lab, job.where, lab.places(job.where)[name], job.raw, job.others)
@@ -87,10 +87,10 @@ def start(job: Job, name: str, report: Report) -> None:
 
 def _afresh(lab: Lab, name: str) -> Lab:
     """The lab with the guest as it is defined: one that ran when the command began has ended."""
-    return lab.but(now=lab.now.without(name)) if name in lab.now.running else lab
+    return lab.replace(now=lab.now.without(name)) if name in lab.now.running else lab
 
 
-def _is_ending(place: Place) -> bool:
+def _has_let_go(place: GuestRuntime) -> bool:
     """Whether it has let go of its lock, and of all else in a moment. Raises Refused when it runs on without it."""
     deadline = time.monotonic() + rundir.MIDST
     while not rundir.is_locked(place.directory):
@@ -103,82 +103,83 @@ def _is_ending(place: Place) -> bool:
     return False
 
 
-def _begun(job: Job, name: str, place: Place) -> Watch | None:
+def _begin_watch(job: Job, name: str, place: GuestRuntime) -> Watch | None:
     return job.waits[name].begin(place, running=True) if name in job.waits else None
 
 
-def _logger_mended(place: Place) -> bool:
+def _replaced_dead_logger(place: GuestRuntime) -> bool:
     from kvmrun.host.process import log_writer
 
-    if log_reader.is_kept(place.log) and not log_writer.is_stalled(place.log):
+    if log_reader.has_writer(place.log) and not log_writer.is_stalled(place.log):
         return False
     from kvmrun.api.repair.replace_logger import restart_if_dead
 
     return restart_if_dead(place)
 
 
-def _guard_mended(place: Place) -> bool:
-    from kvmrun.api.network.guard_repair import mended
+def _reloaded_lost_guard(place: GuestRuntime) -> bool:
+    from kvmrun.api.network.guard_repair import reload_if_missing
 
-    return mended(place.directory, place.guest)
+    return reload_if_missing(place.directory, place.guest)
 
 
-def _refuse_halted(place: Place, limit: float) -> None:
+def _refuse_halted(place: GuestRuntime, limit: float) -> None:
     """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
     from kvmrun.model.guest.guest_status import HALTED, halted
-    from kvmrun.monitor.qmp.query_many import ask
+    from kvmrun.monitor.qmp.query_many import query
 
-    reply = ask({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
+    reply = query({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
     state = reply.get("status") if isinstance(reply, dict) else ""
     if state in HALTED:
         why, fix = halted(place.guest, state)
         raise Refused(f"{place.guest} was started, and does not run", fix, why=f"QEMU reports {state}: {why}")
 
 
-def _half_started(place: Place) -> bool:
-    from kvmrun.api.guest.start_verify import half_started
+def _killed_half_started(place: GuestRuntime) -> bool:
+    from kvmrun.api.guest.start_verify import kill_half_started
 
-    return half_started(place)
+    return kill_half_started(place)
 
 
 def plan(
-    lab: Lab, where: Directories, place: Place, raw: tuple[str, ...], others: guest_facts.Others
-) -> tuple[Place, tuple[GuestStep, ...], list[str]]:
+    lab: Lab, where: Paths, place: GuestRuntime, raw: tuple[str, ...], others: guest_facts.RunningGuests
+) -> tuple[GuestRuntime, tuple[GuestStep, ...], list[str]]:
     """The guest's own steps, its place with the account it really runs as, and what does not hold of its definition."""
     guest = lab.guests[place.guest]
     merge_records.refuse_taken(lab, guest.name)
     refuse_other_image(where, guest)
-    facts = guest_facts.host(guest, place, where, others).but(uplink=lab.uplinks.get(guest.uplink or ""))
+    facts = guest_facts.start_facts(guest, place, where, others).replace(uplink=lab.uplinks.get(guest.uplink or ""))
     if guest.user and where.root:
-        place = place.but(uid=facts.accounts.get(guest.user))
-    notes = [f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.notes(guest, facts.files)]
+        place = place.replace(uid=facts.accounts.get(guest.user))
+    notes = [
+        f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.image_notes(guest, facts.files)
+    ]
     return place, plan_up(guest, place, facts, raw), notes
 
 
-def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], report: Report) -> None:
+def _launch(job: Job, place: GuestRuntime, steps: tuple[GuestStep, ...], report: Report) -> None:
     guest = job.lab.guests[place.guest]
     ownership.begin_log(job.where, place.guest)
     ownership.claim_images(job.where, guest)
-    said, uplink = log_reader.position(place.log), job.lab.uplinks.get(guest.uplink or "")
-    record = record_of(guest, place, (*guest.args, *job.raw), uplink).but(paused=job.paused, said=said)
-    now, then = halves(steps)
-    hand = Hand(job.deadline, title=log_reader.title(place.log, guest.accel))
+    said, uplink = log_reader.end_offset(place.log), job.lab.uplinks.get(guest.uplink or "")
+    record = record_of(guest, place, (*guest.args, *job.raw), uplink).replace(paused=job.paused, said=said)
+    now, then = split_at_launch(steps)
+    hand = GuestExecutor(job.deadline, title=log_reader.title(place.log, guest.accel))
     with ExitStack() as calm:
         try:
-            with applied(now, hand, details(report)):
-                from kvmrun.api.guest.start_verify import (
-                    confirm,
-                    reason,  # loaded while QEMU starts, which takes it longer
-                )
+            with undo_on_error(now, hand, details(report)):
+                from kvmrun.api.guest.start_verify import explain_failure, verify_and_resume
 
                 job.networks.ready()
                 try:
-                    with applied(then, hand, details(report)):
-                        _remember(job, place.guest, confirm(place, hand, record, wait=job.waits.get(place.guest)))
-                        calm.enter_context(held_back())  # an interrupt before this undoes it all; later ones wait
+                    with undo_on_error(then, hand, details(report)):
+                        _keep_watch(
+                            job, place.guest, verify_and_resume(place, hand, record, wait=job.waits.get(place.guest))
+                        )
+                        calm.enter_context(defer_signals())  # an interrupt before this undoes it all; later ones wait
                         job.networks.keep()
                 except KvmrunError as error:
-                    raise reason(place, hand, record, error) from None
+                    raise explain_failure(place, hand, record, error) from None
         finally:
             hand.close()
         if hand.note:
@@ -195,6 +196,6 @@ def _launch(job: Job, place: Place, steps: tuple[GuestStep, ...], report: Report
         report(Done(guest=place.guest, text=f"{started}"))
 
 
-def _remember(job: Job, name: str, watch: Watch | None) -> None:
+def _keep_watch(job: Job, name: str, watch: Watch | None) -> None:
     if watch is not None:
         job.watches[name] = watch

@@ -1,24 +1,25 @@
 """Stopping guests: the power button first, then the agent, then QEMU is told to quit, then it is killed."""
 
+import signal
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from typing import Any
+
 from kvmrun.api.guest.teardown import Stopped, exclusive_end
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.options import StopOptions
 from kvmrun.api.parallel import interrupted
 from kvmrun.api.peer_account import allowed_uids_of, reject_stranger
 from kvmrun.api.report import Detail, Done, Report, discard
-from kvmrun.api.selection import backwards, in_order, select_guests, together, unprotected
+from kvmrun.api.selection import in_order, protection_errors, run_side_by_side, select_guests, stop_order
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host.process import process
-from kvmrun.host.process.signals import held_back
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import frozen_mark
-from kvmrun.light import signal
-from kvmrun.light.abc import Callable, Iterable
-from kvmrun.light.contextlib import suppress
-from kvmrun.light.typing import Any
 from kvmrun.model.deadline import Deadline, within
-from kvmrun.model.guest.paths import Directories
-from kvmrun.model.value import Frozen
-from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.model.guest.paths import Paths
+from kvmrun.model.value import Value
+from kvmrun.monitor.qmp.query_many import Reply, query
 
 _LIMIT = 60.0
 _AGAIN = 3.0
@@ -51,20 +52,22 @@ def stop_known(
 ) -> tuple[dict[str, Stopped], dict[str, KvmrunError]]:
     """Stop guests that are known: those that have stopped, and the errors, by name."""
     where = lab.paths
-    refused = {} if options.force else unprotected(where, names)
+    refused = {} if options.force else protection_errors(where, names)
     good = [name for name in names if name not in refused]
     done: dict[str, Stopped] = {}
     deadline = Deadline.begin(options.timeout)
     request = _Request(where=where, options=options, deadline=deadline, report=report, done=done)
     with within(deadline):
-        errors = together(good, lambda name: _stop(request, name), report, "stopping", before=backwards(where, good))
+        errors = run_side_by_side(
+            good, lambda name: _stop(request, name), report, "stopping", before=stop_order(where, good)
+        )
     return done, refused | errors
 
 
-class _Request(Frozen):
+class _Request(Value):
     """What the stops of one call share. `done` gathers those that have stopped."""
 
-    where: Directories
+    where: Paths
     options: StopOptions
     deadline: Deadline
     report: Report
@@ -79,7 +82,7 @@ def _stop(request: _Request, name: str) -> None:
     where, options = request.where, request.options
     with exclusive_end(where, name, request.tell, deadline=request.deadline) as pidfd:
         if pidfd is not None:
-            end = _End(
+            end = _Shutdown(
                 name=name,
                 directory=where.guest(name),
                 pidfd=pidfd,
@@ -89,12 +92,12 @@ def _stop(request: _Request, name: str) -> None:
             usual = 0.0 if options.force else _LIMIT
             deadline = Deadline.begin(usual) if options.force or options.timeout is None else request.deadline
             if not end.by_guest(deadline):
-                with held_back():  # once it was told to quit, it ends, and that is told
+                with defer_signals():  # once it was told to quit, it ends, and that is told
                     if not end.by_quit():
                         end.by_kill()
 
 
-class _End(Frozen):
+class _Shutdown(Value):
     """The end of one guest, in steps each harder than the one before; True when it came."""
 
     name: str
@@ -128,7 +131,7 @@ class _End(Frozen):
     def _ends(self, limit: float) -> bool:
         """Whether it ends within `limit` seconds. Raises KvmrunError where a signal says that nobody waits any more."""
         deadline = Deadline.begin(limit)
-        while not process.ended(self.pidfd, deadline.left(_GLANCE)):
+        while not process.wait_exit(self.pidfd, deadline.left(_GLANCE)):
             if interrupted():
                 raise KvmrunError(f"{self.name} has not powered down yet", why="a signal came first")
             if deadline.is_over():
@@ -139,7 +142,7 @@ class _End(Frozen):
         answer = self._ask("quit", limit=2.0)
         if answer.silence in _NOBODY:
             self._signal()
-        if answer.silence in {"", *_NOBODY} and process.ended(self.pidfd, self.quit_limit):
+        if answer.silence in {"", *_NOBODY} and process.wait_exit(self.pidfd, self.quit_limit):
             return True
         self._tell(f"{self.name}: QEMU did not quit: it is killed")
         return False
@@ -177,7 +180,7 @@ class _End(Frozen):
         with suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.pidfd, signal.SIGTERM)
 
-    def _press(self, limit: float) -> Answer:
+    def _press(self, limit: float) -> Reply:
         """Press the power button once, of a guest that can hear it; what it said."""
         answer = self._ask("query-status", "system_powerdown", limit=limit)
         if _state(answer) == "paused":
@@ -185,11 +188,11 @@ class _End(Frozen):
             self._ask("cont", limit=limit)
         return answer
 
-    def _ask(self, *commands: str, limit: float) -> Answer:
-        answer = ask({"": f"{self.directory}/q"}, commands, limit=limit)[""]
+    def _ask(self, *commands: str, limit: float) -> Reply:
+        answer = query({"": f"{self.directory}/q"}, commands, limit=limit)[""]
         return reject_stranger(answer, allowed_uids_of(process.pid_of(self.pidfd)))
 
 
-def _state(answer: Answer) -> object:
+def _state(answer: Reply) -> object:
     status = answer.replies.get("query-status")
     return status.get("status") if isinstance(status, dict) else None

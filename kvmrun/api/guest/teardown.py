@@ -2,22 +2,22 @@
 
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Literal
 
 from kvmrun.api.lab import refuse_other
 from kvmrun.errors import Unresponsive
 from kvmrun.host.process import process
-from kvmrun.host.process.signals import held_back
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import ExitStack, contextmanager
-from kvmrun.light.typing import Literal
 from kvmrun.model.deadline import NEVER, Deadline, undoing
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import Directories
-from kvmrun.model.value import Frozen
+from kvmrun.model.guest.paths import Paths
+from kvmrun.model.value import Value
 
 
-class Stopped(Frozen):
+class Stopped(Value):
     """A guest that does not run any more, and the seconds that its end took, None where QEMU had ended before.
 
     "stopped already" is one that had ended by itself and left something, "not running" one that had left nothing.
@@ -33,7 +33,7 @@ class Stopped(Frozen):
 
 @contextmanager
 def exclusive_end(
-    where: Directories, name: str, tell: Callable[[Stopped], None], *, ended: bool = False, deadline: Deadline = NEVER
+    where: Paths, name: str, tell: Callable[[Stopped], None], *, ended: bool = False, deadline: Deadline = NEVER
 ) -> Iterator[int | None]:
     """Hold the guest and a pidfd on its QEMU, None when it does not run; afterwards remove what it left.
 
@@ -42,30 +42,30 @@ def exclusive_end(
     """
     directory = where.guest(name)
     if not os.path.isdir(directory) and not rundir.is_running(directory):
-        _refuse_others(where, name)
-        rundir.prune(where.run)  # a stop that was killed may have left the empty directory
+        _refuse_other_users_guest(where, name)
+        rundir.remove_if_empty(where.run)  # a stop that was killed may have left the empty directory
         tell(Stopped(guest=name, state="not running"))
         yield None
         return
-    with ExitStack() as calm, rundir.held(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
+    with ExitStack() as calm, rundir.locked(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
         refuse_other(where, name)
         record = rundir.read_record(directory)
         began = time.monotonic()
         locked = rundir.is_locked(directory)
-        with rundir.opened(directory, record.pid if record else 0) as pidfd:
+        with rundir.qemu_pidfd(directory, record.pid if record else 0) as pidfd:
             interrupt = None
             try:
                 yield pidfd
-                calm.enter_context(held_back())
+                calm.enter_context(defer_signals())
             except KeyboardInterrupt as why:
-                calm.enter_context(held_back())
-                if pidfd is None or not process.ended(pidfd, 0):
+                calm.enter_context(defer_signals())
+                if pidfd is None or not process.wait_exit(pidfd, 0):
                     raise
                 interrupt = why  # it came too late: the guest has ended
             if pidfd is None and not ended:
-                _refuse_others(where, name)
+                _refuse_other_users_guest(where, name)
             with undoing():  # also once the time of the command is over
-                _tidy(where, name, record, locked=locked or not where.root)
+                _remove_leftovers(where, name, record, locked=locked or not where.root)
             tell(_stopped(name, began if pidfd is not None else None, ended=ended))
             if interrupt is not None:
                 raise interrupt
@@ -78,7 +78,7 @@ def _stopped(name: str, began: float | None, *, ended: bool) -> Stopped:
     return Stopped(guest=name, state="stopped" if ended else "stopped already")
 
 
-def _refuse_others(where: Directories, name: str) -> None:
+def _refuse_other_users_guest(where: Paths, name: str) -> None:
     """Raises NotPermitted where a guest of that name runs for another account: it is not stopped."""
     from kvmrun.api.guest_owner import elsewhere
 
@@ -86,22 +86,22 @@ def _refuse_others(where: Directories, name: str) -> None:
         raise error
 
 
-def _tidy(where: Directories, name: str, record: Record | None, *, locked: bool) -> None:
+def _remove_leftovers(where: Paths, name: str, record: Record | None, *, locked: bool) -> None:
     """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
     directory = where.guest(name)
-    if not _let_go(directory):
+    if not _lock_is_released(directory):
         why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
         raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
     from kvmrun.host.firewall import port_guard
     from kvmrun.host.links import persistent_taps  # loaded while others still end
 
     persistent_taps.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
-    (port_guard.remove if locked else port_guard.drop)(directory, name)
-    rundir.tidy(directory)
+    (port_guard.remove_guard if locked else port_guard.force_remove_guard)(directory, name)
+    rundir.remove_leftovers(directory)
     process.forget_ended()
 
 
-def _let_go(directory: str) -> bool:
+def _lock_is_released(directory: str) -> bool:
     """Whether nobody holds the guest's lock any more; a process in the midst of its end does for a moment yet."""
     deadline = time.monotonic() + rundir.MIDST
     while rundir.is_locked(directory) and time.monotonic() < deadline:

@@ -1,8 +1,9 @@
 """Waiting until guests are as one wants them."""
 
 import time
+from collections.abc import Iterable
 
-from kvmrun.api.guest.wait_conditions import Condition, condition
+from kvmrun.api.guest.wait_conditions import Condition, parse_condition
 from kvmrun.api.guest_owner import elsewhere
 from kvmrun.api.lab import LabHandle, expand_groups, place_of, require_running
 from kvmrun.api.parallel import each
@@ -10,14 +11,13 @@ from kvmrun.api.report import Done, Report, discard, waiting
 from kvmrun.api.selection import in_order
 from kvmrun.errors import KvmrunError
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Iterable
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.printable import duration
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Met(Frozen):
+class Met(Value):
     """A guest that is as wanted: "running", "stopped" or "ready"; the seconds it took, None where it was so before."""
 
     guest: str
@@ -47,7 +47,7 @@ def wait(
     signal came first.
     """
     where = lab.paths
-    wanted = condition(until, Deadline.begin(timeout))
+    wanted = parse_condition(until, Deadline.begin(timeout))
     given = list(dict.fromkeys(names))
     chosen = expand_groups(lab.definitions, given) if any(name.startswith("@") for name in given) else given
     done: dict[str, Met] = {}
@@ -61,8 +61,8 @@ def wait(
     return in_order(chosen, done, errors)
 
 
-def _wait(where: Directories, name: str, wanted: Condition) -> Met:
-    if wanted.kind == "stopped" and name in rundir.names(where.run) and not rundir.is_running(where.guest(name)):
+def _wait(where: Paths, name: str, wanted: Condition) -> Met:
+    if wanted.kind == "stopped" and name in rundir.guest_names(where.run) and not rundir.is_running(where.guest(name)):
         return Met(guest=name, state="stopped")
     place = place_of(where, name)
     if not rundir.is_running(place.directory) and (error := elsewhere(where, name)):

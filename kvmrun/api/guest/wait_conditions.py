@@ -10,10 +10,10 @@ from kvmrun.host.process import log_reader
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.readiness import Ready
 from kvmrun.model.scalars import Size
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _LIMIT = 60.0
 _TAIL = 3
@@ -23,7 +23,7 @@ _FIRMWARE, _RESETS = "SeaBIOS (version", 3
 _LITTLE = 256 << 20
 
 
-class Condition(Frozen):
+class Condition(Value):
     """A condition for every guest of one command, and when that command is to be over."""
 
     kind: str
@@ -35,7 +35,7 @@ class Condition(Frozen):
         """The seconds it may take."""
         return _LIMIT if self.deadline.limit is None else self.deadline.limit
 
-    def begin(self, place: Place, *, running: bool) -> Watch:
+    def begin(self, place: GuestRuntime, *, running: bool) -> Watch:
         """Begin to watch `place`, before its guest runs unless `running`."""
         return watchers.begin(self.kind, self.text, place, running=running)
 
@@ -84,15 +84,15 @@ def _diagnosis(name: str, watch: Watch, record: Record | None, said: list[str]) 
     return why, f"kvmrun console {name} shows what it does; --timeout SECONDS waits longer"
 
 
-def console_lines(place: Place, record: Record | None) -> list[str]:
+def console_lines(place: GuestRuntime, record: Record | None) -> list[str]:
     """What the guest has printed since its start, line by line, without the sequences that steer a terminal."""
-    from kvmrun.monitor.console.terminal_filter import plain
+    from kvmrun.monitor.console.terminal_filter import plain_text
 
-    found = log_reader.since(place.log, record.said if record else 0)
-    return [line for line in map(plain, found) if line]
+    found = log_reader.lines_since(place.log, record.said if record else 0)
+    return [line for line in map(plain_text, found) if line]
 
 
-class All(Frozen):
+class AllConditions(Value):
     """Several conditions, one after the other."""
 
     waits: tuple[Wait, ...]
@@ -101,12 +101,12 @@ class All(Frozen):
     def limit(self) -> float:
         return max(wait.limit for wait in self.waits)
 
-    def begin(self, place: Place, *, running: bool) -> Watch:
-        return watchers.Several(place, tuple(wait.begin(place, running=running) for wait in self.waits))
+    def begin(self, place: GuestRuntime, *, running: bool) -> Watch:
+        return watchers.AllOf(place, tuple(wait.begin(place, running=running) for wait in self.waits))
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait for each. Raises what the first one raises that is not met."""
-        assert isinstance(watch, watchers.Several)
+        assert isinstance(watch, watchers.AllOf)
         try:
             for wait, one in zip(self.waits, watch.watches, strict=True):
                 wait.finish(name, directory, one)
@@ -114,17 +114,17 @@ class All(Frozen):
             watch.close()
 
 
-def parse(word: str, deadline: Deadline) -> Condition | None:
+def parse_start_condition(word: str, deadline: Deadline) -> Condition | None:
     """A condition of a start: None for `qmp` and `running`, which every start waits for. Raises UsageError."""
     try:
         wanted = Ready.parse("running" if word == "qmp" else word)
     except ValueError:
         hint = "--wait=qmp, --wait=address, --wait=agent, --wait=port:NUMBER or --wait=console:TEXT"
         raise UsageError(f"cannot wait for {word}", hint) from None
-    return None if wanted.kind == "running" else condition(wanted, deadline)
+    return None if wanted.kind == "running" else parse_condition(wanted, deadline)
 
 
-def condition(word: Ready | str, deadline: Deadline) -> Condition:
+def parse_condition(word: Ready | str, deadline: Deadline) -> Condition:
     """Any condition. Raises UsageError."""
     try:
         wanted = Ready("stopped") if word == "stopped" else Ready.parse(word)

@@ -1,13 +1,14 @@
 """The shape of a wait, for those who pass one on: what a condition is, before it is known which."""
 
-from kvmrun.light.typing import Protocol
-from kvmrun.model.guest.paths import Place
+from typing import Protocol
+
+from kvmrun.model.guest.paths import GuestRuntime
 
 
 class Watch(Protocol):
     """Something begun before the guest runs and finished after."""
 
-    place: Place
+    place: GuestRuntime
     what: str
     """What is waited for, as a noun phrase."""
     missing: str
@@ -29,7 +30,7 @@ class Wait(Protocol):
     def limit(self) -> float:
         """The seconds it may take."""
 
-    def begin(self, place: Place, *, running: bool) -> Watch:
+    def begin(self, place: GuestRuntime, *, running: bool) -> Watch:
         """Begin to watch `place`, before its guest runs unless `running`."""
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:

@@ -11,10 +11,10 @@ from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import lock, rundir
 from kvmrun.model.guest.guest import CONSOLE
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.monitor.agent.agent_client import Garbled
 from kvmrun.monitor.console.console_relay import Listening
-from kvmrun.monitor.qmp.query_many import ask
+from kvmrun.monitor.qmp.query_many import query
 
 _PAUSE = 0.05
 _GLANCE = 0.2
@@ -23,7 +23,7 @@ _IDLE = 5.0
 _WHOLE_LOG = 1 << 20
 
 
-def begin(kind: str, text: str, place: Place, *, running: bool) -> Watch:
+def begin(kind: str, text: str, place: GuestRuntime, *, running: bool) -> Watch:
     """Begin to watch `place` for a condition of that kind, before its guest runs unless `running`."""
     match kind:
         case "address":
@@ -43,7 +43,7 @@ def begin(kind: str, text: str, place: Place, *, running: bool) -> Watch:
 class _Watching:
     """`missing` says what did not happen, `seen` what was seen instead; both complete a sentence about the guest."""
 
-    def __init__(self, place: Place, what: str, missing: str, seen: str = "") -> None:
+    def __init__(self, place: GuestRuntime, what: str, missing: str, seen: str = "") -> None:
         self.place = place
         self.what = what
         self.missing = missing
@@ -54,22 +54,22 @@ class _Watching:
 
 
 class _Address(_Watching):
-    def __init__(self, place: Place) -> None:
-        self._port = port = _first(place)
+    def __init__(self, place: GuestRuntime) -> None:
+        self._port = port = _first_port_with_address(place)
         seen = f"nobody answers ARP requests for it on {port.bridge} with the MAC {port.mac}"
         super().__init__(place, f"an answer from {port.address}", f"{port.address} did not answer", seen)
-        neighbours.forget(port.bridge, port.address or "")
+        neighbours.forget_neighbour(port.bridge, port.address or "")
 
     def met(self) -> bool:
-        if neighbours.answers(self._port.bridge, self._port.address or "", self._port.mac):
+        if neighbours.has_answered(self._port.bridge, self._port.address or "", self._port.mac):
             return True
         time.sleep(_PAUSE)
         return False
 
 
 class _Port(_Watching):
-    def __init__(self, place: Place, number: int) -> None:
-        self._at = (_first(place).address or "", number)
+    def __init__(self, place: GuestRuntime, number: int) -> None:
+        self._at = (_first_port_with_address(place).address or "", number)
         name = f"port {number} of {self._at[0]}"
         super().__init__(place, f"{name} to open", f"{name} did not open", "no connection attempt has ended")
 
@@ -95,7 +95,7 @@ class _Port(_Watching):
 class _Agent(_Watching):
     """Whether somebody in the guest has opened the agent's port, and then whether it is an agent."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: GuestRuntime) -> None:
         super().__init__(place, "an answer from the agent", "the agent did not answer")
 
     def met(self) -> bool:
@@ -116,13 +116,13 @@ class _Agent(_Watching):
 class _Console(_Watching):
     """Hears the line itself, for a prompt that ends no line; and the log, for the line may be somebody else's."""
 
-    def __init__(self, place: Place, text: str, *, running: bool) -> None:
+    def __init__(self, place: GuestRuntime, text: str, *, running: bool) -> None:
         super().__init__(place, f"{text!r} on the console", f"{text!r} did not appear on the console")
         self._text = text.encode()
         self._read_so_far = b""
         self._read = -1
         record = rundir.read_record(place.directory) if running else None
-        self._start = record.said if record else log_reader.position(place.log)
+        self._start = record.said if record else log_reader.end_offset(place.log)
         self._at = Listening(place.socket(CONSOLE))
 
     def met(self) -> bool:
@@ -136,18 +136,18 @@ class _Console(_Watching):
     def _logged(self) -> bool:
         """Whether it is in the log, which is read again only when there is more of it."""
         log = self.place.log
-        now = log_reader.position(log)
+        now = log_reader.end_offset(log)
         if now == self._read:
             return False
         self._read = now
-        return any(self._text in line.encode() for line in log_reader.since(log, self._start, _WHOLE_LOG))
+        return any(self._text in line.encode() for line in log_reader.lines_since(log, self._start, _WHOLE_LOG))
 
     def close(self) -> None:
         self._at.close()
 
 
 class _Running(_Watching):
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: GuestRuntime) -> None:
         super().__init__(place, "a running guest", "it did not run", "no QEMU runs")
         self._idle_since = time.monotonic()
 
@@ -155,7 +155,7 @@ class _Running(_Watching):
         """Raises NotRunning where it does not run and no command starts it."""
         directory = self.place.directory
         if rundir.is_running(directory):
-            status = ask({"": f"{directory}/q"}, ("query-status",), limit=_GLANCE)[""].replies.get("query-status")
+            status = query({"": f"{directory}/q"}, ("query-status",), limit=_GLANCE)[""].replies.get("query-status")
             if isinstance(status, dict) and status.get("status") == "running":
                 return True
             state = status.get("status") if isinstance(status, dict) else None
@@ -171,18 +171,18 @@ class _Running(_Watching):
 
 
 class _Stopped(_Watching):
-    def __init__(self, place: Place) -> None:
+    def __init__(self, place: GuestRuntime) -> None:
         super().__init__(place, "the end of the guest", "it did not end", "its QEMU still runs")
         record = rundir.read_record(place.directory)
         self._pidfd = -1
-        with rundir.opened(place.directory, record.pid if record else 0) as pidfd:
+        with rundir.qemu_pidfd(place.directory, record.pid if record else 0) as pidfd:
             if pidfd is not None:
                 self._pidfd = os.dup(pidfd)
 
     def met(self) -> bool:
         if self._pidfd < 0:
             time.sleep(_PAUSE)
-        elif not process.ended(self._pidfd, _GLANCE):
+        elif not process.wait_exit(self._pidfd, _GLANCE):
             return False
         return not rundir.is_running(self.place.directory)
 
@@ -192,8 +192,8 @@ class _Stopped(_Watching):
         self._pidfd = -1
 
 
-class Several(_Watching):
-    def __init__(self, place: Place, watches: tuple[Watch, ...]) -> None:
+class AllOf(_Watching):
+    def __init__(self, place: GuestRuntime, watches: tuple[Watch, ...]) -> None:
         self.watches = watches
         super().__init__(place, " and ".join(watch.what for watch in watches), "")
 
@@ -205,7 +205,7 @@ class Several(_Watching):
             watch.close()
 
 
-def _first(place: Place) -> Port:
+def _first_port_with_address(place: GuestRuntime) -> Port:
     known = [port for port in place.ports if port.address]
     if not known:
         raise UsageError(f"{place.guest} has no address to wait for", "give one of its NICs an address")

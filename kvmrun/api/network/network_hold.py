@@ -1,26 +1,26 @@
 """The networks of guests that are being started: looked at once for all, while the first QEMU starts."""
 
 from _thread import allocate_lock
+from collections.abc import Callable, Collection
+from contextlib import ExitStack
 from types import TracebackType
+from typing import Self
 
 from kvmrun.host.links import tap_device
-from kvmrun.light.abc import Callable, Collection
-from kvmrun.light.contextlib import ExitStack
-from kvmrun.light.typing import Self
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 
 
-def are_there(lab: Lab, names: Collection[str]) -> bool:
+def bridges_exist(lab: Lab, names: Collection[str]) -> bool:
     """Whether all these networks have their bridge, or something by its name."""
-    return all(tap_device.index(lab.networks[name].bridge) for name in names)
+    return all(tap_device.ifindex(lab.networks[name].bridge) for name in names)
 
 
-class Networks:
+class NetworkHold:
     """Those that are used here, held up to the end of the `with`; what was done for them is undone if that raises."""
 
     def __init__(
-        self, look: Callable[[], Lab], where: Directories, names: Collection[str], say: Callable[[str], None]
+        self, look: Callable[[], Lab], where: Paths, names: Collection[str], say: Callable[[str], None]
     ) -> None:
         self._look = look
         self._where = where
@@ -34,7 +34,7 @@ class Networks:
 
     def __enter__(self) -> Self:
         """One that is down is brought up, or refused, before anything starts; looking at the others can wait."""
-        if not are_there(self._look(), self._names):
+        if not bridges_exist(self._look(), self._names):
             self.ready()
         return self
 
@@ -67,5 +67,5 @@ class Networks:
             network_use,  # and much below it, loaded while QEMU starts
         )
 
-        guard_repair.renew(self._look(), self._where, self._names)
+        guard_repair.update_guards(self._look(), self._where, self._names)
         self._stack.enter_context(network_use.followed(self._look, self._where, self._names, self._say))

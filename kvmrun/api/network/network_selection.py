@@ -1,13 +1,14 @@
 """Which networks are meant."""
 
+from collections.abc import Iterable
+
 from kvmrun.errors import ConfigError, OtherLab
-from kvmrun.light.abc import Iterable
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
 
 
-def chosen(now: Lab, verb: str, names: Iterable[str] | None) -> list[str]:
+def select_networks(now: Lab, verb: str, names: Iterable[str] | None) -> list[str]:
     """The networks that are meant: without names all of the lab, for up and restart those that are still defined."""
     defined_only = verb in {"up", "restart"}
     if names is None:

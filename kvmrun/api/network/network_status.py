@@ -1,31 +1,32 @@
 """The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
 
+from collections.abc import Iterable, Iterator
+
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.network.network_selection import chosen, definition_problems
+from kvmrun.api.network.network_selection import definition_problems, select_networks
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq
 from kvmrun.host.facts import doctor_facts, network_facts, root_capabilities
 from kvmrun.host.links import iproute, policy_routing
 from kvmrun.host.rundir import records
-from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.model.network.network_status import LeaseStatus, NetworkStatus, PortStatus, WayStatus
+from kvmrun.model.network.network_status import EgressStatus, LeaseStatus, NetworkStatus, PortStatus
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.doctor import doctor_firewall, doctor_networks, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.packet_routes import Trip
 from kvmrun.plan.doctor.required_packets import ANYWHERE
 from kvmrun.plan.network import dns_upstreams, dnsmasq_plan, faults, network_plan, reach, uplink_routing
-from kvmrun.plan.start_facts import Wire
+from kvmrun.plan.start_facts import NetworkFacts
 
 _UP = ("up", "degraded")
 
 
-class NetworkReport(Frozen):
+class NetworkReport(Value):
     """The networks, and what is wrong with the host as a whole or with networks.toml."""
 
     networks: tuple[NetworkStatus, ...]
@@ -38,19 +39,19 @@ def network_status(handle: LabHandle, names: Iterable[str] | None = None) -> Net
     Raises: ConfigError, and OtherLab for a network of another lab; HostLacks for a root without its capabilities.
     """
     lab, where = records.in_force(handle.definitions, handle.paths), handle.paths
-    wanted = chosen(lab, "status", names)
-    root_capabilities.require()
-    found = [look(lab, where, lab.networks[name]) for name in wanted]
+    wanted = select_networks(lab, "status", names)
+    root_capabilities.require_capabilities()
+    found = [status_of_network(lab, where, lab.networks[name]) for name in wanted]
     mistakes = [problem("networks", text, "") for text in definition_problems(lab)]
-    return NetworkReport(networks=tuple(found), problems=(*mistakes, *in_the_way(lab, where, found)))
+    return NetworkReport(networks=tuple(found), problems=(*mistakes, *foreign_firewall_findings(lab, where, found)))
 
 
-def look(lab: Lab, where: Directories, network: Network) -> NetworkStatus:
+def status_of_network(lab: Lab, where: Paths, network: Network) -> NetworkStatus:
     """Everything about `network`; nothing is changed. Of one that another lab has brought up there is only that."""
     if other := lab.now.networks_elsewhere.get(network.name):
         return _elsewhere(network, other)
     now = network_facts.reported(lab, network, where)
-    trip = policy_routing.trip(network, now.bridge, ANYWHERE)
+    trip = policy_routing.trace_route(network, now.bridge, ANYWHERE)
     state, problem = _state(lab, where, network, now)
     taps = {port.tap: guest for guest, ports in lab.ports().items() for port in ports}
     ports = now.bridge.ports if now.bridge else ()
@@ -88,16 +89,16 @@ def _elsewhere(network: Network, other: str) -> NetworkStatus:
     )
 
 
-def _providers(lab: Lab, where: Directories, network: Network) -> tuple[str, ...]:
+def _providers(lab: Lab, where: Paths, network: Network) -> tuple[str, ...]:
     """The providers of Shorewall by which the network may leave; they are asked whether they are there."""
     named = [one for one in lab.uplinks.values() if uplink_routing.is_provider(lab, one)]
     if not named or network.external or network.nat is False:
         return ()
-    now = doctor_facts.providers(lab, where)
+    now = doctor_facts.provider_facts(lab, where)
     return tuple(doctor_uplinks.provider_state(one, now) for one in named)
 
 
-def _address(network: Network, now: Wire) -> str | None:
+def _address(network: Network, now: NetworkFacts) -> str | None:
     """The addresses the bridge is seen to have; None while there is no bridge."""
     if now.bridge is None:
         return None
@@ -114,20 +115,20 @@ def _uplink(network: Network, trip: Trip | None) -> str | None:
 def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:
     if trip and trip.link and (wrong := packet_routes.problem(lab, network, trip))[0]:
         yield "; fix: ".join(wrong)
-    yield from uplink_routing.absent(lab, network, network_facts.ways_asked(lab, network))
-    if (circle := dns_upstreams.circular(lab, network, network_facts.servers()))[0]:
+    yield from uplink_routing.unavailable_uplinks(lab, network, network_facts.routing_facts_with_gateways(lab, network))
+    if (circle := dns_upstreams.circular_upstreams(lab, network, network_facts.servers()))[0]:
         yield "; fix: ".join(circle)
 
 
-def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
+def _ways(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[EgressStatus]:
     """Which way each guest of the network would leave, by the kernel's own word; nothing while the bridge is not up."""
     if now.bridge is None or not now.bridge.up or network.external:
         return
     for guest, ports in sorted(lab.ports().items()):
         for address in (port.address for port in ports if port.network == network.name and port.address):
-            link, gateway = policy_routing.leaves(ANYWHERE, address, network.bridge)
+            link, gateway = policy_routing.egress_of(ANYWHERE, address, network.bridge)
             fits = (one.name for one in lab.uplinks.values() if one.leads(link, gateway))
-            yield WayStatus(
+            yield EgressStatus(
                 guest=guest,
                 address=address,
                 egress=(f"{link} via {gateway}" if gateway else link) or None,
@@ -136,17 +137,17 @@ def _ways(lab: Lab, network: Network, now: Wire) -> Iterator[WayStatus]:
             )
 
 
-def in_the_way(lab: Lab, where: Directories, found: list[NetworkStatus]) -> list[Finding]:
+def foreign_firewall_findings(lab: Lab, where: Paths, found: list[NetworkStatus]) -> list[Finding]:
     """What somebody else's packet filter does to the networks that are up, each with its mend."""
     up = {one.name: lab.networks[one.name] for one in found if one.state in {"up", "degraded"}}
     if not up:
         return []
-    now = doctor_facts.filters(where)
+    now = doctor_facts.filter_facts(where)
     unseen = [problem("filter", one, "kvmrun doctor") for one in now.errors]
-    return [*unseen, *doctor_firewall.in_the_way(lab.but(networks=up), now)]
+    return [*unseen, *doctor_firewall.dropped_packets(lab.replace(networks=up), now)]
 
 
-def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[str, str | None]:
+def _state(lab: Lab, where: Paths, network: Network, now: NetworkFacts) -> tuple[str, str | None]:
     if network.external and now.bridge is not None and not now.bridge.up:
         return "down", f"{network.bridge} is down; it is not ours to set up: ip link set {network.bridge} up"
     if now.bridge is None and network.external:
@@ -154,7 +155,7 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
     if now.bridge is None and not (now.ports or now.dnsmasq or now.rules or network.name in lab.now.up):
         return "down", None
     try:
-        missing = network_plan.up(lab, network, where, now)
+        missing = network_plan.up_steps(lab, network, where, now)
     except KvmrunError as why:
         return "refused", printable(f"{why.message}: {why.why}")
     if network.name in lab.now.undefined:
@@ -171,14 +172,14 @@ def _state(lab: Lab, where: Directories, network: Network, now: Wire) -> tuple[s
     return ("degraded", "; ".join(wrong)) if wrong else ("up", None)
 
 
-def _dnsmasq(network: Network, now: Wire) -> str:
+def _dnsmasq(network: Network, now: NetworkFacts) -> str:
     if not network.needs_dnsmasq():
         return "off"
     state = {"stopped": "stopped", "silent": "does not answer"}.get(now.names, "serving")
     return f"{state} (pid {now.dnsmasq})" if now.dnsmasq else "not running"
 
 
-def _rules(lab: Lab, network: Network, now: Wire) -> str:
+def _rules(lab: Lab, network: Network, now: NetworkFacts) -> str:
     if network.external or lab.firewall != "nftables":
         return "off" if network.external else f"left to {lab.firewall}"
     if not now.rules:
@@ -188,7 +189,7 @@ def _rules(lab: Lab, network: Network, now: Wire) -> str:
 
 def _leases(path: str) -> tuple[LeaseStatus, ...]:
     found = []
-    for line in (dnsmasq.read(path) or "").splitlines()[:1000]:
+    for line in (dnsmasq.read_files(path) or "").splitlines()[:1000]:
         fields = line.split()
         if len(fields) == 5 and fields[0].isdecimal() and ":" in fields[1]:
             name = "" if fields[3] == "*" else printable(fields[3], 64)

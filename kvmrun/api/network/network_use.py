@@ -2,16 +2,16 @@
 
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from kvmrun.errors import Busy, KvmrunError
-from kvmrun.host.execute.undo import applied
+from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import network_facts
 from kvmrun.host.links import tap_device
 from kvmrun.host.rundir import lock, rundir
-from kvmrun.light.abc import Callable, Iterable, Iterator
-from kvmrun.light.contextlib import ExitStack, contextmanager, suppress
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.plan import merge_records
 from kvmrun.plan.network import network_plan
@@ -30,16 +30,16 @@ Look = Callable[[], Lab]
 """Gives the lab as it holds now, by the records there are at that moment."""
 
 
-def steps(lab: Lab, where: Directories, name: str, owner: int | None = None) -> tuple[NetworkStep, ...]:
+def pending_steps(lab: Lab, where: Paths, name: str, owner: int | None = None) -> tuple[NetworkStep, ...]:
     """What is still to be done for a network, from the host as it is now; `lab` is as it holds now."""
     network = lab.networks[name]
     merge_records.refuse_elsewhere(lab, name)
-    return network_plan.up(lab, network, where, network_facts.wire(lab, network, where), owner)
+    return network_plan.up_steps(lab, network, where, network_facts.network_facts(lab, network, where), owner)
 
 
 @contextmanager
-def ready(
-    look: Look, where: Directories, names: Iterable[str], say: Say, *, owner: int | None = None
+def hold_networks(
+    look: Look, where: Paths, names: Iterable[str], say: Say, *, owner: int | None = None
 ) -> Iterator[bool]:
     """Bring the networks up that need it and keep others from taking them down until the body ends.
 
@@ -49,18 +49,18 @@ def ready(
     changed = False
     with ExitStack() as stack:
         for name in sorted(names):
-            changed = stack.enter_context(_one(look, where, name, say, owner=owner)) or changed
+            changed = stack.enter_context(_hold_network(look, where, name, say, owner=owner)) or changed
         yield changed
 
 
 @contextmanager
-def followed(look: Look, where: Directories, names: Iterable[str], say: Say) -> Iterator[None]:
+def followed(look: Look, where: Paths, names: Iterable[str], say: Say) -> Iterator[None]:
     """The same for who does nothing else with networks: the rules of the others have followed when the body begins."""
     from kvmrun.host.execute import own_bridges
 
     changed = False
     try:
-        with ready(look, where, names, say) as changed:
+        with hold_networks(look, where, names, say) as changed:
             if changed:
                 own_bridges.follow(look, where)
             yield
@@ -72,42 +72,40 @@ def followed(look: Look, where: Directories, names: Iterable[str], say: Say) -> 
 
 
 @contextmanager
-def _one(look: Look, where: Directories, name: str, say: Say, *, owner: int | None) -> Iterator[bool]:
+def _hold_network(look: Look, where: Paths, name: str, say: Say, *, owner: int | None) -> Iterator[bool]:
     """One network; the value is whether anything had to be done for it."""
     directory, what = where.network(name), f"network {name}"
     deadline = time.monotonic() + remaining(rundir.OP_LIMIT)
     pause = _FIRST * (1 + os.getpid() % 8)  # those who begin together do not look again together
     while True:
-        if tap_device.index(
+        if tap_device.ifindex(
             look().networks[name].bridge
         ):  # looking at one that is down takes pyroute2, too much for all who wait
-            with rundir.held(directory, what, shared=True):
-                if not steps(look(), where, name, owner):
+            with rundir.locked(directory, what, shared=True):
+                if not pending_steps(look(), where, name, owner):
                     yield False
                     return
         with ExitStack() as stack:
             try:
-                fd = stack.enter_context(rundir.held(directory, what, limit=_MOMENT))
+                fd = stack.enter_context(rundir.locked(directory, what, limit=_MOMENT))
             except Busy:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(pause)
                 pause = min(2 * pause, 1.0)
                 continue
-            if todo := steps(look(), where, name, owner):
-                stack.enter_context(applied(todo, _undone_alone(where, fd), say))
-            lock.take(fd, shared=True)
+            if todo := pending_steps(look(), where, name, owner):
+                stack.enter_context(undo_on_error(todo, _undo_if_unused(where, fd), say))
+            lock.take_lock(fd, shared=True)
             yield bool(todo)
             return
 
 
-def _undone_alone(where: Directories, fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
+def _undo_if_unused(where: Paths, fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
     """The hand of a network, whose undo does nothing while another command has begun to use the network."""
-    from kvmrun.host.execute.network_executor import (
-        hand,  # brings pyroute2 and more: only for a network that is not right
-    )
+    from kvmrun.host.execute.network_executor import execute
 
-    do = hand(where)
+    do = execute(where)
     decided: list[bool] = []
 
     def is_alone() -> bool:
@@ -126,7 +124,7 @@ def _undone_alone(where: Directories, fd: int) -> Callable[[NetworkStep], Callab
 def _is_alone(fd: int) -> bool:
     """Whether nobody else uses the network; one whose rules only follow those of another is busy for a moment."""
     try:
-        lock.wait(fd, "the network", limit=_BUSY)
+        lock.wait_for_lock(fd, "the network", limit=_BUSY)
     except Busy:
         return False
     return True

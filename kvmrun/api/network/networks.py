@@ -1,28 +1,28 @@
 """Networks by themselves: brought up, taken down, and both."""
 
+from collections.abc import Iterable
 from functools import partial
+from typing import Literal
 
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.network import guard_repair, network_use
-from kvmrun.api.network.network_selection import chosen, definition_problems
+from kvmrun.api.network.network_selection import definition_problems, select_networks
 from kvmrun.api.report import Done, Report, details, discard
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.execute import own_bridges
-from kvmrun.host.execute.undo import applied
+from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import guest_facts, network_facts, port_owners, root_capabilities
 from kvmrun.host.links import bridges, port_state
 from kvmrun.host.rundir import records, rundir
-from kvmrun.light.abc import Iterable
-from kvmrun.light.typing import Literal
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan import merge_records
 from kvmrun.plan.network import bridge_plan, dns_upstreams, network_plan, port_forward, uplink_routing
 
 
-class NetworkChange(Frozen):
+class NetworkChange(Value):
     """What a network is now; `already` where nothing had to be done. The bridge is told of one that is up."""
 
     network: str
@@ -97,9 +97,9 @@ def network_restart(
     return _all_valid(made, defined, names)
 
 
-def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[Lab, Directories, list[str]]:
-    wanted = chosen(records.in_force(lab.definitions, lab.paths), verb, names)
-    root_capabilities.require()
+def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[Lab, Paths, list[str]]:
+    wanted = select_networks(records.in_force(lab.definitions, lab.paths), verb, names)
+    root_capabilities.require_capabilities()
     return lab.definitions, lab.paths, wanted
 
 
@@ -110,22 +110,24 @@ def _all_valid(made: list[NetworkChange], lab: Lab, names: Iterable[str] | None)
     return made
 
 
-def _up(lab: Lab, where: Directories, name: str, report: Report, *, owner: int | None) -> NetworkChange:
+def _up(lab: Lab, where: Paths, name: str, report: Report, *, owner: int | None) -> NetworkChange:
     def look() -> Lab:
         return records.in_force(lab, where)
 
-    guard_repair.renew(look(), where, [name])
-    guard_repair.mend(where, name, report)  # before their taps are plugged in again, where they are loose
-    before = network_use.steps(look(), where, name, owner)
-    with network_use.ready(look, where, [name], details(report), owner=owner):
+    guard_repair.update_guards(look(), where, [name])
+    guard_repair.restore_guards(where, name, report)  # before their taps are plugged in again, where they are loose
+    before = network_use.pending_steps(look(), where, name, owner)
+    with network_use.hold_networks(look, where, [name], details(report), owner=owner):
         now = look()
         network = now.networks[name]
-        warnings = [*uplink_routing.absent(now, network, network_facts.ways_asked(now, network))]
-        if (circle := dns_upstreams.circular(now, network, network_facts.servers()))[0]:
+        warnings = [
+            *uplink_routing.unavailable_uplinks(now, network, network_facts.routing_facts_with_gateways(now, network))
+        ]
+        if (circle := dns_upstreams.circular_upstreams(now, network, network_facts.servers()))[0]:
             warnings.append("; fix: ".join(circle))
         if network.forward:
-            owners = port_owners.owners({one.port for one in network.forward})
-            warnings += [f"{text}; fix: {mend}" for text, mend in port_forward.hidden(network, owners)]
+            owners = port_owners.port_owners({one.port for one in network.forward})
+            warnings += [f"{text}; fix: {mend}" for text, mend in port_forward.hidden_listeners(network, owners)]
     change = NetworkChange(
         network=name,
         state="up",
@@ -141,22 +143,22 @@ def _up(lab: Lab, where: Directories, name: str, report: Report, *, owner: int |
 
 
 def _uid(user: str) -> int:
-    found = guest_facts.accounts([user])
+    found = guest_facts.account_ids([user])
     if user not in found:
         raise UsageError(f"there is no user {printable(user)}", "--owner takes the name of an account")
     return found[user]
 
 
-def _down(lab: Lab, where: Directories, name: str, report: Report, *, force: bool) -> NetworkChange:
-    from kvmrun.host.execute.network_executor import hand  # brings pyroute2
+def _down(lab: Lab, where: Paths, name: str, report: Report, *, force: bool) -> NetworkChange:
+    from kvmrun.host.execute.network_executor import execute  # brings pyroute2
 
-    with rundir.held(where.network(name), f"network {name}"):
+    with rundir.locked(where.network(name), f"network {name}"):
         lab = records.in_force(lab, where)
         merge_records.refuse_elsewhere(lab, name)
         network = lab.as_up(lab.networks[name])
-        now = network_facts.wire(lab, network, where)
-        steps = network_plan.down(lab, network, where, now, force=force)
-        with applied(steps, hand(where), details(report)):
+        now = network_facts.network_facts(lab, network, where)
+        steps = network_plan.down_steps(lab, network, where, now, force=force)
+        with undo_on_error(steps, execute(where), details(report)):
             pass
     change = NetworkChange(network=name, state="down", already=not steps)
     report(Done(text=f"{change}"))
@@ -171,14 +173,14 @@ def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
         network = lab.networks[name]
         if here := bridges.read(network.bridge):
             bridge_plan.refuse_foreign(now, network, here)
-        found, _ = bridges.find(now, now.as_up(network), port_state.look)
+        found, _ = bridges.find(now, now.as_up(network), port_state.port_links)
         routes = [one for one in network_facts.routes() if found is None or one.link != found.renamed]
         bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
 
 
-def _refresh(lab: Lab, where: Directories, report: Report) -> None:
+def _refresh(lab: Lab, where: Paths, report: Report) -> None:
     """Make those networks right that stay up after others have gone for good: their rules name all of our bridges."""
     up = records.in_force(lab, where)
     for name in sorted(up.now.up.keys() & lab.networks.keys() - up.now.pending.keys()):
-        with network_use.ready(lambda: records.in_force(lab, where), where, [name], details(report)):
+        with network_use.hold_networks(lambda: records.in_force(lab, where), where, [name], details(report)):
             pass

@@ -1,10 +1,11 @@
 """A guest that runs and lost what it is known by: its lock given anew, its monitor reached by another name."""
 
+from contextlib import suppress
+
 from kvmrun.errors import KvmrunError
 from kvmrun.host.files import small_files
 from kvmrun.host.rundir import listening_socket, lock
-from kvmrun.light.contextlib import suppress
-from kvmrun.monitor.qmp.fd_passing import Said, carrier
+from kvmrun.monitor.qmp.fd_passing import QmpError, open_connection
 
 _LIMIT = 10.0
 _LIFE = "life"
@@ -23,15 +24,15 @@ def reissue_lock(directory: str) -> None:
     """
     path = f"{directory}/{_LIFE}"
     with small_files.replacing(path) as fd:
-        _hand_over(f"{directory}/q", fd)
-        if not lock.take(fd):
+        _pass_lock(f"{directory}/q", fd)
+        if not lock.take_lock(fd):
             raise KvmrunError("its new lock is taken already", "kvmrun repair again")
         small_files.remove(path)
 
 
-def _hand_over(socket: str, fd: int) -> None:
-    with carrier(socket, _LIMIT) as monitor:
-        with suppress(Said):  # of an earlier time: that lock is lost, too
+def _pass_lock(socket: str, fd: int) -> None:
+    with open_connection(socket, _LIMIT) as monitor:
+        with suppress(QmpError):  # of an earlier time: that lock is lost, too
             monitor.execute("chardev-remove", {"id": _LIFE})
         number = monitor.execute("add-fd", {"opaque": _LIFE}, fd=fd)["fdset-id"]
         backend = {"type": "file", "data": {"out": f"/dev/fdset/{number}", "append": True}}

@@ -2,27 +2,27 @@
 
 import itertools
 import os
+from collections.abc import Callable, Iterator
 from functools import partial
 
 from kvmrun.api.lab import own_guests
 from kvmrun.api.network import guard_repair
 from kvmrun.api.repair import reattach
 from kvmrun.host.execute import own_bridges
-from kvmrun.host.execute.guest_executor import Hand
-from kvmrun.host.execute.undo import applied
+from kvmrun.host.execute.guest_executor import GuestExecutor
+from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import network_facts
 from kvmrun.host.firewall import port_guard
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import lock, records, rundir, socket_lookup
-from kvmrun.light.abc import Callable, Iterator
 from kvmrun.model.guest.guest import MONITORS
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.scalars import GuestName
-from kvmrun.model.value import Frozen
-from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.model.value import Value
+from kvmrun.monitor.qmp.query_many import Reply, query
 from kvmrun.plan import repair_plan
 from kvmrun.plan.network import nft_guard
 from kvmrun.plan.steps import guest_steps, network_steps
@@ -33,7 +33,7 @@ _ROUNDS = 4
 Say = Callable[[str], None]
 
 
-class Subject(Frozen):
+class RepairTarget(Value):
     """A guest, a network or all the links: what is wrong with it, and mending that, fault by fault."""
 
     name: str
@@ -41,30 +41,30 @@ class Subject(Frozen):
     mend: Callable[[], Iterator[repair_plan.Fault]]
 
 
-def subjects(defined: Lab, where: Directories, say: Say) -> Iterator[Subject]:
+def repair_targets(defined: Lab, where: Paths, say: Say) -> Iterator[RepairTarget]:
     """Everything to be looked at, in order: what guests have left is out of the way of networks, and those of links.
 
     What is another lab's is left to it.
     """
     lab = records.in_force(defined, where)
     for name in own_guests(where, _guests(where)):
-        yield Subject(name=name, look=partial(_look, lab, where, name), mend=partial(_mend, lab, where, name, say))
+        yield RepairTarget(name=name, look=partial(_look, lab, where, name), mend=partial(_mend, lab, where, name, say))
     if where.root:
         for name in sorted(lab.networks):
             look = partial(_look_at_network, defined, where, name)
-            yield Subject(
+            yield RepairTarget(
                 name=f"network {name}", look=look, mend=partial(_mend_network, defined, where, name, look, say)
             )
         orphans = partial(_orphans, defined, where)
-        yield Subject(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
+        yield RepairTarget(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
 
 
-def _guests(where: Directories) -> list[str]:
+def _guests(where: Paths) -> list[str]:
     """Every guest that has a place in the run directory, or had one and runs."""
-    return sorted({*rundir.names(where.run), *socket_lookup.bound(where.run)})
+    return sorted({*rundir.guest_names(where.run), *socket_lookup.bound_monitors(where.run)})
 
 
-def _look(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
+def _look(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
     """What is wrong with one guest now; nothing while another command is at work on it."""
     GuestName.parse(name)
     directory = where.guest(name)
@@ -73,91 +73,91 @@ def _look(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
     return _faults(lab, where, name)
 
 
-def _faults(lab: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
+def _faults(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
     place = lab.places(where).get(name)
-    found = _found(where, name)
-    return list(repair_plan.guest(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
+    found = _observe_guest(where, name)
+    return list(repair_plan.guest_faults(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
 
 
-def _mend(lab: Lab, where: Directories, name: str, say: Say) -> Iterator[repair_plan.Fault]:
+def _mend(lab: Lab, where: Paths, name: str, say: Say) -> Iterator[repair_plan.Fault]:
     """Mend what is wrong with one guest; every fault as it is mended. Raises what was in the way."""
-    with rundir.held(where.guest(name), name):
+    with rundir.locked(where.guest(name), name):
         for _ in range(_ROUNDS):
             faults = _faults(lab, where, name)
             for fault in faults:
                 for step in fault.steps:
                     say(f"{step}")
-                    _do(step, lab, where)
+                    _perform(step, lab, where)
                 yield fault
             if not any(fault.steps for fault in faults) or not rundir.is_running(where.guest(name)):
                 return
 
 
-def _do(step: repair_plan.Mend, lab: Lab, where: Directories) -> None:
+def _perform(step: repair_plan.Mend, lab: Lab, where: Paths) -> None:
     match step:
-        case repair_plan.Tidy():
+        case repair_plan.RemoveLeftovers():
             record = rundir.read_record(where.guest(step.guest))
             persistent_taps.drop_leftovers(where, step.guest, record.ports if record else ())
-            port_guard.remove(where.guest(step.guest), step.guest)
-            rundir.tidy(where.guest(step.guest))
-        case repair_plan.EndUnbegun():
-            with rundir.opened(where.guest(step.guest)) as pidfd:
+            port_guard.remove_guard(where.guest(step.guest), step.guest)
+            rundir.remove_leftovers(where.guest(step.guest))
+        case repair_plan.KillHalfStarted():
+            with rundir.qemu_pidfd(where.guest(step.guest)) as pidfd:
                 if pidfd is not None:
                     process.kill(pidfd)
-        case repair_plan.LinkMonitor():
+        case repair_plan.RelinkMonitor():
             reattach.link_monitor(where.guest(step.guest), step.source)
-        case repair_plan.GiveLock():
+        case repair_plan.ReissueLock():
             reattach.reissue_lock(where.guest(step.guest))
-        case repair_plan.GuardAgain():
-            guard_repair.mended(where.guest(step.guest), step.guest)
-        case repair_plan.LogAgain():
+        case repair_plan.ReloadGuard():
+            guard_repair.reload_if_missing(where.guest(step.guest), step.guest)
+        case repair_plan.RestartLogger():
             from kvmrun.api.repair.replace_logger import restart_if_dead
 
             restart_if_dead(_place(lab, where, step.guest))
         case guest_steps.WriteRecord():
-            Hand()(step)
-        case network_steps.DropRules() if orphan := nft_guard.guest(step.table):
+            GuestExecutor()(step)
+        case network_steps.DropRules() if orphan := nft_guard.guest_of_part(step.table):
             _drop_guard(where, orphan)
         case _:
-            from kvmrun.host.execute.network_executor import hand
+            from kvmrun.host.execute.network_executor import execute
 
-            hand(where)(step)
+            execute(where)(step)
 
 
-def _place(lab: Lab, where: Directories, name: str) -> Place:
+def _place(lab: Lab, where: Paths, name: str) -> GuestRuntime:
     known = lab.places(where).get(name)
-    return known or Place(guest=name, uuid="", directory=where.guest(name), log=where.log(name), ports=())
+    return known or GuestRuntime(guest=name, uuid="", directory=where.guest(name), log=where.log(name), ports=())
 
 
-def _found(where: Directories, name: str) -> repair_plan.Found:
+def _observe_guest(where: Paths, name: str) -> repair_plan.GuestFacts:
     """One guest as it is now."""
     directory = where.guest(name)
     record = rundir.read_record(directory)
-    pid = rundir.holder(directory, record.pid if record else 0)
+    pid = rundir.qemu_pid(directory, record.pid if record else 0)
     locked = rundir.is_locked(directory)
-    found = repair_plan.Found(name=name, pid=pid, locked=locked, record=record, boot=process.boot_id())
+    found = repair_plan.GuestFacts(name=name, pid=pid, locked=locked, record=record, boot=process.boot_id())
     if not (pid or locked):
         return found
-    command = socket_lookup.command(pid)
+    command = socket_lookup.command_line(pid)
     uuid = next((word for flag, word in itertools.pairwise(command) if flag == "-uuid"), "")
-    first = ask({"": f"{directory}/q"}, ("query-uuid", "query-status"), limit=_LIMIT)[""]
+    first = query({"": f"{directory}/q"}, ("query-uuid", "query-status"), limit=_LIMIT)[""]
     unheard = first.silence == "gone"
     others = MONITORS[1:] if unheard else ()
-    told = {"q": first} | ask({one: f"{directory}/{one}" for one in others}, ("query-uuid",), limit=_LIMIT)
-    used = process.usage(pid)
-    return found.but(
+    told = {"q": first} | query({one: f"{directory}/{one}" for one in others}, ("query-uuid",), limit=_LIMIT)
+    used = process.process_usage(pid)
+    return found.replace(
         started=used.started if used else 0,
         monitors=tuple(one for one, answer in told.items() if _field(answer, "query-uuid", "UUID") == uuid),
         unheard=unheard,
         unbegun=_field(first, "query-status", "status") == "prelaunch" and not _is_paused(record),
-        guarded=not _is_bare(where, name, record),
+        guarded=not _lacks_guard(where, name, record),
         logger=_logger(where, name, used),
         command=tuple(command),
         taps=tap_device.held_taps(pid),
     )
 
 
-def _field(answer: Answer, command: str, field: str) -> object:
+def _field(answer: Reply, command: str, field: str) -> object:
     reply = answer.replies.get(command)
     return reply.get(field) if isinstance(reply, dict) else None
 
@@ -166,73 +166,77 @@ def _is_paused(record: Record | None) -> bool:
     return record is not None and record.paused and record.pid > 0
 
 
-def _is_bare(where: Directories, name: str, record: Record | None) -> bool:
+def _lacks_guard(where: Paths, name: str, record: Record | None) -> bool:
     if not (where.root and record and any(port.guard != "none" for port in record.ports)):
         return False
-    return name in port_guard.gone({name: where.guest(name)})
+    return name in port_guard.missing_guards({name: where.guest(name)})
 
 
-def _logger(where: Directories, name: str, used: process.Usage | None) -> str:
+def _logger(where: Paths, name: str, used: process.Usage | None) -> str:
     if used is None or process.uptime() - used.started / process.TICKS < log_reader.BEGINS:
         return ""
     if not os.path.exists(f"{where.guest(name)}/c"):
         return ""
     return (
-        "stalled" if log_writer.is_stalled(where.log(name)) else "" if log_reader.is_kept(where.log(name)) else "dead"
+        "stalled"
+        if log_writer.is_stalled(where.log(name))
+        else ""
+        if log_reader.has_writer(where.log(name))
+        else "dead"
     )
 
 
-def _look_at_network(defined: Lab, where: Directories, name: str) -> list[repair_plan.Fault]:
+def _look_at_network(defined: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
     """What is wrong with one network now."""
     lab = records.in_force(defined, where)
     if name not in lab.networks:  # it was taken down meanwhile, and is no longer defined
         return []
     network = lab.networks[name]
     busy = any(port.network == name for record in lab.now.running.values() for port in record.ports)
-    return list(repair_plan.network(lab, network, where, network_facts.reported(lab, network, where), used=busy))
+    return list(repair_plan.network_faults(lab, network, where, network_facts.reported(lab, network, where), used=busy))
 
 
 def _mend_network(
-    defined: Lab, where: Directories, name: str, look: Callable[[], list[repair_plan.Fault]], say: Say
+    defined: Lab, where: Paths, name: str, look: Callable[[], list[repair_plan.Fault]], say: Say
 ) -> Iterator[repair_plan.Fault]:
     """Mend it; what is undone when a step fails is what this did."""
-    from kvmrun.host.execute.network_executor import hand
+    from kvmrun.host.execute.network_executor import execute
 
-    with rundir.held(where.network(name), f"network {name}"):
+    with rundir.locked(where.network(name), f"network {name}"):
         for fault in look():
-            with applied(fault.steps, hand(where), say):  # type: ignore[arg-type]
+            with undo_on_error(fault.steps, execute(where), say):  # type: ignore[arg-type]
                 pass
             yield fault
     own_bridges.follow(partial(records.in_force, defined, where), where)
 
 
-def _orphans(defined: Lab, where: Directories) -> list[repair_plan.Fault]:
+def _orphans(defined: Lab, where: Paths) -> list[repair_plan.Fault]:
     """Links and tables with our mark that belong to nobody."""
     from kvmrun.host.firewall import nfnetlink
     from kvmrun.host.links import iproute
 
     lab = records.in_force(defined, where)
     marked = [_with_holder(one) for one in iproute.marked()]
-    return list(repair_plan.orphans(lab, marked, _guests(where), nfnetlink.present("netdev")))
+    return list(repair_plan.orphan_faults(lab, marked, _guests(where), nfnetlink.existing_parts("netdev")))
 
 
-def _with_holder(one: repair_plan.Marked) -> repair_plan.Marked:
-    kept = tap_device.kept_tap(one.name)
-    return one.but(kept=True, held=kept.held, queues=kept.queues) if kept else one
+def _with_holder(one: repair_plan.OwnedLink) -> repair_plan.OwnedLink:
+    kept = tap_device.persistent_tap(one.name)
+    return one.replace(kept=True, held=kept.held, queues=kept.queues) if kept else one
 
 
 def _mend_orphans(
-    lab: Lab, where: Directories, look: Callable[[], list[repair_plan.Fault]], say: Say
+    lab: Lab, where: Paths, look: Callable[[], list[repair_plan.Fault]], say: Say
 ) -> Iterator[repair_plan.Fault]:
     for fault in look():
         for step in fault.steps:
             say(f"{step}")
-            _do(step, lab, where)
+            _perform(step, lab, where)
         yield fault
 
 
-def _drop_guard(where: Directories, name: str) -> None:
+def _drop_guard(where: Paths, name: str) -> None:
     """Under the guest's lock: a start may have begun meanwhile."""
-    with rundir.held(where.guest(name), name):
+    with rundir.locked(where.guest(name), name):
         if not rundir.is_running(where.guest(name)):
-            port_guard.drop(where.guest(name), name)
+            port_guard.force_remove_guard(where.guest(name), name)

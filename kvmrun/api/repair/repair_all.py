@@ -1,16 +1,17 @@
 """Everything a crash, a reboot or another tool left: found, and repaired unless only looking was asked for."""
 
+from collections.abc import Iterator
+from typing import Literal
+
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.repair.repair import Subject, subjects
+from kvmrun.api.repair.repair import RepairTarget, repair_targets
 from kvmrun.api.report import Report, details, discard
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import root_capabilities
-from kvmrun.light.abc import Iterator
-from kvmrun.light.typing import Literal
-from kvmrun.plan.repair_plan import Fault, Outcome
+from kvmrun.plan.repair_plan import Fault, RepairResult
 
 
-def repair(lab: LabHandle, *, dry_run: bool = False, report: Report = discard) -> list[Outcome]:
+def repair(lab: LabHandle, *, dry_run: bool = False, report: Report = discard) -> list[RepairResult]:
     """What was wrong with the guests, networks and links of the lab, and what became of each; [] where all is well.
 
     With `dry_run` nothing is changed, and every fault is "to be repaired" or "not repaired". What cannot be repaired
@@ -19,11 +20,15 @@ def repair(lab: LabHandle, *, dry_run: bool = False, report: Report = discard) -
     Raises: ConfigError and Refused for a lab that cannot be read, HostLacks for a root without its capabilities.
     """
     defined = lab.definitions
-    root_capabilities.require()
-    return [one for subject in subjects(defined, lab.paths, details(report)) for one in _outcomes(subject, dry=dry_run)]
+    root_capabilities.require_capabilities()
+    return [
+        one
+        for subject in repair_targets(defined, lab.paths, details(report))
+        for one in _outcomes(subject, dry=dry_run)
+    ]
 
 
-def _outcomes(subject: Subject, *, dry: bool) -> Iterator[Outcome]:
+def _outcomes(subject: RepairTarget, *, dry: bool) -> Iterator[RepairResult]:
     """What is wrong with it, and what became of that; a dry run changes nothing."""
     text = "it cannot be examined"
     try:
@@ -37,11 +42,11 @@ def _outcomes(subject: Subject, *, dry: bool) -> Iterator[Outcome]:
     except (KvmrunError, OSError, ValueError) as why:
         hint = why.hint if isinstance(why, KvmrunError) else ""
         error = f"{why}: {why.why}" if isinstance(why, KvmrunError) and why.why else f"{why}"
-        yield Outcome(subject=subject.name, text=text, state="not repaired", fix=hint, error=error)
+        yield RepairResult(subject=subject.name, text=text, state="not repaired", fix=hint, error=error)
 
 
-def _outcome(fault: Fault, state: Literal["to be repaired", "repaired"]) -> Outcome:
+def _outcome(fault: Fault, state: Literal["to be repaired", "repaired"]) -> RepairResult:
     steps = tuple(f"{step}" for step in fault.steps)
-    return Outcome(
+    return RepairResult(
         subject=fault.subject, text=fault.text, state=state if steps else "not repaired", steps=steps, fix=fault.fix
     )

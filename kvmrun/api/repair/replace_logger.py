@@ -7,14 +7,14 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import listening_socket, rundir
 from kvmrun.model.guest.guest import CONSOLE
-from kvmrun.model.guest.paths import Place
-from kvmrun.monitor.qmp.fd_passing import Carrier, carrier
+from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.monitor.qmp.fd_passing import QmpConnection, open_connection
 
 _LIMIT = 10.0
 _NAME = "console"
 
 
-def restart_if_dead(place: Place) -> bool:
+def restart_if_dead(place: GuestRuntime) -> bool:
     """Whether the logger of a running guest had died, and another was put in its place. The guest's lock is held.
 
     The console's socket is replaced along with its log: whoever was connected is disconnected. What QEMU itself says
@@ -22,22 +22,22 @@ def restart_if_dead(place: Place) -> bool:
     """
     record = rundir.read_record(place.directory)
     begun = record.started / process.TICKS if record else 0.0
-    kept = log_reader.is_kept(place.log) and not log_writer.is_stalled(place.log)
+    kept = log_reader.has_writer(place.log) and not log_writer.is_stalled(place.log)
     if kept or not os.path.exists(place.socket(CONSOLE)) or process.uptime() < begun + log_reader.BEGINS:
         return False
     log_writer.end_stalled(place.log)
     reader, writer = process.pipe()
     try:
-        os.close(log_writer.start(place.log, _account(place), reader))
+        os.close(log_writer.start_writer(place.log, _account(place), reader))
         _await(place)
-        with carrier(place.socket("q"), _LIMIT) as monitor:
+        with open_connection(place.socket("q"), _LIMIT) as monitor:
             _exchange(monitor, place, writer)
     finally:
         os.close(writer)
     return True
 
 
-def _account(place: Place) -> int | None:
+def _account(place: GuestRuntime) -> int | None:
     """Whose log it is, None for the caller: the seed, and with it the account, may have changed since the start."""
     try:
         uid = os.stat(place.log).st_uid
@@ -46,15 +46,15 @@ def _account(place: Place) -> int | None:
     return uid if uid != os.geteuid() else None
 
 
-def _await(place: Place) -> None:
+def _await(place: GuestRuntime) -> None:
     deadline = time.monotonic() + _LIMIT
-    while not log_reader.is_kept(place.log):
+    while not log_reader.has_writer(place.log):
         if time.monotonic() > deadline:
             raise KvmrunError(f"the logger of {place.guest} does not start", f"look into {place.log}")
         time.sleep(0.01)
 
 
-def _exchange(monitor: Carrier, place: Place, writer: int) -> None:
+def _exchange(monitor: QmpConnection, place: GuestRuntime, writer: int) -> None:
     """Hand over the pipe and a socket in the place of the old one, and have the console use both."""
     number = monitor.execute("add-fd", {"opaque": "log"}, fd=writer)["fdset-id"]
     log = {"logfile": f"/dev/fdset/{number}", "logappend": True}

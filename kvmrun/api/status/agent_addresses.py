@@ -1,22 +1,23 @@
 """What the agents of running guests tell of their cards, beside what the list tells; only where that is asked for."""
 
+from collections.abc import Mapping
+
 from kvmrun.api.conversation.agent import agent_session
 from kvmrun.api.parallel import each
-from kvmrun.light.abc import Mapping
-from kvmrun.model.guest.guest_status import Card, Status
+from kvmrun.model.guest.guest_status import AgentInterface, Status
 from kvmrun.monitor.agent import agent_commands
 
 _LIMIT = 1.0
 """An agent that is slower than this is left out, in seconds. Where none listens, nothing is waited for."""
 
 
-def added(rows: list[Status], here: Mapping[str, str]) -> list[Status]:
+def with_agent_addresses(rows: list[Status], here: Mapping[str, str]) -> list[Status]:
     """The rows, those of guests whose agent answers with their cards; `here` are the guests' run directories."""
-    found: dict[str, tuple[Card, ...]] = {}
+    found: dict[str, tuple[AgentInterface, ...]] = {}
 
     def one(name: str) -> None:
         with agent_session(here[name], name, limit=_LIMIT) as agent:
             found[name] = agent_commands.interfaces(agent, limit=_LIMIT)
 
     each([row.name for row in rows if row.state in {"running", "degraded"} and row.name in here], one)
-    return [row.but(agent=found[row.name]) if row.name in found else row for row in rows]
+    return [row.replace(agent=found[row.name]) if row.name in found else row for row in rows]

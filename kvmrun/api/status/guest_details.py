@@ -2,18 +2,18 @@
 
 from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.api.status import agent_addresses, status_confinement
-from kvmrun.api.status.status import gather, seen
+from kvmrun.api.status.status import guest_statuses, visible_run_directories
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.rundir import records, rundir, socket_lookup
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.lab import Lab
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class GuestDetails(Frozen):
+class GuestDetails(Value):
     """All there is to know of one guest. `definition` is None where it runs and has no valid definition any more.
 
     `command` is for reading, with paths where descriptors are passed: a tuple for the program and one for each option.
@@ -22,7 +22,7 @@ class GuestDetails(Frozen):
     """
 
     definition: Guest | None
-    place: Place
+    place: GuestRuntime
     command: tuple[tuple[str, ...], ...]
     display: str | None
     status: Status
@@ -37,18 +37,18 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     guest = guest_or_error(definitions, name)
     place = lab_now.places(where)[guest.name]
     if guest.user and where.root:
-        place = place.but(uid=guest_facts.accounts([guest.user]).get(guest.user))
-    options = tuple(guest.options(place, vhost=guest_facts.has_vhost(), devices=guest_facts.devices(guest)))
-    command = ((guest_facts.qemu(),), *(tuple(option) for option in argv(options, None)))
+        place = place.replace(uid=guest_facts.account_ids([guest.user]).get(guest.user))
+    options = tuple(guest.options(place, vhost=guest_facts.has_vhost(), devices=guest_facts.block_devices(guest)))
+    command = ((guest_facts.qemu_facts(),), *(tuple(option) for option in argv(options, None)))
     display = guest.shown_at(place) or None
     status = _status(definitions, where, guest.name)
     return GuestDetails(definition=guest, place=place, command=command, display=display, status=status)
 
 
-def _recorded(lab: Lab, where: Directories, name: str) -> GuestDetails:
+def _recorded(lab: Lab, where: Paths, name: str) -> GuestDetails:
     """A guest that runs without a valid definition: as its record and its QEMU tell it."""
     record = lab.now.running[name]
-    place = Place(
+    place = GuestRuntime(
         guest=record.name,
         uuid=record.uuid,
         directory=where.guest(record.name),
@@ -56,13 +56,13 @@ def _recorded(lab: Lab, where: Directories, name: str) -> GuestDetails:
         ports=lab.ports()[record.name],
         lab=record.lab,
     )
-    command = tuple(socket_lookup.command(rundir.holder(place.directory, record.pid)))
+    command = tuple(socket_lookup.command_line(rundir.qemu_pid(place.directory, record.pid)))
     status = _status(lab, where, record.name)
     return GuestDetails(definition=None, place=place, command=(command,), display=record.display or None, status=status)
 
 
-def _status(lab: Lab, where: Directories, name: str) -> Status:
-    here = seen(where)
-    rows = status_confinement.added(gather(where, lab, [name]), where, here)
-    [now] = agent_addresses.added(rows, here)
+def _status(lab: Lab, where: Paths, name: str) -> Status:
+    here = visible_run_directories(where)
+    rows = status_confinement.with_confinement(guest_statuses(where, lab, [name]), where, here)
+    [now] = agent_addresses.with_agent_addresses(rows, here)
     return now

@@ -1,9 +1,10 @@
 """The list of guests, as far as it was asked for."""
 
+from collections.abc import Iterable
+
 from kvmrun.api.lab import LabHandle, expand_groups, is_known, no_such_guest, own_guests, refuse_other
-from kvmrun.api.status.status import gather, seen
+from kvmrun.api.status.status import guest_statuses, visible_run_directories
 from kvmrun.errors import KvmrunError, Several
-from kvmrun.light.abc import Iterable
 from kvmrun.model.guest.guest_status import Status
 
 
@@ -23,18 +24,18 @@ def status(
     Raises: ConfigError and Refused for a lab that cannot be read, Several for guests that are not known.
     """
     words = None if names is None else list(names)
-    if errors := unknown(lab, words or ()):
+    if errors := unknown_guests(lab, words or ()):
         raise Several(errors)
     return rows(lab, words, all_labs=all_labs, confinement=confinement, agents=agents)
 
 
-def unknown(handle: LabHandle, names: Iterable[str]) -> list[KvmrunError]:
+def unknown_guests(handle: LabHandle, names: Iterable[str]) -> list[KvmrunError]:
     """An error for each of `names` that names no guest."""
     words = list(names)
     if not words:
         return []
     lab, where = handle.definitions, handle.paths
-    here = seen(where)
+    here = visible_run_directories(where)
     names = expand_groups(lab, words)
     found: list[KvmrunError] = []
     for name in (one for one in names if not is_known(lab, one)):
@@ -58,17 +59,17 @@ def rows(
     """The same; those of `names` that are not known are left out."""
     lab, where = handle.definitions, handle.paths
     chosen = None if names is None else expand_groups(lab, names)
-    here = seen(where) if chosen else {}
+    here = visible_run_directories(where) if chosen else {}
     here = {one: here[one] for one in own_guests(where, here)}
-    found = gather(where, lab, chosen and [one for one in chosen if is_known(lab, one) or one in here])
+    found = guest_statuses(where, lab, chosen and [one for one in chosen if is_known(lab, one) or one in here])
     if all_labs:
         from kvmrun.api.status import other_labs
 
-        found = other_labs.added(found, where)
+        found = other_labs.with_other_labs(found, where)
     if confinement or agents:
         from kvmrun.api.status import agent_addresses, status_confinement
 
-        here = seen(where)
-        found = status_confinement.added(found, where, here) if confinement else found
-        found = agent_addresses.added(found, here) if agents else found
+        here = visible_run_directories(where)
+        found = status_confinement.with_confinement(found, where, here) if confinement else found
+        found = agent_addresses.with_agent_addresses(found, here) if agents else found
     return found

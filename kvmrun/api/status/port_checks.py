@@ -1,11 +1,12 @@
 """What is wrong with the ports of guests and the bridges of networks, as cheaply as a list of a hundred can afford."""
 
+from collections.abc import Mapping
+from contextlib import suppress
+
 from kvmrun.errors import KvmrunError
 from kvmrun.host.links import bridges, persistent_taps, port_state, raw_netlink
-from kvmrun.light.abc import Mapping
-from kvmrun.light.contextlib import suppress
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
@@ -15,20 +16,20 @@ from kvmrun.plan.start_facts import Link
 _STP = 5
 
 
-def problems(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict[str, str]:
+def tap_problems(where: Paths, guests: Mapping[str, tuple[Port, ...]]) -> dict[str, str]:
     """What is wrong with the taps of guests that run, by guest; all of them by one look at the links."""
     try:
-        links = port_state.look() if any(guests.values()) else port_state.Links([])
-    except (OSError, raw_netlink.Moved):
+        links = port_state.port_links() if any(guests.values()) else port_state.Links([])
+    except (OSError, raw_netlink.DumpInterrupted):
         return {}
     forwards = {one.bridge: _forwards(links, one.bridge) for mine in guests.values() for one in mine}
     found: dict[str, str] = {}
     for name, mine in guests.items():
         for one in mine:
             tap = links.tap(one.tap, one.alias(name), one.tap_mac())
-            want = port_plan.wanted(name, one, _owner(where, one, tap))
-            text = port_plan.sentence(
-                one.tap, port_plan.differences(want, tap, held=True, forwards=forwards[one.bridge])
+            want = port_plan.wanted_port(name, one, _owner(where, one, tap))
+            text = port_plan.difference_text(
+                one.tap, port_plan.port_differences(want, tap, held=True, forwards=forwards[one.bridge])
             )
             if text:
                 fix = "kvmrun repair puts it right" if tap else f"kvmrun restart {name} makes another"
@@ -36,12 +37,12 @@ def problems(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict
     return found
 
 
-def outlived(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict[str, str]:
+def outlived_taps(where: Paths, guests: Mapping[str, tuple[Port, ...]]) -> dict[str, str]:
     """The taps that are still there of guests that do not run, and that nobody has made persistent, by guest."""
     found = {}
     for name, mine in guests.items():
-        with suppress(OSError, raw_netlink.Moved):
-            links = port_state.look()
+        with suppress(OSError, raw_netlink.DumpInterrupted):
+            links = port_state.port_links()
             for one in mine:
                 tap = links.tap(one.tap, one.alias(name), one.tap_mac())
                 made = persistent_taps.made(where, one.network)
@@ -50,16 +51,16 @@ def outlived(where: Directories, guests: Mapping[str, tuple[Port, ...]]) -> dict
     return found
 
 
-def of_bridge(lab: Lab, network: Network) -> str:
+def bridge_problem(lab: Lab, network: Network) -> str:
     """What is wrong with the bridge of a network that guests use, "" for nothing."""
     try:
-        found, _ = bridges.find(lab, network, port_state.look)
-    except (OSError, KvmrunError, raw_netlink.Moved):
+        found, _ = bridges.find(lab, network, port_state.port_links)
+    except (OSError, KvmrunError, raw_netlink.DumpInterrupted):
         return ""
     return bridge_plan.sentence(lab, network, found)
 
 
-def _owner(where: Directories, one: Port, tap: Link | None) -> int | None:
+def _owner(where: Paths, one: Port, tap: Link | None) -> int | None:
     """Whom the tap was made persistent for, None for nobody; without root that is not ours to know."""
     if tap is None or not tap.persistent:
         return None

@@ -1,25 +1,25 @@
 """The live state of guests, from the kernel, QEMU and the definitions: a row each, none waits for another."""
 
 import os
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
 
 from kvmrun.api.peer_account import allowed_uids_of, reject_stranger
-from kvmrun.api.status.status_checks import WELL, lowered, with_guards, with_taps
+from kvmrun.api.status.status_checks import WELL, degraded_state, with_guard_problems, with_tap_problems
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import network_health
 from kvmrun.host.links import tap_device
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import records, rundir, socket_lookup
-from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import remaining
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import HALTED, NicStatus, Status, halted
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
-from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.monitor.qmp.query_many import Reply, query
 from kvmrun.plan.network import nft_guard, nft_network
 
 LIMIT = 2.0
@@ -29,16 +29,16 @@ _USERS = "/run/user"
 _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
 
-def gather(where: Directories, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
+def guest_statuses(where: Paths, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
     """The status of `names`, by default of every guest that is defined or has a place in a run directory we may see."""
-    return look(where, lab, names)[0]
+    return statuses_and_answers(where, lab, names)[0]
 
 
-def look(
-    where: Directories, lab: Lab, names: Iterable[str] | None = None, more: tuple[str, ...] = ()
-) -> tuple[list[Status], Mapping[str, Answer]]:
+def statuses_and_answers(
+    where: Paths, lab: Lab, names: Iterable[str] | None = None, more: tuple[str, ...] = ()
+) -> tuple[list[Status], Mapping[str, Reply]]:
     """The same, and what each guest that runs answered, also to `more` questions."""
-    found = seen(where)
+    found = visible_run_directories(where)
     known = {name: rundir.read_record(path) for name, path in found.items()}
     locked = {name for name, path in found.items() if rundir.is_locked(path)}
     ours = {name: one for name, one in known.items() if one is not None and found[name] == where.guest(name)}
@@ -48,10 +48,10 @@ def look(
     alive = [name for name in wanted if name in here and name in locked]
     places = lab.places(where)
     suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
-    astray = _astray(where, suspected, alive, places, here)
+    astray = _running_without_lock(where, suspected, alive, places, here)
     here |= {name: where.guest(name) for name in astray}
     sockets, limit = {name: f"{here[name]}/q" for name in (*alive, *astray)}, max(remaining(LIMIT), _LEAST)
-    answers = ask(sockets, (*_QUESTIONS, *more), limit=limit)
+    answers = query(sockets, (*_QUESTIONS, *more), limit=limit)
     now = process.uptime()
     rows, guarded, plugged = [], {}, {}
     for name in wanted:
@@ -61,22 +61,22 @@ def look(
             if record and here[name] == where.guest(name) and any(port.guard != "none" for port in record.ports):
                 guarded[name] = here[name]
             record = _current(lab, record)
-            row = _alive(name, here[name], record, answers[name], now)
+            row = _running_row(name, here[name], record, answers[name], now)
             if record and record.ports and row.state in WELL and row.pid:
                 plugged[name] = record.ports
             if here[name] == where.guest(name):  # a user's log is not ours to judge
-                row = _unlocked(row) if name in astray else _unlogged(row, where)
-            row = row if row.pid or not where.root else _unlit(row)
-            rows.append(row if record or not place else row.but(nics=_nics(place.ports)))
+                row = _mark_lost_lock(row) if name in astray else _mark_dead_logger(row, where)
+            row = row if row.pid or not where.root else _mark_invisible(row)
+            rows.append(row if record or not place else row.replace(nics=_nics(place.ports)))
         else:
-            row = _resting(name, lab, guest, place, record)
-            rows.append(row if where.root else _perhaps(row))
-        rows[-1] = rows[-1].but(lab=_lab_of(where, lab, name, record))
-    rows = with_taps(rows, where, plugged, places)
-    return _with_networks(with_guards(rows, guarded if where.root else {}), where, lab), answers
+            row = _stopped_row(name, lab, guest, place, record)
+            rows.append(row if where.root else _mark_foreign_holder(row))
+        rows[-1] = rows[-1].replace(lab=_lab_of(where, lab, name, record))
+    rows = with_tap_problems(rows, where, plugged, places)
+    return _with_networks(with_guard_problems(rows, guarded if where.root else {}), where, lab), answers
 
 
-def _is_elsewhere(where: Directories, lab: Lab, record: Record | None) -> bool:
+def _is_elsewhere(where: Paths, lab: Lab, record: Record | None) -> bool:
     """Whether a guest of this run directory belongs to another lab, be it there or not."""
     return record is not None and record.lab not in {"", where.lab} and record.name not in lab.now.running
 
@@ -85,50 +85,54 @@ def _current(lab: Lab, record: Record | None) -> Record | None:
     """The record with the ports as they are now: its network may have been begun anew since the start."""
     if record is None or record.name not in lab.now.running:
         return record
-    return record.but(ports=lab.ports()[record.name])
+    return record.replace(ports=lab.ports()[record.name])
 
 
-def _lab_of(where: Directories, lab: Lab, name: str, record: Record | None) -> str | None:
+def _lab_of(where: Paths, lab: Lab, name: str, record: Record | None) -> str | None:
     """The lab of a row: this one, unless only a record tells of the guest, which may tell of none."""
     if name in lab.guests or name in lab.invalid or name in lab.now.running:
         return where.lab or None
     return (record.lab if record else "") or None
 
 
-def _astray(
-    where: Directories, wanted: list[str], alive: list[str], places: Mapping[str, Place], here: Mapping[str, str]
+def _running_without_lock(
+    where: Paths, wanted: list[str], alive: list[str], places: Mapping[str, GuestRuntime], here: Mapping[str, str]
 ) -> set[str]:
     """Those that run though no lock says so: looked for only where something is left of a guest, or nothing can be."""
     resting = set(wanted) - set(alive)
     taps = {name: place.ports for name, place in places.items() if name in resting and name not in here}
-    suspects = {name for name, ports in taps.items() if not ports or any(tap_device.index(port.tap) for port in ports)}
+    suspects = {
+        name for name, ports in taps.items() if not ports or any(tap_device.ifindex(port.tap) for port in ports)
+    }
     suspects |= {name for name in resting if here.get(name) == where.guest(name)}
-    return set(socket_lookup.guests(where.run, suspects)) if suspects else set()
+    return set(socket_lookup.find_running_guests(where.run, suspects)) if suspects else set()
 
 
-def _unlocked(row: Status) -> Status:
+def _mark_lost_lock(row: Status) -> Status:
     """The row of a guest whose lock, or whole run directory, was taken from its place."""
     if row.state == "unresponsive":
-        return row.but(problem="its lock and its monitor were removed; kvmrun repair mends it, or says why it cannot")
+        return row.replace(
+            problem="its lock and its monitor were removed; kvmrun repair mends it, or says why it cannot"
+        )
     state = "degraded" if row.state == "running" else row.state
-    return row.but(state=state, problem="its lock was removed; kvmrun repair gives it another")
+    return row.replace(state=state, problem="its lock was removed; kvmrun repair gives it another")
 
 
-def _unlit(row: Status) -> Status:
+def _mark_invisible(row: Status) -> Status:
     """The row of a guest whose QEMU root cannot find, where that is for want of a capability."""
     from kvmrun.host.facts import root_capabilities
 
-    lost = root_capabilities.missing()
-    return row.but(problem=f"its QEMU cannot be seen: root lacks {lost} here") if lost else row
+    lost = root_capabilities.missing_capabilities()
+    return row.replace(problem=f"its QEMU cannot be seen: root lacks {lost} here") if lost else row
 
 
-def seen(where: Directories) -> dict[str, str]:
+def visible_run_directories(where: Paths) -> dict[str, str]:
     """The run directory of every guest we may see; for root also those that users started."""
     found: dict[str, str] = {}
     for run in _of_users() if where.root else []:
         with suppress(KvmrunError):  # whatever a user made of it, it is the user's own row
-            found |= {name: f"{run}/vm/{name}" for name in rundir.names(run)}
-    return found | {name: where.guest(name) for name in rundir.names(where.run)}
+            found |= {name: f"{run}/vm/{name}" for name in rundir.guest_names(run)}
+    return found | {name: where.guest(name) for name in rundir.guest_names(where.run)}
 
 
 def _of_users() -> list[str]:
@@ -139,15 +143,15 @@ def _of_users() -> list[str]:
         return []
 
 
-def _perhaps(row: Status) -> Status:
+def _mark_foreign_holder(row: Status) -> Status:
     """A guest that does not run as ours may run as somebody else's: its tap has a holder then."""
     held = [nic.tap for nic in row.nics if tap_device.has_carrier(nic.tap)]
     if row.state != "stopped" or not held:
         return row
-    return row.but(state="unknown", problem=f"somebody else holds its tap {held[0]}; only root may look")
+    return row.replace(state="unknown", problem=f"somebody else holds its tap {held[0]}; only root may look")
 
 
-def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Status]:
+def _with_networks(rows: list[Status], where: Paths, lab: Lab) -> list[Status]:
     """The rows, with what is wrong with the networks of guests that are well."""
     used = {nic.network for row in rows if row.state in WELL and row.pid for nic in row.nics}
     if not (where.root and used):
@@ -156,33 +160,33 @@ def _with_networks(rows: list[Status], where: Directories, lab: Lab) -> list[Sta
     return [_degraded(row, wrong) if row.state in WELL and row.pid and wrong else row for row in rows]
 
 
-def _network_problem(where: Directories, lab: Lab, name: str) -> str:
+def _network_problem(where: Paths, lab: Lab, name: str) -> str:
     from kvmrun.api.status import port_checks
 
-    return port_checks.of_bridge(lab, lab.networks[name]) or network_health.problem(
+    return port_checks.bridge_problem(lab, lab.networks[name]) or network_health.network_problem(
         where.network(name),
         lab.account(name),
-        {"rules": nft_network.table(name), "guard": nft_guard.kept_table(name)},
+        {"rules": nft_network.table_name(name), "guard": nft_guard.kept_table(name)},
     )
 
 
 def _degraded(row: Status, wrong: dict[str, str]) -> Status:
     found = [f"network {nic.network}: {wrong[nic.network]}" for nic in row.nics if nic.network in wrong]
-    return row.but(state=lowered(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
+    return row.replace(state=degraded_state(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
 
 
-def unseen(where: Directories) -> str:
+def hidden_guests_note(where: Paths) -> str:
     """What a user who is not root cannot see, in a sentence; "" when everything is seen."""
     if where.root or where.run == "/run/kvmrun":
         return ""
     try:
-        rundir.names("/run/kvmrun")
+        rundir.guest_names("/run/kvmrun")
     except Exception:
         return "guests that root started are not shown: /run/kvmrun is root's alone"
     return ""
 
 
-def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, record: Record | None) -> Status:
+def _stopped_row(name: str, lab: Lab, guest: Guest | None, place: GuestRuntime | None, record: Record | None) -> Status:
     if guest is None or place is None:
         if name in lab.invalid:
             first = next((f"{one}" for one in lab.problems if one.file == f"{name}.toml"), "see kvmrun check")
@@ -203,16 +207,16 @@ def _resting(name: str, lab: Lab, guest: Guest | None, place: Place | None, reco
     )
 
 
-def _alive(name: str, directory: str, record: Record | None, answer: Answer, now: float) -> Status:
-    pid = rundir.holder(directory, record.pid if record else 0)
-    used = process.usage(pid) if pid else None
+def _running_row(name: str, directory: str, record: Record | None, answer: Reply, now: float) -> Status:
+    pid = rundir.qemu_pid(directory, record.pid if record else 0)
+    used = process.process_usage(pid) if pid else None
     ports = record.ports if record else ()
     answer = reject_stranger(answer, allowed_uids_of(pid))
-    state, problem = _state(name, answer, record)
+    state, problem = _state_of_answer(name, answer, record)
     if answer.silence == "silent":
         from kvmrun.host.rundir import socket_clients  # only for a guest that is silent
 
-        who = socket_clients.connected(f"{directory}/q")
+        who = socket_clients.connected_clients(f"{directory}/q")
         problem = f"its monitor did not answer in {LIMIT:g} s: {who} is connected to it" if who else problem
     seconds = now - used.started / process.TICKS if used else 0.0
     kvm = answer.replies.get("query-kvm")
@@ -235,7 +239,7 @@ def _alive(name: str, directory: str, record: Record | None, answer: Answer, now
     )
 
 
-def _state(name: str, answer: Answer, record: Record | None) -> tuple[str, str | None]:
+def _state_of_answer(name: str, answer: Reply, record: Record | None) -> tuple[str, str | None]:
     """The state by its evidence, and what is wrong with it."""
     if answer.silence == "busy":
         return "running", "its monitor is busy with another command"
@@ -260,7 +264,7 @@ def _state(name: str, answer: Answer, record: Record | None) -> tuple[str, str |
     return state, None
 
 
-def _unlogged(row: Status, where: Directories) -> Status:
+def _mark_dead_logger(row: Status, where: Paths) -> Status:
     """The row, with a logger that died as its problem. One that has just been started may not be there yet.
 
     One that does not read on makes QEMU wait: that is why its monitor is silent.
@@ -269,15 +273,15 @@ def _unlogged(row: Status, where: Directories) -> Status:
         from kvmrun.host.process import log_writer
 
         if log_writer.is_stalled(where.log(row.name)):
-            return row.but(problem="its logger does not read on, and QEMU waits for it; kvmrun repair replaces it")
+            return row.replace(problem="its logger does not read on, and QEMU waits for it; kvmrun repair replaces it")
     if (
         row.problem
         or row.uptime_s is None
         or row.uptime_s < log_reader.BEGINS
-        or log_reader.is_kept(where.log(row.name))
+        or log_reader.has_writer(where.log(row.name))
     ):
         return row
-    return row.but(problem=f"its logger died; kvmrun log {row.name} --restart starts another")
+    return row.replace(problem=f"its logger died; kvmrun log {row.name} --restart starts another")
 
 
 def _nics(ports: tuple[Port, ...]) -> tuple[NicStatus, ...]:

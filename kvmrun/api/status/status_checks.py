@@ -1,50 +1,51 @@
 """Rows of the list with what is wrong with the taps and the guards of guests that are well otherwise."""
 
+from collections.abc import Mapping
+
 from kvmrun.host.links import tap_device
-from kvmrun.light.abc import Mapping
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 
 WELL = ("running", "paused")
 """The states that are what was wanted: what else is wrong is told of these."""
 
 
-def with_taps(
-    rows: list[Status], where: Directories, plugged: Mapping[str, tuple[Port, ...]], places: Mapping[str, Place]
+def with_tap_problems(
+    rows: list[Status], where: Paths, plugged: Mapping[str, tuple[Port, ...]], places: Mapping[str, GuestRuntime]
 ) -> list[Status]:
     """The rows, with what is wrong with taps: of guests that are well, and of those that have ended and left one."""
-    left = [row.name for row in rows if row.state == "stopped" and any(tap_device.index(nic.tap) for nic in row.nics)]
+    left = [row.name for row in rows if row.state == "stopped" and any(tap_device.ifindex(nic.tap) for nic in row.nics)]
     if not (plugged or (left and where.root)):
         return rows
     from kvmrun.api.status import port_checks  # brings what reads links
 
     ended = {name: places[name].ports for name in left if where.root and name in places}
-    found = port_checks.problems(where, plugged) | port_checks.outlived(where, ended)
+    found = port_checks.tap_problems(where, plugged) | port_checks.outlived_taps(where, ended)
     return [_told(row, found) for row in rows]
 
 
 def _told(row: Status, problems: Mapping[str, str]) -> Status:
     found = problems.get(row.name)
-    return row.but(state=lowered(row.state), problem=row.problem or found) if found else row
+    return row.replace(state=degraded_state(row.state), problem=row.problem or found) if found else row
 
 
-def with_guards(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
+def with_guard_problems(rows: list[Status], guarded: dict[str, str]) -> list[Status]:
     """The rows, with what is wrong with guests that are well but no longer guarded."""
     if not guarded:
         return rows
     from kvmrun.host.firewall import port_guard  # brings the packet filter's modules
 
-    bare = port_guard.gone(guarded)
+    bare = port_guard.missing_guards(guarded)
     text = "unguarded: its packet filter was changed; kvmrun {} mends it"
     return [
-        row.but(state=lowered(row.state), problem=text.format(row.name))
+        row.replace(state=degraded_state(row.state), problem=text.format(row.name))
         if row.name in bare and row.state in WELL
         else row
         for row in rows
     ]
 
 
-def lowered(state: str) -> str:
+def degraded_state(state: str) -> str:
     """The state of a guest with something wrong; one that is paused stays what it is."""
     return "degraded" if state == "running" else state

@@ -9,7 +9,7 @@ from kvmrun.cli.report import reporting
 from kvmrun.model.finding import Finding
 from kvmrun.model.printable import printable
 from kvmrun.ui.text import doctor_text
-from kvmrun.ui.text.output import colored
+from kvmrun.ui.text.output import use_colour
 
 HELP = "find what prevents guests from running on this host, and how to fix it"
 TIMEOUT = "10 s for a guest that is started as a trial"
@@ -33,8 +33,8 @@ def _show(found: list[Finding], args: Args) -> None:
         body = [{key: printable(value, 1000) for key, value in one.as_dict().items()} for one in found]
         print_document(well=well, findings=body)
         return
-    for line in doctor_text.lines(
-        [one for one in found if one.level != "ok" or not args.quiet], color=colored(args.color)
+    for line in doctor_text.finding_lines(
+        [one for one in found if one.level != "ok" or not args.quiet], color=use_colour(args.color)
     ):
         sys.stdout.write(f"{line}\n")
-    sys.stdout.write(f"{doctor_text.verdict(found)}\n")
+    sys.stdout.write(f"{doctor_text.doctor_verdict(found)}\n")

@@ -3,12 +3,12 @@
 import asyncio
 import gc
 import sys
+from collections.abc import Callable
 from contextlib import aclosing
 
 from kvmrun.api.conversation.events import follow, followable
 from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.json_output import format_event
-from kvmrun.light.abc import Callable
 from kvmrun.model.printable import printable
 
 HELP = "follow the events that QEMU reports of guests"
@@ -30,7 +30,7 @@ def run(args: Args) -> int:
 async def _follow(present: Callable[[], dict[str, str]], args: Args) -> int:
     from kvmrun.ui.screen import terminal
     from kvmrun.ui.screen.async_output import send_text
-    from kvmrun.ui.text.output import line
+    from kvmrun.ui.text.output import event_line
 
     noted: dict[str, str] = {}
 
@@ -39,12 +39,12 @@ async def _follow(present: Callable[[], dict[str, str]], args: Args) -> int:
             sys.stderr.write(f"kvmrun: {name} is not followed now: {printable(text)}\n")
         noted[name] = text
 
-    with terminal.unblocked(1) as sink:
+    with terminal.nonblocking_dup(1) as sink:
         try:
             async with asyncio.timeout(args.timeout), aclosing(follow(present, note)) as news:
                 async for event in news:
                     noted.pop(event.guest, None)
-                    await send_text(sink, format_event(event) if args.output == "json" else line(event))
+                    await send_text(sink, format_event(event) if args.output == "json" else event_line(event))
         except TimeoutError:
             return 0
     return 0

@@ -4,8 +4,8 @@ import sys
 import time
 
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.status.guest_list import rows, unknown
-from kvmrun.api.status.status import unseen
+from kvmrun.api.status.guest_list import rows, unknown_guests
+from kvmrun.api.status.status import hidden_guests_note
 from kvmrun.cli.arguments import Args, Parser, opened, pace
 from kvmrun.cli.guest_rows import pasteable, refuse_missing_lab, show, view
 from kvmrun.errors import Several
@@ -27,17 +27,19 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     lab = opened(args)
     every = None if args.watch is None else pace(args.watch)
-    errors = unknown(lab, args.guests)
+    errors = unknown_guests(lab, args.guests)
     if every is not None and args.output == "table":
         from kvmrun.ui.screen import guest_watch, terminal
 
         if terminal.is_screen():
-            return guest_watch.watch(lambda: _found(lab, args), view(args), every, unseen(lab.paths), color=args.color)
+            return guest_watch.watch_guests(
+                lambda: _found(lab, args), view(args), every, hidden_guests_note(lab.paths), color=args.color
+            )
     while True:
         found = _found(lab, args)
         refuse_missing_lab(lab.paths.vms, args, found)
         show(found, args)
-        if note := unseen(lab.paths):
+        if note := hidden_guests_note(lab.paths):
             sys.stderr.write(f"kvmrun: {note}\n")
         if errors:
             raise Several(errors)

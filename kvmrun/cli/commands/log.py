@@ -2,11 +2,11 @@
 
 import re
 import sys
+from collections.abc import Iterable
 
 from kvmrun.api.conversation.guest_log import follow_log, read_log, restart_logger
 from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.json_output import print_document
-from kvmrun.light.abc import Iterable
 from kvmrun.model.printable import printable
 from kvmrun.ui.text import stdio
 

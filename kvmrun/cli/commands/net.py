@@ -48,5 +48,5 @@ def _status(lab: LabHandle, names: list[str] | None, args: Args) -> int:
         texts = [f"{one.text}; fix: {one.fix}" if one.fix else one.text for one in problems]
         print_document(networks=[one.as_dict() for one in networks], problems=texts)
     else:
-        sys.stdout.write("\n".join(network_text.lines(networks, problems)) + "\n")
+        sys.stdout.write("\n".join(network_text.network_lines(networks, problems)) + "\n")
     return 0

@@ -4,8 +4,8 @@ from kvmrun.api.definition.rename_guest import current_identity, rename_guest
 from kvmrun.api.report import Done
 from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.report import reporting
-from kvmrun.model.guest.paths import Place
-from kvmrun.ui.text.prompt import confirmed
+from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.ui.text.prompt import confirm
 
 HELP = "give a guest another name"
 
@@ -33,7 +33,7 @@ def run(args: Args) -> int:
     return 0
 
 
-def _ask_keep_identity(now: Place, new: str) -> bool:
+def _ask_keep_identity(now: GuestRuntime, new: str) -> bool:
     """Whether the person, where there is one, wants to keep what followed from the name."""
     ports = ", ".join(f"{port.mac} {port.address or ''}".strip() for port in now.ports)
-    return bool(confirmed(f"{new} would have another UUID, MAC and address; keep {ports or now.uuid}?", usual=False))
+    return bool(confirm(f"{new} would have another UUID, MAC and address; keep {ports or now.uuid}?", usual=False))

@@ -28,7 +28,9 @@ def run(args: Args) -> int:
         body = [{key: _printable(value) for key, value in one.as_dict().items()} for one in found]
         print_document(well=well, faults=body)
     elif not args.quiet:
-        sys.stdout.write("".join(f"{line}\n" for line in (*repair_text.lines(found), repair_text.verdict(found))))
+        sys.stdout.write(
+            "".join(f"{line}\n" for line in (*repair_text.repair_lines(found), repair_text.repair_verdict(found)))
+        )
     return 0 if well else 1
 
 

@@ -16,7 +16,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     lab, stopping = opened(args), StopOptions(force=args.force, timeout=args.timeout)
-    starting = start_options(args).but(raw=())
+    starting = start_options(args).replace(raw=())
     with reporting(args) as report:
         results = restart(lab, selected(args), stopping, starting, report=report)
     return exit_code(results)

@@ -8,7 +8,7 @@ from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.report import exit_code, reporting
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.model.printable import printable
-from kvmrun.ui.text.prompt import confirmed
+from kvmrun.ui.text.prompt import confirm
 
 HELP = "remove a guest: its definition and log; its images only with --images"
 
@@ -50,7 +50,7 @@ def _ask(removal: Removal) -> bool:
     said = [f"{name} would be removed:", *(f"  {path}" for path in removal.paths)]
     said += [f"  kept: {path}" for path in removal.kept]
     sys.stderr.write("".join(f"{printable(line)}\n" for line in said))
-    answer = confirmed("remove it?", usual=False)
+    answer = confirm("remove it?", usual=False)
     if answer is None:
         raise UsageError(f"{name} was not removed", f"kvmrun rm {name} --yes", why="there is no terminal to ask at")
     return answer

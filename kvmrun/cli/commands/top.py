@@ -4,13 +4,13 @@ import sys
 import time
 
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.status.status import unseen
+from kvmrun.api.status.status import hidden_guests_note
 from kvmrun.api.status.usage import usage
 from kvmrun.cli.arguments import Args, Parser, opened, pace
 from kvmrun.cli.guest_rows import pasteable
 from kvmrun.cli.usage_output import print_usage
 from kvmrun.errors import UsageError
-from kvmrun.model.guest.guest_usage import Snapshot
+from kvmrun.model.guest.guest_usage import UsageSnapshot
 from kvmrun.ui.screen import terminal
 
 HELP = "show what guests use: CPU, memory, disk and network rates"
@@ -33,7 +33,7 @@ def run(args: Args) -> int:
         from kvmrun.cli.terminal.top_live import live
 
         return live(args, lab, lambda: _now(lab), every)
-    if note := unseen(lab.paths):
+    if note := hidden_guests_note(lab.paths):
         sys.stderr.write(f"kvmrun: {note}\n")
     before = _now(lab)
     for _ in range(args.count or 1):
@@ -44,8 +44,8 @@ def run(args: Args) -> int:
     return 0
 
 
-def _now(lab: LabHandle) -> Snapshot:
+def _now(lab: LabHandle) -> UsageSnapshot:
     """What is used by the guests that are defined now."""
     lab.reload()
     now = usage(lab)
-    return now.but(guests=tuple(one.but(status=pasteable([one.status], lab)[0]) for one in now.guests))
+    return now.replace(guests=tuple(one.replace(status=pasteable([one.status], lab)[0]) for one in now.guests))

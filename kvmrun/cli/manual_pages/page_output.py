@@ -7,7 +7,7 @@ import time
 import kvmrun
 from kvmrun.cli.arguments import Args
 from kvmrun.cli.manual_pages.topics import Page, pages
-from kvmrun.config.standard_paths import absolute
+from kvmrun.config.standard_paths import make_absolute
 from kvmrun.host.process import process
 from kvmrun.ui.text.progress import Progress
 
@@ -18,9 +18,9 @@ def show_page(page: Page, color: str) -> None:
     """Print the page, through the person's pager where it is longer than the terminal."""
     from kvmrun.ui.page import manual_text
     from kvmrun.ui.page.markdown import blocks
-    from kvmrun.ui.text.output import colored
+    from kvmrun.ui.text.output import use_colour
 
-    text = manual_text.rendered(blocks(page.markdown()), color=colored(color))
+    text = manual_text.rendered(blocks(page.markdown()), color=use_colour(color))
     height = manual_text.lines_of_terminal()
     if 0 < height <= text.count("\n"):
         from kvmrun.cli.terminal import pager
@@ -33,7 +33,7 @@ def show_page(page: Page, color: str) -> None:
 def show_in_man(page: Page) -> int:
     """Show the page in man on a terminal, print it for man elsewhere; the exit code."""
     text = _roff(page)
-    reader = process.find_tool("man") if sys.stdout.isatty() else ""
+    reader = process.find_program("man") if sys.stdout.isatty() else ""
     if not reader:
         sys.stdout.write(text)
         return 0
@@ -71,7 +71,7 @@ def remove(args: Args) -> int:
 
 def _root(given: str) -> str:
     if given:
-        return absolute(given)
+        return make_absolute(given)
     data = os.environ.get("XDG_DATA_HOME") or os.path.expanduser("~/.local/share")
     return _SYSTEM if os.geteuid() == 0 else f"{data}/man"
 

@@ -1,19 +1,19 @@
 """The pages of the manual, which are Markdown files of the package, and the topics that name them."""
 
 import os
+from collections.abc import Iterable, Sequence
 
 import kvmrun
 from kvmrun.cli import commands
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Iterable, Sequence
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _DIRECTORY = f"{os.path.dirname(os.path.abspath(kvmrun.__file__))}/manual"
 
 
-class Page(Frozen):
+class Page(Value):
     """One page: `name` as man(1) knows it, and its section of the manual."""
 
     name: str

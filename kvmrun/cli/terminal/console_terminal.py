@@ -3,12 +3,11 @@
 import os
 import signal
 import sys
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 
 from kvmrun.api.conversation.console_session import TAKEN_OVER, Console, ConsoleEnds
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import UsageError
-from kvmrun.light.contextlib import ExitStack
 from kvmrun.ui.screen import terminal
 from kvmrun.ui.text.caller import fix
 
@@ -32,17 +31,17 @@ def _byte_of_key(word: str) -> int:
     )
 
 
-def signals_caught() -> AbstractContextManager[terminal.Caught]:
+def signals_caught() -> AbstractContextManager[terminal.SignalCatcher]:
     """Within, the signals that end the connection end nothing else."""
-    return terminal.catching(_ENDS)
+    return terminal.catch_signals(_ENDS)
 
 
-def connect_terminal(console: Console, args: Args, caught: terminal.Caught) -> str:
+def connect_terminal(console: Console, args: Args, caught: terminal.SignalCatcher) -> str:
     """Carry on until it ends; the terminal is as before when this returns or raises."""
     person = os.isatty(0)
     asked = person and os.isatty(1) and not args.unfiltered  # unfiltered, the terminal answers for itself
     with ExitStack() as stack:
-        sink = stack.enter_context(terminal.unblocked(1))
+        sink = stack.enter_context(terminal.nonblocking_dup(1))
         ends = ConsoleEnds(source=0, sink=sink, wake=caught.fd, size=terminal.size if asked else None)
         connection = stack.enter_context(console.connected(ends))
         if person:
@@ -50,7 +49,7 @@ def connect_terminal(console: Console, args: Args, caught: terminal.Caught) -> s
             tell(args, f"connected to {args.guest}; {name} leaves, and the guest goes on")
             stack.enter_context(terminal.raw(0))
         if os.isatty(1):
-            stack.callback(lambda: terminal.send(sink, connection.restore_sequence()))
+            stack.callback(lambda: terminal.write_soon(sink, connection.restore_sequence()))
         return connection.relay()
 
 

@@ -1,12 +1,12 @@
 """The person's editor on a draft of a definition, until that is valid."""
 
 import sys
+from collections.abc import Iterable
 
 from kvmrun.api.definition.edit_definition import Editing
 from kvmrun.cli.terminal import editor
-from kvmrun.light.abc import Iterable
 from kvmrun.model.printable import printable
-from kvmrun.ui.text.prompt import confirmed
+from kvmrun.ui.text.prompt import confirm
 
 
 def edit_until_valid(text: Editing, stem: str) -> None:
@@ -19,4 +19,4 @@ def edit_until_valid(text: Editing, stem: str) -> None:
 def _ask_retry(stem: str, lines: Iterable[str]) -> bool:
     """Tell the person what is wrong, and ask whether they go on."""
     sys.stderr.write("".join(f"  {printable(line)}\n" for line in lines))
-    return bool(confirmed(f"{stem} is not valid; edit it again?", usual=True))
+    return bool(confirm(f"{stem} is not valid; edit it again?", usual=True))

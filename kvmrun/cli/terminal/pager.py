@@ -4,17 +4,17 @@ import os
 import shlex
 import signal
 import subprocess
+from contextlib import suppress
 
 from kvmrun.host.process import process
-from kvmrun.light.contextlib import suppress
 
 
 def show(text: str) -> bool:
     """Show the text in $PAGER, or in less where that is not set; False where no pager could be started."""
     try:
-        words = shlex.split(os.environ.get("PAGER", "")) or [process.find_tool("less")]
+        words = shlex.split(os.environ.get("PAGER", "")) or [process.find_program("less")]
     except ValueError:  # a quote is not closed
-        words = [process.find_tool("less")]
+        words = [process.find_program("less")]
     if not words[0]:
         return False
     before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the pager alone

@@ -4,18 +4,18 @@ import asyncio
 import os
 import shutil
 import sys
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
 
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import UsageError
 from kvmrun.host.rundir.console_lock import STOLEN
-from kvmrun.light.abc import Awaitable, Callable, Collection, Iterable, Iterator
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.monitor.qmp import qmp_schema
 from kvmrun.monitor.qmp.qmp_client import Monitor, connect
 from kvmrun.monitor.shell import qmp_help, shell_parser
 from kvmrun.ui.shell import qmp_shell
-from kvmrun.ui.text.output import Answer, Value, colored, dump, news, show
+from kvmrun.ui.text.output import Answer, PrintedValue, print_answer, print_json, shell_event_line, use_colour
 
 _GREETING_LIMIT = 5.0
 _ONCE_LIMIT = 60.0
@@ -60,7 +60,7 @@ async def _converse(path: str, uuid: str, args: Args, accounts: Collection[int])
         return await _each(speaker.answer, lines, as_json=args.output == "json")
 
 
-class _Speaker(Frozen):
+class _Speaker(Value):
     """A language spoken over the monitor: QMP typed by its schema, or that of the human monitor (no schema)."""
 
     monitor: Monitor
@@ -75,25 +75,25 @@ class _Speaker(Frozen):
 
     def read(self, line: str) -> shell_parser.Line:
         if self.schema:
-            return shell_parser.parse(self.schema, line)
+            return shell_parser.parse_line(self.schema, line)
         line = line.strip()
         return (
-            shell_parser.Leave()
+            shell_parser.Quit()
             if line == "exit"
-            else shell_parser.Human(line=line)
+            else shell_parser.HmpCommand(line=line)
             if line
-            else shell_parser.Nothing()
+            else shell_parser.EmptyLine()
         )
 
     async def answer(self, line: str) -> Answer:
         match self.read(line):
-            case shell_parser.Call(command=command, arguments=arguments, oob=oob):
-                return Value(json=await self.monitor.execute(command, arguments, limit=self.limit, oob=oob))
-            case shell_parser.Human(line=human):
+            case shell_parser.QmpCall(command=command, arguments=arguments, oob=oob):
+                return PrintedValue(json=await self.monitor.execute(command, arguments, limit=self.limit, oob=oob))
+            case shell_parser.HmpCommand(line=human):
                 return await self.human(human)
-            case shell_parser.Help(topic=topic, given=given) if self.schema:
+            case shell_parser.HelpRequest(topic=topic, given=given) if self.schema:
                 return qmp_help.explain(self.schema, topic, given, width=min(100, shutil.get_terminal_size().columns))
-            case shell_parser.Leave():
+            case shell_parser.Quit():
                 return None
             case _:
                 return ()
@@ -104,7 +104,7 @@ class _Speaker(Frozen):
 
     def question(self, line: str) -> str:
         try:
-            ends = shell_parser.ends_guest(self.read(line))
+            ends = shell_parser.quits_qemu(self.read(line))
         except UsageError:
             return ""
         return "quit ends the guest at once, as if its power were cut; do it?" if ends else ""
@@ -122,10 +122,10 @@ async def _each(answer: Callable[[str], Awaitable[Answer]], lines: Iterable[str]
         said = await answer(line)
         if said is None:
             break
-        if as_json and isinstance(said, Value):
-            dump(said.json)
+        if as_json and isinstance(said, PrintedValue):
+            print_json(said.json)
         else:
-            show(said, color=False)
+            print_answer(said, color=False)
         sys.stdout.flush()
         if isinstance(said, tuple) and said and said[0].startswith(_HUMAN_ERRORS):
             return 1
@@ -142,7 +142,7 @@ async def _shell(speaker: _Speaker, args: Args) -> None:
     version = f" (QEMU {speaker.monitor.version})" if speaker.monitor.version else ""
 
     async def event() -> str:
-        return news(await speaker.monitor.event())
+        return shell_event_line(await speaker.monitor.event())
 
     def complete(before: str) -> Iterator[tuple[str, int, str]]:
         if not speaker.schema:
@@ -153,8 +153,8 @@ async def _shell(speaker: _Speaker, args: Args) -> None:
             found = qmp_help.complete(speaker.schema, before)
         return ((one.text, one.length, one.meta) for one in found)
 
-    await qmp_shell.converse(
-        qmp_shell.Talk(
+    await qmp_shell.run_shell(
+        qmp_shell.ShellBackend(
             guest=args.guest,
             prompt=f"{args.guest}> " if speaker.schema else f"{args.guest} (human)> ",
             welcome=f"{args.guest}{version}: help, Tab completes; exit or Ctrl-D leaves the guest running.",
@@ -163,7 +163,7 @@ async def _shell(speaker: _Speaker, args: Args) -> None:
             event=event,
             question=speaker.question,
             history=_history(),
-            color=colored(args.color),
+            color=use_colour(args.color),
         )
     )
 

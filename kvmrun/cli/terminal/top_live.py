@@ -1,12 +1,13 @@
 """kvmrun top on a screen of its own: what guests use, and keys that pause one or open its console."""
 
+from collections.abc import Callable
+
 from kvmrun.api.guest.lifecycle import pause, resume
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.status.status import unseen
+from kvmrun.api.status.status import hidden_guests_note
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import KvmrunError
-from kvmrun.light.abc import Callable
-from kvmrun.model.guest.guest_usage import Snapshot
+from kvmrun.model.guest.guest_usage import UsageSnapshot
 from kvmrun.model.printable import printable
 from kvmrun.ui.screen import fullscreen
 from kvmrun.ui.screen.top_view import Top
@@ -16,19 +17,19 @@ _FIRST = 0.5
 """The first rates come sooner than the others."""
 
 
-def live(args: Args, lab: LabHandle, look: Callable[[], Snapshot], every: float) -> int:
+def live(args: Args, lab: LabHandle, look: Callable[[], UsageSnapshot], every: float) -> int:
     """Show the screen until q or a signal, with what `look` finds every so many seconds; the exit code."""
     from kvmrun.cli.commands import console
 
-    feed = fullscreen.Feed(look, every, first=min(every, _FIRST))
+    feed = fullscreen.Poller(look, every, first=min(every, _FIRST))
     view = Top(feed, lambda name, state: _pausing(lab, name, state), every)
-    view.note = unseen(lab.paths)
+    view.note = hidden_guests_note(lab.paths)
     while (left := fullscreen.show(view, feed.fd, color=args.color)) == "console":
         try:
             console.run(Args(**vars(args), guest=view.selected, escape="^]", steal=False, unfiltered=False))
         except KvmrunError as error:
             view.note = _in_a_line(error)
-    return fullscreen.code(left)
+    return fullscreen.exit_code(left)
 
 
 def _pausing(lab: LabHandle, name: str, state: str) -> tuple[str, Callable[[], str]] | None:

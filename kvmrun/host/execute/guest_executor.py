@@ -1,7 +1,12 @@
 """The hand: each step to the function that does it, and what takes it back."""
 
 import os
+import signal
+import socket
 import stat
+from collections.abc import Callable
+from contextlib import suppress
+from typing import assert_never
 
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host.facts import block_device
@@ -9,21 +14,17 @@ from kvmrun.host.files import safe_directory
 from kvmrun.host.links import port_settings, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock, rundir
-from kvmrun.light import signal, socket
-from kvmrun.light.abc import Callable
-from kvmrun.light.contextlib import suppress
-from kvmrun.light.typing import assert_never
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.qemu_option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan.guest.scope_plan import EnterScope
-from kvmrun.plan.guest.vnc_port import TakePort
+from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
 from kvmrun.plan.steps import guest_steps
 
 Undo = Callable[[], None]
 
 
-class Hand:
+class GuestExecutor:
     """Does the steps of one guest. Holds the descriptors between being opened and being handed to QEMU.
 
     `title` is written to the guest's log before anything else, at most one line.
@@ -48,21 +49,21 @@ class Hand:
         match step:
             case guest_steps.MakeImage():
                 return self._make_image(step)
-            case guest_steps.TakePlace():
+            case guest_steps.ClaimRunDirectory():
                 return self._take_place(step)
             case guest_steps.OpenFile():
                 self.table[step.file] = [_open(step.file)]
             case guest_steps.MakeVncDirectory():
                 return self._make_vnc_directory(step)
             case guest_steps.RemoveTap():
-                port_settings.remove(step.tap)
+                port_settings.remove_port(step.tap)
             case guest_steps.OpenTap():
                 self._open_tap(step.tap, kept=step.kept)
             case guest_steps.PlugTap():
-                port_settings.plug(step)
-            case guest_steps.Listen():
+                port_settings.configure_port(step)
+            case guest_steps.ListenOnSocket():
                 return self._listen(step.listener)
-            case TakePort():
+            case BindVncPort():
                 self._take_port(step)
             case guest_steps.StartLogger():
                 self._start_logger(step)
@@ -91,7 +92,7 @@ class Hand:
     def reap(self) -> int | None:
         """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
         for pidfd in (self._logger, self.pidfd):  # its sockets close a moment before it counts as ended
-            process.ended(pidfd, 2.0)
+            process.wait_exit(pidfd, 2.0)
         try:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
         except ChildProcessError:
@@ -122,18 +123,18 @@ class Hand:
     def _make_image(self, step: guest_steps.MakeImage) -> Undo:
         from kvmrun.host.files import image_files  # brings subprocess, which an ordinary start does not need
 
-        image_files.make(step, self.deadline)
-        return lambda: image_files.remove(step.path)
+        image_files.make_image(step, self.deadline)
+        return lambda: image_files.remove_image(step.path)
 
-    def _take_place(self, step: guest_steps.TakePlace) -> Undo:
+    def _take_place(self, step: guest_steps.ClaimRunDirectory) -> Undo:
         life = lock.open_lock(f"{step.directory}/life")
-        if not lock.take(life):
+        if not lock.take_lock(life):
             os.close(life)
             raise Busy(f"{step.guest} is running already", "kvmrun --list", why="another process holds its lock")
         self._life = life
         _unguard(step)
-        rundir.tidy(step.directory)
-        return lambda: rundir.tidy(step.directory)
+        rundir.remove_leftovers(step.directory)
+        return lambda: rundir.remove_leftovers(step.directory)
 
     def _make_vnc_directory(self, step: guest_steps.MakeVncDirectory) -> Undo:
         path = step.directory.path
@@ -156,23 +157,23 @@ class Hand:
         self.table[listener] = [at.detach()]
         return lambda: os.unlink(listener.path)
 
-    def _take_port(self, step: TakePort) -> None:
+    def _take_port(self, step: BindVncPort) -> None:
         """QEMU does not get it by inheritance, but by its monitor once it answers."""
         from kvmrun.host.facts import tcp_port
 
-        self.listener = tcp_port.take(step.port.number)
+        self.listener = tcp_port.bind_port(step.port.number)
         self.table[step.port] = []
 
     def _load_guard(self, step: LoadGuard) -> Undo:
         from kvmrun.host.firewall import nft  # loaded while QEMU starts
 
-        loading = nft.Loading(step.part, step.text, step.record, step.digest)
+        loading = nft.RulesetLoad(step.part, step.text, step.record, step.digest)
         self._guarded = loading.finish
 
         def back() -> None:
             with suppress(KvmrunError):
                 loading.finish()  # it may still be at work
-            nft.drop(step.part, step.record)
+            nft.drop_ruleset(step.part, step.record)
 
         return back
 
@@ -180,12 +181,12 @@ class Hand:
         from kvmrun.host.process import log_writer  # loaded while QEMU starts
 
         reader, self._log = self._log, -1
-        self._logger = log_writer.start(step.log.path, step.uid, reader)
+        self._logger = log_writer.start_writer(step.log.path, step.uid, reader)
 
     def _enter_scope(self, step: EnterScope) -> None:
         from kvmrun.host.process import systemd_scope  # loaded while QEMU starts
 
-        self._scoped = systemd_scope.Entering(step, [self.pid, process.pid_of(self._logger)]).finish
+        self._scoped = systemd_scope.ScopeMove(step, [self.pid, process.pid_of(self._logger)]).finish
 
     def _write_record(self, step: guest_steps.WriteRecord) -> Undo:
         rundir.write_record(step.path, step.record)
@@ -196,7 +197,7 @@ class Hand:
         os.write(writer, self._title)
         self.table[step.log] = [writer]
         words = [word for option in argv(step.options, self.table) for word in option]
-        command = process.confined([step.qemu, *words, *_split(step.raw)], step.uid, step.group)
+        command = process.drop_privileges_command([step.qemu, *words, *_split(step.raw)], step.uid, step.group)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
             keep = [self._life, *(fd for fds in self.table.values() for fd in fds)]
@@ -212,15 +213,15 @@ class Hand:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         except ProcessLookupError:
             return
-        process.ended(self.pidfd, 10)
+        process.wait_exit(self.pidfd, 10)
 
 
-def _unguard(step: guest_steps.TakePlace) -> None:
+def _unguard(step: guest_steps.ClaimRunDirectory) -> None:
     """Remove a guard left by a crash: its rules are of another time, and would find the new tap by its name."""
     if os.path.lexists(f"{step.directory}/guard"):
         from kvmrun.host.firewall import port_guard
 
-        port_guard.remove(step.directory, step.guest)
+        port_guard.remove_guard(step.directory, step.guest)
 
 
 def _open(file: Image | BootFile) -> int:
@@ -232,7 +233,7 @@ def _open(file: Image | BootFile) -> int:
     try:
         at = safe_directory.located(file.path)
         try:
-            fd = block_device.claimed(at, file.path, readonly=readonly)
+            fd = block_device.claim_exclusively(at, file.path, readonly=readonly)
         finally:
             os.close(at)
     except OSError as why:

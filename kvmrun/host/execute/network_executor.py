@@ -1,5 +1,6 @@
 """The hand of a network: each step to the function that does it, and what takes it back."""
 
+from collections.abc import Callable
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
@@ -16,17 +17,16 @@ from kvmrun.host.links import (
     tap_device,
 )
 from kvmrun.host.rundir import records
-from kvmrun.light.abc import Callable
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
-from kvmrun.plan.network.uplink_routing import AddDefault, AddRule, RemoveDefault, RemoveRule, WayStep
+from kvmrun.plan.network.uplink_routing import AddDefaultRoute, AddRule, RemoveDefaultRoute, RemoveRule, WayStep
 from kvmrun.plan.steps import network_steps
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
 
 Undo = Callable[[], None]
 
 
-def hand(where: Directories) -> Callable[[network_steps.NetworkStep], Undo | None]:
+def execute(where: Paths) -> Callable[[network_steps.NetworkStep], Undo | None]:
     """What does the steps of networks whose run state is below `where`."""
 
     def do(step: network_steps.NetworkStep) -> Undo | None:
@@ -56,17 +56,17 @@ def _link(step: network_steps.LinkStep) -> Undo | None:
             iproute.add_address(step.link, step.address)
         case network_steps.RemoveAddress():
             iproute.remove_address(step.link, step.address)
-        case network_steps.SetUp():
+        case network_steps.SetLinkUp():
             iproute.set_up(step.link)
-        case network_steps.KeepTap():
+        case network_steps.MakePersistentTap():
             return _keep_tap(step)
         case PlugTap():
-            port_settings.plug(step)
-        case network_steps.DropTap():
-            tap_device.drop_tap(step.tap, step.queues)
+            port_settings.configure_port(step)
+        case network_steps.ReleaseTap():
+            tap_device.release_persistent(step.tap, step.queues)
             persistent_taps.forget(step.record, step.tap)
         case RemoveTap():
-            port_settings.remove(step.tap)
+            port_settings.remove_port(step.tap)
         case network_steps.RemoveBridge():
             iproute.remove(step.name)
         case KernelRoute():
@@ -78,10 +78,10 @@ def _link(step: network_steps.LinkStep) -> Undo | None:
     return None
 
 
-def _keep_tap(step: network_steps.KeepTap) -> Undo:
+def _keep_tap(step: network_steps.MakePersistentTap) -> Undo:
     persistent_taps.note(step.record, step.tap, step.owner)  # first: one that persists without a note is not ours
     try:
-        tap_device.keep_tap(step.tap, step.queues, step.owner)
+        tap_device.make_persistent(step.tap, step.queues, step.owner)
     except BaseException:
         persistent_taps.forget(step.record, step.tap)
         raise
@@ -95,8 +95,8 @@ def _keep_tap(step: network_steps.KeepTap) -> Undo:
     return lambda: _drop_tap(step)
 
 
-def _drop_tap(step: network_steps.KeepTap) -> None:
-    tap_device.drop_tap(step.tap, step.queues)
+def _drop_tap(step: network_steps.MakePersistentTap) -> None:
+    tap_device.release_persistent(step.tap, step.queues)
     persistent_taps.forget(step.record, step.tap)
 
 
@@ -107,10 +107,10 @@ def _way(step: WayStep) -> Undo | None:
             return lambda: policy_routing.remove_rule(step.rule)
         case RemoveRule():
             policy_routing.remove_rule(step.rule)
-        case AddDefault():
+        case AddDefaultRoute():
             policy_routing.add_default(step)
             return lambda: policy_routing.remove_default(step)
-        case RemoveDefault():
+        case RemoveDefaultRoute():
             policy_routing.remove_default(step)
         case _:
             assert_never(step)
@@ -119,12 +119,12 @@ def _way(step: WayStep) -> Undo | None:
 
 def _names(step: network_steps.NamesStep, hint: str) -> Undo | None:
     match step:
-        case network_steps.StartNames():
-            return dnsmasq.start(step, hint)
-        case network_steps.ReloadNames():
-            dnsmasq.reload(step.uid, step.config, hint)
-        case network_steps.StopNames():
-            dnsmasq.stop(step.uid, step.config, hint)
+        case network_steps.StartDnsmasq():
+            return dnsmasq.start_dnsmasq(step, hint)
+        case network_steps.ReloadDnsmasq():
+            dnsmasq.reload_dnsmasq(step.uid, step.config, hint)
+        case network_steps.StopDnsmasq():
+            dnsmasq.stop_dnsmasq(step.uid, step.config, hint)
         case _:
             assert_never(step)
     return None
@@ -137,26 +137,26 @@ def _record(step: network_steps.RecordNetwork) -> Undo:
     return lambda: records.write_network(step.path, before) if before else small_files.remove(step.path)
 
 
-def _rest(step: network_steps.OtherStep, where: Directories) -> Undo | None:
+def _rest(step: network_steps.OtherStep, where: Paths) -> Undo | None:
     match step:
         case network_steps.RecordNetwork():
             return _record(step)
         case network_steps.RenameBridge():
-            port_settings.rename(tap_device.index(step.name), step.to)
-            return lambda: port_settings.rename(tap_device.index(step.to), step.name)
+            port_settings.rename(tap_device.ifindex(step.name), step.to)
+            return lambda: port_settings.rename(tap_device.ifindex(step.to), step.name)
         case network_steps.RecordBridge():
             made = port_state.device(step.record.network.bridge)
-            records.write_network(step.path, step.record.but(device=made))
+            records.write_network(step.path, step.record.replace(device=made))
         case network_steps.SetSysctl():
-            return sysctl.change(where, step.name, step.value, step.user)
+            return sysctl.set_and_remember(where, step.name, step.value, step.user)
         case network_steps.RestoreSysctls():
-            sysctl.restore(where, step.user, step.names)
+            sysctl.restore_settings(where, step.user, step.names)
         case network_steps.LoadRules():
-            return nft.load(step.table, step.text, step.record, step.digest)
+            return nft.load_ruleset(step.table, step.text, step.record, step.digest)
         case network_steps.DropRules():
-            nft.drop(step.table, step.record)
-        case network_steps.WriteNames():
-            return dnsmasq.write(step)
+            nft.drop_ruleset(step.table, step.record)
+        case network_steps.WriteDnsmasqFiles():
+            return dnsmasq.write_files(step)
         case network_steps.RemoveFiles():
             for path in step.paths:
                 small_files.remove(path)

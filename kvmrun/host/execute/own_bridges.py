@@ -3,23 +3,23 @@
 import fcntl
 import os
 import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host.facts import network_facts
 from kvmrun.host.firewall import nft
 from kvmrun.host.links import port_state
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import ExitStack, contextmanager, suppress
 from kvmrun.model import derive
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.plan.network import network_plan, nft_network
+from kvmrun.plan.network import nft_network, record_files
 
 
 @contextmanager
-def followed(look: Callable[[], Lab], where: Directories) -> Iterator[None]:
+def followed(look: Callable[[], Lab], where: Paths) -> Iterator[None]:
     """Have the rules follow what the body does to bridges, also where it fails half-way."""
     try:
         yield
@@ -30,7 +30,7 @@ def followed(look: Callable[[], Lab], where: Directories) -> Iterator[None]:
     follow(look, where)
 
 
-def follow(look: Callable[[], Lab], where: Directories) -> None:
+def follow(look: Callable[[], Lab], where: Paths) -> None:
     """Have the rules of the lab's networks name the bridges that are there now; `look` gives the lab as it holds.
 
     All that differ are loaded together, which takes nft as often for one as for many. Two commands take turns, so that
@@ -42,19 +42,19 @@ def follow(look: Callable[[], Lab], where: Directories) -> None:
     with _turn(f"{where.run}/net"), ExitStack() as stack:
         now = look()
         up = [
-            name for name in sorted(now.now.up) if os.path.lexists(network_plan.rules_record(where, now.networks[name]))
+            name for name in sorted(now.now.up) if os.path.lexists(record_files.rules_record(where, now.networks[name]))
         ]
         if not up:
             return
-        bridges = sorted(network_facts.own_bridges(now, port_state.look()))
+        bridges = sorted(network_facts.own_bridges(now, port_state.port_links()))
         loadings = []
         for name in up:
             with suppress(Busy):
-                stack.enter_context(rundir.held(where.network(name), f"network {name}", shared=True, limit=0))
-                record = network_plan.rules_record(where, now.networks[name])
+                stack.enter_context(rundir.locked(where.network(name), f"network {name}", shared=True, limit=0))
+                record = record_files.rules_record(where, now.networks[name])
                 text = nft_network.with_bridges(before := nft.text(record), {now.now.up[name].network.bridge, *bridges})
                 if text != before:
-                    loadings.append(nft.Loading(nft_network.table(name), text, record, derive.digest(text)))
+                    loadings.append(nft.RulesetLoad(nft_network.table_name(name), text, record, derive.digest(text)))
         for loading in loadings:
             loading.finish()
 

@@ -1,10 +1,11 @@
 """Carrying out a plan: in order, taken back in reverse when something fails, up to the end of the `with`."""
 
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TypeVar
+
 from kvmrun.errors import KvmrunError, reason
-from kvmrun.host.process.signals import held_back
-from kvmrun.light.abc import Callable, Iterable, Iterator
-from kvmrun.light.contextlib import ExitStack, contextmanager
-from kvmrun.light.typing import TypeVar
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.model.deadline import undoing
 
 S = TypeVar("S")
@@ -13,7 +14,7 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
+def undo_on_error(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
     """Do every step of `plan`, then the body. If either fails, what was done is undone, last first.
 
     A hand that fails leaves nothing of its own step behind; its undo speaks only for its success.
@@ -21,7 +22,7 @@ def applied(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> It
     with ExitStack() as undo:
         for step in plan:
             say(f"{step}")
-            with held_back():  # between a step and its undo being known, nobody would take the step back
+            with defer_signals():  # between a step and its undo being known, nobody would take the step back
                 if (back := _done(hand, step)) is not None:
                     undo.callback(_quietly, back, step, say)
         yield

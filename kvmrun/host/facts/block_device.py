@@ -4,11 +4,11 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import suppress
 
 from kvmrun.errors import Refused
 from kvmrun.host.files import small_files
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import suppress
 
 Key = tuple[int, int]
 """(device, inode) of a file; (number, 0) of a block device, whichever node it was reached by."""
@@ -19,22 +19,22 @@ _ENDING = 1.0
 """How long a guest that has just ended may keep its disk, in seconds: its descriptors are closed one after another."""
 
 
-def same(found: os.stat_result) -> set[Key]:
+def identities(found: os.stat_result) -> set[Key]:
     """What is written when that file is: itself, and what a loop device shows all of."""
     if not stat.S_ISBLK(found.st_mode):
         return {(found.st_dev, found.st_ino)}
     own = (found.st_rdev, 0)
     shown = _shown(found.st_rdev)
-    whole = small_files.text(f"{_path(found.st_rdev)}/loop/offset") == "0\n"
-    return {own} | (same(shown) if shown and whole else set())
+    whole = small_files.read_text(f"{_path(found.st_rdev)}/loop/offset") == "0\n"
+    return {own} | (identities(shown) if shown and whole else set())
 
 
-def below(found: os.stat_result, deepest: int = _DEEPEST) -> set[Key]:
+def identities_below(found: os.stat_result, deepest: int = _DEEPEST) -> set[Key]:
     """The same and all that it lies on: a partition on its disk, a mapping on its parts, a loop device on its file."""
-    keys = same(found)
+    keys = identities(found)
     if stat.S_ISBLK(found.st_mode) and deepest:
         for one in _parts(found.st_rdev):
-            keys |= below(one, deepest - 1)
+            keys |= identities_below(one, deepest - 1)
     return keys
 
 
@@ -52,7 +52,7 @@ def _parts(number: int) -> Iterator[os.stat_result]:
 
 def _shown(number: int) -> os.stat_result | None:
     """The file behind a loop device."""
-    name = (small_files.text(f"{_path(number)}/loop/backing_file") or "").rstrip("\n")
+    name = (small_files.read_text(f"{_path(number)}/loop/backing_file") or "").rstrip("\n")
     try:
         return os.stat(name) if name else None
     except OSError:
@@ -63,7 +63,7 @@ def _path(number: int) -> str:
     return f"{_DEVICES}/{os.major(number)}:{os.minor(number)}"
 
 
-def claimed(at: int, path: str, *, readonly: bool) -> int:
+def claim_exclusively(at: int, path: str, *, readonly: bool) -> int:
     """A descriptor for using the file that the O_PATH descriptor `at` is on. Raises Refused where the host uses it.
 
     With O_EXCL the kernel says EBUSY for a block device that is mounted, swapped on, or claimed by LVM, RAID or a
@@ -103,7 +103,7 @@ def _unused_by_loops(found: os.stat_result, path: str) -> None:
     for name in os.listdir(_LOOPS):
         if not name.startswith("loop"):
             continue
-        behind = small_files.text(f"{_LOOPS}/{name}/loop/backing_file")
+        behind = small_files.read_text(f"{_LOOPS}/{name}/loop/backing_file")
         with suppress(OSError):
             if behind and os.path.samestat(os.stat(behind.rstrip("\n")), found):
                 at = os.open(f"/dev/{name}", os.O_PATH | os.O_CLOEXEC)
@@ -115,7 +115,7 @@ def _unused_by_loops(found: os.stat_result, path: str) -> None:
 
 def _in_use(path: str, number: int) -> Refused:
     """The refusal, with the place where it is mounted if that is how it is used."""
-    mounts = (line.split(" ") for line in (small_files.text("/proc/self/mountinfo") or "").splitlines())
+    mounts = (line.split(" ") for line in (small_files.read_text("/proc/self/mountinfo") or "").splitlines())
     own = f"{os.major(number)}:{os.minor(number)}"
     place = next((words[4] for words in mounts if len(words) > 4 and words[2] == own), "")
     why = (

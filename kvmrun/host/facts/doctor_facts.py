@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
 from typing import Literal, TypeVar
 
 from kvmrun.errors import HostLacks, KvmrunError
@@ -13,15 +14,14 @@ from kvmrun.host.facts import doctor_probes, guest_facts, network_facts, port_ow
 from kvmrun.host.firewall import ruleset
 from kvmrun.host.links import gateway_probe, iproute, policy_routing, tap_device
 from kvmrun.host.process import process
-from kvmrun.light.abc import Callable, Iterable
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
-from kvmrun.plan.doctor.doctor_facts_model import Access, Machine, Trial, Wires
+from kvmrun.plan.doctor.doctor_facts_model import Access, HostNetworkFacts, MachineFacts, Trial
 from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
 from kvmrun.plan.network import uplink_routing
-from kvmrun.plan.start_facts import Owner, Route, Wire
+from kvmrun.plan.start_facts import NetworkFacts, PortOwner, Route
 
 T = TypeVar("T")
 _TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
@@ -29,7 +29,7 @@ _UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system
 _LIMIT = 10.0
 
 
-def machine(where: Directories, guests: Iterable[str], trials: tuple[Trial, ...]) -> Machine:
+def machine_facts(where: Paths, guests: Iterable[str], trials: tuple[Trial, ...]) -> MachineFacts:
     """Everything about the machine but its networks, for the lab's `guests`; `trials` were made before."""
     import psutil
 
@@ -37,14 +37,14 @@ def machine(where: Directories, guests: Iterable[str], trials: tuple[Trial, ...]
     installed = _units()
     writable, free = _room(where.state)
     memory = psutil.virtual_memory()
-    return Machine(
+    return MachineFacts(
         root=where.root,
         vms=where.vms,
-        kvm=guest_facts.kvm(root=where.root)[0],
+        kvm=guest_facts.kvm_facts(root=where.root)[0],
         kvm_mode=_mode("/dev/kvm"),
         extension=_extension(),
         trials=trials,
-        qemu=guest_facts.qemu(),
+        qemu=guest_facts.qemu_facts(),
         qemu_given="KVMRUN_QEMU" in os.environ,
         qemu_version=version,
         qemu_says=said,
@@ -57,9 +57,9 @@ def machine(where: Directories, guests: Iterable[str], trials: tuple[Trial, ...]
         state_writable=writable,
         state_free=free,
         units=systemd_units.NETWORKS in installed if os.path.isdir("/run/systemd/system") else None,
-        started=frozenset(name for name in guests if systemd_units.unit(name) in installed),
+        started=frozenset(name for name in guests if systemd_units.unit_name(name) in installed),
         exposed=_exposed(),
-        lacking=root_capabilities.missing(),
+        lacking=root_capabilities.missing_capabilities(),
     )
 
 
@@ -69,10 +69,10 @@ def _exposed() -> str:
     return path if os.path.basename(path) == "kvmrun" and not sys.flags.isolated else ""
 
 
-def wires(lab: Lab, where: Directories) -> Wires:
+def host_network_facts(lab: Lab, where: Paths) -> HostNetworkFacts:
     """What the networks stand on. What cannot be looked at becomes an error of its own."""
-    now, errors = filters(where), list[str]()
-    networks: dict[str, Wire] = {}
+    now, errors = filter_facts(where), list[str]()
+    networks: dict[str, NetworkFacts] = {}
     for name, network in lab.networks.items():
         found = _tried(errors, lambda network=network: network_facts.reported(lab, network, where), None)  # type: ignore[misc]
         if found is not None:
@@ -80,48 +80,53 @@ def wires(lab: Lab, where: Directories) -> Wires:
     found_trips = {
         name: _tried(
             errors,
-            lambda name=name: policy_routing.trip(lab.networks[name], networks[name].bridge, ANYWHERE),  # type: ignore[misc]
+            lambda name=name: policy_routing.trace_route(lab.networks[name], networks[name].bridge, ANYWHERE),  # type: ignore[misc]
             None,
         )
         for name in networks
     }
     ports = {one.port for network in lab.networks.values() for one in network.forward}
-    owners: tuple[Owner, ...] = _tried(errors, lambda: port_owners.owners(ports), ()) if ports else ()
+    owners: tuple[PortOwner, ...] = _tried(errors, lambda: port_owners.port_owners(ports), ()) if ports else ()
     routes: tuple[Route, ...] = _tried(errors, network_facts.routes, ())
     served = {name: str(lab.networks[name].host_address().ip) for name, one in networks.items() if one.dnsmasq}
     servers = {name: address for name, address in served.items() if lab.networks[name].dns and not networks[name].names}
     now = _providers(lab, now)
-    gateways = uplink_routing.gateways(lab.uplinks.values()) + (
+    gateways = uplink_routing.gateway_list(lab.uplinks.values()) + (
         [(way[0], way[2])] if len(way := now.way_out.split()) > 2 else []
     )
-    return now.but(
+    return now.replace(
         networks=networks,
         routes=routes,
         trips={name: trip for name, trip in found_trips.items() if trip is not None},
         servers=network_facts.servers(),
-        silent=gateway_probe.silent(gateways),
-        probes=doctor_probes.echoes(lab.uplinks.values()) if where.root else {},
-        names={name: doctor_probes.names(address) for name, address in servers.items()},
+        silent=gateway_probe.silent_gateways(gateways),
+        probes=doctor_probes.answered_echoes(lab.uplinks.values()) if where.root else {},
+        names={name: doctor_probes.answered_names(address) for name, address in servers.items()},
         listeners=owners,
         uid=os.geteuid(),
         errors=(*now.errors, *errors),
     )
 
 
-def providers(lab: Lab, where: Directories) -> Wires:
+def provider_facts(lab: Lab, where: Paths) -> HostNetworkFacts:
     """Only the lab's uplinks: which are there, which have a default route of their own, and which answer."""
-    asked = gateway_probe.silent(uplink_routing.gateways(lab.uplinks.values()))
-    return _providers(lab, Wires(silent=asked, probes=doctor_probes.echoes(lab.uplinks.values()) if where.root else {}))
+    asked = gateway_probe.silent_gateways(uplink_routing.gateway_list(lab.uplinks.values()))
+    return _providers(
+        lab,
+        HostNetworkFacts(
+            silent=asked, probes=doctor_probes.answered_echoes(lab.uplinks.values()) if where.root else {}
+        ),
+    )
 
 
-def _providers(lab: Lab, now: Wires) -> Wires:
+def _providers(lab: Lab, now: HostNetworkFacts) -> HostNetworkFacts:
     """With what stands in the routing tables of the uplinks, and in table main."""
     named = {str(one.interface) for one in lab.uplinks.values()}
     tables = {str(one.name): one.number() for one in lab.uplinks.values()}
-    routes = policy_routing.look([*tables.values(), uplink_routing.MAIN], named).routes if named else {}
+    routes = policy_routing.policy_state([*tables.values(), uplink_routing.MAIN], named).routes if named else {}
     own = {number: [one for one in routes.get(number, ()) if not one.destination] for number in routes}
-    return now.but(
-        links={name: tap_device.is_up(name) for name in sorted(named) if tap_device.index(name)},
+    return now.replace(
+        links={name: tap_device.is_up(name) for name in sorted(named) if tap_device.ifindex(name)},
         enabled=frozenset(name for name, number in tables.items() if own.get(number)),
         defaults=tuple(
             f"via {one.gateway} dev {one.link}" if one.gateway else f"dev {one.link}"
@@ -130,15 +135,15 @@ def _providers(lab: Lab, now: Wires) -> Wires:
     )
 
 
-def filters(where: Directories) -> Wires:
+def filter_facts(where: Paths) -> HostNetworkFacts:
     """Only what tells whether packets pass: everybody's rules, and the way out."""
     errors: list[str] = []
-    return Wires(
+    return HostNetworkFacts(
         way_out=_tried(errors, lambda: iproute.way_out(ANYWHERE), None) or "",
         way_out6=_tried(errors, lambda: iproute.way_out(ANYWHERE6), None) or "",
         bridge_netfilter=sysctl.read("bridge/bridge-nf-call-iptables") == "1",
         bridge_netfilter6=sysctl.read("bridge/bridge-nf-call-ip6tables") == "1",
-        ruleset=_tried(errors, ruleset.read, None) if where.root and process.find_tool("nft") else None,
+        ruleset=_tried(errors, ruleset.read_ruleset, None) if where.root and process.find_program("nft") else None,
         errors=tuple(errors),
     )
 
@@ -155,7 +160,7 @@ def _version() -> tuple[tuple[int, ...], str]:
     """The version QEMU tells, () when it tells none; and what it said instead."""
     try:
         done = subprocess.run(
-            [guest_facts.qemu(), "--version"],
+            [guest_facts.qemu_facts(), "--version"],
             capture_output=True,
             text=True,
             timeout=remaining(_LIMIT),
@@ -203,7 +208,7 @@ def _missing() -> dict[str, str]:
     found = {}
     for name in _TOOLS:
         try:
-            process.tool(name)
+            process.require_program(name)
         except HostLacks as lack:
             found[name] = lack.hint
     return found

@@ -5,12 +5,12 @@ import select
 import socket
 import struct
 import time
+from collections.abc import Iterable
+from ipaddress import IPv4Interface
+from typing import Literal
 
 from kvmrun.host.links import gateway_probe
 from kvmrun.host.links.iproute import read_bridge
-from kvmrun.light.abc import Iterable
-from kvmrun.light.ipaddress import IPv4Interface
-from kvmrun.light.typing import Literal
 from kvmrun.model.network.network import Uplink
 
 Names = Literal["answered", "refused", "failed", "silent"]
@@ -21,14 +21,14 @@ _REFUSED, _FAILED = 5, 2
 _NAME = b"\7example\3com\0"
 
 
-def echoes(uplinks: Iterable[Uplink]) -> dict[str, bool]:
+def answered_echoes(uplinks: Iterable[Uplink]) -> dict[str, bool]:
     """Whether the address to be probed answers through each uplink that has one and a gateway, by the uplink's name.
 
     The frame goes to the gateway's own MAC and past routes and filters of this host: it is the uplink that is asked.
     One whose gateway's MAC cannot be found has not answered.
     """
     asked = [one for one in uplinks if one.probe and one.gateway]
-    macs = gateway_probe.macs((str(one.interface), str(one.gateway)) for one in asked if not one.gateway_mac)
+    macs = gateway_probe.gateway_macs((str(one.interface), str(one.gateway)) for one in asked if not one.gateway_mac)
     found = {}
     for one in asked:
         mac = one.gateway_mac or macs.get((str(one.interface), str(one.gateway)))
@@ -78,7 +78,7 @@ def _answered(at: socket.socket, to: tuple[str, int, int, int, bytes], frame: by
     return False
 
 
-def names(server: str) -> Names:
+def answered_names(server: str) -> Names:
     """What comes of a question for a name that is always there (RFC 2606): the server has to ask elsewhere."""
     answer = _asked(server, _NAME)
     if not answer:

@@ -3,29 +3,29 @@
 import os
 import pwd
 import stat
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Literal
 
-from kvmrun.config.standard_paths import absolute, exchangeable
+from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.errors import KvmrunError, Refused, reason
 from kvmrun.host.facts import block_device
 from kvmrun.host.files import small_files
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
-from kvmrun.light.abc import Iterable, Iterator, Mapping
-from kvmrun.light.contextlib import suppress
-from kvmrun.light.typing import Literal
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.nic import KeptTap
-from kvmrun.model.guest.paths import Directories, Place
+from kvmrun.model.guest.nic import PersistentTap
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.network import link_mark
-from kvmrun.plan.start_facts import File, Host
+from kvmrun.plan.start_facts import ImageFacts, StartFacts
 
 Users = dict[bool, str]
 """{for writing: guest}"""
 
 
-class Opened:
+class OpenFileIndex:
     """Who of the running guests has a file open, and who has one that lies on it."""
 
     def __init__(self) -> None:
@@ -33,14 +33,20 @@ class Opened:
         self._below: dict[block_device.Key, Users] = {}
 
     def add(self, file: os.stat_result, guest: str, *, writing: bool) -> None:
-        for table, keys in ((self._same, block_device.same(file)), (self._below, block_device.below(file))):
+        for table, keys in (
+            (self._same, block_device.identities(file)),
+            (self._below, block_device.identities_below(file)),
+        ):
             for key in keys:
                 table.setdefault(key, {})[writing] = guest
 
     def users(self, file: os.stat_result) -> Users:
         """Those who would notice if `file` were written: it is theirs, or lies on theirs, or theirs on it."""
         found: Users = {}
-        for table, keys in ((self._same, block_device.below(file)), (self._below, block_device.same(file))):
+        for table, keys in (
+            (self._same, block_device.identities_below(file)),
+            (self._below, block_device.identities(file)),
+        ):
             for key in keys:
                 found |= table.get(key, {})
         return found
@@ -49,15 +55,15 @@ class Opened:
 _SYSTEMD = "/run/systemd/system"
 
 
-class Others:
+class RunningGuests:
     """The guests that run when a command begins to start some, looked at once for all of these.
 
     Those it starts itself are of one lab: what two of them may not share is known from their definitions.
     """
 
-    def __init__(self, where: Directories) -> None:
+    def __init__(self, where: Paths) -> None:
         self._records: dict[str, Record] | None = None
-        self._opened: Opened | None = None
+        self._opened: OpenFileIndex | None = None
         self._where = where
 
     def pids(self) -> dict[str, int]:
@@ -70,24 +76,24 @@ class Others:
             self._records = records.running(self._where)
         return self._records
 
-    def opened(self) -> Opened:
+    def opened(self) -> OpenFileIndex:
         if self._opened is None:
             self._opened = _opened(self.pids())
         return self._opened
 
 
-def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host:
+def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: RunningGuests) -> StartFacts:
     """Everything about the host but its networks that starting `guest` depends on."""
-    access, gid = kvm(root=where.root)
+    access, gid = kvm_facts(root=where.root)
     files = _files(guest, others)
     kept = persistent_taps.kept(where, ((guest.name, port) for port in place.ports))
-    return Host(
-        qemu=(program := qemu()),
+    return StartFacts(
+        qemu=(program := qemu_facts()),
         qemu_problem=_unusable(program, root=where.root and not guest.user) if program else "",
         kvm=access,
         kvm_gid=gid,
         vhost=has_vhost(),
-        nft=bool(process.find_tool("nft")),
+        nft=bool(process.find_program("nft")),
         root=where.root,
         systemd=systemd(root=where.root),
         uid=os.geteuid(),
@@ -96,37 +102,37 @@ def host(guest: Guest, place: Place, where: Directories, others: Others) -> Host
         files=files,
         beside={path: _beside(path) for path, file in files.items() if file is None},
         exchangeable=_exchangeable(files) if where.root else {},
-        taken_taps=frozenset(port.tap for port in place.ports if tap_device.index(port.tap)),
+        taken_taps=frozenset(port.tap for port in place.ports if tap_device.ifindex(port.tap)),
         marks={port.tap: alias for port in place.ports if (alias := tap_device.alias(port.tap))},
         leftover_taps=frozenset(_leftovers(guest.name, place, kept)) if where.root else frozenset(),
         kept_taps=kept,
         taken_uids=_uids(others.pids()) if place.uid is not None else {},
         taken_ports=_ports(guest, others),
-        accounts=accounts([guest.user] if guest.user else []),
+        accounts=account_ids([guest.user] if guest.user else []),
     )
 
 
-def _ports(guest: Guest, others: Others) -> dict[int, str]:
+def _ports(guest: Guest, others: RunningGuests) -> dict[int, str]:
     """Who has the port that the guest is to be shown on, where it is not free."""
     if not guest.display.port:
         return {}
     from kvmrun.host.facts import tcp_port
 
-    return {guest.display.port: holder} if (holder := tcp_port.holder(guest.display.port, others.pids())) else {}
+    return {guest.display.port: holder} if (holder := tcp_port.port_owner(guest.display.port, others.pids())) else {}
 
 
-def qemu() -> str:
+def qemu_facts() -> str:
     """The QEMU binary, "" when there is none. Raises Refused for a name that cannot be shown."""
     given = os.environ.get("KVMRUN_QEMU", "")
     if not given.isprintable():
         raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", why="it cannot be shown as it is")
-    return (absolute(given) if "/" in given else given) or process.find_tool("qemu-system-x86_64")
+    return (make_absolute(given) if "/" in given else given) or process.find_program("qemu-system-x86_64")
 
 
 def _unusable(program: str, *, root: bool) -> str:
     """Why the program cannot be run, "" where it can; for `root` it runs as an account with no rights of its own."""
     if "/" not in program:
-        return "" if process.find_tool(program) else f"there is no {program} in /usr/bin and the like"
+        return "" if process.find_program(program) else f"there is no {program} in /usr/bin and the like"
     try:
         mode = os.stat(program).st_mode
     except OSError as why:
@@ -148,14 +154,14 @@ def systemd(*, root: bool) -> bool:
     if not os.path.isdir(_SYSTEMD):
         return False
     bus = root or os.path.exists(f"{os.environ.get('XDG_RUNTIME_DIR', '')}/bus")
-    return bus and bool(process.find_tool("busctl"))
+    return bus and bool(process.find_program("busctl"))
 
 
 def has_vhost() -> bool:
     return os.access("/dev/vhost-net", os.R_OK | os.W_OK)
 
 
-def devices(guest: Guest) -> set[str]:
+def block_devices(guest: Guest) -> set[str]:
     """Those of its images that are block devices."""
     return {file.path for drive in guest.drive for file in drive.files() if stat.S_ISBLK(_mode(file.path))}
 
@@ -167,7 +173,7 @@ def _mode(path: str) -> int:
         return 0
 
 
-def accounts(names: Iterable[str]) -> dict[str, int]:
+def account_ids(names: Iterable[str]) -> dict[str, int]:
     """The uids of those of `names` that exist."""
     found = {}
     for name in names:
@@ -178,7 +184,7 @@ def accounts(names: Iterable[str]) -> dict[str, int]:
     return found
 
 
-def kvm(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
+def kvm_facts(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:
     """Whether a QEMU without privileges could open /dev/kvm, and the group that lets it."""
     try:
         found = os.stat("/dev/kvm")
@@ -195,18 +201,18 @@ def _uids(others: Mapping[str, int]) -> dict[int, str]:
     return {uid: other for other, pid in others.items() if (uid := process.account(pid)) >= 0}
 
 
-def _files(guest: Guest, others: Others) -> dict[str, File | None]:
-    files: dict[str, File | None] = {}
+def _files(guest: Guest, others: RunningGuests) -> dict[str, ImageFacts | None]:
+    files: dict[str, ImageFacts | None] = {}
     if guest.drive:
         from kvmrun.host.files import image_files
 
         opened = others.opened()
         for drive in guest.drive:
             formats = {drive.image: drive.image_format(), **({drive.base: drive.chain_format()} if drive.base else {})}
-            files |= {path: _with_users(image_files.look(path, formats[path]), path, opened) for path in formats}
+            files |= {path: _with_users(image_files.image_facts(path, formats[path]), path, opened) for path in formats}
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
-            files[path] = File(kind="file", size=0) if os.path.isfile(path) else None
+            files[path] = ImageFacts(kind="file", size=0) if os.path.isfile(path) else None
     return files
 
 
@@ -218,32 +224,32 @@ def _beside(path: str) -> tuple[str, ...]:
         return ()
 
 
-def images(guest: Guest) -> dict[str, File | None]:
+def image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
     """The guest's images, as far as they are there and can be read."""
     from kvmrun.host.files import image_files
 
-    found: dict[str, File | None] = {}
+    found: dict[str, ImageFacts | None] = {}
     for drive in guest.drive:
         for path, kind in ((drive.image, drive.image_format()), (drive.base, drive.chain_format())):
             with suppress(KvmrunError):
-                found[path or ""] = image_files.look(path, kind) if path else None
+                found[path or ""] = image_files.image_facts(path, kind) if path else None
     return found
 
 
 def _exchangeable(paths: Iterable[str]) -> dict[str, str]:
     """Those of `paths` where another user could put another file before root opens it, with the reason."""
-    return {path: why for path in paths if (why := exchangeable(path, os.environ))}
+    return {path: why for path in paths if (why := untrusted_fix(path, os.environ))}
 
 
-def _with_users(file: File | None, path: str, opened: Opened) -> File | None:
+def _with_users(file: ImageFacts | None, path: str, opened: OpenFileIndex) -> ImageFacts | None:
     if file is None:
         return None
     users = opened.users(os.stat(path))
-    return file.but(writer=users.get(True, ""), reader=users.get(False, ""))
+    return file.replace(writer=users.get(True, ""), reader=users.get(False, ""))
 
 
-def _opened(others: Mapping[str, int]) -> Opened:
-    found = Opened()
+def _opened(others: Mapping[str, int]) -> OpenFileIndex:
+    found = OpenFileIndex()
     for guest, pid in others.items():
         for number, file in _descriptors(pid):
             try:
@@ -269,16 +275,16 @@ def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
     return found
 
 
-def _leftovers(guest: str, place: Place, kept: Mapping[str, KeptTap]) -> Iterator[str]:
+def _leftovers(guest: str, place: GuestRuntime, kept: Mapping[str, PersistentTap]) -> Iterator[str]:
     """The taps of a guest that does not run which are there all the same."""
     for port in place.ports:
         if (
             port.tap not in kept
-            and tap_device.index(port.tap)
+            and tap_device.ifindex(port.tap)
             and link_mark.is_same(tap_device.alias(port.tap), port.alias(guest))
         ):
             yield port.tap
 
 
 def read(path: str) -> str | None:
-    return small_files.text(path)
+    return small_files.read_text(path)

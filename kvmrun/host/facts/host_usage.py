@@ -2,11 +2,11 @@
 
 import os
 
-from kvmrun.model.guest.guest_usage import Load, NicCount
-from kvmrun.model.value import Frozen
+from kvmrun.model.guest.guest_usage import HostUsage, NicCount
+from kvmrun.model.value import Value
 
 
-class LinkCount(Frozen):
+class LinkCounters(Value):
     """A link as the host sees it: received is what came in from it."""
 
     received_bytes: int
@@ -29,7 +29,7 @@ class LinkCount(Frozen):
         )
 
 
-def links() -> dict[str, LinkCount]:
+def link_counters() -> dict[str, LinkCounters]:
     """Every link by its name. Not from sysfs, which may show another namespace."""
     with open(f"/proc/{os.getpid()}/net/dev", encoding="utf-8", errors="replace") as file:
         lines = file.read().splitlines()[2:]
@@ -37,7 +37,7 @@ def links() -> dict[str, LinkCount]:
     for line in lines:
         name, _, text = line.partition(":")
         words = [int(word) for word in text.split()]
-        found[name.strip()] = LinkCount(
+        found[name.strip()] = LinkCounters(
             received_bytes=words[0],
             received_packets=words[1],
             received_dropped=words[3],
@@ -48,14 +48,14 @@ def links() -> dict[str, LinkCount]:
     return found
 
 
-def load() -> Load:
+def host_load() -> HostUsage:
     """The host at this moment."""
     import psutil
 
     times = psutil.cpu_times()
     memory = psutil.virtual_memory()
     total = sum(times) - times.guest - times.guest_nice  # which are in user and nice already
-    return Load(
+    return HostUsage(
         cpus=os.cpu_count() or 1,
         busy_s=total - times.idle - times.iowait,
         total_s=total,

@@ -17,12 +17,12 @@ _IMAGE = (_SECTOR.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0")
 _DENIED = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
-def kvm(qemu: str, cpu: str, account: tuple[int | None, int | None], limit: float) -> Trial:
+def run_kvm_trial(qemu: str, cpu: str, account: tuple[int | None, int | None], limit: float) -> Trial:
     """Boot the sector with `cpu` as `account` (uid and group, None for the caller's own), for `limit` seconds."""
     image = _image()
     begin = time.monotonic()
     try:
-        why = _boot(process.confined([qemu, *_words(cpu, image)], *account), image, limit)
+        why = _boot(process.drop_privileges_command([qemu, *_words(cpu, image)], *account), image, limit)
     finally:
         os.close(image)
     return Trial(cpu=cpu, worked=not why, seconds=time.monotonic() - begin, why=why)
@@ -52,7 +52,12 @@ def _words(cpu: str, image: int) -> list[str]:
 
 def _boot(command: list[str], image: int, limit: float) -> str:
     """Why it did not show a sign of life, "" when it did."""
-    limited = [process.tool("prlimit"), "--core=0:0", "--", *command]  # QEMU aborts where the processor cannot be given
+    limited = [
+        process.require_program("prlimit"),
+        "--core=0:0",
+        "--",
+        *command,
+    ]  # QEMU aborts where the processor cannot be given
     try:
         done = subprocess.run(
             limited,

@@ -2,16 +2,16 @@
 
 import os
 import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
 
 from kvmrun.errors import Unresponsive
 from kvmrun.host import sysctl
 from kvmrun.host.facts.guest_facts import read
 from kvmrun.host.links import bridges, persistent_taps, port_state, raw_netlink, tap_device
 from kvmrun.host.rundir import rundir
-from kvmrun.light.abc import Callable, Iterable, Iterator, Mapping
-from kvmrun.light.typing import Literal
-from kvmrun.model.guest.nic import KeptTap, Port
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.nic import PersistentTap, Port
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
@@ -19,14 +19,14 @@ from kvmrun.plan.network import (
     dns_upstreams,
     dnsmasq_plan,
     ip_forwarding,
-    network_plan,
     nft_guard,
     nft_network,
+    record_files,
     uplink_routing,
 )
 from kvmrun.plan.network.bridge_plan import is_ours
 from kvmrun.plan.network.reach import Reach
-from kvmrun.plan.start_facts import Bridge, Link, Owner, Route, Ways, Wire
+from kvmrun.plan.start_facts import Bridge, Link, NetworkFacts, PortOwner, Route, RoutingFacts
 
 _MOMENT = 0.5
 """How long the kernel may take, in seconds, to remove a tap that nobody holds."""
@@ -34,19 +34,19 @@ _MOMENT = 0.5
 _NO_LINKS = {"all", "default", "lo"}
 
 
-def wire(lab: Lab, network: Network, where: Directories) -> Wire:
+def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
     """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
     seen = _links() if where.root else port_state.Links([], part=True)
     found, occupant = bridges.find(lab, network, lambda: seen)
     made = persistent_taps.made(where, network.name) if where.root else {}
     here, leftovers = _taps(lab, network, where, seen, made)
     if network.external:
-        return Wire(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
+        return NetworkFacts(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
     at = dnsmasq_plan.files(lab, network, where)
     paths = (at.config, at.hosts, at.reservations, dnsmasq_plan.note(where, network))
     files = {path: text for path in paths if (text := read(path)) is not None}
     pid = _dnsmasq(lab, where, network)
-    now = Wire(
+    now = NetworkFacts(
         bridge=found,
         occupant=occupant,
         former=_former(lab, network, seen),
@@ -63,17 +63,17 @@ def wire(lab: Lab, network: Network, where: Directories) -> Wire:
         dnsmasq=pid,
         leases=leases(at.leases) if network.dhcp else (),
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
-        rules=_loaded(lab, network, where, nft_network.table(network.name), network_plan.rules_record),
-        guard=_loaded(lab, network, where, nft_guard.kept_table(network.name), network_plan.guard_record),
-        changed=sysctl.changed(where),
+        rules=_loaded(lab, network, where, nft_network.table_name(network.name), record_files.rules_record),
+        guard=_loaded(lab, network, where, nft_guard.kept_table(network.name), record_files.guard_record),
+        changed=sysctl.changed_settings(where),
         routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
         uplinks=uplinks(),
         links=links(),
-        ways=ways_out(lab, network),
+        ways=routing_facts(lab, network),
         reach=_reach(lab, network, found),
     )
-    now = now.but(sysctls=_values([*now.changed, *ip_forwarding.asked(lab, network, now)]))
-    return now.but(sysctls={**now.sysctls, **_values(ip_forwarding.settings(lab, network, now))})
+    now = now.replace(sysctls=_values([*now.changed, *ip_forwarding.asked(lab, network, now)]))
+    return now.replace(sysctls={**now.sysctls, **_values(ip_forwarding.wanted_sysctls(lab, network, now))})
 
 
 def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool = False) -> Reach:
@@ -87,19 +87,19 @@ def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool =
     return kernel_routes.look(lab, network, thorough=thorough)
 
 
-def reported(lab: Lab, network: Network, where: Directories) -> Wire:
+def reported(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
     """The same for who reports on the network: also the guests on it that are not guarded, and whether it is served."""
-    now = wire(lab, network, where)
+    now = network_facts(lab, network, where)
     if not where.root:
         return now
     from kvmrun.host.firewall import port_guard
 
     found = tuple(port_guard.unguarded(where, lab.now.running, network.name))
     reach = _reach(lab, network, now.bridge, thorough=True)
-    return now.but(unguarded=found, reach=reach, names=_names(network, now))
+    return now.replace(unguarded=found, reach=reach, names=_names(network, now))
 
 
-def _names(network: Network, now: Wire) -> Literal["", "stopped", "silent"]:
+def _names(network: Network, now: NetworkFacts) -> Literal["", "stopped", "silent"]:
     """Whether the network's dnsmasq, which runs, is stopped or does not answer."""
     if not now.dnsmasq or now.bridge is None or not now.bridge.up:
         return ""
@@ -126,7 +126,7 @@ def own_bridges(lab: Lab, links: port_state.Links) -> Iterator[str]:
 
 def _as_port(network: Network, found: Bridge | None, tap: Link) -> Link:
     """The tap by the name that its bridge is about to have again, where it was renamed."""
-    return tap.but(master=network.bridge) if found and found.renamed == tap.master != "" else tap
+    return tap.replace(master=network.bridge) if found and found.renamed == tap.master != "" else tap
 
 
 def _values(names: Iterable[str]) -> dict[str, str]:
@@ -134,12 +134,12 @@ def _values(names: Iterable[str]) -> dict[str, str]:
     return {name: value for name in names if (value := sysctl.read(name)) is not None}
 
 
-def _kept(lab: Lab, network: Network, where: Directories, found: Bridge | None) -> dict[str, KeptTap]:
+def _kept(lab: Lab, network: Network, where: Paths, found: Bridge | None) -> dict[str, PersistentTap]:
     """The taps that stay on the network: those of its NICs, and those left on its bridge by NICs that are no more."""
     here = persistent_taps.kept(where, _ports(lab, network))
     made = persistent_taps.made(where, network.name) if where.root else {}
     for name in found.ports if found else ():
-        tap = tap_device.kept_tap(name) if name not in here else None
+        tap = tap_device.persistent_tap(name) if name not in here else None
         if tap and name in made and link_mark.subject(tap.alias) and link_mark.lab_of(tap.alias) in {"", lab.identity}:
             here[name] = tap
     return here
@@ -151,26 +151,28 @@ def leases(path: str) -> tuple[tuple[str, str], ...]:
     return tuple((row[2], row[1]) for row in rows if len(row) == 5 and row[0].isdecimal() and row[2].count(".") == 3)
 
 
-def ways_out(lab: Lab, network: Network) -> Ways:
+def routing_facts(lab: Lab, network: Network) -> RoutingFacts:
     """The source rules there are, and what stands in the tables of the uplinks that are chosen."""
     from kvmrun.host.links import policy_routing
 
     told = uplink_routing.involved(lab, network)
-    return policy_routing.look([*(one.number() for one in told), uplink_routing.MAIN], [one.interface for one in told])
+    return policy_routing.policy_state(
+        [*(one.number() for one in told), uplink_routing.MAIN], [one.interface for one in told]
+    )
 
 
-def ways_asked(lab: Lab, network: Network) -> Ways:
+def routing_facts_with_gateways(lab: Lab, network: Network) -> RoutingFacts:
     """The same, and which of the gateways do not answer: that takes a second where one does not."""
     from kvmrun.host.links import gateway_probe
 
-    silent = gateway_probe.silent(uplink_routing.gateways(uplink_routing.uplinks(lab, network)))
-    return ways_out(lab, network).but(silent=silent)
+    silent = gateway_probe.silent_gateways(uplink_routing.gateway_list(uplink_routing.used_uplinks(lab, network)))
+    return routing_facts(lab, network).replace(silent=silent)
 
 
 def _links() -> port_state.Links:
     try:
-        return port_state.look()
-    except raw_netlink.Moved:
+        return port_state.port_links()
+    except raw_netlink.DumpInterrupted:
         raise Unresponsive("could not read the links", "try again", why="they change again and again") from None
 
 
@@ -180,7 +182,7 @@ def _ports(lab: Lab, network: Network) -> list[tuple[str, Port]]:
 
 
 def _taps(
-    lab: Lab, network: Network, where: Directories, links: port_state.Links, made: Mapping[str, int]
+    lab: Lab, network: Network, where: Paths, links: port_state.Links, made: Mapping[str, int]
 ) -> tuple[dict[str, Link], tuple[str, ...]]:
     """The taps of ours on this network, and those of them that nobody has made to outlive their guests, and do."""
     here: dict[str, Link] = {}
@@ -190,23 +192,23 @@ def _taps(
         if found is None or not _is_ours(where, guest, port, found):
             continue
         if port.tap not in made and not rundir.is_running(where.guest(guest)):
-            leftovers += [found.name] if _stays(found) else []
+            leftovers += [found.name] if _is_persistent(found) else []
         elif found.master == network.bridge or not _is_bare(where, guest, port):
             here[port.tap] = found
     return here, tuple(leftovers)
 
 
-def _stays(found: Link) -> bool:
+def _is_persistent(found: Link) -> bool:
     """Whether a tap is there without its guest for longer than it takes the kernel to remove it."""
     deadline = time.monotonic() + _MOMENT
-    while not found.persistent and tap_device.index(found.name) == found.index:
+    while not found.persistent and tap_device.ifindex(found.name) == found.index:
         if time.monotonic() > deadline:
             return True
         time.sleep(0.01)
     return found.persistent
 
 
-def _is_ours(where: Directories, guest: str, port: Port, found: Link) -> bool:
+def _is_ours(where: Paths, guest: str, port: Port, found: Link) -> bool:
     """Whether the tap is the guest's: by its mark, or because its QEMU has it, whatever became of the mark."""
     if link_mark.is_same(found.alias, port.alias(guest)):
         return True
@@ -214,13 +216,13 @@ def _is_ours(where: Directories, guest: str, port: Port, found: Link) -> bool:
     return bool(record and record.pid and found.name in tap_device.held_taps(record.pid).values())
 
 
-def _is_bare(where: Directories, guest: str, port: Port) -> bool:
+def _is_bare(where: Paths, guest: str, port: Port) -> bool:
     """Whether a running guest's guard is gone: until it is back, nothing of what it sends should pass."""
-    if port.guard == "none" or tap_device.kept_tap(port.tap):
+    if port.guard == "none" or tap_device.persistent_tap(port.tap):
         return False
     from kvmrun.host.firewall import port_guard
 
-    return guest in port_guard.gone({guest: where.guest(guest)})
+    return guest in port_guard.missing_guards({guest: where.guest(guest)})
 
 
 def routes() -> tuple[Route, ...]:
@@ -246,12 +248,12 @@ def links() -> tuple[str, ...]:
     return tuple(sorted(one for one in routed if not tap_device.alias(one).startswith(link_mark.MARK)))
 
 
-def _dnsmasq(lab: Lab, where: Directories, network: Network) -> int:
+def _dnsmasq(lab: Lab, where: Paths, network: Network) -> int:
     """The pid of the network's dnsmasq, 0 when it does not run."""
     from kvmrun.host import dnsmasq
 
     config = dnsmasq_plan.files(lab, network, where).config
-    return dnsmasq.running(dnsmasq_plan.account(lab, network), config, dnsmasq_plan.note(where, network))
+    return dnsmasq.running_pid(dnsmasq_plan.account(lab, network), config, dnsmasq_plan.note(where, network))
 
 
 def _resolv() -> str:
@@ -263,19 +265,17 @@ def _resolv() -> str:
 
 def servers() -> tuple[str, ...]:
     """The name servers the host asks now."""
-    return dns_upstreams.named(read(_resolv()) or "")
+    return dns_upstreams.upstream_names(read(_resolv()) or "")
 
 
-def _owners(lab: Lab, where: Directories) -> tuple[Owner, ...]:
+def _owners(lab: Lab, where: Paths) -> tuple[PortOwner, ...]:
     """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
     from kvmrun.host.facts import port_owners
 
-    return port_owners.owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
+    return port_owners.port_owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
-def _loaded(
-    lab: Lab, network: Network, where: Directories, table: str, record_of: Callable[[Directories, Network], str]
-) -> str:
+def _loaded(lab: Lab, network: Network, where: Paths, table: str, record_of: Callable[[Paths, Network], str]) -> str:
     """The digest of our rules in a table of the packet filter, "" when there are none.
 
     Where the run directory was lost, the table is known by its comment.
@@ -283,7 +283,7 @@ def _loaded(
     if os.path.lexists(record := record_of(where, network)):
         from kvmrun.host.firewall import nft
 
-        return nft.loaded(table, record)
+        return nft.loaded_digest(table, record)
     from kvmrun.host.firewall import nfnetlink
 
     comment = link_mark.of_table(network.name, lab.identity) if where.root else ""

@@ -1,13 +1,13 @@
 """Whether a network that was brought up still stands, asked as cheaply as a list can afford."""
 
 import os
+from collections.abc import Mapping
 
 from kvmrun.host.files import small_files
 from kvmrun.host.process import process
-from kvmrun.light.abc import Mapping
 
 
-def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
+def network_problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
     """What is wrong with the network whose run directory this is; "" when nothing is, or it is not up by us.
 
     `tables` are those of the packet filter it may have, by the names of their notes.
@@ -20,7 +20,7 @@ def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
                 nft,  # only for a network with rules, read only when the kernel's count has moved
             )
 
-            if nft.loaded(table, f"{directory}/{note}") in {"", "changed"}:
+            if nft.loaded_digest(table, f"{directory}/{note}") in {"", "changed"}:
                 from kvmrun.plan.network import faults
 
                 return faults.RULES_CHANGED
@@ -29,7 +29,7 @@ def problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
 
 def _names(hint: str, uid: int) -> str:
     """What is wrong with the dnsmasq that is noted there, "" for nothing."""
-    noted = small_files.read(hint, 20) or b""
+    noted = small_files.read_bounded(hint, 20) or b""
     alive, stopped = _alive(hint, uid), noted.isdigit() and process.is_stopped(int(noted))
     if alive and not stopped:
         return ""
@@ -40,7 +40,7 @@ def _names(hint: str, uid: int) -> str:
 
 def _alive(hint: str, uid: int) -> bool:
     """Whether a process of that account, which is nobody else's, lives here: the one that is noted, or any."""
-    noted = small_files.read(hint, 20) or b""
+    noted = small_files.read_bounded(hint, 20) or b""
     if noted.isdigit() and _is(noted.decode(), uid):
         return True
     return any(_is(pid, uid) for pid in os.listdir("/proc") if pid.isdigit())

@@ -22,17 +22,17 @@ _NEEDED = {
 HINT = "give them to the container or service it runs in"
 
 
-def missing() -> str:
+def missing_capabilities() -> str:
     """The capabilities that this root should have and has not, in words; "" when it has all, and for other users."""
     if os.geteuid() != 0:
         return ""
-    lines = (small_files.text("/proc/self/status") or "").splitlines()
+    lines = (small_files.read_text("/proc/self/status") or "").splitlines()
     held = next((int(line.split()[1], 16) for line in lines if line.startswith("CapEff:")), -1)
     return ", ".join(name for name, bit in _NEEDED.items() if not held >> bit & 1)
 
 
-def require() -> None:
+def require_capabilities() -> None:
     """For those who would mistake what they cannot see for what is not there."""
-    if lost := missing():
+    if lost := missing_capabilities():
         why = "without them the processes of guests and networks cannot be seen or changed"
         raise NotPermitted(f"root lacks {lost} here", HINT, why=why)

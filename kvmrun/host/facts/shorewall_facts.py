@@ -2,20 +2,20 @@
 
 import re
 import subprocess
+from collections.abc import Iterable
+from ipaddress import IPv4Interface
 
 from kvmrun.host.links.iproute import read_bridge
 from kvmrun.host.process import process
-from kvmrun.light.abc import Iterable
-from kvmrun.light.ipaddress import IPv4Interface
 from kvmrun.model.deadline import remaining
 from kvmrun.model.network.network import Uplink
 
 _LIMIT = 10.0
 
 
-def version() -> tuple[int, ...]:
+def shorewall_version() -> tuple[int, ...]:
     """The version of the Shorewall that is installed, () when there is none or it does not say."""
-    if not (path := process.find_tool("shorewall")):
+    if not (path := process.find_program("shorewall")):
         return ()
     try:
         done = subprocess.run([path, "version"], capture_output=True, text=True, timeout=remaining(_LIMIT), check=False)

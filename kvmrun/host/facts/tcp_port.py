@@ -4,15 +4,15 @@ import errno
 import os
 import socket
 import time
+from collections.abc import Mapping
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.process import process, socket_owners
-from kvmrun.light.abc import Mapping
 
 _MOMENT = 0.5
 
 
-def take(number: int) -> int:
+def bind_port(number: int) -> int:
     """A socket that listens there. Raises KvmrunError where somebody was quicker.
 
     A child that another thread spawns has what we had open for a moment, and with it the port that was looked at.
@@ -29,7 +29,7 @@ def take(number: int) -> int:
             raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
 
 
-def holder(number: int, guests: Mapping[str, int]) -> str:
+def port_owner(number: int, guests: Mapping[str, int]) -> str:
     """Who has the port, one of `guests` (pids by name) by its name; "" when it is free."""
     try:
         _bound(number).close()
@@ -42,7 +42,7 @@ def holder(number: int, guests: Mapping[str, int]) -> str:
 
     sockets = {one.inode for one in iproute.listeners({number}) if one.protocol == "tcp"}
     pid = next(iter(socket_owners.with_sockets(sockets).values()), 0)
-    return next((name for name, its in guests.items() if its == pid), "") or process.described(pid)
+    return next((name for name, its in guests.items() if its == pid), "") or process.describe(pid)
 
 
 def _bound(number: int) -> socket.socket:

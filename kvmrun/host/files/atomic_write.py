@@ -4,9 +4,8 @@ A reader sees the old file or the new one, and a write that fails leaves the old
 """
 
 import os
-
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 Owner = tuple[int, int]

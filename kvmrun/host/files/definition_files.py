@@ -2,11 +2,11 @@
 
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kvmrun.errors import AS_ROOT, KvmrunError, NotPermitted, Refused
 from kvmrun.host.files import atomic_write, safe_directory
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 
 
 def create(path: str, data: bytes) -> None:

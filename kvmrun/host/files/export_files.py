@@ -3,13 +3,13 @@
 import os
 import stat
 import time
+from collections.abc import Mapping
+from contextlib import ExitStack
 
 from kvmrun.errors import Refused
-from kvmrun.export.shorewall_file import judged, sealed, unsealed
+from kvmrun.export.shorewall_file import digest_state, with_digest, without_digest
 from kvmrun.host.files import atomic_write, safe_directory
 from kvmrun.host.files.safe_directory import Directory, cannot
-from kvmrun.light.abc import Mapping
-from kvmrun.light.contextlib import ExitStack
 
 _SHOWN = 30
 """Lines of a difference."""
@@ -33,14 +33,14 @@ def _write(place: Directory, texts: Mapping[str, str], mark: str, *, force: bool
     present = [name for name in place.names() if not _is_copy(name)]
     ours = [name for name in present if _read(place, name).startswith(mark)]
     known = {name: _read(place, name) for name in present if name in ours or name in texts}
-    verdicts = {name: judged(text, texts.get(name, "")) for name, text in known.items()}
+    verdicts = {name: digest_state(text, texts.get(name, "")) for name, text in known.items()}
     if not force:
         _refuse_foreign(place.path, [name for name in present if name not in ours])
         _refuse_changed(place.path, {name: known[name] for name in ours if verdicts[name] == "changed"}, texts)
     kept = [name for name in ours if verdicts[name] == "kept" and not force]
     lost = [name for name in known if name not in kept and (verdicts[name] != "ours" or name not in ours)]
     copies = [f"{name} is kept as {_copy(place, name)}" for name in lost]
-    _replace(place, {name: sealed(text) for name, text in texts.items() if name not in kept})
+    _replace(place, {name: with_digest(text) for name, text in texts.items() if name not in kept})
     for name in ours:
         if name not in texts:
             place.remove(name)
@@ -104,7 +104,7 @@ def _refuse_changed(path: str, changed: Mapping[str, str], texts: Mapping[str, s
 
     lines: list[str] = []
     for name, text in changed.items():
-        old, new = unsealed(text).rstrip().splitlines(), texts.get(name, "").rstrip().splitlines()
+        old, new = without_digest(text).rstrip().splitlines(), texts.get(name, "").rstrip().splitlines()
         lines += difflib.unified_diff(old, new, f"{name} as it is", f"{name} as it would be", n=0, lineterm="")
     hint = "make the change there by hand, or add --force: it replaces them, and copies them to NAME.orig before"
     shown = tuple(lines[:_SHOWN]) + ((f"and {len(lines) - _SHOWN} more lines",) if len(lines) > _SHOWN else ())

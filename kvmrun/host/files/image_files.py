@@ -4,14 +4,14 @@ import os
 import stat
 import struct
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kvmrun.errors import KvmrunError, Refused, Unresponsive
 from kvmrun.host.files import safe_directory
 from kvmrun.host.process import process
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.plan.start_facts import File
+from kvmrun.plan.start_facts import ImageFacts
 from kvmrun.plan.steps.guest_steps import MakeImage
 
 _QCOW2 = b"QFI\xfb"
@@ -41,7 +41,7 @@ _MAGIC = (
 _LIMIT = 60.0
 
 
-def look(path: str, image_format: str = "") -> File | None:
+def image_facts(path: str, image_format: str = "") -> ImageFacts | None:
     """What is at `path`, None when nothing is. Of a qcow2 image the header is read, and no name in it followed."""
     try:
         found = os.stat(path)
@@ -49,13 +49,13 @@ def look(path: str, image_format: str = "") -> File | None:
         return None
     kind = "file" if stat.S_ISREG(found.st_mode) else "device" if stat.S_ISBLK(found.st_mode) else "other"
     if kind == "other":
-        return File(kind="other", size=found.st_size)
+        return ImageFacts(kind="other", size=found.st_size)
     if image_format != "qcow2":
         size, content = _content(path, found.st_size)
-        return File(kind=kind, size=size, content=content)  # type: ignore[arg-type]
+        return ImageFacts(kind=kind, size=size, content=content)  # type: ignore[arg-type]
     backing, size, features = _header(path)
     whole = {"backing": bool(backing), "data_file": bool(features & _DATA_FILE)}
-    return File(kind=kind, size=size, content="qcow2", **whole)  # type: ignore[arg-type]
+    return ImageFacts(kind=kind, size=size, content="qcow2", **whole)  # type: ignore[arg-type]
 
 
 def _content(path: str, size: int) -> tuple[int, str]:
@@ -95,14 +95,14 @@ def _header(path: str) -> tuple[int, int, int]:
     return backing, size, features
 
 
-def make(step: MakeImage, deadline: Deadline = NEVER) -> None:
+def make_image(step: MakeImage, deadline: Deadline = NEVER) -> None:
     """Carry out `step`. The base is never opened: its size comes from its own file or header.
 
     qemu-img writes to a file that was made by us in a directory that was judged, by its descriptor: a name could be
     exchanged while it works.
     """
     size = step.size or _base_size(step)
-    argv = [process.tool("qemu-img"), "create", "-q", "-f", step.format]
+    argv = [process.require_program("qemu-img"), "create", "-q", "-f", step.format]
     if step.base:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
     limit = deadline.left(_LIMIT)
@@ -145,7 +145,7 @@ def _worded(path: str) -> Iterator[None]:
         raise safe_directory.cannot("make", path, why) from None
 
 
-def remove(path: str) -> None:
+def remove_image(path: str) -> None:
     try:
         os.unlink(path)
     except FileNotFoundError:
@@ -153,7 +153,7 @@ def remove(path: str) -> None:
 
 
 def _base_size(step: MakeImage) -> int:
-    found = look(step.base or "", step.base_format)
+    found = image_facts(step.base or "", step.base_format)
     if found is None:
         raise Refused(f"{step.path} has no base {step.base}", "correct the path", why="no such file")
     return found.size

@@ -2,13 +2,13 @@
 
 import os
 import subprocess
+from collections.abc import Mapping
+from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.files import safe_directory
 from kvmrun.host.files.safe_directory import Directory, cannot
 from kvmrun.host.process import process
-from kvmrun.light.abc import Mapping
-from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import remaining
 
 _MARK = b'.\\" installed by kvmrun man --install\n'
@@ -49,7 +49,7 @@ def remove(root: str) -> list[str]:
 
 def is_found(path: str) -> bool:
     """Whether man(1), as it is set up for this user, reads the page at `path`; True where there is no man."""
-    reader = process.find_tool("man")
+    reader = process.find_program("man")
     if not reader:
         return True
     name, _, section = os.path.basename(path).rpartition(".")

@@ -5,35 +5,35 @@ and comes back when that lab has its turn. What nobody has a note of was made by
 """
 
 import os
+from contextlib import suppress
+from typing import Literal
 
 from kvmrun.host.files import small_files
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
-from kvmrun.light.contextlib import suppress
-from kvmrun.light.typing import Literal
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 
 _ACCOUNTS = range(0x70000000, 0x78000000)
 """Those that derive.uid gives."""
 Kind = Literal["log", "image", "net"]
 
 
-def other(state: str, kind: Kind, name: str, lab: str) -> str:
+def other_owner(state: str, kind: Kind, name: str, lab: str) -> str:
     """The lab that a thing belongs to, "" where that is `lab`, nobody, or a lab that is no longer there."""
-    said = (small_files.read(_note(state, kind, name)) or b"").decode(errors="replace")
+    said = (small_files.read_bounded(_note(state, kind, name)) or b"").decode(errors="replace")
     return said if lab and said and said != lab and not records.is_gone(said) else ""
 
 
 def claim(state: str, kind: Kind, name: str, lab: str) -> None:
     """Note that a thing is this lab's. A note that cannot be written costs nothing but its word."""
     path = _note(state, kind, name)
-    if not lab or small_files.read(path) == lab.encode():
+    if not lab or small_files.read_bounded(path) == lab.encode():
         return
     with suppress(OSError):
         os.makedirs(os.path.dirname(path), mode=0o755, exist_ok=True)
-        small_files.replace(path, lab.encode())
+        small_files.replace_atomically(path, lab.encode())
 
 
 def forget(state: str, kind: Kind, name: str) -> None:
@@ -42,54 +42,54 @@ def forget(state: str, kind: Kind, name: str) -> None:
         os.unlink(_note(state, kind, name))
 
 
-def log(where: Directories, guest: str) -> str:
+def log(where: Paths, guest: str) -> str:
     """The directory of the guest's log: where it is put aside while another lab has begun one of that name."""
     path, aside = where.log(guest), _aside(where.log(guest), where.lab)
     is_aside = not os.path.lexists(path) and os.path.lexists(aside)
-    return aside if is_aside or other(where.state, "log", guest, where.lab) else path
+    return aside if is_aside or other_owner(where.state, "log", guest, where.lab) else path
 
 
-def begin_log(where: Directories, guest: str) -> None:
+def begin_log(where: Paths, guest: str) -> None:
     """Make the place of the guest's log this lab's."""
-    _take_turns(where.log(guest), other(where.state, "log", guest, where.lab), where.lab)
+    _take_turns(where.log(guest), other_owner(where.state, "log", guest, where.lab), where.lab)
     claim(where.state, "log", guest, where.lab)
 
 
 def begin_leases(path: str, network: str, lab: str) -> None:
     """The same for the file of leases of a network whose dnsmasq does not run."""
     state = os.path.dirname(os.path.dirname(os.path.dirname(path)))
-    _take_turns(path, other(state, "net", network, lab), lab)
+    _take_turns(path, other_owner(state, "net", network, lab), lab)
     claim(state, "net", network, lab)
 
 
-def claim_images(where: Directories, guest: Guest) -> None:
+def claim_images(where: Paths, guest: Guest) -> None:
     """Note that the images that kvmrun makes for the guest are this lab's."""
     for name in _made(where, guest):
         claim(where.state, "image", name, where.lab)
 
 
-def image_elsewhere(where: Directories, guest: Guest) -> tuple[str, str]:
+def image_elsewhere(where: Paths, guest: Guest) -> tuple[str, str]:
     """An image the guest would write to that kvmrun made for another lab, and that lab; ("", "") for none.
 
     The note of an image that is no longer there says nothing.
     """
     there = (name for name in _made(where, guest) if os.path.lexists(f"{where.images}/{name}"))
-    found = ((name, other(where.state, "image", name, where.lab)) for name in there)
+    found = ((name, other_owner(where.state, "image", name, where.lab)) for name in there)
     return next(((name, lab) for name, lab in found if lab), ("", ""))
 
 
 def lab_served(pid: int) -> str:
     """The lab whose dnsmasq a process is, by its account and configuration; "" for any other process."""
-    words = small_files.read(f"/proc/{pid}/cmdline", 4096) or b""
+    words = small_files.read_bounded(f"/proc/{pid}/cmdline", 4096) or b""
     config = next((word[12:].decode() for word in words.split(b"\0") if word.startswith(b"--conf-file=/")), "")
     if not config.endswith("/config") or not _ACCOUNTS.start <= process.account(pid) < _ACCOUNTS.stop:
         return ""
     here = os.path.dirname(config)
-    note = small_files.read(_note(os.path.dirname(os.path.dirname(here)), "net", os.path.basename(here)))
+    note = small_files.read_bounded(_note(os.path.dirname(os.path.dirname(here)), "net", os.path.basename(here)))
     return (note or b"").decode(errors="replace")
 
 
-def _made(where: Directories, guest: Guest) -> list[str]:
+def _made(where: Paths, guest: Guest) -> list[str]:
     """The names of the images of ours that the guest's definition has made, and that it writes to."""
     drives = (drive for drive in guest.drive if (drive.base or drive.size) and not drive.is_readonly())
     return [os.path.basename(one.image) for one in drives if os.path.dirname(one.image) == where.images]

@@ -9,13 +9,13 @@ in the same way. Whatever is made, is made with O_EXCL relative to the directory
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Self
 
 from kvmrun.config import standard_paths
 from kvmrun.errors import KvmrunError, NotPermitted, Refused, hint_for
 from kvmrun.host.files import atomic_write
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
-from kvmrun.light.typing import Self
 
 _LINKS = 40
 """The number of links the kernel follows in one path before it says ELOOP."""
@@ -202,9 +202,9 @@ class _Walk:
         if not self.judged:
             return
         if final:  # whose the file is does not matter, unless it is where everybody may put one
-            if self.shared and (why := standard_paths.planted(found, standard_paths.owners(os.environ))):
+            if self.shared and (why := standard_paths.planted_path(found, standard_paths.owners(os.environ))):
                 raise Untrusted(path, why)
-        elif why := standard_paths.fault(found, standard_paths.owners(os.environ), is_parent=True):
+        elif why := standard_paths.component_fault(found, standard_paths.owners(os.environ), is_parent=True):
             raise Untrusted(path, why)
 
 

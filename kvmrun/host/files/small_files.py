@@ -5,13 +5,13 @@ Somebody may have put a pipe, a link or a directory in the place of one: that co
 
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from kvmrun.host.files import atomic_write
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
 
 
-def read(path: str, limit: int = 64 << 10) -> bytes | None:
+def read_bounded(path: str, limit: int = 64 << 10) -> bytes | None:
     """What the regular file at `path` says, at most `limit` bytes; None when there is none."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
@@ -25,7 +25,7 @@ def read(path: str, limit: int = 64 << 10) -> bytes | None:
         os.close(fd)
 
 
-def text(path: str, limit: int = 1 << 20) -> str | None:
+def read_text(path: str, limit: int = 1 << 20) -> str | None:
     """What is written at `path`, which may be a link to it; None when it cannot be read, "" for a pipe."""
     try:
         with open(path, encoding="utf-8", errors="replace", opener=_at_once) as file:
@@ -38,7 +38,7 @@ def _at_once(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def replace(path: str, data: bytes) -> None:
+def replace_atomically(path: str, data: bytes) -> None:
     """Put `data` at `path` in one move, for us alone to read: a reader sees the old file or the new one."""
     with replacing(path) as fd:
         atomic_write.fill(fd, data, 0o600, durable=False)

@@ -5,11 +5,11 @@ below zero, and keeps every member. Before Python 3.12 it also extracts names th
 """
 
 import os
+from collections.abc import Iterator
 
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterator
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 BLOCK = 512
 _MOST_HEADER = 64 << 10
@@ -27,7 +27,7 @@ _KINDS = {
 }
 
 
-class Member(Frozen):
+class Member(Value):
     """One entry: the components of its name (none for the top), the link's target, and where its bytes are."""
 
     kind: str
@@ -53,7 +53,7 @@ def parts_of(name: bytes) -> tuple[bytes, ...]:
     return parts
 
 
-def members(fd: int) -> Iterator[Member]:
+def read_members(fd: int) -> Iterator[Member]:
     """The entries in their order, the bytes of each wholly within the file. Raises Refused."""
     end, at = os.fstat(fd).st_size, 0
     extended: dict[bytes, bytes] = {}

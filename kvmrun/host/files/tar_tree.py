@@ -3,13 +3,13 @@
 import errno
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 from kvmrun.errors import Refused
 from kvmrun.host.files import tar_members
 from kvmrun.host.files.safe_directory import Directory
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.light.typing import Any
 
 _ENTER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _LOOK = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -33,7 +33,7 @@ class Contents:
         return f"{self.files} {'file' if self.files == 1 else 'files'}, {self.size} bytes"
 
 
-def pack(source: str, into: Any) -> Contents:
+def pack_tree(source: str, into: Any) -> Contents:
     """Write what is below the directory `source` to the binary file `into`, as names below "."; links are not followed.
 
     Each file is opened relative to its directory and judged by that descriptor, because the tree may be another user's.
@@ -86,14 +86,14 @@ def _add(tar: Any, done: Contents, path: str, fd: int) -> None:
         done.skip(path, "neither a file nor a directory nor a link")
 
 
-def unpack(place: Directory, name: str, fd: int, without: bytes = b"") -> Contents:
+def unpack_tree(place: Directory, name: str, fd: int, without: bytes = b"") -> Contents:
     """Make the archive `fd` the new directory `name`, whole or not at all. Raises Refused, or OSError.
 
     What is called `without` at the top is left out, with all below it.
     """
     with _fresh(place, name) as (part, root):
         tree = _Tree(root, os.fstat(fd).st_size)
-        for member in tar_members.members(fd):
+        for member in tar_members.read_members(fd):
             if member.parts[:1] != (without,):
                 tree.make(member, fd)
         tree.make_links()

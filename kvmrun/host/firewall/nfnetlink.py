@@ -4,13 +4,13 @@ A part is a table, "FAMILY TABLE", or the chains of one that are alike up to the
 """
 
 import errno
+import socket
 import struct
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
 
 from kvmrun.host.links import raw_netlink
-from kvmrun.light import socket
-from kvmrun.light.abc import Collection, Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
-from kvmrun.light.typing import Any
 from kvmrun.model import derive
 
 _FAMILIES = {"inet": 1, "ip": 2, "arp": 3, "netdev": 5, "bridge": 7, "ip6": 10}
@@ -30,17 +30,17 @@ being freed waits 13 ms for that.
 """
 
 
-def generation() -> int:
+def generation_id() -> int:
     """How often the packet filter of this namespace was changed, 0 when the kernel does not say."""
     try:
         with _socket() as at:
-            answer = raw_netlink.answer(at, _GET_GENERATION, _head(0))
+            answer = raw_netlink.request_on(at, _GET_GENERATION, _head(0))
     except OSError:
         return 0
     return int.from_bytes(raw_netlink.attributes(answer, 4).get(1, b""))
 
 
-def prints(parts: Collection[str]) -> dict[str, str]:
+def fingerprints(parts: Collection[str]) -> dict[str, str]:
     """A digest of what is in each of `parts` that is there, by part. Raises OSError, or dump.Moved.
 
     Rules, chains with their hooks and policies, and the flags of the table; not what counts up.
@@ -88,7 +88,7 @@ def wake(table: str) -> None:
         body = _head(_FAMILIES[family]) + _named(1, name.encode()) + raw_netlink.attribute(2, bytes(4))
         messages = [(_BATCH_BEGIN, 0, batch), (_NEW_TABLE, raw_netlink.ACK, body), (_BATCH_END, 0, batch)]
         with _socket() as at:
-            raw_netlink.tell(at, messages)
+            raw_netlink.send_on(at, messages)
 
 
 def _flags(family: str) -> dict[str, int]:
@@ -102,7 +102,7 @@ def comment(table: str) -> str:
     family, name = table.split()
     try:
         listed = _listed(_GET_TABLE, _head(_FAMILIES[family]))
-    except (OSError, raw_netlink.Moved):
+    except (OSError, raw_netlink.DumpInterrupted):
         return ""
     told = next((one for payload in listed if _text((one := raw_netlink.attributes(payload, 4))[1]) == name), {})
     data = told.get(_USERDATA, b"")  # entries of kind, length and value; a comment is the only kind that tables have
@@ -117,12 +117,12 @@ def _text(name: bytes) -> str:
     return name.rstrip(b"\0").decode(errors="replace")
 
 
-def present(family: str) -> set[str]:
+def existing_parts(family: str) -> set[str]:
     """All parts there are. Raises OSError, or dump.Moved."""
     return {part for names, _ in (*_tables(family), *_chains(family)) for part in _parts(family, names)}
 
 
-def held(part: str) -> list[str]:
+def objects_of(part: str) -> list[str]:
     """What there is of the part, as nft names it: "table FAMILY NAME", or "chain FAMILY TABLE NAME" for each chain.
 
     Raises OSError, or dump.Moved.
@@ -133,7 +133,7 @@ def held(part: str) -> list[str]:
     return [" ".join((kind, family, *names)).strip() for names in here]
 
 
-def delete(parts: Collection[str]) -> None:
+def delete_parts(parts: Collection[str]) -> None:
     """Remove parts with everything in them, and with a table's last chain the table. Raises OSError.
 
     One that is gone is no error. It is looked again until nothing is left: others may change them meanwhile, which the
@@ -147,8 +147,8 @@ def delete(parts: Collection[str]) -> None:
             if not messages:
                 return
             with _socket() as at:
-                raw_netlink.tell(at, [(_BATCH_BEGIN, 0, batch), *messages, (_BATCH_END, 0, batch)])
-        except raw_netlink.Moved:
+                raw_netlink.send_on(at, [(_BATCH_BEGIN, 0, batch), *messages, (_BATCH_END, 0, batch)])
+        except raw_netlink.DumpInterrupted:
             continue
         except OSError as refused:
             if refused.errno not in {errno.ENOENT, errno.EBUSY}:
@@ -208,13 +208,13 @@ def _chains(family: str) -> Iterator[tuple[bytes, bytes]]:
 
 def _listed(kind: int, body: bytes) -> list[bytes]:
     with _socket() as at:
-        return raw_netlink.listed(at, kind, body)
+        return raw_netlink.dump_on(at, kind, body)
 
 
 @contextmanager
 def _socket() -> Iterator[socket.socket]:
     here = raw_netlink.namespace()
-    at = _taken(here) or raw_netlink.opened(raw_netlink.NETFILTER)
+    at = _taken(here) or raw_netlink.open_socket(raw_netlink.NETFILTER)
     try:
         yield at
     except BaseException:

@@ -3,17 +3,17 @@
 A part is a table, "FAMILY TABLE", or the chains of one whose names begin alike, "FAMILY TABLE PREFIX_".
 """
 
+import json
 import os
 from _thread import allocate_lock
+from collections.abc import Callable
+from typing import Any
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.host.files import small_files
 from kvmrun.host.firewall import nfnetlink, nft_batch
 from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
-from kvmrun.light import json
-from kvmrun.light.abc import Callable
-from kvmrun.light.typing import Any
 from kvmrun.model.deadline import remaining
 
 _LIMIT = 10.0
@@ -21,7 +21,7 @@ _turn, _asked = allocate_lock(), set[str]()
 """Parts that are to go: whoever has the turn removes them for all."""
 
 
-class Loading:
+class RulesetLoad:
     """A transaction that replaces a part, under way in a process of its own, which needs nothing of ours meanwhile."""
 
     def __init__(self, part: str, text: str, record: str, digest: str) -> None:
@@ -31,7 +31,7 @@ class Loading:
         self._finished = False
         try:
             _wake(part)
-            self._ticket = nft_batch.begin(_removal(part) + text)
+            self._ticket = nft_batch.submit(_removal(part) + text)
         except BaseException:
             self._put_back()
             raise
@@ -45,7 +45,7 @@ class Loading:
             self._finished = True
             if status:
                 raise _refusal(said)
-            then = nfnetlink.generation()  # first: a change while we read shows as one
+            then = nfnetlink.generation_id()  # first: a change while we read shows as one
             if not (found := _print(self._part)):
                 hint, why = "try again", "loaded, read back, gone"
                 raise KvmrunError("the packet filter did not keep the rules", hint, why=why)
@@ -57,9 +57,9 @@ class Loading:
     def undo(self) -> None:
         """Load what was there before, or remove the part."""
         if self._before:
-            load(self._part, str(self._before["text"]), self._record, str(self._before["digest"]))
+            load_ruleset(self._part, str(self._before["text"]), self._record, str(self._before["digest"]))
         else:
-            drop(self._part, self._record)
+            drop_ruleset(self._part, self._record)
 
     def _put_back(self) -> None:
         """Nothing where there was nothing, and the note as it was: with rules that were changed, it says so."""
@@ -67,19 +67,19 @@ class Loading:
             _write(self._record, self._before)
             return
         try:
-            drop(self._part, self._record)
+            drop_ruleset(self._part, self._record)
         except KvmrunError:
             small_files.remove(self._record)
 
 
-def load(part: str, text: str, record: str, digest: str) -> Callable[[], None]:
+def load_ruleset(part: str, text: str, record: str, digest: str) -> Callable[[], None]:
     """Run the transaction in `text` and note in `record` what it left. The undo brings back what was there before."""
-    loading = Loading(part, text, record, digest)
+    loading = RulesetLoad(part, text, record, digest)
     loading.finish()
     return loading.undo
 
 
-def drop(part: str, record: str) -> None:
+def drop_ruleset(part: str, record: str) -> None:
     """Remove the part; one that is gone already is no error."""
     _asked.add(part)
     try:
@@ -100,9 +100,9 @@ def drop(part: str, record: str) -> None:
 def _deleted(part: str, asked: set[str]) -> set[str]:
     """Remove all that are asked for; where one of the others is in the way, the part alone. Those removed."""
     try:
-        nfnetlink.delete(asked)
+        nfnetlink.delete_parts(asked)
     except OSError:
-        nfnetlink.delete(asked := {part})
+        nfnetlink.delete_parts(asked := {part})
     return asked
 
 
@@ -110,7 +110,7 @@ def _table(part: str) -> str:
     return " ".join(part.split()[:2])
 
 
-def loaded(part: str, record: str) -> str:
+def loaded_digest(part: str, record: str) -> str:
     """The digest of the rules that were loaded last and are still there untouched.
 
     "" when there are none, "changed" when they are not what was loaded. The kernel counts the changes of the packet
@@ -118,20 +118,20 @@ def loaded(part: str, record: str) -> str:
     """
     if not (note := _note(record)):
         return "changed" if os.path.lexists(record) else ""
-    if note["generation"] and nfnetlink.generation() == note["generation"]:
+    if note["generation"] and nfnetlink.generation_id() == note["generation"]:
         return str(note["digest"])
     return str(note["digest"]) if _print(part) == note["print"] else "changed"
 
 
-def touched(records: dict[str, str]) -> set[str]:
+def is_modified(records: dict[str, str]) -> set[str]:
     """Those of the parts in `records` (parts to notes) that are no longer what was loaded; one look for all."""
-    now = nfnetlink.generation() if records else 0
+    now = nfnetlink.generation_id() if records else 0
     notes = {part: _note(record) for part, record in records.items()}
     if now and all(note.get("generation") == now for note in notes.values()):
         return set()
     try:
-        found = nfnetlink.prints(notes)
-    except (OSError, raw_netlink.Moved):
+        found = nfnetlink.fingerprints(notes)
+    except (OSError, raw_netlink.DumpInterrupted):
         return set()
     return {part for part, note in notes.items() if not note or note["print"] != found.get(part)}
 
@@ -144,7 +144,7 @@ def text(record: str) -> str:
 def _note(record: str) -> dict[str, Any]:
     """What was noted when rules were loaded, {} when nothing was that makes sense."""
     try:
-        note = json.loads(small_files.read(record, 1 << 20) or b"{}")
+        note = json.loads(small_files.read_bounded(record, 1 << 20) or b"{}")
         return note if {"text", "digest", "print", "generation"} <= note.keys() else {}
     except (ValueError, RecursionError, AttributeError):
         return {}
@@ -154,7 +154,7 @@ def _wake(part: str) -> None:
     """See that the table of the part is not dormant: what is loaded there would do nothing, and may be refused."""
     try:
         nfnetlink.wake(_table(part))
-    except (OSError, raw_netlink.Moved):
+    except (OSError, raw_netlink.DumpInterrupted):
         return  # the transaction that follows says what is wrong
 
 
@@ -164,8 +164,8 @@ def _removal(part: str) -> str:
     Each is added first, so that one that goes meanwhile is no error.
     """
     try:
-        held = nfnetlink.held(part)
-    except (TimeoutError, raw_netlink.Moved):
+        held = nfnetlink.objects_of(part)
+    except (TimeoutError, raw_netlink.DumpInterrupted):
         raise KvmrunError("the packet filter cannot be read", "try again", why="it changes all the time") from None
     except OSError:  # nft says it better
         return ""
@@ -176,22 +176,22 @@ def _removal(part: str) -> str:
 
 
 def _write(record: str, note: dict[str, Any]) -> None:
-    small_files.replace(record, json.dumps(note, sort_keys=True).encode())
+    small_files.replace_atomically(record, json.dumps(note, sort_keys=True).encode())
 
 
 def _print(part: str) -> str:
     """What is in the part now, "" when it is not there or cannot be read."""
     try:
-        return nfnetlink.prints([part]).get(part, "")
-    except (OSError, raw_netlink.Moved):
+        return nfnetlink.fingerprints([part]).get(part, "")
+    except (OSError, raw_netlink.DumpInterrupted):
         return ""
 
 
-def listed(form: str, *what: str) -> str:
+def list_ruleset(form: str, *what: str) -> str:
     """What there is, as nft prints it: "-j" in its JSON, "-a" in text with handles."""
     import subprocess  # 8 ms that a list whose rules are untouched does not need
 
-    words = [process.tool("nft"), form, "list", *(what or ("ruleset",))]
+    words = [process.require_program("nft"), form, "list", *(what or ("ruleset",))]
     limit = remaining(_LIMIT)
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=limit, check=False)

@@ -5,10 +5,10 @@ Fifty guests that start at once need a handful of processes so, not fifty that w
 
 import os
 from _thread import allocate_lock
+from contextlib import suppress
 
 from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
-from kvmrun.light.contextlib import suppress
 from kvmrun.model.deadline import remaining
 
 _LIMIT = 10.0
@@ -16,7 +16,7 @@ SILENT = "nft has not ended within"
 _SAID = 4000
 
 
-class Ticket:
+class NftRequest:
     """A text that is to be loaded, and the process that does it once there is one."""
 
     def __init__(self, text: str, queue: "_Queue") -> None:
@@ -37,14 +37,14 @@ class Ticket:
             self.queue.forget(self)
             raise
         if status and self.run.shared:  # somebody's text was refused, and with it everybody's
-            return _Run([Ticket(self.text, self.queue)]).end()
+            return _Run([NftRequest(self.text, self.queue)]).end()
         return status, said
 
 
-def begin(text: str) -> Ticket:
+def submit(text: str) -> NftRequest:
     """Have `text` loaded. Raises HostLacks without nft, OSError when it cannot be started."""
     queue = _queues.setdefault(raw_netlink.namespace(), _Queue())
-    ticket = Ticket(text, queue)
+    ticket = NftRequest(text, queue)
     try:
         queue.add(ticket)
     except BaseException:
@@ -56,11 +56,11 @@ def begin(text: str) -> Ticket:
 class _Run:
     """One process and the tickets it is for."""
 
-    def __init__(self, tickets: list[Ticket]) -> None:
+    def __init__(self, tickets: list[NftRequest]) -> None:
         self.shared = len(tickets) > 1
         self._lock = allocate_lock()
         self._ended: tuple[int, str] | None = None
-        nft = process.tool("nft")
+        nft = process.require_program("nft")
         self._said, given = _memory(""), _memory("".join(ticket.text for ticket in tickets))
         try:
             self._pid, self._pidfd = process.spawn([nft, "-f", "-"], stdin=given, output=self._said)
@@ -74,14 +74,14 @@ class _Run:
 
     def has_ended(self) -> bool:
         with self._lock:
-            return self._ended is not None or process.ended(self._pidfd, 0)
+            return self._ended is not None or process.wait_exit(self._pidfd, 0)
 
     def end(self) -> tuple[int, str]:
         """Wait for the end; its wait status, and what it said."""
         with self._lock:
             if self._ended is None:
                 limit = remaining(_LIMIT)
-                late = "" if process.ended(self._pidfd, limit) else f"{SILENT} {limit:.1f} s"
+                late = "" if process.wait_exit(self._pidfd, limit) else f"{SILENT} {limit:.1f} s"
                 if late:
                     process.kill(self._pidfd)
                 try:
@@ -99,10 +99,10 @@ class _Queue:
 
     def __init__(self) -> None:
         self._lock = allocate_lock()
-        self._waiting: list[Ticket] = []
+        self._waiting: list[NftRequest] = []
         self._at_work: _Run | None = None
 
-    def add(self, ticket: Ticket) -> None:
+    def add(self, ticket: NftRequest) -> None:
         """The first is begun with at once; of many the others gather until somebody waits for one of them."""
         with self._lock:
             self._waiting.append(ticket)
@@ -117,7 +117,7 @@ class _Queue:
         with self._lock:
             self._go_on()
 
-    def forget(self, ticket: Ticket) -> None:
+    def forget(self, ticket: NftRequest) -> None:
         """Not to begin with it any more; what is at work already comes to its end."""
         ticket.forgotten = True
         with self._lock, suppress(ValueError):

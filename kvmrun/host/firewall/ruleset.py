@@ -1,15 +1,15 @@
 """Everybody's packet filter as it is: what nft lists, and what it does not show of the rules of iptables."""
 
+import json
 import os
 import re
 import subprocess
+from typing import Any
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.firewall import nfnetlink, nft
 from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
-from kvmrun.light import json
-from kvmrun.light.typing import Any
 from kvmrun.model.deadline import remaining
 from kvmrun.model.printable import printable
 
@@ -20,7 +20,7 @@ _TRANSLATES = {"PREROUTING": -100, "OUTPUT": -100, "INPUT": 100, "POSTROUTING": 
 Lines = dict[tuple[str, str, str], list[str]]
 
 
-def read() -> tuple[dict[str, Any], ...]:
+def read_ruleset() -> tuple[dict[str, Any], ...]:
     """The ruleset in nft's JSON, without the tables that are dormant, which do nothing.
 
     A rule of iptables has its line of iptables-save as "saved", others may have "text"; the tables of the older
@@ -28,12 +28,12 @@ def read() -> tuple[dict[str, Any], ...]:
     """
     try:
         found = _awake(_objects())
-    except (ValueError, raw_netlink.Moved):
+    except (ValueError, raw_netlink.DumpInterrupted):
         raise KvmrunError("the packet filter could not be read", "try again", why="nft listed no JSON") from None
     rules = [one["rule"] for one in found if "rule" in one]
     if any("xt" in part for rule in rules for part in rule["expr"]):
         _complete(rules)
-    texts = _texts(nft.listed("-a")) if rules else {}
+    texts = _texts(nft.list_ruleset("-a")) if rules else {}
     for rule in rules:
         rule.setdefault("text", texts.get((rule["family"], rule["table"], rule["handle"]), ""))
     return (*found, *_legacy())
@@ -53,7 +53,7 @@ def _objects() -> list[dict[str, Any]]:
 def _parsed(*what: str) -> list[dict[str, Any]]:
     """What nft lists as JSON. Raises ValueError where that is none, which has no other meaning than that."""
     try:
-        return [one for one in json.loads(nft.listed("-j", *what))["nftables"] if "metainfo" not in one]
+        return [one for one in json.loads(nft.list_ruleset("-j", *what))["nftables"] if "metainfo" not in one]
     except KeyError:
         raise ValueError from None
 
@@ -83,7 +83,7 @@ def _complete(rules: list[dict[str, Any]]) -> None:
 
 def _saved(tool: str, family: str) -> tuple[Lines, dict[tuple[str, str, str], str]]:
     """The lines of every chain by (family, table, chain), and the policies of the base chains."""
-    path = process.find_tool(tool)
+    path = process.find_program(tool)
     try:
         words = [path] if path else ["true"]
         done = subprocess.run(

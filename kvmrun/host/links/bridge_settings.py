@@ -1,12 +1,12 @@
 """The settings of a bridge: read, and those that are not as we want them written and read back."""
 
 import struct
+from collections.abc import Iterable
+from typing import Any
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import sysctl
 from kvmrun.host.links import port_state, raw_netlink
-from kvmrun.light.abc import Iterable
-from kvmrun.light.typing import Any
 from kvmrun.plan.network.bridge_plan import CONF, SETTINGS
 
 _NEWLINK, _IFLA_LINKINFO = 16, 18
@@ -31,7 +31,7 @@ def addresses(told: Iterable[tuple[str, bool]]) -> dict[str, Any]:
     }
 
 
-def write(name: str, number: int) -> None:
+def write_bridge_settings(name: str, number: int) -> None:
     """Write the settings of a bridge that are not as we want them, and have it take part in ARP and multicast."""
     flags = struct.pack("=BxHiII", 0, 0, number, _IFF_MULTICAST, _IFF_NOARP | _IFF_MULTICAST)
     raw_netlink.send(raw_netlink.ROUTE, [(_NEWLINK, raw_netlink.ACK, flags)])

@@ -1,12 +1,12 @@
 """What a bridge is like, by netlink and sysfs: enough to know that nothing need be done."""
 
 import os
+import socket
 import struct
+from collections.abc import Iterator
 
 from kvmrun.host.links import bridge_settings, raw_netlink
-from kvmrun.host.links.tap_device import NET, index, read, sysfs_is_ours
-from kvmrun.light import socket
-from kvmrun.light.abc import Iterator
+from kvmrun.host.links.tap_device import NET, ifindex, read, sysfs_is_ours
 from kvmrun.plan.start_facts import Bridge
 
 _GETADDR, _IFADDR = 22, struct.Struct("=BBBBI")
@@ -17,7 +17,7 @@ _IFF_UP = 1
 
 def read_bridge(name: str) -> Bridge | None:
     """The link `name` as netlink and sysfs show it. Raises LookupError where sysfs shows another namespace."""
-    if not index(name):
+    if not ifindex(name):
         return None
     if not sysfs_is_ours(name):
         raise LookupError(name)
@@ -40,10 +40,10 @@ def read_bridge(name: str) -> Bridge | None:
 
 def _addresses(name: str) -> Iterator[tuple[str, bool]]:
     """The addresses of the link, each with whether it lasts for ever."""
-    wanted = index(name)
+    wanted = ifindex(name)
     try:
         told = raw_netlink.dump(raw_netlink.ROUTE, _GETADDR, _IFADDR.pack(0, 0, 0, 0, wanted), strict=True)
-    except raw_netlink.Moved:
+    except raw_netlink.DumpInterrupted:
         raise LookupError(name) from None
     for payload in told:
         family, length, flags, _, link = _IFADDR.unpack_from(payload)

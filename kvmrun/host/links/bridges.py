@@ -1,7 +1,8 @@
 """The bridge of a network, whatever it is called now: by its mark, or by what was recorded when it was made."""
 
+from collections.abc import Callable
+
 from kvmrun.host.links import bridge_state, port_state
-from kvmrun.light.abc import Callable
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.network.bridge_plan import is_ours
@@ -28,7 +29,7 @@ def find(lab: Lab, network: Network, links: Callable[[], port_state.Links]) -> t
         return here, None
     for name in links().bridges():
         if name != network.bridge and (found := read(name)):
-            found = found.but(renamed=name)
+            found = found.replace(renamed=name)
             if is_ours(lab, network, found):
                 return found, here
     return here, None

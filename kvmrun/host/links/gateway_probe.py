@@ -4,8 +4,7 @@ import os
 import socket
 import struct
 import time
-
-from kvmrun.light.abc import Iterable
+from collections.abc import Iterable
 
 _ARP, _IP, _ETHERNET = 0x0806, 0x0800, 1
 _REQUEST, _REPLY = 1, 2
@@ -14,12 +13,12 @@ _TRIES, _PATIENCE = 3, 0.3
 _COMPLETE, _PERMANENT = 0x2, 0x4
 
 
-def silent(gateways: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
+def silent_gateways(gateways: Iterable[tuple[str, str]]) -> frozenset[tuple[str, str]]:
     """Those of `gateways`, as (link, address), that do not answer. One that cannot be asked is not among them."""
     return frozenset((link, address) for link, address in set(gateways) if not _answers(link, address))
 
 
-def macs(gateways: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+def gateway_macs(gateways: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
     """The MACs of the gateways, as (link, address), that the kernel knows or that answer when they are asked."""
     wanted = set(gateways)
     for link, address in wanted - _known().keys():

@@ -3,6 +3,8 @@
 import errno
 import os
 import socket
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from itertools import product
 from typing import Any
@@ -12,11 +14,9 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.host.links import bridge_settings
-from kvmrun.light.abc import Collection, Iterator, Mapping
-from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.network import link_mark
-from kvmrun.model.value import Frozen
-from kvmrun.plan.repair_plan import Marked
+from kvmrun.model.value import Value
+from kvmrun.plan.repair_plan import OwnedLink
 from kvmrun.plan.start_facts import Bridge, Protocol, Route
 
 _IFF_UP = 1
@@ -106,7 +106,7 @@ def way_out(address: str, source: str = "") -> str | None:
     return f"{name} via {gateway}" if gateway else str(name)
 
 
-class Listener(Frozen):
+class Listener(Value):
     """A socket that waits; `link` is the only one it hears, "" for all."""
 
     protocol: Protocol
@@ -159,7 +159,7 @@ def set_bridge(name: str, mac: str, mtu: int) -> None:
         route.link("set", index=number, address=mac, mtu=mtu)
         route.link("set", index=number, kind="bridge", br_stp_state=0)
         route.link("set", index=number, kind="bridge", br_forward_delay=0)  # out of range while spanning tree is on
-        bridge_settings.write(name, number)
+        bridge_settings.write_bridge_settings(name, number)
         link = _link(route, name)
         _expect(link.get_attr("IFLA_ADDRESS") == mac, f"the MAC of {name}")
         _expect(link.get_attr("IFLA_MTU") == mtu, f"the MTU of {name}")
@@ -269,14 +269,14 @@ def _expect(right: bool, what: str) -> None:
         )
 
 
-def marked() -> list[Marked]:
+def marked() -> list[OwnedLink]:
     """Every link of this namespace that carries our mark."""
     with kernel("look for our links") as route:
         links = list(route.get_links())
     marks = {link["index"]: link.get_attr("IFLA_IFALIAS") or "" for link in links}
     masters = [link.get_attr("IFLA_MASTER") for link in links]
     return [
-        Marked(
+        OwnedLink(
             name=link.get_attr("IFLA_IFNAME"),
             alias=marks[link["index"]],
             bridge=_kind(link) == "bridge",

@@ -1,15 +1,15 @@
 """Asking the kernel how it routes between host and guests, and putting its own routes of a bridge back."""
 
 import os
+import socket
 import struct
 import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from ipaddress import IPv4Interface, IPv4Network
 
 from kvmrun.host.files import small_files
 from kvmrun.host.links import raw_netlink, tap_device
-from kvmrun.light import socket
-from kvmrun.light.abc import Iterable, Iterator
-from kvmrun.light.contextlib import suppress
-from kvmrun.light.ipaddress import IPv4Interface, IPv4Network
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import printable
@@ -63,14 +63,14 @@ def restore(step: KernelRoute) -> None:
         to, size, table, scope, kind = address, 32, _LOCAL_TABLE, _SCOPE_HOST, _LOCAL
     body = _HEAD.pack(socket.AF_INET, size, 0, 0, table, _KERNEL, scope, kind, 0)
     body += raw_netlink.attribute(1, socket.inet_aton(to)) + raw_netlink.attribute(7, socket.inet_aton(address))
-    body += raw_netlink.attribute(4, struct.pack("=I", tap_device.index(step.link)))
+    body += raw_netlink.attribute(4, struct.pack("=I", tap_device.ifindex(step.link)))
     with suppress(FileExistsError):
         raw_netlink.send(raw_netlink.ROUTE, [(_NEW_ROUTE, raw_netlink.ACK | _CREATE, body)])
 
 
 def forget(step: Neighbour) -> None:
     """Remove an entry; one that is gone already is no error."""
-    body = _NEIGHBOUR.pack(socket.AF_INET, tap_device.index(step.link), 0, 0 if step.mac else _PROXY, 0)
+    body = _NEIGHBOUR.pack(socket.AF_INET, tap_device.ifindex(step.link), 0, 0 if step.mac else _PROXY, 0)
     body += raw_netlink.attribute(1, socket.inet_aton(step.address))
     with suppress(FileNotFoundError):
         raw_netlink.send(raw_netlink.ROUTE, [(_DELETE_NEIGHBOUR, raw_netlink.ACK, body)])
@@ -89,7 +89,7 @@ def _delivered(network: Network, guests: Iterable[str]) -> bool:
     own, guest = str(network.host_address().ip), next(iter(guests))
     body = _HEAD.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
     body += raw_netlink.attribute(1, socket.inet_aton(own)) + raw_netlink.attribute(2, socket.inet_aton(guest))
-    body += raw_netlink.attribute(3, struct.pack("=I", tap_device.index(network.bridge)))
+    body += raw_netlink.attribute(3, struct.pack("=I", tap_device.ifindex(network.bridge)))
     with suppress(OSError):
         return raw_netlink.get(raw_netlink.ROUTE, _GET_ROUTE, body)[7] == _LOCAL
     return False
@@ -150,7 +150,7 @@ def _rules(network: Network) -> Iterator[Diversion]:
 
 def _neighbours(bridge: str) -> Iterator[Neighbour]:
     """What somebody has written down of IPv4 neighbours on the bridge, or has the host answer for."""
-    index = tap_device.index(bridge)
+    index = tap_device.ifindex(bridge)
     for flags in (0, _PROXY):
         for payload in raw_netlink.dump(
             raw_netlink.ROUTE, _GET_NEIGHBOUR, _NEIGHBOUR.pack(socket.AF_INET, 0, 0, flags, 0)
@@ -166,7 +166,7 @@ def _queues(bridge: str) -> Iterator[tuple[str, str]]:
     """(link, kind) of what is not a default on the bridge and its ports."""
     with suppress(OSError):
         links = {socket.if_nametoindex(one): one for one in (bridge, *os.listdir(f"{tap_device.NET}/{bridge}/brif"))}
-        usual = {*_QUEUES, (small_files.text("/proc/sys/net/core/default_qdisc") or "").strip()}
+        usual = {*_QUEUES, (small_files.read_text("/proc/sys/net/core/default_qdisc") or "").strip()}
         for payload in raw_netlink.dump(raw_netlink.ROUTE, _GET_QUEUE, bytes(_QUEUE.size)):
             kind, number = (
                 _text(raw_netlink.attributes(payload, _QUEUE.size).get(1, b"")),

@@ -10,7 +10,7 @@ _COMPLETE = 0x2
 _DISCARD_PORT = 9
 
 
-def forget(bridge: str, address: str) -> None:
+def forget_neighbour(bridge: str, address: str) -> None:
     """Drop what the host remembers of `address`, so that an earlier guest's answer does not count. Root only."""
     entry = struct.pack("HH4s8x16xi16x16s", socket.AF_INET, 0, socket.inet_aton(address), 0, bridge.encode())
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
@@ -20,7 +20,7 @@ def forget(bridge: str, address: str) -> None:
             return
 
 
-def answers(bridge: str, address: str, mac: str) -> bool:
+def has_answered(bridge: str, address: str, mac: str) -> bool:
     """Whether `address` has been seen on `bridge` with `mac`; asks once more on the way."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         try:

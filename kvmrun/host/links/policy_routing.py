@@ -4,18 +4,18 @@ What is ours carries our number as its protocol, which the kernel keeps and show
 """
 
 import errno
+import socket
 import struct
 import sys
+from collections.abc import Iterable
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.links import raw_netlink, tap_device
-from kvmrun.light import socket
-from kvmrun.light.abc import Iterable
 from kvmrun.model.network.network import Network
 from kvmrun.plan.doctor import packet_routes
 from kvmrun.plan.doctor.packet_routes import Trip
-from kvmrun.plan.network.uplink_routing import MARKS, AddDefault, RemoveDefault
-from kvmrun.plan.start_facts import Bridge, Rule, TableRoute, Ways
+from kvmrun.plan.network.uplink_routing import MARKS, AddDefaultRoute, RemoveDefaultRoute
+from kvmrun.plan.start_facts import Bridge, PolicyRoute, PolicyRule, RoutingFacts
 
 OURS = 107
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE, _NEW_RULE, _DELETE_RULE, _GET_RULE = 24, 25, 26, 32, 33, 34
@@ -28,18 +28,18 @@ _SUPPRESSED = 1  # prefixes as short as this count as a default route
 _NO_WAY = {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL, errno.EXDEV, errno.ENODEV}
 
 
-def look(tables: Iterable[int], links: Iterable[str]) -> Ways:
+def policy_state(tables: Iterable[int], links: Iterable[str]) -> RoutingFacts:
     """Our rules, the routes of `tables` and of those our rules lead to, and which of `links` are up."""
     rules = _rules()
     wanted = {*tables, *(rule.table for rule in rules if not rule.specific)}
-    return Ways(
+    return RoutingFacts(
         rules=rules,
         routes={table: _routes(table) for table in sorted(wanted)},
         links=frozenset(name for name in links if tap_device.is_up(name)),
     )
 
 
-def add_rule(rule: Rule) -> None:
+def add_rule(rule: PolicyRule) -> None:
     """Add a rule of ours; one that is there already is no error."""
     try:
         raw_netlink.send(raw_netlink.ROUTE, [(_NEW_RULE, raw_netlink.ACK | _CREATE_NEW, _rule(rule))])
@@ -48,7 +48,7 @@ def add_rule(rule: Rule) -> None:
     _expect(rule in _rules(), f"{rule}")
 
 
-def remove_rule(rule: Rule) -> None:
+def remove_rule(rule: PolicyRule) -> None:
     """Remove a rule of ours; one that is gone already is no error."""
     try:
         raw_netlink.send(raw_netlink.ROUTE, [(_DELETE_RULE, raw_netlink.ACK, _rule(rule))])
@@ -56,14 +56,14 @@ def remove_rule(rule: Rule) -> None:
         return
 
 
-def add_default(step: AddDefault) -> None:
+def add_default(step: AddDefaultRoute) -> None:
     """Add our default route to a table."""
     raw_netlink.send(raw_netlink.ROUTE, [(_NEW_ROUTE, raw_netlink.ACK | _CREATE_NEW, _default(step))])
-    wanted = TableRoute(destination=step.destination, link=step.link, gateway=step.gateway, ours=True)
+    wanted = PolicyRoute(destination=step.destination, link=step.link, gateway=step.gateway, ours=True)
     _expect(wanted in _routes(step.table), f"{step}")
 
 
-def remove_default(step: RemoveDefault | AddDefault) -> None:
+def remove_default(step: RemoveDefaultRoute | AddDefaultRoute) -> None:
     """Remove our default route from a table; one that is gone already is no error."""
     try:
         raw_netlink.send(raw_netlink.ROUTE, [(_DELETE_ROUTE, raw_netlink.ACK, _default(step))])
@@ -74,11 +74,11 @@ def remove_default(step: RemoveDefault | AddDefault) -> None:
             raise
 
 
-def leaves(target: str, source: str, bridge: str) -> tuple[str, str]:
+def egress_of(target: str, source: str, bridge: str) -> tuple[str, str]:
     """The (link, gateway) by which a packet from `source` that comes in by `bridge` would leave; ("", "") for none."""
     body = _HEAD.pack(socket.AF_INET, 32, 32, 0, 0, 0, 0, 0, 0)
     body += raw_netlink.attribute(1, socket.inet_aton(target)) + raw_netlink.attribute(2, socket.inet_aton(source))
-    body += raw_netlink.attribute(3, struct.pack("=I", tap_device.index(bridge)))
+    body += raw_netlink.attribute(3, struct.pack("=I", tap_device.ifindex(bridge)))
     try:
         found = raw_netlink.attributes(raw_netlink.get(raw_netlink.ROUTE, _GET_ROUTE, body), _HEAD.size)
     except OSError as why:
@@ -88,7 +88,7 @@ def leaves(target: str, source: str, bridge: str) -> tuple[str, str]:
     return _link(found), _gateway(found)
 
 
-def trip(network: Network, found: Bridge | None, target: str) -> Trip | None:
+def trace_route(network: Network, found: Bridge | None, target: str) -> Trip | None:
     """The way of a guest's packet to `target` and of the answer; None for a network that is not up or leads nowhere.
 
     The kernel is asked for a packet that comes in by the bridge, and for one that comes in by the uplink: so it counts
@@ -97,18 +97,18 @@ def trip(network: Network, found: Bridge | None, target: str) -> Trip | None:
     if found is None or not found.up or network.nat is False or network.external:
         return None
     source = packet_routes.source(network)
-    link, gateway = leaves(target, source, network.bridge)
-    back = leaves(source, target, link)[0] if link else ""
+    link, gateway = egress_of(target, source, network.bridge)
+    back = egress_of(source, target, link)[0] if link else ""
     return packet_routes.Trip(source=source, link=link, gateway=gateway, answered=back == network.bridge)
 
 
-def _rules() -> tuple[Rule, ...]:
+def _rules() -> tuple[PolicyRule, ...]:
     found = []
     for payload in raw_netlink.dump(raw_netlink.ROUTE, _GET_RULE, _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)):
         values = raw_netlink.attributes(payload, _HEAD.size)
         if values.get(21) == bytes([OURS]) and 2 in values:
             found.append(
-                Rule(
+                PolicyRule(
                     priority=_number(values[6]),
                     source=f"{socket.inet_ntoa(values[2])}/{payload[2]}",
                     table=_number(values[15]),
@@ -119,7 +119,7 @@ def _rules() -> tuple[Rule, ...]:
     return tuple(found)
 
 
-def _routes(table: int) -> tuple[TableRoute, ...]:
+def _routes(table: int) -> tuple[PolicyRoute, ...]:
     head = _HEAD.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0)
     try:
         payloads = raw_netlink.dump(
@@ -133,11 +133,11 @@ def _routes(table: int) -> tuple[TableRoute, ...]:
         if _number(values.get(15, b"")) == table:
             destination = f"{socket.inet_ntoa(values[1])}/{payload[1]}" if 1 in values else ""
             ours = payload[5] == OURS
-            found.append(TableRoute(destination=destination, link=_link(values), gateway=_gateway(values), ours=ours))
+            found.append(PolicyRoute(destination=destination, link=_link(values), gateway=_gateway(values), ours=ours))
     return tuple(found)
 
 
-def _rule(rule: Rule) -> bytes:
+def _rule(rule: PolicyRule) -> bytes:
     address, _, length = rule.source.partition("/")
     body = _HEAD.pack(socket.AF_INET, 0, int(length), 0, _TABLE_IN_ATTRIBUTE, 0, 0, _TO_TABLE, 0)
     body += raw_netlink.attribute(2, socket.inet_aton(address)) + raw_netlink.attribute(21, bytes([OURS]))
@@ -149,7 +149,7 @@ def _rule(rule: Rule) -> bytes:
     return body
 
 
-def _default(step: AddDefault | RemoveDefault) -> bytes:
+def _default(step: AddDefaultRoute | RemoveDefaultRoute) -> bytes:
     """The route, through a gateway on the link: that it is there is the lab's word, whatever the link's address."""
     address, _, length = (step.destination or "0.0.0.0/0").partition("/")
     body = _HEAD.pack(socket.AF_INET, int(length), 0, 0, _TABLE_IN_ATTRIBUTE, OURS, 0, _UNICAST, _ONLINK)
@@ -157,7 +157,7 @@ def _default(step: AddDefault | RemoveDefault) -> bytes:
     body += raw_netlink.attribute(15, struct.pack("=I", step.table)) + raw_netlink.attribute(
         5, socket.inet_aton(step.gateway)
     )
-    return body + raw_netlink.attribute(4, struct.pack("=I", tap_device.index(step.link)))
+    return body + raw_netlink.attribute(4, struct.pack("=I", tap_device.ifindex(step.link)))
 
 
 def _link(values: dict[int, bytes]) -> str:

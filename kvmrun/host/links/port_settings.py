@@ -1,13 +1,13 @@
 """A tap made what it is to be as a bridge port, and put right where it is not any more; every write is read back."""
 
 import errno
+import socket
 import struct
+from collections.abc import Iterator
+from contextlib import suppress
 
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.links import port_state, raw_netlink, tap_device
-from kvmrun.light import socket
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import suppress
 from kvmrun.plan.network import port_plan
 from kvmrun.plan.start_facts import Link
 from kvmrun.plan.steps.guest_steps import PlugTap
@@ -24,7 +24,7 @@ _BRIDGE_FAMILY, _NTF_MASTER = 7, 4
 Message = tuple[int, int, bytes]
 
 
-def plug(step: PlugTap) -> None:
+def configure_port(step: PlugTap) -> None:
     """Make the tap the port that the step wants, and read it back.
 
     One that is put right, and is gone when its turn comes, is no error: its guest has ended.
@@ -39,17 +39,17 @@ def plug(step: PlugTap) -> None:
         _restore(step)
         _read_back(step)
     except (OSError, KvmrunError):
-        if tap_device.index(step.tap):
+        if tap_device.ifindex(step.tap):
             raise
 
 
-def remove(name: str) -> None:
+def remove_port(name: str) -> None:
     """Remove a link, whoever has it open; one that is gone is no error."""
     with suppress(OSError):
         raw_netlink.send(
-            raw_netlink.ROUTE, [(_DELLINK, raw_netlink.ACK, _IFINFO.pack(0, 0, tap_device.index(name) or -1, 0, 0))]
+            raw_netlink.ROUTE, [(_DELLINK, raw_netlink.ACK, _IFINFO.pack(0, 0, tap_device.ifindex(name) or -1, 0, 0))]
         )
-    if tap_device.index(name):
+    if tap_device.ifindex(name):
         raise KvmrunError(f"{name} could not be removed", "try again")
 
 
@@ -68,20 +68,20 @@ def _join(step: PlugTap) -> None:
     """The quick way for a new port: a handful of ioctls, MAC and MTU before it is a port, isolation before it is up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         address = bytes.fromhex(step.mac.replace(":", ""))
-        tap_device.control(at, _SIOCSIFHWADDR, step.tap, struct.pack("H6s8x", _ARPHRD_ETHER, address))
+        tap_device.ioctl(at, _SIOCSIFHWADDR, step.tap, struct.pack("H6s8x", _ARPHRD_ETHER, address))
         if step.mtu != 1500:
-            tap_device.control(at, _SIOCSIFMTU, step.tap, struct.pack("i", step.mtu))
-        tap_device.join(step.tap, step.bridge)
+            tap_device.ioctl(at, _SIOCSIFMTU, step.tap, struct.pack("i", step.mtu))
+        tap_device.enslave(step.tap, step.bridge)
         if step.isolated:
             tap_device.isolate(step.tap)
-        (flags,) = struct.unpack("H", tap_device.control(at, _SIOCGIFFLAGS, step.tap, b"")[16:18])
-        tap_device.control(at, _SIOCSIFFLAGS, step.tap, struct.pack("H", flags | _IFF_UP))  # it writes all of them
+        (flags,) = struct.unpack("H", tap_device.ioctl(at, _SIOCGIFFLAGS, step.tap, b"")[16:18])
+        tap_device.ioctl(at, _SIOCSIFFLAGS, step.tap, struct.pack("H", flags | _IFF_UP))  # it writes all of them
 
 
 def _read_back(step: PlugTap) -> None:
     """Raise unless the kernel says of the port what was written: a call that did nothing does not say so."""
     found = port_state.one(step.tap, step.bridge).named(step.tap)
-    if wrong := port_plan.differences(step, found, held=False, forwards=False):
+    if wrong := port_plan.port_differences(step, found, held=False, forwards=False):
         hint = "report it with the version of your kernel"
         raise KvmrunError(
             f"{step.tap} did not take its {wrong[0].what}", hint, why="it was written, and another value is read back"
@@ -90,26 +90,26 @@ def _read_back(step: PlugTap) -> None:
 
 def _restore(step: PlugTap) -> None:
     """Write what differs, in the order in which the kernel takes it."""
-    found = port_state.look().tap(step.tap, step.alias, step.mac)
+    found = port_state.port_links().tap(step.tap, step.alias, step.mac)
     if found is None:
         return
     if found.name != step.tap:
-        if tap_device.index(step.tap):
+        if tap_device.ifindex(step.tap):
             why = f"the tap of {step.alias.split(':')[1]} is called {found.name} now, and another link has its name"
             raise Refused(
                 f"{step.tap} cannot have its name back", f"ip link show {step.tap} tells what has it", why=why
             )
         rename(found.index, step.tap)
-    wrong = {one.what for one in port_plan.differences(step, found, held=True)}
+    wrong = {one.what for one in port_plan.port_differences(step, found, held=True)}
     if wrong & {"owner", "group", "persistence"}:
         from kvmrun.host.links import tap_holder  # only where somebody has tampered with it
 
-        tap_holder.restore(step.tap, step.owner)
+        tap_holder.restore_from_holder(step.tap, step.owner)
     if wrong & port_plan.CONF.keys():
         _deafen(step.tap)
     raw_netlink.send(raw_netlink.ROUTE, [*_link(step, found), *_attributes(step, found, wrong), *_removals(found)])
     now = port_state.one(step.tap, step.bridge).named(step.tap)
-    if now and any(one.what == "state" for one in port_plan.differences(step, now, held=True)):
+    if now and any(one.what == "state" for one in port_plan.port_differences(step, now, held=True)):
         raw_netlink.send(raw_netlink.ROUTE, [_port(found, {port_plan.STATE: port_plan.FORWARDING})])
 
 
@@ -134,7 +134,7 @@ def _link(step: PlugTap, found: Link) -> Iterator[Message]:
     body += raw_netlink.attribute(_IFLA_TXQLEN, struct.pack("=I", port_plan.QUEUE_LENGTH))
     body += raw_netlink.attribute(_IFLA_IFALIAS, step.alias.encode())
     if found.master != step.bridge:
-        body += raw_netlink.attribute(_IFLA_MASTER, struct.pack("=I", tap_device.index(step.bridge)))
+        body += raw_netlink.attribute(_IFLA_MASTER, struct.pack("=I", tap_device.ifindex(step.bridge)))
     yield _NEWLINK, raw_netlink.ACK, head + body
     if found.up and not found.carrier:
         yield (

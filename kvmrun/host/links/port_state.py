@@ -1,14 +1,14 @@
 """The links of this namespace by one list of the kernel's: what ports are like, for a hundred guests at once."""
 
 import os
+import socket
 import struct
 import sys
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
-from kvmrun.light import socket
-from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.light.typing import Any
 from kvmrun.plan.network.bridge_plan import CONF
 from kvmrun.plan.network.port_plan import ISOLATED, SETTINGS, STATE
 from kvmrun.plan.start_facts import NOBODY, Link
@@ -163,7 +163,7 @@ def device(name: str) -> str:
     return f"{process.boot_id()}/{os.stat('/proc/self/ns/net').st_ino}/{number}"
 
 
-def look() -> Links:
+def port_links() -> Links:
     """All links of this namespace. Raises OSError, or dump.Moved."""
     return Links(raw_netlink.dump(raw_netlink.ROUTE, _GETLINK, _IFINFO.pack(0, 0, 0, 0, 0) + _MASK))
 

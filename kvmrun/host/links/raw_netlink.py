@@ -1,10 +1,9 @@
 """Asking the kernel by netlink without a library to load: its lists read, a request sent, both in well under 1 ms."""
 
 import os
+import socket
 import struct
-
-from kvmrun.light import socket
-from kvmrun.light.abc import Iterator
+from collections.abc import Iterator
 
 NETFILTER, ROUTE = 12, 0
 _REQUEST, ACK, _DUMP, _INTERRUPTED = 0x1, 0x4, 0x300, 0x10
@@ -16,7 +15,7 @@ _LIMIT = 2.0
 _AGAIN = 5
 
 
-class Moved(Exception):
+class DumpInterrupted(Exception):
     """The list changed while it was read, again and again."""
 
 
@@ -25,13 +24,13 @@ def dump(protocol: int, kind: int, body: bytes, *, strict: bool = False) -> list
 
     With `strict` the attributes of the request choose what is listed; otherwise the kernel may pass over them.
     """
-    with opened(protocol) as at:
+    with open_socket(protocol) as at:
         if strict:
             at.setsockopt(_SOL_NETLINK, _STRICT, 1)
-        return listed(at, kind, body)
+        return dump_on(at, kind, body)
 
 
-def listed(at: socket.socket, kind: int, body: bytes) -> list[bytes]:
+def dump_on(at: socket.socket, kind: int, body: bytes) -> list[bytes]:
     """The same on a socket that may be used again, unless OSError was raised."""
     for _ in range(_AGAIN):
         at.send(_message(kind, _REQUEST | _DUMP, 1, body))
@@ -44,16 +43,16 @@ def listed(at: socket.socket, kind: int, body: bytes) -> list[bytes]:
             found.append(payload)
         if not moved:
             return found
-    raise Moved
+    raise DumpInterrupted
 
 
 def get(protocol: int, kind: int, body: bytes) -> bytes:
     """The payload of the kernel's one answer. Raises OSError."""
-    with opened(protocol) as at:
-        return answer(at, kind, body)
+    with open_socket(protocol) as at:
+        return request_on(at, kind, body)
 
 
-def answer(at: socket.socket, kind: int, body: bytes) -> bytes:
+def request_on(at: socket.socket, kind: int, body: bytes) -> bytes:
     """The same on a socket that may be used again, unless OSError was raised."""
     at.send(_message(kind, _REQUEST, 1, body))
     return next(_answers(at))[2]
@@ -64,11 +63,11 @@ def send(protocol: int, messages: list[tuple[int, int, bytes]]) -> None:
 
     Those with the flag ACK are waited for.
     """
-    with opened(protocol) as at:
-        tell(at, messages)
+    with open_socket(protocol) as at:
+        send_on(at, messages)
 
 
-def tell(at: socket.socket, messages: list[tuple[int, int, bytes]]) -> None:
+def send_on(at: socket.socket, messages: list[tuple[int, int, bytes]]) -> None:
     """The same on a socket that may be used again, unless OSError was raised: then there may be more of them."""
     parts = (_message(kind, _REQUEST | flags, number, body) for number, (kind, flags, body) in enumerate(messages))
     at.send(b"".join(parts))
@@ -99,7 +98,7 @@ def namespace() -> int:
     return os.stat("/proc/thread-self/ns/net").st_ino
 
 
-def opened(protocol: int) -> socket.socket:
+def open_socket(protocol: int) -> socket.socket:
     """A netlink socket on which the kernel's answers are waited for 2 s at most."""
     at = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     at.settimeout(_LIMIT)

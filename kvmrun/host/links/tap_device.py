@@ -3,11 +3,11 @@
 import errno
 import fcntl
 import os
+import socket
 import struct
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Refused
-from kvmrun.light import socket
-from kvmrun.model.guest.nic import KeptTap
+from kvmrun.model.guest.nic import PersistentTap
 
 _TUNSETIFF, _TUNSETPERSIST, _TUNSETOWNER = 0x400454CA, 0x400454CB, 0x400454CC
 _SIOCGIFFLAGS = 0x8913
@@ -18,7 +18,7 @@ _IFF_UP, _IFF_PERSIST = 1, 0x0800
 NET = "/sys/class/net"
 
 
-def index(name: str) -> int:
+def ifindex(name: str) -> int:
     """The kernel's number of the link `name` in this namespace, 0 when there is none."""
     try:
         return socket.if_nametoindex(name)
@@ -48,13 +48,13 @@ def open_tap(name: str, queues: int, *, kept: bool = False) -> list[int]:
     return fds
 
 
-def keep_tap(name: str, queues: int, owner: int) -> None:
+def make_persistent(name: str, queues: int, owner: int) -> None:
     """Make a tap that stays when nobody holds it, and that `owner` may open without privileges."""
     fds = open_tap(name, queues)
     try:
         fcntl.ioctl(fds[0], _TUNSETOWNER, owner)
         fcntl.ioctl(fds[0], _TUNSETPERSIST, 1)
-        if sysfs_is_ours(name) and ((now := kept_tap(name)) is None or now.owner != owner):
+        if sysfs_is_ours(name) and ((now := persistent_tap(name)) is None or now.owner != owner):
             fcntl.ioctl(fds[0], _TUNSETPERSIST, 0)
             raise KvmrunError(
                 f"{name} could not be made persistent for uid {owner}", "try again", why="read back, different"
@@ -64,7 +64,7 @@ def keep_tap(name: str, queues: int, owner: int) -> None:
             os.close(fd)
 
 
-def drop_tap(name: str, queues: int) -> None:
+def release_persistent(name: str, queues: int) -> None:
     """Let a kept tap go; it vanishes at once when nobody holds it."""
     fds = open_tap(name, queues, kept=True)
     try:
@@ -74,15 +74,15 @@ def drop_tap(name: str, queues: int) -> None:
             os.close(fd)
 
 
-def kept_tap(name: str) -> KeptTap | None:
+def persistent_tap(name: str) -> PersistentTap | None:
     """What sysfs says of a tap that stays; None when there is none, or it goes with its holder."""
-    if not index(name) or not sysfs_is_ours(name):
+    if not ifindex(name) or not sysfs_is_ours(name):
         return None
     try:
         flags = int(read(f"{NET}/{name}/tun_flags"), 16)
         if not flags & _IFF_PERSIST:
             return None
-        return KeptTap(
+        return PersistentTap(
             name=name,
             alias=read(f"{NET}/{name}/ifalias"),
             owner=int(read(f"{NET}/{name}/owner")),
@@ -114,11 +114,11 @@ def has_carrier(name: str) -> bool:
         return False
 
 
-def join(name: str, bridge: str) -> None:
+def enslave(name: str, bridge: str) -> None:
     """Make the link `name` a port of `bridge`."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         try:
-            control(at, _SIOCBRADDIF, bridge, struct.pack("i", index(name)))
+            ioctl(at, _SIOCBRADDIF, bridge, struct.pack("i", ifindex(name)))
         except OSError as why:
             text = os.strerror(why.errno or 0)
             raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up repairs it", why=text) from None
@@ -128,7 +128,7 @@ def is_up(name: str) -> bool:
     """Whether the link is there and up."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         try:
-            (flags,) = struct.unpack("H", control(at, _SIOCGIFFLAGS, name, b"")[16:18])
+            (flags,) = struct.unpack("H", ioctl(at, _SIOCGIFFLAGS, name, b"")[16:18])
         except OSError:
             return False
     return bool(flags & _IFF_UP)
@@ -185,7 +185,7 @@ def ports(bridge: str) -> list[str]:
 def sysfs_is_ours(name: str) -> bool:
     """Whether /sys/class/net shows this network namespace: it shows that of whoever mounted it."""
     try:
-        return int(read(f"{NET}/{name}/ifindex")) == index(name)
+        return int(read(f"{NET}/{name}/ifindex")) == ifindex(name)
     except (OSError, ValueError):
         return False
 
@@ -195,7 +195,7 @@ def read(path: str) -> str:
         return file.read(256).decode(errors="replace").strip()
 
 
-def control(at: socket.socket, ask: int, name: str, value: bytes) -> bytes:
+def ioctl(at: socket.socket, ask: int, name: str, value: bytes) -> bytes:
     return fcntl.ioctl(at.fileno(), ask, struct.pack("16s24s", name.encode(), value))
 
 

@@ -3,17 +3,17 @@
 import ctypes
 import fcntl
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.links import tap_device
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 
 _TUNSETPERSIST, _TUNSETOWNER, _TUNSETGROUP = 0x400454CB, 0x400454CC, 0x400454CE
 _PIDFD_GETFD = 438
 
 
-def restore(tap: str, owner: int | None) -> None:
+def restore_from_holder(tap: str, owner: int | None) -> None:
     """Make the tap its owner's again: that of `owner`, for whom it is persistent, or root's as long as it is held."""
     with _descriptor(tap) as fd:
         fcntl.ioctl(fd, _TUNSETOWNER, os.geteuid() if owner is None else owner)
@@ -33,7 +33,7 @@ def _descriptor(tap: str) -> Iterator[int]:
                 finally:
                     os.close(fd)
                 return
-    if (kept := tap_device.kept_tap(tap)) is None:
+    if (kept := tap_device.persistent_tap(tap)) is None:
         raise KvmrunError(f"nobody holds {tap}", "try again", why="it is about to vanish")
     fds = tap_device.open_tap(tap, kept.queues, kept=True)
     try:

@@ -5,11 +5,11 @@ The logger writes whole lines to `current`, and renames that to @TIME.s when it 
 
 import os
 import time
+from collections.abc import Iterator
 from io import FileIO
+from typing import Self
 
 from kvmrun.host.rundir import lock
-from kvmrun.light.abc import Iterator
-from kvmrun.light.typing import Self
 
 _HEX = frozenset("0123456789abcdef")
 _PAUSE = 0.1
@@ -18,7 +18,7 @@ BEGINS = 3.0
 """How long a logger may take until it is at work, in seconds after its guest was started."""
 
 
-def position(directory: str) -> int:
+def end_offset(directory: str) -> int:
     """How much the current log holds now, to tell later what is new."""
     try:
         return os.stat(f"{directory}/current").st_size
@@ -26,7 +26,7 @@ def position(directory: str) -> int:
         return 0
 
 
-def since(directory: str, start: int, most: int = 64 << 10) -> list[str]:
+def lines_since(directory: str, start: int, most: int = 64 << 10) -> list[str]:
     """The lines that came after `position` said `start`; a log begun anew meanwhile is read whole.
 
     At most the last `most` bytes.
@@ -44,12 +44,12 @@ def since(directory: str, start: int, most: int = 64 << 10) -> list[str]:
 
 def title(directory: str, how: str) -> bytes:
     """The line that parts what a guest says from what it said when it ran before; empty in a log that is empty."""
-    if not is_there(directory):
+    if not exists(directory):
         return b""
     return f"{_TITLE}{time.strftime('%Y-%m-%d %H:%M:%S')} ({how})\n".encode()
 
 
-def is_kept(directory: str) -> bool:
+def has_writer(directory: str) -> bool:
     """Whether a logger is at work there: it holds a lock of its own."""
     try:
         return lock.is_held(f"{directory}/lock")
@@ -57,7 +57,7 @@ def is_kept(directory: str) -> bool:
         return True  # not ours to know
 
 
-def is_there(directory: str) -> bool:
+def exists(directory: str) -> bool:
     return bool(_files(directory))
 
 
@@ -128,7 +128,7 @@ class Reader:
         return True
 
 
-def followed(reader: Reader) -> Iterator[list[bytes]]:
+def follow(reader: Reader) -> Iterator[list[bytes]]:
     """New lines again and again, an empty list where there are none; a pause lies between."""
     while True:
         yield reader.more()

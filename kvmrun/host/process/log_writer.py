@@ -7,12 +7,12 @@ import select
 import stat
 import sys
 import time
+from contextlib import suppress
 
 from kvmrun.errors import Refused
 from kvmrun.host.files import safe_directory
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
-from kvmrun.light.contextlib import suppress
 
 _FIONREAD = 0x541B  # termios has it, and is loaded by nothing else on the way
 _LAST_WORDS = 1.0
@@ -38,20 +38,20 @@ def is_stalled(directory: str) -> bool:
 def end_stalled(directory: str) -> None:
     """End a logger that does not read on: whoever writes to it goes on at once, without it."""
     if is_stalled(directory):
-        with process.opened(f"{directory}/lock", inherited=None) as pidfd:
+        with process.pidfd_of_lock_holder(f"{directory}/lock", inherited=None) as pidfd:
             if pidfd is not None:
                 process.kill(pidfd)
 
 
-def start(directory: str, uid: int | None, reader: int) -> int:
+def start_writer(directory: str, uid: int | None, reader: int) -> int:
     """Start a logger that keeps the newest 4 MB of what comes from `reader`, which is closed here; its pidfd."""
     _make_directory(directory, uid)
     _end_former(directory)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
-        limited = [process.tool("prlimit"), f"--as={_MEMORY}", "--"]
-        log = [process.tool("s6-log"), "n3", "s1000000", directory]
-        command = [*limited, *process.confined(log, uid, None)]
+        limited = [process.require_program("prlimit"), f"--as={_MEMORY}", "--"]
+        log = [process.require_program("s6-log"), "n3", "s1000000", directory]
+        command = [*limited, *process.drop_privileges_command(log, uid, None)]
         pid, pidfd = process.spawn(command, stdin=reader, output=null, detached=True)
         process.leave(pid)
         return pidfd
@@ -66,7 +66,7 @@ def _end_former(directory: str) -> None:
     while lock.is_held(f"{directory}/lock") and time.monotonic() < deadline:
         time.sleep(0.01)
     if lock.is_held(f"{directory}/lock"):
-        with process.opened(f"{directory}/lock", inherited=None) as pidfd:
+        with process.pidfd_of_lock_holder(f"{directory}/lock", inherited=None) as pidfd:
             if pidfd is not None:
                 process.kill(pidfd)
 

@@ -3,13 +3,13 @@
 import fcntl
 import os
 import select
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 
 from kvmrun.errors import HostLacks
 from kvmrun.host.rundir import lock
-from kvmrun.light import signal
-from kvmrun.light.abc import Callable, Iterable, Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
 _ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C"}
@@ -37,7 +37,7 @@ TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
-def find_tool(name: str) -> str:
+def find_program(name: str) -> str:
     """The absolute path of a program, or "" - never looked for in the caller's PATH."""
     if name in _found:
         return _found[name]
@@ -46,14 +46,14 @@ def find_tool(name: str) -> str:
     return path
 
 
-def tool(name: str) -> str:
+def require_program(name: str) -> str:
     """The absolute path of a program we need. Raises HostLacks with the package that has it."""
-    if path := find_tool(name):
+    if path := find_program(name):
         return path
     raise HostLacks(f"{name} is not installed", f"apt install {_PACKAGES.get(name, name)}")
 
 
-def confined(command: list[str], uid: int | None, group: int | None) -> list[str]:
+def drop_privileges_command(command: list[str], uid: int | None, group: int | None) -> list[str]:
     """The command with every privilege taken from it; as `uid`, or as the caller when None.
 
     By capsh, which takes an account by number: setpriv would first look for one of that name, wherever the host's
@@ -62,7 +62,17 @@ def confined(command: list[str], uid: int | None, group: int | None) -> list[str
     program, *words = command
     account = (f"--groups={'' if group is None else group}", f"--gid={uid}", f"--uid={uid}")
     own = () if uid is None else ("--drop=all", *account)
-    return [tool("capsh"), "--quiet", "--no-new-privs", "--noamb", "--inh=", *own, f"--shell={program}", "--", *words]
+    return [
+        require_program("capsh"),
+        "--quiet",
+        "--no-new-privs",
+        "--noamb",
+        "--inh=",
+        *own,
+        f"--shell={program}",
+        "--",
+        *words,
+    ]
 
 
 def pipe() -> tuple[int, int]:
@@ -119,7 +129,7 @@ def forget_ended() -> None:
         _children.discard(pid)
 
 
-class Usage(Frozen):
+class Usage(Value):
     """A process as the kernel counts it: start in ticks since boot, CPU in ticks, memory in bytes."""
 
     pid: int
@@ -129,7 +139,7 @@ class Usage(Frozen):
     zombie: bool
 
 
-def usage(pid: int) -> Usage | None:
+def process_usage(pid: int) -> Usage | None:
     """What /proc says of `pid`, or None when there is no such process."""
     if not (fields := _stat(pid)):
         return None
@@ -189,7 +199,7 @@ def uptime() -> float:
         return float(file.read().split()[0])
 
 
-def described(pid: int) -> str:
+def describe(pid: int) -> str:
     """A process in a word for people; 0 is one we may not see."""
     if not pid:
         return "another process"
@@ -200,7 +210,7 @@ def described(pid: int) -> str:
         return f"pid {pid}"
 
 
-def holds(pid: int, path: str, *, inherited: bool | None = True) -> bool:
+def holds_lock(pid: int, path: str, *, inherited: bool | None = True) -> bool:
     """Whether `pid` holds the lock at `path` by inheritance: what makes a QEMU the guest's.
 
     Our own commands have lock files open too, to take them or to look. They do so close-on-exec, and are not the guest;
@@ -231,14 +241,14 @@ def _locks(pid: int, number: str, inherited: bool | None) -> bool:
 
 def holder(path: str, hint: int = 0, *, inherited: bool | None = True) -> int:
     """The pid of the process that holds the lock at `path`, `hint` tried first; 0 when there is none we may see."""
-    if hint and holds(hint, path, inherited=inherited):
+    if hint and holds_lock(hint, path, inherited=inherited):
         return hint
     others = (int(pid) for pid in os.listdir("/proc") if pid.isdigit() and int(pid) != os.getpid())
-    return next((pid for pid in others if holds(pid, path, inherited=inherited)), 0)
+    return next((pid for pid in others if holds_lock(pid, path, inherited=inherited)), 0)
 
 
 @contextmanager
-def opened(path: str, hint: int = 0, *, inherited: bool | None = True) -> Iterator[int | None]:
+def pidfd_of_lock_holder(path: str, hint: int = 0, *, inherited: bool | None = True) -> Iterator[int | None]:
     """A pidfd on the process that holds the lock at `path`, verified once it is open; None when there is none."""
     pidfd = _open_holder(path, hint, inherited)
     try:
@@ -250,15 +260,15 @@ def opened(path: str, hint: int = 0, *, inherited: bool | None = True) -> Iterat
 
 def _open_holder(path: str, hint: int, inherited: bool | None) -> int | None:
     def is_meant(pid: int) -> bool:
-        return holds(pid, path, inherited=inherited)
+        return holds_lock(pid, path, inherited=inherited)
 
-    pidfd = verified(hint, is_meant)
+    pidfd = open_pidfd_if(hint, is_meant)
     if pidfd is not None or not lock.is_held(path):
         return pidfd
-    return verified(holder(path, inherited=inherited), is_meant)
+    return open_pidfd_if(holder(path, inherited=inherited), is_meant)
 
 
-def verified(pid: int, is_meant: Callable[[int], bool]) -> int | None:
+def open_pidfd_if(pid: int, is_meant: Callable[[int], bool]) -> int | None:
     """A pidfd on `pid` if that is who was meant: opened first, it means whoever is found to be it and has not ended."""
     if not pid:
         return None
@@ -266,7 +276,7 @@ def verified(pid: int, is_meant: Callable[[int], bool]) -> int | None:
         pidfd = os.pidfd_open(pid)
     except ProcessLookupError:
         return None
-    if is_meant(pid) and not ended(pidfd, 0):
+    if is_meant(pid) and not wait_exit(pidfd, 0):
         return pidfd
     os.close(pidfd)
     return None
@@ -278,10 +288,10 @@ def kill(pidfd: int, limit: float = 5.0) -> bool:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         return True
-    return ended(pidfd, limit)
+    return wait_exit(pidfd, limit)
 
 
-def ended(pidfd: int, limit: float) -> bool:
+def wait_exit(pidfd: int, limit: float) -> bool:
     """Wait at most `limit` seconds for the process of `pidfd` to end."""
     poll = select.poll()
     poll.register(pidfd, select.POLLIN)

@@ -1,9 +1,9 @@
 """Signals that ask a command to end: held back for a moment, or noted while several guests are at work."""
 
-from kvmrun.light import signal
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.light.typing import Any
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _noted: list[int] = []
@@ -20,7 +20,7 @@ def own() -> None:
 
 
 @contextmanager
-def held_back() -> Iterator[None]:
+def defer_signals() -> Iterator[None]:
     """A signal waits until the body is over. For what takes little time and must not be left half done."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
@@ -30,7 +30,7 @@ def held_back() -> Iterator[None]:
 
 
 @contextmanager
-def noted() -> Iterator[None]:
+def note_signals() -> Iterator[None]:
     """A signal raises nothing in the body, which asks `number` for it; one that nobody has raised is raised afterwards.
 
     Python runs handlers in the main thread alone. An exception of a handler there, while the main thread starts or

@@ -1,8 +1,7 @@
 """Which processes have sockets open, by the inodes of the sockets."""
 
 import os
-
-from kvmrun.light.abc import Collection
+from collections.abc import Collection
 
 
 def with_sockets(inodes: Collection[int]) -> dict[int, int]:

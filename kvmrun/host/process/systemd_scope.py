@@ -14,7 +14,7 @@ _PAUSE = 0.02
 _SAID = 2000
 
 
-class Entering:
+class ScopeMove:
     """One move, begun when this is made."""
 
     def __init__(self, step: EnterScope, pids: list[int]) -> None:
@@ -45,7 +45,7 @@ class Entering:
         self._said = os.memfd_create("said", os.MFD_CLOEXEC)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         try:
-            words = [process.tool("busctl"), "--quiet", *_bus(), *call(self._step, self._pids)]
+            words = [process.require_program("busctl"), "--quiet", *_bus(), *call(self._step, self._pids)]
             self._pid, self._pidfd = process.spawn(words, stdin=null, output=self._said)
         finally:
             os.close(null)
@@ -53,7 +53,7 @@ class Entering:
     def _end(self) -> bool:
         """Wait for busctl; False when it is worth asking again. Raises OSError with what it said."""
         try:
-            if not process.ended(self._pidfd, remaining(_LIMIT)):
+            if not process.wait_exit(self._pidfd, remaining(_LIMIT)):
                 process.kill(self._pidfd)
                 raise OSError("systemd does not answer")
             status = os.waitpid(self._pid, 0)[1]

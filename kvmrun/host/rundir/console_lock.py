@@ -5,12 +5,12 @@ import os
 import pwd
 import signal
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kvmrun.errors import Busy
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 
 STOLEN = signal.SIGUSR1
 """What a holder is sent whose seat is taken over."""
@@ -64,7 +64,7 @@ def _stolen(path: str, guest: str) -> int:
     holder = holder_text(path)
     hint = holder.rpartition("pid ")[2].rstrip(")")
     _sign(path)  # first: the holder tells its person who it was
-    with process.opened(path, int(hint) if hint.isdecimal() else 0, inherited=False) as pidfd:
+    with process.pidfd_of_lock_holder(path, int(hint) if hint.isdecimal() else 0, inherited=False) as pidfd:
         if pidfd is not None:
             signal.pidfd_send_signal(pidfd, STOLEN)
     deadline = time.monotonic() + _LIMIT
@@ -81,7 +81,7 @@ def _hold(path: str) -> int:
     """A descriptor that holds the lock, -1 when somebody else does; a lock file removed meanwhile is no seat."""
     while True:
         fd = lock.open_lock(path)
-        if not lock.take(fd):
+        if not lock.take_lock(fd):
             os.close(fd)
             return -1
         try:

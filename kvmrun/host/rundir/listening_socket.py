@@ -2,10 +2,10 @@
 
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from kvmrun.host.files import atomic_write, small_files
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager
 
 _QUEUE = 4
 

@@ -16,7 +16,7 @@ def open_lock(path: str) -> int:
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
 
 
-def take(fd: int, *, shared: bool = False) -> bool:
+def take_lock(fd: int, *, shared: bool = False) -> bool:
     """Try once to take (or convert) the lock on `fd`; False when somebody else holds it."""
     kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
     try:
@@ -28,10 +28,10 @@ def take(fd: int, *, shared: bool = False) -> bool:
     return True
 
 
-def wait(fd: int, what: str, *, limit: float, shared: bool = False) -> None:
+def wait_for_lock(fd: int, what: str, *, limit: float, shared: bool = False) -> None:
     """Take the lock on `fd` within `limit` seconds, or raise Busy saying that `what` is held by another command."""
     deadline = time.monotonic() + limit
-    while not take(fd, shared=shared):
+    while not take_lock(fd, shared=shared):
         if time.monotonic() > deadline:
             raise Busy(
                 f"{what} is busy", "try again when the other command is done", why="another kvmrun is at work on it"

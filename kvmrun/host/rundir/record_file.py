@@ -3,10 +3,11 @@
 Plans rely on records. One that was damaged, or edited by hand, does not count.
 """
 
+import json
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
+
 from kvmrun.host.files import small_files
-from kvmrun.light import json
-from kvmrun.light.abc import Callable, Mapping
-from kvmrun.light.typing import Any, Protocol, TypeVar
 from kvmrun.model import derive
 
 _DIGEST = "digest"
@@ -25,7 +26,7 @@ def read(path: str, parse: Callable[[object], _AnyRecord | None], schema: int, l
     A record without a digest is an older version's, and one of another schema has a digest that only its writer can
     compute: both are taken as they are.
     """
-    text = small_files.read(path, limit)
+    text = small_files.read_bounded(path, limit)
     try:
         data = None if text is None else json.loads(text)
         record = parse(data)
@@ -38,7 +39,9 @@ def read(path: str, parse: Callable[[object], _AnyRecord | None], schema: int, l
 
 def write(path: str, record: _Record) -> None:
     """Replace the record at `path` in one move: a reader sees the old one or the new one."""
-    small_files.replace(path, json.dumps(record.to_json() | {_DIGEST: _digest(record)}, sort_keys=True).encode())
+    small_files.replace_atomically(
+        path, json.dumps(record.to_json() | {_DIGEST: _digest(record)}, sort_keys=True).encode()
+    )
 
 
 def _digest(record: _Record) -> str:

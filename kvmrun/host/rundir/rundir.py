@@ -3,15 +3,15 @@
 import os
 import stat
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
 from kvmrun.host.files import small_files
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock, record_file, socket_lookup
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.launch_record import SCHEMA, Record, from_json
+from kvmrun.model.guest.launch_record import SCHEMA, Record, record_from_json
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import GuestName
 
@@ -76,7 +76,7 @@ def make_private(path: str) -> None:
 
 
 @contextmanager
-def held(directory: str, what: str, *, shared: bool = False, limit: float | None = None) -> Iterator[int]:
+def locked(directory: str, what: str, *, shared: bool = False, limit: float | None = None) -> Iterator[int]:
     """Hold the short lock of a guest's or network's directory, so that no other command changes it meanwhile.
 
     The lock's descriptor is the value, for those who convert it. Raises Busy after `limit` seconds, or after
@@ -112,7 +112,7 @@ def _hold(directory: str, what: str, *, shared: bool, limit: float) -> int:
                 continue
             raise Busy(f"{what} is busy", "try again", why=f"{directory} is made and removed all the time") from None
         try:
-            lock.wait(fd, what, limit=deadline - time.monotonic(), shared=shared)
+            lock.wait_for_lock(fd, what, limit=deadline - time.monotonic(), shared=shared)
             if os.path.samestat(os.fstat(fd), os.stat(f"{directory}/op")):
                 return fd
         except FileNotFoundError:
@@ -126,7 +126,7 @@ def _hold(directory: str, what: str, *, shared: bool, limit: float) -> int:
 def _leave(directory: str, fd: int) -> None:
     """Remove the directory if only locks that nobody holds are left in it, and the run directory if it was the last."""
     try:
-        if set(os.listdir(directory)) - {"op", "life"} or is_locked(directory) or not lock.take(fd):
+        if set(os.listdir(directory)) - {"op", "life"} or is_locked(directory) or not lock.take_lock(fd):
             return
         for name in ("life", "op"):
             _unlink(f"{directory}/{name}")
@@ -134,10 +134,10 @@ def _leave(directory: str, fd: int) -> None:
         return
     with suppress(OSError):
         os.rmdir(directory)
-    prune(os.path.dirname(os.path.dirname(directory)))
+    remove_if_empty(os.path.dirname(os.path.dirname(directory)))
 
 
-def prune(root: str) -> None:
+def remove_if_empty(root: str) -> None:
     """Remove the run directory if nobody is in it; while somebody is, all of it stays as it was made."""
     parts = [f"{root}/vm", f"{root}/net"]
     with suppress(OSError):
@@ -155,7 +155,7 @@ def _unlink(path: str) -> None:
         return
 
 
-def names(root: str) -> list[str]:
+def guest_names(root: str) -> list[str]:
     """Every guest that has a place in the run directory, running or not. Raises NotPermitted when we may not look."""
     try:
         return sorted(name for name in os.listdir(f"{root}/vm") if GuestName.fits(name))
@@ -183,22 +183,24 @@ def is_locked(directory: str) -> bool:
 
 def is_running(directory: str) -> bool:
     """Whether the guest runs: QEMU holds its lock, the one in its place or one that was taken from there."""
-    return is_locked(directory) or socket_lookup.holder(directory) > 0
+    return is_locked(directory) or socket_lookup.pid_by_socket(directory) > 0
 
 
-def holder(directory: str, hint: int = 0) -> int:
+def qemu_pid(directory: str, hint: int = 0) -> int:
     """The pid of the guest's QEMU, `hint` tried first; 0 when there is none we may see."""
-    return process.holder(f"{directory}/life", hint) or socket_lookup.holder(directory)
+    return process.holder(f"{directory}/life", hint) or socket_lookup.pid_by_socket(directory)
 
 
 @contextmanager
-def opened(directory: str, hint: int = 0) -> Iterator[int | None]:
+def qemu_pidfd(directory: str, hint: int = 0) -> Iterator[int | None]:
     """A pidfd on the guest's QEMU, verified once it is open; None when there is none."""
-    with process.opened(f"{directory}/life", hint) as pidfd:
+    with process.pidfd_of_lock_holder(f"{directory}/life", hint) as pidfd:
         if pidfd is not None or is_locked(directory):
             yield pidfd
             return
-    pidfd = process.verified(socket_lookup.holder(directory), lambda pid: socket_lookup.holder(directory) == pid)
+    pidfd = process.open_pidfd_if(
+        socket_lookup.pid_by_socket(directory), lambda pid: socket_lookup.pid_by_socket(directory) == pid
+    )
     try:
         yield pidfd
     finally:
@@ -208,7 +210,7 @@ def opened(directory: str, hint: int = 0) -> Iterator[int | None]:
 
 def read_record(directory: str) -> Record | None:
     """The launch record of a guest, or None when there is none that makes sense."""
-    return record_file.read(f"{directory}/record", from_json, SCHEMA, _RECORD_LIMIT)
+    return record_file.read(f"{directory}/record", record_from_json, SCHEMA, _RECORD_LIMIT)
 
 
 def write_record(path: str, record: Record) -> None:
@@ -216,7 +218,7 @@ def write_record(path: str, record: Record) -> None:
     record_file.write(path, record)
 
 
-def tidy(directory: str) -> None:
+def remove_leftovers(directory: str) -> None:
     """Remove what a guest that has ended leaves in its directory; the lock files stay."""
     try:
         there = os.listdir(directory)

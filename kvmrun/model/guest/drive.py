@@ -1,10 +1,11 @@
 """A drive: what the guest sees, and the image behind it."""
 
-from kvmrun.light.abc import Container, Iterator
-from kvmrun.light.typing import Literal
+from collections.abc import Container, Iterator
+from typing import Literal
+
 from kvmrun.model.guest.qemu_option import Image, Option
 from kvmrun.model.scalars import FilePath, Size
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 SUFFIXES = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".iso": "raw"}
 _DEVICES = {"virtio": "virtio-blk-{bus}", "scsi": "scsi-{kind}", "ide": "ide-{kind}", "nvme": "nvme"}
@@ -13,17 +14,17 @@ IDE_PORTS = {"q35": ("ide.0", "ide.1", "ide.2", "ide.3", "ide.4", "ide.5"), "pc"
 _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "scsi")}
 
 
-class Drive(Frozen):
+class Drive(Value):
     """One drive. `format` and `base_format` are never probed: given, or told by the suffix of the file's name."""
 
     image: FilePath
-    format: Literal["", "qcow2", "raw"] = ""
+    format: Literal["qcow2", "raw"] | None = None
     base: FilePath | None = None
-    base_format: Literal["", "qcow2", "raw"] = ""
+    base_format: Literal["qcow2", "raw"] | None = None
     size: Size | None = None
     media: Literal["disk", "cdrom"] = "disk"
     readonly: bool = False
-    interface: Literal["", "virtio", "scsi", "ide", "nvme"] = ""
+    interface: Literal["virtio", "scsi", "ide", "nvme"] | None = None
     cache: Literal["writeback", "none", "writethrough", "directsync", "unsafe"] = "writeback"
     discard: bool = True
 
@@ -38,11 +39,11 @@ class Drive(Frozen):
         if self.base and self.base == self.image:
             yield "base", self.base, "another file than the image itself"
         if self.bus(machine) not in _BUSES[machine]:
-            yield "interface", self.interface, f"one that {machine} has: {', '.join(_BUSES[machine])}"
+            yield "interface", self.interface or "", f"one that {machine} has: {', '.join(_BUSES[machine])}"
         if self.media == "cdrom" and self.bus(machine) not in {"ide", "scsi"}:
-            yield "interface", self.interface, '"ide" or "scsi" for a CD-ROM'
+            yield "interface", self.interface or "", '"ide" or "scsi" for a CD-ROM'
         if self.media == "disk" and self.readonly and self.bus(machine) == "ide":
-            yield "interface", self.interface, "another one, because an IDE disk cannot be read-only"
+            yield "interface", self.interface or "", "another one, because an IDE disk cannot be read-only"
 
     def image_format(self) -> str:
         return self.format or _told_by(self.image)

@@ -1,15 +1,16 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
-from kvmrun.light.abc import Container, Iterator, Mapping
-from kvmrun.light.typing import Literal
+from collections.abc import Container, Iterator, Mapping
+from typing import Literal
+
 from kvmrun.model.guest.drive import IDE_PORTS, Drive
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, Option, VncDirectory, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
-from kvmrun.model.scalars import CpuModel, Display, FilePath, GuestName, Line, Size, UplinkName, Uuid, Word
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.scalars import CpuModel, Display, FilePath, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
+from kvmrun.model.value import EMPTY, Value
 
 MONITORS = ("q", "e", "p")
 """The monitors' sockets: short probes, followers of events, people."""
@@ -19,12 +20,12 @@ _MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
 _TURNS = Literal["drive", "cdrom", "network"]
 
 
-class Boot(Frozen):
+class Boot(Value):
     """What the guest boots: a kernel of ours, or what its firmware finds, looked for in this order."""
 
     kernel: FilePath | None = None
     initrd: FilePath | None = None
-    cmdline: Line | None = None
+    cmdline: OneLine | None = None
     order: tuple[_TURNS, ...] = ("drive", "cdrom")
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -40,11 +41,11 @@ class Boot(Frozen):
             yield Option(flag="append", text=self.cmdline)
 
 
-class Guest(Frozen):
+class Guest(Value):
     """One file of `vms.d`, every default filled in."""
 
     name: GuestName
-    description: Line = Line("")
+    description: OneLine = OneLine("")
     machine: Literal["q35", "pc", "microvm"] = "q35"
     accel: Literal["kvm", "tcg"] = "kvm"
     cpu: CpuModel | None = None
@@ -57,10 +58,10 @@ class Guest(Frozen):
     console: bool = True
     agent: bool = True
     display: Display = Display("none")
-    args: tuple[Line, ...] = ()
+    args: tuple[OneLine, ...] = ()
     uuid: Uuid | None = None
-    user: Word | None = None
-    ssh_user: Word | None = None
+    user: SafeWord | None = None
+    ssh_user: SafeWord | None = None
     uplink: UplinkName | None = None
     groups: tuple[GroupName, ...] = ()
     autostart: bool = False
@@ -68,9 +69,9 @@ class Guest(Frozen):
     ready: Ready = Ready("running")
     protect: bool = False
     on_reboot: Literal["reset", "shutdown"] = "reset"
-    on_crash: Literal["", "pause", "shutdown", "exit-failure", "none"] = ""
-    watchdog: Literal["", "reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"] = ""
-    unset: tuple[Line, ...] = ()
+    on_crash: Literal["pause", "shutdown", "exit-failure", "none"] | None = None
+    watchdog: Literal["reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"] | None = None
+    unset: tuple[OneLine, ...] = ()
     """Keys of defaults.toml that do not apply to this guest."""
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
@@ -123,7 +124,7 @@ class Guest(Frozen):
             return "max" if self.cpu in {None, "host"} else str(self.cpu)
         return self.cpu or "host"
 
-    def options(self, place: Place, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
+    def options(self, place: GuestRuntime, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
         """The whole QEMU command but for the binary's own name; `devices` are those of its files that are none."""
         yield from self._board(place)
         yield from self._memory_and_cpu()
@@ -148,7 +149,7 @@ class Guest(Frozen):
     def bus(self) -> str:
         return "device" if self.machine == "microvm" else "pci"
 
-    def _board(self, place: Place) -> Iterator[Option]:
+    def _board(self, place: GuestRuntime) -> Iterator[Option]:
         yield Option(flag="name", text=f"guest={self.name}")
         yield Option(flag="uuid", text=place.uuid)
         yield Option(flag="nodefaults")
@@ -172,14 +173,14 @@ class Guest(Frozen):
         yield Option(flag="smp", text=str(self.cpus))
         yield Option(flag="m", text=f"size={self.memory // 1024}k")
 
-    def _console(self, place: Place) -> Iterator[Option]:
+    def _console(self, place: GuestRuntime) -> Iterator[Option]:
         if self.console:
             log = {"logfile": Log(path=place.log), "logappend": "on"}
             listen = {"listen": Listener(path=place.socket(CONSOLE)), "server": "on", "wait": "off"}
             yield Option(flag="chardev", text="socket", props={"id": "c", **listen, **log})
             yield Option(flag="serial", text="chardev:c")
 
-    def _agent(self, place: Place) -> Iterator[Option]:
+    def _agent(self, place: GuestRuntime) -> Iterator[Option]:
         """The agent's port, the last device, so that it moves no other on the bus."""
         if self.agent:
             listen = {"listen": Listener(path=place.socket(AGENT)), "server": "on", "wait": "off"}
@@ -188,14 +189,14 @@ class Guest(Frozen):
             port = {"driver": "virtserialport", "id": "agent-port", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
             yield Option(flag="device", props=port)
 
-    def _display(self, place: Place) -> Iterator[Option]:
+    def _display(self, place: GuestRuntime) -> Iterator[Option]:
         yield Option(flag="display", text="none")
         if self.display != "none":
             port = self.display.port
             yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=place.vnc))
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
 
-    def shown_at(self, place: Place) -> str:
+    def shown_at(self, place: GuestRuntime) -> str:
         """Where a VNC viewer finds the guest: the path of a socket or an address with its port, "" for nowhere."""
         if self.display == "none":
             return ""
@@ -204,7 +205,7 @@ class Guest(Frozen):
     def _events(self) -> Iterator[Option]:
         """What happens when the guest reboots, crashes or hangs; the last two need a device to tell of it."""
         actions = {"reboot": self.on_reboot, "panic": self.on_crash, "watchdog": self.watchdog}
-        if asked := {event: action for event, action in actions.items() if action not in {"", "reset"}}:
+        if asked := {event: action for event, action in actions.items() if action not in {None, "reset"}}:
             yield Option(flag="action", props=asked)
         if self.on_crash:
             yield Option(flag="device", props={"driver": "pvpanic", "id": "panic0"})
@@ -235,7 +236,7 @@ class _Turns:
         return self._next[kind] - 1
 
 
-def _monitors(place: Place) -> Iterator[Option]:
+def _monitors(place: GuestRuntime) -> Iterator[Option]:
     for name in MONITORS:
         listen = {"listen": Listener(path=place.socket(name)), "server": "on", "wait": "off"}
         yield Option(flag="chardev", text="socket", props={"id": name, **listen})

@@ -1,7 +1,8 @@
 """What is known of one guest right now: a row of the list."""
 
-from kvmrun.light.typing import Any
-from kvmrun.model.value import Frozen
+from typing import Any
+
+from kvmrun.model.value import Value
 
 STATES = (
     *("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error"),
@@ -23,7 +24,7 @@ def halted(name: str, state: str) -> tuple[str, str]:
     return why, fix.format(name)
 
 
-class NicStatus(Frozen):
+class NicStatus(Value):
     name: str
     network: str
     tap: str
@@ -31,7 +32,7 @@ class NicStatus(Frozen):
     address: str | None
 
 
-class Posture(Frozen):
+class Confinement(Value):
     """How a QEMU is held, read from the kernel. `capabilities` is a mask of all it has, 0 for none.
 
     `guard` is the weakest of its cards' guards while the rules stand as they were loaded, "gone" when they do not.
@@ -45,7 +46,7 @@ class Posture(Frozen):
     guard: str | None = None
 
 
-class Card(Frozen):
+class AgentInterface(Value):
     """An interface as the agent inside the guest tells it, which nobody has checked. Addresses are "IP/PREFIX"."""
 
     name: str
@@ -53,7 +54,7 @@ class Card(Frozen):
     addresses: tuple[str, ...]
 
 
-class Status(Frozen):
+class Status(Value):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core.
 
     `display` is where a VNC viewer finds one that runs, and `lab` the directory of its lab.
@@ -73,8 +74,8 @@ class Status(Frozen):
     display: str | None = None
     raw_args: bool = False
     problem: str | None = None
-    posture: Posture | None = None
-    agent: tuple[Card, ...] | None = None
+    posture: Confinement | None = None
+    agent: tuple[AgentInterface, ...] | None = None
     lab: str | None = None
 
     def to_json(self) -> dict[str, Any]:

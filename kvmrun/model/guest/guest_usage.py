@@ -1,13 +1,13 @@
 """What a guest has used up to one moment, and from two such moments the rates between them."""
 
+from collections.abc import Iterable, Iterator
 from typing import Self, TypeVar
 
-from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.guest.guest_status import Status
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class DriveRate(Frozen):
+class DriveRate(Value):
     """Bytes and requests a second."""
 
     name: str
@@ -17,7 +17,7 @@ class DriveRate(Frozen):
     writes: float
 
 
-class NicRate(Frozen):
+class NicRate(Value):
     """Bytes and packets a second, as the guest sees it."""
 
     name: str
@@ -27,7 +27,7 @@ class NicRate(Frozen):
     sent_packets: float
 
 
-class DriveCount(Frozen):
+class DriveCount(Value):
     """What went through one drive since its guest began. Times are nanoseconds, summed over the requests."""
 
     name: str
@@ -50,7 +50,7 @@ class DriveCount(Frozen):
         )
 
 
-class NicCount(Frozen):
+class NicCount(Value):
     """What went through one card since its guest began, as the guest sees it: received is what the host sent."""
 
     name: str
@@ -75,7 +75,7 @@ class NicCount(Frozen):
 _Count = TypeVar("_Count", DriveCount, NicCount)
 
 
-class Sample(Frozen):
+class GuestUsage(Value):
     """One guest at one moment: `at` in seconds on a clock that never jumps, `cpu_s` as counted by the kernel.
 
     None, or no drives, where it could not be asked. `balloon_bytes` is what its balloon leaves it, None without one.
@@ -89,7 +89,7 @@ class Sample(Frozen):
     nics: tuple[NicCount, ...] = ()
 
 
-class Load(Frozen):
+class HostUsage(Value):
     """The host itself: seconds its cores were busy, and all they had, since it began; memory in bytes."""
 
     cpus: int
@@ -104,7 +104,7 @@ class Load(Frozen):
         return round(max(0.0, self.busy_s - before.busy_s) / seconds * 100, 1) if seconds > 0 else None
 
 
-class Rates(Frozen):
+class UsageRates(Value):
     """What a guest uses a second; 100 is one core. None, or nothing, where two moments are still to come."""
 
     cpu_percent: float | None = None
@@ -122,7 +122,7 @@ class Rates(Frozen):
         return _sums((one.received_bytes, one.sent_bytes) for one in self.nics)
 
     @classmethod
-    def between(cls, before: Sample | None, now: Sample) -> Self:
+    def between(cls, before: GuestUsage | None, now: GuestUsage) -> Self:
         """The rates of one guest. A QEMU that was started anew meanwhile has none yet, nor has a drive that is new."""
         if before is None or before.status.pid != now.status.pid or (seconds := now.at - before.at) <= 0:
             return cls()
@@ -136,16 +136,16 @@ class Rates(Frozen):
         )
 
 
-class Snapshot(Frozen):
+class UsageSnapshot(Value):
     """The host and every guest of the lab at one moment."""
 
-    load: Load
-    guests: tuple[Sample, ...]
+    load: HostUsage
+    guests: tuple[GuestUsage, ...]
 
-    def rates(self, before: "Snapshot | None") -> dict[str, Rates]:
+    def rates(self, before: "UsageSnapshot | None") -> dict[str, UsageRates]:
         """What each guest has used a second since `before`, by its name."""
         old = {one.status.name: one for one in before.guests} if before else {}
-        return {one.status.name: Rates.between(old.get(one.status.name), one) for one in self.guests}
+        return {one.status.name: UsageRates.between(old.get(one.status.name), one) for one in self.guests}
 
 
 def _pairs(before: Iterable[_Count], now: Iterable[_Count]) -> Iterator[tuple[_Count, _Count]]:

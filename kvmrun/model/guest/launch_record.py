@@ -1,19 +1,20 @@
 """What was launched, as kept in the run directory. A hint for people: never a reason to kill or to start."""
 
-from kvmrun.light.abc import Mapping
-from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.light.typing import Any
+from collections.abc import Mapping
+from ipaddress import IPv4Address
+from typing import Any
+
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.network.network_record import table
-from kvmrun.model.scalars import DIGITS, LinkName, Mac, NicName, UplinkName, made_of
-from kvmrun.model.value import Frozen
+from kvmrun.model.scalars import DIGITS, LinkName, Mac, NicName, UplinkName, consists_of
+from kvmrun.model.value import Value
 
 SCHEMA = 1
 _ADDRESS = DIGITS | frozenset("abcdef:./")
 
 
-class Record(Frozen):
+class Record(Value):
     """The guest as it was started, `paused` when that was asked for; `display` is where a viewer finds it.
 
     `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks. `said` is how long its log was before.
@@ -40,10 +41,10 @@ class Record(Frozen):
 
     def to_json(self) -> dict[str, Any]:
         uplink = {"name": self.uplink.name, **table(self.uplink)} if self.uplink else None
-        return {"schema": SCHEMA} | self.but(uplink=None).as_dict() | {"uplink": uplink}
+        return {"schema": SCHEMA} | self.replace(uplink=None).as_dict() | {"uplink": uplink}
 
 
-def from_json(data: object) -> Record | None:
+def record_from_json(data: object) -> Record | None:
     """The record in `data`, or None when it is not one. Fields of a later schema are passed over."""
     if not isinstance(data, Mapping):
         return None
@@ -112,7 +113,7 @@ def _check(port: Port) -> None:
     if port.address is not None:
         IPv4Address(port.address)
     if not all(
-        made_of(word, _ADDRESS, 50) for word in (port.prefix6, port.subnet, port.bridge_mac, *port.hosts6) if word
+        consists_of(word, _ADDRESS, 50) for word in (port.prefix6, port.subnet, port.bridge_mac, *port.hosts6) if word
     ):
         raise ValueError("not an address")
     if port.guard not in {"none", "mac", "address"} or not port.lab.isprintable():

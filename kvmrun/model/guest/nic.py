@@ -1,19 +1,20 @@
 """A NIC: the guest's card, and the tap on the bridge behind it."""
 
-from kvmrun.light.abc import Iterator
-from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.light.typing import Literal
+from collections.abc import Iterator
+from ipaddress import IPv4Address
+from typing import Literal
+
 from kvmrun.model.guest.qemu_option import Option, Tap
 from kvmrun.model.network import link_mark
 from kvmrun.model.scalars import Mac, NicName
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 Guard = Literal["none", "mac", "address"]
 Service = Literal["dhcp", "ra"]
 _MODELS = {"virtio": "virtio-net-{bus}", "e1000": "e1000", "e1000e": "e1000e", "rtl8139": "rtl8139"}
 
 
-class Nic(Frozen):
+class Nic(Value):
     """One card. Name, MAC and address are derived where they are not given; `guard` is the network's unless given.
 
     With `forwarding` the guest routes for others: what it sends has their addresses as source, still its own MAC.
@@ -26,7 +27,7 @@ class Nic(Frozen):
     address: IPv4Address | None = None
     model: Literal["virtio", "e1000", "e1000e", "rtl8139"] = "virtio"
     queues: int = 1
-    guard: Literal["", "none", "mac", "address"] = ""
+    guard: Literal["none", "mac", "address"] | None = None
     forwarding: bool = False
     serves: tuple[Service, ...] = ()
 
@@ -42,7 +43,7 @@ class Nic(Frozen):
             yield "queues", str(self.queues), f"1, because {self.model} has one queue only"
 
 
-class KeptTap(Frozen):
+class PersistentTap(Value):
     """A tap made to stay, so that its owner may start guests without privileges. `held` while a process has it."""
 
     name: str
@@ -52,7 +53,7 @@ class KeptTap(Frozen):
     held: bool
 
 
-class Port(Frozen):
+class Port(Value):
     """A NIC with everything derived: the tap that is its place on the bridge, its MAC and its address.
 
     `subnet` and `prefix6` are those of its network, `hosts6` the IPv6 addresses there that are the host's alone and

@@ -1,10 +1,10 @@
 """The place of one guest on this host: every name and path derived for it."""
 
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Directories(Frozen):
+class Paths(Value):
     """Where things are kept: definitions, run state, lasting state. `root` says whether we are.
 
     `lab` is the directory of definitions with every link resolved: by it the lab is known on this host.
@@ -33,7 +33,7 @@ class Directories(Frozen):
         return f"{self.run}/net/{name}/record"
 
 
-class Place(Frozen):
+class GuestRuntime(Value):
     """Names and paths of one guest.
 
     `uid` and `log_uid` are the accounts QEMU and its logger run as, None when they run as the caller. `lab` is the

@@ -1,6 +1,7 @@
 """The slots of a machine's bus: how many there are, and which devices take one."""
 
-from kvmrun.light.abc import Iterable
+from collections.abc import Iterable
+
 from kvmrun.model.guest.qemu_option import Option
 
 SLOTS = {"q35": 30, "pc": 30, "microvm": 24}
@@ -9,7 +10,7 @@ _ON_OTHER_BUSES = ("ide-", "scsi-", "virtserialport", "pvpanic", "isa-", "usb-")
 _PORTS = "bus"
 
 
-def taken(options: Iterable[Option]) -> int:
+def used_slots(options: Iterable[Option]) -> int:
     """How many slots these devices take. One that names its bus is on a controller that has been counted."""
     devices = [option.props for option in options if option.flag == "device"]
     return sum(not f"{props['driver']}".startswith(_ON_OTHER_BUSES) and _PORTS not in props for props in devices)

@@ -4,14 +4,15 @@ The same options are spelled in two ways from one table. As run, a handle is the
 as a person would type it, it is a path or an interface name.
 """
 
-from kvmrun.light import json
-from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
-from kvmrun.model.value import EMPTY, Frozen
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from kvmrun.model.value import EMPTY, Value
 
 _JSON_FLAGS = frozenset({"blockdev", "device", "netdev", "object"})
 
 
-class Image(Frozen):
+class Image(Value):
     """An image file, opened by us and passed as a descriptor set."""
 
     path: str
@@ -24,7 +25,7 @@ class Image(Frozen):
         return f"/dev/fdset/{fds[0]}"
 
 
-class BootFile(Frozen):
+class BootFile(Value):
     """A kernel or an initial RAM disk: QEMU takes no descriptor set here, but opens its own descriptor by path."""
 
     path: str
@@ -36,7 +37,7 @@ class BootFile(Frozen):
         return f"/proc/self/fd/{fds[0]}"
 
 
-class Listener(Frozen):
+class Listener(Value):
     """A Unix socket in the guest's run directory on which QEMU listens."""
 
     path: str
@@ -48,7 +49,7 @@ class Listener(Frozen):
         return {"fd": str(fds[0])}
 
 
-class VncDirectory(Frozen):
+class VncDirectory(Value):
     """The directory, owned by the guest's uid, in which QEMU makes its VNC socket."""
 
     path: str
@@ -60,7 +61,7 @@ class VncDirectory(Frozen):
         return f"unix:/proc/self/fd/{fds[0]}/v"
 
 
-class VncPort(Frozen):
+class VncPort(Value):
     """A TCP port of the loopback address, bound by us: QEMU begins without, and is handed it before the guest runs."""
 
     number: int
@@ -76,7 +77,7 @@ class VncPort(Frozen):
         return "none"
 
 
-class Tap(Frozen):
+class Tap(Value):
     """The host end of a card; one descriptor a queue, then one of /dev/vhost-net a queue where that is used."""
 
     name: str
@@ -98,7 +99,7 @@ class Tap(Frozen):
         return spelled
 
 
-class Log(Frozen):
+class Log(Value):
     """The pipe into the guest's logger, passed as a descriptor set; `path` is the directory it keeps."""
 
     path: str
@@ -115,7 +116,7 @@ Handle = Image | BootFile | Listener | VncDirectory | VncPort | Tap | Log
 Table = Mapping[Handle, Sequence[int]]
 
 
-class Option(Frozen):
+class Option(Value):
     """`-flag`, then `text`, then `props` (as JSON where QEMU takes it). A handle may stand for either value.
 
     A handle among the props whose spelling is a mapping puts its keys in place of its own.

@@ -1,7 +1,8 @@
 """When a guest counts as ready, and the groups it belongs to: words of a definition."""
 
-from kvmrun.light.typing import Self
-from kvmrun.model.scalars import Base, is_label
+from typing import Self
+
+from kvmrun.model.scalars import PathBase, is_host_label
 
 
 class Ready(str):
@@ -11,7 +12,7 @@ class Ready(str):
     WANTED = '"running", "address", "agent", "port:NUMBER" or "console:TEXT"'
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if isinstance(raw, str) and raw.isprintable() and len(raw) <= 200 and _known(raw):
             return cls(raw)
         raise ValueError(cls.WANTED)
@@ -32,8 +33,8 @@ class GroupName(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and is_label(raw, 32):
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and is_host_label(raw, 32):
             return cls(raw)
         raise ValueError("a name of a-z, 0-9 and '-', not at either end, at most 32 characters")
 

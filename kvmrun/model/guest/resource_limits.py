@@ -1,11 +1,12 @@
 """What a guest may take of its host at most, QEMU and all."""
 
-from kvmrun.light.abc import Iterator
+from collections.abc import Iterator
+
 from kvmrun.model.scalars import Size
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Limits(Frozen):
+class Limits(Value):
     """Of the scope a guest runs in: memory with all that QEMU needs beside the guest's own, and percent of one core."""
 
     memory: Size | None = None

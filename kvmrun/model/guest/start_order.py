@@ -1,18 +1,18 @@
 """Who comes after whom: the order of starts, and of stops the other way round."""
 
-from kvmrun.light.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 Before = Mapping[str, tuple[str, ...]]
 """For each guest those that come before it."""
 
 
-def among(before: Mapping[str, Iterable[str]], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def restrict(before: Mapping[str, Iterable[str]], names: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """`before`, of `names` alone: what is not part of a command is not waited for."""
     wanted = dict.fromkeys(names)
     return {name: tuple(one for one in dict.fromkeys(before.get(name, ())) if one in wanted) for name in wanted}
 
 
-def reverse(before: Before) -> dict[str, tuple[str, ...]]:
+def inverted(before: Before) -> dict[str, tuple[str, ...]]:
     """The same order from its end."""
     after: dict[str, list[str]] = {name: [] for name in before}
     for name, others in before.items():
@@ -22,7 +22,7 @@ def reverse(before: Before) -> dict[str, tuple[str, ...]]:
     return {name: tuple(others) for name, others in after.items()}
 
 
-def circle(before: Before, name: str) -> tuple[str, ...]:
+def find_cycle(before: Before, name: str) -> tuple[str, ...]:
     """The way from `name` through those before it back to itself, such as (a, b, a); () when there is none."""
     came: dict[str, str] = {}
     left = [name]
@@ -45,7 +45,7 @@ def _way(came: Mapping[str, str], start: str, end: str) -> tuple[str, ...]:
     return tuple(reversed(found))
 
 
-def circles(before: Before) -> set[str]:
+def find_cycles(before: Before) -> set[str]:
     """All that are in a circle, found in one pass: the strongly connected components of Tarjan's algorithm."""
     number: dict[str, int] = {}
     low: dict[str, int] = {}
@@ -86,7 +86,7 @@ def _component(stack: list[str], on_stack: set[str], name: str) -> set[str]:
     return set(members) if len(members) > 1 else set()
 
 
-def untangled(before: Before) -> dict[str, tuple[str, ...]]:
+def without_cycles(before: Before) -> dict[str, tuple[str, ...]]:
     """`before` without the guests' own circles: records, unlike definitions, were never checked together."""
-    wrong = circles(before)
+    wrong = find_cycles(before)
     return {name: () if name in wrong else others for name, others in before.items()}

@@ -1,6 +1,6 @@
 """Ranges of addresses that have a meaning of their own, and are therefore no network's."""
 
-from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 _MEANINGS = (
     ("0.0.0.0/8", '"this network" (RFC 1122)'),
@@ -17,7 +17,7 @@ _MEANINGS6 = (
 )
 
 
-def unusable(subnet: IPv4Network) -> str:
+def unusable_reason(subnet: IPv4Network) -> str:
     """What is wanted instead of a subnet that no network can have, "" where it can."""
     if not 8 <= subnet.prefixlen <= 28:
         return 'a subnet between /8 and /28, such as "192.168.0.0/24"'
@@ -27,10 +27,10 @@ def unusable(subnet: IPv4Network) -> str:
     return ""
 
 
-def meaning6(prefix: IPv6Network) -> str:
+def special_meaning6(prefix: IPv6Network) -> str:
     return next((meaning for block, meaning in _MEANINGS6 if prefix.overlaps(IPv6Network(block))), "")
 
 
-def is_nobodys(address: IPv4Address) -> bool:
+def is_unroutable(address: IPv4Address) -> bool:
     """Whether no single machine has the address. That of a resolver on this host begins with 127."""
     return any(address in IPv4Network(block) for block, _ in _MEANINGS if not block.startswith("127."))

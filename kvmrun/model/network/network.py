@@ -1,27 +1,39 @@
 """A network: one bridge with its subnet, its addresses and names, and its way out."""
 
-from kvmrun.light.abc import Iterator, Mapping
-from kvmrun.light.ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
-from kvmrun.light.typing import Literal, Self
+from collections.abc import Iterator, Mapping
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
+from typing import Literal, Self
+
 from kvmrun.model import derive
-from kvmrun.model.network.address_ranges import is_nobodys, meaning6, unusable
+from kvmrun.model.network.address_ranges import is_unroutable, special_meaning6, unusable_reason
 from kvmrun.model.network.routed_subnet import Behind
-from kvmrun.model.scalars import DIGITS, LETTERS, Base, HostName, LinkName, Mac, NicName, UplinkName, is_label, made_of
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.scalars import (
+    DIGITS,
+    LETTERS,
+    HostName,
+    LinkName,
+    Mac,
+    NicName,
+    PathBase,
+    UplinkName,
+    consists_of,
+    is_host_label,
+)
+from kvmrun.model.value import EMPTY, Value
 
 _KERNELS_TABLES = {253, 254, 255}
 _WILDCARD = "any"
 """The name that a network cannot have, because it means all of them in Shorewall's files."""
 
 
-class Pool(Frozen):
+class Pool(Value):
     """A range of addresses for machines nobody has reserved one for."""
 
     first: IPv4Address
     last: IPv4Address
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         first, _, last = raw.partition("-") if isinstance(raw, str) else ("", "", "")
         try:
             pool = cls(first=IPv4Address(first.strip()), last=IPv4Address(last.strip()))
@@ -44,7 +56,7 @@ class Lease(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if isinstance(raw, str) and (raw == "infinite" or (_is_number(raw[:-1], 6) and raw[-1] in "mhd")):
             return cls(raw)
         raise ValueError('a time such as "30m", "24h", "7d", or "infinite"')
@@ -56,7 +68,7 @@ class Upstream(tuple[IPv4Address, ...]):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         if raw == "host":
             return cls()
         try:
@@ -73,13 +85,13 @@ class Domain(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and len(raw) <= 200 and all(is_label(label, 63) for label in raw.split(".")):
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and len(raw) <= 200 and all(is_host_label(label, 63) for label in raw.split(".")):
             return cls(raw)
         raise ValueError('a domain such as "lan" or "lab.example"')
 
 
-class Forward(Frozen):
+class Forward(Value):
     """A port of the host that leads to a port of a guest."""
 
     protocol: str
@@ -88,7 +100,7 @@ class Forward(Frozen):
     to: int
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
         import re  # 5 ms that a lab without forwarded ports does not need
 
         pattern = r"(tcp|udp) +([0-9]{1,5}) *-> *([a-z0-9-]{1,32}):([0-9]{1,5})"
@@ -107,13 +119,13 @@ class OptionValue(str):
     __slots__ = ()
 
     @classmethod
-    def parse(cls, raw: object, _base: Base | None = None) -> Self:
-        if isinstance(raw, str) and (not raw or made_of(raw, LETTERS | frozenset("_.:/+=,-"), 200)):
+    def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
+        if isinstance(raw, str) and (not raw or consists_of(raw, LETTERS | frozenset("_.:/+=,-"), 200)):
             return cls(raw)
         raise ValueError('text such as "0", "10.0.0.1,10.0.0.2" or ""')
 
 
-class Dhcp(Frozen):
+class Dhcp(Value):
     """The addresses dnsmasq gives out. `options` are DHCP option numbers to their values."""
 
     pool: Pool | None = None
@@ -126,7 +138,7 @@ class Dhcp(Frozen):
                 yield "options", number, "the number of a DHCP option, 1 to 254"
 
 
-class Dns(Frozen):
+class Dns(Value):
     """The names dnsmasq answers. With `hosts` those of the host's own /etc/hosts, too."""
 
     upstream: Upstream = Upstream()
@@ -134,7 +146,7 @@ class Dns(Frozen):
     hosts: bool = False
 
 
-class Uplink(Frozen):
+class Uplink(Value):
     """A way out of the host."""
 
     name: UplinkName
@@ -148,7 +160,7 @@ class Uplink(Frozen):
         """What is wrong across the keys of this uplink, as (key, found, wanted)."""
         if self.table is not None and (self.table in _KERNELS_TABLES or not 0 < self.table < 1 << 31):
             yield "table", str(self.table), "the number of a routing table other than the kernel's (253 to 255)"
-        if self.gateway and (is_nobodys(self.gateway) or str(self.gateway).startswith("127.")):
+        if self.gateway and (is_unroutable(self.gateway) or str(self.gateway).startswith("127.")):
             yield "gateway", str(self.gateway), "the address of a router on that link"
         if self.gateway_mac and not self.gateway:
             yield "gateway_mac", self.gateway_mac, "gateway = … as well"
@@ -162,7 +174,7 @@ class Uplink(Frozen):
         return self.table or derive.table(self.name)
 
 
-class Network(Frozen):
+class Network(Value):
     """One table of `networks.toml`, every default filled in."""
 
     name: NicName
@@ -187,7 +199,7 @@ class Network(Frozen):
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this network, as (key, found, wanted)."""
-        if wanted := unusable(self.subnet):
+        if wanted := unusable_reason(self.subnet):
             yield "subnet", str(self.subnet), wanted
             return
         if self.host and not _usable(self.subnet, self.host):
@@ -196,7 +208,7 @@ class Network(Frozen):
             yield "mtu", str(self.mtu), "1280 to 65521"
         if self.ipv6 and self.ipv6.prefixlen != 64:
             yield "ipv6", str(self.ipv6), "a /64: guests make their own addresses in it"
-        elif self.ipv6 and (meaning := meaning6(self.ipv6)):
+        elif self.ipv6 and (meaning := special_meaning6(self.ipv6)):
             yield "ipv6", str(self.ipv6), f'a prefix such as "fd00:77::/64": that one is for {meaning}'
         if self.ipv6_egress != "none" and not self.ipv6:
             yield "ipv6_egress", self.ipv6_egress, "a prefix in ipv6 as well"
@@ -222,7 +234,7 @@ class Network(Frozen):
         if self.dns and self.host_address().ip in self.dns.upstream:
             yield "dns.upstream", str(self.host_address().ip), "another server: this one is the network's own"
         for server in self.dns.upstream if self.dns else ():
-            if is_nobodys(server):
+            if is_unroutable(server):
                 yield "dns.upstream", str(server), "the address of a server"
         for name in self.names:
             try:
@@ -280,4 +292,4 @@ def _usable(subnet: IPv4Network, address: IPv4Address) -> bool:
 
 def _is_number(text: str, most: int) -> bool:
     """Whether `text` is a number of at most so many digits, above 0 and not begun with one."""
-    return made_of(text, DIGITS, most) and text[0] != "0"
+    return consists_of(text, DIGITS, most) and text[0] != "0"

@@ -1,14 +1,15 @@
 """A network as it was brought up, kept in the run directory: what is ours is known by this, never derived anew."""
 
-from kvmrun.light.abc import Mapping
-from kvmrun.light.typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Literal
+
 from kvmrun.model.network.network import Network, Uplink, Upstream
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 SCHEMA = 1
 
 
-class NetworkRecord(Frozen):
+class NetworkRecord(Value):
     """`lab` is the lab's resolved directory, `mac` that of the bridge; `uid` and `log_uid` are the accounts of dnsmasq
     and its logger, and `config` is the file dnsmasq was started with. `device` is the bridge as the kernel numbers it,
     "" before it is made: by that it is known whatever it is called, and whatever became of its mark.
@@ -37,7 +38,7 @@ class NetworkRecord(Frozen):
         }
 
 
-def table(value: Frozen) -> dict[str, Any]:
+def table(value: Value) -> dict[str, Any]:
     """The value as a table of networks.toml, every key written out; what it is called is not a key of it."""
     found = {}
     for key in value.FIELDS:
@@ -52,7 +53,7 @@ def table(value: Frozen) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Upstream):
         return list(map(str, value)) or "host"
-    if isinstance(value, Frozen):
+    if isinstance(value, Value):
         return str(value) if hasattr(value, "parse") else table(value)
     if isinstance(value, tuple):
         return list(map(_plain, value))

@@ -1,9 +1,9 @@
 """What is known of one network right now."""
 
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class LeaseStatus(Frozen):
+class LeaseStatus(Value):
     """An address given out by dnsmasq. `expires` in seconds since 1970, 0 for never."""
 
     address: str
@@ -12,12 +12,12 @@ class LeaseStatus(Frozen):
     expires: int
 
 
-class PortStatus(Frozen):
+class PortStatus(Value):
     tap: str
     guest: str
 
 
-class WayStatus(Frozen):
+class EgressStatus(Value):
     """By which link and gateway a guest's packets would leave now, None for none, and by which uplink they should."""
 
     guest: str
@@ -27,7 +27,7 @@ class WayStatus(Frozen):
     told: str | None
 
 
-class NetworkStatus(Frozen):
+class NetworkStatus(Value):
     """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
     `domain` the one whose names dnsmasq answers; None for none.
     `providers` are those of Shorewall that the lab names, each with its state in words.
@@ -45,6 +45,6 @@ class NetworkStatus(Frozen):
     rules: str | None
     uplink: str | None
     leases: tuple[LeaseStatus, ...]
-    ways: tuple[WayStatus, ...] = ()
+    ways: tuple[EgressStatus, ...] = ()
     warnings: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()

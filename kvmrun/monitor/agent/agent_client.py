@@ -11,11 +11,11 @@ import os
 import select
 import socket
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, NotRunning, Unresponsive
-from kvmrun.light.abc import Iterator, Mapping
-from kvmrun.light.contextlib import contextmanager
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.printable import printable
 
@@ -33,7 +33,7 @@ class AgentError(KvmrunError):
     """The agent understood the command and said no."""
 
 
-class HeldError(AgentError):
+class GuestFrozenError(AgentError):
     """The guest is frozen, and its agent does nothing but thaw it."""
 
 
@@ -142,7 +142,7 @@ class Agent:
         if isinstance(error := said.get("error"), dict):
             why = printable(error.get("desc"), 400)
             if "frozen" in why:
-                raise HeldError(f"{self.name} is frozen", f"kvmrun thaw {self.name}", why=why)
+                raise GuestFrozenError(f"{self.name} is frozen", f"kvmrun thaw {self.name}", why=why)
             raise AgentError(f"the agent of {self.name} says no", why=why)
         if "return" not in said:
             raise self._garbled("its answer is none")

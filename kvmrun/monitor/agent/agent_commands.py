@@ -2,15 +2,15 @@
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 from kvmrun.errors import NotRunning, Unresponsive
-from kvmrun.light.abc import Sequence
-from kvmrun.light.contextlib import suppress
-from kvmrun.model.guest.guest_status import Card
+from kvmrun.model.guest.guest_status import AgentInterface
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
-from kvmrun.monitor.agent.agent_client import LIMIT, Agent, AgentError, HeldError, garbled
+from kvmrun.model.value import Value
+from kvmrun.monitor.agent.agent_client import LIMIT, Agent, AgentError, GuestFrozenError, garbled
 
 OUTPUT = 16 << 20
 """How much the agent keeps of each stream of a command, in bytes."""
@@ -24,7 +24,7 @@ _MOST = 64
 """So many interfaces, and addresses of each, are looked at."""
 
 
-class CommandResult(Frozen):
+class CommandResult(Value):
     """How a command in the guest ended. `cut` names the streams of which the agent did not keep all."""
 
     code: int
@@ -33,7 +33,7 @@ class CommandResult(Frozen):
     cut: tuple[str, ...]
 
 
-def begin(agent: Agent, words: Sequence[str], given: bytes | None, *, limit: float = PATIENCE) -> int:
+def start_command(agent: Agent, words: Sequence[str], given: bytes | None, *, limit: float = PATIENCE) -> int:
     """Run `words` in the guest, `given` as its standard input; its pid there."""
     asked: dict[str, object] = {"path": words[0], "arg": list(words[1:]), "capture-output": True}
     if given is not None:
@@ -41,14 +41,14 @@ def begin(agent: Agent, words: Sequence[str], given: bytes | None, *, limit: flo
     return _number(agent, _object(agent, agent.ask("guest-exec", asked, limit=limit)).get("pid"))
 
 
-def ended(agent: Agent, pid: int, *, limit: float = PATIENCE) -> CommandResult | None:
+def poll_exit(agent: Agent, pid: int, *, limit: float = PATIENCE) -> CommandResult | None:
     """How the command with that pid ended, None while it runs, or while the agent of a frozen guest does not tell.
 
     It is told once, and then forgotten.
     """
     try:
         said = _object(agent, agent.ask("guest-exec-status", {"pid": pid}, limit=limit, budget=_ALL_OUTPUT))
-    except HeldError:
+    except GuestFrozenError:
         return None
     if said.get("exited") is not True:
         return None
@@ -101,7 +101,7 @@ def write_file(agent: Agent, handle: int, data: bytes) -> None:
         data = data[taken:]
 
 
-def interfaces(agent: Agent, *, limit: float = LIMIT) -> tuple[Card, ...]:
+def interfaces(agent: Agent, *, limit: float = LIMIT) -> tuple[AgentInterface, ...]:
     """The interfaces of the guest but its loopback, with what looks like addresses."""
     said = agent.ask("guest-network-get-interfaces", limit=limit)
     found = (_interface(one) for one in (said if isinstance(said, list) else [])[:_MOST])
@@ -131,12 +131,12 @@ def shut_down(agent: Agent) -> None:
         agent.ask("guest-shutdown", {"mode": "powerdown"}, limit=_REFUSAL)
 
 
-def _interface(said: object) -> Card | None:
+def _interface(said: object) -> AgentInterface | None:
     if not isinstance(said, dict):
         return None
     told = said.get("ip-addresses")
     addresses = [_address(one) for one in (told if isinstance(told, list) else [])[:_MOST]]
-    return Card(
+    return AgentInterface(
         name=printable(said.get("name"), 20),
         mac=printable(said.get("hardware-address") or "-", 20),
         addresses=tuple(one for one in addresses if one),

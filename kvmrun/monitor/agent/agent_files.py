@@ -3,10 +3,10 @@
 import os
 import posixpath
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 
 from kvmrun.errors import Busy, KvmrunError, Unresponsive
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.deadline import Deadline
 from kvmrun.monitor.agent import agent_commands
 from kvmrun.monitor.agent.agent_client import Agent, AgentError, garbled
@@ -23,7 +23,7 @@ Moved = Callable[[int], None]
 """Is told how many bytes have come so far."""
 
 
-def fetch(line: Line, path: str, into: int, moved: Moved) -> None:
+def download(line: Line, path: str, into: int, moved: Moved) -> None:
     """Write the guest's file at `path` to the descriptor `into`.
 
     No more is taken than the size the file had at first, whatever the guest goes on to send.
@@ -41,7 +41,7 @@ def fetch(line: Line, path: str, into: int, moved: Moved) -> None:
         raise KvmrunError(f"{path} was cut short", "try again", why=f"{done} of {size} bytes came")
 
 
-def send(line: Line, source: int, mode: int, path: str, moved: Moved) -> None:
+def upload(line: Line, source: int, mode: int, path: str, moved: Moved) -> None:
     """Put what the descriptor `source` reads at `path` in the guest, which has it whole or not at all."""
     new = posixpath.join(posixpath.dirname(path), f".kvmrun-{os.urandom(6).hex()}")
     done = 0
@@ -110,7 +110,7 @@ def unpack(line: Line, archive: str, path: str, deadline: Deadline, last: Line) 
 def _tar(line: Line, words: tuple[str, ...], deadline: Deadline, last: Line) -> None:
     """Run tar in the guest, for as long as it takes; it is ended where we do not wait for it."""
     try:
-        pid = agent_commands.begin(line(), ("tar", *words), None)
+        pid = agent_commands.start_command(line(), ("tar", *words), None)
     except AgentError as no:
         if "No such file" in no.why:
             raise _no_tar(no.why) from None
@@ -135,7 +135,7 @@ def _outcome(line: Line, pid: int, deadline: Deadline) -> agent_commands.Command
     pause = _PAUSE
     while not deadline.is_over():
         with suppress(Busy):
-            if outcome := agent_commands.ended(line(), pid):
+            if outcome := agent_commands.poll_exit(line(), pid):
                 return outcome
         time.sleep(deadline.left(pause))
         pause = min(pause * 1.5, _LONGEST_PAUSE)
@@ -155,9 +155,9 @@ def _judge(word: str, code: int, said: str) -> None:
 def _code(line: Line, *words: str) -> tuple[int, str]:
     """How a short command in the guest ended, and what it complained of."""
     agent = line()
-    pid = agent_commands.begin(agent, words, None)
+    pid = agent_commands.start_command(agent, words, None)
     for _ in range(_MOST_POLLS):
-        if outcome := agent_commands.ended(line(), pid):
+        if outcome := agent_commands.poll_exit(line(), pid):
             return outcome.code, outcome.err.decode(errors="replace")
         time.sleep(_PAUSE)
     raise garbled(agent.name, f"{words[0]} does not end")

@@ -4,11 +4,11 @@ import os
 import select
 import socket
 import time
+from collections.abc import Callable
 from typing import Literal
 
 from kvmrun.errors import NotRunning, Unresponsive
-from kvmrun.light.abc import Callable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 Ending = Literal["left", "ended", "silent", "over", "signal", "hung up"]
 _CHUNK = 16 << 10
@@ -18,7 +18,7 @@ _QUIET = 1.0
 """Once there is no more input, so many seconds without output are the end."""
 
 
-def dial(path: str) -> socket.socket:
+def connect_console(path: str) -> socket.socket:
     """The console's socket. QEMU serves one client: whoever comes second hears nothing until the first has left."""
     at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
@@ -36,7 +36,7 @@ class Listening:
     """The console, only heard."""
 
     def __init__(self, path: str) -> None:
-        self._at = dial(path)
+        self._at = connect_console(path)
 
     def read(self, limit: float) -> bytes:
         """What was printed, waiting at most `limit` seconds for it. Raises NotRunning when the guest is gone."""
@@ -52,7 +52,7 @@ class Listening:
         self._at.close()
 
 
-class ConsoleUser(Frozen):
+class ConsoleUser(Value):
     """Who is at the other end, as descriptors: `source` is typed, `sink` is seen and should not block.
 
     `wake` becomes readable when a signal asks for the end. `escape` is the byte that leaves, None without a keyboard.

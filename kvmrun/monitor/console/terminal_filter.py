@@ -6,8 +6,8 @@ what is left of a broken sequence is plain text. The memory used is bounded by t
 """
 
 import re
+from collections.abc import Callable
 
-from kvmrun.light.abc import Callable
 from kvmrun.model.printable import printable
 
 _PARAMETERS, _LONGEST_NUMBER = 64, 4
@@ -59,14 +59,14 @@ _FAR = 999
 """Who moves the cursor at least so far both ways, and then asks where it is, wants to know how large the screen is."""
 
 
-def plain(line: str) -> str:
+def plain_text(line: str) -> str:
     """One line of a console as text: no sequence that steers a terminal, nothing unprintable, no blanks around it."""
     parts = (found for found in _TOKEN.finditer(line.encode(errors="replace")) if found.lastgroup == "text")
     text = b"".join(found[0] for found in parts).decode(errors="replace")
     return printable(text.replace("\a", "").replace("\b", "").strip(), _LINE)
 
 
-class Filter:
+class TerminalFilter:
     """Takes what comes in pieces of any size; the pieces make no difference to what passes.
 
     With `size`, which gives lines and columns, questions for the size of the screen are answered: not by the terminal,

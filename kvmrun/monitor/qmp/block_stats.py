@@ -1,11 +1,11 @@
 """What QEMU counts of a guest, read from its answers: untrusted, so whatever is not as it should be is left out."""
 
+from collections.abc import Iterator
 from typing import TypeGuard
 
-from kvmrun.light.abc import Iterator
 from kvmrun.model.guest.guest_usage import DriveCount
 from kvmrun.model.printable import printable
-from kvmrun.monitor.qmp.query_many import Answer
+from kvmrun.monitor.qmp.query_many import Reply
 
 QUESTIONS = ("query-blockstats", "query-balloon")
 """What to ask besides the state. QEMU answers both from its own memory: the guest does not notice."""
@@ -20,13 +20,13 @@ _FIELDS = {
 }
 
 
-def drives(answer: Answer) -> tuple[DriveCount, ...]:
+def drives(answer: Reply) -> tuple[DriveCount, ...]:
     """A count for each device of the guest that has a drive, by the device's name."""
     reply = answer.replies.get("query-blockstats")
     return tuple(_drives(reply)) if isinstance(reply, list) else ()
 
 
-def balloon(answer: Answer) -> int | None:
+def balloon(answer: Reply) -> int | None:
     """The bytes the guest's balloon leaves it, None when it has none."""
     reply = answer.replies.get("query-balloon")
     actual = reply.get("actual") if isinstance(reply, dict) else None

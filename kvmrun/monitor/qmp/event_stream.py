@@ -1,8 +1,8 @@
 """What happens in a guest, as its QEMU tells it on the monitor kept for those who follow events."""
 
 import time
+from collections.abc import AsyncGenerator, Collection, Mapping
 
-from kvmrun.light.abc import AsyncGenerator, Collection, Mapping
 from kvmrun.model.event import GuestEvent
 from kvmrun.model.printable import printable
 from kvmrun.model.value import EMPTY
@@ -12,7 +12,9 @@ _PATIENCE = 3600.0
 """How long to wait for the seat of somebody else who follows the same guest; whoever calls tells of it before."""
 
 
-async def events(path: str, guest: str, uuid: str, accounts: Collection[int] = ()) -> AsyncGenerator[GuestEvent, None]:
+async def read_events(
+    path: str, guest: str, uuid: str, accounts: Collection[int] = ()
+) -> AsyncGenerator[GuestEvent, None]:
     """First "following" with the state it is in, then every event until the connection ends, by what that raises.
 
     Raises what `connect` and `Monitor.execute` raise.

@@ -8,22 +8,22 @@ import json
 import os
 import socket
 import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
-from kvmrun.light.abc import Iterator, Mapping
-from kvmrun.light.contextlib import contextmanager, suppress
 from kvmrun.model.printable import printable
 
 _BUDGET = 256 << 10
 _PAUSE = 0.01
 
 
-class Said(KvmrunError):
+class QmpError(KvmrunError):
     """QEMU understood the command and said no."""
 
 
-class Carrier:
+class QmpConnection:
     """An open connection; made by `carrier`."""
 
     def __init__(self, at: socket.socket, deadline: float) -> None:
@@ -44,7 +44,7 @@ class Carrier:
             while True:
                 said = self._message()
                 if "error" in said:
-                    raise Said(printable(said["error"].get("desc"), 400))
+                    raise QmpError(printable(said["error"].get("desc"), 400))
                 if "return" in said:
                     return said["return"]
         except TimeoutError:
@@ -65,7 +65,7 @@ class Carrier:
         except (TypeError, KeyError, AttributeError, ValueError):
             return  # no answer of a QEMU's
         for number in numbers:
-            with suppress(Said):
+            with suppress(QmpError):
                 self.execute("remove-fd", {"fdset-id": number})
 
     def _message(self) -> dict[str, Any]:
@@ -90,7 +90,7 @@ class Carrier:
 
 
 @contextmanager
-def carrier(path: str, limit: float) -> Iterator[Carrier]:
+def open_connection(path: str, limit: float) -> Iterator[QmpConnection]:
     """A connection to the monitor at `path`, for at most `limit` seconds."""
     deadline = time.monotonic() + limit
     with (
@@ -98,7 +98,7 @@ def carrier(path: str, limit: float) -> Iterator[Carrier]:
         socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at,
     ):
         _connect(at, path, deadline)
-        one = Carrier(at, deadline)
+        one = QmpConnection(at, deadline)
         one.execute("qmp_capabilities")
         yield one
 

@@ -7,13 +7,13 @@ import math
 import socket
 import struct
 from collections import deque
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from qemu.qmp import ExecuteError, Message, QMPClient, Runstate
 from qemu.qmp.protocol import ConnectError
 
 from kvmrun.errors import KvmrunError, NotPermitted, NotRunning, Refused, Unresponsive, UsageError
-from kvmrun.light.abc import AsyncIterator, Collection, Mapping
 from kvmrun.model.printable import printable
 
 EVENTS = 10_000

@@ -1,14 +1,15 @@
 """What the running QEMU understands, read from its own reply to query-qmp-schema."""
 
+from collections.abc import Iterable, Mapping
+
 from kvmrun.errors import KvmrunError
-from kvmrun.light.abc import Iterable, Mapping
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 # The one command whose arguments go beyond its schema: the properties of the device.
 _OPEN = frozenset({"device_add"})
 
 
-class Member(Frozen):
+class Member(Value):
     """One argument, or one field of an object; `type` is a key of Schema.types."""
 
     name: str
@@ -16,7 +17,7 @@ class Member(Frozen):
     optional: bool = False
 
 
-class Type(Frozen):
+class Type(Value):
     """One type; which fields are filled depends on `kind`."""
 
     kind: str  # builtin, enum, object, array, alternate
@@ -28,7 +29,7 @@ class Type(Frozen):
     choices: tuple[str, ...] = ()
 
 
-class Command(Frozen):
+class Command(Value):
     """One command: `takes` and `returns` are keys of Schema.types; `open` takes arguments no schema lists."""
 
     name: str
@@ -40,7 +41,7 @@ class Command(Frozen):
 _ANY = Type(kind="builtin")
 
 
-class Schema(Frozen):
+class Schema(Value):
     """Commands, events (name to the type of its data) and types of one QEMU, by name."""
 
     commands: Mapping[str, Command]

@@ -5,15 +5,16 @@ Capabilities and questions are sent before the greeting is read; QEMU answers th
 """
 
 import fcntl
+import json
 import os
 import select
+import socket
 import sys
 import time
+from collections.abc import Mapping
+from typing import Any, Literal
 
-from kvmrun.light import json, socket
-from kvmrun.light.abc import Mapping
-from kvmrun.light.typing import Any, Literal
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 
 _BUDGET = 256 << 10
 _LOCK_PAUSE_MS = 5
@@ -23,7 +24,7 @@ _UID = slice(4, 8)
 Silence = Literal["", "busy", "silent", "gone", "garbled", "stranger"]
 
 
-class Answer(Frozen):
+class Reply(Value):
     """What a guest said. `silence` is "" when every command was answered; `errors` are QEMU's own words.
 
     `peer` is the uid of whoever listens there, -1 when nobody was reached.
@@ -36,12 +37,12 @@ class Answer(Frozen):
     peer: int = -1
 
 
-def ask(paths: Mapping[str, str], commands: tuple[str, ...], *, limit: float) -> dict[str, Answer]:
+def query(paths: Mapping[str, str], commands: tuple[str, ...], *, limit: float) -> dict[str, Reply]:
     """Ask the monitor at each of `paths` all `commands`; answers by the same keys, within `limit` seconds."""
     deadline = time.monotonic() + limit
-    questions = {key: _Question(path, commands) for key, path in paths.items()}
+    questions = {key: _PendingQuery(path, commands) for key, path in paths.items()}
     poll = select.poll()
-    asked: dict[int, _Question] = {}
+    asked: dict[int, _PendingQuery] = {}
     unsent = list(questions.values())
     try:
         while (unsent or asked) and (left := deadline - time.monotonic()) > 0:
@@ -57,7 +58,7 @@ def ask(paths: Mapping[str, str], commands: tuple[str, ...], *, limit: float) ->
     return {key: question.answer() for key, question in questions.items()}
 
 
-def _sent(question: "_Question", poll: select.poll, asked: dict[int, "_Question"]) -> bool:
+def _sent(question: "_PendingQuery", poll: select.poll, asked: dict[int, "_PendingQuery"]) -> bool:
     """Try to send; a question on its way is added to `asked`. False when another of us is asking the same guest."""
     if not question.send():
         return False
@@ -67,7 +68,7 @@ def _sent(question: "_Question", poll: select.poll, asked: dict[int, "_Question"
     return True
 
 
-class _Question:
+class _PendingQuery:
     """One guest being asked; `silence` is None until it is known how that ended."""
 
     def __init__(self, path: str, commands: tuple[str, ...]) -> None:
@@ -147,10 +148,10 @@ class _Question:
             os.close(self._lock)
             self._lock = -1
 
-    def answer(self) -> Answer:
+    def answer(self) -> Reply:
         """What was said, as far as it came."""
         told = dict(zip(self._commands, self._results[1:], strict=False))
-        return Answer(
+        return Reply(
             replies={word: result["return"] for word, result in told.items() if "return" in result},
             errors={word: str(result["error"].get("desc")) for word, result in told.items() if "error" in result},
             version=self._version,

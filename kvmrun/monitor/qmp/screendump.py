@@ -1,10 +1,10 @@
 """What a guest's display shows, drawn by QEMU into memory that it is handed."""
 
 import os
+from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
-from kvmrun.light.contextlib import suppress
-from kvmrun.monitor.qmp.fd_passing import carrier
+from kvmrun.monitor.qmp.fd_passing import open_connection
 
 LARGEST = 64 << 20
 """A picture is smaller than this, in bytes."""
@@ -28,7 +28,7 @@ def screendump(path: str, limit: float) -> bytes:
 
 
 def _draw(path: str, fd: int, limit: float) -> None:
-    with carrier(path, limit) as monitor:
+    with open_connection(path, limit) as monitor:
         number = monitor.execute("add-fd", {"opaque": "screenshot"}, fd=fd)["fdset-id"]
         try:
             monitor.execute("screendump", {"filename": f"/dev/fdset/{number}", "format": "png"})

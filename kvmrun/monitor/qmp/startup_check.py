@@ -2,23 +2,23 @@
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
 from kvmrun.model.printable import printable
-from kvmrun.monitor.qmp.query_many import Answer, ask
+from kvmrun.monitor.qmp.query_many import Reply, query
 
 OLDEST = (7, 2)
 LIMIT = 30.0
 """How long QEMU may take until it answers, in seconds: images on a slow disk, a machine under load."""
 
 
-class Gone(KvmrunError):
+class QemuExited(KvmrunError):
     """QEMU ended before it answered."""
 
 
-def check(path: str, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
+def verify_started(path: str, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
     """Make sure that the guest at `path` is the one with `uuid`, on the accelerator asked for.
 
     Raises Gone, Unresponsive, Refused for a stranger, HostLacks for a QEMU too old or without KVM after all.
     """
-    answer = ask({"": path}, ("query-status", "query-uuid", "query-kvm"), limit=limit)[""]
+    answer = query({"": path}, ("query-status", "query-uuid", "query-kvm"), limit=limit)[""]
     _answered(answer, limit)
     if answer.version < OLDEST:
         found = ".".join(map(str, answer.version))
@@ -35,22 +35,22 @@ def check(path: str, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
 
 def resume(path: str, *, limit: float = 5.0) -> str:
     """Let the guest run and return the state it is in then, by its QMP name."""
-    answer = ask({"": path}, ("cont", "query-status"), limit=limit)[""]
+    answer = query({"": path}, ("cont", "query-status"), limit=limit)[""]
     _answered(answer, limit)
     if error := answer.errors.get("cont"):
         raise KvmrunError("QEMU would not run the guest", why=printable(error))
     return printable(_field(answer, "query-status", "status"))
 
 
-def _answered(answer: Answer, limit: float) -> None:
+def _answered(answer: Reply, limit: float) -> None:
     if answer.silence == "gone":
-        raise Gone("QEMU ended before it answered")
+        raise QemuExited("QEMU ended before it answered")
     if answer.silence:
         raise Unresponsive(
             f"QEMU did not answer within {limit:g} s", "try again when the host is less busy", why=answer.silence
         )
 
 
-def _field(answer: Answer, command: str, field: str) -> object:
+def _field(answer: Reply, command: str, field: str) -> object:
     reply = answer.replies.get(command)
     return reply.get(field) if isinstance(reply, dict) else None

@@ -1,13 +1,13 @@
 """The arguments of one command, each written as the type that QEMU's schema gives it."""
 
 import json
+from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Iterable, Mapping
 from kvmrun.model.printable import printable
 from kvmrun.monitor.qmp.qmp_schema import Command, Schema
-from kvmrun.monitor.shell.shell_lexer import Tree, Word
+from kvmrun.monitor.shell.shell_lexer import Token, Tree
 
 _BOOLEANS = {"true": True, "on": True, "yes": True, "false": False, "off": False, "no": False}
 _PYTHON: Mapping[str, type | tuple[type, ...]] = {
@@ -22,19 +22,19 @@ _INTEGERS = range(-(1 << 63), 1 << 64)
 _MOST_TELLING = ("array", "object", "null", "bool", "int", "number", "any", "enum", "str")
 
 
-def arguments(schema: Schema, command: Command, given: Tree) -> dict[str, object]:
+def build_arguments(schema: Schema, command: Command, given: Tree) -> dict[str, object]:
     """What `command` is sent for the words in `given`. Raises UsageError naming the argument at fault."""
     return _object(schema, command.takes, given, where=command)
 
 
-def nearest(word: str, known: Iterable[str]) -> str:
+def closest_hint(word: str, known: Iterable[str]) -> str:
     """A hint that names the known word most like this one, or ""."""
     found = get_close_matches(word, list(known), n=1)
     return f"did you mean '{found[0]}'?" if found else ""
 
 
 def _object(schema: Schema, name: str, given: Tree, *, where: Command) -> dict[str, object]:
-    chosen = {key: leaf.text for key, leaf in given.items() if isinstance(leaf, Word)}
+    chosen = {key: leaf.text for key, leaf in given.items() if isinstance(leaf, Token)}
     members = {member.name: member.type for member in schema.members(name, chosen)}
     values: dict[str, object] = {}
     for key, leaf in given.items():
@@ -49,11 +49,11 @@ def _hint(schema: Schema, name: str, key: str, *, chosen: Mapping[str, str]) -> 
     tag = schema.type(name).tag
     if tag and tag not in chosen:
         return f"what else it takes depends on {tag}=, which is not given"
-    return nearest(key, (member.name for member in schema.members(name, chosen)))
+    return closest_hint(key, (member.name for member in schema.members(name, chosen)))
 
 
-def _value(schema: Schema, name: str, leaf: "Word | Tree", *, key: str, where: Command) -> object:
-    if isinstance(leaf, Word):
+def _value(schema: Schema, name: str, leaf: "Token | Tree", *, key: str, where: Command) -> object:
+    if isinstance(leaf, Token):
         return _typed(schema, name, leaf, key=key)
     if inner := schema.object_in(name):
         return _object(schema, inner, leaf, where=where)
@@ -62,7 +62,7 @@ def _value(schema: Schema, name: str, leaf: "Word | Tree", *, key: str, where: C
     raise UsageError(f"'{key}' of {where.name} has no parts: it wants {schema.label(name)}")
 
 
-def _typed(schema: Schema, name: str, word: Word, *, key: str) -> object:
+def _typed(schema: Schema, name: str, word: Token, *, key: str) -> object:
     choices = schema.type(name).choices
     kinds = {_kind(schema, one): one for one in choices or (name,)}
     for kind in _MOST_TELLING:
@@ -79,7 +79,7 @@ def _kind(schema: Schema, name: str) -> str:
     return name if kind == "builtin" else kind
 
 
-def _as(kind: str, word: Word, values: tuple[str, ...]) -> object:
+def _as(kind: str, word: Token, values: tuple[str, ...]) -> object:
     """The word read as `kind`, or _UNFIT."""
     text = word.text
     match kind:
@@ -105,7 +105,7 @@ def _integer(text: str) -> object:
     return number if number in _INTEGERS else _UNFIT
 
 
-def _json(kind: str, word: Word) -> object:
+def _json(kind: str, word: Token) -> object:
     if kind == "any" and word.quoted:
         return word.text
     free = _free(word)
@@ -113,7 +113,7 @@ def _json(kind: str, word: Word) -> object:
     return free if fits else _UNFIT
 
 
-def _free(word: Word) -> object:
+def _free(word: Token) -> object:
     """JSON where it is JSON, text otherwise."""
     if word.data is not None:
         return word.data
@@ -127,9 +127,9 @@ def _no_constant(text: str) -> object:
     raise ValueError(text)
 
 
-def _unfit(schema: Schema, name: str, word: Word, *, key: str) -> UsageError:
+def _unfit(schema: Schema, name: str, word: Token, *, key: str) -> UsageError:
     values = schema.values(name)
-    hint = nearest(word.text, values) or (f"one of {', '.join(values[:12])}" if values else "")
+    hint = closest_hint(word.text, values) or (f"one of {', '.join(values[:12])}" if values else "")
     example = {
         "array": "as JSON, like [1, 2]",
         "object": f"as JSON, or by its parts: {key}.part=value",

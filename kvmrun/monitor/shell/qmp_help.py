@@ -1,14 +1,14 @@
 """Help and completion of the monitor shell, from the schema of the QEMU it talks to."""
 
+from collections.abc import Iterator, Mapping
 from textwrap import wrap
 
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.qmp_schema import Command, Member, Schema
-from kvmrun.monitor.shell.qmp_arguments import nearest
-from kvmrun.monitor.shell.shell_lexer import split
+from kvmrun.monitor.shell.qmp_arguments import closest_hint
+from kvmrun.monitor.shell.shell_lexer import tokenize
 
 _OWN = {"help": "what a command takes and returns", "exit": "leave; the guest runs on"}
 _INTRO = (
@@ -25,7 +25,7 @@ _LEFT = 34
 _DEEPEST = 2
 
 
-class Completion(Frozen):
+class Completion(Value):
     """`text` replaces the last `length` characters before the cursor; `meta` says what it is."""
 
     text: str
@@ -39,7 +39,7 @@ def complete(schema: Schema, before: str) -> tuple[Completion, ...]:
     if before.lstrip().startswith(("{", "/", "#")):
         return ()
     try:
-        words = split(done)
+        words = tokenize(done)
     except UsageError:
         return ()
     if not words:
@@ -69,7 +69,7 @@ def explain(schema: Schema, topic: str, given: Mapping[str, str], *, width: int 
         return (topic, *(_fields(schema, schema.events[topic], {}, width=width) or ("  carries no data",)))
     if alike := tuple(name for name in (*schema.commands, *schema.events) if topic in name):
         return columns(alike, width=width)
-    hint = nearest(topic, schema.commands) or "help lists the commands"
+    hint = closest_hint(topic, schema.commands) or "help lists the commands"
     raise UsageError(f"this QEMU has no command '{printable(topic, 80)}'", hint)
 
 

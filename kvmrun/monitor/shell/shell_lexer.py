@@ -2,17 +2,17 @@
 
 import json
 import re
+from collections.abc import Iterable
 
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Iterable
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _KEY = re.compile(r"([A-Za-z_][\w.-]*)=")
 _DECODER = json.JSONDecoder()
 
 
-class Word(Frozen):
+class Token(Value):
     """One word: `key=` before it, its text without quotes, and the JSON list or object it was written as."""
 
     key: str = ""
@@ -21,12 +21,12 @@ class Word(Frozen):
     data: object = None
 
 
-Tree = dict[str, "Word | Tree"]
+Tree = dict[str, "Token | Tree"]
 
 
-def split(line: str) -> tuple[Word, ...]:
+def tokenize(line: str) -> tuple[Token, ...]:
     """The words of a line; quotes as in a shell, JSON lists and objects whole. Raises UsageError when unbalanced."""
-    words: list[Word] = []
+    words: list[Token] = []
     at = 0
     while at < len(line):
         if line[at].isspace():
@@ -38,7 +38,7 @@ def split(line: str) -> tuple[Word, ...]:
     return tuple(words)
 
 
-def tree(words: Iterable[Word]) -> Tree:
+def nest_dotted_keys(words: Iterable[Token]) -> Tree:
     """Dotted keys as nested tables. Raises UsageError for a word without a key, and for one given twice."""
     top: Tree = {}
     for word in words:
@@ -48,11 +48,11 @@ def tree(words: Iterable[Word]) -> Tree:
     return top
 
 
-def _hang(top: Tree, word: Word) -> None:
+def _hang(top: Tree, word: Token) -> None:
     *branches, last = word.key.split(".")
     for branch in branches:
         below = top.setdefault(branch, {})
-        if isinstance(below, Word):
+        if isinstance(below, Token):
             raise UsageError(f"'{branch}' is given as a value and by its parts")
         top = below
     if last in top:
@@ -60,7 +60,7 @@ def _hang(top: Tree, word: Word) -> None:
     top[last] = word
 
 
-def _word(line: str, at: int, *, key: str) -> tuple[Word, int]:
+def _word(line: str, at: int, *, key: str) -> tuple[Token, int]:
     if key and line[at : at + 1] in ("[", "{", '"'):
         try:
             data, end = _DECODER.raw_decode(line, at)
@@ -74,13 +74,13 @@ def _word(line: str, at: int, *, key: str) -> tuple[Word, int]:
             if end == len(line) or line[end].isspace():
                 return _json_word(key, data, line[at:end]), end
     text, quoted, end = _shell_word(line, at)
-    return Word(key=key, text=text, quoted=quoted), end
+    return Token(key=key, text=text, quoted=quoted), end
 
 
-def _json_word(key: str, data: object, source: str) -> Word:
+def _json_word(key: str, data: object, source: str) -> Token:
     if isinstance(data, str):
-        return Word(key=key, text=data, quoted=True)
-    return Word(key=key, text=source, data=data)
+        return Token(key=key, text=data, quoted=True)
+    return Token(key=key, text=source, data=data)
 
 
 def _shell_word(line: str, at: int) -> tuple[str, bool, int]:

@@ -1,17 +1,17 @@
 """The language of the monitor shell: one line of text to what it asks for, typed by QEMU's own schema."""
 
 import json
+from collections.abc import Mapping
 
 from kvmrun.errors import UsageError
-from kvmrun.light.abc import Mapping
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.qmp_schema import Command, Schema
-from kvmrun.monitor.shell.qmp_arguments import arguments, nearest
-from kvmrun.monitor.shell.shell_lexer import Word, split, tree
+from kvmrun.monitor.shell.qmp_arguments import build_arguments, closest_hint
+from kvmrun.monitor.shell.shell_lexer import Token, nest_dotted_keys, tokenize
 
 
-class Call(Frozen):
+class QmpCall(Value):
     """A QMP command with its arguments as they go out; `oob` asks out of band."""
 
     command: str
@@ -19,63 +19,63 @@ class Call(Frozen):
     oob: bool = False
 
 
-class Human(Frozen):
+class HmpCommand(Value):
     """A line for the human monitor."""
 
     line: str
 
 
-class Help(Frozen):
+class HelpRequest(Value):
     """A question about `topic` (a command, or "" for all); `given` chooses among variants."""
 
     topic: str = ""
     given: Mapping[str, str]
 
 
-class Leave(Frozen):
+class Quit(Value):
     """The end of the conversation; the guest is left alone."""
 
 
-class Nothing(Frozen):
+class EmptyLine(Value):
     """An empty line, or a comment."""
 
 
-Line = Call | Human | Help | Leave | Nothing
+Line = QmpCall | HmpCommand | HelpRequest | Quit | EmptyLine
 
 
-def parse(schema: Schema, line: str) -> Line:
+def parse_line(schema: Schema, line: str) -> Line:
     """What `line` asks for. Raises UsageError that names the word at fault and the nearest right one."""
     line = line.strip()
     if not line or line.startswith("#"):
-        return Nothing()
+        return EmptyLine()
     if line.startswith("/"):
-        return Human(line=line[1:].strip())
+        return HmpCommand(line=line[1:].strip())
     if line.startswith("{"):
         return _raw(line)
-    first, *rest = split(line)
+    first, *rest = tokenize(line)
     if first.key:
         raise UsageError(f"a line begins with a command, not with '{printable(first.key, 80)}='", "help")
     match first.text:
         case "exit":
-            return Leave()
+            return Quit()
         case "help" | "?":
             return _help(rest)
         case name:
             return _call(schema, name, rest)
 
 
-def ends_guest(line: Line) -> bool:
+def quits_qemu(line: Line) -> bool:
     """Whether this ends QEMU, and the guest with it."""
     match line:
-        case Call(command="quit"):
+        case QmpCall(command="quit"):
             return True
-        case Human(line=words):
+        case HmpCommand(line=words):
             return words.split()[:1] in (["quit"], ["q"])
         case _:
             return False
 
 
-def _raw(line: str) -> Call:
+def _raw(line: str) -> QmpCall:
     """A message as QMP has it. An id is left out: the client gives its own."""
     try:
         said = json.loads(line)
@@ -87,24 +87,24 @@ def _raw(line: str) -> Call:
         raise UsageError("this is not a QMP command", '{"execute": "query-status", "arguments": {}}')
     if unknown := sorted(set(said) - {verb, "arguments", "id"}):
         raise UsageError(f"a QMP command has no '{printable(unknown[0], 80)}'")
-    return Call(command=said[verb], arguments=given, oob=verb == "exec-oob")
+    return QmpCall(command=said[verb], arguments=given, oob=verb == "exec-oob")
 
 
-def _help(rest: list[Word]) -> Help:
+def _help(rest: list[Token]) -> HelpRequest:
     given = {word.key: word.text for word in rest if word.key}
-    return Help(topic=next((word.text for word in rest if not word.key), ""), given=given)
+    return HelpRequest(topic=next((word.text for word in rest if not word.key), ""), given=given)
 
 
-def _call(schema: Schema, name: str, rest: list[Word]) -> Call:
+def _call(schema: Schema, name: str, rest: list[Token]) -> QmpCall:
     command = schema.commands.get(name)
     if command is None:
-        hint = nearest(name, (*schema.commands, "help", "exit")) or "help lists the commands"
+        hint = closest_hint(name, (*schema.commands, "help", "exit")) or "help lists the commands"
         raise UsageError(f"this QEMU has no command '{printable(name, 80)}'", hint)
     _all_named(schema, command, rest)
-    return Call(command=name, arguments=arguments(schema, command, tree(rest)))
+    return QmpCall(command=name, arguments=build_arguments(schema, command, nest_dotted_keys(rest)))
 
 
-def _all_named(schema: Schema, command: Command, rest: list[Word]) -> None:
+def _all_named(schema: Schema, command: Command, rest: list[Token]) -> None:
     if bare := next((word.text for word in rest if not word.key), ""):
         first = next((member.name for member in schema.members(command.takes, {})), "argument")
         text = printable(bare, 80)

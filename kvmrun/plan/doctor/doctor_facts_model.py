@@ -1,16 +1,16 @@
 """What `doctor` looked at: facts of the host beyond those a start asks for."""
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
-from kvmrun.light.abc import Mapping
-from kvmrun.model.value import EMPTY, Frozen
+from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.doctor.packet_routes import Trip
-from kvmrun.plan.start_facts import Owner, Route, Wire
+from kvmrun.plan.start_facts import NetworkFacts, PortOwner, Route
 
 Access = Literal["ready", "absent", "forbidden"]
 
 
-class Trial(Frozen):
+class Trial(Value):
     """A guest of one sector that was started with KVM and this CPU model: how it went, and how long it took."""
 
     cpu: str
@@ -19,7 +19,7 @@ class Trial(Frozen):
     why: str = ""
 
 
-class Machine(Frozen):
+class MachineFacts(Value):
     """What guests run on.
 
     `extension` is the module of the processor's virtualisation, "" when it shows none; `kvm_mode` is who may open
@@ -52,7 +52,7 @@ class Machine(Frozen):
     lacking: str = ""
 
 
-class Wires(Frozen):
+class HostNetworkFacts(Value):
     """What networks stand on. `ruleset` is None when we may not look; `way_out` the link to the rest of the world;
     `links` those of the lab's uplinks that are there, and whether they are up; `silent` the gateways, as (link,
     address), that do not answer; `listeners` those who have a port that leads to a guest; `errors` what could not be
@@ -61,14 +61,14 @@ class Wires(Frozen):
     the uplinks whose own table has a default route, and `defaults` the default routes of table main, as ip writes them.
     """
 
-    networks: Mapping[str, Wire] = EMPTY
+    networks: Mapping[str, NetworkFacts] = EMPTY
     routes: tuple[Route, ...] = ()
     trips: Mapping[str, Trip] = EMPTY
     servers: tuple[str, ...] = ()
     way_out: str = ""
     links: Mapping[str, bool] = EMPTY
     silent: frozenset[tuple[str, str]] = frozenset()
-    listeners: tuple[Owner, ...] = ()
+    listeners: tuple[PortOwner, ...] = ()
     bridge_netfilter: bool = False
     bridge_netfilter6: bool = False
     way_out6: str = ""

@@ -1,15 +1,15 @@
 """Whose packet filter is in the guests' way: what passes is found out by letting packets walk through the rules."""
 
 import shlex
+from collections.abc import Iterator
+from ipaddress import IPv4Address
 
-from kvmrun.light.abc import Iterator
-from kvmrun.light.ipaddress import IPv4Address
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.doctor import firewall_fixes
-from kvmrun.plan.doctor.doctor_facts_model import Wires
+from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.doctor.required_packets import ANYWHERE, OUT, Need, needs
 from kvmrun.plan.network import ip_forwarding, nft_network
 from kvmrun.plan.packets import nft_simulator
@@ -20,31 +20,31 @@ _PASSING = {"accept", "masquerade", "snat"}
 _TO_COME = "links to come"
 
 
-class _Judged(Frozen):
+class _Judged(Value):
     """What one chain does with one packet that must pass."""
 
-    outcome: nft_simulator.Outcome
+    outcome: nft_simulator.Verdict
     need: Need
 
 
-def filters(lab: Lab, now: Wires) -> Iterator[Finding]:
+def firewall_findings(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     if now.ruleset is None:
         yield _unexamined(now)
         return
-    found = list(in_the_way(lab, now))
+    found = list(dropped_packets(lab, now))
     yield from found
     if not found:
         yield ok("filter", "nobody's packet filter is in the guests' way")
 
 
-def _unexamined(now: Wires) -> Finding:
+def _unexamined(now: HostNetworkFacts) -> Finding:
     text = "the packet filter was not examined"
     if now.uid:
         return warning("filter", f"{text}: only root can read it", "sudo kvmrun doctor")
     return warning("filter", f"{text}: nft does not list it", "nft list ruleset says why; apt install nftables")
 
 
-def in_the_way(lab: Lab, now: Wires) -> Iterator[Finding]:
+def dropped_packets(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     """What others' packet filters do to the guests of the lab's networks that they should not, as far as we may see."""
     if now.ruleset is None:
         return
@@ -53,7 +53,7 @@ def in_the_way(lab: Lab, now: Wires) -> Iterator[Finding]:
     yield from _strangers(lab, now)
 
 
-def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
+def _drops(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     """Each chain that drops is named once, with all it drops; and each of which that is not known."""
     wanted = [need for network in lab.networks.values() for need in needs(lab, network, now)]
     rules = nft_simulator.Ruleset(list(now.ruleset or ()))
@@ -67,21 +67,21 @@ def _drops(lab: Lab, now: Wires) -> Iterator[Finding]:
         if drops := [one for one in here if one.outcome.verdict in {"drop", "reject"}]:
             found = _dropped(base, drops, here, now)
             is_stopped = lab.firewall == "shorewall" and base.split()[:2] == ["ip", "filter"] and not has_shorewall(now)
-            yield found.but(fix="shorewall start", permanent="", lasts="") if is_stopped else found
+            yield found.replace(fix="shorewall start", permanent="", lasts="") if is_stopped else found
         if unsure := [one for one in here if one.outcome.verdict not in {*_PASSING, "drop", "reject"}]:
             yield _unsure(base, unsure)
 
 
-def _dropped(base: str, drops: list["_Judged"], here: list["_Judged"], now: Wires) -> Finding:
+def _dropped(base: str, drops: list["_Judged"], here: list["_Judged"], now: HostNetworkFacts) -> Finding:
     first = drops[0].outcome
     by = "" if first.by == base else f", in {first.by}"
     named = base.replace("legacy ", "iptables-legacy ")
     text = f"chain {named} drops {_what(drops, here)} ({first.why}{by}); no rule of ours can undo that"
     found = firewall_fixes.fix(base, [one.need for one in drops], now.ruleset or ())
-    return problem("filter", text, found.command).but(permanent=found.permanent, lasts=found.lasts)
+    return problem("filter", text, found.command).replace(permanent=found.permanent, lasts=found.lasts)
 
 
-def has_shorewall(now: Wires) -> bool:
+def has_shorewall(now: HostNetworkFacts) -> bool:
     """Whether Shorewall is started: it then has a chain of its own name, which it takes away when it stops."""
     return any(one.get("chain", {}).get("name") == "shorewall" for one in now.ruleset or ())
 
@@ -108,20 +108,20 @@ def _unsure(base: str, unsure: list["_Judged"]) -> Finding:
     return warning("filter", f"{text}: {outcome.rule}", shown)
 
 
-def _masquerades(lab: Lab, now: Wires) -> Iterator[Finding]:
+def _masquerades(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     """With nftables it is our own table that masquerades, with the network; otherwise somebody else must."""
     if lab.firewall == "nftables" or not now.way_out:
         return
     for network in lab.networks.values():
         sent = {one.packet.oif: one.packet for one in needs(lab, network, now) if one.what == OUT}
         for packet in sent.values() if not network.external else ():
-            seen = nft_simulator.outcomes(now.ruleset or (), "postrouting", packet)
+            seen = nft_simulator.verdicts(now.ruleset or (), "postrouting", packet)
             if not any(one.verdict in {"masquerade", "snat"} for one in seen):
                 text = f'firewall = "{lab.firewall}", and nothing masquerades {network.subnet} on {packet.oif}'
                 yield problem("filter", text, _masquerade(lab, network, packet.oif, now))
 
 
-def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
+def _strangers(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     """With nftables it is our own table that keeps the host from being everybody's router; otherwise somebody must."""
     if lab.firewall == "nftables":
         return
@@ -129,7 +129,7 @@ def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
     exposed, own = set[str](), set[str]()
     for name, wire in now.networks.items():
         if ip_forwarding.DEFAULT in wire.changed:
-            matches += ip_forwarding.strangers(lab, lab.networks[name], wire)
+            matches += ip_forwarding.foreign_links(lab, lab.networks[name], wire)
             exposed |= {_TO_COME, *ip_forwarding.exposed(lab, lab.networks[name], wire)} if matches else set()
             own |= set(ip_forwarding.own_bridges(lab.networks[name], wire))
     routed = sorted(link for link in exposed if not _is_stopped(link, now))
@@ -144,17 +144,17 @@ def _strangers(lab: Lab, now: Wires) -> Iterator[Finding]:
         yield warning("filter", text, f"nft {shlex.quote('; '.join(commands))}")
 
 
-def _is_stopped(link: str, now: Wires) -> bool:
+def _is_stopped(link: str, now: HostNetworkFacts) -> bool:
     """Whether somebody's rules drop what a stranger on the link would have routed elsewhere."""
     stranger = nft_simulator.Packet(
         iif=link, oif="elsewhere", source=IPv4Address(ANYWHERE), target=IPv4Address(ELSEWHERE), state="new"
     )
     hooks = ("forward", "postrouting")
-    found = [one for hook in hooks for one in nft_simulator.outcomes(now.ruleset or (), hook, stranger)]
+    found = [one for hook in hooks for one in nft_simulator.verdicts(now.ruleset or (), hook, stranger)]
     return any(one.verdict in {"drop", "reject"} for one in found)
 
 
-def _masquerade(lab: Lab, network: Network, link: str, now: Wires) -> str:
+def _masquerade(lab: Lab, network: Network, link: str, now: HostNetworkFacts) -> str:
     if lab.firewall == "shorewall":
         return "kvmrun export shorewall --lines" if has_shorewall(now) else "shorewall start"
     chain = "ip guests postrouting"

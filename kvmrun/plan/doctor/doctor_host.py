@@ -1,16 +1,17 @@
 """What the facts of this machine mean for guests: KVM, QEMU, devices, programs, memory, room and boot."""
 
-from kvmrun.light.abc import Iterator
+from collections.abc import Iterator
+
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
-from kvmrun.plan.doctor.doctor_facts_model import Machine, Trial
+from kvmrun.plan.doctor.doctor_facts_model import MachineFacts, Trial
 
 OLDEST_QEMU = (7, 2)
 _SCARCE = 1 << 30
 _MEND_KVM = "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
 
 
-def machine(lab: Lab, now: Machine) -> Iterator[Finding]:
+def machine_findings(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
     """Everything but the networks."""
     if now.lacking:
         mend = "give them to the container or service it runs in"
@@ -32,9 +33,9 @@ def machine(lab: Lab, now: Machine) -> Iterator[Finding]:
         yield warning("python", text, f"sed -i '1s/$/ -I/' {now.exposed}")
 
 
-def _kvm(lab: Lab, now: Machine) -> Finding:
+def _kvm(lab: Lab, now: MachineFacts) -> Finding:
     """Guests that ask for KVM need it; where all are emulated it is only a pity."""
-    say = problem if asking(lab) or not lab.guests else warning
+    say = problem if guests_using_kvm(lab) or not lab.guests else warning
     emulate = f'accel = "tcg" in {now.vms}/defaults.toml'
     if now.kvm == "absent":
         if now.extension:
@@ -46,7 +47,7 @@ def _kvm(lab: Lab, now: Machine) -> Finding:
     return _tried(lab, now, emulate)
 
 
-def _permit(now: Machine) -> str:
+def _permit(now: MachineFacts) -> str:
     """Root's guests get the group of /dev/kvm; a user must be in it."""
     if now.root:
         return _MEND_KVM
@@ -56,20 +57,20 @@ def _permit(now: Machine) -> str:
     return f"sudo usermod -aG {group} $USER && newgrp {group}"
 
 
-def _tried(lab: Lab, now: Machine, emulate: str) -> Finding:
+def _tried(lab: Lab, now: MachineFacts, emulate: str) -> Finding:
     good = [one for one in now.trials if one.worked]
     bad = [one for one in now.trials if not one.worked]
-    if not now.trials and lab.guests and not asking(lab):
+    if not now.trials and lab.guests and not guests_using_kvm(lab):
         return ok("kvm", "not tried: no guest of the lab asks for it")
     if not now.trials:
         return warning("kvm", "/dev/kvm is there, but there is no QEMU to try it with", "apt install qemu-system-x86")
     if not good:
-        say = problem if asking(lab) or not lab.guests else warning
+        say = problem if guests_using_kvm(lab) or not lab.guests else warning
         return say("kvm", f"KVM is there but runs no guest: {'; '.join(map(_failed, bad))}", f"emulate: {emulate}")
     well = f"KVM boots a small guest with -cpu {good[0].cpu} in {good[0].seconds:.1f} s"
     if not bad:
         return ok("kvm", well)
-    those = asking(lab, bad[0].cpu)
+    those = guests_using_kvm(lab, bad[0].cpu)
     if lab.guests and not those:
         return ok("kvm", f"{well}; no guest asks for -cpu {bad[0].cpu}, which it refuses")
     say = problem if those else warning
@@ -78,7 +79,7 @@ def _tried(lab: Lab, now: Machine, emulate: str) -> Finding:
     return say("kvm", f"KVM refuses -cpu {bad[0].cpu}{who} ({bad[0].why}); {well}", mend)
 
 
-def asking(lab: Lab, cpu: str = "") -> list[str]:
+def guests_using_kvm(lab: Lab, cpu: str = "") -> list[str]:
     """The guests that ask for KVM, and for that CPU model if one is given."""
     return [name for name, one in lab.guests.items() if one.accel == "kvm" and cpu in {"", one.cpu_model()}]
 
@@ -87,7 +88,7 @@ def _failed(trial: Trial) -> str:
     return f"-cpu {trial.cpu}: {trial.why}"
 
 
-def _qemu(now: Machine) -> Finding:
+def _qemu(now: MachineFacts) -> Finding:
     install = "unset KVMRUN_QEMU" if now.qemu_given else "apt install qemu-system-x86"
     if not now.qemu:
         return problem("qemu", "there is no QEMU", install)
@@ -99,7 +100,7 @@ def _qemu(now: Machine) -> Finding:
     return ok("qemu", f"QEMU {version} ({now.qemu})")
 
 
-def _tun(now: Machine) -> Finding:
+def _tun(now: MachineFacts) -> Finding:
     if now.tun == "absent":
         return problem("tun", "there is no /dev/net/tun: guests have no network", "modprobe tun")
     if now.tun == "forbidden":
@@ -107,7 +108,7 @@ def _tun(now: Machine) -> Finding:
     return ok("tun", "taps can be made")
 
 
-def _programs(lab: Lab, now: Machine) -> Iterator[Finding]:
+def _programs(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
     """Programs that some start needs; one that only this lab does without is a warning."""
     optional = {
         "qemu-img": not any(guest.drive for guest in lab.guests.values()),
@@ -121,7 +122,7 @@ def _programs(lab: Lab, now: Machine) -> Iterator[Finding]:
         yield ok("programs", "every program that is needed is installed")
 
 
-def _memory(lab: Lab, now: Machine) -> Finding:
+def _memory(lab: Lab, now: MachineFacts) -> Finding:
     wanted = {name: int(guest.memory) for name, guest in lab.guests.items()}
     text = f"{_size(now.available)} of {_size(now.memory)} free; the lab's guests ask for {_size(sum(wanted.values()))}"
     largest = max(wanted, key=lambda name: wanted[name], default="")
@@ -135,7 +136,7 @@ def _memory(lab: Lab, now: Machine) -> Finding:
     return ok("memory", text)
 
 
-def _state(now: Machine) -> Finding:
+def _state(now: MachineFacts) -> Finding:
     if not now.state_writable:
         mend = "export KVMRUN_STATE_DIR=/var/lib/kvmrun" if now.root else "export KVMRUN_STATE_DIR=$HOME/kvmrun"
         return problem("state", f"{now.state} cannot be written", mend)
@@ -147,7 +148,7 @@ def _state(now: Machine) -> Finding:
     return ok("state", f"{now.state} can be written, {_size(now.state_free)} left")
 
 
-def _boot(lab: Lab, now: Machine) -> Finding:
+def _boot(lab: Lab, now: MachineFacts) -> Finding:
     wanted = sorted(name for name, guest in lab.guests.items() if guest.autostart)
     without = [name for name in wanted if name not in now.started or not now.units]
     if now.units is None:

@@ -1,28 +1,29 @@
 """What the facts of the networks mean: whether guests reach each other and the world, and who is in the way."""
 
+from collections.abc import Iterator
+
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.light.abc import Iterator
 from kvmrun.model.finding import Finding, ok, problem, warning
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.doctor import doctor_firewall, doctor_uplinks, packet_routes
-from kvmrun.plan.doctor.doctor_facts_model import Wires
+from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.network import bridge_plan, dns_upstreams, faults, ip_forwarding, network_plan, port_forward, reach
-from kvmrun.plan.start_facts import Owner, Wire
+from kvmrun.plan.start_facts import NetworkFacts, PortOwner
 
 
-def wires(lab: Lab, where: Directories, now: Wires) -> Iterator[Finding]:
+def network_findings(lab: Lab, where: Paths, now: HostNetworkFacts) -> Iterator[Finding]:
     """Everything about the networks."""
     yield from (problem("host", f"could not be examined: {error}", "sudo kvmrun doctor") for error in now.errors)
     for name, wire in now.networks.items():
         yield from _network(lab, lab.networks[name], where, wire, now)
-    yield from doctor_uplinks.uplinks(lab, now)
+    yield from doctor_uplinks.uplink_findings(lab, now)
     yield _bridge_netfilter(now)
-    yield from doctor_firewall.filters(lab, now)
+    yield from doctor_firewall.firewall_findings(lab, now)
 
 
-def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wires) -> Iterator[Finding]:
+def _network(lab: Lab, network: Network, where: Paths, wire: NetworkFacts, now: HostNetworkFacts) -> Iterator[Finding]:
     subject = f"network {network.name}"
     owners = _owners(subject, network, wire) if where.root else ()  # a user starts no server, and root's is one
     found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
@@ -35,7 +36,7 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
     if wire.unguarded:
         yield problem(subject, unguarded(wire), "kvmrun repair")
     yield from _hidden(subject, network, now)
-    if (circle := dns_upstreams.circular(lab, network, now.servers))[0]:
+    if (circle := dns_upstreams.circular_upstreams(lab, network, now.servers))[0]:
         yield warning(subject, *circle)
     if wire.bridge is not None:
         yield from _forwarding(subject, lab, network, wire)
@@ -46,7 +47,7 @@ def _network(lab: Lab, network: Network, where: Directories, wire: Wire, now: Wi
         yield _right(subject, lab, network, where, wire)
 
 
-def _overlap(subject: str, lab: Lab, network: Network, now: Wires) -> Iterator[Finding]:
+def _overlap(subject: str, lab: Lab, network: Network, now: HostNetworkFacts) -> Iterator[Finding]:
     try:
         if not network.external:
             bridge_plan.refuse_overlap(network, network_plan.other_routes(lab, network, now.routes))
@@ -54,7 +55,7 @@ def _overlap(subject: str, lab: Lab, network: Network, now: Wires) -> Iterator[F
         yield problem(subject, f"{error.message}: {error.why}", error.hint)
 
 
-def _owners(subject: str, network: Network, wire: Wire) -> Iterator[Finding]:
+def _owners(subject: str, network: Network, wire: NetworkFacts) -> Iterator[Finding]:
     """Those who listen where the network's own server has to."""
     for port, wanted in ((53, network.dns), (67, network.dhcp)):
         others = [one for one in wire.owners if one.port == port and _is_in_the_way(network, one)]
@@ -68,13 +69,13 @@ def _owners(subject: str, network: Network, wire: Wire) -> Iterator[Finding]:
             yield problem(subject, text, f"{otherwise}; or have it leave that address: ss -lnp 'sport = :{port}'")
 
 
-def _is_in_the_way(network: Network, owner: Owner) -> bool:
+def _is_in_the_way(network: Network, owner: PortOwner) -> bool:
     wildcards = {"0.0.0.0", "::", "*"}  # noqa: S104 - others' wildcards
     here = owner.address in {*wildcards, str(network.host_address().ip)}
     return here and getattr(owner, "link", "") in {"", network.bridge}
 
 
-def _taps(subject: str, lab: Lab, where: Directories, wire: Wire, now: Wires) -> Iterator[Finding]:
+def _taps(subject: str, lab: Lab, where: Paths, wire: NetworkFacts, now: HostNetworkFacts) -> Iterator[Finding]:
     """Without root a guest starts on a tap that was made for its user."""
     name = subject.removeprefix("network ")
     if where.root or wire.bridge is None or lab.networks[name].external:
@@ -86,8 +87,8 @@ def _taps(subject: str, lab: Lab, where: Directories, wire: Wire, now: Wires) ->
         yield problem(subject, text, f"sudo kvmrun net up {name} --owner $USER")
 
 
-def _forwarding(subject: str, lab: Lab, network: Network, wire: Wire) -> Iterator[Finding]:
-    wanted = ip_forwarding.settings(lab, network, wire)
+def _forwarding(subject: str, lab: Lab, network: Network, wire: NetworkFacts) -> Iterator[Finding]:
+    wanted = ip_forwarding.wanted_sysctls(lab, network, wire)
     off = [
         name.split("/")[2]
         for name, value in wanted.items()
@@ -109,10 +110,10 @@ def _trip(subject: str, lab: Lab, network: Network, trip: packet_routes.Trip) ->
         yield problem(subject, text, fix) if text else ok(subject, f"guests leave by {trip}, and answers come back")
 
 
-def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: Wire) -> Finding:
+def _right(subject: str, lab: Lab, network: Network, where: Paths, wire: NetworkFacts) -> Finding:
     """What `net up` would say and do."""
     try:
-        steps = network_plan.up(lab, network, where, wire)
+        steps = network_plan.up_steps(lab, network, where, wire)
     except KvmrunError as error:
         text = f"{error.message.removeprefix(f'{subject} ')}{f': {error.why}' if error.why else ''}"
         return problem(subject, text, error.hint)
@@ -125,7 +126,7 @@ def _right(subject: str, lab: Lab, network: Network, where: Directories, wire: W
     return ok(subject, f"is up: {network.bridge} {network.host_address()}")
 
 
-def unguarded(wire: Wire) -> str:
+def unguarded(wire: NetworkFacts) -> str:
     """A sentence about the guests whose guard is off; the packet filter lets everything through that they send."""
     names = ", ".join(wire.unguarded)
     return (
@@ -133,7 +134,7 @@ def unguarded(wire: Wire) -> str:
     )
 
 
-def _six(subject: str, network: Network, wire: Wire, now: Wires) -> Iterator[Finding]:
+def _six(subject: str, network: Network, wire: NetworkFacts, now: HostNetworkFacts) -> Iterator[Finding]:
     """Whether IPv6 leads out of a network that is up and promises its guests that it does."""
     if wire.bridge is None or not network.has_ipv6_egress():
         return
@@ -144,12 +145,12 @@ def _six(subject: str, network: Network, wire: Wire, now: Wires) -> Iterator[Fin
         yield warning(subject, text, f'ipv6_egress = "none" in network.{network.name} until it has one')
 
 
-def _hidden(subject: str, network: Network, now: Wires) -> Iterator[Finding]:
-    for text, mend in port_forward.hidden(network, now.listeners):
+def _hidden(subject: str, network: Network, now: HostNetworkFacts) -> Iterator[Finding]:
+    for text, mend in port_forward.hidden_listeners(network, now.listeners):
         yield warning(subject, text, mend)
 
 
-def _bridge_netfilter(now: Wires) -> Finding:
+def _bridge_netfilter(now: HostNetworkFacts) -> Finding:
     if not now.bridge_netfilter:
         return ok("bridge", "frames between guests do not pass the host's packet filter")
     text = "bridge netfilter is on: frames between guests pass the host's forward chains (Docker wants it so)"

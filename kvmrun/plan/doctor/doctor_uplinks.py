@@ -1,32 +1,33 @@
 """What the facts of the uplinks mean: whether the world is reached, by which of them, and who has to be asked."""
 
-from kvmrun.light.abc import Iterator
+from collections.abc import Iterator
+
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Uplink
-from kvmrun.plan.doctor.doctor_facts_model import Wires
+from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.doctor.doctor_firewall import has_shorewall
 from kvmrun.plan.network import uplink_routing
 
 
-def uplinks(lab: Lab, now: Wires) -> Iterator[Finding]:
+def uplink_findings(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     yield _way_out(lab, now)
     yield from (_uplink(lab, one, now) for one in lab.uplinks.values())
     yield from _beside(lab, now)
     yield from _names(now)
 
 
-def is_dead(uplink: Uplink, now: Wires) -> bool:
+def is_dead(uplink: Uplink, now: HostNetworkFacts) -> bool:
     """Whether its gateway or the address to be probed was asked, and did not answer."""
     silent = (uplink.interface, str(uplink.gateway)) in now.silent
     return bool(now.links.get(str(uplink.interface))) and (silent or now.probes.get(str(uplink.name)) is False)
 
 
-def is_alive(uplink: Uplink, now: Wires) -> bool:
+def is_alive(uplink: Uplink, now: HostNetworkFacts) -> bool:
     return bool(now.links.get(str(uplink.interface))) and not is_dead(uplink, now)
 
 
-def provider_state(uplink: Uplink, now: Wires) -> str:
+def provider_state(uplink: Uplink, now: HostNetworkFacts) -> str:
     """A provider of Shorewall in words: where it leads, whether it is enabled, and whether it answers."""
     via = f" via {uplink.gateway}" if uplink.gateway else ""
     state = "enabled" if uplink.name in now.enabled else "disabled"
@@ -35,7 +36,7 @@ def provider_state(uplink: Uplink, now: Wires) -> str:
     return f"{uplink.name}: {uplink.interface}{via}, {state}, {answers}"
 
 
-def _uplink(lab: Lab, uplink: Uplink, now: Wires) -> Finding:
+def _uplink(lab: Lab, uplink: Uplink, now: HostNetworkFacts) -> Finding:
     """Whether a way out that the lab names can be taken. One that is absent is nobody's ruin: another is taken."""
     subject, link = f"uplink {uplink.name}", uplink.interface
     told = ", ".join(_told(lab, uplink))
@@ -53,7 +54,7 @@ def _uplink(lab: Lab, uplink: Uplink, now: Wires) -> Finding:
     return ok(subject, f"{link} is up; whether the world is reached by it was not tried")
 
 
-def _dead(lab: Lab, uplink: Uplink, told: str, now: Wires) -> Finding:
+def _dead(lab: Lab, uplink: Uplink, told: str, now: HostNetworkFacts) -> Finding:
     subject, link = f"uplink {uplink.name}", uplink.interface
     alone = (link, str(uplink.gateway)) in now.silent
     silent = f"{uplink.gateway} on {link}" if alone else f"{uplink.probe} through {uplink.gateway} on {link}"
@@ -79,7 +80,7 @@ def _restore(lab: Lab, uplink: Uplink, told: str) -> str:
     return f"see to the router and its cable{meanwhile}"
 
 
-def _way_out(lab: Lab, now: Wires) -> Finding:
+def _way_out(lab: Lab, now: HostNetworkFacts) -> Finding:
     providers = [one for one in lab.uplinks.values() if uplink_routing.is_provider(lab, one)]
     if now.way_out:
         link, _, gateway = now.way_out.partition(" via ")
@@ -94,7 +95,7 @@ def _way_out(lab: Lab, now: Wires) -> Finding:
     return say("uplink", "this host has no way out: there is no default route", _route(lab, providers, now))
 
 
-def _route(lab: Lab, providers: list[Uplink], now: Wires) -> str:
+def _route(lab: Lab, providers: list[Uplink], now: HostNetworkFacts) -> str:
     """What gives this host a default route. Beside providers of Shorewall it is not ours to put one into table main."""
     if providers:
         ready = next((one for one in providers if is_alive(one, now)), None)
@@ -106,7 +107,7 @@ def _route(lab: Lab, providers: list[Uplink], now: Wires) -> str:
     )
 
 
-def _beside(lab: Lab, now: Wires) -> Iterator[Finding]:
+def _beside(lab: Lab, now: HostNetworkFacts) -> Iterator[Finding]:
     """A default route in table main stands before those of Shorewall's providers, and takes everything."""
     if now.enabled and has_shorewall(now) and any(uplink_routing.is_provider(lab, one) for one in lab.uplinks.values()):
         for route in now.defaults:
@@ -116,7 +117,7 @@ def _beside(lab: Lab, now: Wires) -> Iterator[Finding]:
             )
 
 
-def _names(now: Wires) -> Iterator[Finding]:
+def _names(now: HostNetworkFacts) -> Iterator[Finding]:
     said = {
         "silent": "does not answer a question for a name of the world within 2 s: its upstream servers are silent",
         "failed": "cannot answer a question for a name of the world: its upstream servers fail",

@@ -1,17 +1,17 @@
 """What lets a packet pass that somebody's chain drops: one rule, and how the chain's owner makes it permanent."""
 
 import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.doctor.required_packets import ADDRESS, ANSWERS, BACK, LED, NAMES, NEAR, OUT, Need
 
 _STATES = {OUT: "", BACK: "established", LED: "dnat", NEAR: "", ADDRESS: "", NAMES: "", ANSWERS: ""}
 _PLACES = {"shorewall": "kvmrun export shorewall --lines"}
 
 
-class Fix(Frozen):
+class Fix(Value):
     """A command, until when it holds, and the command of the tool whose rules they are that holds for good."""
 
     command: str

@@ -2,10 +2,10 @@
 
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class Trip(Frozen):
+class Trip(Value):
     """By which link and gateway a packet from `source` leaves, "" for none; and whether what comes back by that link is
     sent on to the bridge.
     """

@@ -1,51 +1,54 @@
 """Starting one guest: everything that is refused is refused here, before the first step."""
 
+from collections.abc import Iterator
+
 from kvmrun.errors import HostLacks, NotPermitted, Refused
-from kvmrun.light.abc import Iterator
 from kvmrun.model.guest.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
 from kvmrun.plan.guest import image_plan, scope_plan, vnc_port
 from kvmrun.plan.guest.scope_plan import EnterScope
-from kvmrun.plan.guest.vnc_port import TakePort
+from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network import nft_guard, port_plan
 from kvmrun.plan.network.nft_guard import LoadGuard
-from kvmrun.plan.start_facts import Host
+from kvmrun.plan.start_facts import StartFacts
 from kvmrun.plan.steps.guest_steps import (
+    ClaimRunDirectory,
     GuestStep,
     Launch,
-    Listen,
+    ListenOnSocket,
     MakeVncDirectory,
     OpenFile,
     OpenTap,
     PlugTap,
     RemoveTap,
     StartLogger,
-    TakePlace,
     WriteRecord,
 )
 
 
-def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tuple[GuestStep, ...]:
+def start_steps(
+    guest: Guest, place: GuestRuntime, host: StartFacts, raw: tuple[str, ...] = ()
+) -> tuple[GuestStep, ...]:
     """The steps that start `guest`, which is not running. Raises what the host refuses, with the mend."""
     _program(host)
     _accelerator(guest, host)
     _memory(guest, host)
     _identity(guest, place, host)
-    vnc_port.check(guest, host)
+    vnc_port.check_vnc_port(guest, host)
     return (
-        *image_plan.steps(guest, host),
+        *image_plan.image_steps(guest, host),
         *(RemoveTap(tap=one.tap) for one in place.ports if one.tap in host.leftover_taps),  # while it is guarded
-        TakePlace(guest=guest.name, directory=place.directory),
+        ClaimRunDirectory(guest=guest.name, directory=place.directory),
         *_files(guest),
         *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in place.ports),
         *_sockets(guest, place),
-        WriteRecord(path=place.socket("record"), record=record(guest, place, (*guest.args, *raw), host.uplink)),
+        WriteRecord(path=place.socket("record"), record=launch_record(guest, place, (*guest.args, *raw), host.uplink)),
         _launch(guest, place, host, (*guest.args, *raw)),
         *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
         StartLogger(log=Log(path=place.log), uid=place.log_uid),
@@ -54,7 +57,7 @@ def up(guest: Guest, place: Place, host: Host, raw: tuple[str, ...] = ()) -> tup
     )
 
 
-def _program(host: Host) -> None:
+def _program(host: StartFacts) -> None:
     if not host.qemu:
         fix = "apt install qemu-system-x86; or set KVMRUN_QEMU to another QEMU"
         raise HostLacks("qemu-system-x86_64 is not installed", fix)
@@ -63,13 +66,13 @@ def _program(host: Host) -> None:
         raise HostLacks(f"cannot run {host.qemu}", fix, why=host.qemu_problem)
 
 
-def halves(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[GuestStep, ...]]:
+def split_at_launch(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[GuestStep, ...]]:
     """The steps that need no network, and those that do, which come while QEMU starts."""
     first = next((place for place, step in enumerate(steps) if isinstance(step, PlugTap)), len(steps))
     return steps[:first], steps[first:]
 
 
-def record(guest: Guest, place: Place, raw: tuple[str, ...], uplink: Uplink | None = None) -> Record:
+def launch_record(guest: Guest, place: GuestRuntime, raw: tuple[str, ...], uplink: Uplink | None = None) -> Record:
     """The guest as it is about to be started; `uplink` is the one it is told to leave by."""
     return Record(
         name=guest.name,
@@ -87,7 +90,7 @@ def record(guest: Guest, place: Place, raw: tuple[str, ...], uplink: Uplink | No
     )
 
 
-def _accelerator(guest: Guest, host: Host) -> None:
+def _accelerator(guest: Guest, host: StartFacts) -> None:
     if guest.accel == "tcg" or host.kvm == "ready":
         return
     if host.kvm == "absent":
@@ -104,14 +107,14 @@ def _accelerator(guest: Guest, host: Host) -> None:
     )
 
 
-def _memory(guest: Guest, host: Host) -> None:
+def _memory(guest: Guest, host: StartFacts) -> None:
     if guest.memory > host.memory:
         have = f"{host.memory // (1 << 20)}M"
         hint = f"lower memory in {guest.name}.toml"
         raise Refused(f"{guest.name} asks for {guest.memory} of memory", hint, why=f"this host has {have}")
 
 
-def _identity(guest: Guest, place: Place, host: Host) -> None:
+def _identity(guest: Guest, place: GuestRuntime, host: StartFacts) -> None:
     if guest.user and guest.user not in host.accounts:
         raise Refused(
             f"{guest.name} is to run as {guest.user}",
@@ -125,7 +128,7 @@ def _identity(guest: Guest, place: Place, host: Host) -> None:
         _tap(guest, one, host)
 
 
-def _tap(guest: Guest, one: Port, host: Host) -> None:
+def _tap(guest: Guest, one: Port, host: StartFacts) -> None:
     """A tap of that name: kept for us, or nobody's. Without root there must be one. Another lab's is named."""
     kept = host.kept_taps.get(one.tap)
     other = link_mark.lab_of(host.marks.get(one.tap, ""))
@@ -159,16 +162,16 @@ def _files(guest: Guest) -> Iterator[OpenFile]:
             yield OpenFile(file=BootFile(path=path))
 
 
-def _plugs(guest: Guest, place: Place, host: Host) -> Iterator[PlugTap]:
+def _plugs(guest: Guest, place: GuestRuntime, host: StartFacts) -> Iterator[PlugTap]:
     """Taps that were made to stay are plugged in already."""
     for one in place.ports:
         if one.tap not in host.kept_taps:
-            yield port_plan.wanted(guest.name, one)
+            yield port_plan.wanted_port(guest.name, one)
 
 
-def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:
+def _guard(guest: Guest, place: GuestRuntime, host: StartFacts) -> Iterator[LoadGuard]:
     """Taps kept for a user are guarded by the network that keeps them."""
-    step = nft_guard.load(guest.name, place.ports, place.socket("guard")) if host.root else None
+    step = nft_guard.load_step(guest.name, place.ports, place.socket("guard")) if host.root else None
     if step is None:
         return
     if not host.nft:
@@ -177,22 +180,22 @@ def _guard(guest: Guest, place: Place, host: Host) -> Iterator[LoadGuard]:
     yield step
 
 
-def _scope(guest: Guest, host: Host) -> Iterator[EnterScope]:
+def _scope(guest: Guest, host: StartFacts) -> Iterator[EnterScope]:
     if (step := scope_plan.enter(guest, systemd=host.systemd)) is not None:
         yield step
 
 
-def _sockets(guest: Guest, place: Place) -> Iterator[Listen | TakePort | MakeVncDirectory]:
+def _sockets(guest: Guest, place: GuestRuntime) -> Iterator[ListenOnSocket | BindVncPort | MakeVncDirectory]:
     asked = {CONSOLE: guest.console, AGENT: guest.agent}
     for name in (*MONITORS, *(name for name, wanted in asked.items() if wanted)):
-        yield Listen(listener=Listener(path=place.socket(name)))
+        yield ListenOnSocket(listener=Listener(path=place.socket(name)))
     if guest.display.port:
-        yield TakePort(port=VncPort(number=guest.display.port))
+        yield BindVncPort(port=VncPort(number=guest.display.port))
     elif guest.display != "none":
         yield MakeVncDirectory(directory=VncDirectory(path=place.vnc), uid=place.uid)
 
 
-def _launch(guest: Guest, place: Place, host: Host, raw: tuple[str, ...]) -> Launch:
+def _launch(guest: Guest, place: GuestRuntime, host: StartFacts, raw: tuple[str, ...]) -> Launch:
     devices = {path for path, file in host.files.items() if file and file.kind == "device"}
     return Launch(
         qemu=host.qemu,

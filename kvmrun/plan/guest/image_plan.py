@@ -1,20 +1,21 @@
 """The images of one guest: what has to be made, and what is refused because of what a file is."""
 
+from collections.abc import Iterator, Mapping
+
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterator, Mapping
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.lab import Problem
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.model.suggest import closest
-from kvmrun.plan.start_facts import File, Host
+from kvmrun.plan.start_facts import ImageFacts, StartFacts
 from kvmrun.plan.steps.guest_steps import MakeImage
 
-Files = Mapping[str, File | None]
+Files = Mapping[str, ImageFacts | None]
 
 
-def steps(guest: Guest, host: Host) -> Iterator[MakeImage]:
+def image_steps(guest: Guest, host: StartFacts) -> Iterator[MakeImage]:
     """The images that are to be made. Raises Refused for one that cannot be used."""
     for drive in guest.drive:
         found = host.files.get(drive.image)
@@ -29,14 +30,14 @@ def steps(guest: Guest, host: Host) -> Iterator[MakeImage]:
                 fix = "leave base out, or name an image that is still to be made"
                 raise Refused(f"{guest.name} cannot use {drive.image}", fix, why="it has a base, and is no overlay")
             _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
-        for _, error in unfit(guest, drive, host.files):
+        for _, error in unfit_reason(guest, drive, host.files):
             raise error
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             _usable(guest, path, host, writing=False)
 
 
-def unfit(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str, Refused]]:
+def unfit_reason(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str, Refused]]:
     """What is wrong with a drive because of what is in its files, as (key, error); nothing is made of the content."""
     base = ("base", drive.base, drive.base_format, drive.chain_format())
     for key, path, given, kind in (("image", drive.image, drive.format, drive.image_format()), base):
@@ -50,18 +51,18 @@ def unfit(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str, Refus
             yield "size" if drive.size else "image", _smaller(guest, drive, below, made=found is not None)
 
 
-def problems(guest: Guest, files: Files) -> Iterator[Problem]:
+def image_problems(guest: Guest, files: Files) -> Iterator[Problem]:
     """What is wrong with the guest's images, as `kvmrun check` tells it; sizes that do not hold are warnings."""
     file = f"{guest.name}.toml"
     for number, drive in enumerate(guest.drive):
-        for key, error in unfit(guest, drive, files):
+        for key, error in unfit_reason(guest, drive, files):
             path = (drive.base if key == "base" else drive.image) or ""
             yield Problem(file=file, key=f"drive[{number}].{key}", found=f"{path}: {error.why}", wanted=error.hint)
-    for key, found, wanted in notes(guest, files):
+    for key, found, wanted in image_notes(guest, files):
         yield Problem(file=file, key=key, found=found, wanted=wanted, warning=True)
 
 
-def notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
+def image_notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
     """Sizes in the definition that are not those of the images, as (key, found, wanted)."""
     for number, drive in enumerate(guest.drive):
         found = files.get(drive.image)
@@ -86,7 +87,7 @@ def _another(guest: Guest, path: str, content: str, key: str) -> Refused:
 _PACKED = {"gzip": "gunzip", "xz": "unxz", "zstd": "unzstd", "bzip2": "bunzip2", "zip": "unzip"}
 
 
-def _smaller(guest: Guest, drive: Drive, below: File, *, made: bool) -> Refused:
+def _smaller(guest: Guest, drive: Drive, below: ImageFacts, *, made: bool) -> Refused:
     why = f"it would hide the end of its base {drive.base}, which has {Size(below.size)}"
     fix = f"leave size out, or make it {Size(below.size)} or more"
     if made:
@@ -94,7 +95,7 @@ def _smaller(guest: Guest, drive: Drive, below: File, *, made: bool) -> Refused:
     return Refused(f"{guest.name} cannot use {drive.image}", fix, why=why)
 
 
-def _missing(guest: Guest, drive: Drive, host: Host) -> MakeImage:
+def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
     if drive.is_readonly() or not (drive.base or drive.size):
         disk = drive.media == "disk"
         fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
@@ -111,7 +112,7 @@ def _missing(guest: Guest, drive: Drive, host: Host) -> MakeImage:
     )
 
 
-def _exchangeable(guest: Guest, path: str, host: Host) -> None:
+def _exchangeable(guest: Guest, path: str, host: StartFacts) -> None:
     """Refuse a place where another user has a hand in what file is there. No fix changes what is another's."""
     if why := host.exchangeable.get(path):
         name = path.rpartition("/")[2]
@@ -123,7 +124,7 @@ def _exchangeable(guest: Guest, path: str, host: Host) -> None:
         raise Refused(f"{guest.name} cannot use {path}", fix, why=reason)
 
 
-def _usable(guest: Guest, path: str, host: Host, *, writing: bool) -> File:
+def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> ImageFacts:
     found = host.files.get(path)
     if found is None:
         raise Refused(f"{guest.name} has no {path}", _instead(guest, path, host), why="no such file")
@@ -138,7 +139,7 @@ def _usable(guest: Guest, path: str, host: Host, *, writing: bool) -> File:
     return found
 
 
-def _instead(guest: Guest, path: str, host: Host) -> str:
+def _instead(guest: Guest, path: str, host: StartFacts) -> str:
     """What to do where a file is missing: what is built, or the file that was probably meant."""
     place, _, name = path.rpartition("/")
     if place == host.images and name in _BUILT:
@@ -151,7 +152,7 @@ _BUILT = ("demo-vmlinuz", "demo-initrd", "demo-agent")
 """What `kvmrun build demo` puts among the images."""
 
 
-def _whole(guest: Guest, path: str, found: File, fix: str) -> None:
+def _whole(guest: Guest, path: str, found: ImageFacts, fix: str) -> None:
     """Refuse an image with parts elsewhere; `fix` is for an overlay, "" where it may be one."""
     if found.data_file:
         why = "its header names a data file elsewhere on this host"

@@ -2,8 +2,7 @@
 
 import itertools
 import json
-
-from kvmrun.light.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 _LAST = ("rng0", "agent-port")
 """The devices of which one is the last of our own options."""

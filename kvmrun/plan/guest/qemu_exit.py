@@ -36,7 +36,7 @@ class StartFailed(KvmrunError):
     """QEMU started and gave up."""
 
 
-def explain(guest: str, status: int | None, said: list[str]) -> StartFailed:
+def explain_exit(guest: str, status: int | None, said: list[str]) -> StartFailed:
     """The error for `guest` whose QEMU ended with wait status `status` (None: not known), having said `said`."""
     text = "\n".join(said)
     hint = next((mend for pattern, mend in _CAUSES if re.search(pattern, text, re.IGNORECASE)), f"kvmrun show {guest}")

@@ -1,15 +1,16 @@
 """The scope of a guest: where systemd runs, a unit of its own, which outlives the login and holds the limits."""
 
+from collections.abc import Iterable
+
 from kvmrun.errors import HostLacks
-from kvmrun.light.abc import Iterable
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.scalars import Size
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _MANAGER = ("org.freedesktop.systemd1", "/org/freedesktop/systemd1", "org.freedesktop.systemd1.Manager")
 
 
-class EnterScope(Frozen):
+class EnterScope(Value):
     """Move QEMU and its logger into a transient scope. With limits the guest does not run until they hold."""
 
     guest: str

@@ -3,18 +3,18 @@
 from kvmrun.errors import Refused
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.qemu_option import VncPort
-from kvmrun.model.value import Frozen
-from kvmrun.plan.start_facts import Host
+from kvmrun.model.value import Value
+from kvmrun.plan.start_facts import StartFacts
 
 
-class TakePort(Frozen):
+class BindVncPort(Value):
     port: VncPort
 
     def __str__(self) -> str:
         return f"listen on {self.port.address} for VNC viewers"
 
 
-def check(guest: Guest, host: Host) -> None:
+def check_vnc_port(guest: Guest, host: StartFacts) -> None:
     """Raises Refused where somebody else has the port."""
     if holder := host.taken_ports.get(guest.display.port):
         hint = f'choose another in {guest.name}.toml: display = "vnc:{_next(guest.display.port)}"'

@@ -1,8 +1,9 @@
 """The bridge of a network: as it should be, against what is there by that name."""
 
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from ipaddress import IPv4Network
+
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
-from kvmrun.light.ipaddress import IPv4Network
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
@@ -16,7 +17,7 @@ from kvmrun.plan.steps.network_steps import (
     RemoveAddress,
     RenameBridge,
     SetBridge,
-    SetUp,
+    SetLinkUp,
 )
 
 SETTINGS: Mapping[int, tuple[str, int]] = {
@@ -49,7 +50,7 @@ _DEAF = ("ipv4/arp_ignore", "8")
 """What no other firewall has a reason to set: nobody's question for the host's MAC is answered."""
 
 
-def link(
+def bridge_steps(
     lab: Lab, network: Network, found: Bridge | None, routes: Iterable[Route], *, occupant: Bridge | None = None
 ) -> Iterator[NetworkStep]:
     """The steps that make the bridge itself right; none when it is. `routes` is asked only when the bridge is made.
@@ -73,7 +74,7 @@ def link(
         yield SetBridge(name=network.bridge, mac=mac, mtu=network.mtu, differs=differs, conf=conf)
 
 
-def differences(lab: Lab, network: Network, found: Bridge | None) -> list[str]:
+def bridge_differences(lab: Lab, network: Network, found: Bridge | None) -> list[str]:
     """What of the bridge is not as we set it, each to be read after its name; of an external one whether it serves."""
     if found is None:
         return ["is gone"]
@@ -101,7 +102,7 @@ def _identity(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
 
 def sentence(lab: Lab, network: Network, found: Bridge | None) -> str:
     """The differences in words, "" for none."""
-    wrong = differences(lab, network, found)
+    wrong = bridge_differences(lab, network, found)
     more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
     return f"{network.bridge} {', '.join(wrong[:3])}{more}" if wrong else ""
 
@@ -144,7 +145,7 @@ def _wanted_addresses(network: Network) -> set[str]:
     return {str(network.host_address()), *([six] if (six := network.host_address6()) else [])}
 
 
-def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
+def address_steps(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
     """The steps that give the bridge its addresses, no others, and set it up."""
     wanted = _wanted_addresses(network)
     have = set(found.addresses) if found else set()
@@ -157,7 +158,7 @@ def reachable(network: Network, found: Bridge | None) -> Iterator[NetworkStep]:
     if found is not None and network.ipv6 and not found.link_local:
         yield AddAddress(link=network.bridge, address=f"{_link_local(found.mac)}/64")
     if found is None or not found.up or found.renamed:
-        yield SetUp(link=network.bridge)
+        yield SetLinkUp(link=network.bridge)
 
 
 def _link_local(mac: str) -> str:

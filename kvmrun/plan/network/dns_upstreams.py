@@ -1,17 +1,18 @@
 """Whom the name servers of the networks ask about the rest of the world, and whether that leads anywhere."""
 
-from kvmrun.light.abc import Iterable
+from collections.abc import Iterable
+
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 
 
-def named(resolv: str) -> tuple[str, ...]:
+def upstream_names(resolv: str) -> tuple[str, ...]:
     """The name servers of a file like /etc/resolv.conf."""
     rows = [line.split() for line in resolv.splitlines()]
     return tuple(row[1] for row in rows if len(row) > 1 and row[0] == "nameserver")
 
 
-def circular(lab: Lab, network: Network, servers: Iterable[str]) -> tuple[str, str]:
+def circular_upstreams(lab: Lab, network: Network, servers: Iterable[str]) -> tuple[str, str]:
     """A sentence and its fix, where the name server of `network` has nobody to ask but itself and others of the lab
     that ask it; ("", "") where somebody else is asked in the end. `servers` are those the host asks.
 

@@ -1,17 +1,18 @@
 """What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
 
-from kvmrun.light.abc import Iterable, Iterator, Mapping, Sequence
-from kvmrun.light.contextlib import suppress
-from kvmrun.light.ipaddress import IPv4Address
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from ipaddress import IPv4Address
+
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.network.network import Network
-from kvmrun.model.scalars import is_label
-from kvmrun.model.value import Frozen
+from kvmrun.model.scalars import is_host_label
+from kvmrun.model.value import Value
 
 Ports = Mapping[str, Sequence[Port]]
 
 
-class Files(Frozen):
+class DnsmasqPaths(Value):
     """Where dnsmasq finds what, all of it ours."""
 
     config: str
@@ -20,9 +21,9 @@ class Files(Frozen):
     leases: str
 
 
-def files(state: str, network: str) -> Files:
+def dnsmasq_paths(state: str, network: str) -> DnsmasqPaths:
     here = f"{state}/net/{network}"
-    return Files(
+    return DnsmasqPaths(
         config=f"{here}/config",
         hosts=f"{here}/hosts",
         reservations=f"{here}/reservations",
@@ -30,18 +31,20 @@ def files(state: str, network: str) -> Files:
     )
 
 
-def files_at(config: str) -> Files:
+def files_at(config: str) -> DnsmasqPaths:
     """The same, from where the configuration is."""
     here = config.rpartition("/")[0]
-    return Files(config=config, hosts=f"{here}/hosts", reservations=f"{here}/reservations", leases=f"{here}/leases")
+    return DnsmasqPaths(
+        config=config, hosts=f"{here}/hosts", reservations=f"{here}/reservations", leases=f"{here}/leases"
+    )
 
 
-def config(network: Network, at: Files, resolv: str) -> str:
+def config_text(network: Network, at: DnsmasqPaths, resolv: str) -> str:
     """The whole configuration. `resolv` is the file that names the host's current name servers."""
     return "".join(f"{line}\n" for line in _config(network, at, resolv))
 
 
-def _config(network: Network, at: Files, resolv: str) -> Iterator[str]:
+def _config(network: Network, at: DnsmasqPaths, resolv: str) -> Iterator[str]:
     yield f"# network {network.name}, written by kvmrun: edit networks.toml instead"
     yield from ("keep-in-foreground", "pid-file", "log-facility=-", "no-hosts", "bind-dynamic")
     yield from (f"interface={network.bridge}", "except-interface=lo")
@@ -57,7 +60,7 @@ def _config(network: Network, at: Files, resolv: str) -> Iterator[str]:
         yield f"dhcp-range={network.ipv6.network_address},ra-stateless,ra-names,64,{_lease(network)}"
 
 
-def _dns(network: Network, at: Files, resolv: str) -> Iterator[str]:
+def _dns(network: Network, at: DnsmasqPaths, resolv: str) -> Iterator[str]:
     if not network.dns:
         yield "port=0"
         return
@@ -72,7 +75,7 @@ def _dns(network: Network, at: Files, resolv: str) -> Iterator[str]:
         yield f"resolv-file={resolv}"
 
 
-def _dhcp(network: Network, at: Files) -> Iterator[str]:
+def _dhcp(network: Network, at: DnsmasqPaths) -> Iterator[str]:
     assert network.dhcp is not None
     pool, own = network.pool(), network.host_address()
     # the only server on this bridge: clients from elsewhere are told at once, and nobody waits for a ping
@@ -94,7 +97,7 @@ def _lease(network: Network) -> str:
     return network.dhcp.lease if network.dhcp else "24h"
 
 
-def hosts(network: Network, ports: Ports, hostname: str, hosts_file: str = "") -> str:
+def hosts_text(network: Network, ports: Ports, hostname: str, hosts_file: str = "") -> str:
     """Names for dnsmasq, in the form of /etc/hosts: the host by its bridge address, each guest by each of its own.
 
     Then the names that the network gives to others, and what `hosts_file`, the host's own, says of other machines.
@@ -121,10 +124,10 @@ def _of_others(hosts_file: str, known: set[str]) -> Iterator[str]:
 
 
 def _is_name(word: str) -> bool:
-    return len(word) <= 200 and all(is_label(label, 63) for label in word.split("."))
+    return len(word) <= 200 and all(is_host_label(label, 63) for label in word.split("."))
 
 
-def reservations(network: Network, ports: Ports) -> str:
+def dhcp_hosts_text(network: Network, ports: Ports) -> str:
     """One line a NIC: its address and name by its MAC, whatever client id it sends."""
     lease = network.dhcp.lease if network.dhcp else "24h"
     return "".join(f"{mac},id:*,{address},{name},{lease}\n" for name, address, mac in _named(network, ports))

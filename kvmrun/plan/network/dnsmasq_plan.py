@@ -1,15 +1,16 @@
 """The dnsmasq of one network: its account, its files, and the steps that make it serve what the lab holds now."""
 
+from collections.abc import Iterator, Sequence
+
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterator, Sequence
 from kvmrun.model import derive
-from kvmrun.model.guest.paths import Directories
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import quoted
 from kvmrun.plan.network import dnsmasq_config
-from kvmrun.plan.start_facts import Owner, Wire
-from kvmrun.plan.steps.network_steps import NetworkStep, ReloadNames, StartNames, StopNames, WriteNames
+from kvmrun.plan.start_facts import NetworkFacts, PortOwner
+from kvmrun.plan.steps.network_steps import NetworkStep, ReloadDnsmasq, StartDnsmasq, StopDnsmasq, WriteDnsmasqFiles
 
 
 def account(lab: Lab, network: Network) -> int:
@@ -23,44 +24,44 @@ def log_account(lab: Lab, network: Network) -> int:
     return record.log_uid if record else derive.uid(lab.seed, "net", network.name, "log")
 
 
-def files(lab: Lab, network: Network, where: Directories) -> dnsmasq_config.Files:
+def files(lab: Lab, network: Network, where: Paths) -> dnsmasq_config.DnsmasqPaths:
     """dnsmasq's files: where it was started with them, else below the state directory."""
     record = lab.now.up.get(network.name)
-    return dnsmasq_config.files_at(record.config) if record else dnsmasq_config.files(where.state, network.name)
+    return dnsmasq_config.files_at(record.config) if record else dnsmasq_config.dnsmasq_paths(where.state, network.name)
 
 
-def note(where: Directories, network: Network) -> str:
+def note(where: Paths, network: Network) -> str:
     """The file that says which process was started to serve names."""
     return f"{where.network(network.name)}/dnsmasq"
 
 
-def texts(lab: Lab, network: Network, where: Directories, now: Wire) -> dict[str, str]:
+def texts(lab: Lab, network: Network, where: Paths, now: NetworkFacts) -> dict[str, str]:
     """dnsmasq's files for `network`, by path, as they should be."""
     at = files(lab, network, where)
     ports = lab.ports()
     return {
-        at.config: dnsmasq_config.config(network, at, now.resolv),
-        at.hosts: dnsmasq_config.hosts(network, ports, now.hostname, now.hosts_file),
-        at.reservations: dnsmasq_config.reservations(network, ports),
+        at.config: dnsmasq_config.config_text(network, at, now.resolv),
+        at.hosts: dnsmasq_config.hosts_text(network, ports, now.hostname, now.hosts_file),
+        at.reservations: dnsmasq_config.dhcp_hosts_text(network, ports),
     }
 
 
-def steps(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator[NetworkStep]:
+def steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts) -> Iterator[NetworkStep]:
     """What is still to be done so that dnsmasq serves the network as it is. Raises Refused where somebody else does."""
     uid = account(lab, network)
     at = files(lab, network, where)
     if not network.needs_dnsmasq():
         if now.dnsmasq:
-            yield StopNames(network=network.name, config=at.config, uid=uid)
+            yield StopDnsmasq(network=network.name, config=at.config, uid=uid)
         return
     wanted = texts(lab, network, where, now)
     changed = [path for path, text in wanted.items() if now.files.get(path) != text]
-    yield from (WriteNames(path=path, text=wanted[path], uid=uid) for path in changed)
+    yield from (WriteDnsmasqFiles(path=path, text=wanted[path], uid=uid) for path in changed)
     if not now.dnsmasq:
         _refuse_taken(network, now.owners)
     drop = dnsmasq_config.taken_leases(network, lab.ports(), now.leases)
     if not now.dnsmasq or now.names == "stopped" or at.config in changed or drop:
-        yield StartNames(
+        yield StartDnsmasq(
             network=network.name,
             bridge=network.bridge,
             config=at.config,
@@ -72,10 +73,10 @@ def steps(lab: Lab, network: Network, where: Directories, now: Wire) -> Iterator
             drop=drop,
         )
     elif changed:
-        yield ReloadNames(network=network.name, config=at.config, uid=uid)
+        yield ReloadDnsmasq(network=network.name, config=at.config, uid=uid)
 
 
-def _refuse_taken(network: Network, owners: Sequence[Owner]) -> None:
+def _refuse_taken(network: Network, owners: Sequence[PortOwner]) -> None:
     """Raises Refused where somebody else serves where our own server has to. Another lab is named, and left alone."""
     own = str(network.host_address().ip)
     for owner in owners:

@@ -1,12 +1,13 @@
 """What is wrong with a network that is up, a sentence each: list, net status, doctor and repair say the same."""
 
-from kvmrun.light.abc import Iterator
+from collections.abc import Iterator
+
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.network import bridge_plan, ip_forwarding, port_plan
 from kvmrun.plan.network.network_plan import rules_text
-from kvmrun.plan.start_facts import Wire
+from kvmrun.plan.start_facts import NetworkFacts
 
 NAMES_GONE = "dnsmasq is not running"
 NAMES_STOPPED = "dnsmasq is stopped and does not answer"
@@ -14,7 +15,7 @@ NAMES_SILENT = "dnsmasq does not answer"
 RULES_CHANGED = "its packet filter was changed"
 
 
-def sentences(lab: Lab, network: Network, now: Wire) -> list[str]:
+def sentences(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """What is wrong with a network that is to be up, in the order in which it matters."""
     return [
         *filter(None, [bridge_plan.sentence(lab, network, now.bridge)]),
@@ -23,18 +24,18 @@ def sentences(lab: Lab, network: Network, now: Wire) -> list[str]:
     ]
 
 
-def _ports(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
+def _ports(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[str]:
     forwards = now.bridge is not None and now.bridge.up and not now.bridge.stp
     for guest, ports in sorted(lab.ports().items()):
         for one in ports:
             if one.network == network.name and one.tap in now.ports:
-                want, held = port_plan.wanted(guest, one, now.made.get(one.tap)), one.tap not in now.kept
-                wrong = port_plan.differences(want, now.ports[one.tap], held=held, forwards=forwards)
+                want, held = port_plan.wanted_port(guest, one, now.made.get(one.tap)), one.tap not in now.kept
+                wrong = port_plan.port_differences(want, now.ports[one.tap], held=held, forwards=forwards)
                 if wrong:
-                    yield f"{guest}: {port_plan.sentence(one.tap, wrong)}"
+                    yield f"{guest}: {port_plan.difference_text(one.tap, wrong)}"
 
 
-def _own(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
+def _own(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[str]:
     """What kvmrun runs and loads for the network."""
     if network.external:
         return
@@ -46,20 +47,20 @@ def _own(lab: Lab, network: Network, now: Wire) -> Iterator[str]:
         yield RULES_CHANGED
 
 
-def routing(lab: Lab, network: Network, now: Wire) -> str:
+def routing(lab: Lab, network: Network, now: NetworkFacts) -> str:
     """What the rules that are loaded still do to others, on a host that was made a router after they were loaded."""
     default = now.changed.get(ip_forwarding.DEFAULT)
     if lab.firewall != "nftables" or not now.routing or default is None or default.general != "0":
         return ""
-    before = now.but(routing=False)
-    if now.rules != derive.digest(rules_text(lab, network, before)) or not ip_forwarding.strangers(
+    before = now.replace(routing=False)
+    if now.rules != derive.digest(rules_text(lab, network, before)) or not ip_forwarding.foreign_links(
         lab, network, before
     ):
         return ""
     return "the host forwards for everybody now (net.ipv4.ip_forward = 1), and its rules drop what others send on"
 
 
-def names(now: Wire) -> str:
+def names(now: NetworkFacts) -> str:
     """What is wrong with the network's own server, "" where it answers."""
     if not now.dnsmasq:
         return NAMES_GONE

@@ -14,7 +14,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.network import uplink_routing
 from kvmrun.plan.network.nft_network import OWN, link_set
-from kvmrun.plan.start_facts import Wire
+from kvmrun.plan.start_facts import NetworkFacts
 
 DEFAULT = "ipv4/conf/default/forwarding"
 DEFAULT6 = "ipv6/conf/all/forwarding"
@@ -25,7 +25,7 @@ def carries(network: Network) -> bool:
     return not network.external and (network.nat is not False or bool(network.forward))
 
 
-def own_bridges(network: Network, now: Wire) -> list[str]:
+def own_bridges(network: Network, now: NetworkFacts) -> list[str]:
     """The bridge of the network, and those of the lab's other networks that are there.
 
     An external one is a link like any other: it may even be the uplink. So is whatever has the name of a bridge that
@@ -34,13 +34,13 @@ def own_bridges(network: Network, now: Wire) -> list[str]:
     return sorted({str(network.bridge), *now.own})
 
 
-def asked(lab: Lab, network: Network, now: Wire) -> list[str]:
+def asked(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """The names of the settings to be read before `settings` and `strangers` can be told."""
     six = [*_accept_ra(lab, network, now), DEFAULT6] if network.has_ipv6_egress() else []
     return [*six, *(_forwarding(lab, network, now) or [f"ipv4/conf/{network.bridge}/forwarding"])]
 
 
-def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
+def wanted_sysctls(lab: Lab, network: Network, now: NetworkFacts) -> dict[str, str]:
     """The kernel settings `network` needs; in the order in which they are to be set."""
     needed = {f"ipv6/conf/{network.bridge}/accept_ra": "0"}
     needed[f"ipv6/conf/{network.bridge}/disable_ipv6"] = "0" if network.ipv6 else "1"
@@ -56,7 +56,7 @@ def settings(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     return needed
 
 
-def _linkdown(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
+def _linkdown(lab: Lab, network: Network, now: NetworkFacts) -> dict[str, str]:
     """An uplink whose carrier goes away is left at once: set as the network comes up, on the uplinks of that moment.
 
     Not in the defaults, which would decide for the host's own traffic by links of any kind; and one that has come
@@ -69,7 +69,7 @@ def _linkdown(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
     return {name: now.sysctls.get(name, "1") for name in mine} if carries(network) else {}
 
 
-def _without_us(network: Network, now: Wire) -> str:
+def _without_us(network: Network, now: NetworkFacts) -> str:
     """What forwarding would be on the bridge of a network without a way out, "" where that is what it is by itself."""
     name, default = f"ipv4/conf/{network.bridge}/forwarding", now.changed.get(DEFAULT)
     if default and set(default.users) - {network.name}:
@@ -78,7 +78,7 @@ def _without_us(network: Network, now: Wire) -> str:
     return mine.before if mine and mine.before == now.sysctls.get(name) else ""
 
 
-def _forwarding(lab: Lab, network: Network, now: Wire) -> list[str]:
+def _forwarding(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     if not carries(network):
         return []
     others = {*now.own, *_taps(lab)} - {str(network.bridge)}
@@ -91,36 +91,36 @@ def _taps(lab: Lab) -> list[str]:
     return [port.tap for ports in lab.ports().values() for port in ports]
 
 
-def _accept_ra(lab: Lab, network: Network, now: Wire) -> list[str]:
+def _accept_ra(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """By which links the host may hear of its own routers, now and later."""
     links = sorted(set(now.links) - {*own_bridges(network, now), *_taps(lab)})
     return [f"ipv6/conf/{link}/accept_ra" for link in ("default", *links)]
 
 
-def _settings6(lab: Lab, network: Network, now: Wire) -> dict[str, str]:
+def _settings6(lab: Lab, network: Network, now: NetworkFacts) -> dict[str, str]:
     heard = [name for name in _accept_ra(lab, network, now) if now.sysctls.get(name) == "1" or _was_heard(name, now)]
     return {**dict.fromkeys(heard, "2"), DEFAULT6: "1"}
 
 
-def _was_heard(name: str, now: Wire) -> bool:
+def _was_heard(name: str, now: NetworkFacts) -> bool:
     return name in now.changed and now.changed[name].before == "1"
 
 
-def _uplinks(lab: Lab, network: Network, now: Wire) -> list[str]:
+def _uplinks(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """The links that guests of `network` leave by now, or are told to."""
     if not carries(network):
         return []
     named = {str(lab.uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
-    told = {str(uplink.interface) for uplink in uplink_routing.uplinks(lab, network)}
+    told = {str(uplink.interface) for uplink in uplink_routing.used_uplinks(lab, network)}
     return sorted({*(named or now.uplinks), *told} - set(own_bridges(network, now)))
 
 
-def unneeded(lab: Lab, network: Network, now: Wire) -> list[str]:
+def unneeded(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """The settings that were changed for `network`, and that it does not need any more.
 
     While it carries traffic at all, a link that is gone or has become a port of a bridge is no reason to do anything.
     """
-    wanted = settings(lab, network, now)
+    wanted = wanted_sysctls(lab, network, now)
     mine = [name for name, one in now.changed.items() if network.name in one.users and name not in wanted]
     if not carries(network):
         return mine
@@ -131,7 +131,7 @@ def _is_forwarding4(name: str) -> bool:
     return name.startswith("ipv4/") and name.endswith("/forwarding")
 
 
-def strangers(lab: Lab, network: Network, now: Wire) -> list[str]:
+def foreign_links(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """The packets that the host would route for our sake alone, as matches of nft: by the link they come in by.
 
     Our own bridges are in them as rules.OWN.
@@ -142,14 +142,14 @@ def strangers(lab: Lab, network: Network, now: Wire) -> list[str]:
     return [*_strangers4(lab, network, now), *_strangers6(network, now)]
 
 
-def _strangers6(network: Network, now: Wire) -> list[str]:
+def _strangers6(network: Network, now: NetworkFacts) -> list[str]:
     if not network.has_ipv6_egress():
         return []
     before = now.changed[DEFAULT6].before if DEFAULT6 in now.changed else now.sysctls.get(DEFAULT6, "0")
     return [f"meta nfproto ipv6 iifname != {OWN}"] if before == "0" else []
 
 
-def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
+def _strangers4(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     if not carries(network):
         return []
     default = now.changed.get(DEFAULT)
@@ -165,19 +165,19 @@ def _strangers4(lab: Lab, network: Network, now: Wire) -> list[str]:
     return [f"meta nfproto ipv4 iifname {link_set(closed)}"] if closed else []
 
 
-def exposed(lab: Lab, network: Network, now: Wire) -> list[str]:
+def exposed(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """The links there are that forward for our sake alone."""
     default = now.changed.get(DEFAULT)
     before = {*own_bridges(network, now), *_taps(lab), *(default.links if default else _forwarders(now))}
     return [link for link in now.links if link not in before]
 
 
-def _forwarders(now: Wire) -> list[str]:
+def _forwarders(now: NetworkFacts) -> list[str]:
     """The links that forward already, before anything was changed."""
     return [link for link in now.links if now.sysctls.get(f"ipv4/conf/{link}/forwarding") == "1"]
 
 
-def _is_closed(link: str, now: Wire) -> bool:
+def _is_closed(link: str, now: NetworkFacts) -> bool:
     """Whether nobody but us has ever had the link forward, on a host where new links do."""
     name = f"ipv4/conf/{link}/forwarding"
     return now.changed[name].before == "0" if name in now.changed else now.sysctls.get(name) == "0"

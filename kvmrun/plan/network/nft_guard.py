@@ -5,10 +5,11 @@ protocols, spanning tree, malformed headers) needs no rule to be dropped. `meta 
 that the kernel found a whole and sane IP header: what it cannot read has no protocol.
 """
 
-from kvmrun.light.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping
+
 from kvmrun.model import derive
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 _SANE_ARP = "ether type arp arp htype 1 arp ptype ip arp hlen 6 arp plen 4 meta length > 27"
 _SANE_IP = "meta l4proto != 255"
@@ -19,7 +20,7 @@ TABLE = "netdev kvmrun"
 """One for all guests: nft spends 0.4 ms on every table there is, whatever it is asked to do."""
 
 
-class LoadGuard(Frozen):
+class LoadGuard(Value):
     """Guard the ports of one guest. The rules load while QEMU does: the guest stays paused until they are there."""
 
     part: str
@@ -31,12 +32,12 @@ class LoadGuard(Frozen):
         return f"guard its ports: load the packet filter's {self.part}*"
 
 
-def part(guest: str) -> str:
+def nft_part(guest: str) -> str:
     """What is the guest's own in the packet filter: those chains of the table; no name of ours has a '_'."""
     return f"{TABLE} from_{guest}_"
 
 
-def guest(part: str) -> str:
+def guest_of_part(part: str) -> str:
     """The guest whose chains these are, "" when they are nobody's."""
     words = part.removeprefix(f"{TABLE} ").split("_")
     return words[1] if len(words) == 3 and words[0] == "from" else ""
@@ -47,30 +48,30 @@ def kept_table(network: str) -> str:
     return f"netdev kvmrun_net_{network}"
 
 
-def chain(guest: str, port: Port) -> str:
+def chain_name(guest: str, port: Port) -> str:
     """The name of the port's chain, in either table."""
     return f"from_{guest}_{port.name}"
 
 
-def load(guest: str, ports: tuple[Port, ...], record: str) -> LoadGuard | None:
+def load_step(guest: str, ports: tuple[Port, ...], record: str) -> LoadGuard | None:
     """The step that guards the ports of one guest, None when none of them has a guard."""
-    chains = {chain(guest, port): port for port in ports if port.guard != "none"}
+    chains = {chain_name(guest, port): port for port in ports if port.guard != "none"}
     if not chains:
         return None
-    rules = text(TABLE, chains)
-    return LoadGuard(part=part(guest), text=rules, digest=derive.digest(rules), record=record)
+    rules = guard_text(TABLE, chains)
+    return LoadGuard(part=nft_part(guest), text=rules, digest=derive.digest(rules), record=record)
 
 
-def text(table: str, ports: Mapping[str, Port], comment: str = "") -> str:
+def guard_text(table: str, ports: Mapping[str, Port], comment: str = "") -> str:
     """A chain of the table for each of `ports`, which are named by chain."""
     lines = [f"table {table} {{", *([f'  comment "{comment}"'] if comment else [])]
     for name, port in ports.items():
         lines += [f"  chain {name} {{", f'    type filter hook ingress device "{port.tap}" priority {_PRIORITY};']
-        lines += ["    policy drop;", *(f"    {rule}" for rule in rules(port)), "  }"]
+        lines += ["    policy drop;", *(f"    {rule}" for rule in guard_rules(port)), "  }"]
     return "".join(f"{line}\n" for line in [*lines, "}"])
 
 
-def rules(port: Port) -> Iterator[str]:
+def guard_rules(port: Port) -> Iterator[str]:
     """The rules of one port, in order; what passes none of them is dropped."""
     yield f"ether saddr != {port.mac} drop"
     # A bridge hands these groups to the port's own stack, where no rule about the bridge is asked.

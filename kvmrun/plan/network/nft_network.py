@@ -1,8 +1,9 @@
 """The packet filter of one network as nftables text: masquerading, replies in, nothing else in, and port forwards."""
 
-from kvmrun.light.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+
 from kvmrun.model.network.network import Forward, Network, Uplink
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.network.uplink_routing import MARKS
 
 SERVED = {53, 67}
@@ -13,7 +14,7 @@ _DEFINED = "  define own = "
 STRANGERS_HOOK = "type filter hook postrouting priority 200;"
 
 
-class Around(Frozen):
+class Surroundings(Value):
     """What the table of a network says of others: matches for the packets of `strangers`, whom the host would route
     for our sake alone; the MACs of its `routers`, the cards that may send with the addresses of others; the addresses
     that our own `servers` have; the MAC of the bridge; the `answers`, links by which what came in to a forwarded port
@@ -28,24 +29,24 @@ class Around(Frozen):
     comment: str = ""
 
 
-def table(network: str) -> str:
+def table_name(network: str) -> str:
     """The network's own table, as nft names it: family and name."""
     return f"inet kvmrun_{network}"
 
 
-def text(
+def network_text(
     network: Network,
     bridges: Iterable[str],
     uplinks: Mapping[str, Uplink],
     addresses: Mapping[str, str],
-    around: Around | None = None,
+    around: Surroundings | None = None,
 ) -> str:
     """The table. `bridges` are those of all our networks, `addresses` the guests'."""
-    around = around or Around()
+    around = around or Surroundings()
     named = {str(uplinks[name].interface) for name in network.nat} if isinstance(network.nat, tuple) else set()
     out = ", ".join(f'"{link}"' for link in sorted(named))
     forwards = [one for one in network.forward if addresses.get(one.guest)]  # not to a guest with errors
-    lines = [f"table {table(network.name)} {{", *([f'  comment "{around.comment}"'] if around.comment else [])]
+    lines = [f"table {table_name(network.name)} {{", *([f'  comment "{around.comment}"'] if around.comment else [])]
     lines += [f"{_DEFINED}{link_set(bridges)}"]
     lines += _indented(_forward(network, out, around.routers))
     lines += _indented(_input(network))

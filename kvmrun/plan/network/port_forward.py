@@ -1,12 +1,13 @@
 """Ports of the host that lead to guests, and who of the host listens on them as well."""
 
-from kvmrun.light.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator
+
 from kvmrun.model.network.network import Network
 from kvmrun.plan.network.nft_network import SERVED
-from kvmrun.plan.start_facts import Owner
+from kvmrun.plan.start_facts import PortOwner
 
 
-def hidden(network: Network, owners: Iterable[Owner]) -> Iterator[tuple[str, str]]:
+def hidden_listeners(network: Network, owners: Iterable[PortOwner]) -> Iterator[tuple[str, str]]:
     """A sentence, and its mend, for each of `owners` that a port forward of `network` takes its port from."""
     found = list(owners)
     for one in network.forward:
@@ -21,13 +22,13 @@ def hidden(network: Network, owners: Iterable[Owner]) -> Iterator[tuple[str, str
             yield text, f"another port in forward of network.{network.name}; {who}"
 
 
-def _is_open(owner: Owner) -> bool:
+def _is_open(owner: PortOwner) -> bool:
     """Whether it listens where the port leads to the guest: of the loopback, that is 127.0.0.1 alone."""
     if owner.address == "::1" or (owner.address.startswith("127.") and owner.address != "127.0.0.1"):
         return False
     return owner.port not in SERVED if _is_local(owner) else True
 
 
-def _is_local(owner: Owner) -> bool:
+def _is_local(owner: PortOwner) -> bool:
     """Whether it listens for this host alone."""
     return owner.address == "127.0.0.1" or owner.link == "lo"

@@ -1,8 +1,9 @@
 """A bridge port as it is against what we set: the one comparison that list, status, doctor and repair share."""
 
-from kvmrun.light.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping
+
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.start_facts import NOBODY, Link
 from kvmrun.plan.steps.guest_steps import PlugTap
 
@@ -39,14 +40,14 @@ CONF: Mapping[str, str] = {"ipv6/disable_ipv6": "1", "ipv4/rp_filter": "1", "ipv
 """What keeps a tap's own stack deaf, to which a bridge hands frames for link-local groups."""
 
 
-class Difference(Frozen):
+class Difference(Value):
     """One attribute that is not what we set: which, and what is seen, to be read after the tap's name."""
 
     what: str
     text: str
 
 
-def wanted(guest: str, port: Port, owner: int | None = None) -> PlugTap:
+def wanted_port(guest: str, port: Port, owner: int | None = None) -> PlugTap:
     """The port that the NIC's tap is to be; `owner` is the uid a persistent tap was made for."""
     return PlugTap(
         tap=port.tap,
@@ -59,7 +60,7 @@ def wanted(guest: str, port: Port, owner: int | None = None) -> PlugTap:
     )
 
 
-def differences(want: PlugTap, link: Link | None, *, held: bool, forwards: bool = True) -> list[Difference]:
+def port_differences(want: PlugTap, link: Link | None, *, held: bool, forwards: bool = True) -> list[Difference]:
     """What of a port is not as we set it. `held`: a guest has it; `forwards`: its bridge is up, without STP."""
     if link is None:
         return [Difference(what="existence", text="is gone")]
@@ -121,7 +122,7 @@ def _shown(found: int, value: int) -> str:
     return ("off", "on")[found] if {found, value} == {0, 1} else f"{found}"
 
 
-def sentence(tap: str, found: list[Difference]) -> str:
+def difference_text(tap: str, found: list[Difference]) -> str:
     """The differences of one tap in words, "" for none."""
     more = f" and {len(found) - 3} more" if len(found) > 3 else ""
     return f"its tap {tap} {', '.join(one.text for one in found[:3])}{more}" if found else ""

@@ -4,14 +4,15 @@ The kernel makes two routes with an address of the bridge: one to the subnet, an
 address itself. Both can be deleted while the address stays. Rules and routes of others may go before them.
 """
 
-from kvmrun.light.abc import Iterator
-from kvmrun.light.typing import Literal
+from collections.abc import Iterator
+from typing import Literal
+
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 
-class KernelRoute(Frozen):
+class KernelRoute(Value):
     """One of the two routes of an address "IP/PREFIX" of the bridge `link`."""
 
     link: str
@@ -24,7 +25,7 @@ class KernelRoute(Frozen):
         return f"put back the route to the subnet of {self.address} on {self.link}"
 
 
-class Neighbour(Frozen):
+class Neighbour(Value):
     """An entry on the bridge that somebody wrote down: `mac` is "" where the host is to answer for the address."""
 
     link: str
@@ -37,7 +38,7 @@ class Neighbour(Frozen):
         return f"remove from {self.link} the permanent entry that {self.address} is at {self.mac}"
 
 
-class Diversion(Frozen):
+class Diversion(Value):
     """A rule or a route of somebody else that takes what belongs to the network: as ip writes it.
 
     `lost` says that what it takes goes nowhere.
@@ -48,7 +49,7 @@ class Diversion(Frozen):
     lost: bool
 
 
-class Reach(Frozen):
+class Reach(Value):
     """`missing` are routes of the kernel's own that are gone, `neighbours` entries that are wrong, `astray` addresses
     of the network that the kernel does not send to its bridge, each with where to instead, "" for nowhere.
     `queues` are queueing disciplines that somebody has put on the bridge or its ports, as (link, kind).

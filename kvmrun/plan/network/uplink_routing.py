@@ -7,12 +7,13 @@ them) count as a default route. The rules do not name the bridge: a strict rever
 same question without it. An uplink that is not there has an empty table, and the packet goes on to the next rule.
 """
 
+from collections.abc import Iterable, Iterator, Mapping
+
 from kvmrun.errors import Refused
-from kvmrun.light.abc import Iterable, Iterator, Mapping
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network, Uplink
-from kvmrun.model.value import Frozen
-from kvmrun.plan.start_facts import Rule, Ways
+from kvmrun.model.value import Value
+from kvmrun.plan.start_facts import PolicyRule, RoutingFacts
 
 _SPECIFIC, _ANSWERS, _GUESTS, _NETWORKS = 1000, 1050, 1100, 1200
 MARKS = 0x7F000000
@@ -20,21 +21,21 @@ MARKS = 0x7F000000
 MAIN = 254
 
 
-class AddRule(Frozen):
-    rule: Rule
+class AddRule(Value):
+    rule: PolicyRule
 
     def __str__(self) -> str:
         return f"route by source: {self.rule}"
 
 
-class RemoveRule(Frozen):
-    rule: Rule
+class RemoveRule(Value):
+    rule: PolicyRule
 
     def __str__(self) -> str:
         return f"no longer route by source: {self.rule}"
 
 
-class AddDefault(Frozen):
+class AddDefaultRoute(Value):
     """The default route of a table that nobody else uses; or one to `destination`, in the table it is given."""
 
     table: int
@@ -48,7 +49,7 @@ class AddDefault(Frozen):
         return f"route table {self.table} by default via {self.gateway} on {self.link}"
 
 
-class RemoveDefault(Frozen):
+class RemoveDefaultRoute(Value):
     """Remove a route of our own from a table."""
 
     table: int
@@ -62,10 +63,10 @@ class RemoveDefault(Frozen):
         return f"remove the default route via {self.gateway} from table {self.table}"
 
 
-WayStep = AddRule | RemoveRule | AddDefault | RemoveDefault
+WayStep = AddRule | RemoveRule | AddDefaultRoute | RemoveDefaultRoute
 
 
-def chosen(lab: Lab, network: Network) -> Mapping[str, str]:
+def uplink_by_source(lab: Lab, network: Network) -> Mapping[str, str]:
     """Who on `network` is told which uplink: the network by its subnet, guests by their addresses."""
     found: dict[str, str] = {}
     for name, ports in lab.ports().items():
@@ -77,9 +78,9 @@ def chosen(lab: Lab, network: Network) -> Mapping[str, str]:
     return {} if network.external else found
 
 
-def uplinks(lab: Lab, network: Network) -> list[Uplink]:
+def used_uplinks(lab: Lab, network: Network) -> list[Uplink]:
     """The uplinks somebody on `network` is told to use."""
-    return [lab.uplinks[name] for name in sorted(set(chosen(lab, network).values()))]
+    return [lab.uplinks[name] for name in sorted(set(uplink_by_source(lab, network).values()))]
 
 
 def answering(lab: Lab, network: Network) -> dict[str, int]:
@@ -102,40 +103,46 @@ def answering(lab: Lab, network: Network) -> dict[str, int]:
 
 def involved(lab: Lab, network: Network) -> list[Uplink]:
     """The uplinks whose tables matter to `network`."""
-    named = {one.name for one in uplinks(lab, network)}
+    named = {one.name for one in used_uplinks(lab, network)}
     return [lab.uplinks[name] for name in sorted(named | answering(lab, network).keys())]
 
 
-def rules(lab: Lab, network: Network) -> list[Rule]:
+def rules(lab: Lab, network: Network) -> list[PolicyRule]:
     """The rules `network` wants, in the order of their priorities.
 
     None to a provider of Shorewall: one of ours would stand before the marks by which it sends an answer back where
     the request came in. Its `rtrules` have a line instead, which comes after them.
     """
-    told = {source: name for source, name in chosen(lab, network).items() if not is_provider(lab, lab.uplinks[name])}
+    told = {
+        source: name
+        for source, name in uplink_by_source(lab, network).items()
+        if not is_provider(lab, lab.uplinks[name])
+    }
     marks = answering(lab, network)
     if not (told or marks):
         return []
     subnet = str(network.subnet)
-    wanted = [Rule(priority=_SPECIFIC, source=subnet, table=MAIN, specific=True)]
+    wanted = [PolicyRule(priority=_SPECIFIC, source=subnet, table=MAIN, specific=True)]
     for name, mark in marks.items():
-        wanted.append(Rule(priority=_ANSWERS, source=subnet, table=lab.uplinks[name].number(), mark=mark))
+        wanted.append(PolicyRule(priority=_ANSWERS, source=subnet, table=lab.uplinks[name].number(), mark=mark))
     for source, uplink in sorted(told.items()):
         table = lab.uplinks[uplink].number()
         whole = source == subnet
         wanted.append(
-            Rule(priority=_NETWORKS if whole else _GUESTS, source=source if whole else f"{source}/32", table=table)
+            PolicyRule(
+                priority=_NETWORKS if whole else _GUESTS, source=source if whole else f"{source}/32", table=table
+            )
         )
     return sorted(wanted, key=lambda rule: rule.priority)
 
 
-def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
+def up_steps(lab: Lab, network: Network, now: RoutingFacts) -> Iterator[WayStep]:
     """What is still to be done. Raises Refused for an uplink whose table others use for another way."""
     wanted = rules(lab, network)
     mine = _mine(lab, network, now)
     yield from (RemoveRule(rule=rule) for rule in mine if rule not in wanted)
     yield from _unused(now, wanted, mine)
-    needed = {one.name for one in uplinks(lab, network)}
+    needed = {one.name for one in used_uplinks(lab, network)}
     for uplink in involved(lab, network):
         if is_provider(lab, uplink):
             continue
@@ -148,7 +155,7 @@ def up(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     yield from _behind(lab, network, now)
 
 
-def _behind(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
+def _behind(lab: Lab, network: Network, now: RoutingFacts) -> Iterator[WayStep]:
     """The routes to what is behind guests of the network; they go with its bridge."""
     ports = lab.ports()
     addresses = {
@@ -159,30 +166,32 @@ def _behind(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
     there = [one for one in now.routes.get(MAIN, ()) if one.ours and one.destination and one.link == network.bridge]
     for one in there:
         if wanted.get(one.destination) != one.gateway:
-            yield RemoveDefault(table=MAIN, link=one.link, gateway=one.gateway, destination=one.destination)
+            yield RemoveDefaultRoute(table=MAIN, link=one.link, gateway=one.gateway, destination=one.destination)
     present = {(one.destination, one.gateway) for one in there}
     for destination, gateway in wanted.items():
         if (destination, gateway) not in present:
-            yield AddDefault(table=MAIN, link=network.bridge, gateway=gateway, destination=destination)
+            yield AddDefaultRoute(table=MAIN, link=network.bridge, gateway=gateway, destination=destination)
 
 
-def down(lab: Lab, network: Network, now: Ways) -> Iterator[WayStep]:
+def down_steps(lab: Lab, network: Network, now: RoutingFacts) -> Iterator[WayStep]:
     """What takes the network's rules away, and the default routes that only they led to."""
     mine = _mine(lab, network, now)
     yield from (RemoveRule(rule=rule) for rule in mine)
     yield from _unused(now, [], mine)
 
 
-def gateways(uplinks: Iterable[Uplink]) -> list[tuple[str, str]]:
+def gateway_list(uplinks: Iterable[Uplink]) -> list[tuple[str, str]]:
     """Where the uplinks lead, as (link, address), as far as they say."""
     return [(str(one.interface), str(one.gateway)) for one in uplinks if one.gateway]
 
 
-def absent(lab: Lab, network: Network, now: Ways) -> list[str]:
+def unavailable_uplinks(lab: Lab, network: Network, now: RoutingFacts) -> list[str]:
     """A sentence for each uplink that somebody is told to use and cannot now."""
     found = []
-    for uplink in uplinks(lab, network):
-        told = ", ".join(source for source, name in sorted(chosen(lab, network).items()) if name == uplink.name)
+    for uplink in used_uplinks(lab, network):
+        told = ", ".join(
+            source for source, name in sorted(uplink_by_source(lab, network).items()) if name == uplink.name
+        )
         if uplink.interface not in now.links:
             found.append(
                 f"uplink {uplink.name} of {told}: {uplink.interface} is not there or down; another way is taken"
@@ -202,26 +211,26 @@ def is_provider(lab: Lab, uplink: Uplink) -> bool:
     return lab.firewall == "shorewall" and uplink.table is not None
 
 
-def _mine(lab: Lab, network: Network, now: Ways) -> list[Rule]:
+def _mine(lab: Lab, network: Network, now: RoutingFacts) -> list[PolicyRule]:
     """Those of our rules that are about this network, also as it was brought up."""
     subnets = (network.subnet, lab.as_up(network).subnet)
     return [rule for rule in now.rules if any(rule.within(one) for one in subnets)]
 
 
-def _unused(now: Ways, wanted: list[Rule], mine: list[Rule]) -> Iterator[RemoveDefault]:
+def _unused(now: RoutingFacts, wanted: list[PolicyRule], mine: list[PolicyRule]) -> Iterator[RemoveDefaultRoute]:
     """Our default routes in tables that no rule of ours leads to once `mine` are `wanted`."""
     left = {rule.table for rule in (*wanted, *(rule for rule in now.rules if rule not in mine))}
     for table in sorted({rule.table for rule in mine} - left):
         yield from _removals(table, now)
 
 
-def _removals(table: int, now: Ways) -> Iterator[RemoveDefault]:
+def _removals(table: int, now: RoutingFacts) -> Iterator[RemoveDefaultRoute]:
     for route in now.routes.get(table, ()):
         if route.ours and not route.destination:
-            yield RemoveDefault(table=table, link=route.link, gateway=route.gateway)
+            yield RemoveDefaultRoute(table=table, link=route.link, gateway=route.gateway)
 
 
-def _default(uplink: Uplink, now: Ways) -> Iterator[WayStep]:
+def _default(uplink: Uplink, now: RoutingFacts) -> Iterator[WayStep]:
     """The default route of the uplink's table, if it lacks one and the table is nobody else's."""
     number, routes = uplink.number(), now.routes.get(uplink.number(), ())
     if uplink.interface not in now.links or _fits(uplink, now):
@@ -232,10 +241,10 @@ def _default(uplink: Uplink, now: Ways) -> Iterator[WayStep]:
         raise Refused(f"table {number} of uplink {uplink.name} is taken", hint, why=why)
     yield from _removals(number, now)
     if uplink.gateway:
-        yield AddDefault(table=number, link=uplink.interface, gateway=str(uplink.gateway))
+        yield AddDefaultRoute(table=number, link=uplink.interface, gateway=str(uplink.gateway))
 
 
-def _fits(uplink: Uplink, now: Ways) -> bool:
+def _fits(uplink: Uplink, now: RoutingFacts) -> bool:
     """Whether the uplink's table leads out by it already."""
     gateways = {str(uplink.gateway)} if uplink.gateway else None
     return any(

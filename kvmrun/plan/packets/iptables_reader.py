@@ -4,10 +4,10 @@ Of a rule that nft shows whole, nothing of the line is needed. What is not known
 """
 
 import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from kvmrun.light.abc import Callable, Iterator, Mapping, Sequence
-from kvmrun.plan.packets.iptables_targets import QUIET, VERDICTS, number, target
+from kvmrun.plan.packets.iptables_targets import QUIET, VERDICTS, number, read_target
 
 Expr = list[dict[str, Any]]
 Words = Sequence[str]
@@ -17,7 +17,7 @@ _STATES = {"DNAT": "dnat", "SNAT": "snat"}
 """What iptables calls states of a connection, and nft its status."""
 
 
-def understood(rule: Mapping[str, Any]) -> Expr:
+def read_rules(rule: Mapping[str, Any]) -> Expr:
     """The parts of a rule, from its line of iptables-save where it has parts that nft does not show."""
     expr: Expr = rule["expr"]
     if rule.get("saved") and any("xt" in part for part in expr):
@@ -49,7 +49,7 @@ def parts(line: str, *, six: bool = False) -> Expr:
             module = values[0]
             found += _bare(module, [one for _, one, _ in options])
         elif name in {"-j", "-g"}:
-            found += target(name, values[0], options)
+            found += read_target(name, values[0], options)
         elif not _is_oftarget(name, options):
             found += _match(name, values, negated, _About(module, protocol, six))
     return found

@@ -1,8 +1,7 @@
 """What a rule of iptables does with a packet that it fits, in nft's words."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any
-
-from kvmrun.light.abc import Mapping, Sequence
 
 Expr = list[dict[str, Any]]
 Words = Sequence[str]
@@ -40,7 +39,7 @@ VERDICTS = {
 }  # fmt: skip
 
 
-def target(name: str, word: str, options: Sequence[tuple[bool, str, list[str]]]) -> Expr:
+def read_target(name: str, word: str, options: Sequence[tuple[bool, str, list[str]]]) -> Expr:
     given = {option: values for _, option, values in options}
     if word in {"CT", "NOTRACK"}:
         return [{"notrack": None}] if "--notrack" in given or word == "NOTRACK" else []

@@ -1,10 +1,9 @@
 """Whether the value a packet has is what a rule names, in the words of nft's JSON: yes, no, or `None`: not known."""
 
-from ipaddress import IPv6Address
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from typing import Any
 
-from kvmrun.light.abc import Callable, Iterable, Mapping
-from kvmrun.light.ipaddress import IPv4Address, IPv4Network, IPv6Network
 from kvmrun.plan.packets.packet import ABSENT
 
 Known = bool | None
@@ -19,14 +18,14 @@ _SPELLED: Mapping[object, object] = {
 """What nft writes in more than one way; of addresses' kinds, unicast is read as it is."""
 
 
-def holds(operator: str, mine: object, right: Any) -> Known:
+def compare(operator: str, mine: object, right: Any) -> Known:
     """Whether `mine OPERATOR right`; a field that the packet does not have fits nothing."""
     if mine is ABSENT:
         return False
     if operator in {"==", "in"} and isinstance(mine, frozenset):
         return _flags(operator, mine, right)
     if operator == "!":
-        return negated(holds("in", mine, right))
+        return negated(compare("in", mine, right))
     if operator in {"==", "in"}:
         return equal(mine, right)
     if operator == "!=":

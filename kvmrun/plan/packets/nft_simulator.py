@@ -4,23 +4,23 @@ The ruleset is that of `nft -j list ruleset`. A rule with a part whose answer is
 the two ways end differently, the verdict of the chain is "unknown", and the outcome has the text of that rule.
 """
 
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from kvmrun.light.abc import Iterable, Mapping, Sequence
-from kvmrun.model.value import Frozen
-from kvmrun.plan.packets.iptables_reader import understood
+from kvmrun.model.value import Value
+from kvmrun.plan.packets.iptables_reader import read_rules
 from kvmrun.plan.packets.match_values import Known, both
 from kvmrun.plan.packets.packet import At, Packet, State
 from kvmrun.plan.packets.rule_reader import Key, Reader, Rule, Ruleset, priority
 
-__all__ = ["Outcome", "Packet", "Ruleset", "journey", "outcomes"]
+__all__ = ["Packet", "Ruleset", "Verdict", "journey", "verdicts"]
 
 _DEEPEST = 16
 """Of jumps; the kernel takes no more, and no circles."""
 _PASSING = frozenset({"accept", "masquerade", "snat"})
 
 
-class Outcome(Frozen):
+class Verdict(Value):
     """What a base chain does: the verdict, and the chain that gave it, as "FAMILY TABLE CHAIN".
 
     For the verdict "unknown", `rule` is the text of the rule that cannot be judged, which stands in the chain `by`.
@@ -33,19 +33,19 @@ class Outcome(Frozen):
     rule: str = ""
 
 
-class _End(Frozen):
+class _End(Value):
     """One way the walk through a chain may end."""
 
     verdict: str
     by: Key
 
 
-def outcomes(ruleset: Iterable[Mapping[str, Any]], hook: str, packet: Packet) -> list[Outcome]:
+def verdicts(ruleset: Iterable[Mapping[str, Any]], hook: str, packet: Packet) -> list[Verdict]:
     """What each base chain at `hook` does with the packet, but for our own tables."""
     return journey(ruleset, [hook], packet)
 
 
-def journey(ruleset: Iterable[Mapping[str, Any]] | Ruleset, hooks: Sequence[str], packet: Packet) -> list[Outcome]:
+def journey(ruleset: Iterable[Mapping[str, Any]] | Ruleset, hooks: Sequence[str], packet: Packet) -> list[Verdict]:
     """What each base chain at `hooks` does with the packet, in the order in which it comes to them, but for our own.
 
     Marks that are set on the way are seen by the chains that come after. A chain that drops does not end the list.
@@ -60,7 +60,7 @@ def journey(ruleset: Iterable[Mapping[str, Any]] | Ruleset, hooks: Sequence[str]
     return found
 
 
-def _through(chain: Mapping[str, Any], walk: "_Walk") -> Outcome:
+def _through(chain: Mapping[str, Any], walk: "_Walk") -> Verdict:
     key = chain["family"], chain["table"], chain["name"]
     ends, falls = ([], True) if _is_passed_over(chain, walk.packet) else walk.chain(key, 0)
     ends += [_End(verdict=chain.get("policy", "accept"), by=key)] if falls else []
@@ -68,9 +68,9 @@ def _through(chain: Mapping[str, Any], walk: "_Walk") -> Outcome:
     base, first = " ".join(key), ends[-1] if kinds <= {"accept"} else ends[0]
     if len(kinds - {"reject"} | ({"drop"} if "reject" in kinds else set())) > 1 or "queue" in kinds:
         by, text = next(iter(walk.doubts), (first.by, "queue"))
-        return Outcome(base=base, verdict="unknown", by=" ".join(by), why=f"not understood: {text}", rule=text)
+        return Verdict(base=base, verdict="unknown", by=" ".join(by), why=f"not understood: {text}", rule=text)
     dropped = "its policy is drop" if falls and len(ends) == 1 else "it drops what no rule of it accepts"
-    return Outcome(base=base, verdict=first.verdict, by=" ".join(first.by), why=dropped)
+    return Verdict(base=base, verdict=first.verdict, by=" ".join(first.by), why=dropped)
 
 
 def _is_passed_over(chain: Mapping[str, Any], packet: Packet) -> bool:
@@ -116,7 +116,7 @@ class _Walk:
         """Whether the rule fits the packet, what it says of it, and where to; what else it does is done."""
         reader = Reader(self.rules, self.packet, self.at, self.state, table)
         fits: Known = True
-        for one in understood(rule):
+        for one in read_rules(rule):
             for kind, what in one.items():
                 fits = both([fits, reader.fits(kind, what)])
                 if fits is False:
@@ -135,6 +135,6 @@ class _Walk:
 
 def text(rule: Rule) -> str:
     """A rule in the words its owner knows it by."""
-    from kvmrun.light import json
+    import json
 
     return str(rule.get("saved") or rule.get("text") or json.dumps(rule["expr"]))

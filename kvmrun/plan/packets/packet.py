@@ -4,12 +4,11 @@ A value is `None` when it cannot be known from here, and `ABSENT` when the packe
 leaves the rule, whatever the rule compares the field with.
 """
 
-from ipaddress import IPv6Address
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Final, Literal
 
-from kvmrun.light.abc import Callable, Mapping
-from kvmrun.light.ipaddress import IPv4Address
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 Address = IPv4Address | IPv6Address
 Protocol = Literal["tcp", "udp", "icmp", "ipv6-icmp"]
@@ -26,7 +25,7 @@ class _Absent:
 ABSENT: Final = _Absent()
 
 
-class Packet(Frozen):
+class Packet(Value):
     """A packet on its way through the host, to it where `oif` is "", or from it where `iif` is "".
 
     `state` tells whether it opens a connection or answers. `port` is where to and `sport` where from, 0 for one that is
@@ -51,7 +50,7 @@ class Packet(Frozen):
         return isinstance(self.source, IPv6Address)
 
 
-class At(Frozen):
+class At(Value):
     """Where in the kernel a packet is looked at."""
 
     family: str

@@ -1,9 +1,9 @@
 """What the parts of a rule say of a packet: whether they fit, the verdict, and what they change on its way."""
 
+from collections.abc import Mapping
 from typing import Any
 
-from kvmrun.light.abc import Mapping
-from kvmrun.plan.packets.match_values import Known, any_of, both, equal, holds, masked, negated
+from kvmrun.plan.packets.match_values import Known, any_of, both, compare, equal, masked, negated
 from kvmrun.plan.packets.packet import ABSENT, At, Packet, State, read
 
 _FINAL = {"accept", "drop", "reject", "masquerade", "snat", "dnat", "redirect", "tproxy", "queue", "fwd", "synproxy"}
@@ -67,7 +67,7 @@ class Reader:
 
     def fits(self, kind: str, what: Any) -> Known:
         if kind == "match":
-            return holds(what["op"], self.value(what["left"]), self._resolved(what["right"]))
+            return compare(what["op"], self.value(what["left"]), self._resolved(what["right"]))
         if kind in {"limit", "quota", "ct count", "meter"}:
             return self._within_limit(kind, what)
         if kind in {"one", "none"}:

@@ -2,13 +2,13 @@
 
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.qemu_option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.guest.scope_plan import EnterScope
-from kvmrun.plan.guest.vnc_port import TakePort
+from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
 
 
-class MakeImage(Frozen):
+class MakeImage(Value):
     """An empty image, or an overlay of `base`. `size` in bytes, None for the base's own."""
 
     path: str
@@ -23,7 +23,7 @@ class MakeImage(Frozen):
         return f"make {self.format} image {self.path}{size}{over}"
 
 
-class TakePlace(Frozen):
+class ClaimRunDirectory(Value):
     """The guest's run directory, and in it the lock that says the guest lives."""
 
     guest: str
@@ -33,7 +33,7 @@ class TakePlace(Frozen):
         return f"take the place of {self.guest} in {self.directory}"
 
 
-class OpenFile(Frozen):
+class OpenFile(Value):
     file: Image | BootFile
 
     def __str__(self) -> str:
@@ -41,7 +41,7 @@ class OpenFile(Frozen):
         return f"open {self.file.path}{how}"
 
 
-class MakeVncDirectory(Frozen):
+class MakeVncDirectory(Value):
     directory: VncDirectory
     uid: int | None
 
@@ -49,7 +49,7 @@ class MakeVncDirectory(Frozen):
         return f"make {self.directory.path} for the VNC socket"
 
 
-class OpenTap(Frozen):
+class OpenTap(Value):
     """A tap, new or made to stay: QEMU needs its descriptor; the rest can come while it starts."""
 
     tap: Tap
@@ -59,7 +59,7 @@ class OpenTap(Frozen):
         return f"open tap {self.tap.name}"
 
 
-class PlugTap(Frozen):
+class PlugTap(Value):
     """A tap that is there, as a port of its bridge; `owner` of one that is persistent. `differs` says why, where it is
     a port already.
     """
@@ -81,7 +81,7 @@ class PlugTap(Frozen):
         return f"plug tap {self.tap} into {self.bridge}{', isolated' if self.isolated else ''}"
 
 
-class RemoveTap(Frozen):
+class RemoveTap(Value):
     """One of ours that is still there though its guest has ended, and that we never made persistent."""
 
     tap: str
@@ -90,14 +90,14 @@ class RemoveTap(Frozen):
         return f"remove tap {self.tap}, which outlived its guest"
 
 
-class Listen(Frozen):
+class ListenOnSocket(Value):
     listener: Listener
 
     def __str__(self) -> str:
         return f"listen on {self.listener.path}"
 
 
-class StartLogger(Frozen):
+class StartLogger(Value):
     log: Log
     uid: int | None
 
@@ -105,7 +105,7 @@ class StartLogger(Frozen):
         return f"start its logger, which keeps the newest 4 MB in {self.log.path}"
 
 
-class WriteRecord(Frozen):
+class WriteRecord(Value):
     path: str
     record: Record
 
@@ -113,7 +113,7 @@ class WriteRecord(Frozen):
         return f"write the record {self.path}"
 
 
-class Launch(Frozen):
+class Launch(Value):
     """QEMU itself, paused. `uid` None: as the caller. `raw` are the user's own words, at the end."""
 
     qemu: str
@@ -127,5 +127,16 @@ class Launch(Frozen):
         return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
 
 
-FileStep = MakeImage | TakePlace | OpenFile | MakeVncDirectory | WriteRecord
-GuestStep = FileStep | TakePort | RemoveTap | OpenTap | PlugTap | Listen | LoadGuard | StartLogger | Launch | EnterScope
+FileStep = MakeImage | ClaimRunDirectory | OpenFile | MakeVncDirectory | WriteRecord
+GuestStep = (
+    FileStep
+    | BindVncPort
+    | RemoveTap
+    | OpenTap
+    | PlugTap
+    | ListenOnSocket
+    | LoadGuard
+    | StartLogger
+    | Launch
+    | EnterScope
+)

@@ -1,13 +1,13 @@
 """Everything that can be done to a network. A step says what it is in words; host.network does it."""
 
 from kvmrun.model.network.network_record import NetworkRecord
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import WayStep
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
 
 
-class MakeBridge(Frozen):
+class MakeBridge(Value):
     name: str
     alias: str
 
@@ -15,7 +15,7 @@ class MakeBridge(Frozen):
         return f"make bridge {self.name}"
 
 
-class RenameBridge(Frozen):
+class RenameBridge(Value):
     """Give the network's bridge its name back."""
 
     name: str
@@ -25,7 +25,7 @@ class RenameBridge(Frozen):
         return f"rename bridge {self.name} to {self.to}"
 
 
-class MarkBridge(Frozen):
+class MarkBridge(Value):
     """Whose bridge it is, where its mark does not say so: by 0.1.0, before the lab was moved, or changed since."""
 
     name: str
@@ -35,7 +35,7 @@ class MarkBridge(Frozen):
         return f"mark bridge {self.name} as this lab's"
 
 
-class RecordNetwork(Frozen):
+class RecordNetwork(Value):
     """What is about to be done for a network, so that whatever comes next knows what is ours."""
 
     path: str
@@ -45,7 +45,7 @@ class RecordNetwork(Frozen):
         return f"write the record {self.path}"
 
 
-class RecordBridge(Frozen):
+class RecordBridge(Value):
     """Which bridge was made for the network, by the kernel's own number for it."""
 
     path: str
@@ -55,7 +55,7 @@ class RecordBridge(Frozen):
         return f"write into {self.path} which bridge was made"
 
 
-class SetBridge(Frozen):
+class SetBridge(Value):
     """Attributes of a bridge of ours, all written at once; `conf` are settings below net, by name without the link."""
 
     name: str
@@ -70,7 +70,7 @@ class SetBridge(Frozen):
         return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
 
 
-class AddAddress(Frozen):
+class AddAddress(Value):
     link: str
     address: str
 
@@ -78,7 +78,7 @@ class AddAddress(Frozen):
         return f"give {self.link} the address {self.address}"
 
 
-class RemoveAddress(Frozen):
+class RemoveAddress(Value):
     link: str
     address: str
 
@@ -86,7 +86,7 @@ class RemoveAddress(Frozen):
         return f"take the address {self.address} from {self.link}"
 
 
-class KeepTap(Frozen):
+class MakePersistentTap(Value):
     """A tap that stays, for `owner` (a uid) to start its guest without privileges."""
 
     tap: str
@@ -99,7 +99,7 @@ class KeepTap(Frozen):
         return f"make tap {self.tap} for uid {self.owner}, to stay"
 
 
-class DropTap(Frozen):
+class ReleaseTap(Value):
     tap: str
     queues: int
     record: str = ""
@@ -108,14 +108,14 @@ class DropTap(Frozen):
         return f"remove tap {self.tap}"
 
 
-class SetUp(Frozen):
+class SetLinkUp(Value):
     link: str
 
     def __str__(self) -> str:
         return f"set {self.link} up"
 
 
-class SetSysctl(Frozen):
+class SetSysctl(Value):
     """A setting below /proc/sys/net, remembered with its earlier value as long as a `user` needs it."""
 
     name: str
@@ -126,7 +126,7 @@ class SetSysctl(Frozen):
         return f"set net.{self.name.replace('/', '.')} = {self.value}"
 
 
-class RestoreSysctls(Frozen):
+class RestoreSysctls(Value):
     """Let go of settings that `user` needed: of all, or of `names`."""
 
     user: str
@@ -136,7 +136,7 @@ class RestoreSysctls(Frozen):
         return f"restore {len(self.names) or 'the'} settings of the kernel that were changed"
 
 
-class LoadRules(Frozen):
+class LoadRules(Value):
     """Replace our table in one transaction. `digest` is that of the text, kept in `record`."""
 
     table: str
@@ -148,7 +148,7 @@ class LoadRules(Frozen):
         return f"load the packet filter table {self.table}"
 
 
-class DropRules(Frozen):
+class DropRules(Value):
     """Remove a table of ours, or the chains of a guest that is no more."""
 
     table: str
@@ -158,7 +158,7 @@ class DropRules(Frozen):
         return f"remove the packet filter table {self.table}"
 
 
-class WriteNames(Frozen):
+class WriteDnsmasqFiles(Value):
     """One of dnsmasq's files: ours, readable for the account it runs as."""
 
     path: str
@@ -169,7 +169,7 @@ class WriteNames(Frozen):
         return f"write {self.path}"
 
 
-class StartNames(Frozen):
+class StartDnsmasq(Value):
     """dnsmasq for one network, with the configuration at `config`, in place of one that runs.
 
     `drop` are leases, as (address, MAC), that it must not remember: the address is reserved for another guest now.
@@ -190,7 +190,7 @@ class StartNames(Frozen):
         return f"start dnsmasq on {self.bridge} with {self.config}{less}"
 
 
-class ReloadNames(Frozen):
+class ReloadDnsmasq(Value):
     network: str
     config: str
     uid: int
@@ -199,7 +199,7 @@ class ReloadNames(Frozen):
         return f"have dnsmasq of {self.network} read names and reservations again"
 
 
-class StopNames(Frozen):
+class StopDnsmasq(Value):
     network: str
     config: str
     uid: int
@@ -208,14 +208,14 @@ class StopNames(Frozen):
         return f"stop dnsmasq of {self.network}"
 
 
-class RemoveFiles(Frozen):
+class RemoveFiles(Value):
     paths: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"remove {', '.join(self.paths)}"
 
 
-class RemoveBridge(Frozen):
+class RemoveBridge(Value):
     name: str
 
     def __str__(self) -> str:
@@ -228,16 +228,16 @@ LinkStep = (
     | SetBridge
     | AddAddress
     | RemoveAddress
-    | SetUp
-    | KeepTap
+    | SetLinkUp
+    | MakePersistentTap
     | PlugTap
-    | DropTap
+    | ReleaseTap
     | RemoveTap
     | RemoveBridge
     | KernelRoute
     | Neighbour
 )
-NamesStep = StartNames | ReloadNames | StopNames
+NamesStep = StartDnsmasq | ReloadDnsmasq | StopDnsmasq
 OtherStep = (
     RecordNetwork
     | RecordBridge
@@ -246,7 +246,7 @@ OtherStep = (
     | RestoreSysctls
     | LoadRules
     | DropRules
-    | WriteNames
+    | WriteDnsmasqFiles
     | RemoveFiles
 )
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep

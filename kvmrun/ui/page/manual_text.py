@@ -3,11 +3,11 @@
 import io
 import os
 import sys
+from collections.abc import Iterable
 
 from rich.console import Console
 from rich.text import Text
 
-from kvmrun.light.abc import Iterable
 from kvmrun.ui.page.markdown import Block
 
 _WIDTH = 80

@@ -4,12 +4,13 @@ The pages use a part of CommonMark: headings of three levels, paragraphs, code b
 blocks that begins with code or strong text is an entry: its first paragraph is the term, the others describe it.
 """
 
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from kvmrun.light.abc import Iterator, Sequence
-from kvmrun.light.typing import Literal
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 Kind = Literal["title", "section", "subsection", "paragraph", "code", "term", "bullet"]
 Style = Literal["", "code", "bold", "italic"]
@@ -18,7 +19,7 @@ _STYLES: dict[str, Style] = {"strong_open": "bold", "em_open": "italic", "strong
 _SILENT = frozenset({"html_block", "heading_close", "paragraph_close", "bullet_list_open", "bullet_list_close"})
 
 
-class Block(Frozen):
+class Block(Value):
     """One block. `depth` is the number of list items around it; a term or bullet belongs to the depth of its list."""
 
     kind: Kind

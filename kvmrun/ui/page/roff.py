@@ -1,8 +1,8 @@
 """A page of the manual for man(1): the macros it needs, and no text that is taken for one of them."""
 
 import textwrap
+from collections.abc import Iterable, Iterator
 
-from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.ui.page.markdown import Block
 
 _FONTS = {"code": r"\fB", "bold": r"\fB", "italic": r"\fI"}

@@ -10,13 +10,13 @@ import select
 import signal
 import threading
 from collections import deque
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from io import StringIO
 from typing import Generic, Protocol, TypeVar
 
 from rich.console import Console, RenderableType
 
-from kvmrun.light.abc import Callable
-from kvmrun.light.contextlib import ExitStack, suppress
 from kvmrun.ui.screen import keyboard, terminal
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class View(Protocol):
         """What the screen is to be left for, "" to stay."""
 
 
-class Feed(Generic[T]):
+class Poller(Generic[T]):
     """Looks again and again, on a thread of its own: one that has to wait for a guest keeps no key waiting."""
 
     def __init__(self, look: Callable[[], T], every: float, *, first: float | None = None) -> None:
@@ -92,7 +92,7 @@ def show(view: View, feed: int, *, color: str) -> str | int:
     while True:
         with ExitStack() as stack:
             screen = stack.enter_context(_Screen(view, color))
-            caught = stack.enter_context(terminal.catching((*_ENDS, signal.SIGTSTP, signal.SIGWINCH)))
+            caught = stack.enter_context(terminal.catch_signals((*_ENDS, signal.SIGTSTP, signal.SIGWINCH)))
             stack.enter_context(terminal.raw(0, keys=True))
             ending = screen.run(feed, caught)
         if ending != signal.SIGTSTP:
@@ -100,7 +100,7 @@ def show(view: View, feed: int, *, color: str) -> str | int:
         os.kill(os.getpid(), signal.SIGSTOP)  # and when it goes on, it is shown anew
 
 
-def code(left: str | int) -> int:
+def exit_code(left: str | int) -> int:
     """The exit code of a screen that was left for good: Ctrl-C is a way to quit like any other."""
     return 128 + left if isinstance(left, int) and left != signal.SIGINT else 0
 
@@ -116,15 +116,15 @@ class _Screen:
         self._sink = -1
 
     def __enter__(self) -> "_Screen":
-        self._sink = self._stack.enter_context(terminal.unblocked(1))
-        terminal.send(self._sink, _ENTER)
+        self._sink = self._stack.enter_context(terminal.nonblocking_dup(1))
+        terminal.write_soon(self._sink, _ENTER)
         return self
 
     def __exit__(self, *_: object) -> None:
-        terminal.send(self._sink, self._unsent + _LEAVE)
+        terminal.write_soon(self._sink, self._unsent + _LEAVE)
         self._stack.close()
 
-    def run(self, feed: int, caught: terminal.Caught) -> str | int:
+    def run(self, feed: int, caught: terminal.SignalCatcher) -> str | int:
         """Until it is to be left."""
         stale = True
         while True:
@@ -148,7 +148,7 @@ class _Screen:
             if 0 in ready:
                 if not (typed := self._typed()):
                     return signal.SIGHUP
-                for key in keyboard.read(typed):
+                for key in keyboard.read_key(typed):
                     if left := self._view.press(key):
                         return left
                 stale = True

@@ -1,9 +1,10 @@
 """The list on a screen of its own, kept up to date."""
 
+from collections.abc import Callable
+
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from kvmrun.light.abc import Callable
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.ui.screen import fullscreen
 from kvmrun.ui.text import guest_columns
@@ -12,14 +13,16 @@ from kvmrun.ui.text.guest_table import table
 _STEPS = {"up": -1, "k": -1, "down": 1, "j": 1, "page up": -10, "page down": 10}
 
 
-def watch(look: Callable[[], list[Status]], view: guest_columns.View, every: float, note: str, *, color: str) -> int:
+def watch_guests(
+    look: Callable[[], list[Status]], view: guest_columns.View, every: float, note: str, *, color: str
+) -> int:
     """Show the list until q or a signal; the exit code. `note` is what else there is to say."""
-    feed = fullscreen.Feed(look, every)
-    return fullscreen.code(fullscreen.show(_Watch(feed, view, f"every {every:g} s", note), feed.fd, color=color))
+    feed = fullscreen.Poller(look, every)
+    return fullscreen.exit_code(fullscreen.show(_Watch(feed, view, f"every {every:g} s", note), feed.fd, color=color))
 
 
 class _Watch:
-    def __init__(self, feed: fullscreen.Feed[list[Status]], view: guest_columns.View, pace: str, note: str) -> None:
+    def __init__(self, feed: fullscreen.Poller[list[Status]], view: guest_columns.View, pace: str, note: str) -> None:
         self._feed = feed
         self._view = view
         self._pace = pace

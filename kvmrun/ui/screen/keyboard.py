@@ -23,6 +23,6 @@ _KNOWN = {
 _KEY = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1bO[@-~]|\x1b\[?[0-?]*|.", re.DOTALL)
 
 
-def read(data: bytes) -> list[str]:
+def read_key(data: bytes) -> list[str]:
     """The keys in what was typed, in order; a key that is none of ours keeps what the terminal sent."""
     return [_KNOWN.get(found, found) for found in _KEY.findall(data.decode(errors="replace"))]

@@ -7,9 +7,8 @@ import stat
 import termios
 import time
 import tty
-
-from kvmrun.light.abc import Iterator
-from kvmrun.light.contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 
 _PATIENCE = 0.5
 
@@ -44,7 +43,7 @@ def raw(fd: int, *, keys: bool = False) -> Iterator[None]:
             termios.tcsetattr(fd, termios.TCSANOW, before)  # never waits for output that may be stopped
 
 
-class Caught:
+class SignalCatcher:
     """Signals that have come: `fd` becomes readable with the first, `number` tells which it was, 0 for none."""
 
     def __init__(self, fd: int) -> None:
@@ -60,13 +59,13 @@ class Caught:
 
 
 @contextmanager
-def catching(signals: tuple[int, ...]) -> Iterator[Caught]:
+def catch_signals(signals: tuple[int, ...]) -> Iterator[SignalCatcher]:
     """Within, `signals` end nothing by themselves: what goes on is to look for them and end in order."""
     reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     woken = signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
     before = {one: signal.signal(one, lambda *_: None) for one in signals}
     try:
-        yield Caught(reader)
+        yield SignalCatcher(reader)
     finally:
         for one, handler in before.items():
             signal.signal(one, handler)
@@ -76,7 +75,7 @@ def catching(signals: tuple[int, ...]) -> Iterator[Caught]:
 
 
 @contextmanager
-def unblocked(fd: int) -> Iterator[int]:
+def nonblocking_dup(fd: int) -> Iterator[int]:
     """The same terminal or pipe as `fd`, on which a write does not block, without changing that for others."""
     own = -1
     if os.isatty(fd) or stat.S_ISFIFO(os.fstat(fd).st_mode):
@@ -89,7 +88,7 @@ def unblocked(fd: int) -> Iterator[int]:
         os.close(own)
 
 
-def send(fd: int, data: bytes) -> None:
+def write_soon(fd: int, data: bytes) -> None:
     """Write `data` to a terminal if it takes it soon: one that is stopped or gone is left alone."""
     poll = select.poll()
     poll.register(fd, select.POLLOUT)

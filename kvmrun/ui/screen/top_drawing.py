@@ -1,15 +1,15 @@
 """Drawing the live view of what guests use, for a terminal of any width."""
 
 import sys
+from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from kvmrun.light.abc import Sequence
-from kvmrun.model.guest.guest_usage import Load, Rates, Sample
+from kvmrun.model.guest.guest_usage import GuestUsage, HostUsage, UsageRates
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.ui.screen import top_text
 from kvmrun.ui.text import guest_columns
 from kvmrun.ui.text.guest_table import STATES
@@ -44,26 +44,26 @@ READ, WRITE: bytes a second of its drives. IN, OUT: what it receives and sends.\
 """
 
 
-class Line(Frozen):
+class GuestRow(Value):
     """A guest: how it is now, and how it was, the newest last."""
 
-    sample: Sample
-    rates: Rates
-    past: tuple[Rates, ...]
+    sample: GuestUsage
+    rates: UsageRates
+    past: tuple[UsageRates, ...]
 
     @property
     def name(self) -> str:
         return self.sample.status.name
 
 
-class Row(Frozen):
+class Row(Value):
     """A row of the table: a guest, or with a name of its own one of its drives or cards."""
 
-    line: Line
+    line: GuestRow
     part: tuple[str, ...] = ()
 
 
-class Picture(Frozen):
+class TopFrame(Value):
     """What is to be drawn: `about` is the line below the guests, `loud` when it is more than about the selected one."""
 
     head: str
@@ -75,7 +75,7 @@ class Picture(Frozen):
     helping: bool
 
 
-def rows(lines: Sequence[Line], *, details: bool) -> list[Row]:
+def rows(lines: Sequence[GuestRow], *, details: bool) -> list[Row]:
     """Each guest, with `details` followed by its drives and cards."""
     found = []
     for line in lines:
@@ -90,7 +90,7 @@ def scrolled(all_rows: Sequence[Row], selected: str, first: int, room: int) -> i
     return max(0, min(max(first, at - room + 1), at, max(0, len(all_rows) - room)))
 
 
-def head(load: Load, busy: float | None, shown: str, every: float, *, held: bool) -> str:
+def head(load: HostUsage, busy: float | None, shown: str, every: float, *, held: bool) -> str:
     """What there is to say of the host."""
     cpu = "-" if busy is None else f"{busy:.0f}%"
     memory = f"{guest_columns.mib(load.used_bytes)} of {guest_columns.mib(load.memory_bytes)}"
@@ -98,7 +98,7 @@ def head(load: Load, busy: float | None, shown: str, every: float, *, held: bool
     return f"kvmrun top: {shown} guests  {pace}  host: CPU {cpu} of {load.cpus}, RAM {memory}"
 
 
-def about(sample: Sample) -> str:
+def about(sample: GuestUsage) -> str:
     """A line about one guest."""
     status = sample.status
     words = [status.accel, f"pid {status.pid}" if status.pid else "", ", ".join(n.address or "-" for n in status.nics)]
@@ -109,7 +109,7 @@ def about(sample: Sample) -> str:
     return printable(f"{status.name}: {'; '.join(filter(None, [status.problem, *words]))}", 400)
 
 
-def draw(picture: Picture, width: int, room: int) -> RenderableType:
+def draw(picture: TopFrame, width: int, room: int) -> RenderableType:
     """The whole screen; the last two lines are always at its foot."""
     arrows, bars = ("↑↓", True) if _unicode() else ("j/k", False)
     body: list[RenderableType] = [Text(picture.head, style="bold", no_wrap=True, overflow="ellipsis")]
@@ -128,7 +128,7 @@ def draw(picture: Picture, width: int, room: int) -> RenderableType:
     return Group(*body)
 
 
-def _table(picture: Picture, width: int, *, bars: bool) -> Table:
+def _table(picture: TopFrame, width: int, *, bars: bool) -> Table:
     body = [(row, _cells(row, bars=bars)) for row in picture.rows]
     widths = _widths([cells for _, cells in body], width)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), collapse_padding=True)

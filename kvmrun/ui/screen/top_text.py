@@ -1,9 +1,10 @@
 """What guests use a second, in words and little bars: what the live view and the plain lines have in common."""
 
-from kvmrun.light.abc import Iterable, Iterator
-from kvmrun.model.guest.guest_usage import Rates, Sample, Snapshot
+from collections.abc import Iterable, Iterator
+
+from kvmrun.model.guest.guest_usage import GuestUsage, UsageRates, UsageSnapshot
 from kvmrun.model.printable import printable
-from kvmrun.ui.text.guest_columns import aligned, mib
+from kvmrun.ui.text.guest_columns import align, mib
 
 HEADS = ("NAME", "STATE", "CPU%", "MEMORY", "READ", "WRITE", "IN", "OUT")
 _BARS, _PLAIN_BARS = "▁▂▃▄▅▆▇█", ".:-=+*#@"
@@ -11,12 +12,12 @@ _DASH = "-"
 _AT_REST = frozenset({"stopped", "invalid"})
 
 
-def at_work(sample: Sample) -> bool:
+def at_work(sample: GuestUsage) -> bool:
     """Whether there is something to measure, or something wrong that should be seen."""
     return sample.status.state not in _AT_REST
 
 
-def cells(sample: Sample, rates: Rates) -> tuple[str, ...]:
+def cells(sample: GuestUsage, rates: UsageRates) -> tuple[str, ...]:
     """One guest: a cell a head; of its memory what it occupies and what it may have."""
     status = sample.status
     given = sample.balloon_bytes or status.memory_bytes
@@ -31,7 +32,7 @@ def cells(sample: Sample, rates: Rates) -> tuple[str, ...]:
     )
 
 
-def parts(rates: Rates) -> Iterator[tuple[str, ...]]:
+def parts(rates: UsageRates) -> Iterator[tuple[str, ...]]:
     """The drives and cards of a guest, each as the cells of a row of its own."""
     for drive in rates.drives:
         yield printable(drive.name, 40), "", "", "", rate(drive.read_bytes), rate(drive.written_bytes), "", ""
@@ -39,7 +40,7 @@ def parts(rates: Rates) -> Iterator[tuple[str, ...]]:
         yield printable(nic.name, 40), "", "", "", "", "", rate(nic.received_bytes), rate(nic.sent_bytes)
 
 
-def plain(now: Snapshot, before: Snapshot, *, everybody: bool, details: bool) -> str:
+def plain(now: UsageSnapshot, before: UsageSnapshot, *, everybody: bool, details: bool) -> str:
     """Lines for a pipe: one a guest, with `details` one a drive and card as well."""
     rates = now.rates(before)
     table: list[tuple[str, ...]] = [HEADS]
@@ -48,7 +49,7 @@ def plain(now: Snapshot, before: Snapshot, *, everybody: bool, details: bool) ->
             found = rates[sample.status.name]
             table.append(cells(sample, found))
             table += [(f"  {name}", *rest) for name, *rest in parts(found)] if details else []
-    return aligned(table)
+    return align(table)
 
 
 def rate(value: float | None) -> str:

@@ -1,17 +1,17 @@
 """The live view of what guests use: who is shown, in which order, and what keys do. ui/meters draws it."""
 
 from collections import deque
+from collections.abc import Callable, Mapping
 
 from rich.console import RenderableType
 
-from kvmrun.light.abc import Callable, Mapping
-from kvmrun.model.guest.guest_usage import Rates, Snapshot
+from kvmrun.model.guest.guest_usage import UsageRates, UsageSnapshot
 from kvmrun.ui.screen import top_drawing, top_text
-from kvmrun.ui.screen.fullscreen import Feed
-from kvmrun.ui.screen.top_drawing import Line
+from kvmrun.ui.screen.fullscreen import Poller
+from kvmrun.ui.screen.top_drawing import GuestRow
 
 _HISTORY = 120
-_ORDERS: Mapping[str, Callable[[Line], float]] = {
+_ORDERS: Mapping[str, Callable[[GuestRow], float]] = {
     "cpu": lambda line: round(line.rates.cpu_percent or 0.0),  # as shown: those at rest stay where they are
     "memory": lambda line: line.sample.status.rss_bytes or 0,
     "disk": lambda line: sum(line.rates.disk or ()),
@@ -29,17 +29,17 @@ _Doing = tuple[str, Callable[[], str]]
 class Top:
     """The view. `pausing` gives what the key p does to a guest that is in some state, None where it does nothing."""
 
-    def __init__(self, feed: Feed[Snapshot], pausing: Callable[[str, str], _Doing | None], every: float) -> None:
+    def __init__(self, feed: Poller[UsageSnapshot], pausing: Callable[[str, str], _Doing | None], every: float) -> None:
         self.selected = ""
         self.note = ""
         self._feed = feed
         self._pausing = pausing
         self._every = every
-        self._last: Snapshot | None = None
-        self._shown: Snapshot | None = None
+        self._last: UsageSnapshot | None = None
+        self._shown: UsageSnapshot | None = None
         self._busy: float | None = None
-        self._past: dict[str, deque[Rates]] = {}
-        self._lines: list[Line] = []
+        self._past: dict[str, deque[UsageRates]] = {}
+        self._lines: list[GuestRow] = []
         self._order = "cpu"
         self._held = self._everybody = self._details = self._helping = False
         self._asked: _Doing | None = None
@@ -55,7 +55,7 @@ class Top:
                 self._busy = now.load.cpu_percent(self._last.load) if self._last else None
                 self._shown = now
                 self._lines = [
-                    Line(sample=one, rates=rates[name], past=tuple(self._past[name]))
+                    GuestRow(sample=one, rates=rates[name], past=tuple(self._past[name]))
                     for one in now.guests
                     for name in (one.status.name,)
                 ]
@@ -73,7 +73,7 @@ class Top:
         rows = top_drawing.rows(lines, details=self._details)
         self._first = top_drawing.scrolled(rows, self.selected, self._first, self._room)
         return top_drawing.draw(
-            top_drawing.Picture(
+            top_drawing.TopFrame(
                 head=self._head(len(lines)),
                 rows=rows[self._first : self._first + self._room],
                 selected=self.selected,
@@ -136,12 +136,12 @@ class Top:
         to = names.index(self.selected) + steps.get(key, -len(names) if key == "home" else len(names))
         self.selected = names[min(max(to, 0), len(names) - 1)]
 
-    def _sorted(self) -> list[Line]:
+    def _sorted(self) -> list[GuestRow]:
         worth = _ORDERS[self._order]
         shown = [line for line in self._lines if self._everybody or top_text.at_work(line.sample)]
         return sorted(shown, key=lambda line: (-worth(line), line.name))
 
-    def _tell_ends(self, now: Snapshot) -> None:
+    def _tell_ends(self, now: UsageSnapshot) -> None:
         ran = {one.status.name for one in self._last.guests if one.status.pid} if self._last else set()
         ended = sorted(ran - {one.status.name for one in now.guests if one.status.pid})
         if ended and not self._asked:
@@ -152,7 +152,7 @@ class Top:
         load = self._shown.load
         return top_drawing.head(load, self._busy, f"{shown} of {len(self._shown.guests)}", self._every, held=self._held)
 
-    def _about(self, lines: list[Line]) -> str:
+    def _about(self, lines: list[GuestRow]) -> str:
         if self._asked:
             return f"{self._asked[0]} (y/n)"
         return self.note or next((top_drawing.about(line.sample) for line in lines if line.name == self.selected), "")

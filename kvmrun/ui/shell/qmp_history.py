@@ -2,10 +2,9 @@
 
 import os
 import re
+from collections.abc import Iterable
 
 from prompt_toolkit.history import FileHistory
-
-from kvmrun.light.abc import Iterable
 
 _LARGEST = 1 << 20
 _APPEND = os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

@@ -2,6 +2,8 @@
 
 import asyncio
 import signal
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 from prompt_toolkit import PromptSession
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
@@ -10,14 +12,12 @@ from prompt_toolkit.output import ColorDepth
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from kvmrun.errors import KvmrunError, NotRunning
-from kvmrun.light.abc import Awaitable, Callable, Iterable, Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 from kvmrun.ui.shell.qmp_history import History
-from kvmrun.ui.text.output import BOLD, DIM, YELLOW, Answer, complain, say, show
+from kvmrun.ui.text.output import BOLD, DIM, YELLOW, Answer, print_answer, print_error, print_line
 
 
-class Talk(Frozen):
+class ShellBackend(Value):
     """What the shell needs to know of whom it talks to; every text it is given is shown one printable line at a time.
 
     `answer` gives what to print, or None to leave; `complete` gives (text, characters to replace, what it is);
@@ -35,21 +35,21 @@ class Talk(Frozen):
     color: bool = False
 
 
-async def converse(talk: Talk) -> None:
+async def run_shell(talk: ShellBackend) -> None:
     """Until the person leaves or the guest ends, which is said. Raises KvmrunError when the monitor misbehaves."""
-    say(talk.welcome, style=DIM, color=talk.color)
+    print_line(talk.welcome, style=DIM, color=talk.color)
     announcer = asyncio.create_task(_announce(talk))
     try:
         with _on_interrupt(lambda: None):  # a Ctrl-C between two prompts
             await _lines(talk, announcer)
     except NotRunning:
-        say(f"{talk.guest} has ended; its monitor is closed.", style=BOLD, color=talk.color)
+        print_line(f"{talk.guest} has ended; its monitor is closed.", style=BOLD, color=talk.color)
     finally:
         announcer.cancel()
         await asyncio.gather(announcer, return_exceptions=True)
 
 
-async def _lines(talk: Talk, announcer: asyncio.Task[None]) -> None:
+async def _lines(talk: ShellBackend, announcer: asyncio.Task[None]) -> None:
     session = _session(talk)
     while (line := await _typed(session, talk.prompt, announcer)) is not None:
         if not line.strip():
@@ -61,14 +61,14 @@ async def _lines(talk: Talk, announcer: asyncio.Task[None]) -> None:
         except NotRunning:
             raise
         except KvmrunError as error:
-            complain(error, color=talk.color)
+            print_error(error, color=talk.color)
             continue
         if answer is None:
             return
-        show(answer, color=talk.color)
+        print_answer(answer, color=talk.color)
 
 
-def _session(talk: Talk) -> PromptSession[str]:
+def _session(talk: ShellBackend) -> PromptSession[str]:
     return PromptSession(
         completer=_Words(talk.complete),
         complete_while_typing=False,
@@ -130,9 +130,9 @@ def _on_interrupt(call: Callable[[], object]) -> Iterator[None]:
             signal.signal(signal.SIGINT, before)
 
 
-async def _announce(talk: Talk) -> None:
+async def _announce(talk: ShellBackend) -> None:
     while True:
-        say(await talk.event(), style=YELLOW, color=talk.color)
+        print_line(await talk.event(), style=YELLOW, color=talk.color)
 
 
 class _Words(Completer):

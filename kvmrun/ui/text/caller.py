@@ -2,8 +2,7 @@
 
 import os
 import sys
-
-from kvmrun.light.abc import Iterable
+from collections.abc import Iterable
 
 _SECURE_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 """Where sudo looks for commands on Debian and Ubuntu, whatever the PATH of its caller is."""

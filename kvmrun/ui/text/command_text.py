@@ -1,6 +1,7 @@
 """A command that people are to read, one option a line."""
 
-from kvmrun.light.abc import Iterable
+from collections.abc import Iterable
+
 from kvmrun.model.printable import printable
 
 QEMU = "# the QEMU command for reading: paths and names where kvmrun passes descriptors\n"

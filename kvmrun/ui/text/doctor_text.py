@@ -1,10 +1,11 @@
 """Findings about the host for people: a mark and a sentence each, and what mends it below."""
 
-from kvmrun.light.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator
+
 from kvmrun.model.finding import Finding
 from kvmrun.model.printable import printable
 from kvmrun.ui.text.caller import fix
-from kvmrun.ui.text.output import BOLD, END, GREEN, RED, YELLOW, folded
+from kvmrun.ui.text.output import BOLD, END, GREEN, RED, YELLOW, fold
 
 _MARKS = {"ok": "ok", "warning": "warning", "problem": "PROBLEM"}
 _WELL = "nothing that was looked at is in the guests' way"
@@ -13,19 +14,19 @@ _COLOURS = {"ok": GREEN, "warning": YELLOW, "problem": RED}
 
 def pasteable(one: Finding) -> Finding:
     """The finding with commands that mean this lab, for people and for programs."""
-    return one.but(text=fix(one.text), fix=fix(one.fix), permanent=fix(one.permanent))
+    return one.replace(text=fix(one.text), fix=fix(one.fix), permanent=fix(one.permanent))
 
 
-def lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
+def finding_lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
     """The word tells how bad it is; a colour only repeats it."""
     for one in found:
         mark = f"{_MARKS[one.level]:<8}"
-        text = folded(f"{mark} {printable(one.subject, 60)}: {printable(one.text, 1000)}", 9)
+        text = fold(f"{mark} {printable(one.subject, 60)}: {printable(one.text, 1000)}", 9)
         yield f"{_COLOURS[one.level]}{mark}{END}{text[len(mark) :]}" if color else text
-        yield from mends(one, 9, color=color)
+        yield from fix_lines(one, 9, color=color)
 
 
-def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
+def fix_lines(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
     """What mends it, each a line to be copied."""
     lasts = f"until {one.lasts}" if one.lasts else ""
     for word, text in (("fix", one.fix), ("lasts", lasts), ("permanent", one.permanent)):
@@ -34,7 +35,7 @@ def mends(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
             yield f"{'':<{indent}}{word}: {bold}{printable(text, 1000)}{end}"
 
 
-def verdict(found: Iterable[Finding]) -> str:
+def doctor_verdict(found: Iterable[Finding]) -> str:
     """What may be said of the whole: only what was looked at or tried is known to be well."""
     problems = sum(one.level == "problem" for one in found)
     return f"{problems} problem{'s' if problems > 1 else ''} in the way" if problems else _WELL

@@ -1,9 +1,10 @@
 """The list as columns of text: what a terminal's table and a pipe's plain lines have in common."""
 
-from kvmrun.light.abc import Callable, Iterable, Sequence
-from kvmrun.model.guest.guest_status import Posture, Status
+from collections.abc import Callable, Iterable, Sequence
+
+from kvmrun.model.guest.guest_status import Confinement, Status
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
+from kvmrun.model.value import Value
 
 HEADS = ("NAME", "STATE", "ACCEL", "PID", "UPTIME", "CPU%", "MEMORY", "TAP", "MAC", "ADDRESS", "DISPLAY", "PROBLEM")
 HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "AGENT", "PROBLEM")
@@ -11,7 +12,7 @@ _RARE = frozenset({"DISPLAY", "PROBLEM"})
 _DASH = "-"
 
 
-class View(Frozen):
+class View(Value):
     """What is shown of every guest: the columns, and what stands in them.
 
     `spare` are those that may go on a narrow terminal, the first to go first.
@@ -22,7 +23,7 @@ class View(Frozen):
     spare: tuple[str, ...]
 
 
-def cells(status: Status) -> tuple[str, ...]:
+def guest_cells(status: Status) -> tuple[str, ...]:
     """One row, a cell a head; several NICs take several lines of a cell."""
     used = f"{mib(status.rss_bytes)}/" if status.rss_bytes is not None else ""
     return (
@@ -41,9 +42,9 @@ def cells(status: Status) -> tuple[str, ...]:
     )
 
 
-def held(status: Status) -> tuple[str, ...]:
+def confinement_cells(status: Status) -> tuple[str, ...]:
     """One row of how guests are held, and the addresses they tell: what is less than it should be is in capitals."""
-    now = status.posture or Posture()
+    now = status.posture or Confinement()
     return (
         printable(status.name, 60),
         printable(status.state, 40),
@@ -59,8 +60,8 @@ def held(status: Status) -> tuple[str, ...]:
     )
 
 
-LIVE = View(heads=HEADS, cells=cells, spare=("DISPLAY", "ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))
-POSTURE = View(heads=HELD, cells=held, spare=("ARGS", "KVM", "NEWPRIVS"))
+LIVE = View(heads=HEADS, cells=guest_cells, spare=("DISPLAY", "ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))
+POSTURE = View(heads=HELD, cells=confinement_cells, spare=("ARGS", "KVM", "NEWPRIVS"))
 
 
 def with_lab(view: View) -> View:
@@ -77,16 +78,16 @@ def with_lab(view: View) -> View:
 def plain(found: list[Status], view: View = LIVE) -> str:
     """Lines for a pipe: one a guest, columns aligned, nothing cut, the problem last."""
     body = [view.cells(one) for one in found]
-    shown = [number for number, head in enumerate(view.heads) if needed(head, (row[number] for row in body))]
-    return aligned([[row[number].replace("\n", ",") for number in shown] for row in (view.heads, *body)])
+    shown = [number for number, head in enumerate(view.heads) if is_column_needed(head, (row[number] for row in body))]
+    return align([[row[number].replace("\n", ",") for number in shown] for row in (view.heads, *body)])
 
 
-def needed(head: str, column: Iterable[str]) -> bool:
+def is_column_needed(head: str, column: Iterable[str]) -> bool:
     """Whether a column is shown: those that are mostly empty are where there is something in them."""
     return head not in _RARE or any(cell not in {"", _DASH} for cell in column)
 
 
-def aligned(table: Sequence[Sequence[str]]) -> str:
+def align(table: Sequence[Sequence[str]]) -> str:
     """Lines of columns, each as wide as its widest cell."""
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     return "".join(

@@ -15,7 +15,7 @@ _PROBLEM, _READABLE = "PROBLEM", 24
 """The column of problems, and how narrow it may be."""
 
 
-def draw(found: list[Status], view: guest_columns.View, *, color: str) -> None:
+def draw_table(found: list[Status], view: guest_columns.View, *, color: str) -> None:
     """Print the table on standard output, as wide as the terminal."""
     console = _console(color)
     console.print(table(found, view, console.width))
@@ -36,7 +36,7 @@ def _console(color: str) -> Console:
 def table(found: list[Status], view: guest_columns.View, width: int) -> Table:
     """The rows, with the columns that fit into `width`; problems stand below where they would be broken beside them."""
     body = [dict(zip(view.heads, view.cells(one), strict=True)) for one in found]
-    needed = [head for head in view.heads if guest_columns.needed(head, (row[head] for row in body))]
+    needed = [head for head in view.heads if guest_columns.is_column_needed(head, (row[head] for row in body))]
     heads = _fitting(needed, view.spare, body, width)
     below = _PROBLEM in heads and _width(heads, body) > width
     if below:

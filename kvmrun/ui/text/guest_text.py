@@ -1,22 +1,23 @@
 """One guest as text: its definition as TOML, what follows from its name, and how it is now."""
 
+from collections.abc import Iterator, Sequence
+
 from kvmrun.config.toml_writer import format_document
-from kvmrun.light.abc import Iterator, Sequence
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Place
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.printable import printable
 from kvmrun.ui.text import guest_columns
 
 
-def guest_text(guest: Guest, place: Place, now: Status) -> str:
+def guest_text(guest: Guest, place: GuestRuntime, now: Status) -> str:
     """Everything but the QEMU command."""
     definition = f"# {guest.name}.toml with its defaults\n{_definition(guest)}\n"
     return f"{definition}{_derived(guest, place)}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
 
 
-def recorded_text(place: Place, now: Status, definition: str, command: Sequence[str]) -> str:
+def recorded_text(place: GuestRuntime, now: Status, definition: str, command: Sequence[str]) -> str:
     """The same of a guest that runs and whose file, `definition`, is gone or has errors, with its QEMU command."""
     import shlex
 
@@ -33,7 +34,7 @@ def _definition(guest: Guest) -> str:
     return "".join(f"{printable(line, limit=10 * len(line) + 1)}\n" for line in text.splitlines())
 
 
-def _derived(guest: Guest, place: Place) -> str:
+def _derived(guest: Guest, place: GuestRuntime) -> str:
     account = f"{place.uid}"
     if place.uid is None:
         account = f"that of {guest.user}, which does not exist" if guest.user and place.log_uid else "the caller's"

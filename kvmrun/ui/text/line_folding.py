@@ -1,8 +1,7 @@
 """Lines that fit the terminal: folded between words, so that no address, MAC or path is broken."""
 
 import os
-
-from kvmrun.light.typing import Protocol
+from typing import Protocol
 
 _NARROWEST = 40
 _COMMANDS = r"\b(kvmrun|sudo|nft|ip|sysctl|qemu-img|chmod|cp|apt|modprobe|mkdir|iptables|systemctl|diff) "
@@ -13,7 +12,7 @@ class _Stream(Protocol):
     def fileno(self) -> int: ...
 
 
-def fitted(text: str, stream: _Stream, *, indent: int) -> str:
+def fold_to_terminal(text: str, stream: _Stream, *, indent: int) -> str:
     """`text` folded for the terminal behind `stream`, later lines indented; as it is where there is no terminal.
 
     A word that is longer than a line is left whole: the terminal breaks it, but it can be copied as one.
@@ -46,7 +45,9 @@ def proposed(text: str, stream: _Stream, *, indent: int) -> str:
         else:
             parts.append(part)
     lines = [parts[1], *(f"{'':<{indent}}{part}" for part in parts[2:])]
-    return "\n".join(one if re.search(_COMMANDS, one) else fitted(one, stream, indent=indent) for one in lines)
+    return "\n".join(
+        one if re.search(_COMMANDS, one) else fold_to_terminal(one, stream, indent=indent) for one in lines
+    )
 
 
 def _width(stream: _Stream) -> int:

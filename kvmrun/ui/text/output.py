@@ -5,13 +5,13 @@ import os
 import re
 import sys
 import time
+from collections.abc import Mapping
 
 from kvmrun.errors import KvmrunError
-from kvmrun.light.abc import Mapping
 from kvmrun.model.event import GuestEvent
 from kvmrun.model.printable import printable
-from kvmrun.model.value import Frozen
-from kvmrun.ui.text.line_folding import fitted
+from kvmrun.model.value import Value
+from kvmrun.ui.text.line_folding import fold_to_terminal
 
 BOLD, DIM, RED, YELLOW, CYAN, GREEN, END = (f"\x1b[{code}m" for code in ("1", "2", "31", "33", "36", "32", "0"))
 _TOKEN = re.compile(r'(?P<key>"(?:[^"\\]|\\.)*")(?=: )|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:true|false|null)\b)')
@@ -20,66 +20,66 @@ _DEEPEST = 100
 _COLOUR = {"key": CYAN, "text": GREEN, "word": YELLOW}
 
 
-class Value(Frozen):
+class PrintedValue(Value):
     """What a command returned: shown as JSON."""
 
     json: object
 
 
-Answer = Value | tuple[str, ...] | None
+Answer = PrintedValue | tuple[str, ...] | None
 
 
-def colored(choice: str) -> bool:
+def use_colour(choice: str) -> bool:
     """Whether to use colours on standard output; `choice` is auto, always or never."""
     if choice != "auto":
         return choice == "always"
     return sys.stdout.isatty() and "NO_COLOR" not in os.environ and os.environ.get("TERM", "dumb") != "dumb"
 
 
-def say(line: str, *, style: str = "", color: bool) -> None:
+def print_line(line: str, *, style: str = "", color: bool) -> None:
     """One line; `style` is an escape sequence, used only with `color`."""
     text = _whole(line)
     sys.stdout.write(f"{style}{text}{END}\n" if color and style else f"{text}\n")
 
 
-def folded(text: str, indent: int) -> str:
+def fold(text: str, indent: int) -> str:
     """`text` in lines that fit the terminal on standard output, `indent` after the first; one line where it is none."""
-    return fitted(text, sys.stdout, indent=indent)
+    return fold_to_terminal(text, sys.stdout, indent=indent)
 
 
-def show(answer: Answer, *, color: bool) -> None:
+def print_answer(answer: Answer, *, color: bool) -> None:
     """An answer for people: JSON spread over lines, with its parts in colours; text as it is."""
-    if isinstance(answer, Value):
+    if isinstance(answer, PrintedValue):
         for line in _json(answer.json, indent=2, ensure_ascii=False).split("\n"):
             text = _whole(line)
             sys.stdout.write((_TOKEN.sub(_paint, text) if color else text) + "\n")
     else:
         for line in answer or ():
-            say(line, color=False)
+            print_line(line, color=False)
 
 
-def dump(value: object) -> None:
+def print_json(value: object) -> None:
     """A value for programs: JSON on one line, all of it ASCII that no terminal acts upon."""
     sys.stdout.write(_json(value, sort_keys=True).replace("\x7f", "\\u007f") + "\n")
 
 
-def complain(error: KvmrunError, *, color: bool) -> None:
+def print_error(error: KvmrunError, *, color: bool) -> None:
     """An error inside a conversation, where it ends nothing."""
-    say(error.message, style=RED, color=color)
+    print_line(error.message, style=RED, color=color)
     from kvmrun.ui.text.caller import fix
 
     for line in (error.why, fix(error.hint), *error.lines):
         if line:
-            say(f"  {line}", color=color)
+            print_line(f"  {line}", color=color)
 
 
-def news(event: Mapping[str, object]) -> str:
+def shell_event_line(event: Mapping[str, object]) -> str:
     """An event on one line: the time it came, its name, its data."""
     data = event.get("data")
     return f"{time.strftime('%H:%M:%S')} {event.get('event')}" + (f" {_json(data, ensure_ascii=False)}" if data else "")
 
 
-def line(event: GuestEvent) -> str:
+def event_line(event: GuestEvent) -> str:
     """An event of some guest for people: when, who, what, and as much of its data as one can read."""
     data = f"  {_json(event.data, ensure_ascii=False)}" if event.data else ""
     moment = f"{time.strftime('%H:%M:%S', time.localtime(event.at))}.{int(event.at % 1 * 1000):03}"

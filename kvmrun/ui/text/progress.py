@@ -2,13 +2,13 @@
 
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
-from kvmrun.light.abc import Callable, Iterator
-from kvmrun.light.contextlib import contextmanager
-from kvmrun.light.typing import Any
 from kvmrun.model.printable import printable
 from kvmrun.ui.text.caller import fix
-from kvmrun.ui.text.line_folding import fitted
+from kvmrun.ui.text.line_folding import fold_to_terminal
 
 _SHOWN_AFTER = 1.0
 _REREAD = 1.0
@@ -55,7 +55,7 @@ class Progress:
         """Something was done. On a terminal the line is folded between words, and goes above a live line."""
         if self._quiet:
             return
-        text = fitted(printable(fix(line)), sys.stdout, indent=2)
+        text = fold_to_terminal(printable(fix(line)), sys.stdout, indent=2)
         if self._live is not None and sys.stdout.isatty():
             self._live.out(text, highlight=False)
         else:
@@ -64,7 +64,7 @@ class Progress:
     def warn(self, line: str) -> None:
         """Something works, but probably not as the user expects."""
         if not self._quiet:
-            sys.stderr.write(fitted(f"kvmrun: warning: {printable(fix(line))}", sys.stderr, indent=2) + "\n")
+            sys.stderr.write(fold_to_terminal(f"kvmrun: warning: {printable(fix(line))}", sys.stderr, indent=2) + "\n")
 
     def detail(self, line: str) -> None:
         """How it goes, for those who ask with -v."""

@@ -5,7 +5,7 @@ import sys
 from kvmrun.model.printable import printable
 
 
-def confirmed(question: str, *, usual: bool) -> bool | None:
+def confirm(question: str, *, usual: bool) -> bool | None:
     """Whether the answer is yes, `usual` for an empty one; None where nobody can be asked."""
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return None

@@ -1,20 +1,20 @@
 """What was found wrong and what became of it, for people: the subject, the fault, each step."""
 
 import sys
+from collections.abc import Iterable, Iterator
 
-from kvmrun.light.abc import Iterable, Iterator
 from kvmrun.model.printable import printable
-from kvmrun.plan.repair_plan import Outcome
+from kvmrun.plan.repair_plan import RepairResult
 from kvmrun.ui.text.caller import fix
 from kvmrun.ui.text.line_folding import proposed
 
 
-def pasteable(one: Outcome) -> Outcome:
+def pasteable(one: RepairResult) -> RepairResult:
     """The outcome with commands that mean this lab, for people and for programs."""
-    return one.but(text=fix(one.text), fix=fix(one.fix), error=fix(one.error))
+    return one.replace(text=fix(one.text), fix=fix(one.fix), error=fix(one.error))
 
 
-def lines(found: Iterable[Outcome]) -> Iterator[str]:
+def repair_lines(found: Iterable[RepairResult]) -> Iterator[str]:
     for one in found:
         yield f"{printable(one.subject, 60)}: {printable(one.text, 400)}"
         mark = "would " if one.state == "to be repaired" else ""
@@ -26,7 +26,7 @@ def lines(found: Iterable[Outcome]) -> Iterator[str]:
             yield proposed(f"  fix: {printable(one.fix, 400)}", sys.stdout, indent=7)
 
 
-def verdict(found: Iterable[Outcome]) -> str:
+def repair_verdict(found: Iterable[RepairResult]) -> str:
     states = [one.state for one in found]
     counts = {word: states.count(word) for word in ("repaired", "to be repaired", "not repaired")}
     return ", ".join(f"{count} {word}" for word, count in counts.items() if count) or "nothing to repair"

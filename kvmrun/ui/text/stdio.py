@@ -3,9 +3,9 @@
 import os
 import sys
 from io import TextIOWrapper
+from typing import Literal
 
 from kvmrun.errors import KvmrunError
-from kvmrun.light.typing import Literal
 
 
 class _Output(TextIOWrapper):
@@ -40,7 +40,7 @@ class _Unheard(TextIOWrapper):
             return
 
 
-def mend() -> None:
+def repair_stdio() -> None:
     """Call it before anything is opened. What the caller has closed is /dev/null from now on: else the next file or
     socket would get its number, and be written to as output. What an encoding has no words for is written as escapes.
     """

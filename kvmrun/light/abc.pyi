@@ -1,1 +1,0 @@
-from collections.abc import *  # noqa: F403 - the same names

@@ -1,1 +1,0 @@
-from signal import *  # noqa: F403 - the same names

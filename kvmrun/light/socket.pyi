@@ -1,1 +1,0 @@
-from socket import *  # noqa: F403 - the same names

@@ -1,0 +1,19 @@
+"""The files in which a network notes what was made and loaded for it."""
+
+from kvmrun.model.guest.paths import Paths
+from kvmrun.model.network.network import Network
+
+
+def taps_record(where: Paths, network: Network) -> str:
+    """The file that says which taps were made to stay, and for whom."""
+    return f"{where.network(network.name)}/taps"
+
+
+def rules_record(where: Paths, network: Network) -> str:
+    """The file that says which rules were loaded last."""
+    return f"{where.network(network.name)}/rules"
+
+
+def guard_record(where: Paths, network: Network) -> str:
+    """The same for the guard of the taps that are kept on it."""
+    return f"{where.network(network.name)}/guard"
