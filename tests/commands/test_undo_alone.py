@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.commands import _network
+from kvmrun.api.network import network_use
 from kvmrun.host.rundir import lock
 
 
@@ -20,6 +20,6 @@ def test_who_has_it_for_a_moment_is_waited_for(
     now = iter(range(1000))
     monkeypatch.setattr(lock.time, "monotonic", lambda: next(now) / 10)
     monkeypatch.setattr(lock.time, "sleep", lambda _: os.close(other) if leaves else None)
-    assert _network._is_alone(mine) is alone
+    assert network_use._is_alone(mine) is alone
     for fd in (mine, *(() if leaves else (other,))):
         os.close(fd)

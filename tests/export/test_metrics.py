@@ -20,7 +20,7 @@ GUEST = Status(
     memory_bytes=1 << 30,
     rss_bytes=1 << 29,
     uuid="u",
-    nics=(NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="m", address=None, link=None),),
+    nics=(NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="m", address=None),),
 )
 NIC = NicCount(**{**dict.fromkeys(NicCount.FIELDS, 0), "name": "eth0", "received_bytes": 11, "sent_dropped": 3})
 DRIVE = DriveCount(**{**dict.fromkeys(DriveCount.FIELDS, 0), "name": "drive0", "read_ns": 1_500_000_000, "writes": 4})

@@ -78,7 +78,7 @@ def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytes
     wide = {"markup": False, "emoji": False, "highlight": False, "force_terminal": True, "width": 400}
     monkeypatch.setattr(guest_table, "_console", lambda color: Console(**wide))
     for word in hostile.strings():
-        nic = NicStatus(name=word, network=word, tap=word, mac=word, address=word, link=None)
+        nic = NicStatus(name=word, network=word, tap=word, mac=word, address=word)
         status = Status(name=word, state=word, accel=word, problem=word, uuid=word, nics=(nic,))
         with row.case(f"lines {word!r:.40}"):
             text = guest_columns.plain([status, status.replace(name="vm2")])
