@@ -1,9 +1,8 @@
 """The same for many guests, side by side: one that fails stops only those that come after it."""
 
 import os
-from _thread import get_ident
+import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any, Protocol
 
 from kvmrun.errors import INTERRUPTED, Interrupted, KvmrunError, refused_by_host
 from kvmrun.host.process import signals
@@ -16,19 +15,13 @@ _ENDS = 64
 """How many ends are waited for side by side: it is QEMU and the kernel that work then, not we."""
 
 
-class Worker(Protocol):
-    """The part of a thread that is used here; threading itself is loaded only for several guests."""
-
-    def start(self) -> None: ...
-
-
 _working: "dict[int, _Queue]" = {}
 """Whose thread each worker is, by its number."""
 
 
 def interrupted() -> bool:
     """Whether those that still wait for something should give up."""
-    queue = _working.get(get_ident())
+    queue = _working.get(threading.get_ident())
     return bool(signals.number()) or (queue is not None and queue.interrupt is not None)
 
 
@@ -50,9 +43,7 @@ def each(
     """
     if len(names) == 1 and not failed:
         return _one(names[0], do)
-    import threading
-
-    queue = _Queue(names, before, failed, threading.Condition(), ends=ends)
+    queue = _Queue(names, before, failed, ends=ends)
     workers = min(len(names), _ENDS if ends else 4 * (os.cpu_count() or 1))
     with signals.note_signals():
         _run([threading.Thread(target=queue.work, args=(do,)) for _ in range(workers)], queue)
@@ -73,14 +64,13 @@ class _Queue:
         names: Sequence[str],
         before: Mapping[str, Collection[str]],
         failed: Mapping[str, KvmrunError],
-        stirred: Any,
         *,
         ends: bool,
     ) -> None:
         self._left = dict.fromkeys(names)
         self._open = dict.fromkeys(names)
         self._before = before
-        self.stirred = stirred
+        self.stirred = threading.Condition()
         self._ends = ends
         self.errors = dict(failed)
         self.bugs: list[BaseException] = []
@@ -90,10 +80,10 @@ class _Queue:
 
     def work(self, do: Callable[[str], None]) -> None:
         """What every thread does: take a name whose turn has come, until none is left."""
-        _working[get_ident()] = self
+        _working[threading.get_ident()] = self
         with within(self._deadline):
             self._work(do)
-        del _working[get_ident()]
+        del _working[threading.get_ident()]
         with self.stirred:
             self.working -= 1
             self.stirred.notify_all()
@@ -149,7 +139,7 @@ def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:
     return found
 
 
-def _run(workers: Sequence[Worker], queue: _Queue) -> None:
+def _run(workers: Sequence[threading.Thread], queue: _Queue) -> None:
     """Start all and wait until the last has nothing left to do.
 
     Not by Thread.join(): before Python 3.13 one that an exception interrupts takes the thread for ended.

@@ -3,8 +3,8 @@
 What waits for the host (a lock, a program of the system) has no value handed down to it: it asks `remaining`.
 """
 
+import threading
 import time
-from _thread import _local
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -43,7 +43,7 @@ NEVER = Deadline()
 _UNDO = 2.0
 """How long taking back may take after the end of the time, in seconds, each step of it."""
 _command = [NEVER]
-_thread = _local()
+_thread = threading.local()
 
 
 def begin_command(limit: float | None) -> Deadline:

@@ -1,6 +1,6 @@
 """The networks of guests that are being started: looked at once for all, while the first QEMU starts."""
 
-from _thread import allocate_lock
+import threading
 from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from types import TracebackType
@@ -27,7 +27,7 @@ class NetworkHold:
         self._names = names
         self._say = say
         self._stack = ExitStack()
-        self._turn = allocate_lock()
+        self._turn = threading.Lock()
         self._looked = False
         self._kept = False
         self.error: BaseException | None = None

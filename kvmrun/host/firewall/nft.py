@@ -5,7 +5,7 @@ A part is a table, "FAMILY TABLE", or the chains of one whose names begin alike,
 
 import json
 import os
-from _thread import allocate_lock
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -17,7 +17,7 @@ from kvmrun.host.process import process
 from kvmrun.model.deadline import remaining
 
 _LIMIT = 10.0
-_turn, _asked = allocate_lock(), set[str]()
+_turn, _asked = threading.Lock(), set[str]()
 """Parts that are to go: whoever has the turn removes them for all."""
 
 

@@ -4,7 +4,7 @@ Fifty guests that start at once need a handful of processes so, not fifty that w
 """
 
 import os
-from _thread import allocate_lock
+import threading
 from contextlib import suppress
 
 from kvmrun.host.links import raw_netlink
@@ -58,7 +58,7 @@ class _Run:
 
     def __init__(self, tickets: list[NftRequest]) -> None:
         self.shared = len(tickets) > 1
-        self._lock = allocate_lock()
+        self._lock = threading.Lock()
         self._ended: tuple[int, str] | None = None
         nft = process.require_program("nft")
         self._said, given = _memory(""), _memory("".join(ticket.text for ticket in tickets))
@@ -98,7 +98,7 @@ class _Queue:
     """The tickets nobody has begun yet, and the process at work."""
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = threading.Lock()
         self._waiting: list[NftRequest] = []
         self._at_work: _Run | None = None
 

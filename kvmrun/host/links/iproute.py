@@ -21,7 +21,6 @@ from kvmrun.plan.start_facts import Bridge, Protocol, Route
 
 _IFF_UP = 1
 _LIMIT = 2.0
-_MAIN_TABLE = 254
 _LOCAL_TABLE = 255
 _IFA_F_PERMANENT = 0x80
 _PROTOCOLS: Mapping[Protocol, int] = {"udp": socket.IPPROTO_UDP, "tcp": socket.IPPROTO_TCP}
