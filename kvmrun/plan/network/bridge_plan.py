@@ -1,9 +1,10 @@
 """The bridge of a network: as it should be, against what is there by that name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Address
 
 from kvmrun.errors import Refused
+from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
@@ -156,17 +157,9 @@ def address_steps(network: Network, found: Bridge | None) -> Iterator[NetworkSte
     yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(stale))
     yield from (AddAddress(link=network.bridge, address=address) for address in sorted(missing))
     if found is not None and network.ipv6 and not found.link_local:
-        yield AddAddress(link=network.bridge, address=f"{_link_local(found.mac)}/64")
+        yield AddAddress(link=network.bridge, address=f"{IPv6Address(derive.link_local(found.mac))}/64")
     if found is None or not found.up or found.renamed:
         yield SetLinkUp(link=network.bridge)
-
-
-def _link_local(mac: str) -> str:
-    """The address that the kernel derives from the MAC (RFC 4291, appendix A)."""
-    first, *others = bytes.fromhex(mac.replace(":", ""))
-    from ipaddress import IPv6Address  # not for networks that are right
-
-    return str(IPv6Address(b"\xfe\x80" + bytes(6) + bytes([first ^ 2, *others[:2], 0xFF, 0xFE, *others[2:]])))
 
 
 def accept_external(network: Network, found: Bridge | None) -> None:
