@@ -1,7 +1,9 @@
 """One file of a lab, read with suspicion: bounded, regular, not too deep, TOML."""
 
 import os
+import re
 import stat
+import tomllib
 from typing import Any
 
 LIMIT = 16 << 10
@@ -51,9 +53,6 @@ def parse_toml(data: bytes) -> dict[str, Any]:
 
 def _table(text: str) -> dict[str, Any]:
     """The table in a text of any sort. Raises Unreadable with why it is none."""
-    import re
-    import tomllib
-
     if any(line.count(".") > _DEEPEST for line in re.sub(_QUOTED, "_", text, flags=re.DOTALL).splitlines()):
         raise _too_deep()  # tomllib takes a time that is quadratic in the dots of a key
     try:
@@ -66,8 +65,6 @@ def _table(text: str) -> dict[str, Any]:
 
 def _sentence(why: str) -> str:
     """What tomllib says, the place first."""
-    import re
-
     found = re.fullmatch(r"(.*) \((?:at )?(line \d+, column \d+|end of document)\)", why, re.DOTALL)
     place, text = (found[2], found[1]) if found else ("not valid TOML", why)
     return f"{place}: {text[:1].lower()}{text[1:]}"
@@ -75,8 +72,6 @@ def _sentence(why: str) -> str:
 
 def _unquoted(text: str, why: str) -> Unreadable | None:
     """What is said of a line such as memory = 16M, where nothing is missing but the quotes; None for any other."""
-    import re
-
     place = re.search(r"at line (\d+)", why)
     lines = text.split("\n")
     line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""

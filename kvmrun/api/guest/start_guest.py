@@ -164,31 +164,33 @@ def _launch(job: Job, place: GuestRuntime, steps: tuple[GuestStep, ...], report:
     said, uplink = log_reader.end_offset(place.log), job.lab.uplinks.get(guest.uplink or "")
     record = record_of(guest, place, (*guest.args, *job.raw), uplink).replace(paused=job.paused, said=said)
     now, then = split_at_launch(steps)
-    hand = GuestExecutor(job.deadline, title=log_reader.title(place.log, guest.accel))
+    executor = GuestExecutor(job.deadline, title=log_reader.title(place.log, guest.accel))
     with ExitStack() as calm:
         try:
-            with undo_on_error(now, hand, details(report)):
+            with undo_on_error(now, executor, details(report)):
                 from kvmrun.api.guest.start_verify import explain_failure, verify_and_resume
 
                 job.networks.ready()
                 try:
-                    with undo_on_error(then, hand, details(report)):
+                    with undo_on_error(then, executor, details(report)):
                         _keep_watch(
-                            job, place.guest, verify_and_resume(place, hand, record, wait=job.waits.get(place.guest))
+                            job,
+                            place.guest,
+                            verify_and_resume(place, executor, record, wait=job.waits.get(place.guest)),
                         )
                         calm.enter_context(defer_signals())  # an interrupt before this undoes it all; later ones wait
                         job.networks.keep()
                 except KvmrunError as error:
-                    raise explain_failure(place, hand, record, error) from None
+                    raise explain_failure(place, executor, record, error) from None
         finally:
-            hand.close()
-        if hand.note:
-            report(Done(guest=place.guest, text=hand.note))
+            executor.close()
+        if executor.note:
+            report(Done(guest=place.guest, text=executor.note))
         started = Started(
             guest=place.guest,
             state="paused" if job.paused else "running",
             accel=guest.accel,
-            pid=hand.pid,
+            pid=executor.pid,
             ports=place.ports,
             display=guest.shown_at(place) or None,
         )

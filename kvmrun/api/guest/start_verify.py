@@ -14,7 +14,9 @@ _ENDS = 0.3
 """How long after a failure QEMU may take to end that was its cause, in seconds: its taps and sockets go first."""
 
 
-def verify_and_resume(place: GuestRuntime, hand: GuestExecutor, record: Record, *, wait: Wait | None) -> Watch | None:
+def verify_and_resume(
+    place: GuestRuntime, executor: GuestExecutor, record: Record, *, wait: Wait | None
+) -> Watch | None:
     """Make sure that the guest lives and is as asked, and resume it unless it is to stay paused.
 
     Returns what is left to wait for.
@@ -22,16 +24,16 @@ def verify_and_resume(place: GuestRuntime, hand: GuestExecutor, record: Record, 
     monitor = place.socket("q")
     try:
         startup_check.verify_started(
-            monitor, uuid=place.uuid, accel=record.accel, limit=hand.deadline.left(startup_check.LIMIT)
+            monitor, uuid=place.uuid, accel=record.accel, limit=executor.deadline.left(startup_check.LIMIT)
         )
-        if hand.listener >= 0:
+        if executor.listener >= 0:
             from kvmrun.monitor.qmp import vnc_handover
 
-            vnc_handover.hand_over_vnc(monitor, hand.listener)
-        hand.guarded()
-        hand.scoped()
-        used = process.process_usage(hand.pid)
-        record = record.replace(pid=hand.pid, started=used.started if used else 0, boot=process.boot_id())
+            vnc_handover.hand_over_vnc(monitor, executor.listener)
+        executor.guarded()
+        executor.scoped()
+        used = process.process_usage(executor.pid)
+        record = record.replace(pid=executor.pid, started=used.started if used else 0, boot=process.boot_id())
         rundir.write_record(place.socket("record"), record)
         watch = wait.begin(place, running=False) if wait else None
         if not record.paused:
@@ -41,13 +43,13 @@ def verify_and_resume(place: GuestRuntime, hand: GuestExecutor, record: Record, 
     return watch
 
 
-def explain_failure(place: GuestRuntime, hand: GuestExecutor, record: Record, error: KvmrunError) -> KvmrunError:
+def explain_failure(place: GuestRuntime, executor: GuestExecutor, record: Record, error: KvmrunError) -> KvmrunError:
     """Why the start failed: `error`, or the last words of a QEMU that has ended, and taken its taps along."""
-    if not process.wait_exit(hand.pidfd, _ENDS):
+    if not process.wait_exit(executor.pidfd, _ENDS):
         return error
-    from kvmrun.plan.guest.qemu_exit import explain_exit  # patterns: `re` costs 5 ms
+    from kvmrun.plan.guest.qemu_exit import explain_exit  # only for a start that failed
 
-    status = hand.reap()
+    status = executor.reap()
     return explain_exit(place.guest, status, log_reader.lines_since(place.log, record.said))
 
 

@@ -102,7 +102,7 @@ def _hold_network(look: Look, where: Paths, name: str, say: Say, *, owner: int |
 
 
 def _undo_if_unused(where: Paths, fd: int) -> Callable[[NetworkStep], Callable[[], None] | None]:
-    """The hand of a network, whose undo does nothing while another command has begun to use the network."""
+    """Performs steps of a network, whose undo does nothing once another command has begun to use the network."""
     from kvmrun.host.execute.network_executor import execute
 
     do = execute(where)

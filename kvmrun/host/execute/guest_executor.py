@@ -1,4 +1,4 @@
-"""The hand: each step to the function that does it, and what takes it back."""
+"""Performs the steps of a guest's start, each with what takes it back."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The hand of a network: each step to the function that does it, and what takes it back."""
+"""Performs the steps of a network, each with what takes it back."""
 
 from collections.abc import Callable
 from typing import assert_never

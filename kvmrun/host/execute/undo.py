@@ -14,25 +14,25 @@ Say = Callable[[str], None]
 
 
 @contextmanager
-def undo_on_error(plan: Iterable[S], hand: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
+def undo_on_error(plan: Iterable[S], executor: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
     """Do every step of `plan`, then the body. If either fails, what was done is undone, last first.
 
-    A hand that fails leaves nothing of its own step behind; its undo speaks only for its success.
+    A executor that fails leaves nothing of its own step behind; its undo speaks only for its success.
     """
     with ExitStack() as undo:
         for step in plan:
             say(f"{step}")
             with defer_signals():  # between a step and its undo being known, nobody would take the step back
-                if (back := _done(hand, step)) is not None:
+                if (back := _done(executor, step)) is not None:
                     undo.callback(_quietly, back, step, say)
         yield
         undo.pop_all()
 
 
-def _done(hand: Callable[[S], Undo | None], step: S) -> Undo | None:
+def _done(executor: Callable[[S], Undo | None], step: S) -> Undo | None:
     """Do one step; what the kernel refuses on the way is named after the step."""
     try:
-        return hand(step)
+        return executor(step)
     except OSError as why:
         hint = "nothing was changed: correct that, then try again"
         raise KvmrunError(f"could not {step}", hint, why=reason(why)) from why

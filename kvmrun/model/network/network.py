@@ -1,5 +1,6 @@
 """A network: one bridge with its subnet, its addresses and names, and its way out."""
 
+import re
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Literal, Self
@@ -101,8 +102,6 @@ class Forward(Value):
 
     @classmethod
     def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
-        import re  # 5 ms that a lab without forwarded ports does not need
-
         pattern = r"(tcp|udp) +([0-9]{1,5}) *-> *([a-z0-9-]{1,32}):([0-9]{1,5})"
         found = re.fullmatch(pattern, raw) if isinstance(raw, str) else None
         if found and all(0 < int(found[group]) < 65536 for group in (2, 4)):

@@ -1,4 +1,4 @@
-"""Everything that is done to start a guest. A step says what it is in words; host.hand does it."""
+"""Everything that is done to start a guest. A step says what it is in words; host.execute performs it."""
 
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.qemu_option import BootFile, Image, Listener, Log, Option, Tap, VncDirectory

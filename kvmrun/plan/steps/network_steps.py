@@ -1,4 +1,4 @@
-"""Everything that can be done to a network. A step says what it is in words; host.network does it."""
+"""Everything that can be done to a network. A step says what it is in words; host.execute performs it."""
 
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.value import Value
