@@ -172,8 +172,8 @@ def stop_dnsmasq(uid: int, config: str, hint: str) -> None:
         finally:
             os.close(pidfd)
             process.forget_ended()
-    small_files.remove(hint)
-    small_files.remove(f"{hint}.new")  # left by a start that was killed
+    atomic_write.remove(hint)
+    atomic_write.remove(f"{hint}.new")  # left by a start that was killed
 
 
 def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
@@ -200,9 +200,8 @@ def _directory(path: str, uid: int) -> None:
 
 
 def _replace(path: str, text: str, uid: int) -> None:
-    with safe_directory.holding(path) as (place, name):
-        part = f".{name}.new"  # under the lock of the network, and a killed command leaves one file at most
-        place.remove(part)
-        with atomic_write.part_file(part, dir_fd=place.fd) as fd:
-            atomic_write.fill(fd, text.encode(), 0o640, (0, uid), durable=False)
-            place.move(part, name)
+    with (
+        safe_directory.holding(path) as (place, name),
+        atomic_write.replacing(name, f".{name}.new", dir_fd=place.fd) as fd,
+    ):
+        atomic_write.fill(fd, text.encode(), 0o640, (0, uid), durable=False)

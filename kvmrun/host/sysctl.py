@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
 from kvmrun.model.deadline import remaining
@@ -145,7 +145,7 @@ def _book(where: Paths) -> Iterator[dict[str, Any]]:
     """The settings changed and by whom, under one lock: {name: {before, general, set, users, links}}."""
     path = f"{where.run}/sysctls"
     if os.path.lexists(path) and not stat.S_ISREG(os.lstat(path).st_mode):
-        small_files.remove(path)
+        atomic_write.remove(path)
     fd = _locked(path)
     try:
         text = os.read(fd, _LIMIT)
@@ -216,7 +216,7 @@ def _save(where: Paths, book: Mapping[str, Any]) -> None:
             os.makedirs(where.state, mode=0o755, exist_ok=True)
             small_files.replace_atomically(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
         else:
-            small_files.remove(path)
+            atomic_write.remove(path)
 
 
 def _saved(where: Paths) -> dict[str, Any]:

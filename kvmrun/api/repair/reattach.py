@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.rundir import listening_socket, lock
 from kvmrun.monitor.qmp.fd_passing import QmpError, open_connection
 
@@ -27,7 +27,7 @@ def reissue_lock(directory: str) -> None:
         _pass_lock(f"{directory}/q", fd)
         if not lock.take_lock(fd):
             raise KvmrunError("its new lock is taken already", "kvmrun repair again")
-        small_files.remove(path)
+        atomic_write.remove(path)
 
 
 def _pass_lock(socket: str, fd: int) -> None:

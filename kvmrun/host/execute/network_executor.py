@@ -5,7 +5,7 @@ from typing import assert_never
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq, sysctl
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write
 from kvmrun.host.firewall import nft
 from kvmrun.host.links import (
     iproute,
@@ -134,7 +134,7 @@ def _record(step: network_steps.RecordNetwork) -> Undo:
     """Write the record of a network; the undo writes the earlier one, or removes it."""
     before = records.read_network(step.path)
     records.write_network(step.path, step.record)
-    return lambda: records.write_network(step.path, before) if before else small_files.remove(step.path)
+    return lambda: records.write_network(step.path, before) if before else atomic_write.remove(step.path)
 
 
 def _rest(step: network_steps.OtherStep, where: Paths) -> Undo | None:
@@ -159,7 +159,7 @@ def _rest(step: network_steps.OtherStep, where: Paths) -> Undo | None:
             return dnsmasq.write_files(step)
         case network_steps.RemoveFiles():
             for path in step.paths:
-                small_files.remove(path)
+                atomic_write.remove(path)
         case _:
             assert_never(step)
     return None

@@ -24,6 +24,30 @@ def part_file(part: str, mode: int = 0o600, *, dir_fd: int | None = None) -> Ite
             os.unlink(part, dir_fd=dir_fd)
 
 
+@contextmanager
+def replacing(name: str, part: str, *, dir_fd: int | None = None) -> Iterator[int]:
+    """A descriptor on a new file, which takes the place of `name` when the body has written it.
+
+    It is called `part` until then, always the same: what a killed command left is replaced by the next one. For who
+    holds a lock, or is alone for another reason.
+    """
+    remove(part, dir_fd=dir_fd)
+    with part_file(part, dir_fd=dir_fd) as fd:
+        yield fd
+        move(part, name, dir_fd=dir_fd)
+
+
+def remove(name: str, *, dir_fd: int | None = None) -> None:
+    """Remove what is called `name`, an empty directory, too; nothing there is no error."""
+    try:
+        os.unlink(name, dir_fd=dir_fd)
+    except FileNotFoundError:
+        return
+    except IsADirectoryError:
+        with suppress(FileNotFoundError):
+            os.rmdir(name, dir_fd=dir_fd)
+
+
 def fill(fd: int, data: bytes, mode: int, owner: Owner | None = None, *, durable: bool = True) -> None:
     """Write `data` to a new file, and with `durable` to the disk, before anybody sees it under its name."""
     with open(fd, "wb", closefd=False) as file:

@@ -6,7 +6,7 @@ Somebody may have put a pipe, a link or a directory in the place of one: that co
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 
 from kvmrun.host.files import atomic_write
 
@@ -43,28 +43,11 @@ def replace_atomically(path: str, data: bytes) -> None:
     with replacing(path) as fd:
         atomic_write.fill(fd, data, 0o600, durable=False)
         if os.path.isdir(path):
-            remove(path)
+            atomic_write.remove(path)
 
 
 @contextmanager
 def replacing(path: str) -> Iterator[int]:
-    """A descriptor on a new file, which takes the place of `path` when the body has written it.
-
-    Its name until then is always the same: what a killed command left is replaced by the next one.
-    """
-    part = f"{path}.new"
-    remove(part)
-    with atomic_write.errors_name(path), atomic_write.part_file(part) as fd:
+    """A descriptor on a new file, which takes the place of `path` when the body has written it."""
+    with atomic_write.errors_name(path), atomic_write.replacing(path, f"{path}.new") as fd:
         yield fd
-        atomic_write.move(part, path)
-
-
-def remove(path: str) -> None:
-    """Remove what is at `path`, an empty directory, too; nothing there is no error."""
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        return
-    except IsADirectoryError:
-        with suppress(FileNotFoundError):
-            os.rmdir(path)

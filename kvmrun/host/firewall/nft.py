@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.firewall import nfnetlink, nft_batch
 from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
@@ -69,7 +69,7 @@ class RulesetLoad:
         try:
             drop_ruleset(self._part, self._record)
         except KvmrunError:
-            small_files.remove(self._record)
+            atomic_write.remove(self._record)
 
 
 def load_ruleset(part: str, text: str, record: str, digest: str) -> Callable[[], None]:
@@ -94,7 +94,7 @@ def drop_ruleset(part: str, record: str) -> None:
         raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
     finally:
         _asked.discard(part)
-    small_files.remove(record)
+    atomic_write.remove(record)
 
 
 def _deleted(part: str, asked: set[str]) -> set[str]:

@@ -7,7 +7,7 @@ import json
 import os
 from collections.abc import Iterable
 
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.links import port_settings, tap_device
 from kvmrun.model.guest.nic import PersistentTap, Port
 from kvmrun.model.guest.paths import Paths
@@ -75,4 +75,4 @@ def _write(record: str, found: dict[str, int]) -> None:
     if found:
         small_files.replace_atomically(record, json.dumps(found, sort_keys=True).encode())
     else:
-        small_files.remove(record)
+        atomic_write.remove(record)

@@ -2,7 +2,7 @@
 
 import os
 
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write
 
 _NAME = "frozen"
 
@@ -15,7 +15,7 @@ def set_mark(directory: str) -> None:
 
 def clear_mark(directory: str) -> None:
     """Take the mark away, if there is one."""
-    small_files.remove(f"{directory}/{_NAME}")
+    atomic_write.remove(f"{directory}/{_NAME}")
 
 
 def is_marked(directory: str) -> bool:

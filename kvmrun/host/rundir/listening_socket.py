@@ -5,7 +5,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from kvmrun.host.files import atomic_write, small_files
+from kvmrun.host.files import atomic_write
 
 _QUEUE = 4
 
@@ -14,7 +14,7 @@ _QUEUE = 4
 def replacing_socket(path: str) -> Iterator[int]:
     """A descriptor on a new socket that listens, and takes the place of `path` when the body has handed it over."""
     new = f"{path}.new"
-    small_files.remove(new)
+    atomic_write.remove(new)
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
         os.fchmod(at.fileno(), 0o600)  # bind(2) takes the mode of the socket, so that nobody can connect in between
         at.bind(new)
@@ -23,12 +23,12 @@ def replacing_socket(path: str) -> Iterator[int]:
             yield at.fileno()
             atomic_write.move(new, path)
         except BaseException:
-            small_files.remove(new)
+            atomic_write.remove(new)
             raise
 
 
 def add_name(path: str, name: str) -> None:
     """Let the socket at `path` be reached by `name` in the same directory, too, which is replaced."""
     second = f"{os.path.dirname(path)}/{name}"
-    small_files.remove(second)
+    atomic_write.remove(second)
     os.link(path, second)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock, record_file, socket_lookup
 from kvmrun.model.deadline import remaining
@@ -226,4 +226,4 @@ def remove_leftovers(directory: str) -> None:
         return
     for path in (*sorted(_LEFT.intersection(there)), *(("vnc/v", "vnc") if "vnc" in there else ())):
         with suppress(OSError):
-            small_files.remove(f"{directory}/{path}")
+            atomic_write.remove(f"{directory}/{path}")
