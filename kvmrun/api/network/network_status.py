@@ -33,17 +33,17 @@ class NetworkReport(Value):
     problems: tuple[Finding, ...]
 
 
-def network_status(handle: LabHandle, names: Iterable[str] | None = None) -> NetworkReport:
+def network_status(lab: LabHandle, names: Iterable[str] | None = None) -> NetworkReport:
     """The live state of networks, None means all of the lab; nothing is changed.
 
     Raises: ConfigError, and OtherLab for a network of another lab; HostLacks for a root without its capabilities.
     """
-    lab, where = records.in_force(handle.definitions, handle.paths), handle.paths
-    wanted = select_networks(lab, "status", names)
+    now, where = records.in_force(lab.definitions, lab.paths), lab.paths
+    wanted = select_networks(now, "status", names)
     root_capabilities.require_capabilities()
-    found = [status_of_network(lab, where, lab.networks[name]) for name in wanted]
-    mistakes = [problem("networks", text, "") for text in definition_problems(lab)]
-    return NetworkReport(networks=tuple(found), problems=(*mistakes, *foreign_firewall_findings(lab, where, found)))
+    found = [status_of_network(now, where, now.networks[name]) for name in wanted]
+    mistakes = [problem("networks", text, "") for text in definition_problems(now)]
+    return NetworkReport(networks=tuple(found), problems=(*mistakes, *foreign_firewall_findings(now, where, found)))
 
 
 def status_of_network(lab: Lab, where: Paths, network: Network) -> NetworkStatus:
