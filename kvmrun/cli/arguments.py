@@ -9,10 +9,9 @@ from types import ModuleType
 from types import SimpleNamespace as Args
 from typing import Any, Never, Protocol
 
-from kvmrun.api.lab import LabHandle, open_lab
+import kvmrun
 from kvmrun.api.options import StartOptions
 from kvmrun.errors import UsageError
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
 from kvmrun.model.value import Value
@@ -23,7 +22,6 @@ __all__ = [
     "QuickParser",
     "add_guests",
     "add_start_options",
-    "directories",
     "everywhere",
     "full_parser",
     "halved",
@@ -36,14 +34,9 @@ __all__ = [
 _WAIT = "return when COND holds: address, agent, port:NUMBER or console:TEXT; without it, when the guest runs"
 
 
-def opened(args: Args) -> LabHandle:
+def opened(args: Args) -> "kvmrun.LabHandle":
     """The lab that the words and the environment mean. Raises what `open_lab` raises."""
-    return open_lab(args.vms)
-
-
-def directories(args: Args) -> Paths:
-    """Where that lab is."""
-    return opened(args).paths
+    return kvmrun.open_lab(args.vms)
 
 
 def add_guests(parser: "Parser", verb: str, *, force: str = "") -> None:

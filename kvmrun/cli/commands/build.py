@@ -4,7 +4,7 @@ import os
 import sys
 from typing import NoReturn
 
-from kvmrun.cli.arguments import Args, Parser, directories
+from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.errors import HostLacks, UsageError
 
 HELP = "build the demo guest, or a whole Debian guest, from packages"
@@ -22,7 +22,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> NoReturn:
     """Becomes the recipe, whose exit code is then ours."""
-    where = directories(args)
+    where = opened(args).paths
     if args.key and args.kind != "debian":
         raise UsageError("--key is for debian", f"kvmrun build debian --key {args.key}")
     recipe = f"{_RECIPES}/{args.kind}"
