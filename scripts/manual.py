@@ -34,26 +34,31 @@ from kvmrun.model.guest.guest_status import HALTED, STATES, NicStatus, Status
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
-from kvmrun.model.scalars import OneLine
-from kvmrun.model.scalars import SafeWord
+from kvmrun.model.scalars import OneLine, SafeWord
 from kvmrun.model.value import Value
 
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
 TABLES: dict[str, type[Value]] = {
-    **{"guest": Guest, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic},
-    **{"file": NetworksFile, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink},
+    "guest": Guest, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic,
+    "file": NetworksFile, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink,
 }
 _TABLES_OF_THEIR_OWN = {"boot", "limits", "drive", "nic", "network", "uplink"}
 _KINDS = {
-    **{"bool": "`true` or `false`", "int": "integer", "str": "name of a network", "Size": 'size, as `"2G"`'},
-    **{OneLine.__name__: "text", "FilePath": "path", "CpuModel": "CPU model", "Uuid": "UUID", SafeWord.__name__: "one word"},
-    **{"Display": '`"none"`, `"vnc"` or `"vnc:PORT"`', "Ready": "condition", "Mac": "MAC address", "Domain": "domain"},
-    **{"UplinkName": "name of an uplink", "GuestName": "name of a guest", "GroupName": "name of a group"},
-    **{"NicName": "name", "LinkName": "name of an interface", "IPv4Address": "IPv4 address", "Lease": "time"},
-    **{"IPv4Network": "IPv4 subnet", "IPv6Network": "IPv6 prefix", "Pool": "range of addresses", "Forward": "forward"},
-    **{"Behind": "route", "Upstream": '`"host"` or list of IPv4 addresses', "Mapping": "table"},
-    **{"Dhcp": "table, or `false`", "Dns": "table, or `false`"},
+    "bool": "`true` or `false`", "int": "integer", "str": "name of a network", "Size": 'size, as `"2G"`',
+
+        OneLine.__name__: "text",
+        "FilePath": "path",
+        "CpuModel": "CPU model",
+        "Uuid": "UUID",
+        SafeWord.__name__: "one word"
+    ,
+    "Display": '`"none"`, `"vnc"` or `"vnc:PORT"`', "Ready": "condition", "Mac": "MAC address", "Domain": "domain",
+    "UplinkName": "name of an uplink", "GuestName": "name of a guest", "GroupName": "name of a group",
+    "NicName": "name", "LinkName": "name of an interface", "IPv4Address": "IPv4 address", "Lease": "time",
+    "IPv4Network": "IPv4 subnet", "IPv6Network": "IPv6 prefix", "Pool": "range of addresses", "Forward": "forward",
+    "Behind": "route", "Upstream": '`"host"` or list of IPv4 addresses', "Mapping": "table",
+    "Dhcp": "table, or `false`", "Dns": "table, or `false`",
 }
 """How the types of the model are called in the manual."""
 _BLOCK = re.compile(r"<!-- generated: (.+?) -->\n(.*?)<!-- end -->", re.DOTALL)
@@ -100,7 +105,7 @@ def keys(table: str, kept: Descriptions) -> str:
 
 def _is_own_table(cls: type[Value], key: str) -> bool:
     return key in _TABLES_OF_THEIR_OWN and not (
-        cls is Network and key == "uplink" or cls is Guest and key == "uplink" or cls is Nic
+        (cls is Network and key == "uplink") or (cls is Guest and key == "uplink") or cls is Nic
     )
 
 
@@ -285,8 +290,8 @@ def _text_below(name: str, module: str) -> str:
 
 
 _GENERATORS = {
-    **{"keys": keys, "commands": tasks, "options": options, "names": names},
-    **{"fields": fields, "states": states, "environment": variables, "exit": codes},
+    "keys": keys, "commands": tasks, "options": options, "names": names,
+    "fields": fields, "states": states, "environment": variables, "exit": codes,
 }
 
 

@@ -12,12 +12,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.warm import Warm, warmed
+from support.cli import Cli
+from support.warm import Warm, warmed
 
 from kvmrun.host.firewall import nfnetlink
 
-pytest_plugins = ["fakes.tally"]
+pytest_plugins = ["support.tally"]
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
+from support.cli import Cli, guests
 
 HEAVY = {
     *(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, guests
+from support.cli import TCG, guests
 
 import kvmrun
 from kvmrun.host.process import process, signals

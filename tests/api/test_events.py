@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
+from support.cli import Cli, guests
 
 from kvmrun.api.conversation.events import events
 from kvmrun.api.conversation.guest_log import read_log

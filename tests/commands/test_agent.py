@@ -7,9 +7,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.screen import command
-from fakes.world import until
+from support.cli import TCG, Cli, guests
+from support.screen import command
+from support.world import until
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.cli import guests
-from fakes.screen import screen
+from support.cli import guests
+from support.screen import screen
 
 from kvmrun.cli import commands, main, shell_completion
 

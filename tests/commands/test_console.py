@@ -8,10 +8,10 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.screen import COMMAND, Screen, command, screen
-from fakes.sector import sector
-from fakes.world import until
+from support.cli import Cli
+from support.screen import COMMAND, Screen, command, screen
+from support.sector import sector
+from support.world import until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 

@@ -6,8 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.world import until
+from support.cli import Cli
+from support.world import until
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun")]
 GUEST = """

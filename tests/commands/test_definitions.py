@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, Result, guests
-from fakes.screen import screen
+from support.cli import TCG, Cli, Result, guests
+from support.screen import screen
 
 from kvmrun.cli import main
 

@@ -6,8 +6,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.world import world, world_after
+from support.cli import Cli
+from support.world import world, world_after
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun")]
 

@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.doctor import BY_IPTABLES, DOCKER, FIREWALLD, FIREWALLD_IN, NETWORKS, Doctor, well
-from fakes.hosts import ask as ask_name
-from fakes.hosts import host, served
-from fakes.world import ip, world
+from support.cli import TCG, Cli, guests
+from support.doctor import BY_IPTABLES, DOCKER, FIREWALLD, FIREWALLD_IN, NETWORKS, Doctor, well
+from support.hosts import ask as ask_name
+from support.hosts import host, served
+from support.world import ip, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import proc
-from fakes.cli import TCG, Cli, guests
-from fakes.world import link, until, world, world_after
+from support import proc
+from support.cli import TCG, Cli, guests
+from support.world import link, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.qmp import GREETING, Peer, serve
-from fakes.screen import command
+from support.cli import TCG, Cli, guests
+from support.qmp import GREETING, Peer, serve
+from support.screen import command
 
 from kvmrun.api.conversation.events import follow
 from kvmrun.host.rundir import lock

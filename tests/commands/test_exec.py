@@ -5,9 +5,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fakes.agent import Runner, agent
-from fakes.cli import TCG, Cli, guests
-from fakes.pretender import Pretender
+from support.agent import Runner, agent
+from support.cli import TCG, Cli, guests
+from support.pretender import Pretender
 
 from kvmrun.api.conversation import agent_exec
 from kvmrun.cli.arguments import QuickParser, everywhere

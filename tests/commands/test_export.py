@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
+from support.cli import Cli, guests
 
 SHOREWALL = shutil.which("shorewall", path="/usr/sbin:/sbin:/usr/bin")
 UPLINK = '[uplink.avvanta]\ninterface = "eth0"\n'

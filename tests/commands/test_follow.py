@@ -9,11 +9,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
-from fakes.hosts import Host, fetch, host
-from fakes.traffic import Traffic, traffic
-from fakes.uplinks import EVENTS, START, WORLD, Uplinks, forwards
-from fakes.world import ip, until, world
+from support.cli import Cli, guests
+from support.hosts import Host, fetch, host
+from support.traffic import Traffic, traffic
+from support.uplinks import EVENTS, START, WORLD, Uplinks, forwards
+from support.world import ip, until, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

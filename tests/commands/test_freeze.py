@@ -5,8 +5,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fakes.agent import agent, hear, synced
-from fakes.qmp import Peer
+from support.agent import agent, hear, synced
+from support.qmp import Peer
 
 from kvmrun.api.conversation import freeze
 from kvmrun.api.conversation.freeze import FileSystems

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fakes import frames
-from fakes.cli import TCG, Cli, guests
-from fakes.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
-from fakes.hosts import host
-from fakes.lan import Lan, forwarding, one_queue, opened, quiet, wired
-from fakes.world import ip, link, until, world, world_after
+from support import frames
+from support.cli import TCG, Cli, guests
+from support.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
+from support.hosts import host
+from support.lan import Lan, forwarding, one_queue, opened, quiet, wired
+from support.world import ip, link, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
+from support.cli import TCG, Cli, guests
 
 from kvmrun.host.process import confinement
 from kvmrun.model.guest.guest_status import Confinement

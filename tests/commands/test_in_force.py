@@ -5,9 +5,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.hosts import host, uplink
-from fakes.world import addresses, difference, ip, link, touchable, world, world_after
+from support.cli import TCG, Cli, guests
+from support.hosts import host, uplink
+from support.world import addresses, difference, ip, link, touchable, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

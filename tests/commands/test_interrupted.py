@@ -5,9 +5,9 @@ from pathlib import Path
 from signal import SIGKILL
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.warm import Warm
-from fakes.world import difference, link, world, world_after
+from support.cli import TCG, Cli, guests
+from support.warm import Warm
+from support.world import difference, link, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -5,9 +5,9 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.sector import sector
-from fakes.world import until
+from support.cli import TCG, Cli, guests
+from support.sector import sector
+from support.world import until
 
 from kvmrun.cli import commands
 from kvmrun.cli.arguments import QuickParser

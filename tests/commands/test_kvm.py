@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
-from fakes.world import until, world, world_after
+from support.cli import Cli, guests
+from support.world import until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from fakes.cli import TCG, Cli, guests
+from support.cli import TCG, Cli, guests
 
 from kvmrun.model import derive
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.world import difference, ip, link, touchable, world, world_after
+from support.cli import TCG, Cli, guests
+from support.world import difference, ip, link, touchable, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 OTHER = '[network.other]\nbridge = "br5"\nsubnet = "10.5.0.0/24"\n'

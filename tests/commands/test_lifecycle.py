@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.sector import PANIC, pause, sector
-from fakes.world import until
+from support.cli import TCG, Cli, guests
+from support.sector import PANIC, pause, sector
+from support.world import until
 
 from kvmrun.api.status import status
 from kvmrun.model.guest.guest_status import HALTED

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.world import ip, world
+from support.cli import TCG, Cli, guests
+from support.world import ip, world
 
 from kvmrun.model import derive
 

@@ -9,9 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.sector import sector
-from fakes.world import opened, until
+from support.cli import TCG, Cli, guests
+from support.sector import sector
+from support.world import opened, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 

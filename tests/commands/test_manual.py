@@ -15,10 +15,10 @@ from types import ModuleType
 from typing import Any
 
 import pytest
-from fakes.cli import Cli, guests
-from fakes.screen import COMMAND, screen
 from hypothesis import given
 from hypothesis import strategies as st
+from support.cli import Cli, guests
+from support.screen import COMMAND, screen
 
 import kvmrun
 from kvmrun import errors

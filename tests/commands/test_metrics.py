@@ -5,9 +5,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli
-from fakes.world import world
 from prometheus_client.parser import text_string_to_metric_families
+from support.cli import TCG, Cli
+from support.world import world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

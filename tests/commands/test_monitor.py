@@ -7,10 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.qemu import needs_qemu, qemu
-from fakes.qmp import WAYS, serve
-from fakes.screen import Screen, command, screen
+from support.cli import TCG, Cli, guests
+from support.qemu import needs_qemu, qemu
+from support.qmp import WAYS, serve
+from support.screen import Screen, command, screen
 
 from kvmrun.cli.commands import monitor
 from kvmrun.cli.terminal import qmp_session

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes import hosts
-from fakes.cli import Cli
+from support import hosts
+from support.cli import Cli
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: bridges"),

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.world import bridge, ip, link, world
+from support.cli import TCG, Cli, guests
+from support.world import bridge, ip, link, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

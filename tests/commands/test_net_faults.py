@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import Cli, guests
-from fakes.hosts import ask, host, uplink
-from fakes.world import bridge, ip, link, until, world, world_after
+from support.cli import Cli, guests
+from support.hosts import ask, host, uplink
+from support.world import bridge, ip, link, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import Cli
-from fakes.etc import name_servers, own_etc
-from fakes.hosts import Host, ask, name_server, reverse, uplink
-from fakes.world import ip, world, world_after
+from support.cli import Cli
+from support.etc import name_servers, own_etc
+from support.hosts import Host, ask, name_server, reverse, uplink
+from support.world import ip, world, world_after
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun", "plain")]
 

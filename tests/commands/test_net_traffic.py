@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import Cli, guests
-from fakes.etc import name_servers, own_etc
-from fakes.hosts import Host, ask, fetch, host, name_server, reverse, served, uplink
-from fakes.world import ip, until
+from support.cli import Cli, guests
+from support.etc import name_servers, own_etc
+from support.hosts import Host, ask, fetch, host, name_server, reverse, served, uplink
+from support.world import ip, until
 
 pytestmark = [
     pytest.mark.usefixtures("netns", "tun"),

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.world import world
+from support.cli import Cli
+from support.world import world
 
 pytestmark = pytest.mark.usefixtures("netns", "open_tun")
 

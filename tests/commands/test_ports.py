@@ -4,8 +4,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.hosts import Host, host, uplink
+from support.cli import TCG, Cli, guests
+from support.hosts import Host, host, uplink
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

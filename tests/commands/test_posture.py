@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.proc import held, limit, logger, sockets_of, status, taps
+from support.cli import TCG, Cli, guests
+from support.proc import held, limit, logger, sockets_of, status, taps
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

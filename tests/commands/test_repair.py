@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.world import ip, link, opened, touchable, until, world, world_after
+from support.cli import TCG, Cli, guests
+from support.world import ip, link, opened, touchable, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes import disc
-from fakes.cli import Cli
+from support import disc
+from support.cli import Cli
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 

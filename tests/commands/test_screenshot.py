@@ -5,8 +5,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.world import opened
+from support.cli import TCG, Cli, guests
+from support.world import opened
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 ALONE = TCG + "nic = []\n"

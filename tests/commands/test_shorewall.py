@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.elsewhere import elsewhere
-from fakes.hosts import Host, ask, fetch, host, served
-from fakes.lan import forwarding
-from fakes.world import ip, until
+from support.cli import Cli
+from support.elsewhere import elsewhere
+from support.hosts import Host, ask, fetch, host, served
+from support.lan import forwarding
+from support.world import ip, until
 
 from kvmrun.cli.manual_pages import topics
 

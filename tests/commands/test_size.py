@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, guests
+from support.cli import TCG, guests
 
 pytestmark = pytest.mark.usefixtures("netns")
 

@@ -8,9 +8,9 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes import proc
-from fakes.cli import Cli, guests
-from fakes.world import link, processes, until, world, world_after
+from support import proc
+from support.cli import Cli, guests
+from support.world import link, processes, until, world, world_after
 
 from kvmrun.host.rundir import lock
 

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.screen import COMMAND, Screen, command, screen
-from fakes.sector import sector
-from fakes.world import until, world
+from support.cli import TCG, Cli, guests
+from support.screen import COMMAND, Screen, command, screen
+from support.sector import sector
+from support.world import until, world
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 LEFT = b"\x1b[?25h\x1b[?1049l"

@@ -7,8 +7,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.world import bridge, ip, link, processes, until, world, world_after
+from support.cli import TCG, Cli, guests
+from support.world import bridge, ip, link, processes, until, world, world_after
 
 from kvmrun.model import derive
 

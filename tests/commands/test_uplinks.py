@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.hosts import Host, fetch, host, served, uplink
-from fakes.world import difference, ip, world, world_after
+from support.cli import TCG, Cli, guests
+from support.hosts import Host, fetch, host, served, uplink
+from support.world import difference, ip, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from fakes.golden import same
+from support.golden import same
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.errors import Refused

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.golden import same
+from support.golden import same
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.export import systemd_units

@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, guests
-from fakes.hosts import uplink
-from fakes.tally import Tally
-from fakes.warm import Warm
-from fakes.world import ip, until
+from support.cli import TCG, guests
+from support.hosts import uplink
+from support.tally import Tally
+from support.warm import Warm
+from support.world import ip, until
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import guests
-from fakes.inject import Call, calls, struck
-from fakes.scene import IMAGE, NetDown, NetUp, Scene, Start, Stop, again, converges, honest
-from fakes.tally import Row, Tally
-from fakes.warm import Warm
+from support.cli import guests
+from support.inject import Call, calls, struck
+from support.scene import IMAGE, NetDown, NetUp, Scene, Start, Stop, again, converges, honest
+from support.tally import Row, Tally
+from support.warm import Warm
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

@@ -5,9 +5,9 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, Result, guests
-from fakes.tally import Tally
-from fakes.world import world, world_after
+from support.cli import TCG, Cli, Result, guests
+from support.tally import Tally
+from support.world import world, world_after
 
 from kvmrun.host.facts import root_capabilities
 

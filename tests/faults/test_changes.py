@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG
-from fakes.hosts import uplink
-from fakes.tally import Row, Tally
-from fakes.warm import Warm
-from fakes.world import addresses, difference, link, world, world_after
+from support.cli import TCG
+from support.hosts import uplink
+from support.tally import Row, Tally
+from support.warm import Warm
+from support.world import addresses, difference, link, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
 

@@ -9,11 +9,11 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.pretender import Pretender
-from fakes.proc import status
-from fakes.tally import Tally
-from fakes.world import processes, until, world, world_after
+from support.cli import TCG, Cli, guests
+from support.pretender import Pretender
+from support.proc import status
+from support.tally import Tally
+from support.world import processes, until, world, world_after
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.host.process import process

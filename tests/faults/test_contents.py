@@ -6,8 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli
-from fakes.tally import Tally
+from support.cli import TCG, Cli
+from support.tally import Tally
 
 from kvmrun.host.files import image_files
 

@@ -6,10 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes.agent import GREETINGS, agent, late
-from fakes.cli import TCG, Cli, guests
-from fakes.pretender import Pretender
-from fakes.tally import Tally
+from support.agent import GREETINGS, agent, late
+from support.cli import TCG, Cli, guests
+from support.pretender import Pretender
+from support.tally import Tally
 
 AGENTS = {"late": late(2.0), "trickles": GREETINGS["one-byte-per-second"], "silent": GREETINGS["silent"]}
 MONITORS = ("one-byte-per-second", "silent", "greeting-then-silence", "accepts-then-silent", "event-flood")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import hostile
-from fakes.cli import Cli, Result
-from fakes.tally import Tally
+from support import hostile
+from support.cli import Cli, Result
+from support.tally import Tally
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model import derive

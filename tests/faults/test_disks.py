@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli
+from support.cli import TCG, Cli
 
 from kvmrun.errors import Refused
 from kvmrun.host.facts import block_device

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes import herd
-from fakes.cli import Cli, guests
-from fakes.tally import Tally
-from fakes.world import until
+from support import herd
+from support.cli import Cli, guests
+from support.tally import Tally
+from support.world import until
 
 from kvmrun.api.lab import read_definitions
 from kvmrun.api.status.status import guest_statuses

@@ -5,11 +5,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli
-from fakes.doctor import DOCKER, DOCKER_LAST, FIREWALLD, UFW, Doctor, well
-from fakes.hosts import Host, host, served
-from fakes.lan import forwarding
-from fakes.tally import Tally
+from support.cli import Cli
+from support.doctor import DOCKER, DOCKER_LAST, FIREWALLD, UFW, Doctor, well
+from support.hosts import Host, host, served
+from support.lan import forwarding
+from support.tally import Tally
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

@@ -12,8 +12,8 @@ from contextlib import closing
 from itertools import combinations
 
 import pytest
-from fakes import frames
-from fakes.frames import (
+from support import frames
+from support.frames import (
     ADDRESS_HOSTILE6,
     BRIDGE_DROPS,
     HONEST,
@@ -29,10 +29,10 @@ from fakes.frames import (
     ROUTED6,
     SERVING,
 )
-from fakes.hosts import host, inside
-from fakes.lan import Lan, forwarding, one_queue, quiet, raw, wired
-from fakes.tally import Tally
-from fakes.world import ip
+from support.hosts import host, inside
+from support.lan import Lan, forwarding, one_queue, quiet, raw, wired
+from support.tally import Tally
+from support.world import ip
 
 from kvmrun.model.guest.nic import Port
 from kvmrun.plan.network import nft_guard

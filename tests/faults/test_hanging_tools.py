@@ -7,9 +7,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Tally
-from fakes.world import processes
+from support.cli import TCG, Cli, guests
+from support.tally import Tally
+from support.world import processes
 
 from kvmrun.host.process import process
 

@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes import hostile
-from fakes.agent import ANSWERS, GREETINGS, STALE, agent, stale
-from fakes.cli import TCG, Cli, guests
-from fakes.pretender import Pretender
-from fakes.tally import Tally
+from support import hostile
+from support.agent import ANSWERS, GREETINGS, STALE, agent, stale
+from support.cli import TCG, Cli, guests
+from support.pretender import Pretender
+from support.tally import Tally
 
 WAYS = GREETINGS | ANSWERS | {f"after-{name}": stale(left) for name, left in STALE.items()}
 QUICK = ("silent", "flood-of-markers", "huge-answer", "error-with-escapes", "after-half-of-one")

@@ -9,10 +9,10 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fakes import hostile, qmp
-from fakes.cli import TCG, Cli, guests
-from fakes.pretender import Pretender
-from fakes.tally import Row, Tally
+from support import hostile, qmp
+from support.cli import TCG, Cli, guests
+from support.pretender import Pretender
+from support.tally import Row, Tally
 
 from kvmrun.api.guest import lifecycle
 from kvmrun.api.status import status

@@ -5,14 +5,14 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes import hostile
-from fakes.agent import agent, greeted, hear
-from fakes.cli import TCG, Cli, guests
-from fakes.hosts import ask, host
-from fakes.pretender import Pretender
-from fakes.qmp import Peer
-from fakes.screen import command
-from fakes.tally import Tally
+from support import hostile
+from support.agent import agent, greeted, hear
+from support.cli import TCG, Cli, guests
+from support.hosts import ask, host
+from support.pretender import Pretender
+from support.qmp import Peer
+from support.screen import command
+from support.tally import Tally
 
 from kvmrun.model.printable import printable
 

@@ -9,9 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.warm import Warm
-from fakes.world import difference, ip, link, until, world, world_after
+from support.cli import TCG, Cli, guests
+from support.warm import Warm
+from support.world import difference, ip, link, until, world, world_after
 
 from kvmrun.host.firewall import nfnetlink
 

@@ -12,10 +12,10 @@ from fcntl import F_WRLCK, fcntl
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.proc import held
-from fakes.tally import Tally
-from fakes.world import world, world_after
+from support.cli import TCG, Cli, guests
+from support.proc import held
+from support.tally import Tally
+from support.world import world, world_after
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: bridges, taps and block devices"),

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Tally
-from fakes.world import until
+from support.cli import TCG, Cli, guests
+from support.tally import Tally
+from support.world import until
 
 import kvmrun as package
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes import hostile, proc
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Tally
-from fakes.world import difference, until, world, world_after
+from support import hostile, proc
+from support.cli import TCG, Cli, guests
+from support.tally import Tally
+from support.world import difference, until, world, world_after
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest import qemu_option

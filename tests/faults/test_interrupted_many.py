@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import Result, guests
-from fakes.tally import Row, Tally
-from fakes.warm import Warm
-from fakes.world import difference, world, world_after
+from support.cli import Result, guests
+from support.tally import Row, Tally
+from support.warm import Warm
+from support.world import difference, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.tally import Tally
+from support.tally import Tally
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.config.networks_file import NetworksFile

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes import herd
-from fakes.cli import Cli
-from fakes.sector import sector
-from fakes.tally import Row, Tally
-from fakes.world import until
+from support import herd
+from support.cli import Cli
+from support.sector import sector
+from support.tally import Row, Tally
+from support.world import until
 
 from kvmrun.host.process import log_reader, log_writer, process
 

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Tally
+from support.cli import TCG, Cli, guests
+from support.tally import Tally
 
 from kvmrun.api.status.status import LIMIT
 

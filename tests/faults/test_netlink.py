@@ -15,10 +15,10 @@ from typing import Any
 
 import pyroute2
 import pytest
-from fakes.cli import TCG, Cli
-from fakes.tally import Tally
-from fakes.world import ip, world, world_after
 from pyroute2.netlink.exceptions import NetlinkError
+from support.cli import TCG, Cli
+from support.tally import Tally
+from support.world import ip, world, world_after
 
 from kvmrun.cli import main
 from kvmrun.host import sysctl

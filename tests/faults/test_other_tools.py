@@ -10,11 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import guests
-from fakes.hosts import ask, uplink
-from fakes.tally import Tally
-from fakes.warm import Warm
-from fakes.world import difference, ip, until, world, world_after
+from support.cli import guests
+from support.hosts import ask, uplink
+from support.tally import Tally
+from support.warm import Warm
+from support.world import difference, ip, until, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

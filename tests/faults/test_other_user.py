@@ -12,10 +12,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from fakes import hostile
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Tally
-from fakes.world import until
+from support import hostile
+from support.cli import TCG, Cli, guests
+from support.tally import Tally
+from support.world import until
 
 from kvmrun.config.standard_paths import require_trusted_lab
 from kvmrun.errors import KvmrunError

@@ -11,11 +11,11 @@ from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppres
 from pathlib import Path
 
 import pytest
-from fakes import hostile
-from fakes.cli import TCG, Cli, Result, guests
-from fakes.pretender import Pretender
-from fakes.tally import Tally
 from rich.console import Console
+from support import hostile
+from support.cli import TCG, Cli, Result, guests
+from support.pretender import Pretender
+from support.tally import Tally
 
 from kvmrun.cli import commands, main
 from kvmrun.errors import KvmrunError

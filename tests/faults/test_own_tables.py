@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, guests
-from fakes.tally import Tally
-from fakes.warm import Warm
+from support.cli import TCG, guests
+from support.tally import Tally
+from support.warm import Warm
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

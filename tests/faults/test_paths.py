@@ -16,8 +16,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Tally
+from support.cli import TCG, Cli, guests
+from support.tally import Tally
 
 from kvmrun.api.conversation import agent_copy
 from kvmrun.api.conversation import screenshot as screenshot_api

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import TCG, guests
-from fakes.tally import Tally
-from fakes.warm import Warm
-from fakes.world import ip, link, until
+from support.cli import TCG, guests
+from support.tally import Tally
+from support.warm import Warm
+from support.world import ip, link, until
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

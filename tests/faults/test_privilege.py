@@ -12,10 +12,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, guests
-from fakes.proc import held, limit, sockets_of, status
-from fakes.tally import Tally
-from fakes.world import until, world
+from support.cli import TCG, Cli, guests
+from support.proc import held, limit, sockets_of, status
+from support.tally import Tally
+from support.world import until, world
 
 KINDS = {
     "plain": "",

@@ -13,11 +13,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from fakes import herd
-from fakes.cli import TCG, Cli, guests
-from fakes.hosts import host
-from fakes.tally import Tally
-from fakes.world import until, world, world_after
+from support import herd
+from support.cli import TCG, Cli, guests
+from support.hosts import host
+from support.tally import Tally
+from support.world import until, world, world_after
 
 from kvmrun.host.rundir import lock, rundir, socket_lookup
 

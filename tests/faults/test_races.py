@@ -7,10 +7,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes import herd
-from fakes.cli import TCG, Cli, guests
-from fakes.tally import Row, Tally
-from fakes.world import touchable, world, world_after
+from support import herd
+from support.cli import TCG, Cli, guests
+from support.tally import Row, Tally
+from support.world import touchable, world, world_after
 
 from kvmrun.host.rundir import rundir
 

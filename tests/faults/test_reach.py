@@ -9,11 +9,11 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import guests
-from fakes.hosts import Host, host, inside, served, uplink
-from fakes.lan import forwarding
-from fakes.tally import Tally
-from fakes.warm import Warm
+from support.cli import guests
+from support.hosts import Host, host, inside, served, uplink
+from support.lan import forwarding
+from support.tally import Tally
+from support.warm import Warm
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

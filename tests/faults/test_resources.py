@@ -8,13 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, Result, guests
-from fakes.harm import empty, fill
-from fakes.scene import IMAGE, Whole, honest
-from fakes.screen import screen
-from fakes.tally import Tally
-from fakes.warm import Warm, warmed
-from fakes.world import processes, until
+from support.cli import TCG, Cli, Result, guests
+from support.harm import empty, fill
+from support.scene import IMAGE, Whole, honest
+from support.screen import screen
+from support.tally import Tally
+from support.warm import Warm, warmed
+from support.world import processes, until
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

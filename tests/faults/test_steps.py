@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.cli import Result, guests
-from fakes.scene import IMAGE, Joined, Killed, NetDown, Scene, Stopped, Whole, converges, honest
-from fakes.tally import Row, Tally
-from fakes.warm import Warm
+from support.cli import Result, guests
+from support.scene import IMAGE, Joined, Killed, NetDown, Scene, Stopped, Whole, converges, honest
+from support.tally import Row, Tally
+from support.warm import Warm
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 

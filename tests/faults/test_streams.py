@@ -10,10 +10,10 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, Cli, Result, guests
-from fakes.proc import held, logger
-from fakes.tally import Tally
-from fakes.world import processes, until
+from support.cli import TCG, Cli, Result, guests
+from support.proc import held, logger
+from support.tally import Tally
+from support.world import processes, until
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: bridges and taps"),

@@ -14,13 +14,13 @@ from itertools import permutations
 from pathlib import Path
 
 import pytest
-from fakes import frames
-from fakes.cli import TCG, guests
-from fakes.hosts import host
-from fakes.lan import Card, card, forwarding, one_queue, raw, wired
-from fakes.tally import Tally
-from fakes.warm import Warm
-from fakes.world import ip, until, world
+from support import frames
+from support.cli import TCG, guests
+from support.hosts import host
+from support.lan import Card, card, forwarding, one_queue, raw, wired
+from support.tally import Tally
+from support.warm import Warm
+from support.world import ip, until, world
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

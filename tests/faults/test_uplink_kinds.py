@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from fakes.hosts import Host, host, uplink
-from fakes.tally import Tally
-from fakes.warm import Warm
-from fakes.world import ip, until
+from support.hosts import Host, host, uplink
+from support.tally import Tally
+from support.warm import Warm
+from support.world import ip, until
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 

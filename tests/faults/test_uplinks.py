@@ -8,12 +8,12 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from fakes.cli import Cli, guests
-from fakes.hosts import host
-from fakes.tally import Tally
-from fakes.traffic import Traffic, traffic
-from fakes.uplinks import VPN, WORLD, Uplinks, forwards
-from fakes.world import ip, until, world
+from support.cli import Cli, guests
+from support.hosts import host
+from support.tally import Tally
+from support.traffic import Traffic, traffic
+from support.uplinks import VPN, WORLD, Uplinks, forwards
+from support.world import ip, until, world
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(1800)]
 

@@ -6,12 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes import frames
-from fakes.cli import TCG, guests
-from fakes.sender import WATCH, as_user, counted, from_guest
-from fakes.tally import Tally
-from fakes.warm import Warm
-from fakes.world import ip, until
+from support import frames
+from support.cli import TCG, guests
+from support.sender import WATCH, as_user, counted, from_guest
+from support.tally import Tally
+from support.warm import Warm
+from support.world import ip, until
 
 from kvmrun.host.rundir import rundir
 

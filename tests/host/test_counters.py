@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes.world import ip, until
+from support.world import ip, until
 
 from kvmrun.host.facts import host_usage
 from kvmrun.host.links import tap_device

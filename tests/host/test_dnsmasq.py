@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.hosts import ask
-from fakes.world import ip, processes, until
+from support.hosts import ask
+from support.world import ip, processes, until
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq

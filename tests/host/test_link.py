@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from fakes.world import ip, link
+from support.world import ip, link
 
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.links import bridge_state, iproute, port_settings, tap_device

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.world import until
+from support.world import until
 
 from kvmrun.errors import Busy
 from kvmrun.host.process import process

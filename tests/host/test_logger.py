@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from fakes.world import until
+from support.world import until
 
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.process import log_reader, process

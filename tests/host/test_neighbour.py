@@ -4,7 +4,7 @@ import subprocess
 from collections.abc import Iterator
 
 import pytest
-from fakes.world import ip, until
+from support.world import ip, until
 
 from kvmrun.host.links import neighbours
 

@@ -5,7 +5,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from fakes.world import world
+from support.world import world
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.firewall import nfnetlink, nft, ruleset

@@ -15,11 +15,11 @@ from random import Random
 from typing import Any
 
 import pytest
-from fakes import rulesets
-from fakes.hosts import Host, host, inside
-from fakes.lan import forwarding, one_queue, raw
-from fakes.rulesets import GUEST, HOST, OUTSIDE, PORT
-from fakes.world import ip
+from support import rulesets
+from support.hosts import Host, host, inside
+from support.lan import forwarding, one_queue, raw
+from support.rulesets import GUEST, HOST, OUTSIDE, PORT
+from support.world import ip
 
 from kvmrun.host.firewall import ruleset
 from kvmrun.plan.packets.nft_simulator import Packet, journey

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from fakes.world import ip, world
+from support.world import ip, world
 
 from kvmrun.host import sysctl
 from kvmrun.host.process import process

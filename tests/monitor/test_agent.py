@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fakes.agent import ANSWERS, GREETINGS, STALE, agent, says, stale, twice
-from fakes.qmp import Peer
 from hypothesis import given
 from hypothesis import strategies as st
+from support.agent import ANSWERS, GREETINGS, STALE, agent, says, stale, twice
+from support.qmp import Peer
 
 from kvmrun.errors import Busy, KvmrunError, NotRunning, Unresponsive
 from kvmrun.monitor.agent import agent_commands

@@ -4,8 +4,8 @@ import socket
 import time
 
 import pytest
-from fakes.qemu import needs_qemu, qemu
-from fakes.qmp import UUID, WAYS, serve, stranger
+from support.qemu import needs_qemu, qemu
+from support.qmp import UUID, WAYS, serve, stranger
 
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive, UsageError
 from kvmrun.monitor.qmp.qmp_client import EVENTS, Garbled, Monitor, MonitorError, connect

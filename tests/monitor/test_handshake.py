@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from fakes.qemu import needs_qemu, qemu
-from fakes.qmp import WAYS, Peer, Way, serve
+from support.qemu import needs_qemu, qemu
+from support.qmp import WAYS, Peer, Way, serve
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
 from kvmrun.monitor.qmp import startup_check

@@ -10,8 +10,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from fakes.qemu import needs_qemu, qemu
-from fakes.qmp import GREETING, WAYS, Peer, serve
+from support.qemu import needs_qemu, qemu
+from support.qmp import GREETING, WAYS, Peer, serve
 
 from kvmrun.errors import Unresponsive
 from kvmrun.monitor.console.console_relay import connect_console

@@ -1,8 +1,8 @@
 import asyncio
 
 import pytest
-from fakes.qemu import needs_qemu, qemu
-from fakes.schema import REPLY
+from support.qemu import needs_qemu, qemu
+from support.schema import REPLY
 
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.monitor.qmp import qmp_schema

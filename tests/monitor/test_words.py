@@ -1,9 +1,9 @@
 import json
 
 import pytest
-from fakes.schema import REPLY
 from hypothesis import example, given
 from hypothesis import strategies as st
+from support.schema import REPLY
 
 from kvmrun.errors import UsageError
 from kvmrun.monitor.qmp.qmp_schema import read

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from fakes.cli import guests
-from fakes.warm import warmed
+from support.cli import guests
+from support.warm import warmed
 
 from kvmrun.ui.text import caller
 

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from fakes.cli import TCG, guests
-from fakes.screen import command, screen
+from support.cli import TCG, guests
+from support.screen import command, screen
 
 from kvmrun.ui.text.line_folding import fold_to_terminal, proposed
 

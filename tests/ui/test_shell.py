@@ -4,7 +4,7 @@ import stat
 import time
 
 import pytest
-from fakes.screen import Screen, screen
+from support.screen import Screen, screen
 
 from kvmrun.errors import KvmrunError
 from kvmrun.ui.shell.qmp_history import History

@@ -9,9 +9,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from fakes.cli import Cli, guests
-from fakes.hosts import Host, host, name_server
-from fakes.world import ip
+from support.cli import Cli, guests
+from support.hosts import Host, host, name_server
+from support.world import ip
 
 NETWORKS = (
     '[network.lan]\ndns = { upstream = ["172.20.1.254"] }\n[uplink.isp]\ninterface = "eth9"\ngateway = "172.20.1.254"\n'

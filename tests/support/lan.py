@@ -10,9 +10,9 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
-from fakes import frames
-from fakes.hosts import Host, inside
-from fakes.world import ip, until
+from support import frames
+from support.hosts import Host, inside
+from support.world import ip, until
 
 _EVERYTHING, _SOL_PACKET, _ADD_MEMBERSHIP, _PROMISCUOUS = 3, 263, 1, 1
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000

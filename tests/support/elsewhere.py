@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from fakes.world import ip
+from support.world import ip
 
 _SERVER = """
 import socket, sys

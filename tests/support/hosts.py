@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-from fakes.world import ip, until
+from support.world import ip, until
 
 _CLONE_NEWNET = 0x40000000
 _LEASE_SCRIPT = """#!/bin/sh

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from fakes.qmp import Gone, Peer, Way, serve
+from support.qmp import Gone, Peer, Way, serve
 
 MARK = b"\xff"
 

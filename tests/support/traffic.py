@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
-from fakes.hosts import Host, inside
+from support.hosts import Host, inside
 
 _ECHO, _DISCARD = 7, 9
 _PACE = 0.02

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import IO, Any
 
-from fakes.cli import Cli, Result
+from support.cli import Cli, Result
 
 TRACED = "/traced"
 """What strace says is there, so that a call begins once it is watched."""
@@ -47,7 +47,7 @@ class Warm(Cli):
 def warmed(words: list[str]) -> Iterator[Warm]:
     """The command, called by a process that is there inside the block, in the namespaces of now."""
     environ = {**os.environ, "PYTHONPATH": os.path.dirname(os.path.dirname(__file__)), "PYTHONHASHSEED": "0"}
-    program = [sys.executable, "-m", "fakes.warm"]
+    program = [sys.executable, "-m", "support.warm"]
     child = subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environ)
     with child:
         try:
@@ -83,7 +83,7 @@ def child(job: dict[str, Any], out: int, err: int) -> None:
     sys.argv = ["kvmrun", *job["words"]]
     sys.stdin, sys.stdout, sys.stderr = os.fdopen(0), os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
     if job["harm"]:
-        from fakes import harm
+        from support import harm
 
         harm.prepare(*job["harm"])
     while job["tracer"] and not os.access(TRACED, os.F_OK):

@@ -7,10 +7,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from fakes.cli import TCG, Cli, Result
-from fakes.tally import Row
-from fakes.warm import Warm
-from fakes.world import difference, disks, world
+from support.cli import TCG, Cli, Result
+from support.tally import Row
+from support.warm import Warm
+from support.world import difference, disks, world
 
 IMAGE = TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n'
 """A guest with an image that its first start makes."""

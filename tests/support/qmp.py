@@ -189,7 +189,7 @@ MORE: dict[str, Way] = {
     "stops-itself": lambda peer: (peer.say(GREETING), os.kill(os.getpid(), signal.SIGSTOP)),
     "ends-itself": lambda peer: os._exit(1),
 }
-"""Those of a server that is a process of its own; fakes/pretender.py."""
+"""Those of a server that is a process of its own; support/pretender.py."""
 
 
 @contextmanager

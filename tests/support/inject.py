@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from fakes.cli import Result
-from fakes.warm import TRACED, Warm
+from support.cli import Result
+from support.warm import TRACED, Warm
 
 _CHANGES = (
     "mkdir,rmdir,unlink,unlinkat,rename,chmod,fchmod,fchmodat,chown,lchown,fchown,fchownat,"

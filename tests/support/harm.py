@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any
 
-from fakes import moments
+from support import moments
 
 from kvmrun.api import selection
 from kvmrun.api.guest import kill, start_verify, stop

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
-from fakes.hosts import Host, host, served
-from fakes.traffic import Traffic
-from fakes.world import ip
+from support.hosts import Host, host, served
+from support.traffic import Traffic
+from support.world import ip
 
 WORLD = "203.0.113.9"
 _NUMBERS = {"wan0": 1, "wan1": 2, "usb0": 3, "wg0": 4, "lan2": 5}

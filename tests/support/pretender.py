@@ -17,7 +17,7 @@ if __name__ == "__main__":  # a copy, in a directory that any account may read
     sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
     import qmp
 else:
-    from fakes import qmp
+    from support import qmp
 
 
 class Pretender:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from fakes import frames
+from support import frames
 
 _TUNSETIFF, _IFF_TAP, _IFF_NO_PI = 0x400454CA, 0x2, 0x1000
 _PIDFD_GETFD = 438
@@ -58,7 +58,7 @@ def counted() -> tuple[int, int]:
 @contextmanager
 def as_user(node: Path, uid: int, tap: str) -> Iterator[None]:
     """A process of `uid` that opens `tap`, as soon as it is there, by the device `node`, and sends."""
-    words = ["setpriv", f"--reuid={uid}", "--clear-groups", "--inh-caps=-all", sys.executable, "-m", "fakes.sender"]
+    words = ["setpriv", f"--reuid={uid}", "--clear-groups", "--inh-caps=-all", sys.executable, "-m", "support.sender"]
     path = {"PYTHONPATH": os.path.dirname(os.path.dirname(__file__))}
     child = subprocess.Popen([*words, str(node), tap], env={**os.environ, **path})
     with child:
