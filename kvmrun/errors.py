@@ -58,18 +58,19 @@ _HOST = {
 
 
 class KvmrunError(Exception):
-    """What happened, in the user's names; why; and one command or edit that mends it.
+    """`message` says what happened, in the user's names; `reason` why; `fix` is a command or an edit that corrects it.
 
-    `lines` are the last words of somebody else (QEMU, dnsmasq, nft): untrusted text, shown below.
+    `lines` are the problems of a file, or the last lines of another program (QEMU, dnsmasq, nft): untrusted text. All
+    but the message may be empty.
     """
 
     code = 1
 
-    def __init__(self, message: str, hint: str = "", *, why: str = "", lines: tuple[str, ...] = ()) -> None:
+    def __init__(self, message: str, fix: str = "", *, reason: str = "", lines: tuple[str, ...] = ()) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
-        self.why = why
+        self.fix = fix
+        self.reason = reason
         self.lines = lines
 
 
@@ -106,10 +107,10 @@ class Refused(KvmrunError):
 class OtherLab(Refused):
     """What was named is another lab's: `lab` is its directory, `subject` the words that name the object there."""
 
-    def __init__(self, message: str, lab: str, subject: str, *, why: str) -> None:
+    def __init__(self, message: str, lab: str, subject: str, *, reason: str) -> None:
         from shlex import quote  # 2 ms that only this error costs
 
-        super().__init__(message, f"kvmrun -C {quote(lab)} list", why=why)
+        super().__init__(message, f"kvmrun -C {quote(lab)} list", reason=reason)
         self.lab = lab
         self.subject = subject
 
@@ -141,8 +142,8 @@ class NotPermitted(KvmrunError):
 class OtherUser(NotPermitted):
     """A guest that runs for another user: a command line after `prefix` acts as that user."""
 
-    def __init__(self, message: str, prefix: str, guest: str, *, why: str) -> None:
-        super().__init__(message, f"{prefix} kvmrun list {guest}", why=why)
+    def __init__(self, message: str, prefix: str, guest: str, *, reason: str) -> None:
+        super().__init__(message, f"{prefix} kvmrun list {guest}", reason=reason)
         self.prefix = prefix
 
 
@@ -153,7 +154,7 @@ class Several(KvmrunError):
     """
 
     def __init__(self, errors: list[KvmrunError]) -> None:
-        different = {(error.message, error.hint, error.lines): error for error in errors}
+        different = {(error.message, error.fix, error.lines): error for error in errors}
         self.errors = list(different.values())
         super().__init__("; ".join(error.message for error in self.errors))
         self.code = errors[0].code
@@ -167,23 +168,23 @@ class Interrupted(KeyboardInterrupt):
         self.errors = errors
 
 
-def refused_by_host(doing: str, why: OSError) -> KvmrunError:
-    """The error for what the host refused when we were to do `doing`; raises `why` where we are to blame."""
-    if why.errno not in _HOST:
-        raise why
-    return KvmrunError(f"could not {doing}", hint_for(why), why=reason(why))
+def refused_by_host(doing: str, error: OSError) -> KvmrunError:
+    """The error for what the host refused when we were to do `doing`; raises `error` where we are to blame."""
+    if error.errno not in _HOST:
+        raise error
+    return KvmrunError(f"could not {doing}", host_fix(error), reason=host_reason(error))
 
 
-def reason(why: OSError) -> str:
+def host_reason(error: OSError) -> str:
     """What the kernel says, and of which file."""
-    text = os.strerror(why.errno) if why.errno else f"{why}"
-    return f"{os.fsdecode(why.filename)}: {text}" if isinstance(why.filename, (str, bytes)) else text
+    text = os.strerror(error.errno) if error.errno else f"{error}"
+    return f"{os.fsdecode(error.filename)}: {text}" if isinstance(error.filename, (str, bytes)) else text
 
 
-def hint_for(why: OSError) -> str:
-    """What mends the host where it is exhausted."""
-    if why.errno in {errno.ENOSPC, errno.EDQUOT}:
+def host_fix(error: OSError) -> str:
+    """What corrects the host where it is exhausted."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return "free some room there"
-    if why.errno in {errno.EMFILE, errno.ENFILE}:
+    if error.errno in {errno.EMFILE, errno.ENFILE}:
         return "ulimit -n prints how many files may be open"
-    return "free some memory" if why.errno == errno.ENOMEM else "correct that, then try again"
+    return "free some memory" if error.errno == errno.ENOMEM else "correct that, then try again"

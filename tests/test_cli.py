@@ -170,7 +170,7 @@ def test_a_hostile_word_is_printed_as_text(lab: Path, word: str, capsys: pytest.
 
 
 def test_an_error_says_what_why_the_mend_and_last_words(capsys: pytest.CaptureFixture[str]) -> None:
-    main.complain(Refused("no\x1b", "do this", why="because", lines=("said\x07", "more")))
+    main.complain(Refused("no\x1b", "do this", reason="because", lines=("said\x07", "more")))
     assert capsys.readouterr().err.splitlines() == [
         "kvmrun: no\\x1b", "  reason: because", "  fix: do this", "  | said\\x07", "  | more",
     ]  # fmt: skip

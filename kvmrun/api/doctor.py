@@ -52,7 +52,7 @@ def _lab(handle: LabHandle) -> tuple[Lab, list[Finding]]:
     except KvmrunError as error:
         where = handle.paths
         return Lab(directory=where.vms, identity=where.lab), [
-            problem("lab", f"{error.message}: {error.why}", error.hint)
+            problem("lab", f"{error.message}: {error.reason}", error.fix)
         ]
     errors = [one for one in lab.problems if not one.warning]
     check = "kvmrun check"

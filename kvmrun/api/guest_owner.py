@@ -15,7 +15,9 @@ def elsewhere(where: Paths, name: str) -> OtherUser | None:
     if found is None:
         return None
     owner, prefix = found
-    return OtherUser(f"{name} runs as a guest of {owner}", prefix, name, why="only its owner and root may talk to it")
+    return OtherUser(
+        f"{name} runs as a guest of {owner}", prefix, name, reason="only its owner and root may talk to it"
+    )
 
 
 def _of_a_user(where: Paths, name: str) -> tuple[str, str] | None:

@@ -97,12 +97,12 @@ def no_such_guest(lab: Lab, name: str) -> NoSuchGuest:
         return _no_such_group(lab, name[1:])
     stem = name.rpartition("/")[2].removesuffix(".toml")
     close = stem if stem in lab.guests or stem in lab.invalid else closest(stem, [*lab.guests, *lab.invalid])
-    hint = (
+    fix = (
         f"did you mean {close}?" if close else "kvmrun --list shows those there are; kvmrun init DIR writes an example"
     )
     is_there = os.path.isdir(lab.directory)
-    why = f"{lab.directory} has no {printable(stem, 60)}.toml" if is_there else f"{lab.directory} does not exist"
-    return NoSuchGuest(f"there is no guest {printable(name, 60)}", hint, why=why)
+    reason = f"{lab.directory} has no {printable(stem, 60)}.toml" if is_there else f"{lab.directory} does not exist"
+    return NoSuchGuest(f"there is no guest {printable(name, 60)}", fix, reason=reason)
 
 
 def is_known(lab: Lab, word: str) -> bool:
@@ -126,9 +126,9 @@ def _group(lab: Lab, word: str) -> list[str]:
 def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
     groups = sorted({one for guest in lab.guests.values() for one in guest.groups})
     close = closest(group, groups)
-    hint = f"did you mean @{close}?" if close else f"groups: {', '.join(groups) or 'none'}"
+    fix = f"did you mean @{close}?" if close else f"groups: {', '.join(groups) or 'none'}"
     return NoSuchGuest(
-        f"there is no group {printable(group, 60)}", hint, why=f"no guest of {lab.directory} has it in groups = […]"
+        f"there is no group {printable(group, 60)}", fix, reason=f"no guest of {lab.directory} has it in groups = […]"
     )
 
 
@@ -150,16 +150,16 @@ def refuse_other(where: Paths, name: str) -> None:
     record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     other = record.lab if record else ""
     if other not in {"", where.lab} and rundir.is_running(where.guest(name)) and not records.is_gone(other):
-        raise OtherLab(f"{name} is another lab's guest", other, name, why=f"the lab {other} has started it")
+        raise OtherLab(f"{name} is another lab's guest", other, name, reason=f"the lab {other} has started it")
 
 
 def refuse_other_image(where: Paths, guest: Guest) -> None:
     """Raises Refused where the guest would write to an image that kvmrun made for another lab."""
     image, other = ownership.image_elsewhere(where, guest)
     if other:
-        hint = f"name another image in {guest.name}.toml; kvmrun -C {quoted(other)} list shows the guests of that lab"
-        why = f"{where.images}/{image} was made for the lab {other}"
-        raise Refused(f"the image of {guest.name} is another lab's", hint, why=why)
+        fix = f"name another image in {guest.name}.toml; kvmrun -C {quoted(other)} list shows the guests of that lab"
+        reason = f"{where.images}/{image} was made for the lab {other}"
+        raise Refused(f"the image of {guest.name} is another lab's", fix, reason=reason)
 
 
 def own_guests(where: Paths, names: Iterable[str]) -> list[str]:
@@ -196,7 +196,7 @@ def require_running(where: Paths, name: str) -> str:
     try:
         GuestName.parse(name)
     except ValueError:
-        raise NoSuchGuest(f"there is no guest {printable(name, 60)}", why=f"wanted {GuestName.WANTED}") from None
+        raise NoSuchGuest(f"there is no guest {printable(name, 60)}", reason=f"wanted {GuestName.WANTED}") from None
     directory = where.guest(name)
     if rundir.is_running(directory):
         refuse_other(where, name)

@@ -102,7 +102,7 @@ class _Queue:
 
     def untouched(self) -> dict[str, KvmrunError]:
         """An error for each that was not begun."""
-        return {name: KvmrunError(f"{name} was left as it was", why="a signal came first") for name in self._open}
+        return {name: KvmrunError(f"{name} was left as it was", reason="a signal came first") for name in self._open}
 
     def _next(self) -> str | None:
         with self.stirred:
@@ -133,7 +133,7 @@ class _Queue:
 def _held_up(name: str, other: str, error: KvmrunError) -> KvmrunError:
     """The error of a guest that was not begun, with the exit code of what held it up."""
     found = KvmrunError(
-        f"{name} was not started", f"correct {other} first, then: kvmrun {name}", why=f"it comes after {other}"
+        f"{name} was not started", f"correct {other} first, then: kvmrun {name}", reason=f"it comes after {other}"
     )
     found.code = error.code
     return found
@@ -165,6 +165,6 @@ def _one(name: str, do: Callable[[str], None]) -> dict[str, KvmrunError]:
         do(name)
     except KvmrunError as error:
         return {name: error}
-    except OSError as why:
-        return {name: refused_by_host(f"go on with {name}", why)}
+    except OSError as fault:
+        return {name: refused_by_host(f"go on with {name}", fault)}
     return {}

@@ -79,8 +79,8 @@ def protection_errors(where: Paths, names: list[str]) -> dict[str, KvmrunError]:
     refused: dict[str, KvmrunError] = {}
     for name, record in records.items():
         if now[name].protect if name in now else record and record.protect:
-            hint = f"set protect = false in {name}.toml, or add --force"
-            refused[name] = Refused(f"{name} is protected", hint, why="its definition says protect = true")
+            fix = f"set protect = false in {name}.toml, or add --force"
+            refused[name] = Refused(f"{name} is protected", fix, reason="its definition says protect = true")
     return refused
 
 

@@ -62,8 +62,8 @@ def refuse_names(args: Args, flag: str = "--all") -> None:
     """Raises UsageError where guests are named beside a flag that means others as well."""
     if args.guests:
         named = printable(" ".join(args.guests), 200)
-        why = "the option means other guests than those that are named"
-        raise UsageError(f"{flag} cannot be combined with names", f"kvmrun {args.command} {named}", why=why)
+        reason = "the option means other guests than those that are named"
+        raise UsageError(f"{flag} cannot be combined with names", f"kvmrun {args.command} {named}", reason=reason)
 
 
 def add_start_options(parser: "Parser") -> None:

@@ -106,19 +106,19 @@ def refuse(lab: Lab, args: Args) -> None:
     wide = args.all or args.autostart
     for number, word in enumerate(args.guests):
         rest = args.guests[number + 1 :] if number == 0 else known
-        hint = "" if word in known else suggestion(word, rest, everything=args.all)
-        if word in known or not (hint or wide or number == 0):
+        fix = "" if word in known else suggestion(word, rest, everything=args.all)
+        if word in known or not (fix or wide or number == 0):
             continue
-        if not (hint or wide):
+        if not (fix or wide):
             raise no_such_guest(lab, word)
         near = closest(word, [*lab.guests, *lab.invalid])
-        if near and hint.endswith("?"):
-            hint = f"{hint[:-1]}, or the guest {near}?"
+        if near and fix.endswith("?"):
+            fix = f"{fix[:-1]}, or the guest {near}?"
         shown = printable(word, 60)
         what = f"{shown} is not a command, and there is no guest of that name"
         if commands.is_command(word):
             what = f"there is no guest {shown}; a command stands before the names"
-        raise (UsageError if wide else NoSuchGuest)(what, hint, why=f"{lab.directory} has no {shown}.toml")
+        raise (UsageError if wide else NoSuchGuest)(what, fix, reason=f"{lab.directory} has no {shown}.toml")
 
 
 def refuse_line(words: Sequence[str]) -> None:

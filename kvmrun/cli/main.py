@@ -68,11 +68,11 @@ def _addressed(error: KvmrunError, words: list[str]) -> KvmrunError:
         import shlex
 
         command = [word for word in (_command(words)[0], *error.subject.split()) if word != "up"]
-        error.hint = shlex.join(["kvmrun", "-C", error.lab, *command])
+        error.fix = shlex.join(["kvmrun", "-C", error.lab, *command])
     if isinstance(error, OtherUser):
         import shlex
 
-        error.hint = f"{error.prefix} {printable(shlex.join(['kvmrun', *words]), 400)}"
+        error.fix = f"{error.prefix} {printable(shlex.join(['kvmrun', *words]), 400)}"
     return error
 
 
@@ -104,9 +104,9 @@ def _surprise(bug: Exception, words: list[str]) -> int:
 
 def _from_host(bug: Exception, doing: str) -> KvmrunError | None:
     if isinstance(bug, MemoryError) or (isinstance(bug, SystemError) and _is_limited()):
-        return KvmrunError(f"could not {doing}", "ulimit -v prints the limit", why="out of memory")
+        return KvmrunError(f"could not {doing}", "ulimit -v prints the limit", reason="out of memory")
     if isinstance(bug, ImportError) and (bug.path or "").endswith(".so"):  # it is there, and cannot be loaded
-        return KvmrunError(f"could not {doing}", "ulimit -v and ulimit -n print the limits", why=f"{bug}")
+        return KvmrunError(f"could not {doing}", "ulimit -v and ulimit -n print the limits", reason=f"{bug}")
     try:
         return refused_by_host(doing, bug) if isinstance(bug, OSError) else None
     except OSError:
@@ -156,7 +156,7 @@ def _wanted(words: list[str]) -> str:
 
 
 def complain(error: KvmrunError, *, color: str = "auto") -> None:
-    """What happened; why; what mends it; then the last words of whoever said them."""
+    """What happened, the reason and the fix; then the last lines of the program that failed."""
     from kvmrun.ui.text.caller import fix
     from kvmrun.ui.text.line_folding import fold_to_terminal, proposed
 
@@ -165,8 +165,8 @@ def complain(error: KvmrunError, *, color: str = "auto") -> None:
     red, plain = ("\x1b[1;31m", "\x1b[0m") if usual or color == "always" else ("", "")
     head, *rest = fold_to_terminal(f"kvmrun: {printable(error.message)}", sys.stderr, indent=2).split("\n")
     lines = [f"{red}kvmrun:{plain}{head.removeprefix('kvmrun:')}", *rest]
-    lines += [fold_to_terminal(f"  reason: {printable(error.why)}", sys.stderr, indent=2)] if error.why else []
-    lines += [proposed(f"  fix: {printable(fix(error.hint))}", sys.stderr, indent=7)] if error.hint else []
+    lines += [fold_to_terminal(f"  reason: {printable(error.reason)}", sys.stderr, indent=2)] if error.reason else []
+    lines += [proposed(f"  fix: {printable(fix(error.fix))}", sys.stderr, indent=7)] if error.fix else []
     lines += [fold_to_terminal(f"  | {printable(line)}", sys.stderr, indent=2) for line in error.lines]
     sys.stderr.write("\n".join(lines) + "\n")
 
@@ -289,6 +289,6 @@ def _report() -> str:
         fd, path = tempfile.mkstemp(prefix="kvmrun-", suffix=".log")
         with open(fd, "w", encoding="utf-8") as file:
             file.write(f"kvmrun {__version__}, Python {sys.version}\n{traceback.format_exc()}")
-    except OSError as why:
-        return f"its traceback could not be written: {why}"
+    except OSError as error:
+        return f"its traceback could not be written: {error}"
     return f"please report it with {path}"

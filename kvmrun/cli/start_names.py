@@ -25,5 +25,5 @@ def start_names(handle: LabHandle, args: Args) -> list[str]:
         names = expand_groups(lab, args.guests)
     if names:
         return names
-    why = f"{lab.directory} has no guests" if args.all else ""
-    raise UsageError("no guest was named", "Name at least one guest, or use kvmrun up --all.", why=why)
+    reason = f"{lab.directory} has no guests" if args.all else ""
+    raise UsageError("no guest was named", "Name at least one guest, or use kvmrun up --all.", reason=reason)

@@ -33,8 +33,8 @@ def load_lab(
     base = PathBase(directory=directory, images=images)
     files = _listed(directory, drafts)
     problems: list[Problem] = []
-    refused = {name: why for name, why in distrusted.items() if name not in drafts}
-    problems += [_distrusted(name, why) for name, why in refused.items() if name in files]
+    refused = {name: reason for name, reason in distrusted.items() if name not in drafts}
+    problems += [_distrusted(name, reason) for name, reason in refused.items() if name in files]
     readable = [name for name in files if name not in refused]
     tables = dict.fromkeys(name[:-5] for name in files) | {
         name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in readable
@@ -69,17 +69,17 @@ def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
 def _read(directory: str, name: str, problems: list[Problem], draft: bytes | None) -> dict[str, Any] | None:
     try:
         return read_toml(os.path.join(directory, name)) if draft is None else parse_toml(draft)
-    except Unreadable as why:
-        found, text = printable(why.found, 200), printable(why.text, 300)
-        problems.append(Problem(file=printable(name, 60), key="", found=found, wanted=why.wanted, text=text))
+    except Unreadable as error:
+        found, text = printable(error.found, 200), printable(error.text, 300)
+        problems.append(Problem(file=printable(name, 60), key="", found=found, wanted=error.wanted, text=text))
         return None
 
 
-def _distrusted(name: str, why: str) -> Problem:
+def _distrusted(name: str, reason: str) -> Problem:
     wanted = "a file that nobody but you and root can write or replace"
-    text = f"the file is not trusted, because {why}; it must be {wanted}"
+    text = f"the file is not trusted, because {reason}; it must be {wanted}"
     return Problem(
-        file=printable(name, 60), key="", found=f"what is not to be trusted, as {why}", wanted=wanted, text=text
+        file=printable(name, 60), key="", found=f"what is not to be trusted, as {reason}", wanted=wanted, text=text
     )
 
 

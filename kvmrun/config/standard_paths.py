@@ -33,8 +33,8 @@ def _plain(path: str, variable: str) -> str:
     whole = _absolute(path)
     if odd := [letter for letter in _ODD if letter in whole]:
         fix = f"set {variable} to a path without it"
-        why = f"dnsmasq and QEMU could not read {' '.join(odd)} in a path"
-        raise Refused(f"{whole} is no place for what kvmrun writes", fix, why=why)
+        reason = f"dnsmasq and QEMU could not read {' '.join(odd)} in a path"
+        raise Refused(f"{whole} is no place for what kvmrun writes", fix, reason=reason)
     return whole
 
 
@@ -43,7 +43,7 @@ def make_absolute(path: str) -> str:
     try:
         return os.path.abspath(path)
     except FileNotFoundError:
-        raise Refused(f"{printable(path)} leads nowhere", "cd /", why="the current directory was removed") from None
+        raise Refused(f"{printable(path)} leads nowhere", "cd /", reason="the current directory was removed") from None
 
 
 def _absolute(path: str) -> str:
@@ -80,9 +80,9 @@ def require_trusted_lab(directory: str, environ: Mapping[str, str]) -> None:
         return
     networks = os.path.join(directory, NETWORKS)
     for place in (directory, *([networks] if os.path.lexists(networks) else [])):
-        path, why = _first_fault(place, owners(environ), {})
+        path, reason = _first_fault(place, owners(environ), {})
         if path:
-            raise Refused(f"{path} is not to be trusted", _fix(path, place, environ), why=why)
+            raise Refused(f"{path} is not to be trusted", _fix(path, place, environ), reason=reason)
 
 
 def _fix(path: str, place: str, environ: Mapping[str, str]) -> str:
@@ -100,17 +100,17 @@ def is_distrusted(directory: str, environ: Mapping[str, str]) -> dict[str, str]:
     known: dict[str, str] = {}
     names = sorted(name for name in os.listdir(directory) if name.endswith(".toml") and name != NETWORKS)
     faults = {name: _first_fault(os.path.join(directory, name), owners(environ), known) for name in names}
-    return {name: f"{why}: {path}" for name, (path, why) in faults.items() if path}
+    return {name: f"{reason}: {path}" for name, (path, reason) in faults.items() if path}
 
 
 def require_private(directories: list[str], environ: Mapping[str, str]) -> None:
     """For root: refuse places for what is ours that somebody else made, or could put others in the place of."""
     known: dict[str, str] = {}
     for one in directories:
-        path, why = _first_fault(one, owners(environ), known)
+        path, reason = _first_fault(one, owners(environ), known)
         if path:
             fix = "set KVMRUN_RUN_DIR and KVMRUN_STATE_DIR to directories in places of your own"
-            raise Refused(f"{path} is not to be trusted", fix, why=why)
+            raise Refused(f"{path} is not to be trusted", fix, reason=reason)
 
 
 def untrusted_fix(path: str, environ: Mapping[str, str]) -> str:
@@ -124,9 +124,9 @@ def untrusted_fix(path: str, environ: Mapping[str, str]) -> str:
         with suppress(OSError):
             found = os.lstat(one)
             is_file = one == last and not stat.S_ISLNK(found.st_mode)
-            why = _planted_at(one, found, believed) if is_file else component_fault(found, believed, is_parent=True)
-            if why:
-                return f"{why}: {one}"
+            reason = _planted_at(one, found, believed) if is_file else component_fault(found, believed, is_parent=True)
+            if reason:
+                return f"{reason}: {one}"
     return ""
 
 
@@ -143,8 +143,8 @@ def _planted_at(path: str, found: os.stat_result, believed: set[int]) -> str:
 
 def planted_path(found: os.stat_result, believed: set[int]) -> str:
     """Why a file in a directory where everybody may put one is not believed; "" when it is."""
-    if why := component_fault(found, believed, is_parent=False):
-        return why
+    if reason := component_fault(found, believed, is_parent=False):
+        return reason
     # without fs.protected_hardlinks everybody may link root's own file to a place where it is taken for an image
     return "it has another name elsewhere" if stat.S_ISREG(found.st_mode) and found.st_nlink > 1 else ""
 
@@ -154,8 +154,8 @@ def _first_fault(path: str, believed: set[int], known: dict[str, str]) -> tuple[
     steps = path_components(path, known)
     for one in steps:
         with suppress(OSError):
-            if why := component_fault(os.lstat(one), believed, is_parent=one not in {path, steps[-1]}):
-                return one, why
+            if reason := component_fault(os.lstat(one), believed, is_parent=one not in {path, steps[-1]}):
+                return one, reason
     return "", ""
 
 

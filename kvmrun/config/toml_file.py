@@ -30,8 +30,8 @@ def read_toml(path: str) -> dict[str, Any]:
     """The table in the file at `path`. Raises Unreadable, never anything else; never blocks."""
     try:
         data = _bytes(path)
-    except OSError as why:
-        found = os.strerror(why.errno or 0).lower()
+    except OSError as error:
+        found = os.strerror(error.errno or 0).lower()
         raise Unreadable(found, "a file that can be read", f"the file cannot be read: {found}") from None
     return parse_toml(data)
 
@@ -59,24 +59,24 @@ def _table(text: str) -> dict[str, Any]:
         return tomllib.loads(text)
     except RecursionError:
         raise _too_deep() from None
-    except ValueError as why:  # tomllib lets int() speak for itself
-        raise _unquoted(text, f"{why}") or Unreadable(f"{why}", "valid TOML", _sentence(f"{why}")) from None
+    except ValueError as error:  # tomllib lets int() speak for itself
+        raise _unquoted(text, f"{error}") or Unreadable(f"{error}", "valid TOML", _sentence(f"{error}")) from None
 
 
-def _sentence(why: str) -> str:
+def _sentence(reason: str) -> str:
     """What tomllib says, the place first."""
-    found = re.fullmatch(r"(.*) \((?:at )?(line \d+, column \d+|end of document)\)", why, re.DOTALL)
-    place, text = (found[2], found[1]) if found else ("not valid TOML", why)
+    found = re.fullmatch(r"(.*) \((?:at )?(line \d+, column \d+|end of document)\)", reason, re.DOTALL)
+    place, text = (found[2], found[1]) if found else ("not valid TOML", reason)
     return f"{place}: {text[:1].lower()}{text[1:]}"
 
 
-def _unquoted(text: str, why: str) -> Unreadable | None:
+def _unquoted(text: str, reason: str) -> Unreadable | None:
     """What is said of a line such as memory = 16M, where nothing is missing but the quotes; None for any other."""
-    place = re.search(r"at line (\d+)", why)
+    place = re.search(r"at line (\d+)", reason)
     lines = text.split("\n")
     line = lines[int(place[1]) - 1] if place and int(place[1]) <= len(lines) else ""
     found = re.fullmatch(r"\s*([A-Za-z0-9_.-]+)\s*=\s*([^\s\"'\[\]{}#=][^\"'\[\]{}#=]*?)\s*(#.*)?", line)
-    if place is None or found is None or not why.startswith(("Expected newline", "Invalid value")):
+    if place is None or found is None or not reason.startswith(("Expected newline", "Invalid value")):
         return None
     wanted = f'quotes around text: {found[1]} = "{found[2]}"'
     sentence = f'line {place[1]}: text must be in quotes: {found[1]} = "{found[2]}"'

@@ -91,8 +91,8 @@ class Converter:
             parse, wanted_text = _PARSED[kind]
             try:
                 return parse(raw if isinstance(raw, str) else "")
-            except ValueError as why:
-                detail = " (host bits are set)" if "host bits" in str(why) else ""
+            except ValueError as error:
+                detail = " (host bits are set)" if "host bits" in str(error) else ""
                 raise _Wanted(wanted_text + detail) from None
         plain, wanted_text = _PLAIN[kind]
         if type(raw) is not plain:

@@ -83,10 +83,10 @@ def interfaces(found: ShorewallView) -> Iterator[Entry]:
         yield entry(f"an uplink; nobody out there has our addresses; {absent}", found.outside, link, ",".join(options))
     for network in found.networks:
         zone = found.zones[network.name]
-        why = "guests do not reach each other" if network.isolate else "guests reach each other through the host too"
+        reason = "guests do not reach each other" if network.isolate else "guests reach each other through the host too"
         options = ["routeback=0" if network.isolate else "routeback", "tcpflags", "nosmurfs"]
         options += ["dhcp"] if network.dhcp else []
-        yield entry(f"the bridge of {network.name}; {why}", zone, network.bridge, ",".join(options))
+        yield entry(f"the bridge of {network.name}; {reason}", zone, network.bridge, ",".join(options))
 
 
 def policy(found: ShorewallView) -> Iterator[Entry]:
@@ -161,10 +161,10 @@ def providers(found: ShorewallView) -> Iterator[Entry]:
         link = f"{one.interface}:{found.own[one.name]}" if shared else str(one.interface)
         known = f",{found.macs[one.name]}" if shared and one.name in found.macs else ""
         gateway = f"{one.gateway}{known}" if one.gateway else "detect"
-        why = "taken by all who are not told otherwise" if number == 1 else "taken by those who are sent there"
-        why += "; its gateway must answer when Shorewall starts" if shared and not known else ""
+        reason = "taken by all who are not told otherwise" if number == 1 else "taken by those who are sent there"
+        reason += "; its gateway must answer when Shorewall starts" if shared and not known else ""
         table = str(one.table)
-        yield entry(why, provider(one.name), table, str(number), "-", link, gateway, ",".join(options))
+        yield entry(reason, provider(one.name), table, str(number), "-", link, gateway, ",".join(options))
 
 
 def rtrules(found: ShorewallView) -> Iterator[Entry]:

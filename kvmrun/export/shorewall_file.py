@@ -17,16 +17,16 @@ _SEAL = "# the text above as it was written: "
 class Entry(Value):
     """One line of a table: what it is for, and its columns."""
 
-    why: str
+    reason: str
     columns: tuple[str, ...]
 
     def __str__(self) -> str:
-        lines = [f"# {self.why}"] if self.why else []
+        lines = [f"# {self.reason}"] if self.reason else []
         return "".join(f"{line}\n" for line in [*lines, *filter(None, ["\t".join(self.columns)])])
 
 
-def entry(why: str, *columns: str) -> Entry:
-    return Entry(why=why, columns=columns)
+def entry(reason: str, *columns: str) -> Entry:
+    return Entry(reason=reason, columns=columns)
 
 
 def file_text(kind: str, name: str, about: str, entries: Iterable[Entry]) -> str:

@@ -88,14 +88,14 @@ def _options(network: Network, found: ShorewallView, interfaces: Iterable[_Inter
     own = next((one for one in shorewall_export.interfaces(found) if one.columns[1:2] == (network.bridge,)), entry(""))
     there = next((one for one in interfaces if _fits(one.link, network.bridge)), None)
     if there is None:
-        yield entry(own.why, *own.columns[:3])
+        yield entry(own.reason, *own.columns[:3])
         return
     wanted = ["routeback=0" if network.isolate else "routeback", *(["dhcp"] if network.dhcp else [])]
     names = {one.partition("=")[0] for one in there.options}
     if lacking := [one for one in wanted if one.partition("=")[0] not in names]:
         options = ",".join([*(one for one in there.options if one != "-"), *lacking])
-        why = f"in place of the line of {there.name}: it lacks {', '.join(lacking)}"
-        yield entry(why, there.zone, there.name, options)
+        reason = f"in place of the line of {there.name}: it lacks {', '.join(lacking)}"
+        yield entry(reason, there.zone, there.name, options)
 
 
 def _is_masqueraded(wanted: Entry, present: Mapping[str, str], interfaces: Iterable[_Interface]) -> bool:

@@ -44,8 +44,8 @@ def shorewall_view(lab: Lab, links: Iterable[str], own: Mapping[str, str]) -> Sh
     """`links` lead out where the lab names no uplink. Raises Refused for what Shorewall could not do."""
     named = tuple(dict.fromkeys(str(one.interface) for one in lab.uplinks.values())) or tuple(links)
     if not named:
-        hint = 'add to networks.toml: [uplink.net] and interface = "eth0"'
-        raise Refused("no uplink of this host is known", hint, why="the lab names no uplink, the host has no route")
+        fix = 'add to networks.toml: [uplink.net] and interface = "eth0"'
+        raise Refused("no uplink of this host is known", fix, reason="the lab names no uplink, the host has no route")
     networks = tuple(one for one in lab.networks.values() if not one.external)
     chosen = tuple(_chosen(lab, networks))
     tables = tuple(one for one in lab.uplinks.values() if one.table is not None)
@@ -95,18 +95,18 @@ def _chosen(lab: Lab, networks: Iterable[Network]) -> Iterable[tuple[str, str, s
 def _refuse_unable(found: ShorewallView) -> None:
     for one in found.providers:
         if found.shares(one) and one.gateway is None:
-            hint = f'add gateway = "…" to uplink.{one.name} in networks.toml'
-            raise Refused(f"uplink {one.name} shares {one.interface} and has no gateway", hint)
+            fix = f'add gateway = "…" to uplink.{one.name} in networks.toml'
+            raise Refused(f"uplink {one.name} shares {one.interface} and has no gateway", fix)
         if found.shares(one) and one.name not in found.own:
-            hint = f"bring {one.interface} up, with an address, and export again"
-            why = (
+            fix = f"bring {one.interface} up, with an address, and export again"
+            reason = (
                 f"Shorewall wants the host's own address there, and {one.interface} has none that reaches {one.gateway}"
             )
-            raise Refused(f"uplink {one.name} cannot be reached", hint, why=why)
+            raise Refused(f"uplink {one.name} cannot be reached", fix, reason=reason)
     known = {str(one.name) for one in found.providers}
     for _, uplink, who in found.chosen:
         if uplink not in known:
-            hint = f"add table = 101 (or another number) to uplink.{uplink} in networks.toml"
+            fix = f"add table = 101 (or another number) to uplink.{uplink} in networks.toml"
             raise Refused(
-                f"{who} asks for uplink {uplink}, which is not a provider", hint, why="it has no routing table"
+                f"{who} asks for uplink {uplink}, which is not a provider", fix, reason="it has no routing table"
             )

@@ -51,7 +51,7 @@ def set_and_remember(where: Paths, name: str, value: str, user: str) -> Callable
     try:
         write(name, value)
         if (now := read(name)) not in {value, None}:
-            raise KvmrunError(f"{name} did not take", "try again", why=f"{value} was written, {now} is read back")
+            raise KvmrunError(f"{name} did not take", "try again", reason=f"{value} was written, {now} is read back")
     except BaseException:
         restore_settings(where, user, only=name)
         raise
@@ -156,10 +156,10 @@ def _book(where: Paths) -> Iterator[dict[str, Any]]:
         _save(where, book)
         if not book:
             os.unlink(path)
-    except BaseException as why:
+    except BaseException as error:
         _drop_empty(path, fd)
-        if isinstance(why, OSError) and why.filename is None:
-            why.filename = path  # a write does not say of which file
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = path  # a write does not say of which file
         raise
     finally:
         os.close(fd)

@@ -118,24 +118,24 @@ def refuse_taken(lab: Lab, guest: str) -> None:
     for name, nic in zip(nic_names(nics), nics, strict=True):
         if lab.now.running and (other := lab.holder(guest, nic, name)):
             what = f"the address {nic.address}" if nic.address else "its MAC"
-            hint = f"kvmrun stop {other}, or give {guest} another one in {guest}.toml"
-            raise Refused(f"{guest} cannot have {what} on network {nic.network}", hint, why=f"{other} runs with it")
+            fix = f"kvmrun stop {other}, or give {guest} another one in {guest}.toml"
+            raise Refused(f"{guest} cannot have {what} on network {nic.network}", fix, reason=f"{other} runs with it")
 
 
 def refuse_pending(lab: Lab, network: str) -> None:
     """Raises Refused where the definition of a network was changed under guests that are attached."""
     if pending := lab.now.pending.get(network):
         keys = ", ".join(pending.keys)
-        why = f"these guests are attached, and would lose their connection: {', '.join(pending.guests)}"
-        hint = f"kvmrun net restart {network}, or stop these guests"
-        raise Refused(f"network {network} is up, and its {keys} cannot be changed now", hint, why=why)
+        reason = f"these guests are attached, and would lose their connection: {', '.join(pending.guests)}"
+        fix = f"kvmrun net restart {network}, or stop these guests"
+        raise Refused(f"network {network} is up, and its {keys} cannot be changed now", fix, reason=reason)
 
 
 def refuse_elsewhere(lab: Lab, network: str) -> None:
     """Raises Refused where another lab has brought up a network of that name."""
     if other := lab.now.networks_elsewhere.get(network):
-        hint = f"kvmrun -C {quoted(other)} net down {network}"
+        fix = f"kvmrun -C {quoted(other)} net down {network}"
         if network in lab.networks:
-            hint += f"; or define a network of another name, bridge and subnet in {lab.directory}/networks.toml,"
-            hint += ' and name it with network = "NAME" in the [[nic]] of the guests'
-        raise Refused(f"network {network} is up for another lab", hint, why=f"the lab {other} has brought it up")
+            fix += f"; or define a network of another name, bridge and subnet in {lab.directory}/networks.toml,"
+            fix += ' and name it with network = "NAME" in the [[nic]] of the guests'
+        raise Refused(f"network {network} is up for another lab", fix, reason=f"the lab {other} has brought it up")

@@ -215,8 +215,8 @@ def network_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts, *, u
             text = "it is down in part"
         else:
             return
-    except KvmrunError as why:
-        yield Fault(subject=f"network {one.name}", text=f"{why.message}: {why.why}", fix=why.hint)
+    except KvmrunError as error:
+        yield Fault(subject=f"network {one.name}", text=f"{error.message}: {error.reason}", fix=error.fix)
         return
     if steps:
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)

@@ -45,7 +45,7 @@ def test_the_words_after_the_name_are_the_command(kvmrun: Cli, runner: Runner) -
 
 
 @pytest.mark.parametrize(
-    ("why", "code"),
+    ("reason", "code"),
     [
         ("Failed to execute child process “x” (No such file or directory)", 127),
         ("Failed to execute child process “x” (Permission denied)", 126),
@@ -53,8 +53,8 @@ def test_the_words_after_the_name_are_the_command(kvmrun: Cli, runner: Runner) -
         ("out of memory", 1),
     ],
 )
-def test_a_command_that_cannot_be_run_ends_as_in_a_shell(kvmrun: Cli, runner: Runner, why: str, code: int) -> None:
-    runner.errors["x"] = why
+def test_a_command_that_cannot_be_run_ends_as_in_a_shell(kvmrun: Cli, runner: Runner, reason: str, code: int) -> None:
+    runner.errors["x"] = reason
     done = kvmrun("exec", "vm1", "x")
     assert (done.code, done.out, "Traceback" in done.err) == (code, "", False)
 

@@ -75,7 +75,7 @@ class TestOnce:
     def test_a_slip_is_a_usage_error_and_nothing_is_sent(self, path: str) -> None:
         with qemu(path), pytest.raises(UsageError) as caught:
             converse(path, "-c", "query-block-job")
-        assert caught.value.hint == "did you mean 'query-block-jobs'?"
+        assert caught.value.fix == "did you mean 'query-block-jobs'?"
 
     def test_quit_ends_the_guest_and_leaving_does_not(self, path: str) -> None:
         with qemu(path) as child:

@@ -115,8 +115,8 @@ def seen(guest: str, address: str = WORLD) -> str:
     """The page at `address` as a guest sees it, or why it does not."""
     try:
         answer = urllib.request.urlopen(f"http://{guest}/cgi-bin/get?{address}", timeout=30)
-    except urllib.error.HTTPError as why:
-        answer = why
+    except urllib.error.HTTPError as error:
+        answer = error
     with answer:
         return str(answer.read().decode()).strip()
 

@@ -229,9 +229,9 @@ def test_one_error_in_networks_is_said_once(lab: Path) -> None:
     ],
 )
 def test_what_a_person_forgets_in_toml_has_a_sentence(text: bytes, says: tuple[str, ...]) -> None:
-    with pytest.raises(Unreadable) as why:
+    with pytest.raises(Unreadable) as reason:
         parse_toml(text)
-    assert not [one for one in says if one not in f"{why.value.found}; {why.value.wanted}"], why.value
+    assert not [one for one in says if one not in f"{reason.value.found}; {reason.value.wanted}"], reason.value
 
 
 @pytest.mark.parametrize("variable", ["KVMRUN_RUN_DIR", "KVMRUN_STATE_DIR"])

@@ -51,10 +51,10 @@ def text(directory: Path, content: str | bytes) -> str:
 )  # fmt: skip
 @soon
 def test_what_is_no_definition_is_told_at_once(lab: Path, content: str | bytes, found: str) -> None:
-    with pytest.raises(Unreadable) as why:
+    with pytest.raises(Unreadable) as reason:
         read_toml(text(lab, content))
-    assert found in why.value.found
-    assert why.value.wanted
+    assert found in reason.value.found
+    assert reason.value.wanted
 
 
 @pytest.mark.parametrize(
@@ -105,9 +105,9 @@ def test_a_file_that_is_none_costs_one_row(lab: Path, make: object, found: str) 
 def test_a_file_of_a_gigabyte_is_not_read(lab: Path) -> None:
     with (lab / "vm1.toml").open("wb") as file:
         file.truncate(1 << 30)
-    with pytest.raises(Unreadable) as why:
+    with pytest.raises(Unreadable) as reason:
         read_toml(str(lab / "vm1.toml"))
-    assert why.value.found == f"{1 << 30} bytes"
+    assert reason.value.found == f"{1 << 30} bytes"
 
 
 def test_a_file_we_may_not_read_costs_one_row(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:

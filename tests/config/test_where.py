@@ -96,7 +96,7 @@ def test_what_others_may_write_is_refused_by_name(tree: Path, name: str, mode: i
     with pytest.raises(Refused, match=rf"{bad} is not to be trusted") as refused:
         require_trusted_lab(str(tree), {})
     own = name != ".."  # nothing but the lab's own directory and file may be changed by a fix
-    assert refused.value.hint == (f"chmod go-w {bad}" if own else ELSEWHERE)
+    assert refused.value.fix == (f"chmod go-w {bad}" if own else ELSEWHERE)
 
 
 @root_only
@@ -107,7 +107,7 @@ def test_what_is_somebody_elses_is_refused_unless_it_is_the_callers(tree: Path, 
     os.chown(bad, 12345, 12345)
     with pytest.raises(Refused, match=rf"{bad} is not to be trusted") as refused:
         require_trusted_lab(str(tree), {"SUDO_UID": "1000"})
-    assert refused.value.hint == ELSEWHERE
+    assert refused.value.fix == ELSEWHERE
     require_trusted_lab(str(tree), {"SUDO_UID": "12345"})
 
 

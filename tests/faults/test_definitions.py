@@ -403,9 +403,9 @@ def test_what_another_could_have_written_root_does_not_read(own_directories: Pat
             if which == "file":
                 assert str(path) in is_distrusted(str(lab), {})["vm1.toml"]
             else:
-                with pytest.raises(Refused) as why:
+                with pytest.raises(Refused) as reason:
                     require_trusted_lab(str(lab), {})
-                assert str(path) in why.value.message + why.value.hint + why.value.why
+                assert str(path) in reason.value.message + reason.value.fix + reason.value.reason
         path.chmod(before)
         os.chown(path, 0, 0)
     require_trusted_lab(str(lab), {})

@@ -261,7 +261,7 @@ def test_leases_of_any_kind_keep_no_names_from_being_served(
     kvmrun.ok("net", "up")
     where = resolve_paths(str(lab), os.environ)
     at = dnsmasq_config.dnsmasq_paths(where.state, "lan")
-    uid, hint = derive.uid("", "net", "lan"), f"{where.network('lan')}/dnsmasq"
+    uid, fix = derive.uid("", "net", "lan"), f"{where.network('lan')}/dnsmasq"
     log = derive.uid("", "net", "lan", "log")
     step = StartDnsmasq(
         network="lan", bridge="br0", config=at.config, leases=at.leases, log=f"{where.state}/log/net-lan", uid=uid,
@@ -278,8 +278,8 @@ def test_leases_of_any_kind_keep_no_names_from_being_served(
     for text in texts:
         with row.case(text[-60:]):
             Path(at.leases).write_bytes(text)
-            dnsmasq.start_dnsmasq(step, hint)
-            assert dnsmasq.running_pid(uid, at.config, hint)
+            dnsmasq.start_dnsmasq(step, fix)
+            assert dnsmasq.running_pid(uid, at.config, fix)
             _reap()
     assert herd.run(lab, "net", "up").code == 0
 

@@ -237,7 +237,7 @@ def _ours(do: Callable[[], object]) -> None:
     try:
         said = do()
     except KvmrunError as error:
-        said = (error.message, error.hint, error.why)
+        said = (error.message, error.fix, error.reason)
     for word in said if isinstance(said, tuple) else (said,):
         assert not hostile.harm(str(word)), said
 

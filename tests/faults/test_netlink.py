@@ -93,8 +93,8 @@ class Route:
                 return () if self._writes.meets(f"{name} {command} {keys}") else found(command, **words)
             except Silent:
                 return self.asyncore.event_loop.run_until_complete(asyncio.sleep(3600))
-            except OSError as why:
-                raise NetlinkError(why.errno, os.strerror(why.errno or 0)) from None
+            except OSError as error:
+                raise NetlinkError(error.errno, os.strerror(error.errno or 0)) from None
 
         return call
 

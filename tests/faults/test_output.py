@@ -70,7 +70,7 @@ def _talk(word: str) -> None:
         output.print_answer(output.PrintedValue(json=value), color=False)
     output.print_answer((word, word), color=False)
     output.print_line(output.shell_event_line({"event": word, "data": {word: word}}), color=False)
-    output.print_error(KvmrunError(word, word, why=word, lines=(word,)), color=False)
+    output.print_error(KvmrunError(word, word, reason=word, lines=(word,)), color=False)
 
 
 def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +87,7 @@ def test_every_output_of_our_own_takes_any_text(tally: Tally, monkeypatch: pytes
         with row.case(f"table {word!r:.40}"):
             fit(plain(printed(lambda one=status: guest_table.draw_table([one], guest_columns.LIVE, color="always"))))
         with row.case(f"error {word!r:.40}"):
-            error = KvmrunError(word, word, why=word, lines=(word, word))
+            error = KvmrunError(word, word, reason=word, lines=(word, word))
             fit(printed(lambda one=error: main.complain(one)))
         with row.case(f"monitor {word!r:.40}"):
             fit(printed(lambda one=word: _talk(one)))

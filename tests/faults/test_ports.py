@@ -202,8 +202,8 @@ def as_nobody(fd: int, request: int, argument: int | bytes) -> str:
             os.setresuid(STRANGER, STRANGER, STRANGER)
             fcntl.ioctl(fd, request, argument)
             os.write(writer, b"done")
-        except OSError as why:
-            os.write(writer, os.strerror(why.errno or 0).encode())
+        except OSError as error:
+            os.write(writer, os.strerror(error.errno or 0).encode())
         finally:
             os._exit(0)
     os.waitpid(child, 0)

@@ -51,7 +51,7 @@ def test_a_step_that_fails_takes_back_those_before_it_last_first() -> None:
     hand = Hand(fails="c")
     with pytest.raises(KvmrunError, match="could not c") as caught:
         carry_out(["a", "b", "silent", "c", "d"], hand)
-    assert caught.value.why == "No space left on device"
+    assert caught.value.reason == "No space left on device"
     assert hand.done == ["a", "b", "silent", "-b", "-a", "end"]
 
 

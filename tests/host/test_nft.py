@@ -151,7 +151,7 @@ class TestOthers:
         run("; ".join([self.head % (hook, policy), *(f"add rule ip others FWD {one}" for one in rules)]))
 
     @pytest.mark.parametrize(
-        ("policy", "rules", "what", "why"),
+        ("policy", "rules", "what", "reason"),
         [
             ("drop", [], f"{OUT}, {BACK}", POLICY),
             ("drop", ['iifname "eth0" accept'], OUT, POLICY),
@@ -163,9 +163,11 @@ class TestOthers:
             ("accept", ["drop", 'iifname "br0" accept', 'oifname "br0" accept'], f"{OUT}, {BACK}", RULE),
         ],
     )
-    def test_what_drops_between_guests_and_the_world(self, policy: str, rules: list[str], what: str, why: str) -> None:
+    def test_what_drops_between_guests_and_the_world(
+        self, policy: str, rules: list[str], what: str, reason: str
+    ) -> None:
         self.load("forward", policy, *rules)
-        assert in_the_way("br0") == [f"chain ip others FWD drops {what} ({why})"]
+        assert in_the_way("br0") == [f"chain ip others FWD drops {what} ({reason})"]
 
     @pytest.mark.parametrize(
         ("policy", "rules"),
@@ -196,8 +198,8 @@ class TestOthers:
     )
     def test_what_drops_between_guests_and_this_host(self, policy: str, rules: list[str], what: str) -> None:
         self.load("input", policy, *rules)
-        why = POLICY if policy == "drop" else RULE
-        assert in_the_way("br0") == ([f"chain ip others FWD drops {what} ({why})"] if what else [])
+        reason = POLICY if policy == "drop" else RULE
+        assert in_the_way("br0") == ([f"chain ip others FWD drops {what} ({reason})"] if what else [])
 
     def test_sets_and_maps_with_names_are_looked_into(self) -> None:
         run(

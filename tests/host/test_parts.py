@@ -131,12 +131,12 @@ def test_one_that_cannot_go_is_in_nobody_elses_way(own_directories: Path) -> Non
     def gone(owner: str) -> None:
         try:
             nft.drop_ruleset(part(owner), str(own_directories / owner))
-        except KvmrunError as why:
-            errors.append(why)
+        except KvmrunError as fault:
+            errors.append(fault)
 
     side_by_side(gone)
     assert chains() == {"from_g0_eth0", "mine"}
-    assert [error.why for error in errors] == ["Device or resource busy"]
+    assert [error.reason for error in errors] == ["Device or resource busy"]
 
 
 def test_some_come_while_others_go(own_directories: Path) -> None:

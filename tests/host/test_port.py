@@ -21,4 +21,4 @@ def test_a_child_that_holds_it_for_a_moment_is_no_reason() -> None:
 def test_one_that_stays_is_named() -> None:
     with socket.create_server(("0.0.0.0", 5907)), pytest.raises(KvmrunError, match="5907") as refused:
         tcp_port.bind_port(5907)
-    assert (refused.value.why, refused.value.hint) == ("Address already in use", "name another port in display")
+    assert (refused.value.reason, refused.value.fix) == ("Address already in use", "name another port in display")

@@ -31,8 +31,8 @@ def all_at_once(names: list[str], refused: set[str], at: Path) -> dict[str, Kvmr
             nft.load_ruleset(
                 f"netdev kvmrun_{name}", text(name, "nonsense" if name in refused else "accept"), str(at / name), name
             )
-        except KvmrunError as why:
-            errors[name] = why
+        except KvmrunError as error:
+            errors[name] = error
 
     threads = [threading.Thread(target=one, args=(name,)) for name in names]
     for thread in threads:

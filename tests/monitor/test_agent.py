@@ -41,7 +41,7 @@ def asked(path: str, limit: float = 0.5, command: str = "guest-ping") -> object:
 
 
 def harmless(error: KvmrunError) -> bool:
-    return "vm2" in error.message and all(text.isprintable() for text in (error.message, error.hint, error.why))
+    return "vm2" in error.message and all(text.isprintable() for text in (error.message, error.fix, error.reason))
 
 
 def test_every_way_to_misbehave_has_a_wanted_end() -> None:

@@ -74,7 +74,7 @@ def test_misbehaviour_ends_in_time_with_one_of_our_errors(way: str, tmp_path) ->
     error = caught.value
     assert type(error) is WANTED[way]
     assert "vm2" in error.message or "QEMU" in error.message
-    assert all(text.isprintable() for text in (error.message, error.hint, error.why))
+    assert all(text.isprintable() for text in (error.message, error.fix, error.reason))
 
 
 def test_an_event_flood_takes_little_memory(tmp_path) -> None:
@@ -129,7 +129,7 @@ def test_a_full_backlog_is_not_taken_for_a_connection(tmp_path) -> None:
             first.connect(path)
             with pytest.raises(Unresponsive, match="does not answer") as caught:
                 asyncio.run(ask(path))
-    assert "kvmrun monitor vm2" in caught.value.hint
+    assert "kvmrun monitor vm2" in caught.value.fix
 
 
 def test_a_stranger_is_refused(tmp_path) -> None:

@@ -34,7 +34,7 @@ class TestQemu:
     def test_another_guest_is_refused(self, path: str) -> None:
         with pytest.raises(Refused, match="another guest answers") as caught:
             startup_check.verify_started(path, uuid=OTHER, accel="tcg")
-        assert UUID in caught.value.why
+        assert UUID in caught.value.reason
 
     def test_an_emulated_one_is_not_taken_for_kvm(self, path: str) -> None:
         with pytest.raises(HostLacks, match="does not run on kvm"):

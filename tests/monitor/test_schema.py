@@ -88,7 +88,7 @@ def test_help_of_other_things() -> None:
     assert qmp_help.explain(SMALL, "block", {}) == ("block_resize  blockdev-add",)
     with pytest.raises(UsageError) as caught:
         qmp_help.explain(SMALL, "querry-status", {})
-    assert "query-status" in caught.value.hint
+    assert "query-status" in caught.value.fix
 
 
 def test_completion_of_the_human_monitor() -> None:

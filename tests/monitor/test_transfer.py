@@ -46,7 +46,7 @@ class Guest:
 
     def guest_file_seek(self, _: object) -> dict[str, object]:
         if self.size is None:
-            raise AgentError("the agent of vm2 says no", why="it cannot be sought")
+            raise AgentError("the agent of vm2 says no", reason="it cannot be sought")
         return {"position": self.size, "eof": False}
 
     def guest_file_read(self, _: object) -> dict[str, object]:
@@ -153,7 +153,7 @@ def test_the_archive_is_made_where_only_root_enters_and_removed() -> None:
     ("tar", "said"),
     [
         (127, "has no tar"),
-        (AgentError("no", why="Failed to execute child process (No such file or directory)"), "has no tar"),
+        (AgentError("no", reason="Failed to execute child process (No such file or directory)"), "has no tar"),
         (2, "tar in the guest failed"),
     ],
 )

@@ -107,8 +107,8 @@ def test_mistakes_name_the_word_and_the_mend(line: str, said: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_line(SMALL, line)
     error = caught.value
-    assert said in f"{error.message} | {error.hint} | {error.why}"
-    assert (error.message + error.hint + error.why).isprintable()
+    assert said in f"{error.message} | {error.fix} | {error.reason}"
+    assert (error.message + error.fix + error.reason).isprintable()
 
 
 @pytest.mark.parametrize("line", ["quit", '{"execute": "quit"}', "/quit", "/q"])

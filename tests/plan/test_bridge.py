@@ -71,7 +71,7 @@ def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, step
 
 
 @pytest.mark.parametrize(
-    ("found", "why"),
+    ("found", "reason"),
     [
         (OURS.replace(alias=""), "bridge without our mark"),
         (OURS.replace(alias="my bridge"), "bridge without our mark"),
@@ -80,26 +80,26 @@ def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, step
         (OURS.replace(kind="tun"), "it is a tun"),
     ],
 )
-def test_what_is_not_ours_is_refused(found: Bridge, why: str) -> None:
+def test_what_is_not_ours_is_refused(found: Bridge, reason: str) -> None:
     with pytest.raises(Refused, match="br0 exists and is not ours") as refused:
         right(LAN, found)
-    assert why in refused.value.why
-    assert "network.lan" in refused.value.hint
+    assert reason in refused.value.reason
+    assert "network.lan" in refused.value.fix
 
 
 @pytest.mark.parametrize(
-    ("found", "message", "why"),
+    ("found", "message", "reason"),
     [
         (None, "br0 does not exist", "never made by us"),
         (OURS.replace(kind=""), "br0 is not a bridge", "physical"),
         (OURS.replace(kind="vlan"), "br0 is not a bridge", "vlan"),
     ],
 )
-def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, why: str) -> None:
+def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, reason: str) -> None:
     with pytest.raises(Refused, match=message) as refused:
         accept_external(LAN, found)
-    assert why in refused.value.why
-    assert "network.lan" in refused.value.hint
+    assert reason in refused.value.reason
+    assert "network.lan" in refused.value.fix
 
 
 def test_an_external_bridge_is_taken_as_it_is() -> None:
@@ -112,19 +112,19 @@ def test_an_external_bridge_is_taken_as_it_is() -> None:
 def test_a_subnet_the_host_reaches_elsewhere_is_refused(taken: str) -> None:
     with pytest.raises(Refused, match=r"subnet 192.168.0.0/24 of network lan overlaps") as refused:
         right(LAN, None, elsewhere("10.0.0.0/8", taken))
-    assert f"{taken} through eth0" in refused.value.why
+    assert f"{taken} through eth0" in refused.value.reason
 
 
 def test_the_subnet_it_proposes_is_free() -> None:
     with pytest.raises(Refused) as refused:
         right(LAN, None, elsewhere("192.168.0.0/24", "192.168.100.0/22"))
-    assert refused.value.hint.endswith("192.168.104.0/24")
+    assert refused.value.fix.endswith("192.168.104.0/24")
 
 
 def test_with_all_of_192_168_taken_it_looks_further() -> None:
     with pytest.raises(Refused, match="overlaps") as refused:
         right(LAN, None, elsewhere("192.168.0.0/16"))
-    assert not IPv4Network(refused.value.hint.split()[-1]).overlaps(IPv4Network("192.168.0.0/16"))
+    assert not IPv4Network(refused.value.fix.split()[-1]).overlaps(IPv4Network("192.168.0.0/16"))
 
 
 @pytest.mark.parametrize("route", [*elsewhere("192.168.1.0/24"), Route(destination="192.168.0.0/24", link="br0")])

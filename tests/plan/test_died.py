@@ -30,12 +30,12 @@ from kvmrun.plan.guest.qemu_exit import explain_exit
 )
 def test_a_known_cause_has_its_mend(said: str, fix: str) -> None:
     error = explain_exit("vm1", 1 << 8, ["first", f"qemu-system-x86_64: {said}"])
-    assert fix in error.hint
+    assert fix in error.fix
     assert error.lines == ("first", f"qemu-system-x86_64: {said}")
 
 
 @pytest.mark.parametrize(
-    ("status", "why"),
+    ("status", "reason"),
     [
         (None, "QEMU ended before it answered"),
         (0, "QEMU ended with exit status 0"),
@@ -45,8 +45,8 @@ def test_a_known_cause_has_its_mend(said: str, fix: str) -> None:
         (40, "QEMU was ended by signal 40"),
     ],
 )
-def test_its_end_is_told(status: int | None, why: str) -> None:
-    assert explain_exit("vm1", status, []).why == why
+def test_its_end_is_told(status: int | None, reason: str) -> None:
+    assert explain_exit("vm1", status, []).reason == reason
 
 
 def test_only_its_last_words_are_kept() -> None:

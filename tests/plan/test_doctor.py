@@ -22,7 +22,7 @@ GOOD = MachineFacts(
     qemu_version=(7, 2, 0), qemu_says="", tun="ready", vhost=True, missing={}, memory=16 << 30, available=8 << 30,
     state="/state", state_writable=True, state_free=20 << 30, units=None,
 )  # fmt: skip
-HOST = Trial(cpu="host", worked=False, seconds=0.1, why="QEMU died of SIGABRT")
+HOST = Trial(cpu="host", worked=False, seconds=0.1, reason="QEMU died of SIGABRT")
 PLAIN = Trial(cpu="qemu64", worked=True, seconds=3.3)
 
 

@@ -103,7 +103,7 @@ class TestGuests:
         assert now.ports()["mail"][0].address is None
         with pytest.raises(Refused, match="mail cannot have") as refused:
             merge_records.refuse_taken(now, "mail")
-        assert "web runs with it" in refused.value.why
+        assert "web runs with it" in refused.value.reason
         merge_records.refuse_taken(now.replace(now=now.now.without("web")), "mail")
 
     def test_on_a_network_that_was_begun_anew_it_has_another_address(self) -> None:
@@ -136,8 +136,8 @@ class TestNetworks:
         assert now.networks["lan"] == LAN
         with pytest.raises(Refused, match=key) as refused:
             merge_records.refuse_pending(now, "lan")
-        assert refused.value.hint.startswith("kvmrun net restart lan")
-        assert "a" in refused.value.why
+        assert refused.value.fix.startswith("kvmrun net restart lan")
+        assert "a" in refused.value.reason
         merge_records.refuse_pending(merge(after, found), "lan")  # with nobody attached
 
     @pytest.mark.parametrize("key", FREE)
@@ -170,8 +170,8 @@ class TestLabs:
         assert now.now.guests_elsewhere == {"a": "/other"}
         with pytest.raises(Refused, match="up for another lab") as refused:
             merge_records.refuse_elsewhere(now, "lan")
-        assert "/other" in refused.value.why
-        assert "kvmrun -C /other" in refused.value.hint
+        assert "/other" in refused.value.reason
+        assert "kvmrun -C /other" in refused.value.fix
 
     @pytest.mark.parametrize(
         ("was", "gone", "own"),

@@ -274,7 +274,7 @@ def test_a_subnet_that_overlaps_a_route_is_refused() -> None:
         up_steps(
             lab(LAN), LAN, WHERE, NetworkFacts(bridge=None, routes=(Route(destination="192.168.0.0/16", link="eth0"),))
         )
-    assert "eth0" in refused.value.why
+    assert "eth0" in refused.value.reason
 
 
 @pytest.mark.parametrize("found", [OURS, OURS.replace(alias="", mac="", addresses=(), up=False)])
@@ -300,8 +300,8 @@ def taken(port: int, address: str, network: Network, link: str = "") -> NetworkF
 def test_a_port_somebody_has_is_a_refusal_that_names_them(port: int, address: str, link: str) -> None:
     with pytest.raises(Refused, match=rf"port {port} is taken by named \(pid 7\)") as refused:
         up_steps(lab(LAN), LAN, WHERE, taken(port, address, LAN, link))
-    assert address in refused.value.why
-    assert "network.lan" in refused.value.hint
+    assert address in refused.value.reason
+    assert "network.lan" in refused.value.fix
 
 
 @pytest.mark.parametrize(
@@ -399,8 +399,8 @@ class TestDown:
         found = wire(LAN, bridge=OURS.replace(ports=("tap-vm1", "tap-vm2")))
         with pytest.raises(Refused, match="lan is in use") as refused:
             down_steps(lab(LAN), LAN, WHERE, found, force=False)
-        assert refused.value.why == "vm1 (tap-vm1), vm2 (tap-vm2) on br0"
-        assert "--force lan" in refused.value.hint
+        assert refused.value.reason == "vm1 (tap-vm1), vm2 (tap-vm2) on br0"
+        assert "--force lan" in refused.value.fix
         assert RemoveBridge(name="br0") in down_steps(lab(LAN), LAN, WHERE, found, force=True)
 
     def test_settings_go_back_before_the_bridge_goes(self) -> None:
@@ -419,7 +419,7 @@ class TestWithoutRoot:
     def test_one_that_is_down_needs_root(self) -> None:
         with pytest.raises(NotPermitted, match="network lan is down") as refused:
             up_steps(lab(LAN), LAN, self.user, NetworkFacts(bridge=None))
-        assert "sudo kvmrun net up --owner" in refused.value.hint
+        assert "sudo kvmrun net up --owner" in refused.value.fix
 
     def test_one_that_is_not_ours_is_refused(self) -> None:
         with pytest.raises(Refused, match="not ours"):

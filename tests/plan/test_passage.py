@@ -197,9 +197,9 @@ def test_the_targets_of_iptables_are_verdicts() -> None:
 
 def test_who_drops_is_told() -> None:
     (one,) = verdicts(ruleset("drop"), "forward", OUT)
-    assert (one.base, one.by, one.why) == ("ip filter FORWARD", "ip filter FORWARD", "its policy is drop")
+    assert (one.base, one.by, one.reason) == ("ip filter FORWARD", "ip filter FORWARD", "its policy is drop")
     (one,) = verdicts(ruleset("accept", [{"jump": {"target": "x"}}], x=[[DROP]]), "forward", OUT)
-    assert (one.base, one.by, one.why) == ("ip filter FORWARD", "ip filter x", "it drops what no rule of it accepts")
+    assert (one.base, one.by, one.reason) == ("ip filter FORWARD", "ip filter x", "it drops what no rule of it accepts")
 
 
 def test_our_own_tables_other_hooks_and_families_are_passed_over() -> None:

@@ -113,7 +113,7 @@ def test_a_display_on_a_port_is_bound_before_qemu_begins() -> None:
     assert step(WriteRecord, guest(display="vnc")).record.display == "/run/vm1/vnc/v"
     with pytest.raises(Refused, match="vm1 cannot have port 5901 for its display") as refused:
         start_steps(one, PLACE, HOST.replace(taken_ports={5901: "vm2"}))
-    assert (refused.value.why, "vnc:5902" in refused.value.hint) == ("vm2 has it", True)
+    assert (refused.value.reason, "vnc:5902" in refused.value.fix) == ("vm2 has it", True)
 
 
 @pytest.mark.parametrize(
@@ -195,8 +195,8 @@ def test_what_is_in_the_way_is_said(
     with pytest.raises(kind) as refused:
         start_steps(guest(**table), PLACE, host)
     error = refused.value
-    assert error.hint
-    assert not [one for one in says if one not in f"{error.message} {error.why} {error.hint}"]
+    assert error.fix
+    assert not [one for one in says if one not in f"{error.message} {error.reason} {error.fix}"]
 
 
 @pytest.mark.parametrize(

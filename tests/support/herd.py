@@ -68,8 +68,8 @@ def begin(lab: Path, words: Sequence[str], gate: int = -1) -> Begun:
         sys.stderr.flush()
         os.write(1, f"\0{time.monotonic() - began}".encode())
         os._exit(code)
-    except BaseException as why:
-        os.write(2, f"{type(why).__name__}: {why}\0nan".encode())
+    except BaseException as error:
+        os.write(2, f"{type(error).__name__}: {error}\0nan".encode())
         os._exit(99)
 
 

@@ -128,8 +128,8 @@ def main(node: str, tap: str) -> None:
             for frame in _frames():
                 try:
                     os.write(fd, frame)
-                except OSError as why:
-                    if why.errno != 5:  # it is down, and may be up the next time
+                except OSError as error:
+                    if error.errno != 5:  # it is down, and may be up the next time
                         raise
         os.close(fd)
         time.sleep(_PAUSE)

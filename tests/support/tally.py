@@ -33,8 +33,8 @@ class Row:
         self.cases += 1
         try:
             yield
-        except Exception as why:
-            self.failures.append(f"{name}: {type(why).__name__}: {why}")
+        except Exception as error:
+            self.failures.append(f"{name}: {type(error).__name__}: {error}")
 
     def count(self, quick: int) -> int:
         """How many cases to make: as many as are planned in the full tier, else `quick`."""

@@ -223,7 +223,7 @@ def test_nothing_hostile_is_written(capsys) -> None:
     print_answer((HOSTILE,), color=True)
     print_line(HOSTILE, color=False)
     print_line(shell_event_line({"event": HOSTILE, "data": {"x": HOSTILE}}), color=False)
-    print_error(KvmrunError(HOSTILE, HOSTILE, why=HOSTILE, lines=(HOSTILE,)), color=False)
+    print_error(KvmrunError(HOSTILE, HOSTILE, reason=HOSTILE, lines=(HOSTILE,)), color=False)
     print_json({HOSTILE: "\ud800"})
     written = capsys.readouterr().out
     assert all(line.isprintable() for line in written.splitlines())

@@ -87,6 +87,6 @@ def _absence_error(name: str, silence: str) -> Refused | Unresponsive:
     if silence == "port":
         return Refused(f"{name} has no port for an agent", f"set agent = true in {name}.toml and restart the guest")
     if silence == "paused":
-        return Unresponsive(f"the agent of {name} does not answer", f"kvmrun resume {name}", why=f"{name} is paused")
-    hint = f"install qemu-guest-agent in {name}; while it boots: kvmrun wait {name} --for agent"
-    return Unresponsive(f"no agent runs in {name}", hint, why="no process in the guest has opened its port")
+        return Unresponsive(f"the agent of {name} does not answer", f"kvmrun resume {name}", reason=f"{name} is paused")
+    fix = f"install qemu-guest-agent in {name}; while it boots: kvmrun wait {name} --for agent"
+    return Unresponsive(f"no agent runs in {name}", fix, reason="no process in the guest has opened its port")

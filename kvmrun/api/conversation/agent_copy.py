@@ -10,7 +10,7 @@ from kvmrun.api.conversation.agent import AgentSession
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.api.report import Report, discard, transferring, waiting
 from kvmrun.config.standard_paths import make_absolute
-from kvmrun.errors import KvmrunError, UsageError, reason
+from kvmrun.errors import KvmrunError, UsageError, host_reason
 from kvmrun.host.files import tar_tree
 from kvmrun.host.files.safe_directory import holding, replacing
 from kvmrun.model.deadline import Deadline
@@ -75,8 +75,8 @@ def _copying(lab: LabHandle, name: str, words: tuple[str, str], how: tuple[CopyO
     with closing(AgentSession(directory, name, deadline)) as line:
         try:
             yield _Copy(words, line, deadline, how)
-        except OSError as why:
-            raise KvmrunError(f"cannot copy {words[0]}", why=reason(why)) from None
+        except OSError as error:
+            raise KvmrunError(f"cannot copy {words[0]}", reason=host_reason(error)) from None
 
 
 def _name_in_directory(path: str) -> str:

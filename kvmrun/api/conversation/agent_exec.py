@@ -41,8 +41,8 @@ class ExecOptions(Value):
 class CommandNotRun(KvmrunError):
     """The guest has no such command, or may not run it: with the exit code a shell has for that."""
 
-    def __init__(self, message: str, code: int, why: str) -> None:
-        super().__init__(message, why=why)
+    def __init__(self, message: str, code: int, reason: str) -> None:
+        super().__init__(message, reason=reason)
         self.code = code
 
 
@@ -94,8 +94,8 @@ def _command(command: Sequence[str], options: ExecOptions) -> list[str]:
 def _input(options: ExecOptions) -> bytes | None:
     given = options.input() if options.input else None
     if given is not None and len(given) > INPUT_LIMIT:
-        hint = "kvmrun cp carries files of any size"
-        raise UsageError("standard input is too long", hint, why=f"the agent takes {INPUT_LIMIT >> 20} MiB")
+        fix = "kvmrun cp carries files of any size"
+        raise UsageError("standard input is too long", fix, reason=f"the agent takes {INPUT_LIMIT >> 20} MiB")
     return given
 
 
@@ -105,10 +105,10 @@ def _begin(agent: Agent, name: str, command: list[str], given: bytes | None) -> 
         return agent_commands.start_command(agent, command, given)
     except AgentError as no:
         program = printable(command[0], 60)
-        if "No such file" in no.why:
-            raise CommandNotRun(f"{name} has no command {program}", 127, no.why) from None
-        if "Permission denied" in no.why or "Exec format" in no.why:
-            raise CommandNotRun(f"{name} cannot run {program}", 126, no.why) from None
+        if "No such file" in no.reason:
+            raise CommandNotRun(f"{name} has no command {program}", 127, no.reason) from None
+        if "Permission denied" in no.reason or "Exec format" in no.reason:
+            raise CommandNotRun(f"{name} cannot run {program}", 126, no.reason) from None
         raise
 
 

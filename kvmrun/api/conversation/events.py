@@ -167,7 +167,7 @@ async def _one(name: str, directory: str, note: Note, news: _News) -> None:
         if silent.cancelled() and await _ended(directory):
             await news.put(GuestEvent(at=time.time(), guest=name, name="ended"))
     except KvmrunError as error:
-        note(name, ": ".join(filter(None, [error.message, error.why])))
+        note(name, ": ".join(filter(None, [error.message, error.reason])))
         await asyncio.sleep(_AGAIN)
     finally:
         silent.cancel()

@@ -74,7 +74,7 @@ def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> F
         raise
     if not count:
         raise KvmrunError(
-            f"{name} has no file system that can be frozen", why="file systems in memory cannot be frozen"
+            f"{name} has no file system that can be frozen", reason="file systems in memory cannot be frozen"
         )
     with suppress(OSError):  # a word for stop alone
         frozen_mark.set_mark(directory)

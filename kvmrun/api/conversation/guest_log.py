@@ -62,7 +62,9 @@ def _known(where: Paths, name: str) -> str:
     if left or name in lab.guests or name in lab.invalid:
         return name
     if GuestName.fits(name) and (other := ownership.other_owner(where.state, "log", name, where.lab)):
-        raise OtherLab(f"the log of {name} is another lab's", other, name, why=f"it is of a guest of the lab {other}")
+        raise OtherLab(
+            f"the log of {name} is another lab's", other, name, reason=f"it is of a guest of the lab {other}"
+        )
     raise no_such_guest(lab, name)
 
 

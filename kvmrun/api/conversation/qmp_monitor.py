@@ -51,8 +51,8 @@ class MonitorSeat(Value):
     def taken_over_error(self) -> Busy:
         """The error where somebody else has taken the seat meanwhile."""
         by = printable(console_lock.holder_text(self.lock), 100)
-        hint = f"kvmrun monitor {self.guest} --steal"
-        return Busy(f"the monitor of {self.guest} was taken over", hint, why=f"by {by}")
+        fix = f"kvmrun monitor {self.guest} --steal"
+        return Busy(f"the monitor of {self.guest} was taken over", fix, reason=f"by {by}")
 
 
 @contextmanager
@@ -82,6 +82,6 @@ def monitor_seat(
             yield MonitorSeat(guest=name, path=path, uuid=uuid, accounts=accounts, lock=lock)
         except Unresponsive as silent:
             if who := socket_clients.connected_clients(path):
-                hint = f"end {who}, or have it use the monitor of another guest"
-                raise Unresponsive(silent.message, hint, why=f"{who} is connected to it") from None
+                fix = f"end {who}, or have it use the monitor of another guest"
+                raise Unresponsive(silent.message, fix, reason=f"{who} is connected to it") from None
             raise

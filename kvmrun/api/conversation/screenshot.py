@@ -29,23 +29,23 @@ def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | No
     """
     stem, _, suffix = file.rpartition(".")
     if stem and suffix.lower() in _OTHER_FORMATS:
-        hint = f"kvmrun screenshot {name} {quoted(f'{stem}.png')}"
-        raise UsageError(f"a screenshot cannot be written as {suffix}", hint, why="QEMU writes PNG")
+        fix = f"kvmrun screenshot {name} {quoted(f'{stem}.png')}"
+        raise UsageError(f"a screenshot cannot be written as {suffix}", fix, reason="QEMU writes PNG")
     directory = require_running(lab.paths, name)
     target = make_absolute(file)
     try:
         with replacing(target) as (place, base):
             place.write(base, _draw(name, directory, timeout), 0o600)
-    except OSError as why:
-        raise cannot("write", target, why) from None
+    except OSError as error:
+        raise cannot("write", target, error) from None
 
 
 def _draw(name: str, directory: str, timeout: float | None) -> bytes:
     try:
         picture = screendump(f"{directory}/q", Deadline.begin(timeout).granted(_LIMIT))
     except QmpError as no:
-        hint = f'set display = "vnc" in {name}.toml and restart the guest, if it has none'
-        raise Refused(f"{name} has no display", hint, why=no.message) from None
+        fix = f'set display = "vnc" in {name}.toml and restart the guest, if it has none'
+        raise Refused(f"{name} has no display", fix, reason=no.message) from None
     if not picture.startswith(_PNG) or len(picture) == LARGEST:
         raise KvmrunError(f"what QEMU wrote for {name} is not an image", "try again")
     return picture

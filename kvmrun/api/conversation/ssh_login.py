@@ -50,8 +50,8 @@ def _options(where: Paths, name: str, options: SshOptions) -> list[str]:
     try:
         safe_directory.made(where.state)
         rundir.make_private(keys)
-    except OSError as why:
-        raise KvmrunError(f"cannot make {keys}", "KVMRUN_STATE_DIR names another place", why=f"{why}") from None
+    except OSError as error:
+        raise KvmrunError(f"cannot make {keys}", "KVMRUN_STATE_DIR names another place", reason=f"{error}") from None
     told = {
         "UserKnownHostsFile": _quoted(f"{keys}/known_hosts"),
         "GlobalKnownHostsFile": "/dev/null",
@@ -98,5 +98,7 @@ def _reachable_address(where: Paths, place: str, name: str, deadline: Deadline) 
     return told
 
 
-def _no_address_error(name: str, why: str) -> Refused:
-    return Refused(f"{name} has no address to log in at", f"give one of its NICs an address in {name}.toml", why=why)
+def _no_address_error(name: str, reason: str) -> Refused:
+    return Refused(
+        f"{name} has no address to log in at", f"give one of its NICs an address in {name}.toml", reason=reason
+    )

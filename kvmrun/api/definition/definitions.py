@@ -25,7 +25,9 @@ def parse_new_name(word: str, lab: Lab) -> GuestName:
     except ValueError as wanted:
         raise UsageError(f"{printable(word, 60)} is not a name for a guest", f"choose {wanted}") from None
     if name in RESERVED:
-        raise UsageError(f"{name} is not a name for a guest", "choose another", why=f"{name}.toml is for the whole lab")
+        raise UsageError(
+            f"{name} is not a name for a guest", "choose another", reason=f"{name}.toml is for the whole lab"
+        )
     if name in lab.guests or name in lab.invalid or os.path.lexists(f"{lab.directory}/{name}.toml"):
         raise Refused(f"there is a guest {name} already", f"choose another name, or kvmrun edit {name}")
     return name
@@ -50,7 +52,7 @@ def errors_added_by(where: Paths, before: Lab, drafts: Mapping[str, bytes | None
     return after, [one for one in after.problems if not one.warning and one not in before.problems]
 
 
-def raise_config_error(message: str, hint: str, errors: Iterable[Problem]) -> None:
+def raise_config_error(message: str, fix: str, errors: Iterable[Problem]) -> None:
     """Raises ConfigError when there are any."""
     if lines := tuple(f"{one}" for one in errors):
-        raise ConfigError(message, hint, lines=lines)
+        raise ConfigError(message, fix, lines=lines)

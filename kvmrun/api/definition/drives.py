@@ -26,7 +26,7 @@ def drives_from_options(lab: Lab, where: Paths, now: Guest, options: NewGuestOpt
         raise UsageError(
             f"{options.base} cannot be a base",
             f"kvmrun new {now.name} --cdrom {quoted(options.base)}",
-            why="it is the image of a CD-ROM, which has no disk to write over",
+            reason="it is the image of a CD-ROM, which has no disk to write over",
         )
     require_new_image(lab, where, now.name, f"{now.name}.qcow2")
     drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
@@ -61,9 +61,9 @@ def copy_image_name(where: Paths, guest: Guest, number: int, name: str) -> str:
     """The image that a copy called `name` is to have in the place of one of `guest`'s."""
     drive = guest.drive[number]
     if not (drive.base or drive.size):
-        hint = f"qemu-img convert {drive.image} to a new file, then kvmrun new {name} --image FILE"
-        why = "it has neither base nor size to make another from"
-        raise Refused(f"{guest.name} cannot be copied: its image {drive.image} is its own", hint, why=why)
+        fix = f"qemu-img convert {drive.image} to a new file, then kvmrun new {name} --image FILE"
+        reason = "it has neither base nor size to make another from"
+        raise Refused(f"{guest.name} cannot be copied: its image {drive.image} is its own", fix, reason=reason)
     directory, file = os.path.split(drive.image)
     new = file.replace(guest.name, name) if guest.name in file else f"{name}-{number}.{drive.image_format()}"
     return new if directory == where.images else f"{directory}/{new}"
@@ -101,9 +101,9 @@ def require_new_image(lab: Lab, where: Paths, name: str, image: str) -> None:
     if not os.path.lexists(path):
         return
     if names := ", ".join(guest_images.image_users(lab, where, path)):
-        raise Refused(f"the image {path} exists already", "choose another name", why=f"it belongs to {names}")
-    why = "no guest of this lab uses it: it is left from an earlier guest, or was put there"
-    raise Refused(f"the image {path} exists already", f"kvmrun new {name} --image {image} uses it", why=why)
+        raise Refused(f"the image {path} exists already", "choose another name", reason=f"it belongs to {names}")
+    reason = "no guest of this lab uses it: it is left from an earlier guest, or was put there"
+    raise Refused(f"the image {path} exists already", f"kvmrun new {name} --image {image} uses it", reason=reason)
 
 
 def _format(key: str, options: NewGuestOptions) -> list[Entry]:

@@ -46,15 +46,15 @@ class Editing:
         Raises: ConfigError where it is not valid; Refused where the definition was changed meanwhile.
         """
         if problems := self.problems():
-            hint = f"kvmrun edit {self._stem} --from {self.draft} continues with what was typed"
+            fix = f"kvmrun edit {self._stem} --from {self.draft} continues with what was typed"
             lines = tuple(f"{one}" for one in problems)
-            raise ConfigError(f"{self._stem} is not valid and was not saved", hint, lines=lines)
+            raise ConfigError(f"{self._stem} is not valid and was not saved", fix, lines=lines)
         new = definition_files.read(self.draft)
         if new != self._old:
             if definition_files.read(self._path) != self._old:
-                hint = f"diff {self.draft} {self._path} shows the differences; kvmrun edit {self._stem} --from "
-                hint += f"{self.draft} saves your text"
-                raise Refused(f"{self._path} was changed by somebody else meanwhile", hint)
+                fix = f"diff {self.draft} {self._path} shows the differences; kvmrun edit {self._stem} --from "
+                fix += f"{self.draft} saves your text"
+                raise Refused(f"{self._path} was changed by somebody else meanwhile", fix)
             _write(self._path, self._old, new)
         self.is_saved = True
         return _saved(self._paths, self._stem, is_changed=new != self._old)

@@ -24,7 +24,9 @@ def write_example(directory: str) -> Example:
     """Write the example into a new directory. Raises: HostLacks, Refused where there is something, KvmrunError."""
     example = next((path for path in _EXAMPLES if os.path.isdir(path)), None)
     if example is None:
-        raise HostLacks("the example lab is not installed", "reinstall the package", why=f"{_EXAMPLES[0]} is missing")
+        raise HostLacks(
+            "the example lab is not installed", "reinstall the package", reason=f"{_EXAMPLES[0]} is missing"
+        )
     target = make_absolute(directory)
     try:
         with safe_directory.opened(target, make=0o755) as place:
@@ -34,6 +36,6 @@ def write_example(directory: str) -> Example:
             for name in written:
                 with open(f"{example}/{name}", "rb") as file:
                     place.write_new(name, file.read(), 0o644)
-    except OSError as why:
-        raise safe_directory.cannot("write", target, why) from None
+    except OSError as error:
+        raise safe_directory.cannot("write", target, error) from None
     return Example(directory=target, files=tuple(written))

@@ -95,8 +95,8 @@ def _shorewall(lab: Lab, report: Report, *, force: bool) -> dict[str, str]:
     found = shorewall_facts.shorewall_version()
     if found and found < shorewall_export.OLDEST and not force:
         text = ".".join(map(str, found))
-        hint = "apt install shorewall; or add --force, to write for another host"
-        raise HostLacks(f"Shorewall {text} is too old for these files", hint, why="they are in the syntax of 5.2")
+        fix = "apt install shorewall; or add --force, to write for another host"
+        raise HostLacks(f"Shorewall {text} is too old for these files", fix, reason="they are in the syntax of 5.2")
     texts = shorewall_export.shorewall_files(lab, *_host_view(lab))
     for one in _unreachable_gateways(lab):
         text = f"{one.gateway} on {one.interface} does not answer; Shorewall will not start without it"

@@ -59,8 +59,8 @@ def remove_guest(
 def _require_unreferenced(lab: Lab, where: Paths, name: str) -> None:
     """A guest that is protected, or that others name, is not removed."""
     if name in lab.guests and lab.guests[name].protect:
-        why = "its definition says protect = true"
-        raise Refused(f"{name} is protected", f"set protect = false in {name}.toml", why=why)
+        reason = "its definition says protect = true"
+        raise Refused(f"{name} is protected", f"set protect = false in {name}.toml", reason=reason)
     _, errors = definitions.errors_added_by(where, lab, {f"{name}.toml": None})
     if errors:
         files = ", ".join(dict.fromkeys(one.file.removesuffix(".toml") for one in errors))

@@ -125,8 +125,8 @@ def _mention_by_new_name(file: str, data: bytes, old: str, new: str) -> bytes:
             return changed
     except Unreadable:
         return data  # a file that says nothing now mentions nobody
-    hint = f"kvmrun edit {file.removesuffix('.toml')}: take {old} out of it, and put {new} in afterwards"
-    raise ConfigError(f"{old} is mentioned in {file} in a way that kvmrun cannot change", hint)
+    fix = f"kvmrun edit {file.removesuffix('.toml')}: take {old} out of it, and put {new} in afterwards"
+    raise ConfigError(f"{old} is mentioned in {file} in a way that kvmrun cannot change", fix)
 
 
 def _with_new_name(value: Any, old: str, new: str, key: str = "") -> Any:

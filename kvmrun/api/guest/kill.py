@@ -61,4 +61,4 @@ def _kill(where: Paths, name: str, deadline: Deadline, tell: Callable[[Stopped],
 
 def _kill_process(name: str, pidfd: int | None) -> None:
     if pidfd is not None and not process.kill(pidfd):
-        raise Unresponsive(f"{name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
+        raise Unresponsive(f"{name} cannot be killed", "dmesg may say why", reason="it is stuck in the kernel")

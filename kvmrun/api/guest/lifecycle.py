@@ -98,16 +98,18 @@ def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitSta
     state = _state(name, _ask(name, directory, ("query-status",), deadline))
     record = rundir.read_record(directory)
     if state == "prelaunch" and not (record and record.paused and record.pid):
-        raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", why="its start did not finish")
+        raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", reason="its start did not finish")
     if state in word.already:
         return Changed(guest=name, state=word.done, already=True)
     calm.enter_context(defer_signals())  # it answers, and so it will at once
     deadline = Deadline.begin(deadline.left(_LIMIT))
     answer = _ask(name, directory, (word.command, "query-status"), deadline, word.ended)
     if error := answer.errors.get(word.command):
-        raise KvmrunError(f"{name} could not be {word.done}", why=printable(error))
+        raise KvmrunError(f"{name} could not be {word.done}", reason=printable(error))
     if word.already and (state := _state(name, answer)) not in word.already:
-        raise KvmrunError(f"{name} is not {word.done}", "kvmrun --list shows its state", why=f"QEMU calls it {state}")
+        raise KvmrunError(
+            f"{name} is not {word.done}", "kvmrun --list shows its state", reason=f"QEMU calls it {state}"
+        )
     return Changed(guest=name, state=word.done)
 
 
@@ -115,15 +117,15 @@ def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadlin
     limit = deadline.granted(_LIMIT)
     answer = reject_stranger(query({"": f"{directory}/q"}, commands, limit=limit)[""], allowed_uids(directory))
     if answer.silence == "stranger":
-        hint, why = f"kvmrun kill {name} ends it", "another account answers there"
-        raise Refused(f"the monitor of {name} is somebody else's", hint, why=why)
+        fix, reason = f"kvmrun kill {name} ends it", "another account answers there"
+        raise Refused(f"the monitor of {name} is somebody else's", fix, reason=reason)
     if answer.silence == "gone":
-        raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", why=ended)
+        raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", reason=ended)
     if answer.silence:
-        hint, why = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer", f"its monitor was {answer.silence}"
+        fix, reason = f"kvmrun kill {name} ends it; --timeout SECONDS waits longer", f"its monitor was {answer.silence}"
         if who := socket_clients.connected_clients(f"{directory}/q"):
-            hint, why = f"end {who}: kvmrun monitor {name} is for people", f"{who} is connected to its monitor"
-        raise Unresponsive(f"{name} does not answer", hint, why=f"{why} for {limit:g} s")
+            fix, reason = f"end {who}: kvmrun monitor {name} is for people", f"{who} is connected to its monitor"
+        raise Unresponsive(f"{name} does not answer", fix, reason=f"{reason} for {limit:g} s")
     return answer
 
 

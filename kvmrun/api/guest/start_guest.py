@@ -97,8 +97,8 @@ def _has_let_go(place: GuestRuntime) -> bool:
         if not rundir.is_running(place.directory):
             return True
         if time.monotonic() > deadline:
-            hint, why = "kvmrun repair", "its lock file was removed"
-            raise Refused(f"{place.guest} is running already, without its lock", hint, why=why)
+            fix, reason = "kvmrun repair", "its lock file was removed"
+            raise Refused(f"{place.guest} is running already, without its lock", fix, reason=reason)
         time.sleep(0.01)
     return False
 
@@ -131,8 +131,8 @@ def _refuse_halted(place: GuestRuntime, limit: float) -> None:
     reply = query({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
     state = reply.get("status") if isinstance(reply, dict) else ""
     if state in HALTED:
-        why, fix = halted(place.guest, state)
-        raise Refused(f"{place.guest} was started, and does not run", fix, why=f"QEMU reports {state}: {why}")
+        reason, fix = halted(place.guest, state)
+        raise Refused(f"{place.guest} was started, and does not run", fix, reason=f"QEMU reports {state}: {reason}")
 
 
 def _killed_half_started(place: GuestRuntime) -> bool:

@@ -1,7 +1,7 @@
 """The second half of a start, loaded while QEMU does its own: shake hands, write the record, let it run."""
 
 from kvmrun.api.guest.wait_types import Wait, Watch
-from kvmrun.errors import KvmrunError, hint_for
+from kvmrun.errors import KvmrunError, host_fix
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import rundir
@@ -38,8 +38,8 @@ def verify_and_resume(
         watch = wait.begin(place, running=False) if wait else None
         if not record.paused:
             startup_check.resume(monitor)
-    except OSError as why:
-        raise KvmrunError(f"{place.guest} did not start", hint_for(why), why=f"{why}") from None
+    except OSError as error:
+        raise KvmrunError(f"{place.guest} did not start", host_fix(error), reason=f"{error}") from None
     return watch
 
 

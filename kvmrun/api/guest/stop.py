@@ -133,7 +133,7 @@ class _Shutdown(Value):
         deadline = Deadline.begin(limit)
         while not process.wait_exit(self.pidfd, deadline.left(_GLANCE)):
             if interrupted():
-                raise KvmrunError(f"{self.name} has not powered down yet", why="a signal came first")
+                raise KvmrunError(f"{self.name} has not powered down yet", reason="a signal came first")
             if deadline.is_over():
                 return False
         return True
@@ -149,7 +149,7 @@ class _Shutdown(Value):
 
     def by_kill(self) -> None:
         if not process.kill(self.pidfd):
-            raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", why="it is stuck in the kernel")
+            raise Unresponsive(f"{self.name} cannot be killed", "dmesg may say why", reason="it is stuck in the kernel")
 
     def _thaw(self, deadline: Deadline) -> None:
         if frozen_mark.is_marked(self.directory):
@@ -173,7 +173,7 @@ class _Shutdown(Value):
             with agent_session(self.directory, self.name, deadline=deadline) as agent:
                 ask(agent)
         except KvmrunError as no:
-            self.report(Detail(text=f"{no.message}: {no.why}"))
+            self.report(Detail(text=f"{no.message}: {no.reason}"))
 
     def _signal(self) -> None:
         """Without a monitor, QEMU takes this as quit: it writes what it has, and ends."""

@@ -57,11 +57,11 @@ def exclusive_end(
             try:
                 yield pidfd
                 calm.enter_context(defer_signals())
-            except KeyboardInterrupt as why:
+            except KeyboardInterrupt as error:
                 calm.enter_context(defer_signals())
                 if pidfd is None or not process.wait_exit(pidfd, 0):
                     raise
-                interrupt = why  # it came too late: the guest has ended
+                interrupt = error  # it came too late: the guest has ended
             if pidfd is None and not ended:
                 _refuse_other_users_guest(where, name)
             with undoing():  # also once the time of the command is over
@@ -90,8 +90,8 @@ def _remove_leftovers(where: Paths, name: str, record: Record | None, *, locked:
     """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
     directory = where.guest(name)
     if not _lock_is_released(directory):
-        why = "a process that cannot be seen, or is stuck in its own end, holds its lock"
-        raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", why=why)
+        reason = "a process that cannot be seen, or is stuck in its own end, holds its lock"
+        raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", reason=reason)
     from kvmrun.host.firewall import port_guard
     from kvmrun.host.links import persistent_taps  # loaded while others still end
 

@@ -45,10 +45,12 @@ class Condition(Value):
         try:
             while not watch.met():
                 if self.kind != "running" and not rundir.is_running(directory):
-                    why = f"it ended before this: {watch.what}"
-                    raise NotRunning(f"{name} is not running any more", f"kvmrun log {name}", why=why)
+                    reason = f"it ended before this: {watch.what}"
+                    raise NotRunning(f"{name} is not running any more", f"kvmrun log {name}", reason=reason)
                 if interrupted():
-                    raise KvmrunError(f"{name} was no longer waited for", why="the command was interrupted by Ctrl-C")
+                    raise KvmrunError(
+                        f"{name} was no longer waited for", reason="the command was interrupted by Ctrl-C"
+                    )
                 if time.monotonic() > deadline:
                     raise self._too_late(name, watch)
         finally:
@@ -56,32 +58,36 @@ class Condition(Value):
 
     def _too_late(self, name: str, watch: Watch) -> Unresponsive:
         if self.kind == "stopped":
-            return Unresponsive(f"{name} still runs after {self.limit:g} s", f"kvmrun stop {name}", why=watch.seen)
+            return Unresponsive(f"{name} still runs after {self.limit:g} s", f"kvmrun stop {name}", reason=watch.seen)
         if self.kind == "running":
             message = f"{name} does not run after {self.limit:g} s"
-            return Unresponsive(message, f"kvmrun {name} starts it", why=watch.seen)
+            return Unresponsive(message, f"kvmrun {name} starts it", reason=watch.seen)
         record = rundir.read_record(watch.place.directory)
         said = console_lines(watch.place, record)
-        why, fix = _diagnosis(name, watch, record, said)
+        reason, fix = _diagnosis(name, watch, record, said)
         lines = tuple(f"console: {line}" for line in said[-_TAIL:])
-        return Unresponsive(f"{name} runs, but {watch.missing} within {self.limit:g} s", fix, why=why, lines=lines)
+        return Unresponsive(
+            f"{name} runs, but {watch.missing} within {self.limit:g} s", fix, reason=reason, lines=lines
+        )
 
 
 def _diagnosis(name: str, watch: Watch, record: Record | None, said: list[str]) -> tuple[str, str]:
     """Why the condition may not have been met, and what to do, by what the guest has printed."""
     if any(mark in line for line in said[-_TAIL:] for mark in _NO_MEDIUM):
-        why = "; ".join(filter(None, ("the firmware has found nothing to boot", watch.seen)))
-        return why, f"kvmrun show {name} prints its drives and their order"
+        reason = "; ".join(filter(None, ("the firmware has found nothing to boot", watch.seen)))
+        return reason, f"kvmrun show {name} prints its drives and their order"
     if sum(_FIRMWARE in line for line in said) >= _RESETS:
-        why = "; ".join(filter(None, ("the firmware has started again and again: the guest resets itself", watch.seen)))
+        reason = "; ".join(
+            filter(None, ("the firmware has started again and again: the guest resets itself", watch.seen))
+        )
         size = f" {Size(record.memory)} of memory may be too little:" if record and record.memory < _LITTLE else ""
-        return why, f"kvmrun log {name} shows what it does before;{size} kvmrun edit {name}"
+        return reason, f"kvmrun log {name} shows what it does before;{size} kvmrun edit {name}"
     if said:
         return watch.seen, f"kvmrun console {name} shows what it does; --timeout SECONDS waits longer"
-    why = "; ".join(filter(None, (watch.seen, "the guest has printed nothing on its console")))
+    reason = "; ".join(filter(None, (watch.seen, "the guest has printed nothing on its console")))
     if record is not None and record.accel == "kvm":
-        return why, f"if KVM cannot run this guest here, emulate it: kvmrun restart {name} --force --accel tcg"
-    return why, f"kvmrun console {name} shows what it does; --timeout SECONDS waits longer"
+        return reason, f"if KVM cannot run this guest here, emulate it: kvmrun restart {name} --force --accel tcg"
+    return reason, f"kvmrun console {name} shows what it does; --timeout SECONDS waits longer"
 
 
 def console_lines(place: GuestRuntime, record: Record | None) -> list[str]:
@@ -119,8 +125,8 @@ def parse_start_condition(word: str, deadline: Deadline) -> Condition | None:
     try:
         wanted = Ready.parse("running" if word == "qmp" else word)
     except ValueError:
-        hint = "--wait=qmp, --wait=address, --wait=agent, --wait=port:NUMBER or --wait=console:TEXT"
-        raise UsageError(f"cannot wait for {word}", hint) from None
+        fix = "--wait=qmp, --wait=address, --wait=agent, --wait=port:NUMBER or --wait=console:TEXT"
+        raise UsageError(f"cannot wait for {word}", fix) from None
     return None if wanted.kind == "running" else parse_condition(wanted, deadline)
 
 
@@ -128,6 +134,6 @@ def parse_condition(word: Ready | str, deadline: Deadline) -> Condition:
     """Any condition. Raises UsageError."""
     try:
         wanted = Ready("stopped") if word == "stopped" else Ready.parse(word)
-    except ValueError as why:
-        raise UsageError(f"cannot wait for {word}", f'--for "stopped", {why}') from None
+    except ValueError as error:
+        raise UsageError(f"cannot wait for {word}", f'--for "stopped", {error}') from None
     return Condition(kind=wanted.kind, text=wanted.text, deadline=deadline)

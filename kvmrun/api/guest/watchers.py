@@ -85,8 +85,8 @@ class _Port(_Watching):
             self.seen = f"{self._at[0]} refuses the connection: nothing listens on that port"
             time.sleep(_PAUSE)
             return False
-        except OSError as why:
-            self.seen = os.strerror(why.errno or 0)
+        except OSError as error:
+            self.seen = os.strerror(error.errno or 0)
             time.sleep(_PAUSE)
             return False
         return True
@@ -105,7 +105,7 @@ class _Agent(_Watching):
                 with agent_session(self.place.directory, self.place.guest, limit=1.0):
                     return True
             except (Busy, Garbled, Unresponsive) as error:
-                self.seen = error.why or error.message
+                self.seen = error.reason or error.message
                 return False
         paused = "the guest is paused"
         self.seen = paused if silence == "paused" else "no process in the guest has opened the port of the agent"
@@ -164,8 +164,8 @@ class _Running(_Watching):
         elif lock.is_held(f"{directory}/op"):
             self._idle_since = time.monotonic()
         elif time.monotonic() > self._idle_since + _IDLE:
-            guest, why = self.place.guest, f"no command has begun to start it within {_IDLE:g} s"
-            raise NotRunning(f"{guest} is not running", f"kvmrun {guest} starts it", why=why)
+            guest, reason = self.place.guest, f"no command has begun to start it within {_IDLE:g} s"
+            raise NotRunning(f"{guest} is not running", f"kvmrun {guest} starts it", reason=reason)
         time.sleep(_PAUSE)
         return False
 

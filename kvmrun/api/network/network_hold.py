@@ -38,12 +38,12 @@ class NetworkHold:
             self.ready()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, why: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         """Whatever ends the command, a network that a started guest uses is not taken away."""
         if self._kept:
             self._stack.close()
         else:
-            self._stack.__exit__(kind, why, at)
+            self._stack.__exit__(kind, error, at)
 
     def keep(self) -> None:
         """A guest runs on them now."""

@@ -20,8 +20,8 @@ def select_networks(now: Lab, verb: str, names: Iterable[str] | None) -> list[st
         _check(now, name, verb)
         if defined_only and name in now.now.undefined:
             wrong = definition_problems(now)
-            hint = f"edit {now.directory}/networks.toml" if wrong else f"kvmrun net down {name}"
-            raise ConfigError(f"network {name} is {'not valid' if wrong else 'no longer defined'}", hint, lines=wrong)
+            fix = f"edit {now.directory}/networks.toml" if wrong else f"kvmrun net down {name}"
+            raise ConfigError(f"network {name} is {'not valid' if wrong else 'no longer defined'}", fix, lines=wrong)
     return wanted
 
 
@@ -31,11 +31,11 @@ def _check(lab: Lab, name: str, verb: str) -> None:
         return
     if other := lab.now.networks_elsewhere.get(name):
         raise OtherLab(
-            f"network {name} is another lab's", other, f"{verb} {name}", why=f"the lab {other} has brought it up"
+            f"network {name} is another lab's", other, f"{verb} {name}", reason=f"the lab {other} has brought it up"
         )
     near = closest(name, lab.networks)
-    hint = f"did you mean {near}?" if near else f"networks: {', '.join(lab.networks) or 'none'}"
-    raise ConfigError(f"there is no network {printable(name)}", hint, lines=definition_problems(lab))
+    fix = f"did you mean {near}?" if near else f"networks: {', '.join(lab.networks) or 'none'}"
+    raise ConfigError(f"there is no network {printable(name)}", fix, lines=definition_problems(lab))
 
 
 def definition_problems(lab: Lab) -> tuple[str, ...]:

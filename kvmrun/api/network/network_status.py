@@ -156,8 +156,8 @@ def _state(lab: Lab, where: Paths, network: Network, now: NetworkFacts) -> tuple
         return "down", None
     try:
         missing = network_plan.up_steps(lab, network, where, now)
-    except KvmrunError as why:
-        return "refused", printable(f"{why.message}: {why.why}")
+    except KvmrunError as error:
+        return "refused", printable(f"{error.message}: {error.reason}")
     if network.name in lab.now.undefined:
         text = f"it is no longer defined: kvmrun net down {network.name} takes it away"
         if lab.has_broken_networks():

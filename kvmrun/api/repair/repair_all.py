@@ -39,10 +39,10 @@ def _outcomes(subject: RepairTarget, *, dry: bool) -> Iterator[RepairResult]:
         text = faults[0].text
         for fault in subject.mend():
             yield _outcome(fault, "repaired")
-    except (KvmrunError, OSError, ValueError) as why:
-        hint = why.hint if isinstance(why, KvmrunError) else ""
-        error = f"{why}: {why.why}" if isinstance(why, KvmrunError) and why.why else f"{why}"
-        yield RepairResult(subject=subject.name, text=text, state="not repaired", fix=hint, error=error)
+    except (KvmrunError, OSError, ValueError) as refusal:
+        fix = refusal.fix if isinstance(refusal, KvmrunError) else ""
+        error = f"{refusal}: {refusal.reason}" if isinstance(refusal, KvmrunError) and refusal.reason else f"{refusal}"
+        yield RepairResult(subject=subject.name, text=text, state="not repaired", fix=fix, error=error)
 
 
 def _outcome(fault: Fault, state: Literal["to be repaired", "repaired"]) -> RepairResult:

@@ -27,7 +27,7 @@ def run(args: Args) -> int:
         number = caught.number if ending == "signal" else 0
         by = console.occupant()
     if number == TAKEN_OVER:
-        hint = f"kvmrun console {args.guest} --steal"
-        raise Busy(f"the console of {args.guest} was taken over", hint, why=f"by {by}")
+        fix = f"kvmrun console {args.guest} --steal"
+        raise Busy(f"the console of {args.guest} was taken over", fix, reason=f"by {by}")
     tell(args, ending_message(ending, args.guest, args.timeout))
     return 128 + number if number else 0

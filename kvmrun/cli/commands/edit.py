@@ -25,8 +25,8 @@ def run(args: Args) -> int:
         if _has_terminal():
             edit_until_valid(text, args.guest)
         elif not args.source:
-            hint = f"kvmrun edit {args.guest} --from FILE saves the text of a file"
-            raise UsageError(f"{args.guest} was not edited", hint, why="there is no terminal for an editor")
+            fix = f"kvmrun edit {args.guest} --from FILE saves the text of a file"
+            raise UsageError(f"{args.guest} was not edited", fix, reason="there is no terminal for an editor")
         saved = text.save()
     with reporting(args) as report:
         report(Done(text=f"{saved.path} is {'saved' if saved.is_changed else 'unchanged'}"))

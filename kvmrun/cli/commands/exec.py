@@ -30,10 +30,12 @@ def run(args: Args) -> int:
         raise UsageError("no command to run", f"kvmrun exec {args.guest} COMMAND")
     if args.tty:
         fix = f"{_again('ssh', args)}; or without a terminal: {_again('exec', args)}"
-        raise UsageError("exec gives no terminal to a command", fix, why="the agent passes only what it has printed")
+        raise UsageError("exec gives no terminal to a command", fix, reason="the agent passes only what it has printed")
     if args.raw[0].startswith("-"):
-        why = f"{printable(args.raw[0], 60)} stands where the command is expected"
-        raise UsageError("options stand before the name of the guest", f"kvmrun exec {args.guest} -- COMMAND", why=why)
+        reason = f"{printable(args.raw[0], 60)} stands where the command is expected"
+        raise UsageError(
+            "options stand before the name of the guest", f"kvmrun exec {args.guest} -- COMMAND", reason=reason
+        )
     options = ExecOptions(
         env=tuple(args.env or ()),
         directory=args.workdir,

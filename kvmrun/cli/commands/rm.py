@@ -52,5 +52,5 @@ def _ask(removal: Removal) -> bool:
     sys.stderr.write("".join(f"{printable(line)}\n" for line in said))
     answer = confirm("remove it?", usual=False)
     if answer is None:
-        raise UsageError(f"{name} was not removed", f"kvmrun rm {name} --yes", why="there is no terminal to ask at")
+        raise UsageError(f"{name} was not removed", f"kvmrun rm {name} --yes", reason="there is no terminal to ask at")
     return answer

@@ -37,4 +37,4 @@ def run(args: Args) -> int:
 def _problem(result: object) -> str | None:
     if not isinstance(result, KvmrunError):
         return None
-    return printable(f"{result.message}{f': {result.why}' if result.why else ''}")
+    return printable(f"{result.message}{f': {result.reason}' if result.reason else ''}")

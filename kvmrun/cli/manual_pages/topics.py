@@ -51,8 +51,8 @@ def find(topic: str, verb: str, others: Iterable[str] = ()) -> Page:
         if word in {page.topic, page.name, f"{page.name}.{page.section}"}:
             return page
     near = _page_about(word, known) or closest(word.removeprefix("kvmrun-"), [*(page.topic for page in known), *others])
-    hint = f"did you mean kvmrun {verb} {near}?" if near else "kvmrun help lists the topics"
-    raise UsageError(f"there is no help about {printable(topic, 60)}", hint)
+    fix = f"did you mean kvmrun {verb} {near}?" if near else "kvmrun help lists the topics"
+    raise UsageError(f"there is no help about {printable(topic, 60)}", fix)
 
 
 def _page_about(word: str, known: Sequence[Page]) -> str:

@@ -20,17 +20,19 @@ def edit(path: str) -> None:
         words = shlex.split(asked) or _found()
     except ValueError:
         raise HostLacks(
-            f"no command: {printable(asked)}", "set VISUAL or EDITOR", why="a quote is not closed"
+            f"no command: {printable(asked)}", "set VISUAL or EDITOR", reason="a quote is not closed"
         ) from None
     before = signal.signal(signal.SIGINT, lambda *_: None)  # Ctrl-C is for the editor alone
     try:
         status = _ended(subprocess.Popen([*words, path]))
-    except OSError as why:
-        raise HostLacks(f"cannot start {words[0]}", "set VISUAL or EDITOR", why=os.strerror(why.errno or 0)) from None
+    except OSError as error:
+        raise HostLacks(
+            f"cannot start {words[0]}", "set VISUAL or EDITOR", reason=os.strerror(error.errno or 0)
+        ) from None
     finally:
         signal.signal(signal.SIGINT, before)
     if status:
-        raise KvmrunError(f"{words[0]} failed, and nothing was saved", "try again", why=f"its exit code is {status}")
+        raise KvmrunError(f"{words[0]} failed, and nothing was saved", "try again", reason=f"its exit code is {status}")
 
 
 def _ended(child: subprocess.Popen[bytes]) -> int:

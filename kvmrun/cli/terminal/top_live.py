@@ -46,4 +46,4 @@ def _told(result: object) -> str:
 
 
 def _in_a_line(error: KvmrunError) -> str:
-    return printable(": ".join(filter(None, [error.message, error.why, fix(error.hint)])), 400)
+    return printable(": ".join(filter(None, [error.message, error.reason, fix(error.fix)])), 400)

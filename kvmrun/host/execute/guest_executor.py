@@ -130,7 +130,7 @@ class GuestExecutor:
         life = lock.open_lock(f"{step.directory}/life")
         if not lock.take_lock(life):
             os.close(life)
-            raise Busy(f"{step.guest} is running already", "kvmrun --list", why="another process holds its lock")
+            raise Busy(f"{step.guest} is running already", "kvmrun --list", reason="another process holds its lock")
         self._life = life
         _unguard(step)
         rundir.remove_leftovers(step.directory)
@@ -236,8 +236,8 @@ def _open(file: Image | BootFile) -> int:
             fd = block_device.claim_exclusively(at, file.path, readonly=readonly)
         finally:
             os.close(at)
-    except OSError as why:
-        raise KvmrunError(f"cannot open {file.path}", why=os.strerror(why.errno or 0)) from None
+    except OSError as error:
+        raise KvmrunError(f"cannot open {file.path}", reason=os.strerror(error.errno or 0)) from None
     if isinstance(file, BootFile) and not os.fstat(fd).st_mode & stat.S_IROTH and os.geteuid() == 0:
         return _sealed_copy(fd)
     return fd

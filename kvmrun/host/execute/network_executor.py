@@ -88,7 +88,7 @@ def _keep_tap(step: network_steps.MakePersistentTap) -> Undo:
     try:
         tap_device.set_alias(step.tap, step.alias)
         if tap_device.sysfs_is_ours(step.tap) and tap_device.alias(step.tap) != step.alias:
-            raise KvmrunError(f"{step.tap} could not be marked", "try again", why="read back, different")
+            raise KvmrunError(f"{step.tap} could not be marked", "try again", reason="read back, different")
     except BaseException:
         _drop_tap(step)
         raise

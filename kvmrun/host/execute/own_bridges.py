@@ -71,7 +71,9 @@ def _turn(directory: str) -> Iterator[None]:
     try:
         while not _taken(fd):
             if time.monotonic() > deadline:
-                raise Busy("the rules of the networks are busy", "try again", why="another kvmrun is at work on them")
+                raise Busy(
+                    "the rules of the networks are busy", "try again", reason="another kvmrun is at work on them"
+                )
             time.sleep(0.01)
         yield
     finally:

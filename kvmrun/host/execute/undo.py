@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TypeVar
 
-from kvmrun.errors import KvmrunError, reason
+from kvmrun.errors import KvmrunError, host_reason
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.model.deadline import undoing
 
@@ -33,9 +33,9 @@ def _done(executor: Callable[[S], Undo | None], step: S) -> Undo | None:
     """Do one step; what the kernel refuses on the way is named after the step."""
     try:
         return executor(step)
-    except OSError as why:
-        hint = "nothing was changed: correct that, then try again"
-        raise KvmrunError(f"could not {step}", hint, why=reason(why)) from why
+    except OSError as error:
+        fix = "nothing was changed: correct that, then try again"
+        raise KvmrunError(f"could not {step}", fix, reason=host_reason(error)) from error
 
 
 def _quietly(back: Undo, step: object, say: Say) -> None:
@@ -43,5 +43,5 @@ def _quietly(back: Undo, step: object, say: Say) -> None:
     try:
         with undoing():
             back()
-    except (OSError, KvmrunError) as why:
-        say(f"could not undo: {step}: {why}")
+    except (OSError, KvmrunError) as error:
+        say(f"could not undo: {step}: {error}")

@@ -90,8 +90,8 @@ def _exclusive(at: int, path: str, flags: int) -> int:
     while True:
         try:
             return os.open(f"/proc/self/fd/{at}", flags | os.O_EXCL)
-        except OSError as why:
-            if why.errno != errno.EBUSY:
+        except OSError as error:
+            if error.errno != errno.EBUSY:
                 raise
             if time.monotonic() > deadline:
                 raise _in_use(path, os.fstat(at).st_rdev) from None
@@ -118,7 +118,9 @@ def _in_use(path: str, number: int) -> Refused:
     mounts = (line.split(" ") for line in (small_files.read_text("/proc/self/mountinfo") or "").splitlines())
     own = f"{os.major(number)}:{os.minor(number)}"
     place = next((words[4] for words in mounts if len(words) > 4 and words[2] == own), "")
-    why = (
+    reason = (
         f"it is mounted at {place}" if place else "it is mounted, swapped on, or part of a RAID, LVM or device mapping"
     )
-    return Refused(f"this host uses {path} itself", "name another image: only one of the two may use a disk", why=why)
+    return Refused(
+        f"this host uses {path} itself", "name another image: only one of the two may use a disk", reason=reason
+    )

@@ -151,8 +151,8 @@ def filter_facts(where: Paths) -> HostNetworkFacts:
 def _tried(errors: list[str], look: Callable[[], T], otherwise: T) -> T:
     try:
         return look()
-    except (KvmrunError, OSError) as why:
-        errors.append(printable(why, 200))
+    except (KvmrunError, OSError) as error:
+        errors.append(printable(error, 200))
         return otherwise
 
 
@@ -167,8 +167,8 @@ def _version() -> tuple[tuple[int, ...], str]:
             check=False,
             errors="replace",
         )
-    except (OSError, subprocess.TimeoutExpired) as why:
-        return (), printable(why, 200)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return (), printable(error, 200)
     found = re.search(r"version ([0-9]+)\.([0-9]+)(?:\.([0-9]+))?", done.stdout)
     said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
     return (tuple(int(part) for part in found.groups() if part), "") if found else ((), printable(said, 200))
@@ -210,7 +210,7 @@ def _missing() -> dict[str, str]:
         try:
             process.require_program(name)
         except HostLacks as lack:
-            found[name] = lack.hint
+            found[name] = lack.fix
     return found
 
 

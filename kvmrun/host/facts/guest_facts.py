@@ -8,7 +8,7 @@ from contextlib import suppress
 from typing import Literal
 
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
-from kvmrun.errors import KvmrunError, Refused, reason
+from kvmrun.errors import KvmrunError, Refused, host_reason
 from kvmrun.host.facts import block_device
 from kvmrun.host.files import small_files
 from kvmrun.host.links import persistent_taps, tap_device
@@ -125,7 +125,7 @@ def qemu_facts() -> str:
     """The QEMU binary, "" when there is none. Raises Refused for a name that cannot be shown."""
     given = os.environ.get("KVMRUN_QEMU", "")
     if not given.isprintable():
-        raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", why="it cannot be shown as it is")
+        raise Refused(f"{given} is no QEMU", "unset KVMRUN_QEMU", reason="it cannot be shown as it is")
     return (make_absolute(given) if "/" in given else given) or process.find_program("qemu-system-x86_64")
 
 
@@ -135,8 +135,8 @@ def _unusable(program: str, *, root: bool) -> str:
         return "" if process.find_program(program) else f"there is no {program} in /usr/bin and the like"
     try:
         mode = os.stat(program).st_mode
-    except OSError as why:
-        return reason(why)
+    except OSError as error:
+        return host_reason(error)
     if not stat.S_ISREG(mode):
         return f"{program} is not a file"
     if not root:
@@ -238,7 +238,7 @@ def image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
 
 def _exchangeable(paths: Iterable[str]) -> dict[str, str]:
     """Those of `paths` where another user could put another file before root opens it, with the reason."""
-    return {path: why for path in paths if (why := untrusted_fix(path, os.environ))}
+    return {path: reason for path in paths if (reason := untrusted_fix(path, os.environ))}
 
 
 def _with_users(file: ImageFacts | None, path: str, opened: OpenFileIndex) -> ImageFacts | None:

@@ -22,10 +22,10 @@ def run_kvm_trial(qemu: str, cpu: str, account: tuple[int | None, int | None], l
     image = _image()
     begin = time.monotonic()
     try:
-        why = _boot(process.drop_privileges_command([qemu, *_words(cpu, image)], *account), image, limit)
+        reason = _boot(process.drop_privileges_command([qemu, *_words(cpu, image)], *account), image, limit)
     finally:
         os.close(image)
-    return Trial(cpu=cpu, worked=not why, seconds=time.monotonic() - begin, why=why)
+    return Trial(cpu=cpu, worked=not reason, seconds=time.monotonic() - begin, reason=reason)
 
 
 def _image() -> int:
@@ -71,8 +71,8 @@ def _boot(command: list[str], image: int, limit: float) -> str:
         )
     except subprocess.TimeoutExpired:
         return f"no sign of life within {limit:g} s"
-    except OSError as why:
-        return printable(os.strerror(why.errno or 0))
+    except OSError as error:
+        return printable(os.strerror(error.errno or 0))
     if done.returncode == _ALIVE:
         return ""
     said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]

@@ -173,7 +173,7 @@ def _links() -> port_state.Links:
     try:
         return port_state.port_links()
     except raw_netlink.DumpInterrupted:
-        raise Unresponsive("could not read the links", "try again", why="they change again and again") from None
+        raise Unresponsive("could not read the links", "try again", reason="they change again and again") from None
 
 
 def _ports(lab: Lab, network: Network) -> list[tuple[str, Port]]:

@@ -34,5 +34,5 @@ def missing_capabilities() -> str:
 def require_capabilities() -> None:
     """For those who would mistake what they cannot see for what is not there."""
     if lost := missing_capabilities():
-        why = "without them the processes of guests and networks cannot be seen or changed"
-        raise NotPermitted(f"root lacks {lost} here", HINT, why=why)
+        reason = "without them the processes of guests and networks cannot be seen or changed"
+        raise NotPermitted(f"root lacks {lost} here", HINT, reason=reason)

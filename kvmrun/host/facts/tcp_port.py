@@ -21,20 +21,20 @@ def bind_port(number: int) -> int:
     while True:
         try:
             return _bound(number).detach()
-        except OSError as why:
-            if why.errno == errno.EADDRINUSE and time.monotonic() < deadline:
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and time.monotonic() < deadline:
                 time.sleep(0.005)
                 continue
-            what, hint = f"port {number} of 127.0.0.1 cannot be had", "name another port in display"
-            raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
+            what, fix = f"port {number} of 127.0.0.1 cannot be had", "name another port in display"
+            raise KvmrunError(what, fix, reason=os.strerror(error.errno or 0)) from None
 
 
 def port_owner(number: int, guests: Mapping[str, int]) -> str:
     """Who has the port, one of `guests` (pids by name) by its name; "" when it is free."""
     try:
         _bound(number).close()
-    except OSError as why:
-        if why.errno != errno.EADDRINUSE:
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
             return ""
     else:
         return ""

@@ -51,8 +51,8 @@ def read(path: str) -> bytes:
             return file.read()
     except FileNotFoundError:
         return b""
-    except OSError as why:
-        raise KvmrunError(f"cannot read {path}", why=os.strerror(why.errno or 0)) from None
+    except OSError as error:
+        raise KvmrunError(f"cannot read {path}", reason=os.strerror(error.errno or 0)) from None
 
 
 @contextmanager
@@ -64,5 +64,7 @@ def _words(path: str) -> Iterator[None]:
         raise Refused(f"{path} exists already", "choose another name") from None
     except PermissionError:
         raise NotPermitted(f"you may not write {path}", f"{AS_ROOT}; or use a lab of your own: -C DIR") from None
-    except OSError as why:
-        raise KvmrunError(f"cannot write {path}", "free some room there", why=os.strerror(why.errno or 0)) from None
+    except OSError as error:
+        raise KvmrunError(
+            f"cannot write {path}", "free some room there", reason=os.strerror(error.errno or 0)
+        ) from None

@@ -25,8 +25,8 @@ def write(path: str, texts: Mapping[str, str], mark: str, *, force: bool) -> lis
     try:
         with safe_directory.opened(path, make=0o755) as place:
             return _write(place, texts, mark, force=force)
-    except OSError as why:
-        raise cannot("write to", path, why) from None
+    except OSError as error:
+        raise cannot("write to", path, error) from None
 
 
 def _write(place: Directory, texts: Mapping[str, str], mark: str, *, force: bool) -> list[str]:
@@ -65,7 +65,7 @@ def _copy(place: Directory, name: str) -> str:
         except FileExistsError:
             continue
         return copy
-    raise Refused(f"{place.path}/{name} cannot be copied", "remove old copies", why="there are too many")
+    raise Refused(f"{place.path}/{name} cannot be copied", "remove old copies", reason="there are too many")
 
 
 def put(path: str, text: str) -> None:
@@ -73,15 +73,15 @@ def put(path: str, text: str) -> None:
     try:
         with safe_directory.replacing(path) as (place, name):
             place.write(name, text.encode(), 0o644)
-    except OSError as why:
-        raise cannot("write", path, why) from None
+    except OSError as error:
+        raise cannot("write", path, error) from None
 
 
 def _refuse_foreign(path: str, foreign: list[str]) -> None:
     if foreign:
         named = ", ".join(foreign[:4]) + (f" and {len(foreign) - 4} more" if len(foreign) > 4 else "")
-        hint = "name another directory; kvmrun export shorewall --lines prints what to add to a configuration of yours"
-        raise Refused(f"{path} holds files that are not ours", hint, why=named)
+        fix = "name another directory; kvmrun export shorewall --lines prints what to add to a configuration of yours"
+        raise Refused(f"{path} holds files that are not ours", fix, reason=named)
 
 
 def _replace(place: Directory, texts: Mapping[str, str]) -> None:
@@ -106,10 +106,10 @@ def _refuse_changed(path: str, changed: Mapping[str, str], texts: Mapping[str, s
     for name, text in changed.items():
         old, new = without_digest(text).rstrip().splitlines(), texts.get(name, "").rstrip().splitlines()
         lines += difflib.unified_diff(old, new, f"{name} as it is", f"{name} as it would be", n=0, lineterm="")
-    hint = "make the change there by hand, or add --force: it replaces them, and copies them to NAME.orig before"
+    fix = "make the change there by hand, or add --force: it replaces them, and copies them to NAME.orig before"
     shown = tuple(lines[:_SHOWN]) + ((f"and {len(lines) - _SHOWN} more lines",) if len(lines) > _SHOWN else ())
-    why = "it was changed by hand, and would be written differently now"
-    raise Refused(f"{path}: {', '.join(changed)} would be replaced", hint, why=why, lines=shown)
+    reason = "it was changed by hand, and would be written differently now"
+    raise Refused(f"{path}: {', '.join(changed)} would be replaced", fix, reason=reason, lines=shown)
 
 
 def _read(place: Directory, name: str) -> str:

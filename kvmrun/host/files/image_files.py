@@ -84,11 +84,11 @@ def _header(path: str) -> tuple[int, int, int]:
     try:
         with open(path, "rb", buffering=0) as file:
             raw = file.read(80)
-    except OSError as why:
-        raise KvmrunError(f"cannot read {path}", why=os.strerror(why.errno or 0)) from None
+    except OSError as error:
+        raise KvmrunError(f"cannot read {path}", reason=os.strerror(error.errno or 0)) from None
     if len(raw) < 72 or raw[:4] != _QCOW2:
-        hint = 'set format = "raw" in that drive, if it is a raw image'
-        raise Refused(f"{path} is not a qcow2 image", hint, why="its first bytes are not those of one")
+        fix = 'set format = "raw" in that drive, if it is a raw image'
+        raise Refused(f"{path} is not a qcow2 image", fix, reason="its first bytes are not those of one")
     version, backing = struct.unpack(">IQ", raw[4:16])
     (size,) = struct.unpack(">Q", raw[24:32])
     features = struct.unpack(">Q", raw[72:80])[0] if version >= 3 and len(raw) >= 80 else 0
@@ -139,10 +139,10 @@ def _worded(path: str) -> Iterator[None]:
     try:
         yield
     except FileExistsError:
-        why = "something was put there while it was being made"
-        raise Refused(f"{path} cannot be made", "check what is there, then try again", why=why) from None
-    except OSError as why:
-        raise safe_directory.cannot("make", path, why) from None
+        reason = "something was put there while it was being made"
+        raise Refused(f"{path} cannot be made", "check what is there, then try again", reason=reason) from None
+    except OSError as error:
+        raise safe_directory.cannot("make", path, error) from None
 
 
 def remove_image(path: str) -> None:
@@ -155,5 +155,5 @@ def remove_image(path: str) -> None:
 def _base_size(step: MakeImage) -> int:
     found = image_facts(step.base or "", step.base_format)
     if found is None:
-        raise Refused(f"{step.path} has no base {step.base}", "correct the path", why="no such file")
+        raise Refused(f"{step.path} has no base {step.base}", "correct the path", reason="no such file")
     return found.size

@@ -25,8 +25,8 @@ def install(root: str, pages: Mapping[tuple[str, str], str]) -> list[str]:
                     kept.append(f"{place.path}/{name}.{section}")
                 else:
                     place.write(f"{name}.{section}", _MARK + text.encode(), 0o644)
-    except OSError as why:
-        raise cannot("write to", root, why) from None
+    except OSError as error:
+        raise cannot("write to", root, error) from None
     return kept
 
 

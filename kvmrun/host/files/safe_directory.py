@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from typing import Self
 
 from kvmrun.config import standard_paths
-from kvmrun.errors import KvmrunError, NotPermitted, Refused, hint_for
+from kvmrun.errors import KvmrunError, NotPermitted, Refused, host_fix
 from kvmrun.host.files import atomic_write
 
 _LINKS = 40
@@ -25,8 +25,8 @@ _LOOK = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 class Untrusted(Refused):
     """Another user of this host could exchange what is at `path`."""
 
-    def __init__(self, path: str, why: str) -> None:
-        super().__init__(f"{path} is not to be trusted", "name a place in a directory of your own", why=why)
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path} is not to be trusted", "name a place in a directory of your own", reason=reason)
         self.path = path
 
 
@@ -64,8 +64,8 @@ class Directory:
         """Give a finished part its name, which nobody may have: FileExistsError. A rename would replace."""
         try:
             os.link(part, name, src_dir_fd=self.fd, dst_dir_fd=self.fd, follow_symlinks=False)
-        except OSError as why:
-            if why.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
+        except OSError as error:
+            if error.errno not in {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}:
                 raise
             if self.has(name):  # a file system without links, which is not one that several users share
                 raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), name) from None
@@ -136,7 +136,7 @@ def _replaceable(place: Directory, name: str, path: str) -> None:
         here = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
         if stat.S_ISLNK(here.st_mode):
             if os.readlink(name, dir_fd=place.fd).startswith("/proc/"):
-                raise Refused(f"{path} is not a file", "name a file", why="it stands for an open descriptor")
+                raise Refused(f"{path} is not a file", "name a file", reason="it stands for an open descriptor")
             here = os.stat(name, dir_fd=place.fd)
         if not stat.S_ISREG(here.st_mode):
             raise Refused(f"{path} is not a file", "name a regular file, or one that is not there yet")
@@ -155,18 +155,18 @@ def _named(path: str, make: int | None) -> int:
             return os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=fd)
         finally:
             os.close(fd)
-    except OSError as why:
-        raise cannot("use", path, why) from None
+    except OSError as error:
+        raise cannot("use", path, error) from None
 
 
-def cannot(verb: str, path: str, why: OSError) -> KvmrunError:
+def cannot(verb: str, path: str, error: OSError) -> KvmrunError:
     """The error for a place that the kernel does not let us use."""
-    text = os.strerror(why.errno or 0)
-    if isinstance(why, PermissionError):
-        return NotPermitted(f"you may not {verb} {path}", "name a place in a directory of your own", why=text)
-    if why.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EEXIST}:
-        return KvmrunError(f"cannot {verb} {path}", "correct the path", why=text)
-    return KvmrunError(f"cannot {verb} {path}", hint_for(why), why=text)
+    text = os.strerror(error.errno or 0)
+    if isinstance(error, PermissionError):
+        return NotPermitted(f"you may not {verb} {path}", "name a place in a directory of your own", reason=text)
+    if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG, errno.EISDIR, errno.EEXIST}:
+        return KvmrunError(f"cannot {verb} {path}", "correct the path", reason=text)
+    return KvmrunError(f"cannot {verb} {path}", host_fix(error), reason=text)
 
 
 class _Walk:
@@ -202,10 +202,10 @@ class _Walk:
         if not self.judged:
             return
         if final:  # whose the file is does not matter, unless it is where everybody may put one
-            if self.shared and (why := standard_paths.planted_path(found, standard_paths.owners(os.environ))):
-                raise Untrusted(path, why)
-        elif why := standard_paths.component_fault(found, standard_paths.owners(os.environ), is_parent=True):
-            raise Untrusted(path, why)
+            if self.shared and (reason := standard_paths.planted_path(found, standard_paths.owners(os.environ))):
+                raise Untrusted(path, reason)
+        elif reason := standard_paths.component_fault(found, standard_paths.owners(os.environ), is_parent=True):
+            raise Untrusted(path, reason)
 
 
 def _walk(path: str, make: int | None, *, final: bool) -> int:

@@ -38,8 +38,8 @@ class Member(Value):
     size: int
 
 
-def refused(why: str) -> Refused:
-    return Refused("the archive that the guest's tar made is refused", why=why)
+def refused(reason: str) -> Refused:
+    return Refused("the archive that the guest's tar made is refused", reason=reason)
 
 
 def parts_of(name: bytes) -> tuple[bytes, ...]:

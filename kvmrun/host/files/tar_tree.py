@@ -26,8 +26,8 @@ class Contents:
         self.size = 0
         self.skipped: list[str] = []
 
-    def skip(self, name: bytes | str, why: str) -> None:
-        self.skipped.append(f"{os.fsdecode(name)}: {why}")
+    def skip(self, name: bytes | str, reason: str) -> None:
+        self.skipped.append(f"{os.fsdecode(name)}: {reason}")
 
     def __str__(self) -> str:
         return f"{self.files} {'file' if self.files == 1 else 'files'}, {self.size} bytes"
@@ -50,8 +50,8 @@ def pack_tree(source: str, into: Any) -> Contents:
     return done
 
 
-def _raised(why: OSError) -> None:
-    raise why
+def _raised(error: OSError) -> None:
+    raise error
 
 
 def _info(name: str, found: os.stat_result, kind: bytes) -> Any:
@@ -135,7 +135,7 @@ def _publish(place: Directory, part: str, name: str) -> None:
 
 def exists(path: str) -> Refused:
     """The error for a directory that would have to be merged with what is there."""
-    return Refused(f"{path} is there already", "name a path that is not there yet", why="directories are not merged")
+    return Refused(f"{path} is there already", "name a path that is not there yet", reason="directories are not merged")
 
 
 class _Tree:

@@ -139,7 +139,7 @@ def delete_parts(parts: Collection[str]) -> None:
     One that is gone is no error. It is looked again until nothing is left: others may change them meanwhile, which the
     kernel refuses, and of two who remove a chain each at once, neither knows that it was the last.
     """
-    why = OSError(errno.EBUSY, "it changes again and again")
+    reason = OSError(errno.EBUSY, "it changes again and again")
     batch = struct.pack(">BBH", 0, 0, 10)
     for _ in range(_AGAIN):
         try:
@@ -153,8 +153,8 @@ def delete_parts(parts: Collection[str]) -> None:
         except OSError as refused:
             if refused.errno not in {errno.ENOENT, errno.EBUSY}:
                 raise
-            why = refused
-    raise why
+            reason = refused
+    raise reason
 
 
 def _deletions(family: str, parts: Collection[str]) -> Iterator[tuple[int, int, bytes]]:

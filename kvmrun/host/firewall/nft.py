@@ -47,8 +47,8 @@ class RulesetLoad:
                 raise _refusal(said)
             then = nfnetlink.generation_id()  # first: a change while we read shows as one
             if not (found := _print(self._part)):
-                hint, why = "try again", "loaded, read back, gone"
-                raise KvmrunError("the packet filter did not keep the rules", hint, why=why)
+                fix, reason = "try again", "loaded, read back, gone"
+                raise KvmrunError("the packet filter did not keep the rules", fix, reason=reason)
             _write(self._record, {"text": self._text, "digest": self._digest, "print": found, "generation": then})
         except BaseException:
             self._put_back()
@@ -86,12 +86,12 @@ def drop_ruleset(part: str, record: str) -> None:
         with _turn:
             if part in _asked:
                 _asked.difference_update(_deleted(part, set(_asked)))
-    except OSError as why:
-        what, hint = (
+    except OSError as error:
+        what, fix = (
             f"could not remove {part} from the packet filter",
             f"nft list table {_table(part)} tells; try again",
         )
-        raise KvmrunError(what, hint, why=os.strerror(why.errno or 0)) from None
+        raise KvmrunError(what, fix, reason=os.strerror(error.errno or 0)) from None
     finally:
         _asked.discard(part)
     atomic_write.remove(record)
@@ -166,7 +166,7 @@ def _removal(part: str) -> str:
     try:
         held = nfnetlink.objects_of(part)
     except (TimeoutError, raw_netlink.DumpInterrupted):
-        raise KvmrunError("the packet filter cannot be read", "try again", why="it changes all the time") from None
+        raise KvmrunError("the packet filter cannot be read", "try again", reason="it changes all the time") from None
     except OSError:  # nft says it better
         return ""
     table = _table(part)
@@ -205,11 +205,13 @@ def list_ruleset(form: str, *what: str) -> str:
 def _refusal(said: str) -> KvmrunError:
     """The error for what nft said."""
     if said.startswith(nft_batch.SILENT):
-        return Unresponsive("the packet filter was not changed", "try again; --timeout SECONDS waits longer", why=said)
+        return Unresponsive(
+            "the packet filter was not changed", "try again; --timeout SECONDS waits longer", reason=said
+        )
     lines = tuple(said.splitlines()[:4])
     if "Operation not permitted" in said:
         return NotPermitted("you may not change the packet filter", AS_ROOT, lines=lines)
     if "Operation not supported" in said or "Protocol not supported" in said:
         return HostLacks("this kernel lacks the packet filter that is needed", "modprobe nf_tables", lines=lines)
-    hint = "kvmrun check; report it if the lab is right"
-    return KvmrunError("the packet filter refused the rules", hint, lines=lines)
+    fix = "kvmrun check; report it if the lab is right"
+    return KvmrunError("the packet filter refused the rules", fix, lines=lines)

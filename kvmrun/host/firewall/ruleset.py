@@ -29,7 +29,7 @@ def read_ruleset() -> tuple[dict[str, Any], ...]:
     try:
         found = _awake(_objects())
     except (ValueError, raw_netlink.DumpInterrupted):
-        raise KvmrunError("the packet filter could not be read", "try again", why="nft listed no JSON") from None
+        raise KvmrunError("the packet filter could not be read", "try again", reason="nft listed no JSON") from None
     rules = [one["rule"] for one in found if "rule" in one]
     if any("xt" in part for rule in rules for part in rule["expr"]):
         _complete(rules)

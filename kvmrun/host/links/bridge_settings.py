@@ -50,8 +50,8 @@ def write_bridge_settings(name: str, number: int) -> None:
         now = port_state.one(name).bridge(name)
         for one, value in wrong.items():
             if now.get(one) != value:
-                what, hint = (
+                what, fix = (
                     f"the {SETTINGS[one][0]} of {name} did not take",
                     "report it with the version of your kernel",
                 )
-                raise KvmrunError(what, hint, why="it was written, and another value is read back")
+                raise KvmrunError(what, fix, reason="it was written, and another value is read back")

@@ -36,16 +36,18 @@ def kernel(doing: str) -> Iterator[Any]:
                 core.event_loop.call_later(_LIMIT, core.event_loop.stop)
             yield route
     except RuntimeError:
-        raise Unresponsive(f"could not {doing}", "try again", why=f"no answer of the kernel in {_LIMIT:g} s") from None
-    except NetlinkError as why:
-        name = os.strerror(why.code)
-        if why.code in {1, 13}:
-            raise NotPermitted(f"you may not {doing}", AS_ROOT, why=name) from None
-        if why.code == 95:
-            raise HostLacks(f"this kernel cannot {doing}", "modprobe bridge", why=name) from None
-        raise KvmrunError(f"could not {doing}", why=f"the kernel says: {name}") from None
-    except OSError as why:
-        raise KvmrunError(f"could not {doing}", why=os.strerror(why.errno or 0)) from None
+        raise Unresponsive(
+            f"could not {doing}", "try again", reason=f"no answer of the kernel in {_LIMIT:g} s"
+        ) from None
+    except NetlinkError as error:
+        name = os.strerror(error.code)
+        if error.code in {1, 13}:
+            raise NotPermitted(f"you may not {doing}", AS_ROOT, reason=name) from None
+        if error.code == 95:
+            raise HostLacks(f"this kernel cannot {doing}", "modprobe bridge", reason=name) from None
+        raise KvmrunError(f"could not {doing}", reason=f"the kernel says: {name}") from None
+    except OSError as error:
+        raise KvmrunError(f"could not {doing}", reason=os.strerror(error.errno or 0)) from None
 
 
 def read_bridge(name: str) -> Bridge | None:
@@ -98,8 +100,8 @@ def way_out(address: str, source: str = "") -> str | None:
             number = found[0].get_attr("RTA_OIF")
             gateway = found[0].get_attr("RTA_GATEWAY")
             name = route.get_links(number)[0].get_attr("IFLA_IFNAME")
-        except NetlinkError as why:
-            if why.code in {101, 113, 13, 22}:
+        except NetlinkError as error:
+            if error.code in {101, 113, 13, 22}:
                 return None
             raise
     return f"{name} via {gateway}" if gateway else str(name)
@@ -182,8 +184,8 @@ def remove_address(name: str, address: str) -> None:
     with kernel(f"take the address {address} from {name}") as route:
         try:
             route.addr("del", index=_index(route, name), address=ip, prefixlen=int(prefix))
-        except NetlinkError as why:
-            if why.code != errno.EADDRNOTAVAIL:
+        except NetlinkError as error:
+            if error.code != errno.EADDRNOTAVAIL:
                 raise
 
 
@@ -227,8 +229,8 @@ def _link(route: Any, name: str) -> Any:
     """The one link of that name, asked for by name: never a dump of all."""
     try:
         found = route.link("get", ifname=name)
-    except NetlinkError as why:
-        if why.code == 19:
+    except NetlinkError as error:
+        if error.code == 19:
             return None
         raise
     return found[0] if found else None
@@ -236,7 +238,7 @@ def _link(route: Any, name: str) -> Any:
 
 def _index(route: Any, name: str) -> int:
     if (link := _link(route, name)) is None:
-        raise KvmrunError(f"{name} has gone", "try again", why="another process removed it")
+        raise KvmrunError(f"{name} has gone", "try again", reason="another process removed it")
     return int(link["index"])
 
 
@@ -264,7 +266,7 @@ def _expect(right: bool, what: str) -> None:
         raise KvmrunError(
             f"{what} did not take",
             "report it with the version of your kernel",
-            why="it was written, and another value is read back",
+            reason="it was written, and another value is read back",
         )
 
 

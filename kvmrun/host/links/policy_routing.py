@@ -69,8 +69,8 @@ def remove_default(step: RemoveDefaultRoute | AddDefaultRoute) -> None:
         raw_netlink.send(raw_netlink.ROUTE, [(_DELETE_ROUTE, raw_netlink.ACK, _default(step))])
     except (ProcessLookupError, FileNotFoundError, LookupError):
         return
-    except OSError as why:
-        if why.errno != errno.ENODEV:
+    except OSError as error:
+        if error.errno != errno.ENODEV:
             raise
 
 
@@ -81,8 +81,8 @@ def egress_of(target: str, source: str, bridge: str) -> tuple[str, str]:
     body += raw_netlink.attribute(3, struct.pack("=I", tap_device.ifindex(bridge)))
     try:
         found = raw_netlink.attributes(raw_netlink.get(raw_netlink.ROUTE, _GET_ROUTE, body), _HEAD.size)
-    except OSError as why:
-        if why.errno in _NO_WAY:
+    except OSError as error:
+        if error.errno in _NO_WAY:
             return "", ""
         raise
     return _link(found), _gateway(found)
@@ -180,4 +180,4 @@ def _number(value: bytes) -> int:
 
 def _expect(right: bool, what: str) -> None:
     if not right:
-        raise KvmrunError(f"could not {what}", "try again", why="written, read back, not there")
+        raise KvmrunError(f"could not {what}", "try again", reason="written, read back, not there")

@@ -82,9 +82,9 @@ def _read_back(step: PlugTap) -> None:
     """Raise unless the kernel says of the port what was written: a call that did nothing does not say so."""
     found = port_state.one(step.tap, step.bridge).named(step.tap)
     if wrong := port_plan.port_differences(step, found, held=False, forwards=False):
-        hint = "report it with the version of your kernel"
+        fix = "report it with the version of your kernel"
         raise KvmrunError(
-            f"{step.tap} did not take its {wrong[0].what}", hint, why="it was written, and another value is read back"
+            f"{step.tap} did not take its {wrong[0].what}", fix, reason="it was written, and another value is read back"
         )
 
 
@@ -95,9 +95,9 @@ def _restore(step: PlugTap) -> None:
         return
     if found.name != step.tap:
         if tap_device.ifindex(step.tap):
-            why = f"the tap of {step.alias.split(':')[1]} is called {found.name} now, and another link has its name"
+            reason = f"the tap of {step.alias.split(':')[1]} is called {found.name} now, and another link has its name"
             raise Refused(
-                f"{step.tap} cannot have its name back", f"ip link show {step.tap} tells what has it", why=why
+                f"{step.tap} cannot have its name back", f"ip link show {step.tap} tells what has it", reason=reason
             )
         rename(found.index, step.tap)
     wrong = {one.what for one in port_plan.port_differences(step, found, held=True)}
@@ -119,8 +119,8 @@ def rename(number: int, name: str) -> None:
     named = _IFINFO.pack(0, 0, number, 0, 0) + raw_netlink.attribute(_IFLA_IFNAME, name.encode() + b"\0")
     try:
         raw_netlink.send(raw_netlink.ROUTE, [(_NEWLINK, raw_netlink.ACK, named)])
-    except OSError as why:
-        if why.errno != errno.EBUSY:
+    except OSError as error:
+        if error.errno != errno.EBUSY:
             raise
         raw_netlink.send(raw_netlink.ROUTE, [down, (_NEWLINK, raw_netlink.ACK, named)])
 

@@ -41,10 +41,10 @@ def open_tap(name: str, queues: int, *, kept: bool = False) -> list[int]:
             if new:
                 # to a tap of several queues that has no owner anybody may attach another queue
                 fcntl.ioctl(fds[-1], _TUNSETOWNER, os.geteuid())
-    except OSError as why:
+    except OSError as error:
         for fd in fds:
             os.close(fd)
-        raise _tap_refused(name, why) from None
+        raise _tap_refused(name, error) from None
     return fds
 
 
@@ -57,7 +57,7 @@ def make_persistent(name: str, queues: int, owner: int) -> None:
         if sysfs_is_ours(name) and ((now := persistent_tap(name)) is None or now.owner != owner):
             fcntl.ioctl(fds[0], _TUNSETPERSIST, 0)
             raise KvmrunError(
-                f"{name} could not be made persistent for uid {owner}", "try again", why="read back, different"
+                f"{name} could not be made persistent for uid {owner}", "try again", reason="read back, different"
             )
     finally:
         for fd in fds:
@@ -119,9 +119,9 @@ def enslave(name: str, bridge: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         try:
             ioctl(at, _SIOCBRADDIF, bridge, struct.pack("i", ifindex(name)))
-        except OSError as why:
-            text = os.strerror(why.errno or 0)
-            raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up repairs it", why=text) from None
+        except OSError as error:
+            text = os.strerror(error.errno or 0)
+            raise KvmrunError(f"{name} could not join {bridge}", "kvmrun net up repairs it", reason=text) from None
 
 
 def is_up(name: str) -> bool:
@@ -199,16 +199,16 @@ def ioctl(at: socket.socket, ask: int, name: str, value: bytes) -> bytes:
     return fcntl.ioctl(at.fileno(), ask, struct.pack("16s24s", name.encode(), value))
 
 
-def _tap_refused(name: str, why: OSError) -> KvmrunError:
-    if why.errno in {errno.ENOENT, errno.ENODEV}:
+def _tap_refused(name: str, error: OSError) -> KvmrunError:
+    if error.errno in {errno.ENOENT, errno.ENODEV}:
         return HostLacks("this host has no /dev/net/tun", "modprobe tun")
-    if why.errno in {errno.EACCES, errno.EPERM}:
-        hint = f"{AS_ROOT}; or let root give you the taps once: sudo kvmrun net up --owner $USER"
-        return NotPermitted(f"you may not make the tap {name}", hint)
-    if why.errno == errno.EBUSY:
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        fix = f"{AS_ROOT}; or let root give you the taps once: sudo kvmrun net up --owner $USER"
+        return NotPermitted(f"you may not make the tap {name}", fix)
+    if error.errno == errno.EBUSY:
         return Refused(
             f"the tap {name} is in use",
             f"ip link show {name} tells by whom",
-            why="it is there already, and not ours to use",
+            reason="it is there already, and not ours to use",
         )
-    return KvmrunError(f"the tap {name} could not be made", why=os.strerror(why.errno or 0))
+    return KvmrunError(f"the tap {name} could not be made", reason=os.strerror(error.errno or 0))

@@ -34,7 +34,7 @@ def _descriptor(tap: str) -> Iterator[int]:
                     os.close(fd)
                 return
     if (kept := tap_device.persistent_tap(tap)) is None:
-        raise KvmrunError(f"nobody holds {tap}", "try again", why="it is about to vanish")
+        raise KvmrunError(f"nobody holds {tap}", "try again", reason="it is about to vanish")
     fds = tap_device.open_tap(tap, kept.queues, kept=True)
     try:
         yield fds[0]

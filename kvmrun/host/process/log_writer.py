@@ -82,8 +82,8 @@ def _make_directory(path: str, uid: int | None) -> None:
             os.mkdir(name, 0o700, dir_fd=place.fd)
         try:
             fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
-        except OSError as why:
-            if why.errno not in {errno.ENOTDIR, errno.ELOOP}:
+        except OSError as error:
+            if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
                 raise
             raise Refused(f"{path} is not a directory", f"check it, and move it away: {path}") from None
         try:

@@ -34,11 +34,11 @@ class ScopeMove:
                     raise OSError("it was not moved in time")
                 time.sleep(_PAUSE)
             _check(path, self._step)
-        except OSError as why:
+        except OSError as error:
             if self._step.limited:
-                hint = f"systemctl status {self._step.unit}; or take [limits] out of {self._step.guest}.toml"
-                raise KvmrunError(f"the limits of {self._step.guest} do not hold", hint, why=f"{why}") from None
-            return f"{self._step.guest} has no scope of its own, and may end with this login: {why}"
+                fix = f"systemctl status {self._step.unit}; or take [limits] out of {self._step.guest}.toml"
+                raise KvmrunError(f"the limits of {self._step.guest} do not hold", fix, reason=f"{error}") from None
+            return f"{self._step.guest} has no scope of its own, and may end with this login: {error}"
         return ""
 
     def _ask(self) -> None:

@@ -27,8 +27,8 @@ def acquire(path: str, guest: str, *, steal: bool) -> Iterator[None]:
     """
     try:
         fd = _hold(path)
-    except OSError as why:
-        if why.errno not in _FULL:
+    except OSError as error:
+        if error.errno not in _FULL:
             raise
         yield
         return
@@ -56,8 +56,8 @@ def holder_text(path: str) -> str:
 
 def _refused(path: str, guest: str) -> int:
     what = os.path.basename(path)
-    hint = f"kvmrun {what} {guest} --steal takes it over"
-    raise Busy(f"the {what} of {guest} is in use", hint, why=f"{holder_text(path)} is connected to it")
+    fix = f"kvmrun {what} {guest} --steal takes it over"
+    raise Busy(f"the {what} of {guest} is in use", fix, reason=f"{holder_text(path)} is connected to it")
 
 
 def _stolen(path: str, guest: str) -> int:
@@ -74,7 +74,9 @@ def _stolen(path: str, guest: str) -> int:
         time.sleep(0.02)
     _sign(path, holder)
     what = os.path.basename(path)
-    raise Busy(f"the {what} of {guest} is in use", "end that process, then try again", why=f"{holder} does not let go")
+    raise Busy(
+        f"the {what} of {guest} is in use", "end that process, then try again", reason=f"{holder} does not let go"
+    )
 
 
 def _hold(path: str) -> int:

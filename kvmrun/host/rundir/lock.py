@@ -21,8 +21,8 @@ def take_lock(fd: int, *, shared: bool = False) -> bool:
     kind = fcntl.F_RDLCK if shared else fcntl.F_WRLCK
     try:
         fcntl.fcntl(fd, fcntl.F_OFD_SETLK, struct.pack(_FLOCK, kind, os.SEEK_SET, 0, 0, 0))
-    except OSError as why:
-        if why.errno == errno.EAGAIN:
+    except OSError as error:
+        if error.errno == errno.EAGAIN:
             return False
         raise
     return True
@@ -34,7 +34,7 @@ def wait_for_lock(fd: int, what: str, *, limit: float, shared: bool = False) -> 
     while not take_lock(fd, shared=shared):
         if time.monotonic() > deadline:
             raise Busy(
-                f"{what} is busy", "try again when the other command is done", why="another kvmrun is at work on it"
+                f"{what} is busy", "try again when the other command is done", reason="another kvmrun is at work on it"
             )
         time.sleep(0.01)
 
@@ -46,8 +46,8 @@ def is_held(path: str) -> bool:
     """
     try:
         fd = os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as why:
-        if why.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
+    except OSError as error:
+        if error.errno in {errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EISDIR, errno.ENXIO}:
             return False
         raise
     try:

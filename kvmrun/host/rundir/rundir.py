@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, hint_for, refused_by_host
+from kvmrun.errors import AS_ROOT, Busy, KvmrunError, NotPermitted, Refused, host_fix, refused_by_host
 from kvmrun.host.files import atomic_write
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock, record_file, socket_lookup
@@ -29,9 +29,9 @@ _prepared: set[str] = set()
 def prepare(root: str) -> None:
     """Make the run directory at `root` if it is not there, and make sure it is ours alone."""
     if len(os.fsencode(root)) > _SOCKET_LIMIT:
-        hint = "set KVMRUN_RUN_DIR to a shorter path"
+        fix = "set KVMRUN_RUN_DIR to a shorter path"
         raise Refused(
-            f"the run directory {root} is too long", hint, why=f"a socket below it takes {_SOCKET_LIMIT} bytes"
+            f"the run directory {root} is too long", fix, reason=f"a socket below it takes {_SOCKET_LIMIT} bytes"
         )
     if not os.path.isdir(os.path.dirname(root)):
         raise _no_parent(root)
@@ -43,12 +43,12 @@ def _no_parent(root: str) -> KvmrunError:
     """The error for a run directory whose parent is not there; a user's is made by the login, and by nobody else."""
     parent = os.path.dirname(root)
     if os.path.dirname(parent) != "/run/user" and parent != os.environ.get("XDG_RUNTIME_DIR"):
-        return KvmrunError(f"cannot make {root}", f"mkdir {quoted(parent)}", why=f"there is no {parent}")
-    hint = "log in by ssh or at a console rather than by su or sudo; or set KVMRUN_RUN_DIR to a directory of your own"
+        return KvmrunError(f"cannot make {root}", f"mkdir {quoted(parent)}", reason=f"there is no {parent}")
+    fix = "log in by ssh or at a console rather than by su or sudo; or set KVMRUN_RUN_DIR to a directory of your own"
     if os.path.isdir("/run/systemd/system") and os.geteuid():
-        hint = f"sudo loginctl enable-linger {os.geteuid()} makes it and keeps it; or {hint}"
-    why = f"there is no {parent}: pam_systemd makes it at login, or XDG_RUNTIME_DIR names another directory"
-    return KvmrunError(f"cannot make {root}", hint, why=why)
+        fix = f"sudo loginctl enable-linger {os.geteuid()} makes it and keeps it; or {fix}"
+    reason = f"there is no {parent}: pam_systemd makes it at login, or XDG_RUNTIME_DIR names another directory"
+    return KvmrunError(f"cannot make {root}", fix, reason=reason)
 
 
 def make_private(path: str) -> None:
@@ -60,16 +60,16 @@ def make_private(path: str) -> None:
     except FileNotFoundError:
         raise  # another command has just removed the parent: whoever holds the lock begins again
     except PermissionError:
-        hint = f"{AS_ROOT}; or set KVMRUN_RUN_DIR to a directory of your own"
-        raise NotPermitted(f"you may not make {path}", hint) from None
-    except OSError as why:
-        raise KvmrunError(f"cannot make {path}", hint_for(why), why=os.strerror(why.errno or 0)) from None
+        fix = f"{AS_ROOT}; or set KVMRUN_RUN_DIR to a directory of your own"
+        raise NotPermitted(f"you may not make {path}", fix) from None
+    except OSError as error:
+        raise KvmrunError(f"cannot make {path}", host_fix(error), reason=os.strerror(error.errno or 0)) from None
     found = os.lstat(path)
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
         raise Refused(
             f"{path} is not ours",
             "set KVMRUN_RUN_DIR to a directory of yours",
-            why="it should be a directory that belongs to you",
+            reason="it should be a directory that belongs to you",
         )
     if stat.S_IMODE(found.st_mode) != 0o700:
         os.chmod(path, 0o700)
@@ -87,8 +87,8 @@ def locked(directory: str, what: str, *, shared: bool = False, limit: float | No
     """
     try:
         fd = _hold(directory, what, shared=shared, limit=remaining(OP_LIMIT) if limit is None else limit)
-    except OSError as why:
-        raise refused_by_host(f"lock {what}", why) from None
+    except OSError as error:
+        raise refused_by_host(f"lock {what}", error) from None
     try:
         yield fd
     finally:
@@ -110,7 +110,7 @@ def _hold(directory: str, what: str, *, shared: bool, limit: float) -> int:
             _prepared.discard(root)
             if time.monotonic() < deadline:
                 continue
-            raise Busy(f"{what} is busy", "try again", why=f"{directory} is made and removed all the time") from None
+            raise Busy(f"{what} is busy", "try again", reason=f"{directory} is made and removed all the time") from None
         try:
             lock.wait_for_lock(fd, what, limit=deadline - time.monotonic(), shared=shared)
             if os.path.samestat(os.fstat(fd), os.stat(f"{directory}/op")):
@@ -163,8 +163,8 @@ def guest_names(root: str) -> list[str]:
         return []
     except PermissionError:
         raise _not_permitted(root) from None
-    except OSError as why:
-        raise KvmrunError(f"cannot read {root}", why=os.strerror(why.errno or 0)) from None
+    except OSError as error:
+        raise KvmrunError(f"cannot read {root}", reason=os.strerror(error.errno or 0)) from None
 
 
 def _not_permitted(directory: str) -> NotPermitted:

@@ -20,8 +20,8 @@ HALTED = {
 
 def halted(name: str, state: str) -> tuple[str, str]:
     """Why the guest of that name does not run in one of these states, and what to do."""
-    why, fix = HALTED[state]
-    return why, fix.format(name)
+    reason, fix = HALTED[state]
+    return reason, fix.format(name)
 
 
 class NicStatus(Value):

@@ -64,8 +64,8 @@ class Agent:
         try:
             self._send(json.dumps(words).encode() + b"\n")
             said = self._parsed(self._line())
-        except OSError as why:
-            raise self._ended(why) from None
+        except OSError as error:
+            raise self._ended(error) from None
         self.broken = False
         return self._returned(said)
 
@@ -83,8 +83,8 @@ class Agent:
                         return
                 except (AgentError, Garbled):
                     continue  # an older answer, which happens to come after a marker
-        except OSError as why:
-            raise self._ended(why) from None
+        except OSError as error:
+            raise self._ended(error) from None
 
     def _begin(self, limit: float, budget: int) -> None:
         limit = self._deadline.left(limit)
@@ -132,33 +132,33 @@ class Agent:
     def _parsed(self, line: bytes) -> dict[str, Any]:
         try:
             said = json.loads(line.decode())
-        except (ValueError, RecursionError) as why:
-            raise self._garbled(printable(why, 200)) from None
+        except (ValueError, RecursionError) as error:
+            raise self._garbled(printable(error, 200)) from None
         if not isinstance(said, dict):
             raise self._garbled("its answer is not a JSON object")
         return said
 
     def _returned(self, said: dict[str, Any]) -> Any:
         if isinstance(error := said.get("error"), dict):
-            why = printable(error.get("desc"), 400)
-            if "frozen" in why:
-                raise GuestFrozenError(f"{self.name} is frozen", f"kvmrun thaw {self.name}", why=why)
-            raise AgentError(f"the agent of {self.name} says no", why=why)
+            reason = printable(error.get("desc"), 400)
+            if "frozen" in reason:
+                raise GuestFrozenError(f"{self.name} is frozen", f"kvmrun thaw {self.name}", reason=reason)
+            raise AgentError(f"the agent of {self.name} says no", reason=reason)
         if "return" not in said:
             raise self._garbled("its answer is none")
         return said["return"]
 
-    def _garbled(self, why: str) -> Garbled:
-        return garbled(self.name, why)
+    def _garbled(self, reason: str) -> Garbled:
+        return garbled(self.name, reason)
 
-    def _ended(self, why: OSError) -> NotRunning:
-        return NotRunning(f"{self.name} has ended", "kvmrun --list shows its state", why=f"{why}")
+    def _ended(self, error: OSError) -> NotRunning:
+        return NotRunning(f"{self.name} has ended", "kvmrun --list shows its state", reason=f"{error}")
 
 
-def garbled(name: str, why: str) -> Garbled:
+def garbled(name: str, reason: str) -> Garbled:
     """The agent of `name` said what makes no sense."""
-    hint = f"is qemu-guest-agent in {name} what it should be?"
-    return Garbled(f"what answers as the agent of {name} makes no sense", hint, why=why)
+    fix = f"is qemu-guest-agent in {name} what it should be?"
+    return Garbled(f"what answers as the agent of {name} makes no sense", fix, reason=reason)
 
 
 @contextmanager
@@ -184,12 +184,12 @@ def connect(
 def _turn(path: str, name: str, until: float) -> Iterator[None]:
     try:
         held = os.open(f"{os.path.dirname(path)}/life", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
-    except OSError as why:
-        raise _not_reached(why, name) from None
+    except OSError as error:
+        raise _not_reached(error, name) from None
     try:
         while not _taken(held):
             if time.monotonic() > until:
-                raise Busy(f"the agent of {name} is busy", "try again", why="another command talks to it")
+                raise Busy(f"the agent of {name} is busy", "try again", reason="another command talks to it")
             time.sleep(_PAUSE)
         yield
     finally:
@@ -208,20 +208,20 @@ def _dial(path: str, name: str) -> socket.socket:
     at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
         at.connect(path)
-    except OSError as why:
+    except OSError as error:
         at.close()
-        raise _not_reached(why, name) from None
+        raise _not_reached(error, name) from None
     return at
 
 
-def _not_reached(why: OSError, name: str) -> KvmrunError:
-    if isinstance(why, PermissionError):
-        return NotPermitted(f"you may not talk to {name}", "ask as the user who started it", why=f"{why}")
-    if isinstance(why, BlockingIOError):
+def _not_reached(error: OSError, name: str) -> KvmrunError:
+    if isinstance(error, PermissionError):
+        return NotPermitted(f"you may not talk to {name}", "ask as the user who started it", reason=f"{error}")
+    if isinstance(error, BlockingIOError):
         return _silent(name, "too many others are waiting for it already")
-    return NotRunning(f"{name} is not running", f"kvmrun {name} starts it", why=f"{why}")
+    return NotRunning(f"{name} is not running", f"kvmrun {name} starts it", reason=f"{error}")
 
 
-def _silent(name: str, why: str) -> Unresponsive:
-    hint = f"is qemu-guest-agent running in {name}? kvmrun wait {name} --for agent"
-    return Unresponsive(f"the agent of {name} does not answer", hint, why=why)
+def _silent(name: str, reason: str) -> Unresponsive:
+    fix = f"is qemu-guest-agent running in {name}? kvmrun wait {name} --for agent"
+    return Unresponsive(f"the agent of {name} does not answer", fix, reason=reason)

@@ -36,9 +36,9 @@ def download(line: Line, path: str, into: int, moved: Moved) -> None:
             done = min(done + len(data), most)
             moved(done)
     if not size and done == most:
-        raise KvmrunError(f"{path} has no end", why=f"it says no size, and {_UNSIZED >> 20} MiB were read")
+        raise KvmrunError(f"{path} has no end", reason=f"it says no size, and {_UNSIZED >> 20} MiB were read")
     if done < size:
-        raise KvmrunError(f"{path} was cut short", "try again", why=f"{done} of {size} bytes came")
+        raise KvmrunError(f"{path} was cut short", "try again", reason=f"{done} of {size} bytes came")
 
 
 def upload(line: Line, source: int, mode: int, path: str, moved: Moved) -> None:
@@ -112,8 +112,8 @@ def _tar(line: Line, words: tuple[str, ...], deadline: Deadline, last: Line) -> 
     try:
         pid = agent_commands.start_command(line(), ("tar", *words), None)
     except AgentError as no:
-        if "No such file" in no.why:
-            raise _no_tar(no.why) from None
+        if "No such file" in no.reason:
+            raise _no_tar(no.reason) from None
         raise
     try:
         outcome = _outcome(line, pid, deadline)
@@ -126,8 +126,8 @@ def _tar(line: Line, words: tuple[str, ...], deadline: Deadline, last: Line) -> 
     _judge("tar", outcome.code, outcome.err.decode(errors="replace"))
 
 
-def _no_tar(why: str) -> KvmrunError:
-    return KvmrunError("the guest has no tar, which cp -r needs", "install tar in the guest", why=why)
+def _no_tar(reason: str) -> KvmrunError:
+    return KvmrunError("the guest has no tar, which cp -r needs", "install tar in the guest", reason=reason)
 
 
 def _outcome(line: Line, pid: int, deadline: Deadline) -> agent_commands.CommandResult:
@@ -149,7 +149,7 @@ def _run(line: Line, *words: str) -> None:
 
 def _judge(word: str, code: int, said: str) -> None:
     if code:
-        raise KvmrunError(f"{word} in the guest failed", why=f"exit {code}", lines=tuple(said.splitlines()[:5]))
+        raise KvmrunError(f"{word} in the guest failed", reason=f"exit {code}", lines=tuple(said.splitlines()[:5]))
 
 
 def _code(line: Line, *words: str) -> tuple[int, str]:

@@ -26,9 +26,9 @@ def connect_console(path: str) -> socket.socket:
     except BlockingIOError:
         at.close()
         raise Unresponsive("the console accepts no connection", "kvmrun --list shows its state") from None
-    except OSError as why:
+    except OSError as error:
         at.close()
-        raise NotRunning("the guest has no console", "set console = true", why=str(why)) from None
+        raise NotRunning("the guest has no console", "set console = true", reason=str(error)) from None
     return at
 
 

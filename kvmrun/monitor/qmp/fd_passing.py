@@ -49,9 +49,9 @@ class QmpConnection:
                     return said["return"]
         except TimeoutError:
             raise Unresponsive(f"QEMU has not answered {command} in time", "--timeout SECONDS waits longer") from None
-        except (OSError, ValueError, RecursionError, AttributeError, TypeError) as why:
+        except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
             raise NotRunning(
-                "the guest has ended, or does not speak QMP", "kvmrun --list", why=printable(why)
+                "the guest has ended, or does not speak QMP", "kvmrun --list", reason=printable(error)
             ) from None
 
     def forget(self, opaque: str) -> None:
@@ -124,8 +124,8 @@ def _connect(at: socket.socket, path: str, deadline: float) -> None:
             if time.monotonic() > deadline:
                 raise Unresponsive("the monitor accepts no connection", "kvmrun --list shows its state") from None
             time.sleep(_PAUSE)
-        except OSError as why:
-            raise NotRunning("the guest is not running", "kvmrun --list", why=f"{why}") from None
+        except OSError as error:
+            raise NotRunning("the guest is not running", "kvmrun --list", reason=f"{error}") from None
 
 
 def _wait(held: int, deadline: float) -> None:

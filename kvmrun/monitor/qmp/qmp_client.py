@@ -28,8 +28,8 @@ _MUTE = logging.Logger("kvmrun.qmp", logging.CRITICAL + 1)
 class MonitorError(KvmrunError):
     """QEMU understood the command and said no; `error_class` is QMP's name for the kind of error."""
 
-    def __init__(self, message: str, hint: str = "", *, error_class: str = "GenericError") -> None:
-        super().__init__(message, hint)
+    def __init__(self, message: str, fix: str = "", *, error_class: str = "GenericError") -> None:
+        super().__init__(message, fix)
         self.error_class = error_class
 
 
@@ -48,8 +48,8 @@ class Monitor:
     def admit(self, accounts: Collection[int]) -> None:
         """Raises Refused where it is none of these uids that listens, if there are any."""
         if accounts and self._account not in accounts:
-            guest, why = self._line.guest, f"uid {self._account} answers there"
-            raise Refused(f"the monitor of {guest} is somebody else's", f"kvmrun kill {guest} ends it", why=why)
+            guest, reason = self._line.guest, f"uid {self._account} answers there"
+            raise Refused(f"the monitor of {guest} is somebody else's", f"kvmrun kill {guest} ends it", reason=reason)
 
     @property
     def version(self) -> str:
@@ -100,7 +100,7 @@ class Monitor:
             raise Refused(
                 f"the monitor of {self._line.guest} belongs to another guest",
                 "kvmrun doctor",
-                why=f"its UUID is {printable(found, 64) or 'unknown'}, not {uuid}",
+                reason=f"its UUID is {printable(found, 64) or 'unknown'}, not {uuid}",
             )
 
 
@@ -168,7 +168,7 @@ class _Line(QMPClient):
         if "event" in msg:
             return
         if "error" in msg and "id" not in msg:
-            refusal = Garbled("QEMU could not read what was sent", why=printable(_description(msg["error"]), 400))
+            refusal = Garbled("QEMU could not read what was sent", reason=printable(_description(msg["error"]), 400))
             self._end(refusal)
             raise refusal
         if isinstance(ident := msg.get("id"), str) and ident in self._pending:
@@ -218,8 +218,9 @@ class _Line(QMPClient):
             return self._garbled(f"a message is longer than {MESSAGE_BYTES >> 20} MiB")
         return self._garbled(type(fault).__name__)
 
-    def _garbled(self, why: str) -> Garbled:
-        return Garbled(f"what answers on the monitor of {self.guest} does not speak QMP", "kvmrun doctor", why=why)
+    def _garbled(self, reason: str) -> Garbled:
+        what = f"what answers on the monitor of {self.guest} does not speak QMP"
+        return Garbled(what, "kvmrun doctor", reason=reason)
 
 
 def _dial(path: str, name: str) -> socket.socket:
@@ -237,18 +238,18 @@ def _dial(path: str, name: str) -> socket.socket:
 def _not_reached(fault: OSError, path: str, name: str) -> KvmrunError:
     match fault:
         case FileNotFoundError() | ConnectionRefusedError():
-            return NotRunning(f"{name} is not running", f"kvmrun {name}", why=f"nobody answers at {path}")
+            return NotRunning(f"{name} is not running", f"kvmrun {name}", reason=f"nobody answers at {path}")
         case PermissionError():
-            return NotPermitted(f"you may not talk to {name}", "ask as the user who started it", why=f"{path}: {fault}")
+            return NotPermitted(f"you may not talk to {name}", "ask as the user who started it", reason=str(fault))
         case BlockingIOError():
             return _silent(name, "too many clients are waiting for this monitor already")
         case _:
-            return KvmrunError(f"the monitor of {name} cannot be reached", why=f"{path}: {fault}")
+            return KvmrunError(f"the monitor of {name} cannot be reached", reason=f"{path}: {fault}")
 
 
-def _silent(name: str, why: str) -> Unresponsive:
-    hint = f"leave any other `kvmrun monitor {name}`; if there is none, QEMU itself is stopped: kvmrun --list"
-    return Unresponsive(f"the monitor of {name} does not answer", hint, why=why)
+def _silent(name: str, reason: str) -> Unresponsive:
+    fix = f"leave any other `kvmrun monitor {name}`; if there is none, QEMU itself is stopped: kvmrun --list"
+    return Unresponsive(f"the monitor of {name} does not answer", fix, reason=reason)
 
 
 async def _greet(line: _Line, peer: socket.socket, limit: float) -> None:
@@ -256,8 +257,8 @@ async def _greet(line: _Line, peer: socket.socket, limit: float) -> None:
         async with asyncio.timeout(limit):
             await line.connect(peer)
     except TimeoutError:
-        why = f"no greeting within {limit:g} s: the monitor serves one client at a time, and somebody else may be first"
-        raise _silent(line.guest, why) from None
+        reason = f"no greeting within {limit:g} s: the monitor serves one client at a time, and another may be first"
+        raise _silent(line.guest, reason) from None
     except Exception as fault:
         raise line.reason(fault) from fault
 
@@ -296,4 +297,4 @@ def _sendable(command: str, arguments: Mapping[str, object] | None) -> None:
     try:
         json.dumps([command, arguments], ensure_ascii=False, allow_nan=False).encode()
     except (ValueError, TypeError, RecursionError) as fault:
-        raise UsageError("these arguments cannot be written as JSON", why=printable(fault, 200)) from None
+        raise UsageError("these arguments cannot be written as JSON", reason=printable(fault, 200)) from None

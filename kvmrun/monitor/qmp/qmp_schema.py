@@ -90,8 +90,8 @@ def read(reply: object) -> Schema:
     try:
         return _schema(reply)
     except (KeyError, TypeError, ValueError, AttributeError) as fault:
-        why = f"{type(fault).__name__} in the reply to query-qmp-schema"
-        raise KvmrunError("this QEMU does not say which commands it has", why=why) from None
+        reason = f"{type(fault).__name__} in the reply to query-qmp-schema"
+        raise KvmrunError("this QEMU does not say which commands it has", reason=reason) from None
 
 
 def _schema(reply: object) -> Schema:

@@ -23,14 +23,16 @@ def verify_started(path: str, *, uuid: str, accel: str, limit: float = LIMIT) ->
     if answer.version < OLDEST:
         found = ".".join(map(str, answer.version))
         raise HostLacks(
-            f"QEMU {found} is too old", "install QEMU 7.2 or later", why="its sandbox and JSON options are needed"
+            f"QEMU {found} is too old", "install QEMU 7.2 or later", reason="its sandbox and JSON options are needed"
         )
     if (other := _field(answer, "query-uuid", "UUID")) != uuid:
-        raise Refused("another guest answers", "kvmrun --list", why=f"its UUID is {printable(other)}, not {uuid}")
+        raise Refused("another guest answers", "kvmrun --list", reason=f"its UUID is {printable(other)}, not {uuid}")
     enabled = _field(answer, "query-kvm", "enabled")
     if enabled is not (accel == "kvm"):
-        hint = 'check args in the definition, or choose accel = "tcg"'
-        raise HostLacks(f"QEMU does not run on {accel}", hint, why=f"query-kvm says enabled = {printable(enabled, 60)}")
+        fix = 'check args in the definition, or choose accel = "tcg"'
+        raise HostLacks(
+            f"QEMU does not run on {accel}", fix, reason=f"query-kvm says enabled = {printable(enabled, 60)}"
+        )
 
 
 def resume(path: str, *, limit: float = 5.0) -> str:
@@ -38,7 +40,7 @@ def resume(path: str, *, limit: float = 5.0) -> str:
     answer = query({"": path}, ("cont", "query-status"), limit=limit)[""]
     _answered(answer, limit)
     if error := answer.errors.get("cont"):
-        raise KvmrunError("QEMU would not run the guest", why=printable(error))
+        raise KvmrunError("QEMU would not run the guest", reason=printable(error))
     return printable(_field(answer, "query-status", "status"))
 
 
@@ -47,7 +49,7 @@ def _answered(answer: Reply, limit: float) -> None:
         raise QemuExited("QEMU ended before it answered")
     if answer.silence:
         raise Unresponsive(
-            f"QEMU did not answer within {limit:g} s", "try again when the host is less busy", why=answer.silence
+            f"QEMU did not answer within {limit:g} s", "try again when the host is less busy", reason=answer.silence
         )
 
 

@@ -14,5 +14,5 @@ def hand_over_vnc(path: str, listener: int) -> None:
             monitor.execute("display-update", {"type": "vnc", "addresses": [{"type": "fd", "str": "vnc"}]})
     except QmpError as no:
         raise KvmrunError(
-            "QEMU would not show the guest", 'display = "vnc" takes a Unix socket', why=no.message
+            "QEMU would not show the guest", 'display = "vnc" takes a Unix socket', reason=no.message
         ) from None

@@ -39,8 +39,8 @@ def _object(schema: Schema, name: str, given: Tree, *, where: Command) -> dict[s
     values: dict[str, object] = {}
     for key, leaf in given.items():
         if key not in members and not where.open:
-            hint = _hint(schema, name, key, chosen=chosen) or f"help {where.name}"
-            raise UsageError(f"{where.name} has no argument '{printable(key, 80)}'", hint)
+            fix = _hint(schema, name, key, chosen=chosen) or f"help {where.name}"
+            raise UsageError(f"{where.name} has no argument '{printable(key, 80)}'", fix)
         values[key] = _value(schema, members.get(key, "any"), leaf, key=key, where=where)
     return values
 
@@ -129,11 +129,11 @@ def _no_constant(text: str) -> object:
 
 def _unfit(schema: Schema, name: str, word: Token, *, key: str) -> UsageError:
     values = schema.values(name)
-    hint = closest_hint(word.text, values) or (f"one of {', '.join(values[:12])}" if values else "")
+    fix = closest_hint(word.text, values) or (f"one of {', '.join(values[:12])}" if values else "")
     example = {
         "array": "as JSON, like [1, 2]",
         "object": f"as JSON, or by its parts: {key}.part=value",
         "int": "a whole number, like 4096 or 0x1000",
     }
-    hint = hint or example.get(_kind(schema, name), "")
-    return UsageError(f"'{key}' wants {schema.label(name)}, not '{printable(word.text, 80)}'", hint)
+    fix = fix or example.get(_kind(schema, name), "")
+    return UsageError(f"'{key}' wants {schema.label(name)}, not '{printable(word.text, 80)}'", fix)

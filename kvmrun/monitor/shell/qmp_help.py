@@ -69,8 +69,8 @@ def explain(schema: Schema, topic: str, given: Mapping[str, str], *, width: int 
         return (topic, *(_fields(schema, schema.events[topic], {}, width=width) or ("  carries no data",)))
     if alike := tuple(name for name in (*schema.commands, *schema.events) if topic in name):
         return columns(alike, width=width)
-    hint = closest_hint(topic, schema.commands) or "help lists the commands"
-    raise UsageError(f"this QEMU has no command '{printable(topic, 80)}'", hint)
+    fix = closest_hint(topic, schema.commands) or "help lists the commands"
+    raise UsageError(f"this QEMU has no command '{printable(topic, 80)}'", fix)
 
 
 def columns(names: tuple[str, ...], *, width: int) -> tuple[str, ...]:

@@ -66,9 +66,9 @@ def _word(line: str, at: int, *, key: str) -> tuple[Token, int]:
             data, end = _DECODER.raw_decode(line, at)
         except (ValueError, RecursionError) as fault:
             if line[at] != '"':
-                why = printable(fault, 120)
+                reason = printable(fault, 120)
                 raise UsageError(
-                    f"the value of '{key}' is not valid JSON", "to send it as text, quote it", why=why
+                    f"the value of '{key}' is not valid JSON", "to send it as text, quote it", reason=reason
                 ) from None
         else:
             if end == len(line) or line[end].isspace():

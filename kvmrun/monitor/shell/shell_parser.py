@@ -80,7 +80,7 @@ def _raw(line: str) -> QmpCall:
     try:
         said = json.loads(line)
     except (ValueError, RecursionError) as fault:
-        raise UsageError("the line begins like JSON but is not", why=printable(fault, 120)) from None
+        raise UsageError("the line begins like JSON but is not", reason=printable(fault, 120)) from None
     verb = next((verb for verb in ("execute", "exec-oob") if verb in said), "")
     given = said.get("arguments", {})
     if not isinstance(said.get(verb), str) or not isinstance(given, dict):
@@ -98,8 +98,8 @@ def _help(rest: list[Token]) -> HelpRequest:
 def _call(schema: Schema, name: str, rest: list[Token]) -> QmpCall:
     command = schema.commands.get(name)
     if command is None:
-        hint = closest_hint(name, (*schema.commands, "help", "exit")) or "help lists the commands"
-        raise UsageError(f"this QEMU has no command '{printable(name, 80)}'", hint)
+        fix = closest_hint(name, (*schema.commands, "help", "exit")) or "help lists the commands"
+        raise UsageError(f"this QEMU has no command '{printable(name, 80)}'", fix)
     _all_named(schema, command, rest)
     return QmpCall(command=name, arguments=build_arguments(schema, command, nest_dotted_keys(rest)))
 

@@ -16,7 +16,7 @@ class Trial(Value):
     cpu: str
     worked: bool
     seconds: float
-    why: str = ""
+    reason: str = ""
 
 
 class MachineFacts(Value):

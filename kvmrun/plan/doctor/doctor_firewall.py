@@ -76,7 +76,7 @@ def _dropped(base: str, drops: list["_Judged"], here: list["_Judged"], now: Host
     first = drops[0].outcome
     by = "" if first.by == base else f", in {first.by}"
     named = base.replace("legacy ", "iptables-legacy ")
-    text = f"chain {named} drops {_what(drops, here)} ({first.why}{by}); no rule of ours can undo that"
+    text = f"chain {named} drops {_what(drops, here)} ({first.reason}{by}); no rule of ours can undo that"
     found = firewall_fixes.fix(base, [one.need for one in drops], now.ruleset or ())
     return problem("filter", text, found.command).replace(permanent=found.permanent, lasts=found.lasts)
 

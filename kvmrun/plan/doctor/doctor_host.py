@@ -76,7 +76,7 @@ def _tried(lab: Lab, now: MachineFacts, emulate: str) -> Finding:
     say = problem if those else warning
     who = f", which {', '.join(those)} would have" if those else ""
     mend = f'cpu = "{good[0].cpu}" in {now.vms}/defaults.toml'
-    return say("kvm", f"KVM refuses -cpu {bad[0].cpu}{who} ({bad[0].why}); {well}", mend)
+    return say("kvm", f"KVM refuses -cpu {bad[0].cpu}{who} ({bad[0].reason}); {well}", mend)
 
 
 def guests_using_kvm(lab: Lab, cpu: str = "") -> list[str]:
@@ -85,7 +85,7 @@ def guests_using_kvm(lab: Lab, cpu: str = "") -> list[str]:
 
 
 def _failed(trial: Trial) -> str:
-    return f"-cpu {trial.cpu}: {trial.why}"
+    return f"-cpu {trial.cpu}: {trial.reason}"
 
 
 def _qemu(now: MachineFacts) -> Finding:

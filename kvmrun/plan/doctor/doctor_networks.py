@@ -52,7 +52,7 @@ def _overlap(subject: str, lab: Lab, network: Network, now: HostNetworkFacts) ->
         if not network.external:
             bridge_plan.refuse_overlap(network, network_plan.other_routes(lab, network, now.routes))
     except Refused as error:
-        yield problem(subject, f"{error.message}: {error.why}", error.hint)
+        yield problem(subject, f"{error.message}: {error.reason}", error.fix)
 
 
 def _owners(subject: str, network: Network, wire: NetworkFacts) -> Iterator[Finding]:
@@ -115,8 +115,8 @@ def _right(subject: str, lab: Lab, network: Network, where: Paths, wire: Network
     try:
         steps = network_plan.up_steps(lab, network, where, wire)
     except KvmrunError as error:
-        text = f"{error.message.removeprefix(f'{subject} ')}{f': {error.why}' if error.why else ''}"
-        return problem(subject, text, error.hint)
+        text = f"{error.message.removeprefix(f'{subject} ')}{f': {error.reason}' if error.reason else ''}"
+        return problem(subject, text, error.fix)
     if wire.bridge is None:
         return ok(subject, f"is down; the start of a guest brings {network.bridge} up on {network.subnet}")
     if steps:

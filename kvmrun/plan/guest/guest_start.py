@@ -63,7 +63,7 @@ def _program(host: StartFacts) -> None:
         raise HostLacks("qemu-system-x86_64 is not installed", fix)
     if host.qemu_problem:
         fix = "set KVMRUN_QEMU to a QEMU that can be run, or unset it"
-        raise HostLacks(f"cannot run {host.qemu}", fix, why=host.qemu_problem)
+        raise HostLacks(f"cannot run {host.qemu}", fix, reason=host.qemu_problem)
 
 
 def split_at_launch(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...], tuple[GuestStep, ...]]:
@@ -94,24 +94,24 @@ def _accelerator(guest: Guest, host: StartFacts) -> None:
     if guest.accel == "tcg" or host.kvm == "ready":
         return
     if host.kvm == "absent":
-        hint = "modprobe kvm_intel or kvm_amd (virtualisation on in the firmware); or --accel tcg to emulate"
-        raise HostLacks(f"{guest.name} asks for KVM and this host has no /dev/kvm", hint)
-    hint = (
+        fix = "modprobe kvm_intel or kvm_amd (virtualisation on in the firmware); or --accel tcg to emulate"
+        raise HostLacks(f"{guest.name} asks for KVM and this host has no /dev/kvm", fix)
+    fix = (
         "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
         if host.root
         else "add yourself to the group kvm, or use sudo"
     )
-    why = "only its owner may open it" if host.root else "you may not open it"
+    reason = "only its owner may open it" if host.root else "you may not open it"
     raise NotPermitted(
-        f"{guest.name} asks for KVM and may not use /dev/kvm", f"{hint}; or --accel tcg to emulate", why=why
+        f"{guest.name} asks for KVM and may not use /dev/kvm", f"{fix}; or --accel tcg to emulate", reason=reason
     )
 
 
 def _memory(guest: Guest, host: StartFacts) -> None:
     if guest.memory > host.memory:
         have = f"{host.memory // (1 << 20)}M"
-        hint = f"lower memory in {guest.name}.toml"
-        raise Refused(f"{guest.name} asks for {guest.memory} of memory", hint, why=f"this host has {have}")
+        fix = f"lower memory in {guest.name}.toml"
+        raise Refused(f"{guest.name} asks for {guest.memory} of memory", fix, reason=f"this host has {have}")
 
 
 def _identity(guest: Guest, place: GuestRuntime, host: StartFacts) -> None:
@@ -119,11 +119,11 @@ def _identity(guest: Guest, place: GuestRuntime, host: StartFacts) -> None:
         raise Refused(
             f"{guest.name} is to run as {guest.user}",
             "name an existing account, or leave user out",
-            why="no such account",
+            reason="no such account",
         )
     if place.uid is not None and not guest.user and (other := host.taken_uids.get(place.uid, guest.name)) != guest.name:
-        hint = "change seed in networks.toml, or rename one of the guests"
-        raise Refused(f"{guest.name} would share its uid {place.uid}", hint, why=f"it is that of {other}, which runs")
+        fix = "change seed in networks.toml, or rename one of the guests"
+        raise Refused(f"{guest.name} would share its uid {place.uid}", fix, reason=f"it is that of {other}, which runs")
     for one in place.ports:
         _tap(guest, one, host)
 
@@ -134,24 +134,26 @@ def _tap(guest: Guest, one: Port, host: StartFacts) -> None:
     other = link_mark.lab_of(host.marks.get(one.tap, ""))
     if kept and link_mark.is_same(kept.alias, one.alias(guest.name)):
         if kept.held:
-            raise Refused(f"{guest.name} is running already", "kvmrun --list", why=f"a process holds its tap {one.tap}")
+            raise Refused(
+                f"{guest.name} is running already", "kvmrun --list", reason=f"a process holds its tap {one.tap}"
+            )
         if not host.root and kept.owner != host.uid:
             raise _needs_root(guest.name, f"its tap {one.tap} is kept for uid {kept.owner}")
     elif other not in {"", one.lab}:
         name = link_mark.subject(host.marks[one.tap])
-        hint = f"kvmrun -C {quoted(other)} stop {name}, or give one of the two guests another name"
-        why = f"it is that of the guest {name} of the lab {other}"
-        raise Refused(f"the interface {one.tap} of {guest.name} is another lab's", hint, why=why)
+        fix = f"kvmrun -C {quoted(other)} stop {name}, or give one of the two guests another name"
+        reason = f"it is that of the guest {name} of the lab {other}"
+        raise Refused(f"the interface {one.tap} of {guest.name} is another lab's", fix, reason=reason)
     elif one.tap in host.taken_taps and one.tap not in host.leftover_taps:
-        hint = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {one.tap} shows what it is'
-        raise Refused(f"the interface {one.tap} of {guest.name} exists already", hint, why="it is not ours")
+        fix = f'name = "…" in that [[nic]] of {guest.name}.toml; ip -d link show {one.tap} shows what it is'
+        raise Refused(f"the interface {one.tap} of {guest.name} exists already", fix, reason="it is not ours")
     elif not host.root:
         raise _needs_root(guest.name, f"it has no tap {one.tap} yet")
 
 
-def _needs_root(guest: str, why: str) -> NotPermitted:
-    hint = f"sudo kvmrun {guest}; or once: sudo kvmrun net up --owner $USER"
-    return NotPermitted(f"you may not plug {guest} into its network", hint, why=why)
+def _needs_root(guest: str, reason: str) -> NotPermitted:
+    fix = f"sudo kvmrun {guest}; or once: sudo kvmrun net up --owner $USER"
+    return NotPermitted(f"you may not plug {guest} into its network", fix, reason=reason)
 
 
 def _files(guest: Guest) -> Iterator[OpenFile]:
@@ -175,8 +177,8 @@ def _guard(guest: Guest, place: GuestRuntime, host: StartFacts) -> Iterator[Load
     if step is None:
         return
     if not host.nft:
-        hint = f'apt install nftables, or set guard = "none" in [[nic]] of {guest.name}.toml'
-        raise HostLacks(f"{guest.name} has a guard, and nft is not installed", hint)
+        fix = f'apt install nftables, or set guard = "none" in [[nic]] of {guest.name}.toml'
+        raise HostLacks(f"{guest.name} has a guard, and nft is not installed", fix)
     yield step
 
 

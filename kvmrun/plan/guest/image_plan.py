@@ -28,7 +28,7 @@ def image_steps(guest: Guest, host: StartFacts) -> Iterator[MakeImage]:
             _usable(guest, drive.image, host, writing=not drive.is_readonly())
             if drive.base and not found.backing:
                 fix = "leave base out, or name an image that is still to be made"
-                raise Refused(f"{guest.name} cannot use {drive.image}", fix, why="it has a base, and is no overlay")
+                raise Refused(f"{guest.name} cannot use {drive.image}", fix, reason="it has a base, and is no overlay")
             _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
         for _, error in unfit_reason(guest, drive, host.files):
             raise error
@@ -57,7 +57,7 @@ def image_problems(guest: Guest, files: Files) -> Iterator[Problem]:
     for number, drive in enumerate(guest.drive):
         for key, error in unfit_reason(guest, drive, files):
             path = (drive.base if key == "base" else drive.image) or ""
-            yield Problem(file=file, key=f"drive[{number}].{key}", found=f"{path}: {error.why}", wanted=error.hint)
+            yield Problem(file=file, key=f"drive[{number}].{key}", found=f"{path}: {error.reason}", wanted=error.fix)
     for key, found, wanted in image_notes(guest, files):
         yield Problem(file=file, key=key, found=found, wanted=wanted, warning=True)
 
@@ -80,19 +80,21 @@ def _another(guest: Guest, path: str, content: str, key: str) -> Refused:
         fix = f'add {key} = "qcow2" to that drive'
     elif content in _PACKED:
         fix = f"unpack it first: {_PACKED[content]} {quoted(path)}"
-    why = f"its content is {content}, and its name says raw"
-    return Refused(f"{guest.name} cannot use {path}", f'{fix}; or {key} = "raw", if a guest has written it', why=why)
+    reason = f"its content is {content}, and its name says raw"
+    return Refused(
+        f"{guest.name} cannot use {path}", f'{fix}; or {key} = "raw", if a guest has written it', reason=reason
+    )
 
 
 _PACKED = {"gzip": "gunzip", "xz": "unxz", "zstd": "unzstd", "bzip2": "bunzip2", "zip": "unzip"}
 
 
 def _smaller(guest: Guest, drive: Drive, below: ImageFacts, *, made: bool) -> Refused:
-    why = f"it would hide the end of its base {drive.base}, which has {Size(below.size)}"
+    reason = f"it would hide the end of its base {drive.base}, which has {Size(below.size)}"
     fix = f"leave size out, or make it {Size(below.size)} or more"
     if made:
         fix = f"qemu-img resize -f qcow2 {quoted(drive.image)} {int(below.size)}"
-    return Refused(f"{guest.name} cannot use {drive.image}", fix, why=why)
+    return Refused(f"{guest.name} cannot use {drive.image}", fix, reason=reason)
 
 
 def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
@@ -101,7 +103,7 @@ def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
         fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
         near = closest(drive.image.rpartition("/")[2], host.beside.get(drive.image, ()))
         fix += f": did you mean {near}?" if near else ""
-        raise Refused(f"{guest.name} has no image {drive.image}", fix, why="no such file")
+        raise Refused(f"{guest.name} has no image {drive.image}", fix, reason="no such file")
     _exchangeable(guest, drive.image, host)
     return MakeImage(
         path=drive.image,
@@ -114,28 +116,28 @@ def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
 
 def _exchangeable(guest: Guest, path: str, host: StartFacts) -> None:
     """Refuse a place where another user has a hand in what file is there. No fix changes what is another's."""
-    if why := host.exchangeable.get(path):
+    if fault := host.exchangeable.get(path):
         name = path.rpartition("/")[2]
         ours = f"{host.images}/{name}"
         fix = f'image = "{name}", which is made in {host.images}'
         if host.files.get(path):
             fix = f"cp --no-clobber {quoted(path)} {quoted(ours)}, and name it {name} in {guest.name}.toml"
-        reason = f"another user of this host could put another file in its place, as {why}"
-        raise Refused(f"{guest.name} cannot use {path}", fix, why=reason)
+        reason = f"another user of this host could put another file in its place, as {fault}"
+        raise Refused(f"{guest.name} cannot use {path}", fix, reason=reason)
 
 
 def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> ImageFacts:
     found = host.files.get(path)
     if found is None:
-        raise Refused(f"{guest.name} has no {path}", _instead(guest, path, host), why="no such file")
+        raise Refused(f"{guest.name} has no {path}", _instead(guest, path, host), reason="no such file")
     if found.kind == "other":
-        why = "it is not a regular file or a block device"
-        raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", why=why)
+        reason = "it is not a regular file or a block device"
+        raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", reason=reason)
     _exchangeable(guest, path, host)
     if other := found.writer or (found.reader if writing else ""):
-        hint = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
+        fix = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
         verb = "write to" if writing else "read"
-        raise Refused(f"{guest.name} cannot {verb} {path}", hint, why=f"{other} is running and has it")
+        raise Refused(f"{guest.name} cannot {verb} {path}", fix, reason=f"{other} is running and has it")
     return found
 
 
@@ -155,8 +157,8 @@ _BUILT = ("demo-vmlinuz", "demo-initrd", "demo-agent")
 def _whole(guest: Guest, path: str, found: ImageFacts, fix: str) -> None:
     """Refuse an image with parts elsewhere; `fix` is for an overlay, "" where it may be one."""
     if found.data_file:
-        why = "its header names a data file elsewhere on this host"
-        raise Refused(f"{guest.name} cannot use {path}", "qemu-img convert it to a whole image", why=why)
+        reason = "its header names a data file elsewhere on this host"
+        raise Refused(f"{guest.name} cannot use {path}", "qemu-img convert it to a whole image", reason=reason)
     if found.backing and fix:
-        why = "it is an overlay, and kvmrun never follows the base that an image names"
-        raise Refused(f"{guest.name} cannot use {path}", fix, why=why)
+        reason = "it is an overlay, and kvmrun never follows the base that an image names"
+        raise Refused(f"{guest.name} cannot use {path}", fix, reason=reason)

@@ -39,8 +39,8 @@ class StartFailed(KvmrunError):
 def explain_exit(guest: str, status: int | None, said: list[str]) -> StartFailed:
     """The error for `guest` whose QEMU ended with wait status `status` (None: not known), having said `said`."""
     text = "\n".join(said)
-    hint = next((mend for pattern, mend in _CAUSES if re.search(pattern, text, re.IGNORECASE)), f"kvmrun show {guest}")
-    return StartFailed(f"{guest} did not start", hint, why=f"QEMU {_ending(status)}", lines=tuple(said[-8:]))
+    fix = next((mend for pattern, mend in _CAUSES if re.search(pattern, text, re.IGNORECASE)), f"kvmrun show {guest}")
+    return StartFailed(f"{guest} did not start", fix, reason=f"QEMU {_ending(status)}", lines=tuple(said[-8:]))
 
 
 def _ending(status: int | None) -> str:

@@ -34,8 +34,10 @@ def enter(guest: Guest, *, systemd: bool) -> EnterScope | None:
         unit = f"kvmrun-{guest.name}.scope"
         return EnterScope(guest=guest.name, unit=unit, memory=guest.limits.memory, cpu=guest.limits.cpu)
     if guest.limits.any():
-        hint = f"take [limits] out of {guest.name}.toml, or start it where systemd runs"
-        raise HostLacks(f"{guest.name} has limits, and nothing on this host enforces them", hint, why="no systemd runs")
+        fix = f"take [limits] out of {guest.name}.toml, or start it where systemd runs"
+        raise HostLacks(
+            f"{guest.name} has limits, and nothing on this host enforces them", fix, reason="no systemd runs"
+        )
     return None
 
 

@@ -17,9 +17,9 @@ class BindVncPort(Value):
 def check_vnc_port(guest: Guest, host: StartFacts) -> None:
     """Raises Refused where somebody else has the port."""
     if holder := host.taken_ports.get(guest.display.port):
-        hint = f'choose another in {guest.name}.toml: display = "vnc:{_next(guest.display.port)}"'
+        fix = f'choose another in {guest.name}.toml: display = "vnc:{_next(guest.display.port)}"'
         raise Refused(
-            f"{guest.name} cannot have port {guest.display.port} for its display", hint, why=f"{holder} has it"
+            f"{guest.name} cannot have port {guest.display.port} for its display", fix, reason=f"{holder} has it"
         )
 
 

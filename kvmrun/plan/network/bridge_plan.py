@@ -164,11 +164,11 @@ def address_steps(network: Network, found: Bridge | None) -> Iterator[NetworkSte
 
 def accept_external(network: Network, found: Bridge | None) -> None:
     if found is None:
-        hint = f"make it, or set external = false in network.{network.name}"
-        raise Refused(f"bridge {network.bridge} does not exist", hint, why="an external bridge is never made by us")
+        fix = f"make it, or set external = false in network.{network.name}"
+        raise Refused(f"bridge {network.bridge} does not exist", fix, reason="an external bridge is never made by us")
     if found.kind != "bridge":
-        hint = f"name a bridge in network.{network.name}"
-        raise Refused(f"{network.bridge} is not a bridge", hint, why=f"its kind is {found.kind or 'physical'}")
+        fix = f"name a bridge in network.{network.name}"
+        raise Refused(f"{network.bridge} is not a bridge", fix, reason=f"its kind is {found.kind or 'physical'}")
 
 
 def is_ours(lab: Lab, network: Network, found: Bridge | None) -> bool:
@@ -196,25 +196,29 @@ def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
         return
     if found.kind == "bridge" and (other := link_mark.lab_of(found.alias)) not in {"", lab.identity}:
         name = link_mark.name(found.alias)
-        hint = f"choose another bridge name in network.{network.name}, or kvmrun -C {quoted(other)} net down {name}"
-        raise Refused(f"{network.bridge} is another lab's", hint, why=f"it is the bridge of network {name} of {other}")
+        fix = f"choose another bridge name in network.{network.name}, or kvmrun -C {quoted(other)} net down {name}"
+        raise Refused(
+            f"{network.bridge} is another lab's", fix, reason=f"it is the bridge of network {name} of {other}"
+        )
     kind = found.kind or "physical interface"
-    why = f"it is a {kind} without our mark ({link_mark.of_bridge(network.name, lab.identity)})"
+    reason = f"it is a {kind} without our mark ({link_mark.of_bridge(network.name, lab.identity)})"
     if found.kind == "bridge" and found.alias.startswith(link_mark.MARK):
-        why = f"it is another network's: {found.alias}"
-    hint = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
+        reason = f"it is another network's: {found.alias}"
+    fix = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
     if network.name in lab.now.up:
-        hint = f"kvmrun net down {network.name}, which leaves {network.bridge} alone; then {hint}"
-    raise Refused(f"{network.bridge} exists and is not ours", hint, why=why)
+        fix = f"kvmrun net down {network.name}, which leaves {network.bridge} alone; then {fix}"
+    raise Refused(f"{network.bridge} exists and is not ours", fix, reason=reason)
 
 
 def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
     for route in routes:
         if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
-            hint = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
+            fix = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
             whose = f", a bridge of the lab {route.lab}" if route.lab else ""
-            why = f"the host has a route to {route.destination} through {route.link}{whose}"
-            raise Refused(f"subnet {network.subnet} of network {network.name} overlaps another route", hint, why=why)
+            reason = f"the host has a route to {route.destination} through {route.link}{whose}"
+            raise Refused(
+                f"subnet {network.subnet} of network {network.name} overlaps another route", fix, reason=reason
+            )
 
 
 def _elsewhere(subnet: IPv4Network, routes: Iterable[Route]) -> str:
@@ -231,5 +235,5 @@ def refuse_in_use(network: Network, guests: Mapping[str, str], ports: Sequence[s
     if ports and not force:
         attached = [f"{guests[port]} ({port})" if port in guests else port for port in ports]
         first = "".join(f" {name}" for name in sorted({guests[port] for port in ports if port in guests}))
-        hint = f"{f'kvmrun stop{first}, or ' if first else ''}kvmrun net down --force {network.name}"
-        raise Refused(f"network {network.name} is in use", hint, why=f"{', '.join(attached)} on {network.bridge}")
+        fix = f"{f'kvmrun stop{first}, or ' if first else ''}kvmrun net down --force {network.name}"
+        raise Refused(f"network {network.name} is in use", fix, reason=f"{', '.join(attached)} on {network.bridge}")

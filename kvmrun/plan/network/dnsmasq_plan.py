@@ -85,12 +85,12 @@ def _refuse_taken(network: Network, owners: Sequence[PortOwner]) -> None:
         if owner.link not in {"", network.bridge}:
             continue
         if owner.lab and (network.dns if owner.port == 53 else network.dhcp):
-            hint = f"choose another subnet in network.{network.name}, or kvmrun -C {quoted(owner.lab)} net down"
-            why = f"that of the lab {owner.lab} listens on {owner.address}, port {owner.port}"
-            raise Refused(f"network {network.name} and another lab's would share one name server", hint, why=why)
+            fix = f"choose another subnet in network.{network.name}, or kvmrun -C {quoted(owner.lab)} net down"
+            reason = f"that of the lab {owner.lab} listens on {owner.address}, port {owner.port}"
+            raise Refused(f"network {network.name} and another lab's would share one name server", fix, reason=reason)
         if owner.port == 53 and network.dns:
-            hint = f"have it listen on its own addresses only, or set dns = false in network.{network.name}"
-            raise Refused(f"port 53 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
+            fix = f"have it listen on its own addresses only, or set dns = false in network.{network.name}"
+            raise Refused(f"port 53 is taken by {owner.process}", fix, reason=f"it listens on {owner.address}")
         if owner.port == 67 and network.dhcp:
-            hint = f"stop it, or set dhcp = false in network.{network.name}"
-            raise Refused(f"port 67 is taken by {owner.process}", hint, why=f"it listens on {owner.address}")
+            fix = f"stop it, or set dhcp = false in network.{network.name}"
+            raise Refused(f"port 67 is taken by {owner.process}", fix, reason=f"it listens on {owner.address}")

@@ -220,15 +220,15 @@ def _kept_guard(
 def _refuse_own(lab: Lab, network: Network) -> None:
     """Raises Refused where an external network is to use what kvmrun has made for it: that goes first."""
     if network.name in lab.now.up:
-        why = f"kvmrun has made {lab.as_up(network).bridge}, and networks.toml calls it external now"
-        raise Refused(f"network {network.name} is still up", f"kvmrun net down {network.name}", why=why)
+        reason = f"kvmrun has made {lab.as_up(network).bridge}, and networks.toml calls it external now"
+        raise Refused(f"network {network.name} is still up", f"kvmrun net down {network.name}", reason=reason)
 
 
 def _refuse_user(lab: Lab, network: Network, now: NetworkFacts) -> None:
     """Without root a network is used as it is: it must be there, and ours."""
     if now.bridge is None:
-        hint = "sudo kvmrun net up --owner $USER"
-        raise NotPermitted(f"network {network.name} is down, and only root may bring it up", hint)
+        fix = "sudo kvmrun net up --owner $USER"
+        raise NotPermitted(f"network {network.name} is down, and only root may bring it up", fix)
     bridge_plan.refuse_foreign(lab, network, now.bridge)
 
 
@@ -238,10 +238,10 @@ def _refuse_running(lab: Lab, network: Network, now: NetworkFacts, owner: int | 
     held = {guest: tap for guest, tap in made if tap in now.ports and tap not in now.kept}
     if held:
         names, taps = " ".join(held), ", ".join(held.values())
-        hint = f"kvmrun stop {names}, then repeat this command"
-        why = f"QEMU holds {taps}, and a persistent tap of that name can be created only after the guest has ended"
+        fix = f"kvmrun stop {names}, then repeat this command"
+        reason = f"QEMU holds {taps}, and a persistent tap of that name can be created only after the guest has ended"
         raise Refused(
-            f"{' and '.join(held)} run{'s' if len(held) == 1 else ''} without a persistent tap", hint, why=why
+            f"{' and '.join(held)} run{'s' if len(held) == 1 else ''} without a persistent tap", fix, reason=reason
         )
 
 

@@ -236,9 +236,9 @@ def _default(uplink: Uplink, now: RoutingFacts) -> Iterator[WayStep]:
     if uplink.interface not in now.links or _fits(uplink, now):
         return
     if others := [route for route in routes if not route.ours]:
-        hint = f"choose another table in uplink.{uplink.name}, or leave table out"
-        why = f"it routes {others[0].destination or 'by default'} through {others[0].link or 'several links'}"
-        raise Refused(f"table {number} of uplink {uplink.name} is taken", hint, why=why)
+        fix = f"choose another table in uplink.{uplink.name}, or leave table out"
+        reason = f"it routes {others[0].destination or 'by default'} through {others[0].link or 'several links'}"
+        raise Refused(f"table {number} of uplink {uplink.name} is taken", fix, reason=reason)
     yield from _removals(number, now)
     if uplink.gateway:
         yield AddDefaultRoute(table=number, link=uplink.interface, gateway=str(uplink.gateway))

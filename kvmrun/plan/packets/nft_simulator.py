@@ -29,7 +29,7 @@ class Verdict(Value):
     base: str
     verdict: str
     by: str
-    why: str
+    reason: str
     rule: str = ""
 
 
@@ -68,9 +68,9 @@ def _through(chain: Mapping[str, Any], walk: "_Walk") -> Verdict:
     base, first = " ".join(key), ends[-1] if kinds <= {"accept"} else ends[0]
     if len(kinds - {"reject"} | ({"drop"} if "reject" in kinds else set())) > 1 or "queue" in kinds:
         by, text = next(iter(walk.doubts), (first.by, "queue"))
-        return Verdict(base=base, verdict="unknown", by=" ".join(by), why=f"not understood: {text}", rule=text)
+        return Verdict(base=base, verdict="unknown", by=" ".join(by), reason=f"not understood: {text}", rule=text)
     dropped = "its policy is drop" if falls and len(ends) == 1 else "it drops what no rule of it accepts"
-    return Verdict(base=base, verdict=first.verdict, by=" ".join(first.by), why=dropped)
+    return Verdict(base=base, verdict=first.verdict, by=" ".join(first.by), reason=dropped)
 
 
 def _is_passed_over(chain: Mapping[str, Any], packet: Packet) -> bool:

@@ -74,8 +74,8 @@ class Poller(Generic[T]):
             self._wanted.clear()
             try:
                 self._news.append(self._look())
-            except Exception as why:  # raised where it is looked at
-                self._news.append(why)
+            except Exception as error:  # raised where it is looked at
+                self._news.append(error)
                 failed = True
             with suppress(BlockingIOError):
                 os.write(self._bell, b".")

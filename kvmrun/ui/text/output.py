@@ -68,7 +68,7 @@ def print_error(error: KvmrunError, *, color: bool) -> None:
     print_line(error.message, style=RED, color=color)
     from kvmrun.ui.text.caller import fix
 
-    for line in (error.why, fix(error.hint), *error.lines):
+    for line in (error.reason, fix(error.fix), *error.lines):
         if line:
             print_line(f"  {line}", color=color)
 

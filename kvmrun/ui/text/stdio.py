@@ -14,14 +14,14 @@ class _Output(TextIOWrapper):
     def write(self, text: str) -> int:
         try:
             return super().write(text)
-        except OSError as why:
-            raise _unwritten(why) from None
+        except OSError as error:
+            raise _unwritten(error) from None
 
     def flush(self) -> None:
         try:
             super().flush()
-        except OSError as why:
-            raise _unwritten(why) from None
+        except OSError as error:
+            raise _unwritten(error) from None
 
 
 class _Unheard(TextIOWrapper):
@@ -60,9 +60,9 @@ def write(fd: int, data: bytes) -> None:
     try:
         while data:
             data = data[os.write(fd, data) :]
-    except OSError as why:
+    except OSError as error:
         if fd == 1:
-            raise _unwritten(why) from None
+            raise _unwritten(error) from None
 
 
 def _opened(fd: int, mode: Literal["r", "w"]) -> TextIOWrapper:
@@ -76,7 +76,7 @@ def _again(stream: object, kind: type[TextIOWrapper], *, lines: bool = False) ->
     return kind(stream.detach(), encoding=encoding, errors="backslashreplace", line_buffering=lines)
 
 
-def _unwritten(why: OSError) -> Exception:
-    if isinstance(why, BrokenPipeError):
-        return why
-    return KvmrunError("could not write the output", why=os.strerror(why.errno or 0))
+def _unwritten(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):
+        return error
+    return KvmrunError("could not write the output", reason=os.strerror(error.errno or 0))
