@@ -1,10 +1,13 @@
 """What every test stands on: directories of its own, and for those that ask a network namespace of its own."""
 
 import ctypes
+import fcntl
 import os
 import shutil
 import signal
+import socket
 import stat
+import struct
 import subprocess
 import sys
 import tempfile
@@ -13,13 +16,13 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli
-from support.warm import Warm, warmed
 
 from kvmrun.host.firewall import nfnetlink
 
 pytest_plugins = ["support.tally"]
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
 # A shell starts background jobs with SIGINT and SIGQUIT ignored, and nohup ignores SIGHUP. A program started by a test
@@ -78,19 +81,25 @@ def _own_mounts() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
 
 
+def _checked(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
 @pytest.fixture
 def netns(_own_mounts: None) -> Iterator[None]:
     """A fresh network namespace with its own view of /sys; this process and its children are in it."""
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     if _libc.unshare(_CLONE_NEWNET):
         pytest.skip(f"cannot unshare: {os.strerror(ctypes.get_errno())}")
-    subprocess.run(["mount", "-t", "sysfs", "sysfs", "/sys"], check=True)
-    subprocess.run(["ip", "link", "set", "lo", "up"], check=True)
+    _checked(_libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
     yield
     while nfnetlink.kept:
         nfnetlink.kept.pop()[1].close()  # it keeps its namespace
-    subprocess.run(["umount", "/sys"], check=True)
-    _libc.setns(home, _CLONE_NEWNET)
+    _checked(_libc.umount2(b"/sys", 0))
+    _checked(_libc.setns(home, _CLONE_NEWNET))
     os.close(home)
 
 
@@ -99,15 +108,9 @@ def kvmrun(lab: Path) -> Iterator[Cli]:
     """The command, as a user runs it, on `lab`. Guests still running at the end are killed."""
     cli = Cli([sys.executable, "-m", "kvmrun", "-C", str(lab)])
     yield cli
-    cli("kill", "--all", "--force")
-    cli("net", "down", "--force")
-
-
-@pytest.fixture
-def warm(kvmrun: Cli) -> Iterator[Warm]:
-    """The same command with its imports done, for those that call it hundreds of times."""
-    with warmed(kvmrun.words[3:]) as found:
-        yield found
+    if os.path.exists(os.environ["KVMRUN_RUN_DIR"]):  # else nothing was started or brought up
+        cli("kill", "--all", "--force")
+        cli("net", "down", "--force")
 
 
 @pytest.fixture

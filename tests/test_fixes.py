@@ -2,10 +2,11 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
+from support.table import each
 
 import kvmrun
 from kvmrun.cli import commands
@@ -85,16 +86,20 @@ FORBIDDEN = re.compile(
 )
 
 
-def _texts(path: Path) -> Iterator[tuple[int, str]]:
+@cache
+def _texts(path: Path) -> list[tuple[int, str]]:
     """Every text of a module but its docstrings; a value within stands as {…}."""
     tree = ast.parse(path.read_text())
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in ast.walk(node)}
     told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    found = []
     for node in ast.walk(tree):
         if isinstance(node, ast.JoinedStr):
-            yield node.lineno, "".join(one.value if isinstance(one, ast.Constant) else "{…}" for one in node.values)
+            text = "".join(one.value if isinstance(one, ast.Constant) else "{…}" for one in node.values)
+            found.append((node.lineno, text))
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in inner | told:
-            yield node.lineno, node.value
+            found.append((node.lineno, node.value))
+    return found
 
 
 KVMRUNS_OWN = "foreign_names.py"
@@ -102,14 +107,16 @@ KVMRUNS_OWN = "foreign_names.py"
 MODULES = sorted(one for one in PACKAGE.rglob("*.py") if "monitor" not in one.parts and one.name != KVMRUNS_OWN)
 
 
-@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
-def test_what_a_fix_proposes_is_reviewed(path: Path) -> None:
-    for line, text in _texts(path):
-        assert not FORBIDDEN.search(text), f"{path}:{line}: {text}"
-        found = COMMAND.search(text)
-        if found and path.name not in OWNED_ELSEWHERE:
-            known = any(re.match(pattern, found[1]) for pattern in REVIEWED)
-            assert known, f"{path}:{line}: {found[1]!r} in {text!r} is not reviewed"
+def test_what_a_fix_proposes_is_reviewed() -> None:
+    def check(path: Path) -> None:
+        for line, text in _texts(path):
+            assert not FORBIDDEN.search(text), f"{line}: {text}"
+            found = COMMAND.search(text)
+            if found and path.name not in OWNED_ELSEWHERE:
+                known = any(re.match(pattern, found[1]) for pattern in REVIEWED)
+                assert known, f"{line}: {found[1]!r} in {text!r} is not reviewed"
+
+    each(MODULES, check)
 
 
 @pytest.mark.parametrize(
@@ -143,14 +150,13 @@ OF_THE_PRODUCT = (
 )
 
 
-@pytest.mark.parametrize(
-    "path",
-    sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "cli/tasks.py"}),  # whose examples are commands
-    ids=lambda path: str(path.relative_to(PACKAGE)),
-)
-def test_the_word_before_a_word_is_the_command(path: Path) -> None:
+def test_the_word_before_a_word_is_the_command() -> None:
     """A message is made ready to paste by what stands there: the name of the product must not look like a command."""
-    for line, text in _texts(path):
-        for found in PRODUCT.finditer(text):
-            is_product = text[found.end() - len(found[1]) :].startswith(OF_THE_PRODUCT)
-            assert commands.is_command(found[1]) or is_product, f"{path}:{line}: {text}"
+
+    def check(path: Path) -> None:
+        for line, text in _texts(path):
+            for found in PRODUCT.finditer(text):
+                is_product = text[found.end() - len(found[1]) :].startswith(OF_THE_PRODUCT)
+                assert commands.is_command(found[1]) or is_product, f"{line}: {text}"
+
+    each(sorted({*PACKAGE.rglob("*.py")} - {PACKAGE / "cli/tasks.py"}), check)  # whose examples are commands

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.table import each
 
 import kvmrun
 from kvmrun.model.value import Value
@@ -53,23 +54,25 @@ def test_the_value_classes_are_found() -> None:
     } <= VALUES.keys()
 
 
-@pytest.mark.parametrize("name", VALUES)
-def test_a_value_has_the_fields_and_defaults_that_are_written_down(name: str) -> None:
-    module, _, cls_name = name.partition(":")
-    cls = getattr(importlib.import_module(module), cls_name)
-    assert issubclass(cls, Value)
-    inherited = [key for base in cls.__mro__[1:] if issubclass(base, Value) for key in base.FIELDS]
-    own = annotated(VALUES[name])
-    assert {*cls.FIELDS} == {*inherited, *own}
-    assert [key for key in cls.FIELDS if key in own] == own
-    with_values = {
-        node.target.id
-        for node in VALUES[name].body
-        if isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name)
-    }
-    assert {key for key in own if key in cls.DEFAULTS} == with_values
-    filled = dict.fromkeys(cls.FIELDS)
-    assert cls(**filled).as_dict() == filled
+def test_a_value_has_the_fields_and_defaults_that_are_written_down() -> None:
+    def check(name: str) -> None:
+        module, _, cls_name = name.partition(":")
+        cls = getattr(importlib.import_module(module), cls_name)
+        assert issubclass(cls, Value)
+        inherited = [key for base in cls.__mro__[1:] if issubclass(base, Value) for key in base.FIELDS]
+        own = annotated(VALUES[name])
+        assert {*cls.FIELDS} == {*inherited, *own}
+        assert [key for key in cls.FIELDS if key in own] == own
+        with_values = {
+            node.target.id
+            for node in VALUES[name].body
+            if isinstance(node, ast.AnnAssign) and node.value and isinstance(node.target, ast.Name)
+        }
+        assert {key for key in own if key in cls.DEFAULTS} == with_values
+        filled = dict.fromkeys(cls.FIELDS)
+        assert cls(**filled).as_dict() == filled
+
+    each(VALUES, check)
 
 
 @pytest.mark.parametrize("future", ["", "from __future__ import annotations\n"])

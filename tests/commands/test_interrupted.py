@@ -6,7 +6,6 @@ from signal import SIGKILL
 
 import pytest
 from support.cli import TCG, Cli, guests
-from support.warm import Warm
 from support.world import difference, link, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -22,21 +21,21 @@ def images(lab: Path) -> None:
 
 
 @pytest.fixture
-def steps(warm: Warm, own_directories: Path) -> dict[int, str]:
+def steps(kvmrun: Cli, own_directories: Path) -> dict[int, str]:
     """The steps of a start until the guest is let run, by number."""
     path = own_directories / "steps"
-    assert warm.call("vm1", harm=("steps", str(path), "-1")).code == 0
-    warm.ok("kill", "vm1")
-    warm.ok("net", "down")
+    assert kvmrun.call("vm1", harm=("steps", str(path), "-1")).code == 0
+    kvmrun.ok("kill", "vm1")
+    kvmrun.ok("net", "down")
     (own_directories / "state/images/new.qcow2").unlink()
     names = path.read_text().splitlines()
     return {n: name for n, name in enumerate(names) if n <= names.index("resume") and name.startswith(PARTS)}
 
 
-def test_a_failure_at_any_step_is_undone(warm: Warm, steps: dict[int, str], own_directories: Path) -> None:
+def test_a_failure_at_any_step_is_undone(kvmrun: Cli, steps: dict[int, str], own_directories: Path) -> None:
     before = world()
     for number, name in steps.items():
-        result = warm.call("vm1", harm=("ENOSPC", "before", str(number)))
+        result = kvmrun.call("vm1", harm=("ENOSPC", "before", str(number)))
         assert result.code == 1, f"{name}: {result.err}"
         assert not difference(before, world_after(before)), name
         assert not list(own_directories.glob("state/images/*")), name
@@ -44,26 +43,26 @@ def test_a_failure_at_any_step_is_undone(warm: Warm, steps: dict[int, str], own_
 
 @pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
 def test_an_interrupt_at_any_step_is_undone(
-    warm: Warm, steps: dict[int, str], own_directories: Path, signal: str, code: int
+    kvmrun: Cli, steps: dict[int, str], own_directories: Path, signal: str, code: int
 ) -> None:
     before = world()
     for number, name in steps.items():
-        result = warm.call("vm1", harm=(signal, "after", str(number)))
+        result = kvmrun.call("vm1", harm=(signal, "after", str(number)))
         assert result.code == code, f"{name}: {result.err}"
         assert not difference(before, world_after(before)), name
         assert not list(own_directories.glob("state/images/*")), name
 
 
-def test_a_kill_at_any_step_is_mended_by_the_next_start(warm: Warm, steps: dict[int, str]) -> None:
+def test_a_kill_at_any_step_is_mended_by_the_next_start(kvmrun: Cli, steps: dict[int, str]) -> None:
     before = world()
     for number, name in steps.items():
-        assert warm.call("vm1", harm=("KILL:launcher", "after", str(number))).code == -SIGKILL, name
-        warm.ok("list")
-        warm.ok("vm1")
-        row = warm.rows()["vm1"]
+        assert kvmrun.call("vm1", harm=("KILL:launcher", "after", str(number))).code == -SIGKILL, name
+        kvmrun.ok("list")
+        kvmrun.ok("vm1")
+        row = kvmrun.rows()["vm1"]
         assert (row["state"], row["problem"]) == ("running", None), name
-        warm.ok("kill", "vm1")
-        warm.ok("net", "down")
+        kvmrun.ok("kill", "vm1")
+        kvmrun.ok("net", "down")
         assert not difference(before, world_after(before)), name
 
 

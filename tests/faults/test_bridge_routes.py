@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, guests
+from support.cli import TCG, Cli, guests
 from support.hosts import uplink
 from support.tally import Tally
-from support.warm import Warm
 from support.world import ip, until
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
@@ -75,20 +74,20 @@ THEIRS: dict[str, str] = {
     "prohibiting rule": f"rule add from {SUBNET} prohibit pref 500",
     "unreachable by the bridge": "rule add iif br0 unreachable pref 500",
 }
-READERS: dict[str, Callable[[Warm], str]] = {
+READERS: dict[str, Callable[[Cli], str]] = {
     "net status": lambda kvmrun: status(kvmrun)["problem"] or "",
     "doctor": lambda kvmrun: "\n".join(f"{one['text']}; fix: {one['fix']}" for one in findings(kvmrun)),
     "repair": lambda kvmrun: kvmrun("repair", "-n").out.replace("nothing to repair\n", ""),
 }
 
 
-def status(kvmrun: Warm) -> dict[str, Any]:
+def status(kvmrun: Cli) -> dict[str, Any]:
     found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
     assert (found["state"] == "up") == (not found["problem"])
     return found
 
 
-def findings(kvmrun: Warm) -> list[dict[str, Any]]:
+def findings(kvmrun: Cli) -> list[dict[str, Any]]:
     found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
     return [one for one in found if one["level"] != "ok" and one["subject"] == "network lan"]
 
@@ -108,15 +107,15 @@ def shown() -> dict[str, Any]:
 
 
 @pytest.fixture
-def up(lab: Path, warm: Warm) -> Warm:
+def up(lab: Path, kvmrun: Cli) -> Cli:
     (lab / "networks.toml").write_text(LAB)
     guests(lab, "vm1", text=f'{TCG}[[nic]]\naddress = "{GUEST}"\n')
-    warm.ok("vm1", "--paused")
+    kvmrun.ok("vm1", "--paused")
     until(lambda: "inet6 fe80" in "".join(shown()["address show br0"]) and "tentative" not in f"{shown()}")
-    return warm
+    return kvmrun
 
 
-def test_what_is_ours_is_said_by_all_and_put_back(up: Warm, tally: Tally) -> None:
+def test_what_is_ours_is_said_by_all_and_put_back(up: Cli, tally: Tally) -> None:
     row = tally.row("F-41", "what the kernel does for a bridge, changed: said by each reader, put back", len(OURS))
     assert {name: said(up) for name, said in READERS.items()} == dict.fromkeys(READERS, "")
     right = shown()
@@ -130,7 +129,7 @@ def test_what_is_ours_is_said_by_all_and_put_back(up: Warm, tally: Tally) -> Non
             assert {key: (value, right[key]) for key, value in shown().items() if value != right[key]} == {}
 
 
-def test_what_is_theirs_is_said_by_all_and_the_fix_is_right(up: Warm, tally: Tally) -> None:
+def test_what_is_theirs_is_said_by_all_and_the_fix_is_right(up: Cli, tally: Tally) -> None:
     row = tally.row(
         "F-42", "routes and rules of others before those of a bridge: said by each reader, with a fix", len(THEIRS)
     )
@@ -164,7 +163,7 @@ SENTENCES: dict[str, Callable[[], object]] = {
 }
 
 
-def test_a_fault_has_one_sentence_whoever_says_it(up: Warm) -> None:
+def test_a_fault_has_one_sentence_whoever_says_it(up: Cli) -> None:
     for sentence, harm in SENTENCES.items():
         harm()
         said = {name: say(up) for name, say in READERS.items()}
@@ -174,86 +173,86 @@ def test_a_fault_has_one_sentence_whoever_says_it(up: Warm) -> None:
 
 
 @pytest.mark.parametrize("dns", ["true", "false"])
-def test_a_server_that_is_stopped_is_not_said_to_serve(lab: Path, warm: Warm, dns: str) -> None:
+def test_a_server_that_is_stopped_is_not_said_to_serve(lab: Path, kvmrun: Cli, dns: str) -> None:
     (lab / "networks.toml").write_text(f"[network.lan]\ndns = {dns}\n")
     guests(lab, "vm1")
-    warm.ok("vm1", "--paused")
-    pid = int(status(warm)["dnsmasq"].split()[-1].strip(")"))
+    kvmrun.ok("vm1", "--paused")
+    pid = int(status(kvmrun)["dnsmasq"].split()[-1].strip(")"))
     os.kill(pid, signal.SIGSTOP)
     try:
         until(lambda: Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "T")
-        said = {name: say(warm) for name, say in READERS.items()}
-        said["list"] = warm.rows()["vm1"]["problem"]
+        said = {name: say(kvmrun) for name, say in READERS.items()}
+        said["list"] = kvmrun.rows()["vm1"]["problem"]
         assert [name for name, text in said.items() if "dnsmasq is stopped and does not answer" not in text] == []
-        assert status(warm)["dnsmasq"] == f"stopped (pid {pid})"
-        assert not [one for one in findings(warm) if "upstream" in one["text"]]
-        warm.ok("repair")
+        assert status(kvmrun)["dnsmasq"] == f"stopped (pid {pid})"
+        assert not [one for one in findings(kvmrun) if "upstream" in one["text"]]
+        kvmrun.ok("repair")
     finally:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    now = status(warm)
+    now = status(kvmrun)
     assert (now["state"], now["dnsmasq"].startswith("serving"), f"{pid})" in now["dnsmasq"]) == ("up", True, False)
-    assert READERS["repair"](warm) == ""
+    assert READERS["repair"](kvmrun) == ""
 
 
-def test_what_is_down_is_not_shown_as_if_it_were_there(lab: Path, warm: Warm) -> None:
+def test_what_is_down_is_not_shown_as_if_it_were_there(lab: Path, kvmrun: Cli) -> None:
     """Nor is a bridge that is somebody else's, which may be the host's own uplink, given to a resolver."""
     (lab / "networks.toml").write_text("[network.lan]\n")
     with uplink("wan0", 1):
-        found = status_as_it_is(warm)
+        found = status_as_it_is(kvmrun)
         assert (found["state"], found["address"], found["domain"], found["uplink"]) == ("down", None, None, None)
-        text = warm.ok("net", "status").out
+        text = kvmrun.ok("net", "status").out
         assert "br0 is not there" in text
         assert "192.168.0.254" not in text
         assert "resolvectl" not in text
         ip("link", "add", "br0", "up", "type", "bridge")
         ip("address", "add", "10.9.0.2/24", "dev", "br0")
-        found = status_as_it_is(warm)
+        found = status_as_it_is(kvmrun)
         assert (found["state"], found["address"], found["domain"]) == ("refused", "10.9.0.2/24", None)
-        text = warm.ok("net", "status").out
+        text = kvmrun.ok("net", "status").out
         assert "192.168.0.254" not in text
         assert "resolvectl" not in text
 
 
-def status_as_it_is(kvmrun: Warm) -> dict[str, Any]:
+def status_as_it_is(kvmrun: Cli) -> dict[str, Any]:
     found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
     return found
 
 
-def test_a_host_that_is_made_a_router_later_is_told_what_its_rules_do(lab: Path, warm: Warm) -> None:
+def test_a_host_that_is_made_a_router_later_is_told_what_its_rules_do(lab: Path, kvmrun: Cli) -> None:
     switch = Path("/proc/sys/net/ipv4/ip_forward")
     switch.write_text("0")
     (lab / "networks.toml").write_text("[network.lan]\ndns = false\n")
     with uplink("wan0", 1):
-        warm.ok("net", "up")
-        assert {name: say(warm) for name, say in READERS.items()} == dict.fromkeys(READERS, "")
+        kvmrun.ok("net", "up")
+        assert {name: say(kvmrun) for name, say in READERS.items()} == dict.fromkeys(READERS, "")
         switch.write_text("1")
-        said = {name: say(warm) for name, say in READERS.items()}
+        said = {name: say(kvmrun) for name, say in READERS.items()}
         assert [name for name, text in said.items() if "the host forwards for everybody now" not in text] == []
-        (fix,) = {one["fix"].partition("net ")[2] for one in findings(warm)}
-        warm.ok("net", *fix.split())
-        assert {name: say(warm) for name, say in READERS.items()} == dict.fromkeys(READERS, "")
+        (fix,) = {one["fix"].partition("net ")[2] for one in findings(kvmrun)}
+        kvmrun.ok("net", *fix.split())
+        assert {name: say(kvmrun) for name, say in READERS.items()} == dict.fromkeys(READERS, "")
         switch.write_text("0")
-        assert any("forwarding is off on br0, wan0, links to come" in one["text"] for one in findings(warm))
+        assert any("forwarding is off on br0, wan0, links to come" in one["text"] for one in findings(kvmrun))
 
 
-def test_forwarding_of_ipv6_that_is_switched_off_is_named(lab: Path, warm: Warm) -> None:
+def test_forwarding_of_ipv6_that_is_switched_off_is_named(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text('[network.lan]\ndns = false\nipv6 = "fd00:7::/64"\nipv6_egress = "nat"\n')
     with uplink("wan0", 1):
-        warm.ok("net", "up")
-        assert [one["text"].partition(", and")[2] for one in findings(warm)] == [
+        kvmrun.ok("net", "up")
+        assert [one["text"].partition(", and")[2] for one in findings(kvmrun)] == [
             " this host has no IPv6 route to the world"
         ]
         conf = Path("/proc/sys/net/ipv6/conf/wan0/disable_ipv6")
         conf.write_text("0")
         ip("address", "add", "2001:db8:7::2/64", "dev", "wan0", "nodad")
         ip("route", "add", "default", "via", "2001:db8:7::1", "dev", "wan0")
-        assert findings(warm) == []
+        assert findings(kvmrun) == []
         Path("/proc/sys/net/ipv6/conf/all/forwarding").write_text("0")
-        found = {one["text"]: one["fix"] for one in findings(warm)}
+        found = {one["text"]: one["fix"] for one in findings(kvmrun)}
         assert found["forwarding is off on all links for IPv6"].endswith("net up lan")
-        warm.ok("net", "up", "lan")
-        assert findings(warm) == []
+        kvmrun.ok("net", "up", "lan")
+        assert findings(kvmrun) == []
 
 
 QUEUES = {
@@ -263,7 +262,7 @@ QUEUES = {
 
 
 @pytest.mark.parametrize("link", QUEUES)
-def test_a_queueing_discipline_is_seen_and_left_alone(up: Warm, link: str) -> None:
+def test_a_queueing_discipline_is_seen_and_left_alone(up: Cli, link: str) -> None:
     for words in QUEUES[link]:
         subprocess.run(["tc", "qdisc", "add", "dev", link, *words.split()], check=True)
         (found,) = findings(up)

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import guests
+from support.cli import Cli, guests
 from support.inject import Call, calls, struck
 from support.scene import IMAGE, NetDown, NetUp, Scene, Start, Stop, again, converges, honest
 from support.tally import Row, Tally
-from support.warm import Warm
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -36,10 +35,10 @@ SHOWN = {
 
 
 @pytest.fixture(params=SCENES)
-def scene(request: pytest.FixtureRequest, lab: Path, warm: Warm, own_directories: Path) -> Scene:
+def scene(request: pytest.FixtureRequest, lab: Path, kvmrun: Cli, own_directories: Path) -> Scene:
     guests(lab, "vm1", text=IMAGE)
     (own_directories / "state/images").mkdir(parents=True)
-    return SCENES[request.param](warm, own_directories)
+    return SCENES[request.param](kvmrun, own_directories)
 
 
 def test_a_kill_at_any_call_is_mended_by_the_same_command(scene: Scene, tally: Tally) -> None:

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG
+from support.cli import TCG, Cli
 from support.hosts import uplink
 from support.tally import Row, Tally
-from support.warm import Warm
 from support.world import addresses, difference, link, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
@@ -151,27 +150,27 @@ def in_turn() -> list[tuple[str, int]]:
     return list(itertools.chain.from_iterable(zip(*turns, strict=True)))
 
 
-def begin(lab: Path, warm: Warm, running: tuple[str, ...]) -> None:
+def begin(lab: Path, kvmrun: Cli, running: tuple[str, ...]) -> None:
     for path in lab.iterdir():
         path.unlink()
     (lab / "networks.toml").write_text(networks())
     for name, text in GUESTS.items():
         (lab / f"{name}.toml").write_text(TCG + text)
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
     if running:
-        warm.ok(*running, "--paused")
+        kvmrun.ok(*running, "--paused")
 
 
-def end(lab: Path, warm: Warm) -> None:
-    warm("kill", "--all", "--force")
-    warm("net", "down", "--force")
+def end(lab: Path, kvmrun: Cli) -> None:
+    kvmrun("kill", "--all", "--force")
+    kvmrun("net", "down", "--force")
     (lab / "networks.toml").write_text(networks())
-    warm("net", "down", "--force")
+    kvmrun("net", "down", "--force")
 
 
-def attempt(row: Row, case: str, warm: Warm, words: tuple[str, ...], before: dict[str, Any]) -> None:
+def attempt(row: Row, case: str, kvmrun: Cli, words: tuple[str, ...], before: dict[str, Any]) -> None:
     """One command; whatever it says, the guests of `before` are as they were."""
-    done = warm(*words)
+    done = kvmrun(*words)
     with row.case(f"{case}: {' '.join(words)}"):
         assert done.code in {0, 1, 3, 4, 5, 6}, f"exit {done.code}: {done.out}{done.err}"
         if words == ("net", "down"):
@@ -185,7 +184,7 @@ def attempt(row: Row, case: str, warm: Warm, words: tuple[str, ...], before: dic
             }
         else:
             assert after == before, f"{before} became {after}; {done.out}{done.err}"
-        rows = {one["name"]: one for one in warm.ok("list", "-o", "json").json()["guests"]}
+        rows = {one["name"]: one for one in kvmrun.ok("list", "-o", "json").json()["guests"]}
         assert {rows[name]["state"] for name in before} <= {"paused"}, f"{rows}"
         assert {name: rows[name]["nics"][0]["address"] for name in before} == {
             name: one["port"]["address"] for name, one in after.items()
@@ -193,17 +192,17 @@ def attempt(row: Row, case: str, warm: Warm, words: tuple[str, ...], before: dic
 
 
 def test_what_runs_stays_as_it_was_started_whatever_happens_to_its_definition(
-    lab: Path, warm: Warm, tally: Tally
+    lab: Path, kvmrun: Cli, tally: Tally
 ) -> None:
     cases = in_turn()
     row = tally.row("K-01", "changed, broken and removed definitions x running guests x commands", 11 * len(cases))
     untouched = world()
     for change, count in cases[: row.count(4 * len(COMMANDS)) // len(COMMANDS)]:
-        begin(lab, warm, RUNNING[count])
+        begin(lab, kvmrun, RUNNING[count])
         before = {name: as_started(name) for name in RUNNING[count]}
         CHANGES[change](lab)
         for words in COMMANDS:
-            attempt(row, f"{change}, {count} guests", warm, words, before)
-        end(lab, warm)
+            attempt(row, f"{change}, {count} guests", kvmrun, words, before)
+        end(lab, kvmrun)
         with row.case(f"{change}, {count} guests: nothing is left"):
             assert (left := difference(untouched, world_after(untouched))) == "", left

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from support.cli import TCG, Cli, guests
-from support.warm import Warm
 from support.world import difference, ip, link, until, world, world_after
 
 from kvmrun.host.firewall import nfnetlink
@@ -52,7 +51,7 @@ CASES = [(kind, harm, ("repair",)) for kind, harms in HARMS.items() for harm in 
 CASES += [(kind, "renamed and unmarked", ("net", "up")) for kind in HARMS]
 
 
-def seen(kvmrun: Warm) -> tuple[str, str, str]:
+def seen(kvmrun: Cli) -> tuple[str, str, str]:
     """The state of the guest and of its network, and how the dry repair ends."""
     row = {one["name"]: one for one in kvmrun.ok("list", "-o", "json").json()["guests"]}["a"]
     [network] = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
@@ -65,32 +64,32 @@ def links() -> dict[str, object]:
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_what_is_ours_is_recognised_and_put_right(
-    lab: Path, kvmrun: Cli, warm: Warm, case: tuple[str, str, tuple[str, ...]]
+    lab: Path, kvmrun: Cli, case: tuple[str, str, tuple[str, ...]]
 ) -> None:
     kind, harm, mend = case
     guests(lab, "a")
     kvmrun.ok("a")
     before = links()
     HARMS[kind][harm]()
-    assert seen(warm) == ("degraded", "degraded", "wrong")
-    warm.ok(*mend)
+    assert seen(kvmrun) == ("degraded", "degraded", "wrong")
+    kvmrun.ok(*mend)
     assert links() == before
-    assert seen(warm) == ("running", "up", "well")
-    warm.ok("stop", "a", "--force")
-    warm.ok("net", "down")
+    assert seen(kvmrun) == ("running", "up", "well")
+    kvmrun.ok("stop", "a", "--force")
+    kvmrun.ok("net", "down")
     assert links() == {"br0": None, "tap-a": None}
 
 
 @pytest.mark.parametrize("harm", HARMS["bridge"])
-def test_a_network_is_taken_down_whatever_its_bridge_is_called(lab: Path, kvmrun: Cli, warm: Warm, harm: str) -> None:
+def test_a_network_is_taken_down_whatever_its_bridge_is_called(lab: Path, kvmrun: Cli, harm: str) -> None:
     guests(lab, "a")
     clean = world()
     kvmrun.ok("a")
     HARMS["bridge"][harm]()
-    said = warm("net", "down")
+    said = kvmrun("net", "down")
     assert (said.code, "tap-a" in said.err) == (6, True)
-    warm.ok("net", "down", "--force")
-    warm.ok("stop", "a", "--force")
+    kvmrun.ok("net", "down", "--force")
+    kvmrun.ok("stop", "a", "--force")
     assert difference(clean, world_after(clean)) == ""
 
 
@@ -114,45 +113,45 @@ REMADE: dict[str, Harm] = {
 
 
 @pytest.mark.parametrize("harm", REMADE)
-def test_what_somebody_has_made_in_the_place_of_a_bridge_stays(lab: Path, kvmrun: Cli, warm: Warm, harm: str) -> None:
+def test_what_somebody_has_made_in_the_place_of_a_bridge_stays(lab: Path, kvmrun: Cli, harm: str) -> None:
     guests(lab, "a", "b")
     clean = world()
     kvmrun.ok("a")
     REMADE[harm]()
     foreign = link("br0")
-    assert warm.rows()["a"]["state"] == "degraded"
-    [network] = warm.ok("net", "status", "-o", "json").json()["networks"]
+    assert kvmrun.rows()["a"]["state"] == "degraded"
+    [network] = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
     assert network["state"] == "refused"
     for words in (("repair", "-n"), ("repair",), ("net", "up"), ("net", "restart"), ("b",)):
-        said = warm(*words)
+        said = kvmrun(*words)
         assert said.code != 0, words
         assert "br0 exists and is not ours" in said.out + said.err, words
         assert link("br0") == foreign, words
-    said = warm.ok("net", "down", "--force")
+    said = kvmrun.ok("net", "down", "--force")
     assert "br0 stays" in said.out + said.err
     assert link("br0") == foreign
-    warm.ok("stop", "a", "--force")
+    kvmrun.ok("stop", "a", "--force")
     ip("link", "delete", "br0")
     assert difference(clean, world_after(clean)) == ""
 
 
-def test_a_tap_of_somebody_else_in_the_place_of_a_renamed_one_stays(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+def test_a_tap_of_somebody_else_in_the_place_of_a_renamed_one_stays(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "a")
     kvmrun.ok("a")
     ip("link", "set", "tap-a", "name", "old")
     ip("link", "add", "tap-a", "type", "veth", "peer", "name", "far")
     foreign = link("tap-a")
-    assert seen(warm) == ("degraded", "degraded", "wrong")
+    assert seen(kvmrun) == ("degraded", "degraded", "wrong")
     for words in (("repair",), ("net", "up")):
-        said = warm(*words)
+        said = kvmrun(*words)
         assert (said.code, "tap-a" in said.err + said.out) == (6 if words[0] == "net" else 1, True), said
         assert link("tap-a") == foreign
     ip("link", "delete", "tap-a")
-    warm.ok("repair")
-    assert seen(warm) == ("running", "up", "well")
+    kvmrun.ok("repair")
+    assert seen(kvmrun) == ("running", "up", "well")
 
 
-def test_a_bridge_of_a_record_without_its_device_is_known_by_name_and_mac(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+def test_a_bridge_of_a_record_without_its_device_is_known_by_name_and_mac(lab: Path, kvmrun: Cli) -> None:
     """An earlier version did not record which device it was."""
     guests(lab, "a")
     kvmrun.ok("a")
@@ -160,9 +159,9 @@ def test_a_bridge_of_a_record_without_its_device_is_known_by_name_and_mac(lab: P
     data = json.loads(path.read_text())
     path.write_text(json.dumps({key: one for key, one in data.items() if key not in {"device", "digest"}}))
     alias("br0", "")
-    assert seen(warm) == ("degraded", "degraded", "wrong")
-    warm.ok("repair")
-    assert seen(warm) == ("running", "up", "well")
+    assert seen(kvmrun) == ("degraded", "degraded", "wrong")
+    kvmrun.ok("repair")
+    assert seen(kvmrun) == ("running", "up", "well")
     assert json.loads(path.read_text()) == data
 
 
@@ -288,29 +287,29 @@ NOTES = ("net/lan/rules", "net/lan/guard", "net/lan/record", "sysctls", "net/lan
 
 @pytest.mark.parametrize("road", [(), (("net", "up"),), (("repair",),)], ids=["down", "up, down", "repair, down"])
 def test_a_network_whose_notes_are_lost_goes_down_whole(
-    lab: Path, kvmrun: Cli, warm: Warm, own_directories: Path, road: tuple[tuple[str, ...], ...]
+    lab: Path, kvmrun: Cli, own_directories: Path, road: tuple[tuple[str, ...], ...]
 ) -> None:
     """Tables, settings and links are known by what the kernel and the state directory tell."""
     (lab / "networks.toml").write_text('[network.lan]\nipv6 = "fd00:5::/64"\nforward = ["tcp 8080 -> a:80"]\n')
     guests(lab, "a")
     clean = world()
     for name in NOTES:
-        warm.ok("net", "up", "--owner", "nobody")
+        kvmrun.ok("net", "up", "--owner", "nobody")
         at = own_directories / "run" / name
         shutil.rmtree(at) if at.is_dir() else at.unlink()
         for words in (*road, ("net", "down")):
-            warm.ok(*words)
+            kvmrun.ok(*words)
         assert not difference(clean, world_after(clean)), name or "everything"
 
 
 def test_a_table_of_another_labs_comment_stays_when_the_notes_are_lost(
-    lab: Path, warm: Warm, own_directories: Path
+    lab: Path, kvmrun: Cli, own_directories: Path
 ) -> None:
     nft = ["nft", 'add table inet kvmrun_lan { comment "kvmrun:net:lan:elsewhere"; }']
     subprocess.run(nft, check=True)
     before = world()
-    assert warm("repair", "-n").code == 0
-    warm.ok("net", "down")
+    assert kvmrun("repair", "-n").code == 0
+    kvmrun.ok("net", "down")
     assert not difference(before, world_after(before))
 
 
@@ -341,23 +340,23 @@ def all_of(*names: str) -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("taker", TAKERS)
 def test_a_link_that_takes_the_name_of_a_network_that_is_down_is_nobody_of_ours(
-    lab: Path, warm: Warm, taker: str
+    lab: Path, kvmrun: Cli, taker: str
 ) -> None:
     """Rules name the bridges that are there, so that who comes later under such a name stays outside."""
     (lab / "networks.toml").write_text(SEVERAL)
-    warm.ok("net", "up", "a", "c")
+    kvmrun.ok("net", "up", "a", "c")
     assert named() == all_of("a", "c")
     TAKERS[taker]("br-b")
-    assert warm("repair", "-n").code == 0
-    assert warm("net", "up", "b").code == 6
-    warm("net", "up")  # some of it fails
+    assert kvmrun("repair", "-n").code == 0
+    assert kvmrun("net", "up", "b").code == 6
+    kvmrun("net", "up")  # some of it fails
     assert "b" not in {name for names in named().values() for name in names}
     ip("link", "delete", "br-b")
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
     assert named() == all_of(*MEMBERS)
 
 
-def test_the_rules_of_all_networks_follow_each_that_comes_or_goes(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+def test_the_rules_of_all_networks_follow_each_that_comes_or_goes(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text(SEVERAL)
     guests(lab, "g", text=TCG + 'nic = [{ network = "b" }]\n')
     for words, wanted in (
@@ -369,40 +368,40 @@ def test_the_rules_of_all_networks_follow_each_that_comes_or_goes(lab: Path, kvm
         (("kill", "g"), "ab"),
         (("net", "down", "b"), "a"),
     ):
-        warm.ok(*words)
+        kvmrun.ok(*words)
         assert named() == all_of(*wanted), words
-        assert warm("repair", "-n").code == 0, words
-    warm.ok("net", "up")
+        assert kvmrun("repair", "-n").code == 0, words
+    kvmrun.ok("net", "up")
     ip("link", "delete", "br-b")
-    warm.ok("repair")  # takes down what is left of it
+    kvmrun.ok("repair")  # takes down what is left of it
     assert named() == all_of("a", "c", "d")
     ip("link", "add", "br-e", "type", "bridge")
     with (lab / "networks.toml").open("a") as file:
         file.write('[network.e]\nbridge = "br-e"\nsubnet = "10.7.9.0/24"\n')
-    warm.ok("net", "down", "c")
-    assert warm("net", "up", "c", "e").code == 6  # the first is up, the second is refused
+    kvmrun.ok("net", "down", "c")
+    assert kvmrun("net", "up", "c", "e").code == 6  # the first is up, the second is refused
     assert named() == all_of("a", "c", "d")
 
 
-def test_a_start_that_fails_leaves_the_rules_of_other_networks_as_they_were(lab: Path, kvmrun: Cli, warm: Warm) -> None:
+def test_a_start_that_fails_leaves_the_rules_of_other_networks_as_they_were(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text(SEVERAL)
     guests(lab, "g", text=TCG + 'nic = [{ network = "b" }]\ndrive = [{ image = "absent.qcow2" }]\n')
-    warm.ok("net", "up", "a")
+    kvmrun.ok("net", "up", "a")
     before = world() | {"nft": None}  # handles are not given again
-    assert warm("g").code != 0
+    assert kvmrun("g").code != 0
     until(lambda: not difference(before, world() | {"nft": None}))
     assert named() == all_of("a")
 
 
-def test_the_number_of_transactions_does_not_grow_with_the_networks_that_follow(lab: Path, warm: Warm) -> None:
+def test_the_number_of_transactions_does_not_grow_with_the_networks_that_follow(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text(SEVERAL)
     spent = []
     for name in MEMBERS:
         before = nfnetlink.generation_id()
-        warm.ok("net", "up", name)
+        kvmrun.ok("net", "up", name)
         spent.append(nfnetlink.generation_id() - before)
     assert named() == all_of(*MEMBERS)
     assert max(spent[2:]) <= spent[0] + 2, spent
     before = nfnetlink.generation_id()
-    warm.ok("net", "down", "a")
+    kvmrun.ok("net", "down", "a")
     assert nfnetlink.generation_id() - before <= 3

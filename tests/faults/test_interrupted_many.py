@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Result, guests
+from support.cli import Cli, Result, guests
 from support.tally import Row, Tally
-from support.warm import Warm
 from support.world import difference, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(3600)]
@@ -33,16 +32,16 @@ COMMANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...], str, str]] = {
 
 
 @pytest.fixture
-def many(lab: Path, warm: Warm) -> Iterator[Warm]:
+def many(lab: Path, kvmrun: Cli) -> Iterator[Cli]:
     (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
     guests(lab, *NAMES, text=SMALL)
-    yield warm
-    warm("kill", "--all", "--force")
-    warm("net", "down", "--force")
+    yield kvmrun
+    kvmrun("kill", "--all", "--force")
+    kvmrun("net", "down", "--force")
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_each_guest_is_as_before_or_told(many: Warm, own_directories: Path, tally: Tally, name: str) -> None:
+def test_each_guest_is_as_before_or_told(many: Cli, own_directories: Path, tally: Tally, name: str) -> None:
     row = tally.row("M-01", "a signal at any moment of a command over several guests", MOMENTS * len(KINDS))
     ready, words, *_ = COMMANDS[name]
     note = own_directories / "calls"
@@ -70,16 +69,16 @@ def chosen(row: Row) -> list[tuple[int, str]]:
     return cells if row.full else cells[len(row.what) % 7 :: 57]
 
 
-def begin(many: Warm, ready: tuple[str, ...]) -> None:
+def begin(many: Cli, ready: tuple[str, ...]) -> None:
     if ready:
         many.ok(*ready, *NAMES)
 
 
-def states(many: Warm) -> dict[str, tuple[str, Any, Any]]:
+def states(many: Cli) -> dict[str, tuple[str, Any, Any]]:
     return {name: (row["state"], row["problem"], row["pid"]) for name, row in many.rows().items()}
 
 
-def judged(many: Warm, done: Result, before: dict[str, Any], kind: str, name: str) -> None:
+def judged(many: Cli, done: Result, before: dict[str, Any], kind: str, name: str) -> None:
     """Fails where a guest is neither as before nor as told."""
     _, _, wanted, told = COMMANDS[name]
     number = getattr(signal, kind.partition(":")[0])
@@ -99,7 +98,7 @@ def judged(many: Warm, done: Result, before: dict[str, Any], kind: str, name: st
             assert said in done.out
 
 
-def at_rest(many: Warm) -> dict[str, Any]:
+def at_rest(many: Cli) -> dict[str, Any]:
     """The world as it is after guests have been there once."""
     many.ok("up", *NAMES)
     many.ok("kill", *NAMES)
@@ -107,7 +106,7 @@ def at_rest(many: Warm) -> dict[str, Any]:
     return world()
 
 
-def back(many: Warm, rest: dict[str, Any]) -> dict[str, Any]:
+def back(many: Cli, rest: dict[str, Any]) -> dict[str, Any]:
     """The world once everything was taken back by the commands for that."""
     many.ok("kill", *NAMES)
     many.ok("net", "down")

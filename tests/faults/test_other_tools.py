@@ -10,10 +10,9 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import guests
+from support.cli import Cli, guests
 from support.hosts import ask, uplink
 from support.tally import Tally
-from support.warm import Warm
 from support.world import difference, ip, until, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
@@ -50,28 +49,28 @@ def rules() -> list[str]:
     return sorted(found)
 
 
-def test_a_flushed_ruleset_is_told_and_put_back_by_the_next_command(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_a_flushed_ruleset_is_told_and_put_back_by_the_next_command(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("F-18", "the whole ruleset flushed: the list says unguarded, the next command puts it back", 20)
     guests(lab, "vm1", "vm2")
-    warm.ok("vm1", "vm2")
+    kvmrun.ok("vm1", "vm2")
     right = rules()
     for turn in range(row.count(5)):
         name = list(RESTORES)[turn % 5]
         with row.case(f"{turn}: {name}"):
             subprocess.run(["nft", "flush", "ruleset"], check=True)
-            rows = warm.rows()
+            rows = kvmrun.rows()
             assert {one["state"] for one in rows.values()} == {"degraded"}
             assert all("unguarded" in one["problem"] for one in rows.values())
-            said = warm.ok(*RESTORES[name])
+            said = kvmrun.ok(*RESTORES[name])
             assert "guarded again" in said.out + said.err or "guard its ports again: done" in said.out
             if name == "a start of one":
-                assert warm.rows()["vm1"]["state"] == "running"
-                warm.ok("vm2")
+                assert kvmrun.rows()["vm1"]["state"] == "running"
+                kvmrun.ok("vm2")
             assert rules() == right
-            assert {(one["state"], one["problem"]) for one in warm.rows().values()} == {("running", None)}
+            assert {(one["state"], one["problem"]) for one in kvmrun.rows().values()} == {("running", None)}
 
 
-def test_every_link_forwards_while_a_network_is_up_whatever_happens(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_every_link_forwards_while_a_network_is_up_whatever_happens(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     what = (
         "forwarding after a start, a crash, another's switching all on or off: on for every link; after a stop as found"
     )
@@ -82,19 +81,19 @@ def test_every_link_forwards_while_a_network_is_up_whatever_happens(lab: Path, w
         before = world()
         for turn in range(row.count(4) // 4):
             with row.case(f"{turn}: start"):
-                warm.ok("vm1")
+                kvmrun.ok("vm1")
                 assert forwarding() == OURS
             with row.case(f"{turn}: crash"):
-                killed(warm)
+                killed(kvmrun)
                 assert forwarding() == OURS
-                warm.ok("net", "up")
+                kvmrun.ok("net", "up")
                 assert forwarding() == OURS
             with row.case(f"{turn}: another tool"):
-                another_tool(warm, on=turn % 2 == 1)
+                another_tool(kvmrun, on=turn % 2 == 1)
                 assert forwarding() == OURS
             with row.case(f"{turn}: stop"):
-                warm.ok("kill", "vm1")
-                warm.ok("net", "down")
+                kvmrun.ok("kill", "vm1")
+                kvmrun.ok("net", "down")
                 assert difference(before, world_after(before)) == ""
 
 
@@ -107,10 +106,10 @@ def forwarding() -> dict[str, str]:
     return {link: sysctl(f"ipv4/conf/{link}/forwarding") for link in OURS}
 
 
-def killed(warm: Warm) -> None:
+def killed(kvmrun: Cli) -> None:
     """Kill the guest and the name server, and wait until both are gone."""
-    (network,) = warm.ok("net", "status", "-o", "json").json()["networks"]
-    for pid in (warm.pid("vm1"), int(network["dnsmasq"].split()[-1].strip(")"))):
+    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    for pid in (kvmrun.pid("vm1"), int(network["dnsmasq"].split()[-1].strip(")"))):
         with closing(Pid(pid)) as one:
             os.kill(pid, signal.SIGKILL)
             one.ended()
@@ -130,19 +129,19 @@ class Pid:
         os.close(self._fd)
 
 
-def another_tool(warm: Warm, *, on: bool) -> None:
+def another_tool(kvmrun: Cli, *, on: bool) -> None:
     """Switch all forwarding on or off; off takes ours away, which is told and put back, and on is left alone."""
-    (network,) = warm.ok("net", "status", "-o", "json").json()["networks"]
+    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
     assert network["state"] == "up", network["problem"]
     sysctl("ipv4/ip_forward", "1")
     if on:
-        warm.ok("net", "up")
+        kvmrun.ok("net", "up")
         assert set(forwarding().values()) == {"1"}
     sysctl("ipv4/ip_forward", "0")
     assert set(forwarding().values()) == {"0"}
-    (network,) = warm.ok("net", "status", "-o", "json").json()["networks"]
+    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
     assert (network["state"], "net.ipv4.conf.br0.forwarding = 1" in network["problem"]) == ("degraded", True)
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
 
 
 OVERLAPS = {
@@ -161,7 +160,7 @@ LATER = {
 }
 
 
-def test_a_subnet_that_is_taken_is_refused_and_told_when_it_comes_later(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_a_subnet_that_is_taken_is_refused_and_told_when_it_comes_later(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row(
         "F-19", "another route to the subnet: a start is refused, naming it; one that comes later is told", 10
     )
@@ -171,22 +170,22 @@ def test_a_subnet_that_is_taken_is_refused_and_told_when_it_comes_later(lab: Pat
         with row.case(name), vpn(*[first] * bool(first), words):
             before = world()
             for command in (("vm1",), ("net", "up")):
-                result = warm(*command)
+                result = kvmrun(*command)
                 assert (result.code, f"a route to {route} through vpn0" in result.err) == (6, True), result.err
                 assert "choose another subnet in networks.toml, such as " in result.err
             assert difference(before, world()) == ""
     with vpn("route add 0.0.0.0/1 dev vpn0", "route add 128.0.0.0/1 dev vpn0"):
-        warm.ok("vm1")  # that is a default route
-        warm.ok("kill", "vm1")
+        kvmrun.ok("vm1")  # that is a default route
+        kvmrun.ok("kill", "vm1")
     for name in list(LATER)[: None if row.full else 1]:
         route, words = LATER[name]
         with row.case(f"later: {name}"):
-            warm.ok("net", "up")
+            kvmrun.ok("net", "up")
             with vpn(words):
-                found = warm("doctor", "-o", "json").json()["findings"]
+                found = kvmrun("doctor", "-o", "json").json()["findings"]
                 said = [one["text"] for one in found if one["subject"] == "network lan" and one["level"] == "problem"]
                 assert any(f"a route to {route} through vpn0" in one for one in said), said
-                assert warm.ok("net", "up").out.startswith("network lan is up already")
+                assert kvmrun.ok("net", "up").out.startswith("network lan is up already")
 
 
 @contextmanager
@@ -203,7 +202,7 @@ def vpn(*commands: str) -> Iterator[None]:
         ip("link", "delete", "vpn0")
 
 
-def test_a_name_port_that_is_taken_names_who_has_it_and_the_way_out(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_a_name_port_that_is_taken_names_who_has_it_and_the_way_out(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     """A resolver of the host's own, on addresses of its own, is no matter."""
     row = tally.row(
         "F-20", "port 53 taken on every address, on the bridge's, on the loopback's: named, or no matter", 3
@@ -214,18 +213,18 @@ def test_a_name_port_that_is_taken_names_who_has_it_and_the_way_out(lab: Path, w
         (lab / "networks.toml").write_text("[network.lan]\n")
         with row.case(address), listening(address):
             for words in (("net", "up"), ("vm1",)):
-                result = warm(*words)
+                result = kvmrun(*words)
                 assert (result.code, "port 53 is taken by python" in result.err) == (6, True), result.err
                 assert f"(pid {os.getpid()})" in result.err
                 assert f"it listens on {address}" in result.err
                 assert "dns = false in network.lan" in result.err
             assert difference(before, world()) == ""
             (lab / "networks.toml").write_text("[network.lan]\ndns = false\n")
-            warm.ok("net", "up")
-        warm.ok("net", "down")
+            kvmrun.ok("net", "up")
+        kvmrun.ok("net", "down")
     (lab / "networks.toml").write_text("[network.lan]\n")
     with row.case("127.0.0.53"), listening("127.0.0.53"), listening("127.0.0.1"):
-        warm.ok("net", "up")
+        kvmrun.ok("net", "up")
         assert ask("192.168.0.254", "vm1")
 
 

@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, guests
+from support.cli import TCG, Cli, guests
 from support.tally import Tally
-from support.warm import Warm
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 
@@ -85,7 +84,7 @@ CHANGES: dict[str, Callable[[str], str]] = {
     "insert rule": inserted,
     "policy": other_policy,
 }
-READERS: dict[str, Callable[[Warm], bool]] = {
+READERS: dict[str, Callable[[Cli], bool]] = {
     "list": lambda kvmrun: any(one["problem"] for one in kvmrun.rows().values()),
     "net status": lambda kvmrun: status(kvmrun)["state"] != "up" and bool(status(kvmrun)["problem"]),
     "doctor": lambda kvmrun: bool(findings(kvmrun)),
@@ -93,29 +92,29 @@ READERS: dict[str, Callable[[Warm], bool]] = {
 }
 
 
-def status(kvmrun: Warm) -> dict[str, Any]:
+def status(kvmrun: Cli) -> dict[str, Any]:
     found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
     return found
 
 
-def findings(kvmrun: Warm, *subjects: str) -> list[dict[str, Any]]:
+def findings(kvmrun: Cli, *subjects: str) -> list[dict[str, Any]]:
     found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
     named = subjects or ("network lan", "vm1", "filter")
     return [one for one in found if one["level"] != "ok" and one["subject"] in named]
 
 
 @pytest.fixture
-def running(lab: Path, warm: Warm) -> Warm:
+def running(lab: Path, kvmrun: Cli) -> Cli:
     """vm1 runs, and vm2's tap is made to stay for a user: every table of ours is there."""
     (lab / "networks.toml").write_text(LAB)
     guests(lab, "vm2", text=TCG)
-    warm.ok("net", "up", "--owner", "root")
+    kvmrun.ok("net", "up", "--owner", "root")
     guests(lab, "vm1", text=TCG)
-    warm.ok("vm1", "--paused")
-    return warm
+    kvmrun.ok("vm1", "--paused")
+    return kvmrun
 
 
-def test_each_change_is_said_by_each_reader_and_undone_by_repair(running: Warm, tally: Tally) -> None:
+def test_each_change_is_said_by_each_reader_and_undone_by_repair(running: Cli, tally: Tally) -> None:
     cells = [(change, table) for change in CHANGES for table in TABLES]
     what = "each change of each table of ours: said by list, net status, doctor and repair, and undone by repair"
     row = tally.row("F-40", what, len(cells))
@@ -132,7 +131,7 @@ def test_each_change_is_said_by_each_reader_and_undone_by_repair(running: Warm, 
         running("repair")
 
 
-def test_a_start_wakes_a_table_that_is_dormant(running: Warm, lab: Path) -> None:
+def test_a_start_wakes_a_table_that_is_dormant(running: Cli, lab: Path) -> None:
     """One transaction cannot wake a table and add chains to it."""
     guests(lab, "vm3", text=TCG)
     nft(CHANGES["dormant"](GUARD))
@@ -142,7 +141,7 @@ def test_a_start_wakes_a_table_that_is_dormant(running: Warm, lab: Path) -> None
 
 
 @pytest.mark.parametrize("ours", [(), TABLES], ids=["theirs alone", "ours as well"])
-def test_what_is_dormant_does_nothing_and_hides_nothing(running: Warm, ours: tuple[str, ...]) -> None:
+def test_what_is_dormant_does_nothing_and_hides_nothing(running: Cli, ours: tuple[str, ...]) -> None:
     """nft 1.0.6 cannot list a table with one flag as JSON, and stops there."""
     nft(FOREIGN.format("theirs", "flags dormant"))
     for table in ours:

@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, guests
+from support.cli import TCG, Cli, guests
 from support.tally import Tally
-from support.warm import Warm
 from support.world import ip, link, until
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -112,7 +111,7 @@ BRIDGE: dict[str, Callable[[], object]] = {
 HARMS = {f"port: {name}": harm for name, harm in PORT.items()} | {
     f"bridge: {name}": harm for name, harm in BRIDGE.items()
 }
-READERS: dict[str, Callable[[Warm], str]] = {
+READERS: dict[str, Callable[[Cli], str]] = {
     "list": lambda kvmrun: rows(kvmrun)["vm1"]["problem"] or "",
     "net status": lambda kvmrun: kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["problem"] or "",
     "doctor": lambda kvmrun: "\n".join(one["text"] for one in findings(kvmrun)),
@@ -121,22 +120,22 @@ READERS: dict[str, Callable[[Warm], str]] = {
 MENDS = {"repair": ("repair",), "net up": ("net", "up"), "the next start": ("vm3", "--paused")}
 
 
-def rows(kvmrun: Warm) -> dict[str, Any]:
+def rows(kvmrun: Cli) -> dict[str, Any]:
     return {one["name"]: one for one in kvmrun.ok("list", "-o", "json").json()["guests"]}
 
 
-def findings(kvmrun: Warm) -> list[dict[str, Any]]:
+def findings(kvmrun: Cli) -> list[dict[str, Any]]:
     found = kvmrun("doctor", "-o", "json").json()["findings"]
     return [one for one in found if one["subject"] == "network lan" and "is not as it should be" in one["text"]]
 
 
 @pytest.fixture
-def two(lab: Path, warm: Warm) -> Warm:
+def two(lab: Path, kvmrun: Cli) -> Cli:
     """vm1 and vm2 on an isolating network, and vm3 to be started."""
     (lab / "networks.toml").write_text(LAB)
     guests(lab, "vm1", "vm2", "vm3")
-    warm.ok("vm1", "vm2", "--paused")
-    return warm
+    kvmrun.ok("vm1", "vm2", "--paused")
+    return kvmrun
 
 
 def standing() -> dict[str, Any]:
@@ -154,7 +153,7 @@ def standing() -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_what_was_changed_is_said_by_all_and_put_back_by_each(two: Warm, tally: Tally) -> None:
+def test_what_was_changed_is_said_by_all_and_put_back_by_each(two: Cli, tally: Tally) -> None:
     row = tally.row("F-32", "each attribute of port and bridge: said by each reader, put back by each command", 153)
     cells = [(harm, mend) for harm in HARMS for mend in MENDS]
     right = standing()
@@ -170,7 +169,7 @@ def test_what_was_changed_is_said_by_all_and_put_back_by_each(two: Warm, tally: 
         subprocess.run(["ip", "link", "delete", "br7"], capture_output=True, check=False)
 
 
-def test_every_change_is_said_by_the_list(two: Warm) -> None:
+def test_every_change_is_said_by_the_list(two: Cli) -> None:
     """Without what it costs to put each back by each command."""
     for name, harm in HARMS.items():
         harm()
@@ -242,7 +241,7 @@ HARMLESS: dict[str, tuple[int, int | bytes]] = {
 
 
 @pytest.mark.parametrize("mend", MENDS)
-def test_what_the_holder_of_a_tap_changes_is_said_and_put_back(two: Warm, tally: Tally, mend: str) -> None:
+def test_what_the_holder_of_a_tap_changes_is_said_and_put_back(two: Cli, tally: Tally, mend: str) -> None:
     row = tally.row("F-33", "each ioctl that the holder of a tap needs no privilege for: said, put back", 5)
     right = standing()
     for name, (number, argument) in IOCTLS.items():
@@ -262,7 +261,7 @@ def test_what_the_holder_of_a_tap_changes_is_said_and_put_back(two: Warm, tally:
     assert link(TAP) is None
 
 
-def test_what_else_it_changes_is_nothing_to_others(two: Warm) -> None:
+def test_what_else_it_changes_is_nothing_to_others(two: Cli) -> None:
     right = standing()
     fd = descriptor(rows(two)["vm1"]["pid"])
     try:
@@ -276,7 +275,7 @@ def test_what_else_it_changes_is_nothing_to_others(two: Warm) -> None:
 
 @pytest.mark.parametrize("end", ["stop", "kill", "killed by another", "killed by another, then started"])
 @pytest.mark.parametrize("held", [False, True])
-def test_a_tap_made_persistent_by_its_holder_goes_with_its_guest(two: Warm, end: str, held: bool) -> None:
+def test_a_tap_made_persistent_by_its_holder_goes_with_its_guest(two: Cli, end: str, held: bool) -> None:
     """Also where another process has it open; and it is never a port without a guard."""
     pid = rows(two)["vm1"]["pid"]
     fd = descriptor(pid)
@@ -310,9 +309,9 @@ def test_a_tap_made_persistent_by_its_holder_goes_with_its_guest(two: Warm, end:
             os.close(fd)
 
 
-def test_a_stranger_may_not_attach_a_queue_to_a_tap_of_several(lab: Path, warm: Warm) -> None:
+def test_a_stranger_may_not_attach_a_queue_to_a_tap_of_several(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", text=f"{TCG}[[nic]]\nqueues = 2\n")
-    warm.ok("vm1", "--paused")
+    kvmrun.ok("vm1", "--paused")
     fd = os.open("/dev/net/tun", os.O_RDWR)
     try:
         flags = 0x2 | 0x1000 | 0x4000 | 0x0100
@@ -321,7 +320,7 @@ def test_a_stranger_may_not_attach_a_queue_to_a_tap_of_several(lab: Path, warm: 
         os.close(fd)
 
 
-def test_a_guest_that_ended_meanwhile_is_no_error(two: Warm) -> None:
+def test_a_guest_that_ended_meanwhile_is_no_error(two: Cli) -> None:
     """Its tap is gone when its turn comes to be put right."""
     from kvmrun.host.links import port_settings
     from kvmrun.plan.steps.guest_steps import PlugTap

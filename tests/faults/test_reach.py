@@ -9,11 +9,10 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import guests
+from support.cli import Cli, guests
 from support.hosts import Host, host, inside, served, uplink
 from support.lan import forwarding
 from support.tally import Tally
-from support.warm import Warm
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 
@@ -51,7 +50,7 @@ KINDS = {
 
 
 def test_between_the_lan_and_guests_passes_what_the_network_says(
-    lab: Path, warm: Warm, lan: Host, tally: Tally
+    lab: Path, kvmrun: Cli, lan: Host, tally: Tally
 ) -> None:
     what = "LAN to guests, guests to the LAN and to a metadata address beyond it: as each kind of network says"
     row = tally.row("F-11", what, 12)
@@ -59,20 +58,20 @@ def test_between_the_lan_and_guests_passes_what_the_network_says(
     for kind in list(KINDS)[: None if row.full else 2]:
         text, passes = KINDS[kind]
         (lab / "networks.toml").write_text(f"[network.lan]\n{text}\n")
-        warm.ok("net", "up")
+        kvmrun.ok("net", "up")
         with guest() as one:
             with row.case(f"{kind}: from the LAN"):
                 assert lan.page(GUEST) if "in" in passes else not lan.reaches(GUEST)
             for where in (LAN, METADATA):
                 with row.case(f"{kind}: to {where}"):
                     assert one.page(where) if "out" in passes else not one.reaches(where)
-        warm.ok("net", "down")
+        kvmrun.ok("net", "down")
 
 
-def test_the_lan_gets_no_answer_of_our_name_server(lab: Path, warm: Warm, lan: Host, tally: Tally) -> None:
+def test_the_lan_gets_no_answer_of_our_name_server(lab: Path, kvmrun: Cli, lan: Host, tally: Tally) -> None:
     row = tally.row("F-12", "the LAN asks our name server, at the host's address and the bridge's: no answer", 4)
     guests(lab, "vm1")
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
     with guest() as one:
         for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
             assert asked(one, BRIDGE, kind, limit=20)
@@ -94,12 +93,12 @@ def asked(one: Host, server: str, kind: socket.SocketKind, limit: float) -> byte
 
 
 def test_a_guest_that_tries_every_port_of_the_host_finds_names_and_addresses(
-    lab: Path, warm: Warm, tally: Tally
+    lab: Path, kvmrun: Cli, tally: Tally
 ) -> None:
     """Beside those two services only what the host itself offers on every address, and nothing that is for itself."""
     row = tally.row("F-10", "a guest tries the ports of the host: 53, 67 and what the host offers to everybody", 66_535)
     guests(lab, "vm1")
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
     for name, value in {"icmp_ratelimit": "0", "icmp_msgs_per_sec": "100000", "icmp_msgs_burst": "100000"}.items():
         path = Path(f"/proc/sys/net/ipv4/{name}")
         if path.exists():  # older kernels have but one for all, which is not here

@@ -13,7 +13,6 @@ from support.harm import empty, fill
 from support.scene import IMAGE, Whole, honest
 from support.screen import screen
 from support.tally import Tally
-from support.warm import Warm, warmed
 from support.world import processes, until
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -100,18 +99,18 @@ FULL = (
 
 
 def test_a_full_disk_at_any_step_of_a_start_is_told_and_undone(
-    small: Path, lab: Path, warm: Warm, tally: Tally
+    small: Path, lab: Path, kvmrun: Cli, tally: Tally
 ) -> None:
     row = tally.row("R-02", "the file system is full from a step of the start on", 18)
     guests(lab, "vm1", text=IMAGE)
-    scene = Whole(warm, small)
+    scene = Whole(kvmrun, small)
     steps = small.parent / "steps"
-    assert warm.call("vm1", harm=("steps", str(steps), "-1")).code == 0
+    assert kvmrun.call("vm1", harm=("steps", str(steps), "-1")).code == 0
     scene.end()
     names = steps.read_text().splitlines()
     for number in range(0, len(names), 1 if row.full else 8):
         with row.case(names[number]):
-            result = warm.call("vm1", harm=("full", "before", str(number)))
+            result = kvmrun.call("vm1", harm=("full", "before", str(number)))
             if result.code:
                 honest(scene, result)
                 assert "No space left on device" in result.err, result.err
@@ -174,12 +173,11 @@ def test_a_limit_is_a_refusal_with_nothing_left(
     row = tally.row("R-04", "too few descriptors, processes or bytes for a start", 10)
     guests(lab, "vm1", text=IMAGE)
     (own_directories / "state/images").mkdir(parents=True)
-    with warmed(kvmrun.words[3:]) as warm:
-        scene = Whole(warm, own_directories)
-        for limit in LIMITS[kind] if row.full else LIMITS[kind][1::3]:
-            with row.case(limit):
-                limited(scene, Cli(["prlimit", limit, *kvmrun.words])("vm1"))
-            scene.end()
+    scene = Whole(kvmrun, own_directories)
+    for limit in LIMITS[kind] if row.full else LIMITS[kind][1::3]:
+        with row.case(limit):
+            limited(scene, Cli(["prlimit", limit, *kvmrun.words])("vm1"))
+        scene.end()
 
 
 def test_no_process_to_be_had_is_a_refusal_with_nothing_left(
@@ -189,13 +187,12 @@ def test_no_process_to_be_had_is_a_refusal_with_nothing_left(
     row = tally.row("R-04", "too few descriptors, processes or bytes for a start", 10)
     guests(lab, "vm1", text=IMAGE)
     (own_directories / "state/images").mkdir(parents=True)
-    with warmed(kvmrun.words[3:]) as warm:
-        scene = Whole(warm, own_directories)
-        for number in range(1, 11) if row.full else (1, 5):
-            with row.case(f"from the {number}. on"):
-                inject = f"inject=clone3,vfork,clone:error=EAGAIN:when={number}+"
-                limited(scene, Cli(["strace", "-qq", "-o", "/dev/null", "-e", inject, *kvmrun.words])("vm1"))
-            scene.end()
+    scene = Whole(kvmrun, own_directories)
+    for number in range(1, 11) if row.full else (1, 5):
+        with row.case(f"from the {number}. on"):
+            inject = f"inject=clone3,vfork,clone:error=EAGAIN:when={number}+"
+            limited(scene, Cli(["strace", "-qq", "-o", "/dev/null", "-e", inject, *kvmrun.words])("vm1"))
+        scene.end()
 
 
 def limited(scene: Whole, result: Result) -> None:
@@ -207,7 +204,7 @@ def limited(scene: Whole, result: Result) -> None:
         assert scene.running(), result
 
 
-def test_no_wait_goes_by_the_clock_on_the_wall(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_no_wait_goes_by_the_clock_on_the_wall(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     """It jumps by ten years, forth and back, whenever it is read."""
     row = tally.row("R-05", "the clock jumps by years, or the machine slept", 10)
     guests(lab, "vm1")
@@ -215,14 +212,14 @@ def test_no_wait_goes_by_the_clock_on_the_wall(lab: Path, warm: Warm, tally: Tal
     for words, least, most in CLOCKED:
         with row.case(f"clock: {' '.join(words)}"):
             began = time.monotonic()
-            result = warm.call(*words, harm=("clock", "", "0"))
+            result = kvmrun.call(*words, harm=("clock", "", "0"))
             assert result.code == 0, result.err
             assert least <= time.monotonic() - began < most
             if words[0] == "vm1":
-                address = warm.rows()["vm1"]["nics"][0]["address"]
+                address = kvmrun.rows()["vm1"]["nics"][0]["address"]
     with row.case("address"):
-        warm.ok("vm1")
-        assert warm.rows()["vm1"]["nics"][0]["address"] == address
+        kvmrun.ok("vm1")
+        assert kvmrun.rows()["vm1"]["nics"][0]["address"] == address
 
 
 CLOCKED: tuple[tuple[tuple[str, ...], float, float], ...] = (

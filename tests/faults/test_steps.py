@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Result, guests
+from support.cli import Cli, Result, guests
 from support.scene import IMAGE, Joined, Killed, NetDown, Scene, Stopped, Whole, converges, honest
 from support.tally import Row, Tally
-from support.warm import Warm
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -27,13 +26,13 @@ Begin = Callable[[type[Scene]], Scene]
 
 
 @pytest.fixture
-def begin(lab: Path, warm: Warm, own_directories: Path) -> Begin:
+def begin(lab: Path, kvmrun: Cli, own_directories: Path) -> Begin:
     """Makes a scene, whose guest is defined by then."""
 
     def made(kind: type[Scene]) -> Scene:
         guests(lab, "vm1", text=IMAGE)
         (own_directories / "state/images").mkdir(parents=True)
-        return kind(warm, own_directories)
+        return kind(kvmrun, own_directories)
 
     return made
 

@@ -15,11 +15,10 @@ from pathlib import Path
 
 import pytest
 from support import frames
-from support.cli import TCG, guests
+from support.cli import TCG, Cli, guests
 from support.hosts import host
 from support.lan import Card, card, forwarding, one_queue, raw, wired
 from support.tally import Tally
-from support.warm import Warm
 from support.world import ip, until, world
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
@@ -33,11 +32,11 @@ def mac(number: int) -> str:
 
 
 @contextmanager
-def cards(warm: Warm, lab: Path, many: int = 1, *, guard: str = "mac") -> Iterator[list[Card]]:
+def cards(kvmrun: Cli, lab: Path, many: int = 1, *, guard: str = "mac") -> Iterator[list[Card]]:
     """The cards of guests vm1, vm2, ... on a network that is up, each with its port; the first has the MAC OWN."""
     for number in range(1, many + 1):
         guests(lab, f"vm{number}", text=NIC.format(mac(number), number, guard))
-    warm.ok("net", "up", "--owner", "root")
+    kvmrun.ok("net", "up", "--owner", "root")
     with one_queue(), ExitStack() as stack:
         yield [stack.enter_context(card(f"tap-vm{number}")) for number in range(1, many + 1)]
 
@@ -50,13 +49,13 @@ def offers(came: list[bytes]) -> list[int]:
 
 @pytest.mark.parametrize("guard", ["address", "mac"])
 def test_cards_that_are_made_up_cost_no_honest_guest_its_address(
-    lab: Path, warm: Warm, tally: Tally, guard: str
+    lab: Path, kvmrun: Cli, tally: Tally, guard: str
 ) -> None:
     """Nothing is offered to them at all: every guard lets through what a card asks for itself alone."""
     what = "addresses asked for made-up cards: none is given; an honest one has its own in 5 s"
     row = tally.row("F-08", what, 1000)
     guests(lab, "honest")
-    with cards(warm, lab, guard=guard) as (one,):
+    with cards(kvmrun, lab, guard=guard) as (one,):
         for number in range(row.count(25)):
             with row.case(f"{guard} {number}"):
                 forged = f"52:54:01:00:{number >> 8:02x}:{number & 255:02x}"
@@ -65,24 +64,24 @@ def test_cards_that_are_made_up_cost_no_honest_guest_its_address(
                 one.send(frames.ask("0.0.0.0", OWN, number=2 << 20 | number))
                 answered = offers(one.until(struct.pack("!I", 2 << 20 | number)))
                 assert answered == [2 << 20 | number]
-        assert leased(warm) == []
-        (nic,) = warm.rows()["honest"]["nics"]
+        assert leased(kvmrun) == []
+        (nic,) = kvmrun.rows()["honest"]["nics"]
         with row.case(f"{guard}: an honest guest"), host("v1", mac=nic["mac"], bridge="br0") as honest:
             began = time.monotonic()
             assert honest.lease()["ip"] == nic["address"]
             assert time.monotonic() - began < 5
 
 
-def leased(warm: Warm) -> list[tuple[str, str]]:
+def leased(kvmrun: Cli) -> list[tuple[str, str]]:
     """(MAC, address) of every lease."""
-    (network,) = warm.ok("net", "status", "-o", "json").json()["networks"]
+    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
     return [(one["mac"], one["address"]) for one in network["leases"]]
 
 
-def test_isolated_guests_reach_the_host_and_none_of_the_others(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_isolated_guests_reach_the_host_and_none_of_the_others(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("F-05", "isolate: each of five guests to each other one, and to the host: only the host hears", 20)
     (lab / "networks.toml").write_text("[network.lan]\nisolate = true\n")
-    with cards(warm, lab, 5) as five:
+    with cards(kvmrun, lab, 5) as five:
         wired("br0")
         with raw("herald") as herald:
             for turn, (one, other) in enumerate(permutations(range(1, 6), 2)):
@@ -115,9 +114,9 @@ def bridge_mac() -> str:
     return Path("/sys/class/net/br0/address").read_text().strip()
 
 
-def test_a_port_that_sends_from_every_mac_fills_no_table(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_a_port_that_sends_from_every_mac_fills_no_table(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("F-06", "frames from so many MACs at one port: the bridge learns the guest's own alone", 100_000)
-    with cards(warm, lab) as (one,):
+    with cards(kvmrun, lab) as (one,):
         for number in range(row.count(2000)):
             row.cases += 1
             source = f"02:{number & 255:02x}:00:00:{number >> 16 & 255:02x}:{number >> 8 & 255:02x}"
@@ -156,10 +155,10 @@ class TestSwitching:
     """A guest that acts as a switch, as a router, or as a wire between two ports: nothing of the host changes."""
 
     @pytest.fixture
-    def two(self, lab: Path, warm: Warm) -> Iterator[list[Card]]:
+    def two(self, lab: Path, kvmrun: Cli) -> Iterator[list[Card]]:
         """Two ports of a network with IPv6, whose host would follow a router if it heard one."""
         (lab / "networks.toml").write_text(f'[network.lan]\nipv6 = "{frames.PREFIX}"\n')
-        with cards(warm, lab, 2) as two:
+        with cards(kvmrun, lab, 2) as two:
             wired("br0")
             Path("/proc/sys/net/ipv6/conf/br0/accept_ra").write_text("2")
             until(lambda: "tentative" not in f"{world()['addresses']}")
@@ -234,10 +233,10 @@ def advert(turn: int) -> bytes:
     return frames.ether(0x86DD, checked, target=frames.ALL_MAC6)
 
 
-def test_the_bridge_keeps_its_mac_whatever_comes_and_goes(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_the_bridge_keeps_its_mac_whatever_comes_and_goes(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("F-09", "ports of lower and higher MACs come and go in any order: the bridge's MAC stays", 100)
     guests(lab, "vm1")
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
     right, chance = bridge_mac(), random.Random(9)
     ip("link", "add", "bare", "type", "bridge")
     for number in range(6):
@@ -246,18 +245,18 @@ def test_the_bridge_keeps_its_mac_whatever_comes_and_goes(lab: Path, warm: Warm,
     for turn in range(row.count(10)):
         with row.case(turn):
             if turn % 10 == 9:
-                warm.ok(*chance.choice([("vm1",), ("kill", "vm1"), ("net", "up"), ("net", "restart")]))
+                kvmrun.ok(*chance.choice([("vm1",), ("kill", "vm1"), ("net", "up"), ("net", "restart")]))
             name, plugged = f"p{chance.randrange(6)}", chance.random() < 0.6
             for port, to in ((name, "br0"), (f"q{name[1]}", "bare")):
                 ip("link", "set", port, *(("master", to) if plugged else ("nomaster",)))
             assert bridge_mac() == right
             seen.add(Path("/sys/class/net/bare/address").read_text())
     assert len(seen) > 1  # one that has no address of its own has changed
-    warm.ok("kill", "vm1")
+    kvmrun.ok("kill", "vm1")
     for number in range(6):
         ip("link", "delete", f"p{number}")
     for words in (("net", "down"), ("net", "up")):
-        warm.ok(*words)
+        kvmrun.ok(*words)
     row.cases += 1
     assert bridge_mac() == right
 

@@ -5,9 +5,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.cli import Cli
 from support.hosts import Host, host, uplink
 from support.tally import Tally
-from support.warm import Warm
 from support.world import ip, until
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
@@ -88,7 +88,7 @@ def filtered_strangers(one: Host, other: Host) -> bool:
     return not one.reaches("10.2.0.1") and not other.reaches("10.1.0.1")
 
 
-def test_whatever_the_uplink_becomes(lab: Path, warm: Warm, tally: Tally) -> None:
+def test_whatever_the_uplink_becomes(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("F-43", "an uplink becomes something else: guests follow, strangers are not routed", len(EVENTS))
     Path("/proc/sys/net/ipv4/ip_forward").write_text("0")
     (lab / "networks.toml").write_text("[network.lan]\ndns = false\n")
@@ -97,7 +97,7 @@ def test_whatever_the_uplink_becomes(lab: Path, warm: Warm, tally: Tally) -> Non
         other("ip", "route", "add", "10.1.0.0/24", "via", "10.2.0.2")
         Path("/proc/sys/net/ipv6/conf/wan0/disable_ipv6").write_text("0")
         one("ip", "address", "add", "fd00:99::1/64", "dev", "eth0", "nodad")
-        warm.ok("net", "up")
+        kvmrun.ok("net", "up")
         with host("v1", bridge="br0", address="192.168.0.7/24") as guest:
             guest("ip", "route", "add", "default", "via", "192.168.0.254")
             assert until(lambda: guest.page(WORLD)) == "you are 10.1.0.2 at wan0"
@@ -106,10 +106,10 @@ def test_whatever_the_uplink_becomes(lab: Path, warm: Warm, tally: Tally) -> Non
                     happens()
                     assert until(lambda: guest.page(WORLD), limit=10.0)
                     assert filtered_strangers(one, other)
-                    found = warm("doctor", "--timeout", "3", "-o", "json").json()["findings"]
+                    found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
                     assert [
                         entry for entry in found if entry["subject"] == "network lan" and entry["level"] != "ok"
                     ] == []
-                    assert warm.ok("net", "status", "-o", "json").json()["networks"][0]["problem"] is None
+                    assert kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["problem"] is None
                 ends()
                 assert until(lambda: guest.page(WORLD), limit=10.0)

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 from support import frames
-from support.cli import TCG, guests
+from support.cli import TCG, Cli, guests
 from support.sender import WATCH, as_user, counted, from_guest
 from support.tally import Tally
-from support.warm import Warm
 from support.world import ip, until
 
 from kvmrun.host.rundir import rundir
@@ -30,7 +29,7 @@ def watched(lab: Path, netns: None) -> None:
 
 
 @pytest.mark.usefixtures("watched")
-def test_of_a_user_who_has_the_tap(lab: Path, warm: Warm, tally: Tally, own_directories: Path) -> None:
+def test_of_a_user_who_has_the_tap(lab: Path, kvmrun: Cli, tally: Tally, own_directories: Path) -> None:
     """The tap is opened as soon as it is there: long before the command that makes it has ended."""
     row = tally.row("F-04", WHAT, 100)
     node = own_directories / "tun"
@@ -46,16 +45,16 @@ def test_of_a_user_who_has_the_tap(lab: Path, warm: Warm, tally: Tally, own_dire
                     ("net", "down", "--force"),
                     ("net", "up"),
                 ):
-                    warm.ok(*words)
+                    kvmrun.ok(*words)
                     if words[1:2] != ("down",):
                         sent = counted()[0]
                         until(lambda sent=sent: counted()[0] > sent)
-            warm.ok("net", "down")
+            kvmrun.ok("net", "down")
             assert counted()[1] == hostile
 
 
 @pytest.mark.usefixtures("watched")
-def test_of_a_guest(lab: Path, warm: Warm, tally: Tally, own_directories: Path) -> None:
+def test_of_a_guest(lab: Path, kvmrun: Cli, tally: Tally, own_directories: Path) -> None:
     """From the moment at which it may run: before its first instruction the record of its start is written."""
     row = tally.row("F-04", WHAT, 100)
     directory = f"{os.environ['KVMRUN_RUN_DIR']}/vm/vm1"
@@ -64,20 +63,20 @@ def test_of_a_guest(lab: Path, warm: Warm, tally: Tally, own_directories: Path) 
         record = rundir.read_record(directory)
         return record.pid if record else 0
 
-    warm.ok("net", "up")
+    kvmrun.ok("net", "up")
     with from_guest(begun) as late:
         for turn in range(row.count(2)):
             honest, hostile = counted()
             late.clear()
             with row.case(f"guest {turn}"):
-                warm.ok("vm1")
+                kvmrun.ok("vm1")
                 if turn % 5 == 1:  # what is plugged in again is guarded again first
                     ip("link", "delete", "br0")
                     subprocess.run(["nft", "delete", "table", "netdev", "kvmrun"], check=True)
-                    warm.ok(*[("repair",), ("net", "up")][turn % 2])
+                    kvmrun.ok(*[("repair",), ("net", "up")][turn % 2])
                 else:
-                    warm.ok(*(*BETWEEN, ("reset", "vm1"))[turn % 4])
+                    kvmrun.ok(*(*BETWEEN, ("reset", "vm1"))[turn % 4])
                 until(lambda honest=honest: counted()[0] > honest)
-                warm.ok("kill", "vm1")
+                kvmrun.ok("kill", "vm1")
                 until(lambda: not os.path.exists("/sys/class/net/tap-vm1"))  # who sends has it a moment longer
                 assert counted()[1] - hostile <= len(late)

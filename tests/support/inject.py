@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from support.cli import Result
-from support.warm import TRACED, Warm
+from support.cli import Cli, Result
+from support.warm import TRACED
 
 _CHANGES = (
     "mkdir,rmdir,unlink,unlinkat,rename,chmod,fchmod,fchmodat,chown,lchown,fchown,fchownat,"
@@ -42,7 +42,7 @@ class Call:
         return self.name == "write" and self.words.startswith(("1<", "2<"))
 
 
-def calls(cli: Warm, *words: str) -> list[Call]:
+def calls(cli: Cli, *words: str) -> list[Call]:
     """Every system call by which that command changes something, in order; it is carried out. Fails where it fails."""
     log = _log()
     done = cli.call(*words, tracer=_strace(log, "-y", trace=",".join((_CHANGES, *_SOME))))
@@ -50,7 +50,7 @@ def calls(cli: Warm, *words: str) -> list[Call]:
     return _calls(log.read_text(errors="replace"))
 
 
-def struck(cli: Warm, call: Call, how: str, *words: str) -> Result | None:
+def struck(cli: Cli, call: Call, how: str, *words: str) -> Result | None:
     """The same command with `how` (signal=… or error=…) done to `call`; None when it came to no such call."""
     log = _log()
     only = ("-P", TRACED, "-P", call.path) if call.path else ()

@@ -9,7 +9,6 @@ from typing import Any
 
 from support.cli import TCG, Cli, Result
 from support.tally import Row
-from support.warm import Warm
 from support.world import difference, disks, world
 
 IMAGE = TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n'
@@ -26,7 +25,7 @@ class Scene:
     words: tuple[str, ...] = ()
     undoes = True
 
-    def __init__(self, kvmrun: Warm, root: Path) -> None:
+    def __init__(self, kvmrun: Cli, root: Path) -> None:
         self.kvmrun = kvmrun
         self.images = root / "state/images"
         self.rest = self.look()
@@ -86,7 +85,7 @@ class Start(Scene):
     name = "start"
     words = ("vm1",)
 
-    def __init__(self, kvmrun: Warm, root: Path) -> None:
+    def __init__(self, kvmrun: Cli, root: Path) -> None:
         self.kvmrun, self.images = kvmrun, root / "state/images"
         kvmrun.ok("net", "up")
         kvmrun.ok("vm1")  # a bridge that has had a port is not quite as one that never had

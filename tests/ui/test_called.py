@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import guests
-from support.warm import warmed
+from support.cli import Cli, guests
+from support.warm import MODULE
 
 from kvmrun.ui.text import caller
 
@@ -102,16 +102,16 @@ def test_every_fix_means_the_lab_of_its_command(
     given = mine.name if form in {"-C", "--vms=", "environment"} else str(mine)
     option = [word.format(given) for word in FORMS[form]]
     environ = {} if option else {"KVMRUN_VMS": given}
-    with warmed([]) as kvmrun:
-        for line in COMMANDS:
-            name, *words = line.split()
-            done = kvmrun.call(name, *option, *words, environ=environ)
-            text = re.sub("(?m)^kvmrun: ", "", done.out + done.err)
-            found = re.findall(r"(?<![/\w])kvmrun ([^;,?\n]*)", text)
-            assert found, (line, done)
-            for words in map(shlex.split, found):
-                assert words[0] == "-C", (line, done)
-                assert os.path.samefile(words[1], mine), (line, done)
+    kvmrun = Cli(MODULE)
+    for line in COMMANDS:
+        name, *words = line.split()
+        done = kvmrun.call(name, *option, *words, environ=environ)
+        text = re.sub("(?m)^kvmrun: ", "", done.out + done.err)
+        found = re.findall(r"(?<![/\w])kvmrun ([^;,?\n]*)", text)
+        assert found, (line, done)
+        for words in map(shlex.split, found):
+            assert words[0] == "-C", (line, done)
+            assert os.path.samefile(words[1], mine), (line, done)
 
 
 def test_rows_of_another_lab_name_that_lab(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
