@@ -4,7 +4,6 @@ import os
 import re
 import signal
 import subprocess
-import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -139,7 +138,7 @@ class TestADeadLogger:
     @pytest.fixture
     def dead(self, echo: Cli) -> Cli:
         os.kill(logger("vm1"), signal.SIGKILL)
-        time.sleep(3.5)
+        until(lambda: echo.rows()["vm1"]["problem"])  # a logger that has just begun is given some seconds
         return echo
 
     def test_it_is_a_problem_with_a_mend(self, dead: Cli) -> None:

@@ -258,8 +258,8 @@ def _without_carrier(found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _moved(before: dict[str, Any]) -> dict[str, Any]:
-    """What is not as before, once what ends by itself has had three seconds."""
-    deadline = time.monotonic() + 3.0
+    """What is not as before, once what ends by itself has had half a minute."""
+    deadline = time.monotonic() + 30
     while True:
         after = _without_carrier(world())
         moved = {key: after[key] for key in before if after[key] != before[key]}
@@ -343,10 +343,10 @@ def test_what_is_not_ours_is_not_touched(lab: Path, kvmrun: Cli, here: Callable[
         before = world()
         with row.case(what):
             assert here("vm1") == 6
-            assert world_after(before, limit=3.0) == before
+            assert world_after(before) == before
             here("kill", "--all")
             here("net", "down", "--force")
-            after = world_after(before, limit=3.0)
+            after = world_after(before)
             assert after == before, {key for key in before if after[key] != before[key]}
         for name in ("br0", "tap-vm1"):
             subprocess.run(["ip", "link", "delete", name], capture_output=True, check=False)

@@ -40,8 +40,8 @@ def with_pid(pid: int, words: list[str], uid: int) -> None:
             os.execv(words[0], words)
         os._exit(0 if made == pid else 1)
 
-    until(tried, limit=20)
-    until(lambda: socket_lookup.command_line(pid)[:1] == words[:1], limit=20)
+    until(tried)
+    until(lambda: socket_lookup.command_line(pid)[:1] == words[:1])
 
 
 def is_alive(pid: int) -> bool:

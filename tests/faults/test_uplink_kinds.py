@@ -104,7 +104,7 @@ def test_whatever_the_uplink_becomes(lab: Path, kvmrun: Cli, tally: Tally) -> No
             for name, (happens, ends) in EVENTS.items():
                 with row.case(name):
                     happens()
-                    assert until(lambda: guest.page(WORLD), limit=10.0)
+                    assert until(lambda: guest.page(WORLD))
                     assert filtered_strangers(one, other)
                     found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
                     assert [
@@ -112,4 +112,4 @@ def test_whatever_the_uplink_becomes(lab: Path, kvmrun: Cli, tally: Tally) -> No
                     ] == []
                     assert kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["problem"] is None
                 ends()
-                assert until(lambda: guest.page(WORLD), limit=10.0)
+                assert until(lambda: guest.page(WORLD))

@@ -29,7 +29,7 @@ def qemu(path: str, *more: str) -> Iterator[subprocess.Popen[bytes]]:
 
 def _await_listener(child: subprocess.Popen[bytes], path: str) -> None:
     """Listening, seen without connecting: a connection would take the monitor's only seat."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not _listens(path):
         assert child.poll() is None, "QEMU did not start"
         assert time.monotonic() < deadline, "QEMU does not listen"

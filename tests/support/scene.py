@@ -68,7 +68,7 @@ class Scene:
 
     def is_at_rest(self, *, locks: bool = True) -> None:
         """Fails unless the world is as it was before, or soon will be: a logger takes a moment to end."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 60
         only = (lambda found: found) if locks else self.but_locks
         while found := difference(only(self.rest), only(self.look())):
             assert time.monotonic() < deadline, found

@@ -53,7 +53,7 @@ def until(met: Callable[[], Any], limit: float = 30.0) -> Any:
     return found
 
 
-def world_after(before: dict[str, Any], limit: float = 10.0) -> dict[str, Any]:
+def world_after(before: dict[str, Any], limit: float = 30.0) -> dict[str, Any]:
     """The world once it is `before` again, or as it is after `limit` seconds: a logger takes a moment to end."""
     deadline = time.monotonic() + limit
     while (found := world()) != before and time.monotonic() < deadline:
