@@ -166,7 +166,7 @@ class TestWithoutATerminal:
         began = time.monotonic()
         done = kvmrun("console", "vm1", "--timeout", "1")
         assert (done.code, "no play" in done.out) == (0, True)
-        assert 1 <= time.monotonic() - began < 10
+        assert time.monotonic() - began >= 1
 
     def test_a_reader_that_has_enough(self, lab: Path, kvmrun: Cli) -> None:
         sector(lab, "vm1", b"all work and no play\r\n", flood=True)

@@ -1,5 +1,6 @@
 """The list among guests that hang, and monitors behind whose names somebody else listens."""
 
+import json
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from support import herd
 from support.cli import TCG, Cli, guests
 from support.tally import Tally
 
@@ -41,10 +43,11 @@ def test_fifty_guests_of_which_five_hang(lab: Path, kvmrun: Cli, tally: Tally) -
     for number in range(row.count(quick=6)):  # a QEMU that hangs lets five clients wait: it is silent to the sixth too
         with row.case(number):
             began, used = time.monotonic(), used_by_children()
-            rows = kvmrun.rows()
+            told = herd.run(lab, "list", "-o", "json")
             # on a machine with nothing else to do it waits for the five alone: 2 s, and what it takes itself
             assert LIMIT + used_by_children() - used < 3
-            assert time.monotonic() - began < 15
+            assert time.monotonic() - began < 60
+            rows = {guest["name"]: guest for guest in json.loads(told.text)["guests"]}
             assert {name: guest["pid"] for name, guest in rows.items()} == pids
             assert {name: guest["state"] for name, guest in rows.items()} == {
                 name: "unresponsive" if name in hung else "paused" for name in names

@@ -121,7 +121,7 @@ def test_a_qemu_that_is_stopped(tally: Tally, lab: Path, kvmrun: Cli) -> None:
             os.kill(pid, signal.SIGSTOP)
             listed = herd.run(lab, "list")
             assert (listed.code, "unresponsive" in listed.text, f" {pid} " in listed.text) == (0, True, True)
-            assert listed.seconds < 8
+            assert listed.seconds < 30
             assert "running already" in herd.run(lab, "vm1").text
             killed = herd.run(lab, ("kill", "stop")[number % 2], "vm1", *(["--force"] if number % 2 else []))
             assert killed.code == 0, killed.text
@@ -289,5 +289,5 @@ def test_dnsmasq_is_killed_again_and_again(tally: Tally, lab: Path, kvmrun: Cli,
                 assert mended.code == 0, mended.text
                 if number % 5 == 0 or not row.full:
                     assert one.lease()["ip"] == first
-                assert time.monotonic() - began < 20
+                assert time.monotonic() - began < 60
                 assert kvmrun.rows()["vm1"]["problem"] is None

@@ -140,9 +140,7 @@ def test_a_full_disk_pauses_a_guest_until_there_is_room(
         for size in range(2, 2 + rounds):
             with row.case(f"full for the {size - 1}. time"):
                 until(lambda: not room(disk))
-                began = time.monotonic()
                 until(lambda: kvmrun.rows()["vm1"]["state"] == "io-error")
-                assert time.monotonic() - began < 10
                 assert "room" in kvmrun.rows()["vm1"]["problem"]
                 subprocess.run(["mount", "-o", f"remount,size={size}M", disk], check=True)
                 kvmrun.ok("resume", "vm1")

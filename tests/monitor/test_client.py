@@ -41,10 +41,6 @@ WANTED = {
 }
 
 
-LIMITS = {"event-flood": 20.0}
-"""The budget of events must run out before the time does, also on a machine under load."""
-
-
 async def ask(path: str, command: str = "query-status", *, limit: float = 1.0, events: bool = True) -> object:
     async with connect(path, name="vm2", limit=limit, events=events) as monitor:
         return await monitor.execute(command)
@@ -69,7 +65,7 @@ def test_misbehaviour_ends_in_time_with_one_of_our_errors(way: str, tmp_path) ->
     with serve(path, WAYS[way]):
         start = time.monotonic()
         with pytest.raises(KvmrunError) as caught:
-            asyncio.run(ask(path, limit=LIMITS.get(way, 1.0)))
+            asyncio.run(ask(path, limit=0.5 if WANTED[way] is Unresponsive else 20))  # what else is wrong comes first
         assert time.monotonic() - start < 30
     error = caught.value
     assert type(error) is WANTED[way]
@@ -98,7 +94,7 @@ def test_events_before_the_end_are_kept_and_then_the_end_is_told(tmp_path) -> No
             peer.say({"event": f"E{number}"})
 
     async def listen(path: str) -> list[object]:
-        async with connect(path, limit=5, events=True) as monitor:
+        async with connect(path, limit=30, events=True) as monitor:
             with pytest.raises(NotRunning):
                 await monitor.execute("query-status")
             return await events_until_the_end(monitor)
@@ -177,7 +173,7 @@ def test_the_second_client_is_told_why_it_waits_and_the_first_goes_on(tmp_path) 
             with pytest.raises(Unresponsive, match="vm2 does not answer"):
                 await ask(path, limit=0.2)
             assert await first.execute("query-name") == {}
-        assert await ask(path, "query-name", limit=5) == {}
+        assert await ask(path, "query-name", limit=30) == {}
 
     path = f"{tmp_path}/p"
     with qemu(path):

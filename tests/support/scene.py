@@ -13,7 +13,7 @@ from support.world import difference, disks, world
 
 IMAGE = TCG + '[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n'
 """A guest with an image that its first start makes."""
-CONVERGED = 10.0
+CONVERGED = 30.0
 """How long the same command may take after a mishap, in seconds."""
 
 
