@@ -211,6 +211,26 @@ def test_a_disc_is_no_base(lab: Path, run: Run, images: Path) -> None:
     assert run("new", "vm1", "--base", "debian.raw", "--format", "raw").code == 0
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has other users to fear")
+def test_a_file_in_the_home_of_another_user_is_refused_before_it_is_named(
+    own_directories: Path, lab: Path, run: Run
+) -> None:
+    """An ISO in the downloads of a user, when root did not come by sudo; there is no directory of images yet."""
+    home = own_directories / "home"
+    home.mkdir()
+    (home / "debian.iso").write_bytes(b"disc")
+    os.chown(home, 12345, 12345)
+    for kind in ("--cdrom", "--image", "--base"):
+        done = run("new", "vm1", kind, f"{home}/debian.iso")
+        assert (done.code, "it belongs to uid 12345" in done.err) == (6, True), done.err
+    assert not (lab / "vm1.toml").exists()
+    copy, _, name = done.err.partition("fix: ")[2].strip().rpartition(", and name it ")
+    subprocess.run(copy, shell=True, check=True)
+    assert run("new", "vm1", "--cdrom", name).code == 0
+    drive = run("show", "vm1", "-o", "json").json()["definition"]["drive"][1]
+    assert Path(drive["image"]).read_bytes() == b"disc"
+
+
 class TestEdit:
     def test_what_is_valid_is_saved_with_its_mode(self, lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         guests(lab, "vm1")

@@ -397,7 +397,7 @@ def test_what_another_user_has_placed_is_no_image(lab: Path, kvmrun: Cli, own_di
         (lab / "vm1.toml").write_text(f'{TCG}nic = []\n[[drive]]\nimage = "{path}"\nformat = "raw"\n{more}')
         result = kvmrun("vm1", "--paused")
         assert (result.code, f"vm1 cannot use {path}" in result.err) == (6, True), result
-        assert f"fix: cp --no-clobber {path} " in result.err
+        assert f" cp --no-clobber {path} " in result.err
     (lab / "vm1.toml").write_text(f'{TCG}nic = []\n[boot]\nkernel = "{path}"\n')
     assert kvmrun("vm1", "--paused").code == 6
     scene.unharmed()

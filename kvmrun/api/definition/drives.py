@@ -4,7 +4,7 @@ import os
 
 from kvmrun.api.definition import guest_images
 from kvmrun.api.definition.definition_options import NewGuestOptions
-from kvmrun.config.standard_paths import make_absolute
+from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.config.toml_writer import Entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest.guest import Guest
@@ -12,6 +12,7 @@ from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
+from kvmrun.plan.guest.image_plan import copy_to_images, exchangeable_reason
 
 _SIZE = "20G"
 
@@ -37,7 +38,7 @@ def drives_from_options(lab: Lab, where: Paths, now: Guest, options: NewGuestOpt
     cdrom: list[Entry] = [
         ("image", _file(where, options.cdrom or ""), ""),
         *_format("format", options),
-        ("media", "cdrom", ""),
+        ("media", "cdrom", "remove this table when the installation is done"),
     ]
     if now.machine == "q35":
         cdrom.append(("interface", "ide", "installers have a driver for it; kernels of cloud images do not"))
@@ -89,6 +90,9 @@ def _file(where: Paths, word: str) -> str:
     path = make_absolute(word)
     ours = os.path.dirname(path) == where.images
     if os.path.exists(path):
+        if where.root and (fault := untrusted_fix(path, os.environ)):
+            fix = copy_to_images(path, where.images)
+            raise Refused(f"a guest cannot use {path}", fix, reason=exchangeable_reason(fault))
         return os.path.basename(path) if ours else path
     if "/" not in word and os.path.exists(f"{where.images}/{word}"):
         return word

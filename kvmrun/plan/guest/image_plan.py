@@ -117,13 +117,20 @@ def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
 def _exchangeable(guest: Guest, path: str, host: StartFacts) -> None:
     """Refuse a place where another user has a hand in what file is there. No fix changes what is another's."""
     if fault := host.exchangeable.get(path):
-        name = path.rpartition("/")[2]
-        ours = f"{host.images}/{name}"
-        fix = f'image = "{name}", which is made in {host.images}'
+        fix = f'image = "{path.rpartition("/")[2]}", which is made in {host.images}'
         if host.files.get(path):
-            fix = f"cp --no-clobber {quoted(path)} {quoted(ours)}, and name it {name} in {guest.name}.toml"
-        reason = f"another user of this host could put another file in its place, as {fault}"
-        raise Refused(f"{guest.name} cannot use {path}", fix, reason=reason)
+            fix = f"{copy_to_images(path, host.images)} in {guest.name}.toml"
+        raise Refused(f"{guest.name} cannot use {path}", fix, reason=exchangeable_reason(fault))
+
+
+def copy_to_images(path: str, images: str) -> str:
+    """How a file comes to the directory of images, which need not exist yet, and what it is called there."""
+    place = quoted(images)
+    return f"mkdir -p {place} && cp --no-clobber {quoted(path)} {place}, and name it {path.rpartition('/')[2]}"
+
+
+def exchangeable_reason(fault: str) -> str:
+    return f"another user of this host could put another file in its place, as {fault}"
 
 
 def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> ImageFacts:
