@@ -493,3 +493,20 @@ def test_a_guest_that_runs_keeps_its_name_and_place(lab: Path, kvmrun: Cli, monk
     editor(lab.parent, 'open(path, "w").write(text.replace("32M", "48M"))', monkeypatch)
     assert "kvmrun restart vm1" in in_one_line(edited(lab, "vm1").out)
     assert kvmrun.rows()["vm1"]["memory_bytes"] == 32 << 20
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
+@pytest.mark.parametrize("words", [("rm", "vm1", "-y"), ("rename", "vm1", "web")], ids=["rm", "rename"])
+@pytest.mark.usefixtures("netns", "tun")
+def test_a_guest_that_powered_itself_off_leaves_nothing_under_its_name(
+    lab: Path, kvmrun: Cli, run: Run, words: tuple[str, ...]
+) -> None:
+    guests(lab, "vm1")
+    kvmrun.ok("vm1")
+    kvmrun.ok("monitor", "vm1", "-c", "quit")
+    kvmrun.ok("wait", "vm1", "--for", "stopped")
+    assert kvmrun.rows()["vm1"]["state"] == "stopped"
+    kvmrun.ok(*words)
+    rows = {name: row["state"] for name, row in kvmrun.rows().items()}
+    assert rows == ({"web": "stopped"} if words[0] == "rename" else {})
+    assert "left by a crash" not in kvmrun("repair", "--dry-run").out

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 
 from kvmrun.api.definition import definitions, guest_images
+from kvmrun.api.guest import teardown
 from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions
 from kvmrun.errors import Refused
 from kvmrun.host.files import definition_files, known_hosts, ownership
@@ -53,6 +54,7 @@ def remove_guest(
         for path in made if images else ():
             ownership.forget(where.state, "image", os.path.basename(path))
         known_hosts.forget(where, name)
+        teardown.remove_leftovers(where, name)
     return removal
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from kvmrun.api.definition import definitions
+from kvmrun.api.guest import teardown
 from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
 from kvmrun.config import toml_edit
 from kvmrun.config.toml_file import Unreadable, parse_toml
@@ -80,6 +81,7 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
             if log == where.log(old):
                 ownership.forget(where.state, "log", old)
         known_hosts.forget(where, old, new)
+        teardown.remove_leftovers(where, old)
     return Renamed(
         files=tuple(sorted(texts.keys() - {f"{old}.toml"})),
         changes=tuple(_identity_changes(before.places(where)[old], after.places(where)[new])),

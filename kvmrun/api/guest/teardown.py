@@ -86,6 +86,13 @@ def _refuse_other_users_guest(where: Paths, name: str) -> None:
         raise error
 
 
+def remove_leftovers(where: Paths, name: str) -> None:
+    """Remove what a guest of this lab left that ended by itself; the caller holds its lock, and it does not run."""
+    record = rundir.read_record(where.guest(name))
+    if record and record.lab in {"", where.lab}:
+        _remove_leftovers(where, name, record, locked=not where.root)
+
+
 def _remove_leftovers(where: Paths, name: str, record: Record | None, *, locked: bool) -> None:
     """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
     directory = where.guest(name)
