@@ -29,8 +29,6 @@ MOST = 14
 """How many modules a folder may have."""
 CHANGES_SIGNALS = {"kvmrun.host.process.signals": {"signal.signal"}}
 """Who replaces handlers of signals: for a command alone."""
-PRIVATE_IN = {"kvmrun.model.derive": {"_blake2", "_sha1"}}
-"""Modules private to CPython, still to go: hashlib loads OpenSSL, and test_quick.py keeps it off the quick paths."""
 ONLY_IN = {
     "pyroute2": "kvmrun.host.links.iproute",
     "qemu": "kvmrun.monitor.",
@@ -142,7 +140,7 @@ def test_outside_libraries_stay_where_they_belong(module: str) -> None:
 @each_module
 def test_no_module_of_the_interpreters_own_is_used(module: str) -> None:
     private = {name for name in imports(module) if name.startswith("_") and name in sys.stdlib_module_names}
-    assert private - {"__future__"} == PRIVATE_IN.get(module, set())
+    assert private <= {"__future__"}
 
 
 @each_module

@@ -10,19 +10,17 @@ from support.cli import Cli, guests
 HEAVY = {
     *(
         "argcomplete",
-        "argparse",
         "asyncio",
         "dataclasses",
         "difflib",
         "glob",
-        "hashlib",
         "inspect",
         "logging",
         "pathlib",
     ),
     *("prompt_toolkit", "psutil", "pyroute2", "qemu", "rich", "shlex", "subprocess", "tempfile", "uuid"),
 }
-"""What costs more than the work it would do on these paths. `argparse` parses what QuickParser does not read."""
+"""What costs more than the work it would do on these paths."""
 PROGRAM = """
 import sys
 del sys.modules["site"]

@@ -5,7 +5,7 @@ typed. None of them is a command.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from itertools import takewhile
+from itertools import pairwise, takewhile
 
 from kvmrun.api.lab import is_known, no_such_guest
 from kvmrun.cli import commands
@@ -127,7 +127,8 @@ def refuse_line(words: Sequence[str]) -> None:
     if first == len(words) or words[first] not in {*_COMMANDS, *_NOTES}:
         return
     rest = list(takewhile(lambda word: not word.startswith("-"), words[first + 1 :]))
-    rest = rest or [word for word in words[first + 1 :] if not word.startswith("-")]
+    after = [word for before, word in pairwise(words[first:]) if not (before.startswith("-") or word.startswith("-"))]
+    rest = rest or after or [word for word in words[first + 1 :] if not word.startswith("-")]
     raise NoSuchGuest(f"{words[first]} is not a command", suggestion(words[first], rest))
 
 

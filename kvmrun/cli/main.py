@@ -4,12 +4,11 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Never
 
 from kvmrun import __version__
 from kvmrun.cli import commands
-from kvmrun.cli.arguments import Args, QuickParser, everywhere, full_parser, halved
+from kvmrun.cli.arguments import CommandParser, Parser, everywhere
 from kvmrun.errors import (
     BUG,
     INTERRUPTED,
@@ -189,13 +188,9 @@ def _dispatch(words: list[str]) -> int:
         return 0 if rest else UsageError.code
     module = commands.load(name)
     assert module is not None
-    quick = QuickParser()
-    everywhere(quick)
-    module.configure(quick)
-    own, raw = quick.parted(rest) if hasattr(module, "COMMAND_LINE") else halved(rest)
     implied = len(rest) == len(words) and "--list" not in words  # `kvmrun NAME...`: no command was typed
-    args = quick.parse(own) or _explained(name, module, own, implied=implied)
-    args.raw = raw
+    parser = CommandParser(name, module, on_error=_refuse_foreign_verb if implied else None)
+    args = parser.parse(rest)
     args.command = name
     note_lab(args.vms)
     args.deadline = _deadline(args.timeout)
@@ -211,23 +206,15 @@ def _deadline(limit: float | None) -> Deadline:
     return begin_command(limit)
 
 
-def _explained(name: str, module: ModuleType, words: Sequence[str], *, implied: bool) -> Args:
-    """The same by argparse, which explains: --help and mistakes end here, by SystemExit.
+def _refuse_foreign_verb(words: Sequence[str]) -> None:
+    """Raises NoSuchGuest where `words`, which mean no start, begin with the verb of another tool."""
+    from kvmrun.cli import foreign_names
 
-    Raises NoSuchGuest for the verb of another tool with options that a start does not have.
-    """
-    if implied:
-        import argparse
-
-        from kvmrun.cli import foreign_names
-
-        ours = argparse.ArgumentParser(add_help=False)
-        everywhere(ours)
-        known, rest = ours.parse_known_args([*words])
-        note_lab(known.vms)
-        foreign_names.refuse_line(rest)
-    parser = full_parser(name, module)
-    return Args(**vars(parser.parse_intermixed_args([*words])))
+    ours = Parser(add_help=False)
+    everywhere(ours)
+    known, rest = ours.parse_known_args([*words])
+    note_lab(known.vms)
+    foreign_names.refuse_line(rest)
 
 
 def _command(words: list[str]) -> tuple[str, list[str]]:

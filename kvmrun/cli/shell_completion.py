@@ -96,7 +96,7 @@ def _parser(words: list[str], which: Which) -> ArgumentParser:
 
 
 def _lab(typed: Namespace) -> Lab:
-    where = opened(typed).paths  # type: ignore[arg-type]
+    where = opened(typed).paths
     try:
         return read_definitions(where)
     except KvmrunError:
@@ -119,7 +119,7 @@ def _names(prefix: str, typed: Namespace, *, groups: bool) -> dict[str, str]:
     """Guests by name, also those that run without a definition, and groups."""
     lab, found = _lab(typed), {}
     with suppress(KvmrunError):
-        where = opened(typed).paths  # type: ignore[arg-type]
+        where = opened(typed).paths
         found = dict.fromkeys(own_guests(where, rundir.guest_names(where.run)), "runs, and has no definition")
     found |= dict.fromkeys(lab.invalid, "its definition is invalid")
     found |= {name: printable(guest.description, 60) or "a guest" for name, guest in lab.guests.items()}

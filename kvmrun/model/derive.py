@@ -1,10 +1,6 @@
 """What follows from names alone: MACs, UUIDs, uids, taps and addresses. Never random, the same on every host."""
 
-try:  # hashlib's own modules: through hashlib they cost 4 ms, because that loads OpenSSL first
-    from _blake2 import blake2b
-    from _sha1 import sha1  # type: ignore[import-not-found]
-except ImportError:
-    from hashlib import blake2b, sha1
+from hashlib import blake2b, sha1
 
 _NAMESPACE = bytes.fromhex("6b766d72756e4d8a9c0e5b3f1d2a7c64")
 """The namespace of our version 5 UUIDs. Fixed for good: changing it would rename every guest."""

@@ -10,7 +10,7 @@ from support.cli import TCG, Cli, guests
 from support.pretender import Pretender
 
 from kvmrun.api.conversation import agent_exec
-from kvmrun.cli.arguments import QuickParser, everywhere
+from kvmrun.cli.arguments import CommandParser
 from kvmrun.cli.commands import ssh
 
 
@@ -103,7 +103,4 @@ def test_usage_shows_the_command(kvmrun: Cli, name: str) -> None:
     ],
 )  # fmt: skip
 def test_words_are_parted_at_the_name(words: str, own: str, raw: str) -> None:
-    parser = QuickParser()
-    everywhere(parser)
-    ssh.configure(parser)
-    assert parser.parted(words.split()) == (own.split(), raw.split())
+    assert CommandParser("ssh", ssh).split(words.split()) == (own.split(), raw.split())

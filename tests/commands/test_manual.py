@@ -23,7 +23,7 @@ from support.screen import COMMAND, screen
 import kvmrun
 from kvmrun import errors
 from kvmrun.cli import commands, main
-from kvmrun.cli.arguments import QuickParser, everywhere, full_parser, halved
+from kvmrun.cli.arguments import CommandParser
 from kvmrun.cli.manual_pages import page_output, topics
 from kvmrun.cli.tasks import TASKS, examples
 from kvmrun.model.guest.guest_status import STATES
@@ -193,11 +193,7 @@ def parsed(line: str) -> str:
         return name
     module = commands.load(name)
     assert module is not None
-    quick = QuickParser()
-    everywhere(quick)
-    module.configure(quick)
-    own, _ = quick.parted(rest) if hasattr(module, "COMMAND_LINE") else halved(rest)
-    full_parser(name, module).parse_intermixed_args([*own])
+    CommandParser(name, module).parse(rest)
     return name
 
 

@@ -3,7 +3,7 @@
 import sys
 
 from kvmrun.cli import commands
-from kvmrun.cli.arguments import Args, Parser, full_parser
+from kvmrun.cli.arguments import Args, CommandParser, Parser
 from kvmrun.cli.manual_pages import topics
 from kvmrun.cli.manual_pages.page_output import show_page
 
@@ -20,7 +20,7 @@ def run(args: Args) -> int:
     elif name := topics.command(args.topic):
         module = commands.load(name)
         assert module is not None
-        sys.stdout.write(full_parser(name, module).format_help())
+        sys.stdout.write(CommandParser(name, module).format_help())
     else:
         show_page(topics.find(args.topic, "help", commands.names()), args.color)
     return 0
