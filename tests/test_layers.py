@@ -189,6 +189,23 @@ def test_only_the_command_line_changes_the_process_it_is_in(module: str) -> None
     assert found == CHANGES_SIGNALS.get(module, set()) or package(module) in {"cli", "ui", "__main__"}
 
 
+def _names(module: str) -> set[str]:
+    """Every name and attribute that a module uses."""
+    nodes = list(ast.walk(tree(module)))
+    return {node.id for node in nodes if isinstance(node, ast.Name)} | {
+        node.attr for node in nodes if isinstance(node, ast.Attribute)
+    }
+
+
+def test_only_one_module_connects_to_a_unix_socket() -> None:
+    """It checks who listens there: a conversation with a guest cannot be opened without."""
+    found = {
+        module for module in MODULES if "AF_UNIX" in (names := _names(module)) and names & {"connect", "connect_ex"}
+    }
+    assert found == {"kvmrun.monitor.guest_socket"}
+    assert not [module for module in MODULES if _names(module) & {"open_unix_connection", "create_unix_connection"}]
+
+
 @each_module
 def test_no_name_is_only_there_for_the_type_checker(module: str) -> None:
     assert "TYPE_CHECKING" not in MODULES[module].read_text()

@@ -212,10 +212,3 @@ def not_running(where: Paths, name: str) -> KvmrunError:
     from kvmrun.api.guest_owner import elsewhere
 
     return elsewhere(where, name) or NotRunning(f"{name} is not running", f"kvmrun {name} starts it")
-
-
-def people_monitor(where: Paths, name: str) -> tuple[str, str]:
-    """The people's monitor of a running guest and the UUID it must answer with, "" when that is not recorded."""
-    directory = require_running(where, name)
-    record = rundir.read_record(directory)
-    return f"{directory}/p", record.uuid if record else ""

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from support import hostile, qmp
 from support.cli import TCG, Cli, guests
+from support.guest_socket import own
 from support.pretender import Pretender
 from support.tally import Row, Tally
 
@@ -18,6 +19,7 @@ from kvmrun.api.guest import lifecycle
 from kvmrun.api.status import status
 from kvmrun.errors import KvmrunError
 from kvmrun.monitor.qmp import qmp_client, query_many, startup_check
+from kvmrun.monitor.qmp.qmp_socket import QmpSocket
 
 WAYS = {**qmp.WAYS, **qmp.MORE}
 MORE_MEMORY = 32 << 10
@@ -218,11 +220,10 @@ def conversation(chance: random.Random) -> bytes:
 
 def _answer(data: bytes) -> query_many.Reply:
     """What the probe makes of it."""
-    question = query_many._PendingQuery("", ("query-status", "query-uuid", "query-kvm"))
-    question._at.close()
+    question = query_many._PendingQuery(own(""), ("query-status", "query-uuid", "query-kvm"))
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        question._at = ours
+        question._qmp = QmpSocket(ours)
         theirs.sendall(data)
         theirs.close()
         for _ in range(100):
@@ -257,13 +258,13 @@ def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPa
     row = tally.row("Q-23", "generated replies through the probe, the handshake, the list and the client", 20_000)
     given: dict[str, query_many.Reply] = {}
     for module in (startup_check, lifecycle):
-        monkeypatch.setattr(module, "query", lambda *_, **__: given)
+        monkeypatch.setattr(module, "query", lambda *_, **__: given[""])
     for seed in range(row.count(2000)):
         data = conversation(random.Random(seed))
         with row.case(f"{seed}: {data!r:.200}"):
             given[""] = _answer(data)
-            _ours(lambda: startup_check.verify_started("", uuid=qmp.UUID, accel="tcg"))
-            _ours(lambda: startup_check.resume(""))
+            _ours(lambda: startup_check.verify_started(own(""), uuid=qmp.UUID, accel="tcg"))
+            _ours(lambda: startup_check.resume(own("")))
             _ours(lambda: status._state_of_answer("vm1", given[""], None))
             _ours(lambda: lifecycle._state("vm1", given[""]))
             asyncio.run(_understood(data))

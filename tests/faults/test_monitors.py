@@ -143,11 +143,11 @@ def test_a_monitor_is_believed_only_as_its_qemus_account(
             for what, words in REFUSED.items():
                 with row.case(f"{what}, before {end}"):
                     result = kvmrun(*words)
-                    assert (result.code, "somebody else's" in result.err) == (6, True), result
+                    assert (result.code, "another account answers" in result.err) == (6, True), result
                     assert not result.out
             with row.case(f"events, before {end}"), kvmrun.begun("events", "vm1") as following:
                 assert following.stdout
-                assert "somebody else's" in following.stdout.readline()
+                assert "another account answers" in following.stdout.readline()
             with row.case(f"a second start, before {end}"):
                 assert "running already" in kvmrun.ok("vm1").out
                 assert kvmrun.pid("vm1") == pid

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
+from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.guest import AGENT
@@ -25,9 +26,9 @@ def agent_session(
     directory: str, name: str, *, limit: float = LIMIT, turn: float = TURN, deadline: Deadline = NEVER
 ) -> Iterator[Agent]:
     """The agent of a running guest, as `connect` has it. Raises Refused where it has no port."""
-    if silence := absence_reason(directory, limit=deadline.left(_GLANCE)):
+    if silence := absence_reason(directory, name, limit=deadline.left(_GLANCE)):
         raise _absence_error(name, silence)
-    with connect(f"{directory}/{AGENT}", name, limit=limit, turn=turn, deadline=deadline) as agent:
+    with connect(socket_of(directory, name, AGENT), limit=limit, turn=turn, deadline=deadline) as agent:
         yield agent
 
 
@@ -70,11 +71,11 @@ class AgentSession:
         self._agent = None
 
 
-def absence_reason(directory: str, *, limit: float = _GLANCE) -> str:
+def absence_reason(directory: str, name: str, *, limit: float = _GLANCE) -> str:
     """Why no agent can answer, by QEMU's word: "port", "paused" or "nobody"; "" where one listens or QEMU is silent."""
     if not os.path.exists(f"{directory}/{AGENT}"):
         return "port"
-    replies = query({"": f"{directory}/q"}, ("query-status", "query-chardev"), limit=limit)[""].replies
+    replies = query(monitor_of(directory, name), "query-status", "query-chardev", limit=limit).replies
     status, lines = replies.get("query-status"), replies.get("query-chardev")
     if isinstance(status, dict) and status.get("status") in {"paused", "prelaunch"}:
         return "paused"

@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from kvmrun.api.guest_socket import socket_of
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.errors import Refused
 from kvmrun.host.rundir import console_lock
@@ -12,6 +13,7 @@ from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.monitor.console.console_relay import ConsoleRelay, ConsoleUser, Ending, connect_console
 from kvmrun.monitor.console.terminal_filter import TerminalFilter
+from kvmrun.monitor.guest_socket import GuestSocket
 
 TAKEN_OVER = console_lock.STOLEN
 """The signal that a process gets whose console somebody else takes over. Unhandled, it ends the process."""
@@ -46,15 +48,15 @@ class ConsoleEnds(Value):
 class Console:
     """The console of a running guest, which nobody else has meanwhile. Use `joined_console`."""
 
-    def __init__(self, path: str, lock: str, options: ConsoleOptions) -> None:
-        self._path = path
+    def __init__(self, socket: GuestSocket, lock: str, options: ConsoleOptions) -> None:
+        self._socket = socket
         self._lock = lock
         self._options = options
 
     @contextmanager
     def connected(self, ends: ConsoleEnds) -> Iterator["Connection"]:
         """The connection to QEMU. Raises: NotRunning, Unresponsive."""
-        with connect_console(self._path) as line:
+        with connect_console(self._socket) as line:
             filtering = TerminalFilter(ends.size)
             show = _take_note(filtering) if self._options.unfiltered else filtering.feed
             person = ConsoleUser(source=ends.source, sink=ends.sink, wake=ends.wake, escape=self._options.escape)
@@ -94,7 +96,7 @@ def joined_console(lab: LabHandle, name: str, options: ConsoleOptions) -> Iterat
         raise Refused(f"{name} has no console", f"set console = true in {name}.toml and restart the guest")
     lock = f"{directory}/{_LOCK}"
     with console_lock.acquire(lock, name, steal=options.steal):
-        yield Console(f"{directory}/{CONSOLE}", lock, options)
+        yield Console(socket_of(directory, name, CONSOLE), lock, options)
 
 
 def attach_console(lab: LabHandle, name: str, source: int, sink: int, options: ConsoleOptions | None = None) -> Ending:

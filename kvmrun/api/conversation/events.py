@@ -5,7 +5,7 @@ import time
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Iterator, Sequence
 from contextlib import aclosing
 
-from kvmrun.api import peer_account
+from kvmrun.api.guest_socket import socket_of
 from kvmrun.api.lab import LabHandle, expand_groups, no_such_guest, own_guests, read_definitions, refuse_other
 from kvmrun.api.status.status import visible_run_directories
 from kvmrun.errors import KvmrunError, NotRunning
@@ -156,10 +156,8 @@ async def _one(name: str, directory: str, note: Note, news: _News) -> None:
     record = rundir.read_record(directory)
     silent = asyncio.get_running_loop().call_later(_SILENT, note, name, _NO_WORD)
     try:
-        who = peer_account.allowed_uids(directory)
-        async with aclosing(
-            event_stream.read_events(f"{directory}/e", name, record.uuid if record else "", who)
-        ) as found:
+        socket, uuid = socket_of(directory, name, "e"), record.uuid if record else ""
+        async with aclosing(event_stream.read_events(socket, uuid)) as found:
             async for event in found:
                 silent.cancel()
                 await news.put(event)

@@ -1,17 +1,17 @@
 """QMP with a running guest: one command, or a conversation on the monitor that is kept for people."""
 
-import os
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from kvmrun.api import peer_account
-from kvmrun.api.lab import LabHandle, people_monitor, require_running
+from kvmrun.api.guest_socket import monitor_of, socket_of
+from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.errors import Busy, Unresponsive
-from kvmrun.host.rundir import console_lock, socket_clients
+from kvmrun.host.rundir import console_lock, rundir, socket_clients
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
+from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.fd_passing import open_connection, turn
 
 _LOCK = "monitor"
@@ -30,29 +30,25 @@ def execute(
 ) -> Any:
     """Have the QEMU of a running guest carry out one QMP command, within `timeout` seconds or 60; what it returns.
 
-    Raises: Said where QEMU refuses, with its own words; NotRunning, NoSuchGuest, Unresponsive.
+    Raises: QmpError where QEMU refuses, with its own words; NotRunning, NoSuchGuest, Unresponsive.
     """
     limit = _LIMIT if timeout is None else timeout
-    with open_connection(f"{require_running(lab.paths, name)}/q", limit) as monitor:
+    with open_connection(monitor_of(require_running(lab.paths, name), name), limit) as monitor:
         return monitor.execute(command, arguments)
 
 
 class MonitorSeat(Value):
-    """A monitor that is this caller's for a while: the socket, the guest's UUID, "" where that is not recorded, and the
-    accounts that may answer there.
-    """
+    """A monitor that is this caller's for a while: the socket, and the guest's UUID, "" where that is not recorded."""
 
-    guest: str
-    path: str
+    socket: GuestSocket
     uuid: str
-    accounts: Collection[int]
     lock: str
 
     def taken_over_error(self) -> Busy:
         """The error where somebody else has taken the seat meanwhile."""
         by = printable(console_lock.holder_text(self.lock), 100)
-        fix = f"kvmrun monitor {self.guest} --steal"
-        return Busy(f"the monitor of {self.guest} was taken over", fix, reason=f"by {by}")
+        guest = self.socket.guest
+        return Busy(f"the monitor of {guest} was taken over", f"kvmrun monitor {guest} --steal", reason=f"by {by}")
 
 
 @contextmanager
@@ -66,22 +62,21 @@ def monitor_seat(
 
     Raises: Busy, NotRunning, NoSuchGuest; Unresponsive, with who is connected where the body found nobody to answer.
     """
-    path, uuid = people_monitor(lab.paths, name)
-    directory = os.path.dirname(path)
-    lock = f"{directory}/{_LOCK}"
+    directory = require_running(lab.paths, name)
+    record = rundir.read_record(directory)
+    socket, lock = socket_of(directory, name, "p"), f"{directory}/{_LOCK}"
     with ExitStack() as stack:
         try:
             stack.enter_context(console_lock.acquire(lock, name, steal=steal))
         except Busy:
             if is_shell:
                 raise
-            stack.enter_context(turn(directory, Deadline.begin(timeout).granted(_TURN)))
-            path = f"{directory}/q"
+            socket = monitor_of(directory, name)
+            stack.enter_context(turn(socket, Deadline.begin(timeout).granted(_TURN)))
         try:
-            accounts = peer_account.allowed_uids(directory)
-            yield MonitorSeat(guest=name, path=path, uuid=uuid, accounts=accounts, lock=lock)
+            yield MonitorSeat(socket=socket, uuid=record.uuid if record else "", lock=lock)
         except Unresponsive as silent:
-            if who := socket_clients.connected_clients(path):
+            if who := socket_clients.connected_clients(socket.path):
                 fix = f"end {who}, or have it use the monitor of another guest"
                 raise Unresponsive(silent.message, fix, reason=f"{who} is connected to it") from None
             raise

@@ -1,5 +1,6 @@
 """What a guest's display shows, as a PNG file."""
 
+from kvmrun.api.guest_socket import monitor_of
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.config.standard_paths import make_absolute
 from kvmrun.errors import KvmrunError, Refused, UsageError
@@ -42,7 +43,7 @@ def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | No
 
 def _draw(name: str, directory: str, timeout: float | None) -> bytes:
     try:
-        picture = screendump(f"{directory}/q", Deadline.begin(timeout).granted(_LIMIT))
+        picture = screendump(monitor_of(directory, name), Deadline.begin(timeout).granted(_LIMIT))
     except QmpError as no:
         fix = f'set display = "vnc" in {name}.toml and restart the guest, if it has none'
         raise Refused(f"{name} has no display", fix, reason=no.message) from None

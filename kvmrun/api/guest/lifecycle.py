@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from contextlib import ExitStack
 from typing import Literal
 
+from kvmrun.api.guest_socket import monitor_of
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.peer_account import allowed_uids, reject_stranger
 from kvmrun.api.report import Report, discard
 from kvmrun.api.selection import Batch, for_each_running
 from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
@@ -115,10 +115,9 @@ def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitSta
 
 def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadline, ended: str = "") -> Reply:
     limit = deadline.granted(_LIMIT)
-    answer = reject_stranger(query({"": f"{directory}/q"}, commands, limit=limit)[""], allowed_uids(directory))
+    answer = query(monitor_of(directory, name), *commands, limit=limit)
     if answer.silence == "stranger":
-        fix, reason = f"kvmrun kill {name} ends it", "another account answers there"
-        raise Refused(f"the monitor of {name} is somebody else's", fix, reason=reason)
+        raise Refused(f"another account answers on the monitor of {name}", f"kvmrun kill {name} ends it")
     if answer.silence == "gone":
         raise NotRunning(f"{name} has ended, or closed its monitor", "kvmrun --list shows its state", reason=ended)
     if answer.silence:

@@ -125,12 +125,12 @@ def _reloaded_lost_guard(place: GuestRuntime) -> bool:
 
 def _refuse_halted(place: GuestRuntime, limit: float) -> None:
     """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
+    from kvmrun.api.guest_socket import monitor_of
     from kvmrun.model.guest.guest_status import HALTED, halted
     from kvmrun.monitor.qmp.query_many import query
 
-    reply = query({"": place.socket("q")}, ("query-status",), limit=limit)[""].replies.get("query-status")
-    state = reply.get("status") if isinstance(reply, dict) else ""
-    if state in HALTED:
+    answer = query(monitor_of(place.directory, place.guest), "query-status", limit=limit)
+    if (state := f"{answer.field('query-status', 'status')}") in HALTED:
         reason, fix = halted(place.guest, state)
         raise Refused(f"{place.guest} was started, and does not run", fix, reason=f"QEMU reports {state}: {reason}")
 

@@ -1,6 +1,7 @@
 """The second half of a start, loaded while QEMU does its own: shake hands, write the record, let it run."""
 
 from kvmrun.api.guest.wait_types import Wait, Watch
+from kvmrun.api.guest_socket import monitor_of
 from kvmrun.errors import KvmrunError, host_fix
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.process import log_reader, process
@@ -21,7 +22,7 @@ def verify_and_resume(
 
     Returns what is left to wait for.
     """
-    monitor = place.socket("q")
+    monitor = monitor_of(place.directory, place.guest, pid=lambda: executor.pid)
     try:
         startup_check.verify_started(
             monitor, uuid=place.uuid, accel=record.accel, limit=executor.deadline.left(startup_check.LIMIT)
@@ -58,8 +59,8 @@ def kill_half_started(place: GuestRuntime) -> bool:
     record = rundir.read_record(place.directory)
     if record is not None and record.paused and record.pid:
         return False
-    reply = query({"": place.socket("q")}, ("query-status",), limit=2.0)[""].replies.get("query-status")
-    if not isinstance(reply, dict) or reply.get("status") != "prelaunch":
+    answer = query(monitor_of(place.directory, place.guest), "query-status", limit=2.0)
+    if answer.field("query-status", "status") != "prelaunch":
         return False
     with rundir.qemu_pidfd(place.directory) as pidfd:
         return pidfd is None or process.kill(pidfd)

@@ -6,10 +6,10 @@ from contextlib import suppress
 from typing import Any
 
 from kvmrun.api.guest.teardown import Stopped, exclusive_end
+from kvmrun.api.guest_socket import monitor_of
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.options import StopOptions
 from kvmrun.api.parallel import interrupted
-from kvmrun.api.peer_account import allowed_uids_of, reject_stranger
 from kvmrun.api.report import Detail, Done, Report, discard
 from kvmrun.api.selection import in_order, protection_errors, run_side_by_side, select_guests, stop_order
 from kvmrun.errors import KvmrunError, Unresponsive
@@ -117,7 +117,7 @@ class _Shutdown(Value):
                 asked = True
                 self._persuade(limit - left, deadline)
             answer = self._press(min(2.0, left))
-            if answer.silence in _NOBODY or _state(answer) == "prelaunch":
+            if answer.silence in _NOBODY or answer.field("query-status", "status") == "prelaunch":
                 return False
             if self._ends(min(_AGAIN, left)):
                 return True
@@ -162,7 +162,7 @@ class _Shutdown(Value):
         from kvmrun.api.conversation.agent import absence_reason
         from kvmrun.monitor.agent import agent_commands
 
-        if not absence_reason(self.directory, limit=deadline.left(2.0)):
+        if not absence_reason(self.directory, self.name, limit=deadline.left(2.0)):
             self._tell(f"{self.name} is not off by the power button in {waited:.0f} s: its agent is asked")
             self._ask_agent(agent_commands.shut_down, deadline)
 
@@ -183,16 +183,11 @@ class _Shutdown(Value):
     def _press(self, limit: float) -> Reply:
         """Press the power button once, of a guest that can hear it; what it said."""
         answer = self._ask("query-status", "system_powerdown", limit=limit)
-        if _state(answer) == "paused":
+        if answer.field("query-status", "status") == "paused":
             self._tell(f"{self.name} is paused: resumed, so that it can hear the power button")
             self._ask("cont", limit=limit)
         return answer
 
     def _ask(self, *commands: str, limit: float) -> Reply:
-        answer = query({"": f"{self.directory}/q"}, commands, limit=limit)[""]
-        return reject_stranger(answer, allowed_uids_of(process.pid_of(self.pidfd)))
-
-
-def _state(answer: Reply) -> object:
-    status = answer.replies.get("query-status")
-    return status.get("status") if isinstance(status, dict) else None
+        monitor = monitor_of(self.directory, self.name, pid=lambda: process.pid_of(self.pidfd))
+        return query(monitor, *commands, limit=limit)

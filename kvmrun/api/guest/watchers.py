@@ -5,6 +5,7 @@ import time
 
 from kvmrun.api.conversation.agent import absence_reason, agent_session
 from kvmrun.api.guest.wait_types import Watch
+from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.errors import Busy, NotRunning, Unresponsive, UsageError
 from kvmrun.host.links import neighbours
 from kvmrun.host.process import log_reader, process
@@ -99,7 +100,7 @@ class _Agent(_Watching):
         super().__init__(place, "an answer from the agent", "the agent did not answer")
 
     def met(self) -> bool:
-        silence = absence_reason(self.place.directory, limit=_GLANCE)
+        silence = absence_reason(self.place.directory, self.place.guest, limit=_GLANCE)
         if not silence:
             try:
                 with agent_session(self.place.directory, self.place.guest, limit=1.0):
@@ -123,7 +124,7 @@ class _Console(_Watching):
         self._read = -1
         record = rundir.read_record(place.directory) if running else None
         self._start = record.said if record else log_reader.end_offset(place.log)
-        self._at = Listening(place.socket(CONSOLE))
+        self._at = Listening(socket_of(place.directory, place.guest, CONSOLE))
 
     def met(self) -> bool:
         if self._text not in self._read_so_far:
@@ -155,10 +156,9 @@ class _Running(_Watching):
         """Raises NotRunning where it does not run and no command starts it."""
         directory = self.place.directory
         if rundir.is_running(directory):
-            status = query({"": f"{directory}/q"}, ("query-status",), limit=_GLANCE)[""].replies.get("query-status")
-            if isinstance(status, dict) and status.get("status") == "running":
+            answer = query(monitor_of(directory, self.place.guest), "query-status", limit=_GLANCE)
+            if (state := answer.field("query-status", "status")) == "running":
                 return True
-            state = status.get("status") if isinstance(status, dict) else None
             self.seen = f"QEMU reports the state {state}" if state else "QEMU does not answer on its monitor"
             self._idle_since = time.monotonic()
         elif lock.is_held(f"{directory}/op"):

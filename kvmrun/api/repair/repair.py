@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator
 from functools import partial
 
+from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.api.lab import own_guests
 from kvmrun.api.network import guard_repair
 from kvmrun.api.repair import reattach
@@ -22,7 +23,7 @@ from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.scalars import GuestName
 from kvmrun.model.value import Value
-from kvmrun.monitor.qmp.query_many import Reply, query
+from kvmrun.monitor.qmp.query_many import query, query_many
 from kvmrun.plan import repair_plan
 from kvmrun.plan.network import nft_guard
 from kvmrun.plan.steps import guest_steps, network_steps
@@ -107,7 +108,7 @@ def _perform(step: repair_plan.Mend, lab: Lab, where: Paths) -> None:
         case repair_plan.RelinkMonitor():
             reattach.link_monitor(where.guest(step.guest), step.source)
         case repair_plan.ReissueLock():
-            reattach.reissue_lock(where.guest(step.guest))
+            reattach.reissue_lock(where.guest(step.guest), step.guest)
         case repair_plan.ReloadGuard():
             guard_repair.reload_if_missing(where.guest(step.guest), step.guest)
         case repair_plan.RestartLogger():
@@ -140,26 +141,23 @@ def _observe_guest(where: Paths, name: str) -> repair_plan.GuestFacts:
         return found
     command = socket_lookup.command_line(pid)
     uuid = next((word for flag, word in itertools.pairwise(command) if flag == "-uuid"), "")
-    first = query({"": f"{directory}/q"}, ("query-uuid", "query-status"), limit=_LIMIT)[""]
+    first = query(monitor_of(directory, name, pid=lambda: pid), "query-uuid", "query-status", limit=_LIMIT)
     unheard = first.silence == "gone"
     others = MONITORS[1:] if unheard else ()
-    told = {"q": first} | query({one: f"{directory}/{one}" for one in others}, ("query-uuid",), limit=_LIMIT)
+    told = {"q": first} | query_many(
+        {one: socket_of(directory, name, one) for one in others}, ("query-uuid",), limit=_LIMIT
+    )
     used = process.process_usage(pid)
     return found.replace(
         started=used.started if used else 0,
-        monitors=tuple(one for one, answer in told.items() if _field(answer, "query-uuid", "UUID") == uuid),
+        monitors=tuple(one for one, answer in told.items() if answer.field("query-uuid", "UUID") == uuid),
         unheard=unheard,
-        unbegun=_field(first, "query-status", "status") == "prelaunch" and not _is_paused(record),
+        unbegun=first.field("query-status", "status") == "prelaunch" and not _is_paused(record),
         guarded=not _lacks_guard(where, name, record),
         logger=_logger(where, name, used),
         command=tuple(command),
         taps=tap_device.held_taps(pid),
     )
-
-
-def _field(answer: Reply, command: str, field: str) -> object:
-    reply = answer.replies.get(command)
-    return reply.get(field) if isinstance(reply, dict) else None
 
 
 def _is_paused(record: Record | None) -> bool:

@@ -3,6 +3,7 @@
 import os
 import time
 
+from kvmrun.api.guest_socket import monitor_of
 from kvmrun.errors import KvmrunError
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import listening_socket, rundir
@@ -30,7 +31,7 @@ def restart_if_dead(place: GuestRuntime) -> bool:
     try:
         os.close(log_writer.start_writer(place.log, _account(place), reader))
         _await(place)
-        with open_connection(place.socket("q"), _LIMIT) as monitor:
+        with open_connection(monitor_of(place.directory, place.guest), _LIMIT) as monitor:
             _exchange(monitor, place, writer)
     finally:
         os.close(writer)

@@ -3,8 +3,9 @@
 import os
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
+from functools import partial
 
-from kvmrun.api.peer_account import allowed_uids_of, reject_stranger
+from kvmrun.api.guest_socket import monitor_of, pid_finder
 from kvmrun.api.status.status_checks import WELL, degraded_state, with_guard_problems, with_tap_problems
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import network_health
@@ -19,7 +20,8 @@ from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
-from kvmrun.monitor.qmp.query_many import Reply, query
+from kvmrun.monitor.guest_socket import GuestSocket
+from kvmrun.monitor.qmp.query_many import Reply, query_many
 from kvmrun.plan.network import nft_guard, nft_network
 
 LIMIT = 2.0
@@ -50,18 +52,18 @@ def statuses_and_answers(
     suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
     astray = _running_without_lock(where, suspected, alive, places, here)
     here |= {name: where.guest(name) for name in astray}
-    sockets, limit = {name: f"{here[name]}/q" for name in (*alive, *astray)}, max(remaining(LIMIT), _LEAST)
-    answers = query(sockets, (*_QUESTIONS, *more), limit=limit)
+    pid_of = pid_finder(here, known)
+    monitors = {name: monitor_of(here[name], name, pid=partial(pid_of, name)) for name in (*alive, *astray)}
+    answers = query_many(monitors, (*_QUESTIONS, *more), limit=max(remaining(LIMIT), _LEAST))
     now = process.uptime()
     rows, guarded, plugged = [], {}, {}
     for name in wanted:
-        guest, place = lab.guests.get(name), places.get(name)
-        record = known.get(name) if name in here else None
+        place, record = places.get(name), known.get(name) if name in here else None
         if name in answers:
             if record and here[name] == where.guest(name) and any(port.guard != "none" for port in record.ports):
                 guarded[name] = here[name]
             record = _current(lab, record)
-            row = _running_row(name, here[name], record, answers[name], now)
+            row = _running_row(monitors[name], pid_of(name), record, answers[name], now)
             if record and record.ports and row.state in WELL and row.pid:
                 plugged[name] = record.ports
             if here[name] == where.guest(name):  # a user's log is not ours to judge
@@ -69,7 +71,7 @@ def statuses_and_answers(
             row = row if row.pid or not where.root else _mark_invisible(row)
             rows.append(row if record or not place else row.replace(nics=_nics(place.ports)))
         else:
-            row = _stopped_row(name, lab, guest, place, record)
+            row = _stopped_row(name, lab, lab.guests.get(name), place, record)
             rows.append(row if where.root else _mark_foreign_holder(row))
         rows[-1] = rows[-1].replace(lab=_lab_of(where, lab, name, record))
     rows = with_tap_problems(rows, where, plugged, places)
@@ -207,16 +209,15 @@ def _stopped_row(name: str, lab: Lab, guest: Guest | None, place: GuestRuntime |
     )
 
 
-def _running_row(name: str, directory: str, record: Record | None, answer: Reply, now: float) -> Status:
-    pid = rundir.qemu_pid(directory, record.pid if record else 0)
+def _running_row(monitor: GuestSocket, pid: int, record: Record | None, answer: Reply, now: float) -> Status:
+    name = monitor.guest
     used = process.process_usage(pid) if pid else None
     ports = record.ports if record else ()
-    answer = reject_stranger(answer, allowed_uids_of(pid))
     state, problem = _state_of_answer(name, answer, record)
     if answer.silence == "silent":
         from kvmrun.host.rundir import socket_clients  # only for a guest that is silent
 
-        who = socket_clients.connected_clients(f"{directory}/q")
+        who = socket_clients.connected_clients(monitor.path)
         problem = f"its monitor did not answer in {LIMIT:g} s: {who} is connected to it" if who else problem
     seconds = now - used.started / process.TICKS if used else 0.0
     kvm = answer.replies.get("query-kvm")

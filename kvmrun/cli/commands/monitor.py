@@ -40,7 +40,7 @@ def run(args: Args) -> int:
     with monitor_seat(
         opened(args), args.guest, is_shell=is_interactive(args), steal=args.steal, timeout=args.timeout
     ) as seat:
-        ended = converse(seat.path, seat.uuid, args, seat.accounts)
+        ended = converse(seat.socket, seat.uuid, args)
         if ended is None:
             raise seat.taken_over_error()
     return ended

@@ -4,13 +4,14 @@ import asyncio
 import os
 import shutil
 import sys
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import UsageError
 from kvmrun.host.rundir.console_lock import STOLEN
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.value import Value
+from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp import qmp_schema
 from kvmrun.monitor.qmp.qmp_client import Monitor, connect
 from kvmrun.monitor.shell import qmp_help, shell_parser
@@ -28,28 +29,27 @@ def is_interactive(args: Args) -> bool:
     return not args.lines and not args.hmp and sys.stdin.isatty() and sys.stdout.isatty()
 
 
-def converse(path: str, uuid: str, args: Args, accounts: Collection[int] = ()) -> int | None:
-    """The exit code after a conversation on the Unix socket `path` with the guest of that `uuid` ("" for any).
+def converse(target: GuestSocket, uuid: str, args: Args) -> int | None:
+    """The exit code after a conversation on a monitor with the guest of that `uuid` ("" for any).
 
-    Nobody else may listen there than `accounts`, if they are given. None when somebody else took the seat over.
+    None when somebody else took the monitor over.
 
     Raises MonitorError when a command fails (later ones are not sent), UsageError, and what `connect` raises.
     """
     if args.hmp is not None and args.lines:
         raise UsageError("-c and --hmp exclude each other", "with -c, a human command is written '/info status'")
     try:
-        return asyncio.run(_converse(path, uuid, args, accounts))
+        return asyncio.run(_converse(target, uuid, args))
     except asyncio.CancelledError:
         return None
 
 
-async def _converse(path: str, uuid: str, args: Args, accounts: Collection[int]) -> int:
+async def _converse(target: GuestSocket, uuid: str, args: Args) -> int:
     interactive = is_interactive(args)
     if task := asyncio.current_task():
         asyncio.get_running_loop().add_signal_handler(STOLEN, task.cancel)
     limit = args.deadline.granted(_GREETING_LIMIT)
-    async with connect(path, name=args.guest, limit=limit, uuid=uuid, events=interactive) as monitor:
-        monitor.admit(accounts)
+    async with connect(target, limit=limit, uuid=uuid, events=interactive) as monitor:
         deadline = NEVER if interactive else args.deadline
         patience = _SHELL_LIMIT if interactive else _ONCE_LIMIT
         speaker = await _speaker(monitor, human=args.hmp is not None, limit=patience, deadline=deadline)

@@ -5,19 +5,20 @@ begins with guest-sync-delimited, and all that comes before the marker that answ
 at a time; we take turns by a lock on the file that says the guest lives, of a kind of its own.
 """
 
-import fcntl
 import json
 import os
 import select
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from kvmrun.errors import Busy, KvmrunError, NotPermitted, NotRunning, Unresponsive
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.printable import printable
+from kvmrun.monitor.guest_socket import GuestSocket, dial
+from kvmrun.monitor.turn import wait_for_turn
 
 LIMIT = 3.0
 """How long an answer may take, in seconds."""
@@ -26,7 +27,6 @@ TURN = 3.0
 BUDGET = 1 << 20
 """How long an answer may be, in bytes, with all that comes before it."""
 _MARK = b"\xff"
-_PAUSE = 0.01
 
 
 class AgentError(KvmrunError):
@@ -163,55 +163,38 @@ def garbled(name: str, reason: str) -> Garbled:
 
 @contextmanager
 def connect(
-    path: str, name: str, *, limit: float = LIMIT, turn: float = TURN, deadline: Deadline = NEVER
+    target: GuestSocket, *, limit: float = LIMIT, turn: float = TURN, deadline: Deadline = NEVER
 ) -> Iterator[Agent]:
-    """A conversation over the Unix socket `path`: its turn taken within `turn` seconds, then heard within `limit`.
+    """A conversation with the agent: its turn taken within `turn` seconds, then heard within `limit`.
 
-    Nothing in it goes on after the deadline. Raises NotRunning, NotPermitted, Unresponsive, Garbled; Busy where
-    another of our commands talks to the agent all the time, and nothing was asked.
+    Nothing in it goes on after the deadline. Raises NotRunning, NotPermitted, Unresponsive, Garbled, WrongPeer; Busy
+    where another of our commands talks to the agent all the time, and nothing was asked.
     """
-    with _turn(path, name, time.monotonic() + deadline.left(turn)):
-        at = _dial(path, name)
-        try:
-            one = Agent(at, name, deadline)
-            one.greet(int.from_bytes(os.urandom(4)), limit=limit)
-            yield one
-        finally:
-            at.close()
+    with _turn(target, deadline.left(turn)), closing(_dial(target)) as at:
+        one = Agent(at, target.guest, deadline)
+        one.greet(int.from_bytes(os.urandom(4)), limit=limit)
+        yield one
 
 
 @contextmanager
-def _turn(path: str, name: str, until: float) -> Iterator[None]:
+def _turn(target: GuestSocket, limit: float) -> Iterator[None]:
     try:
-        held = os.open(f"{os.path.dirname(path)}/life", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        held = os.open(f"{os.path.dirname(target.path)}/life", os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError as error:
-        raise _not_reached(error, name) from None
+        raise _not_reached(error, target.guest) from None
     try:
-        while not _taken(held):
-            if time.monotonic() > until:
-                raise Busy(f"the agent of {name} is busy", "try again", reason="another command talks to it")
-            time.sleep(_PAUSE)
+        if not wait_for_turn(held, limit):
+            raise Busy(f"the agent of {target.guest} is busy", "try again", reason="another command talks to it")
         yield
     finally:
         os.close(held)
 
 
-def _taken(held: int) -> bool:
+def _dial(target: GuestSocket) -> socket.socket:
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _dial(path: str, name: str) -> socket.socket:
-    at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
-    try:
-        at.connect(path)
+        return dial(target)
     except OSError as error:
-        at.close()
-        raise _not_reached(error, name) from None
-    return at
+        raise _not_reached(error, target.guest) from None
 
 
 def _not_reached(error: OSError, name: str) -> KvmrunError:

@@ -9,6 +9,7 @@ from typing import Literal
 
 from kvmrun.errors import NotRunning, Unresponsive
 from kvmrun.model.value import Value
+from kvmrun.monitor.guest_socket import GuestSocket, dial
 
 Ending = Literal["left", "ended", "silent", "over", "signal", "hung up"]
 _CHUNK = 16 << 10
@@ -18,25 +19,21 @@ _QUIET = 1.0
 """Once there is no more input, so many seconds without output are the end."""
 
 
-def connect_console(path: str) -> socket.socket:
+def connect_console(target: GuestSocket) -> socket.socket:
     """The console's socket. QEMU serves one client: whoever comes second hears nothing until the first has left."""
-    at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
     try:
-        at.connect(path)
+        return dial(target)
     except BlockingIOError:
-        at.close()
         raise Unresponsive("the console accepts no connection", "kvmrun --list shows its state") from None
     except OSError as error:
-        at.close()
         raise NotRunning("the guest has no console", "set console = true", reason=str(error)) from None
-    return at
 
 
 class Listening:
     """The console, only heard."""
 
-    def __init__(self, path: str) -> None:
-        self._at = connect_console(path)
+    def __init__(self, target: GuestSocket) -> None:
+        self._at = connect_console(target)
 
     def read(self, limit: float) -> bytes:
         """What was printed, waiting at most `limit` seconds for it. Raises NotRunning when the guest is gone."""

@@ -1,31 +1,29 @@
 """What happens in a guest, as its QEMU tells it on the monitor kept for those who follow events."""
 
 import time
-from collections.abc import AsyncGenerator, Collection, Mapping
+from collections.abc import AsyncGenerator, Mapping
 
 from kvmrun.model.event import GuestEvent
 from kvmrun.model.printable import printable
 from kvmrun.model.value import EMPTY
+from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.qmp_client import connect
 
 _PATIENCE = 3600.0
 """How long to wait for the seat of somebody else who follows the same guest; whoever calls tells of it before."""
 
 
-async def read_events(
-    path: str, guest: str, uuid: str, accounts: Collection[int] = ()
-) -> AsyncGenerator[GuestEvent, None]:
+async def read_events(target: GuestSocket, uuid: str) -> AsyncGenerator[GuestEvent, None]:
     """First "following" with the state it is in, then every event until the connection ends, by what that raises.
 
     Raises what `connect` and `Monitor.execute` raise.
     """
-    async with connect(path, name=guest, limit=_PATIENCE, uuid=uuid, events=True) as monitor:
-        monitor.admit(accounts)
+    async with connect(target, limit=_PATIENCE, uuid=uuid, events=True) as monitor:
         status = await monitor.execute("query-status")
         state = status.get("status") if isinstance(status, Mapping) else None
-        yield GuestEvent(at=time.time(), guest=guest, name="following", data={"state": printable(state, 40)})
+        yield GuestEvent(at=time.time(), guest=target.guest, name="following", data={"state": printable(state, 40)})
         while True:
-            yield _understood(guest, await monitor.event())
+            yield _understood(target.guest, await monitor.event())
 
 
 def _understood(guest: str, said: Mapping[str, object]) -> GuestEvent:

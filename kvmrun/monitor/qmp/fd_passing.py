@@ -1,22 +1,20 @@
 """QMP commands that carry descriptors: what QEMU may not open itself is opened for it and handed over.
 
-One connection, one deadline, a byte budget; the same lock as the short probes, so that neither finds the seat taken.
+One connection, one deadline; the same lock as the short queries, so that neither finds the monitor taken.
 """
 
-import fcntl
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
 from kvmrun.model.printable import printable
-
-_BUDGET = 256 << 10
-_PAUSE = 0.01
+from kvmrun.monitor.guest_socket import GuestSocket, dial
+from kvmrun.monitor.qmp.qmp_socket import QmpSocket
+from kvmrun.monitor.turn import wait_for_turn
 
 
 class QmpError(KvmrunError):
@@ -24,23 +22,18 @@ class QmpError(KvmrunError):
 
 
 class QmpConnection:
-    """An open connection; made by `carrier`."""
+    """An open connection; made by `open_connection`."""
 
-    def __init__(self, at: socket.socket, deadline: float) -> None:
-        self._at = at
+    def __init__(self, qmp: QmpSocket, deadline: float) -> None:
+        self._qmp = qmp
         self._deadline = deadline
-        self._buffer = b""
-        self._budget = _BUDGET
+        self._messages: list[dict[str, Any]] = []
 
     def execute(self, command: str, arguments: Mapping[str, object] | None = None, *, fd: int | None = None) -> Any:
-        """What QEMU returns; `fd` goes along. Raises Said, Unresponsive or NotRunning."""
+        """What QEMU returns; `fd` goes along. Raises QmpError, Unresponsive or NotRunning."""
         words = json.dumps({"execute": command, "arguments": dict(arguments or {})}).encode() + b"\n"
         try:
-            self._at.settimeout(self._left())
-            if fd is None:
-                self._at.sendall(words)
-            else:
-                socket.send_fds(self._at, [words], [fd])
+            self._qmp.send(words, fd=fd, limit=self._left())
             while True:
                 said = self._message()
                 if "error" in said:
@@ -49,7 +42,7 @@ class QmpConnection:
                     return said["return"]
         except TimeoutError:
             raise Unresponsive(f"QEMU has not answered {command} in time", "--timeout SECONDS waits longer") from None
-        except (OSError, ValueError, RecursionError, AttributeError, TypeError) as error:
+        except (OSError, EOFError, ValueError, RecursionError, AttributeError, TypeError) as error:
             raise NotRunning(
                 "the guest has ended, or does not speak QMP", "kvmrun --list", reason=printable(error)
             ) from None
@@ -69,18 +62,9 @@ class QmpConnection:
                 self.execute("remove-fd", {"fdset-id": number})
 
     def _message(self) -> dict[str, Any]:
-        while b"\n" not in self._buffer:
-            self._at.settimeout(self._left())
-            data = self._at.recv(65536)
-            self._budget -= len(data)
-            if not data or self._budget < 0:
-                raise ValueError("closed" if not data else "too many words")
-            self._buffer += data
-        line, _, self._buffer = self._buffer.partition(b"\n")
-        said = json.loads(line)
-        if not isinstance(said, dict):
-            raise ValueError("not an object")
-        return said
+        while not self._messages:
+            self._messages += self._qmp.receive(limit=self._left())
+        return self._messages.pop(0)
 
     def _left(self) -> float:
         left = self._deadline - time.monotonic()
@@ -90,51 +74,32 @@ class QmpConnection:
 
 
 @contextmanager
-def open_connection(path: str, limit: float) -> Iterator[QmpConnection]:
-    """A connection to the monitor at `path`, for at most `limit` seconds."""
+def open_connection(monitor: GuestSocket, limit: float) -> Iterator[QmpConnection]:
+    """A connection to a monitor, for at most `limit` seconds. Raises NotRunning, Unresponsive, WrongPeer."""
     deadline = time.monotonic() + limit
-    with (
-        turn(os.path.dirname(path), limit),
-        socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at,
-    ):
-        _connect(at, path, deadline)
-        one = QmpConnection(at, deadline)
+    with turn(monitor, limit), closing(_connect(monitor, deadline)) as qmp:
+        one = QmpConnection(qmp, deadline)
         one.execute("qmp_capabilities")
         yield one
 
 
 @contextmanager
-def turn(directory: str, limit: float) -> Iterator[None]:
+def turn(monitor: GuestSocket, limit: float) -> Iterator[None]:
     """Be the one of our commands that talks to the first monitor of the guest. Raises Unresponsive."""
-    held = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    held = os.open(os.path.dirname(monitor.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
-        _wait(held, time.monotonic() + limit)
+        if not wait_for_turn(held, limit):
+            raise Unresponsive("the monitor is busy with another command", "try again")
         yield
     finally:
         os.close(held)
 
 
-def _connect(at: socket.socket, path: str, deadline: float) -> None:
+def _connect(monitor: GuestSocket, deadline: float) -> QmpSocket:
     """A QEMU that hangs lets nobody in, and a connection that is not let in would be waited for without end."""
-    at.setblocking(False)
-    while True:
-        try:
-            return at.connect(path)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Unresponsive("the monitor accepts no connection", "kvmrun --list shows its state") from None
-            time.sleep(_PAUSE)
-        except OSError as error:
-            raise NotRunning("the guest is not running", "kvmrun --list", reason=f"{error}") from None
-
-
-def _wait(held: int, deadline: float) -> None:
-    while True:
-        try:
-            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if time.monotonic() > deadline:
-                raise Unresponsive("the monitor is busy with another command", "try again") from None
-            time.sleep(_PAUSE)
-        else:
-            return
+    try:
+        return QmpSocket(dial(monitor, limit=deadline - time.monotonic()))
+    except BlockingIOError:
+        raise Unresponsive("the monitor accepts no connection", "kvmrun --list shows its state") from None
+    except OSError as error:
+        raise NotRunning("the guest is not running", "kvmrun --list", reason=f"{error}") from None

@@ -5,9 +5,8 @@ import json
 import logging
 import math
 import socket
-import struct
 from collections import deque
-from collections.abc import AsyncIterator, Collection, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 
 from qemu.qmp import ExecuteError, Message, QMPClient, Runstate
@@ -15,6 +14,7 @@ from qemu.qmp.protocol import ConnectError
 
 from kvmrun.errors import KvmrunError, NotPermitted, NotRunning, Refused, Unresponsive, UsageError
 from kvmrun.model.printable import printable
+from kvmrun.monitor.guest_socket import GuestSocket, dial
 
 EVENTS = 10_000
 EVENT_BYTES = 8 << 20
@@ -40,16 +40,9 @@ class Garbled(KvmrunError):
 class Monitor:
     """An open conversation; made by `connect`."""
 
-    def __init__(self, line: "_Line", limit: float, peer: socket.socket) -> None:
+    def __init__(self, line: "_Line", limit: float) -> None:
         self._line = line
         self._limit = limit
-        self._account = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
-
-    def admit(self, accounts: Collection[int]) -> None:
-        """Raises Refused where it is none of these uids that listens, if there are any."""
-        if accounts and self._account not in accounts:
-            guest, reason = self._line.guest, f"uid {self._account} answers there"
-            raise Refused(f"the monitor of {guest} is somebody else's", f"kvmrun kill {guest} ends it", reason=reason)
 
     @property
     def version(self) -> str:
@@ -106,18 +99,18 @@ class Monitor:
 
 @asynccontextmanager
 async def connect(
-    path: str, *, name: str = "the guest", limit: float = 5.0, uuid: str = "", events: bool = False
+    target: GuestSocket, *, limit: float = 5.0, uuid: str = "", events: bool = False
 ) -> AsyncIterator[Monitor]:
-    """A conversation over the Unix socket `path`, greeted within `limit` seconds and checked against `uuid` if given.
+    """A conversation on a monitor, greeted within `limit` seconds and checked against `uuid` if given.
 
     `events` keeps them for Monitor.event; otherwise they are dropped as they come.
-    Raises NotRunning, NotPermitted, Unresponsive, Refused (another guest answers), Garbled.
+    Raises NotRunning, NotPermitted, Unresponsive, Refused (another guest answers), WrongPeer, Garbled.
     """
-    peer = _dial(path, name)
-    line = _Line(name, events=events)
+    peer = _dial(target)
+    line = _Line(target.guest, events=events)
     try:
         await _greet(line, peer, limit)
-        monitor = Monitor(line, limit, peer)
+        monitor = Monitor(line, limit)
         if uuid:
             await monitor.verify(uuid)
         yield monitor
@@ -223,16 +216,11 @@ class _Line(QMPClient):
         return Garbled(what, "kvmrun doctor", reason=reason)
 
 
-def _dial(path: str, name: str) -> socket.socket:
-    """A connected socket. Not by asyncio: on a full backlog its connect reports success on an unconnected socket."""
-    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+def _dial(target: GuestSocket) -> socket.socket:
     try:
-        peer.setblocking(False)
-        peer.connect(path)
+        return dial(target)
     except OSError as fault:
-        peer.close()
-        raise _not_reached(fault, path, name) from None
-    return peer
+        raise _not_reached(fault, target.path, target.guest) from None
 
 
 def _not_reached(fault: OSError, path: str, name: str) -> KvmrunError:

@@ -4,43 +4,47 @@ Used where a conversation would cost more than the answer: the list, the handsha
 Capabilities and questions are sent before the greeting is read; QEMU answers them in order.
 """
 
-import fcntl
-import json
 import os
 import select
-import socket
-import sys
 import time
 from collections.abc import Mapping
 from typing import Any, Literal
 
 from kvmrun.model.value import EMPTY, Value
+from kvmrun.monitor.guest_socket import GuestSocket, WrongPeer, dial
+from kvmrun.monitor.qmp.qmp_socket import QmpSocket
+from kvmrun.monitor.turn import is_taken
 
-_BUDGET = 256 << 10
 _LOCK_PAUSE_MS = 5
-
-_UID = slice(4, 8)
-"""Of the pid, uid and gid that SO_PEERCRED tells, four bytes each."""
 Silence = Literal["", "busy", "silent", "gone", "garbled", "stranger"]
 
 
 class Reply(Value):
     """What a guest said. `silence` is "" when every command was answered; `errors` are QEMU's own words.
 
-    `peer` is the uid of whoever listens there, -1 when nobody was reached.
+    `silence` is "stranger" where another account than the guest's QEMU listens: nothing was sent to it.
     """
 
     replies: Mapping[str, Any] = EMPTY
     errors: Mapping[str, str] = EMPTY
     version: tuple[int, int] = (0, 0)
     silence: Silence = ""
-    peer: int = -1
+
+    def field(self, command: str, name: str) -> object:
+        """One field of the object that a command returned, None where there is none."""
+        returned = self.replies.get(command)
+        return returned.get(name) if isinstance(returned, dict) else None
 
 
-def query(paths: Mapping[str, str], commands: tuple[str, ...], *, limit: float) -> dict[str, Reply]:
-    """Ask the monitor at each of `paths` all `commands`; answers by the same keys, within `limit` seconds."""
+def query(monitor: GuestSocket, *commands: str, limit: float) -> Reply:
+    """Ask one monitor all `commands`; its answer within `limit` seconds."""
+    return query_many({"": monitor}, commands, limit=limit)[""]
+
+
+def query_many(monitors: Mapping[str, GuestSocket], commands: tuple[str, ...], *, limit: float) -> dict[str, Reply]:
+    """Ask each of `monitors` all `commands`; answers by the same keys, within `limit` seconds."""
     deadline = time.monotonic() + limit
-    questions = {key: _PendingQuery(path, commands) for key, path in paths.items()}
+    questions = {key: _PendingQuery(monitor, commands) for key, monitor in monitors.items()}
     poll = select.poll()
     asked: dict[int, _PendingQuery] = {}
     unsent = list(questions.values())
@@ -71,21 +75,18 @@ def _sent(question: "_PendingQuery", poll: select.poll, asked: dict[int, "_Pendi
 class _PendingQuery:
     """One guest being asked; `silence` is None until it is known how that ended."""
 
-    def __init__(self, path: str, commands: tuple[str, ...]) -> None:
-        self._path = path
+    def __init__(self, monitor: GuestSocket, commands: tuple[str, ...]) -> None:
+        self._monitor = monitor
         self._commands = commands
-        self._at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK)
+        self._qmp: QmpSocket | None = None
         self._lock = -1
         self._alone = False
-        self._buffer = b""
-        self._budget = _BUDGET
         self._results: list[Mapping[str, Any]] = []
         self._version = (0, 0)
-        self._peer = -1
         self.silence: Silence | None = None
 
     def fileno(self) -> int:
-        return self._at.fileno()
+        return self._qmp.fileno() if self._qmp else -1
 
     def send(self) -> bool:
         """Connect and send everything; False when it should be tried again.
@@ -95,41 +96,35 @@ class _PendingQuery:
         """
         try:
             if self._lock < 0:
-                self._lock = os.open(os.path.dirname(self._path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                self._lock = os.open(os.path.dirname(self._monitor.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            if not is_taken(self._lock):
+                return False
             self._alone = True
-            self._at.connect(self._path)
-            told = self._at.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-            self._peer = int.from_bytes(told[_UID], sys.byteorder)
+            self._qmp = QmpSocket(dial(self._monitor))
             words = ("qmp_capabilities", *self._commands)
-            self._at.send("".join(f'{{"execute": "{word}"}}\n' for word in words).encode())
+            self._qmp.send("".join(f'{{"execute": "{word}"}}\n' for word in words).encode())
         except BlockingIOError:
             return False
+        except WrongPeer:
+            self.silence = "stranger"
         except OSError:
             self.silence = "gone"
         return True
 
     def read(self) -> None:
         """Take what has come; sets `silence` once all is answered, or nothing more can come."""
+        assert self._qmp is not None
         try:
-            data = self._at.recv(65536)
+            for message in self._qmp.receive():
+                self._take(message)
         except BlockingIOError:
             return
-        except OSError:
-            data = b""
-        self._budget -= len(data)
-        *lines, self._buffer = (self._buffer + data).split(b"\n")
-        try:
-            for line in lines:
-                self._take(json.loads(line))
+        except (OSError, EOFError):
+            self.silence = "gone"
         except (ValueError, RecursionError, TypeError, AttributeError, KeyError, OverflowError):
             self.silence = "garbled"
-        if self.silence is None and len(self._results) > len(self._commands):
+        if len(self._results) > len(self._commands) and self.silence != "garbled":
             self.silence = ""
-        elif self.silence is None and not data:
-            self.silence = "gone"
-        elif self.silence is None and self._budget < 0:
-            self.silence = "garbled"
 
     def _take(self, message: dict[str, Any]) -> None:
         if "QMP" in message:
@@ -143,7 +138,8 @@ class _PendingQuery:
             raise ValueError("neither an answer nor an event")
 
     def close(self) -> None:
-        self._at.close()
+        if self._qmp:
+            self._qmp.close()
         if self._lock >= 0:
             os.close(self._lock)
             self._lock = -1
@@ -155,6 +151,5 @@ class _PendingQuery:
             replies={word: result["return"] for word, result in told.items() if "return" in result},
             errors={word: str(result["error"].get("desc")) for word, result in told.items() if "error" in result},
             version=self._version,
-            peer=self._peer,
             silence=("silent" if self._alone else "busy") if self.silence is None else self.silence,
         )

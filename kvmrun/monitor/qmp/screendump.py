@@ -4,22 +4,23 @@ import os
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
+from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.fd_passing import open_connection
 
 LARGEST = 64 << 20
 """A picture is smaller than this, in bytes."""
 
 
-def screendump(path: str, limit: float) -> bytes:
-    """The picture as QEMU writes it, asked for at the monitor `path`, within `limit` seconds.
+def screendump(monitor: GuestSocket, limit: float) -> bytes:
+    """The picture as QEMU writes it, asked for at `monitor`, within `limit` seconds.
 
-    QEMU keeps neither the descriptor nor a file of ours. Raises Said where the guest has no display.
+    QEMU keeps neither the descriptor nor a file of ours. Raises QmpError where the guest has no display.
     """
     shared = os.memfd_create("screenshot", os.MFD_CLOEXEC)
     try:
         given = os.open(f"/proc/self/fd/{shared}", os.O_WRONLY | os.O_CLOEXEC)  # a set is asked for by its access mode
         try:
-            _draw(path, given, limit)
+            _draw(monitor, given, limit)
         finally:
             os.close(given)
         return os.pread(shared, LARGEST, 0)
@@ -27,11 +28,11 @@ def screendump(path: str, limit: float) -> bytes:
         os.close(shared)
 
 
-def _draw(path: str, fd: int, limit: float) -> None:
-    with open_connection(path, limit) as monitor:
-        number = monitor.execute("add-fd", {"opaque": "screenshot"}, fd=fd)["fdset-id"]
+def _draw(monitor: GuestSocket, fd: int, limit: float) -> None:
+    with open_connection(monitor, limit) as connection:
+        number = connection.execute("add-fd", {"opaque": "screenshot"}, fd=fd)["fdset-id"]
         try:
-            monitor.execute("screendump", {"filename": f"/dev/fdset/{number}", "format": "png"})
+            connection.execute("screendump", {"filename": f"/dev/fdset/{number}", "format": "png"})
         finally:
             with suppress(KvmrunError):  # the first error is the one to tell
-                monitor.forget("screenshot")
+                connection.forget("screenshot")

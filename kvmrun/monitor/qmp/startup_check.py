@@ -2,6 +2,7 @@
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
 from kvmrun.model.printable import printable
+from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.query_many import Reply, query
 
 OLDEST = (7, 2)
@@ -13,21 +14,22 @@ class QemuExited(KvmrunError):
     """QEMU ended before it answered."""
 
 
-def verify_started(path: str, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
-    """Make sure that the guest at `path` is the one with `uuid`, on the accelerator asked for.
+def verify_started(monitor: GuestSocket, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
+    """Make sure that the guest of `monitor` is the one with `uuid`, on the accelerator asked for.
 
-    Raises Gone, Unresponsive, Refused for a stranger, HostLacks for a QEMU too old or without KVM after all.
+    Raises QemuExited, Unresponsive; Refused for another guest or account; HostLacks for a QEMU that is too old, or that
+    runs without KVM after all.
     """
-    answer = query({"": path}, ("query-status", "query-uuid", "query-kvm"), limit=limit)[""]
+    answer = query(monitor, "query-status", "query-uuid", "query-kvm", limit=limit)
     _answered(answer, limit)
     if answer.version < OLDEST:
         found = ".".join(map(str, answer.version))
         raise HostLacks(
             f"QEMU {found} is too old", "install QEMU 7.2 or later", reason="its sandbox and JSON options are needed"
         )
-    if (other := _field(answer, "query-uuid", "UUID")) != uuid:
+    if (other := answer.field("query-uuid", "UUID")) != uuid:
         raise Refused("another guest answers", "kvmrun --list", reason=f"its UUID is {printable(other)}, not {uuid}")
-    enabled = _field(answer, "query-kvm", "enabled")
+    enabled = answer.field("query-kvm", "enabled")
     if enabled is not (accel == "kvm"):
         fix = 'check args in the definition, or choose accel = "tcg"'
         raise HostLacks(
@@ -35,24 +37,21 @@ def verify_started(path: str, *, uuid: str, accel: str, limit: float = LIMIT) ->
         )
 
 
-def resume(path: str, *, limit: float = 5.0) -> str:
+def resume(monitor: GuestSocket, *, limit: float = 5.0) -> str:
     """Let the guest run and return the state it is in then, by its QMP name."""
-    answer = query({"": path}, ("cont", "query-status"), limit=limit)[""]
+    answer = query(monitor, "cont", "query-status", limit=limit)
     _answered(answer, limit)
     if error := answer.errors.get("cont"):
         raise KvmrunError("QEMU would not run the guest", reason=printable(error))
-    return printable(_field(answer, "query-status", "status"))
+    return printable(answer.field("query-status", "status"))
 
 
 def _answered(answer: Reply, limit: float) -> None:
     if answer.silence == "gone":
         raise QemuExited("QEMU ended before it answered")
+    if answer.silence == "stranger":
+        raise Refused("another account answers on the monitor", "kvmrun --list")
     if answer.silence:
         raise Unresponsive(
             f"QEMU did not answer within {limit:g} s", "try again when the host is less busy", reason=answer.silence
         )
-
-
-def _field(answer: Reply, command: str, field: str) -> object:
-    reply = answer.replies.get(command)
-    return reply.get(field) if isinstance(reply, dict) else None
