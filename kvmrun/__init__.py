@@ -45,7 +45,7 @@ _PUBLIC = {
     "kvmrun.api.lab": ("LabHandle", "open_lab"),
     "kvmrun.api.network.network_status": ("NetworkReport", "network_status"),
     "kvmrun.api.network.networks": ("NetworkChange", "network_down", "network_restart", "network_up"),
-    "kvmrun.api.options": ("KillOptions", "StartOptions", "StopOptions"),
+    "kvmrun.api.options": ("KillOptions", "StartOptions", "StatusOptions", "StopOptions"),
     "kvmrun.api.repair.repair_all": ("repair",),
     "kvmrun.api.report": (
         "Detail",

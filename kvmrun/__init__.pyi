@@ -67,6 +67,7 @@ from kvmrun.api.network.networks import network_restart as network_restart
 from kvmrun.api.network.networks import network_up as network_up
 from kvmrun.api.options import KillOptions as KillOptions
 from kvmrun.api.options import StartOptions as StartOptions
+from kvmrun.api.options import StatusOptions as StatusOptions
 from kvmrun.api.options import StopOptions as StopOptions
 from kvmrun.api.repair.repair_all import repair as repair
 from kvmrun.api.report import Detail as Detail

@@ -3,6 +3,7 @@
 import os
 
 from kvmrun.errors import KvmrunError, OtherUser
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.model.guest.paths import Paths
@@ -57,7 +58,7 @@ def _uuid(where: Paths, name: str) -> str:
 
     try:
         lab = load_lab(where.vms, where.images)
-        return lab.places(where)[name].uuid if name in lab.guests else ""
+        return guest_runtimes(lab, where)[name].uuid if name in lab.guests else ""
     except KvmrunError:
         return ""
 

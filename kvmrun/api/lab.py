@@ -7,6 +7,7 @@ from typing import Literal
 
 from kvmrun.config import standard_paths
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import ownership
 from kvmrun.host.rundir import records, rundir
 from kvmrun.model.guest.guest import Guest
@@ -142,7 +143,7 @@ def place_of(where: Paths, name: str) -> GuestRuntime:
         )
     lab = read_definitions(where)
     guest_or_error(lab, name)
-    return lab.places(where)[name]
+    return guest_runtimes(lab, where)[name]
 
 
 def refuse_other(where: Paths, name: str) -> None:

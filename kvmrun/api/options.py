@@ -35,3 +35,17 @@ class KillOptions(Value):
 
     force: bool = False
     timeout: float | None = None
+
+
+class StatusOptions(Value):
+    """What is looked at beside the state of guests.
+
+    `all_labs` adds the guests of every other lab on this host, `confinement` how each QEMU is confined, `agents` the
+    addresses that the guests' own agents report. A guest that does not answer within `timeout` seconds, at least 0.2,
+    or 2 is "unresponsive".
+    """
+
+    all_labs: bool = False
+    confinement: bool = False
+    agents: bool = False
+    timeout: float | None = None

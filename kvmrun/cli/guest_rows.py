@@ -14,7 +14,7 @@ from kvmrun.ui.text.caller import fix
 
 def view(args: Args) -> guest_columns.View:
     """The columns that the words ask for."""
-    columns = guest_columns.POSTURE if args.verbose else guest_columns.LIVE
+    columns = guest_columns.CONFINEMENT if args.verbose else guest_columns.LIVE
     return guest_columns.with_lab(columns) if args.all_labs else columns
 
 

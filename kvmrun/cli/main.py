@@ -22,7 +22,7 @@ from kvmrun.errors import (
     refused_by_host,
 )
 from kvmrun.host.process import signals
-from kvmrun.model.deadline import Deadline, begin_command
+from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
 from kvmrun.ui.text.caller import note_lab
@@ -195,7 +195,8 @@ def _dispatch(words: list[str]) -> int:
     note_lab(args.vms)
     args.deadline = _deadline(args.timeout)
     args.implied = implied
-    code: int = module.run(args)
+    with within(args.deadline):
+        code: int = module.run(args)
     return code
 
 
@@ -203,7 +204,7 @@ def _deadline(limit: float | None) -> Deadline:
     """When the command is to be over. Raises UsageError for what is no time."""
     if limit is not None and not 0 <= limit <= _LONGEST:  # NaN is neither
         raise UsageError(f"--timeout {limit:g} is not a time", f"between 0 and {_LONGEST} seconds")
-    return begin_command(limit)
+    return Deadline.begin(limit)
 
 
 def _refuse_foreign_verb(words: Sequence[str]) -> None:

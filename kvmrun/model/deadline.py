@@ -1,12 +1,13 @@
 """When a command is to be over: one value, made from --timeout when the command begins, handed to all that waits.
 
-What waits for the host (a lock, a program of the system) has no value handed down to it: it asks `remaining`.
+What waits for the host (a lock, a program of the system) has no value handed down to it: it asks `remaining`. That is
+a context variable, so that every thread and every asyncio task has the deadline of its own call.
 """
 
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 from kvmrun.model.value import Value
 
@@ -42,35 +43,23 @@ NEVER = Deadline()
 """That of a command without --timeout."""
 _UNDO = 2.0
 """How long taking back may take after the end of the time, in seconds, each step of it."""
-_command = [NEVER]
-_thread = threading.local()
-
-
-def begin_command(limit: float | None) -> Deadline:
-    """The deadline of the command that this process carries out from now on."""
-    _command[0] = Deadline.begin(limit)
-    return _command[0]
+_current = ContextVar("deadline", default=NEVER)
+_undoing = ContextVar("undoing", default=False)
 
 
 def current() -> Deadline:
-    """The deadline of what this thread does: that of `within`, else that of the command."""
-    found: Deadline | None = getattr(_thread, "deadline", None)
-    return _command[0] if found is None else found
+    """The deadline of what this thread does: that of the innermost `within`."""
+    return _current.get()
 
 
 @contextmanager
 def within(deadline: Deadline) -> Iterator[None]:
-    """What this thread waits for inside the block is over by the deadline. One without a limit changes nothing.
-
-    It is the thread's own: a program may call the API in several threads, each with a limit.
-    """
-    before = getattr(_thread, "deadline", None)
-    if deadline.limit is not None:
-        _thread.deadline = deadline
+    """What this thread waits for inside the block is over by the deadline. One without a limit changes nothing."""
+    before = _current.set(deadline if deadline.limit is not None else current())
     try:
         yield
     finally:
-        _thread.deadline = before
+        _current.reset(before)
 
 
 def remaining(usual: float) -> float:
@@ -78,16 +67,15 @@ def remaining(usual: float) -> float:
 
     After the end of the time only what is taken back is waited for, and not for long.
     """
-    least = min(usual, _UNDO) if getattr(_thread, "is_undoing", False) else 0.0
+    least = min(usual, _UNDO) if _undoing.get() else 0.0
     return max(least, current().left(usual))
 
 
 @contextmanager
 def undoing() -> Iterator[None]:
     """What this thread does inside the block takes back what was done."""
-    before = getattr(_thread, "is_undoing", False)
-    _thread.is_undoing = True
+    before = _undoing.set(True)
     try:
         yield
     finally:
-        _thread.is_undoing = before
+        _undoing.reset(before)

@@ -118,8 +118,8 @@ class Lab(Value):
             taken[network.name].add(address)
         return str(address) if address else None
 
-    def places(self, where: Paths) -> dict[str, GuestRuntime]:
-        """The place of every guest below `where`."""
+    def derived_runtimes(self, where: Paths) -> dict[str, GuestRuntime]:
+        """The runtime of every guest below `where`, as it follows from the lab alone."""
         return {
             name: GuestRuntime(
                 guest=name,

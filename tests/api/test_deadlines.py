@@ -1,8 +1,14 @@
 """The time of one call: that of the thread that makes it and of those that work for it, and of no other."""
 
 import threading
+from pathlib import Path
 
+import pytest
+from support.cli import guests
+
+import kvmrun
 from kvmrun.api.parallel import each
+from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import NEVER, Deadline, current, remaining, within
 
 OVER = Deadline(limit=1.0, began=0.0)
@@ -33,3 +39,29 @@ def test_those_who_work_for_a_call_have_its_limit() -> None:
         each(NAMES, lambda _: found.append(remaining(5)))
     each(NAMES, lambda _: found.append(remaining(5)))
     assert found == [0, 0, 0, 5, 5, 5]
+
+
+@pytest.mark.usefixtures("netns")
+def test_networks_and_repair_wait_no_longer_than_they_are_told(lab: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another command holds the network all the time, and without a limit of the call it would be waited for."""
+    monkeypatch.setattr(rundir, "OP_LIMIT", 3600.0)
+    (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
+    handle = kvmrun.open_lab(str(lab))
+    kvmrun.network_up(handle, ["lan"], timeout=60)
+    try:
+        with rundir.locked(handle.paths.network("lan"), "network lan"):
+            for call in (kvmrun.network_up, kvmrun.network_down, kvmrun.network_restart):
+                with pytest.raises(kvmrun.KvmrunError):
+                    call(handle, ["lan"], timeout=0.1)
+            assert kvmrun.network_status(handle, timeout=60).networks[0].state == "up"
+            [late] = {one.state for one in kvmrun.repair(handle, timeout=0)}
+            assert late == "not repaired"
+        assert kvmrun.repair(handle, timeout=60) == []
+    finally:
+        kvmrun.network_down(handle, timeout=60)
+
+
+def test_a_status_has_a_limit_too(lab: Path) -> None:
+    guests(lab, "vm1")
+    [row] = kvmrun.status(kvmrun.open_lab(str(lab)), options=kvmrun.StatusOptions(timeout=0))
+    assert row.state == "stopped"

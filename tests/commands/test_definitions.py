@@ -141,11 +141,11 @@ class TestNew:
             assert run("new", name).code == 0
         addresses = {}
         for name in names:
-            addresses[name] = [port["address"] for port in run("show", name, "-o", "json").json()["place"]["ports"]]
+            addresses[name] = [port["address"] for port in run("show", name, "-o", "json").json()["runtime"]["ports"]]
         assert run("new", "aaa").code == 0
         for name in names:
             assert addresses[name] == [
-                one["address"] for one in run("show", name, "-o", "json").json()["place"]["ports"]
+                one["address"] for one in run("show", name, "-o", "json").json()["runtime"]["ports"]
             ]
         assert any("address = " in (lab / f"{name}.toml").read_text() for name in names)
         assert run("check").out == "8 guests on 1 network: no errors\n"
@@ -359,9 +359,9 @@ class TestRename:
         was = run("show", "vm1", "-o", "json").json()
         assert run("rename", "vm1", "web", "--keep").code == 0
         now = run("show", "web", "-o", "json").json()
-        assert now["place"]["uuid"] == was["place"]["uuid"]
+        assert now["runtime"]["uuid"] == was["runtime"]["uuid"]
         for key in ("mac", "address", "name"):
-            assert [one[key] for one in now["place"]["ports"]] == [one[key] for one in was["place"]["ports"]]
+            assert [one[key] for one in now["runtime"]["ports"]] == [one[key] for one in was["runtime"]["ports"]]
         assert (lab / "web.toml").read_text().startswith(text.partition("\n")[0] if text.startswith("#") else "uuid")
 
     def test_a_person_is_offered_to_keep_it(self, lab: Path) -> None:

@@ -48,7 +48,7 @@ def test_show_has_the_derived_names_and_the_command_as_typed(lab: Path, kvmrun: 
     document = kvmrun.ok("show", "vm1", "-o", "json").json()
     assert document["schema"] == 1
     assert document["definition"]["accel"] == "tcg"
-    assert document["place"]["ports"][0]["tap"] == "tap-vm1"
+    assert document["runtime"]["ports"][0]["tap"] == "tap-vm1"
     assert "-nodefaults" in document["command"]
 
 

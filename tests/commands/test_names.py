@@ -34,6 +34,6 @@ def test_other_machines_have_names(lab: Path, kvmrun: Cli) -> None:
 def test_show_tells_the_account_it_would_run_as(lab: Path, kvmrun: Cli) -> None:
     (lab / "vm1.toml").write_text('accel = "tcg"\nnic = []\nuser = "nobody"\n')
     assert "\nuid        65534\n" in kvmrun.ok("show", "vm1").out
-    assert kvmrun.ok("show", "vm1", "-o", "json").json()["place"]["uid"] == 65534
+    assert kvmrun.ok("show", "vm1", "-o", "json").json()["runtime"]["uid"] == 65534
     (lab / "vm1.toml").write_text('accel = "tcg"\nnic = []\nuser = "nosuch"\n')
     assert "that of nosuch, which does not exist" in kvmrun.ok("show", "vm1").out

@@ -53,7 +53,7 @@ def commands(lab: Path, step: int) -> Iterator[tuple[str, str, list[str]]]:
         if "vm1" not in found.guests:
             assert machine == "microvm", [f"{one}" for one in found.problems]
             continue
-        place = found.places(where)["vm1"]
+        place = found.derived_runtimes(where)["vm1"]
         options = tuple(found.guests["vm1"].options(place, vhost=True))
         table = {handle: [10, 11, 12, 13] for one in options for handle in one.handles()}
         words = [word for option in argv(options, table) for word in option]

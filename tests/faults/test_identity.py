@@ -254,10 +254,10 @@ def test_a_guest_that_runs_without_its_file_is_shown_from_its_record(lab: Path, 
         (lab / "a.toml").unlink() if now is None else (lab / "a.toml").write_text(now)
         found = kvmrun.ok("show", "a", "-o", "json").json()
         assert found["definition"] is None
-        assert (found["place"]["uuid"], found["state"]) == (known["place"]["uuid"], "paused")
-        assert found["place"]["ports"] == known["place"]["ports"]
+        assert (found["runtime"]["uuid"], found["state"]) == (known["runtime"]["uuid"], "paused")
+        assert found["runtime"]["ports"] == known["runtime"]["ports"]
         assert found["command"][0] == known["command"][0]
-        assert f"tap {known['place']['ports'][0]['tap']}" in kvmrun.ok("show", "a").out
+        assert f"tap {known['runtime']['ports'][0]['tap']}" in kvmrun.ok("show", "a").out
     (lab / "a.toml").write_text(text)
     assert kvmrun.ok("show", "a", "-o", "json").json() == known
 

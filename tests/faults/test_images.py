@@ -305,7 +305,7 @@ def test_no_string_is_more_than_one_value(lab: Path, own_directories: Path, tall
             if "g1" not in found.guests:
                 continue
             taken[field] += 1
-            places = found.places(where)
+            places = found.derived_runtimes(where)
             one, other = (reader(_argv(found.guests[name], found, places[name])) for name in ("g1", "g2"))
             assert [flag for flag, _ in one] == [flag for flag, _ in other]
             if field not in {"cpu", "machine"}:

@@ -34,7 +34,7 @@ def lab() -> Lab:
 
 
 def options(lab: Lab, guest: str) -> tuple[Option, ...]:
-    return tuple(lab.guests[guest].options(lab.places(WHERE)[guest], vhost=True))
+    return tuple(lab.guests[guest].options(lab.derived_runtimes(WHERE)[guest], vhost=True))
 
 
 def table(options: Iterable[Option]) -> dict[Handle, Sequence[int]]:
@@ -72,7 +72,7 @@ def test_the_command_is_the_one_in_the_file(lab: Lab, guest: str) -> None:
 @pytest.mark.skipif(not QEMU, reason="needs qemu-system-x86_64")
 @pytest.mark.parametrize("guest", GUESTS)
 def test_qemu_takes_the_command(lab: Lab, guest: str, own_directories: Path) -> None:
-    place = lab.places(WHERE)[guest]
+    place = lab.derived_runtimes(WHERE)[guest]
     for path in (place.directory, place.log, place.vnc, WHERE.images):
         Path(here(path, own_directories)).mkdir(parents=True, exist_ok=True)
     for drive in lab.guests[guest].drive:

@@ -36,7 +36,7 @@ def lab(*guests: Guest, identity: str = "/lab", **keys: Any) -> Lab:
 
 def started(one: Lab, *names: str) -> dict[str, Record]:
     """The records of guests that were started from that lab."""
-    places = one.places(WHERE)
+    places = one.derived_runtimes(WHERE)
     return {
         name: guest_record(one.guests[name], places[name], (), one.uplinks.get(one.guests[name].uplink or ""))
         for name in names
@@ -67,7 +67,7 @@ class TestGuests:
         now = merge(lab(*today), recorded(before, "a"))
         assert now.ports()["a"] == before.ports()["a"]
         assert now.uplink_of("a") == "wan"
-        assert now.places(WHERE)["a"].uuid == before.places(WHERE)["a"].uuid
+        assert now.derived_runtimes(WHERE)["a"].uuid == before.derived_runtimes(WHERE)["a"].uuid
         assert {*uplink_routing.rules(now, LAN)} >= {*uplink_routing.rules(before, LAN)}
 
     def test_an_uplink_that_is_gone_from_the_file_is_that_of_the_start(self) -> None:

@@ -18,7 +18,7 @@ from kvmrun.plan.repair_plan import Fault, GuestFacts, OwnedLink
 WHERE = Paths(vms="/l", run="/r", state="/s", root=True)
 VM1 = Guest(name=GuestName("vm1"), accel="tcg", cpus=3, memory=Size(96 << 20), nic=(Nic(), Nic(queues=2)))
 LAB = Lab(directory="/l", networks={"lan": Network(name=NicName("lan"))}, guests={"vm1": VM1})
-PLACE = LAB.places(WHERE)["vm1"]
+PLACE = LAB.derived_runtimes(WHERE)["vm1"]
 RECORD = record_of(VM1, PLACE, ()).replace(pid=7, started=70, boot="b")
 WELL = GuestFacts(name="vm1", pid=7, started=70, locked=True, monitors=("q",), record=RECORD, boot="b")
 

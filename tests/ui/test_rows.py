@@ -9,7 +9,7 @@ from rich.console import Console
 
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.ui.text import guest_table
-from kvmrun.ui.text.guest_columns import HEADS, LIVE, POSTURE, View, guest_cells, plain
+from kvmrun.ui.text.guest_columns import CONFINEMENT, HEADS, LIVE, View, guest_cells, plain
 
 calm = settings(deadline=None)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
@@ -103,7 +103,7 @@ def test_no_value_is_broken_on_a_narrow_terminal(width: int) -> None:
         assert {one.state, *(one.problem or "").split()} <= words
 
 
-@pytest.mark.parametrize("view", [LIVE, POSTURE])
+@pytest.mark.parametrize("view", [LIVE, CONFINEMENT])
 def test_a_lab_without_guests_is_a_table_of_heads(view: View, capsys: pytest.CaptureFixture[str]) -> None:
     guest_table.draw_table([], view, color="never")
     assert capsys.readouterr().out.startswith("NAME")

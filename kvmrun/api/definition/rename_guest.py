@@ -10,6 +10,7 @@ from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
 from kvmrun.config import toml_edit
 from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.errors import ConfigError
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest import Guest
@@ -49,7 +50,7 @@ def current_identity(lab: LabHandle, old: str, new: str) -> GuestRuntime:
     definitions.require_stopped(where, old, "renamed")
     definitions.require_stopped(where, new, "replaced")
     _lab_with(before, where, old, new, _changed_files(before, where, old, new, keep=False))
-    return before.places(where)[old]
+    return guest_runtimes(before, where)[old]
 
 
 def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = False) -> Renamed:
@@ -84,7 +85,7 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
         teardown.remove_leftovers(where, old)
     return Renamed(
         files=tuple(sorted(texts.keys() - {f"{old}.toml"})),
-        changes=tuple(_identity_changes(before.places(where)[old], after.places(where)[new])),
+        changes=tuple(_identity_changes(guest_runtimes(before, where)[old], guest_runtimes(after, where)[new])),
         images=tuple(drive.image for drive in guest.drive if not drive.is_readonly()),
     )
 
@@ -144,7 +145,7 @@ def _with_new_name(value: Any, old: str, new: str, key: str = "") -> Any:
 
 def _write_identity_down(before: Lab, where: Paths, old: str, text: str) -> str:
     """The text with what follows from the name written down."""
-    guest, place = before.guests[old], before.places(where)[old]
+    guest, place = before.guests[old], guest_runtimes(before, where)[old]
     if guest.uuid is None:
         text = toml_edit.insert_keys(text, toml_edit.TOP, {"uuid": place.uuid})
     for number, (nic, port) in enumerate(zip(guest.nic, place.ports, strict=True)):

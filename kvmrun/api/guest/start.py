@@ -16,6 +16,7 @@ from kvmrun.api.report import Detail, Done, Report, Warned, details, discard, wa
 from kvmrun.api.selection import in_order
 from kvmrun.errors import KvmrunError, Several, UsageError
 from kvmrun.host.facts.guest_facts import RunningGuests
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.process.signals import note_signals
 from kvmrun.host.rundir import records, rundir
 from kvmrun.model.deadline import Deadline, within
@@ -86,7 +87,7 @@ def start_defined(
     waits = {
         name: found for name in good if (found := _combined_wait(_readiness_wait(lab, name, awaited, deadline), wait))
     }
-    places = lab.places(where)
+    places = guest_runtimes(lab, where)
     used = {port.network for name in good for port in places[name].ports}
     _report_kernels(lab, good, report)
     job = start_guest.Job(
@@ -116,7 +117,7 @@ def _report_kernels(lab: Lab, names: Container[str], report: Report) -> None:
 
 def _look(defined: Lab, lab: Lab, where: Paths, names: list[str]) -> Callable[[], Lab]:
     """The lab by the records there are when it is asked for; those that are being started have theirs soon."""
-    places = lab.places(where)
+    places = guest_runtimes(lab, where)
     uplinks = {name: lab.uplinks.get(lab.guests[name].uplink or "") for name in names}
     starting = {name: launch_record(lab.guests[name], places[name], (), uplinks[name]) for name in names}
     return lambda: records.in_force(defined, where, starting=starting)

@@ -13,6 +13,7 @@ from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import guest_facts
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import ownership
 from kvmrun.host.process import log_reader
 from kvmrun.host.process.signals import defer_signals
@@ -78,7 +79,8 @@ def start(job: Job, name: str, report: Report) -> None:
             _keep_watch(job, name, _begin_watch(job, name, place))
         else:
             lab = _afresh(job.lab, name)
-            place, steps, notes = plan(lab, job.where, lab.places(job.where)[name], job.raw, job.others)
+            place = guest_runtimes(lab, job.where)[name]
+            steps, notes = plan(lab, job.where, place, job.raw, job.others)
             _launch(job, place, steps, report)
             for note in notes:
                 report(Done(guest=name, text=f"  {note}"))
@@ -143,18 +145,16 @@ def _killed_half_started(place: GuestRuntime) -> bool:
 
 def plan(
     lab: Lab, where: Paths, place: GuestRuntime, raw: tuple[str, ...], others: guest_facts.RunningGuests
-) -> tuple[GuestRuntime, tuple[GuestStep, ...], list[str]]:
-    """The guest's own steps, its place with the account it really runs as, and what does not hold of its definition."""
+) -> tuple[tuple[GuestStep, ...], list[str]]:
+    """The guest's own steps, and what does not hold of its definition."""
     guest = lab.guests[place.guest]
     merge_records.refuse_taken(lab, guest.name)
     refuse_other_image(where, guest)
     facts = guest_facts.start_facts(guest, place, where, others).replace(uplink=lab.uplinks.get(guest.uplink or ""))
-    if guest.user and where.root:
-        place = place.replace(uid=facts.accounts.get(guest.user))
     notes = [
         f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.image_notes(guest, facts.files)
     ]
-    return place, plan_up(guest, place, facts, raw), notes
+    return plan_up(guest, place, facts, raw), notes
 
 
 def _launch(job: Job, place: GuestRuntime, steps: tuple[GuestStep, ...], report: Report) -> None:

@@ -12,6 +12,7 @@ from kvmrun.api.options import StartOptions
 from kvmrun.api.selection import in_order
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts.guest_facts import RunningGuests
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.guest.qemu_option import argv
@@ -38,7 +39,7 @@ def preview_start(
     errors = definition_errors(defined, wanted)
     others = RunningGuests(where)
     now = records.in_force(with_accel(defined, options.accel), where, others.records())
-    places = now.places(where)
+    places = guest_runtimes(now, where)
     found: dict[str, StartPreview] = {}
     shared = _Shared(now, where, others)
     for name in wanted:
@@ -77,5 +78,5 @@ def _planned(shared: _Shared, place: GuestRuntime, raw: tuple[str, ...]) -> list
     """What a start would do, in its order: with the network between the halves, or first where it is down."""
     names = sorted({port.network for port in place.ports})
     networks = [step for network in names for step in shared.steps(network)]
-    now, then = split_at_launch(start_guest.plan(shared.lab, shared.where, place, raw, shared.others)[1])
+    now, then = split_at_launch(start_guest.plan(shared.lab, shared.where, place, raw, shared.others)[0])
     return [*now, *networks, *then] if bridges_exist(shared.lab, names) else [*networks, *now, *then]

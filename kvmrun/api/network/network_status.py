@@ -10,6 +10,7 @@ from kvmrun.host.facts import doctor_facts, network_facts, root_capabilities
 from kvmrun.host.links import iproute, policy_routing
 from kvmrun.host.rundir import records
 from kvmrun.model import derive
+from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.finding import Finding, problem
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
@@ -33,11 +34,21 @@ class NetworkReport(Value):
     problems: tuple[Finding, ...]
 
 
-def network_status(lab: LabHandle, names: Iterable[str] | None = None) -> NetworkReport:
+def network_status(
+    lab: LabHandle, names: Iterable[str] | None = None, *, timeout: float | None = None
+) -> NetworkReport:
     """The live state of networks, None means all of the lab; nothing is changed.
 
-    Raises: ConfigError, and OtherLab for a network of another lab; HostLacks for a root without its capabilities.
+    The programs and gateways that are asked have `timeout` seconds together, or each its usual limit.
+
+    Raises: ConfigError for a name that is no network; OtherLab for a network of another lab; HostLacks for a root
+    without its capabilities; Unresponsive where the kernel or a program does not answer.
     """
+    with within(Deadline.begin(timeout)):
+        return _network_report(lab, names)
+
+
+def _network_report(lab: LabHandle, names: Iterable[str] | None) -> NetworkReport:
     now, where = records.in_force(lab.definitions, lab.paths), lab.paths
     wanted = select_networks(now, "status", names)
     root_capabilities.require_capabilities()

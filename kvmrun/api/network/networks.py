@@ -11,9 +11,11 @@ from kvmrun.api.report import Done, Report, details, discard
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.execute import own_bridges
 from kvmrun.host.execute.undo import undo_on_error
-from kvmrun.host.facts import guest_facts, network_facts, port_owners, root_capabilities
+from kvmrun.host.facts import network_facts, port_owners, root_capabilities
+from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.links import bridges, port_state
 from kvmrun.host.rundir import records, rundir
+from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
@@ -38,35 +40,49 @@ class NetworkChange(Value):
 
 
 def network_up(
-    lab: LabHandle, names: Iterable[str] | None = None, *, owner: str | None = None, report: Report = discard
+    lab: LabHandle,
+    names: Iterable[str] | None = None,
+    *,
+    owner: str | None = None,
+    timeout: float | None = None,
+    report: Report = discard,
 ) -> list[NetworkChange]:
     """Bring networks up, one after the other; None means all that are defined.
 
-    With `owner` every guest's tap is made now and belongs to that user, who starts guests without root.
+    With `owner` every guest's tap is made now and belongs to that user, who starts guests without root. `timeout` is
+    the limit of the whole call in seconds; without it every wait has its own, the longest 10 s for another command.
 
-    Raises: what was in the way of a network, when those before it are up; UsageError for a user who does not exist;
-    ConfigError for all networks when those that are valid are up, and others are not.
+    Raises: Busy, Refused, Unresponsive, HostLacks or KvmrunError for what was in the way of a network, when those
+    before it are up; UsageError for a user who does not exist; OtherLab for a network of another lab; ConfigError for
+    all networks when those that are valid are up, and others are not.
     """
+    deadline = Deadline.begin(timeout)
     defined, where, wanted = _begin(lab, "up", names)
     uid = _uid(owner) if owner else None
-    with own_bridges.followed(partial(records.in_force, defined, where), where):
+    with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
         made = [_up(defined, where, name, report, owner=uid) for name in wanted]
     return _all_valid(made, defined, names)
 
 
 def network_down(
-    lab: LabHandle, names: Iterable[str] | None = None, *, force: bool = False, report: Report = discard
+    lab: LabHandle,
+    names: Iterable[str] | None = None,
+    *,
+    force: bool = False,
+    timeout: float | None = None,
+    report: Report = discard,
 ) -> list[NetworkChange]:
     """Take networks down, one after the other; None means all of the lab, also those no longer defined.
 
-    Without `force` a network that guests are attached to is refused.
+    Without `force` a network that guests are attached to is refused. `timeout` as of `network_up`.
 
-    Raises: as `network_up`.
+    Raises: what `network_up` raises.
     """
+    deadline = Deadline.begin(timeout)
     defined, where, wanted = _begin(lab, "down", names)
     now = records.in_force(defined, where).now
     gone = {*now.undefined}
-    with own_bridges.followed(partial(records.in_force, defined, where), where):
+    with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
         made = [_down(defined, where, name, report, force=force) for name in wanted]
         for name, other in now.networks_elsewhere.items() if names is None else ():
             if name in defined.networks:
@@ -77,19 +93,25 @@ def network_down(
 
 
 def network_restart(
-    lab: LabHandle, names: Iterable[str] | None = None, *, owner: str | None = None, report: Report = discard
+    lab: LabHandle,
+    names: Iterable[str] | None = None,
+    *,
+    owner: str | None = None,
+    timeout: float | None = None,
+    report: Report = discard,
 ) -> list[NetworkChange]:
     """Take networks down under their guests and bring them up as they are defined now; None means all defined ones.
 
-    A network that could not come up again is not taken down.
+    A network that could not come up again is not taken down. `owner` and `timeout` as of `network_up`.
 
-    Raises: as `network_up`.
+    Raises: what `network_up` raises.
     """
+    deadline = Deadline.begin(timeout)
     defined, where, wanted = _begin(lab, "restart", names)
     uid = _uid(owner) if owner else None
     now = records.in_force(defined, where)
     made: list[NetworkChange] = []
-    with own_bridges.followed(partial(records.in_force, defined, where), where):
+    with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
         for name in wanted:
             _refuse_in_the_way(defined, now, name)
             made.append(_down(defined, where, name, report, force=True))
@@ -143,7 +165,7 @@ def _up(lab: Lab, where: Paths, name: str, report: Report, *, owner: int | None)
 
 
 def _uid(user: str) -> int:
-    found = guest_facts.account_ids([user])
+    found = account_ids([user])
     if user not in found:
         raise UsageError(f"there is no user {printable(user)}", "--owner takes the name of an account")
     return found[user]

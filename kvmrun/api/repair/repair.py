@@ -13,6 +13,7 @@ from kvmrun.host.execute import own_bridges
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import network_facts
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.firewall import port_guard
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import log_reader, log_writer, process
@@ -75,7 +76,7 @@ def _look(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
 
 
 def _faults(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
-    place = lab.places(where).get(name)
+    place = guest_runtimes(lab, where).get(name)
     found = _observe_guest(where, name)
     return list(repair_plan.guest_faults(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
 
@@ -126,7 +127,7 @@ def _perform(step: repair_plan.Mend, lab: Lab, where: Paths) -> None:
 
 
 def _place(lab: Lab, where: Paths, name: str) -> GuestRuntime:
-    known = lab.places(where).get(name)
+    known = guest_runtimes(lab, where).get(name)
     return known or GuestRuntime(guest=name, uuid="", directory=where.guest(name), log=where.log(name), ports=())
 
 

@@ -8,28 +8,34 @@ from kvmrun.api.repair.repair import RepairTarget, repair_targets
 from kvmrun.api.report import Report, details, discard
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import root_capabilities
+from kvmrun.model.deadline import Deadline, current, within
 from kvmrun.plan.repair_plan import Fault, RepairResult
 
 
-def repair(lab: LabHandle, *, dry_run: bool = False, report: Report = discard) -> list[RepairResult]:
+def repair(
+    lab: LabHandle, *, dry_run: bool = False, timeout: float | None = None, report: Report = discard
+) -> list[RepairResult]:
     """What was wrong with the guests, networks and links of the lab, and what became of each; [] where all is well.
 
     With `dry_run` nothing is changed, and every fault is "to be repaired" or "not repaired". What cannot be repaired
-    has the error.
+    has the error. `timeout` is the limit of the whole call in seconds; what is not examined by then is "not repaired".
 
     Raises: ConfigError and Refused for a lab that cannot be read, HostLacks for a root without its capabilities.
     """
+    deadline = Deadline.begin(timeout)
     defined = lab.definitions
     root_capabilities.require_capabilities()
-    return [
-        one
-        for subject in repair_targets(defined, lab.paths, details(report))
-        for one in _outcomes(subject, dry=dry_run)
-    ]
+    with within(deadline):
+        targets = repair_targets(defined, lab.paths, details(report))
+        return [result for target in targets for result in _outcomes(target, dry=dry_run)]
 
 
 def _outcomes(subject: RepairTarget, *, dry: bool) -> Iterator[RepairResult]:
-    """What is wrong with it, and what became of that; a dry run changes nothing."""
+    """What is wrong with it, and what became of that; a dry run changes nothing. Once the time is over, it is left."""
+    if current().is_over():
+        late = "the time of the command was over before"
+        yield RepairResult(subject=subject.name, text="it was not examined", state="not repaired", error=late)
+        return
     text = "it cannot be examined"
     try:
         faults = subject.look()

@@ -4,6 +4,7 @@ from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.api.status import agent_addresses, status_confinement
 from kvmrun.api.status.status import guest_statuses, visible_run_directories
 from kvmrun.host.facts import guest_facts
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.rundir import records, rundir, socket_lookup
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
@@ -22,7 +23,7 @@ class GuestDetails(Value):
     """
 
     definition: Guest | None
-    place: GuestRuntime
+    runtime: GuestRuntime
     command: tuple[tuple[str, ...], ...]
     display: str | None
     status: Status
@@ -35,20 +36,18 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     if name in lab_now.now.running and name not in definitions.guests:
         return _recorded(lab_now, where, name)
     guest = guest_or_error(definitions, name)
-    place = lab_now.places(where)[guest.name]
-    if guest.user and where.root:
-        place = place.replace(uid=guest_facts.account_ids([guest.user]).get(guest.user))
-    options = tuple(guest.options(place, vhost=guest_facts.has_vhost(), devices=guest_facts.block_devices(guest)))
+    runtime = guest_runtimes(lab_now, where)[guest.name]
+    options = tuple(guest.options(runtime, vhost=guest_facts.has_vhost(), devices=guest_facts.block_devices(guest)))
     command = ((guest_facts.qemu_facts(),), *(tuple(option) for option in argv(options, None)))
-    display = guest.shown_at(place) or None
+    display = guest.shown_at(runtime) or None
     status = _status(definitions, where, guest.name)
-    return GuestDetails(definition=guest, place=place, command=command, display=display, status=status)
+    return GuestDetails(definition=guest, runtime=runtime, command=command, display=display, status=status)
 
 
 def _recorded(lab: Lab, where: Paths, name: str) -> GuestDetails:
     """A guest that runs without a valid definition: as its record and its QEMU tell it."""
     record = lab.now.running[name]
-    place = GuestRuntime(
+    runtime = GuestRuntime(
         guest=record.name,
         uuid=record.uuid,
         directory=where.guest(record.name),
@@ -56,9 +55,11 @@ def _recorded(lab: Lab, where: Paths, name: str) -> GuestDetails:
         ports=lab.ports()[record.name],
         lab=record.lab,
     )
-    command = tuple(socket_lookup.command_line(rundir.qemu_pid(place.directory, record.pid)))
+    command = tuple(socket_lookup.command_line(rundir.qemu_pid(runtime.directory, record.pid)))
     status = _status(lab, where, record.name)
-    return GuestDetails(definition=None, place=place, command=(command,), display=record.display or None, status=status)
+    return GuestDetails(
+        definition=None, runtime=runtime, command=(command,), display=record.display or None, status=status
+    )
 
 
 def _status(lab: Lab, where: Paths, name: str) -> Status:

@@ -3,30 +3,26 @@
 from collections.abc import Iterable
 
 from kvmrun.api.lab import LabHandle, expand_groups, is_known, no_such_guest, own_guests, refuse_other
+from kvmrun.api.options import StatusOptions
 from kvmrun.api.status.status import guest_statuses, visible_run_directories
 from kvmrun.errors import KvmrunError, Several
+from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.paths import Paths
+from kvmrun.model.lab import Lab
 
 
 def status(
-    lab: LabHandle,
-    names: Iterable[str] | None = None,
-    *,
-    all_labs: bool = False,
-    confinement: bool = False,
-    agents: bool = False,
+    lab: LabHandle, names: Iterable[str] | None = None, options: StatusOptions = StatusOptions()
 ) -> list[Status]:
-    """The live state of guests, with @GROUP among `names`; None means all. Nothing is changed, and 2 s is the limit.
-
-    `all_labs` adds the guests of every other lab on this host, `confinement` how each QEMU is confined, `agents` the
-    addresses that the guests' own agents report.
+    """The live state of guests, with @GROUP among `names`; None means all. Nothing is changed.
 
     Raises: ConfigError and Refused for a lab that cannot be read, Several for guests that are not known.
     """
     words = None if names is None else list(names)
     if errors := unknown_guests(lab, words or ()):
         raise Several(errors)
-    return rows(lab, words, all_labs=all_labs, confinement=confinement, agents=agents)
+    return rows(lab, words, options)
 
 
 def unknown_guests(handle: LabHandle, names: Iterable[str]) -> list[KvmrunError]:
@@ -48,28 +44,25 @@ def unknown_guests(handle: LabHandle, names: Iterable[str]) -> list[KvmrunError]
     return found
 
 
-def rows(
-    handle: LabHandle,
-    names: Iterable[str] | None,
-    *,
-    all_labs: bool = False,
-    confinement: bool = False,
-    agents: bool = False,
-) -> list[Status]:
-    """The same; those of `names` that are not known are left out."""
-    lab, where = handle.definitions, handle.paths
+def rows(handle: LabHandle, names: Iterable[str] | None, options: StatusOptions) -> list[Status]:
+    """The live state of guests; those of `names` that are not known are left out."""
+    with within(Deadline.begin(options.timeout)):
+        return _rows(handle.definitions, handle.paths, names, options)
+
+
+def _rows(lab: Lab, where: Paths, names: Iterable[str] | None, options: StatusOptions) -> list[Status]:
     chosen = None if names is None else expand_groups(lab, names)
     here = visible_run_directories(where) if chosen else {}
     here = {one: here[one] for one in own_guests(where, here)}
     found = guest_statuses(where, lab, chosen and [one for one in chosen if is_known(lab, one) or one in here])
-    if all_labs:
+    if options.all_labs:
         from kvmrun.api.status import other_labs
 
         found = other_labs.with_other_labs(found, where)
-    if confinement or agents:
+    if options.confinement or options.agents:
         from kvmrun.api.status import agent_addresses, status_confinement
 
         here = visible_run_directories(where)
-        found = status_confinement.with_confinement(found, where, here) if confinement else found
-        found = agent_addresses.with_agent_addresses(found, here) if agents else found
+        found = status_confinement.with_confinement(found, where, here) if options.confinement else found
+        found = agent_addresses.with_agent_addresses(found, here) if options.agents else found
     return found

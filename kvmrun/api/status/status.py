@@ -9,6 +9,7 @@ from kvmrun.api.guest_socket import monitor_of, pid_finder
 from kvmrun.api.status.status_checks import WELL, degraded_state, with_guard_problems, with_tap_problems
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import network_health
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.links import tap_device
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import records, rundir, socket_lookup
@@ -48,7 +49,7 @@ def statuses_and_answers(
     here = {name: path for name, path in found.items() if not _is_elsewhere(where, lab, ours.get(name))}
     wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
     alive = [name for name in wanted if name in here and name in locked]
-    places = lab.places(where)
+    places = guest_runtimes(lab, where)
     suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
     astray = _running_without_lock(where, suspected, alive, places, here)
     here |= {name: where.guest(name) for name in astray}

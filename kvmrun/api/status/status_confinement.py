@@ -14,7 +14,7 @@ _WEAKEST = ("none", "mac", "address")
 
 
 def with_confinement(rows: list[Status], where: Paths, here: Mapping[str, str]) -> list[Status]:
-    """The rows, those of guests that run with their posture; `here` are the guests' run directories."""
+    """The rows, those of guests that run with their confinement; `here` are the guests' run directories."""
     records = {row.name: rundir.read_record(here[row.name]) for row in rows if row.pid and row.name in here}
     gone = _gone(where, records, here) if where.root else set[str]()
     return [_with(row, records[row.name], where, gone) if row.name in records else row for row in rows]
@@ -24,7 +24,7 @@ def _with(row: Status, record: Record | None, where: Paths, gone: set[str]) -> S
     found = confinement.read_confinement(row.pid or 0)
     if record and where.root:
         found = found.replace(guard="gone" if row.name in gone else _weakest(record.ports))
-    return row.replace(posture=found)
+    return row.replace(confinement=found)
 
 
 def _weakest(ports: tuple[Port, ...]) -> str:

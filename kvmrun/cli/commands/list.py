@@ -4,6 +4,7 @@ import sys
 import time
 
 from kvmrun.api.lab import LabHandle
+from kvmrun.api.options import StatusOptions
 from kvmrun.api.status.guest_list import rows, unknown_guests
 from kvmrun.api.status.status import hidden_guests_note
 from kvmrun.cli.arguments import Args, Parser, opened, pace
@@ -52,5 +53,5 @@ def run(args: Args) -> int:
 def _found(lab: LabHandle, args: Args) -> list[Status]:
     lab.reload()
     more = args.verbose > 0
-    found = rows(lab, args.guests or None, all_labs=args.all_labs, confinement=more, agents=more)
+    found = rows(lab, args.guests or None, StatusOptions(all_labs=args.all_labs, confinement=more, agents=more))
     return pasteable(found, lab, all_labs=args.all_labs)

@@ -20,16 +20,16 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     lab = opened(args)
     found = guest_details(lab, args.guest)
-    guest, place, now = found.definition, found.place, pasteable([found.status], lab)[0]
+    guest, runtime, now = found.definition, found.runtime, pasteable([found.status], lab)[0]
     if args.output == "json":
         qemu = [*(word for option in found.command for word in option), *(guest.args if guest else ())]
-        document: dict[str, object] = {"definition": guest and guest.as_dict(), "place": place.as_dict()}
+        document: dict[str, object] = {"definition": guest and guest.as_dict(), "runtime": runtime.as_dict()}
         document |= {"command": qemu, "display": found.display}
-        document |= {key: value for key, value in now.as_dict().items() if key in {"state", "posture", "agent"}}
+        document |= {key: value for key, value in now.as_dict().items() if key in {"state", "confinement", "agent"}}
         print_document(**document)
     elif guest:
-        sys.stdout.write(f"{guest_text(guest, place, now)}{QEMU}{command_text(found.command, guest.args)}")
+        sys.stdout.write(f"{guest_text(guest, runtime, now)}{QEMU}{command_text(found.command, guest.args)}")
     else:
         [command] = found.command
-        sys.stdout.write(recorded_text(place, now, f"{lab.paths.vms}/{place.guest}.toml", command))
+        sys.stdout.write(recorded_text(runtime, now, f"{lab.paths.vms}/{runtime.guest}.toml", command))
     return 0

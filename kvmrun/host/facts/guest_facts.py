@@ -1,7 +1,6 @@
 """Looking at the host: the facts a plan asks for, and nothing that is not asked."""
 
 import os
-import pwd
 import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
@@ -10,6 +9,7 @@ from typing import Literal
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.errors import KvmrunError, Refused, host_reason
 from kvmrun.host.facts import block_device
+from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.files import small_files
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import process
@@ -171,17 +171,6 @@ def _mode(path: str) -> int:
         return os.stat(path).st_mode
     except OSError:
         return 0
-
-
-def account_ids(names: Iterable[str]) -> dict[str, int]:
-    """The uids of those of `names` that exist."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = pwd.getpwnam(name).pw_uid
-        except KeyError:
-            continue
-    return found
 
 
 def kvm_facts(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:

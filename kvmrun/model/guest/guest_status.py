@@ -74,7 +74,7 @@ class Status(Value):
     display: str | None = None
     raw_args: bool = False
     problem: str | None = None
-    posture: Confinement | None = None
+    confinement: Confinement | None = None
     agent: tuple[AgentInterface, ...] | None = None
     lab: str | None = None
 

@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from contextvars import copy_context
 from io import StringIO
 from typing import Generic, Protocol, TypeVar
 
@@ -50,7 +51,7 @@ class Poller(Generic[T]):
         self._news: deque[T | Exception] = deque(maxlen=_KEPT)
         self._wanted = threading.Event()
         self.fd, self._bell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        threading.Thread(target=self._run, daemon=True).start()
+        threading.Thread(target=copy_context().run, args=(self._run,), daemon=True).start()
 
     def now(self) -> None:
         """Look at once."""

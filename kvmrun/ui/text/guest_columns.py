@@ -44,7 +44,7 @@ def guest_cells(status: Status) -> tuple[str, ...]:
 
 def confinement_cells(status: Status) -> tuple[str, ...]:
     """One row of how guests are held, and the addresses they tell: what is less than it should be is in capitals."""
-    now = status.posture or Confinement()
+    now = status.confinement or Confinement()
     return (
         printable(status.name, 60),
         printable(status.state, 40),
@@ -61,7 +61,7 @@ def confinement_cells(status: Status) -> tuple[str, ...]:
 
 
 LIVE = View(heads=HEADS, cells=guest_cells, spare=("DISPLAY", "ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))
-POSTURE = View(heads=HELD, cells=confinement_cells, spare=("ARGS", "KVM", "NEWPRIVS"))
+CONFINEMENT = View(heads=HELD, cells=confinement_cells, spare=("ARGS", "KVM", "NEWPRIVS"))
 
 
 def with_lab(view: View) -> View:

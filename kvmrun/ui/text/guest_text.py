@@ -58,7 +58,7 @@ def _port(port: Port) -> str:
 
 def _lines(now: Status) -> Iterator[str]:
     """The row of `list -v`, a line a column; of a guest that does not run there is little to say."""
-    told = list(zip(guest_columns.POSTURE.heads, guest_columns.POSTURE.cells(now), strict=True))[1:]
-    for head, cell in told if now.posture else told[:1]:
+    told = list(zip(guest_columns.CONFINEMENT.heads, guest_columns.CONFINEMENT.cells(now), strict=True))[1:]
+    for head, cell in told if now.confinement else told[:1]:
         if cell:
             yield f"{head.lower():<10} {cell}\n".replace("\n", ", ", cell.count("\n"))

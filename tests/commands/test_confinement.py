@@ -111,6 +111,8 @@ def test_an_account_that_was_named_is_used(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", text=TCG + 'user = "nobody"\n')
     kvmrun.ok("vm1")
     assert status(kvmrun.pid("vm1"))["Uid"].split()[0] == "65534"
+    assert kvmrun.ok("show", "vm1", "-o", "json").json()["runtime"]["uid"] == 65534
+    assert "uid        65534" in kvmrun.ok("show", "vm1").out
     guests(lab, "vm2", text=TCG + 'user = "nosuchaccount"\n')
     result = kvmrun("vm2")
     assert (result.code, "nosuchaccount" in result.err) == (6, True)
