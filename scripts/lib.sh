@@ -61,14 +61,5 @@ testing=(
     ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
 )
 
-# run_tests WORDS: pytest with WORDS. Four at a time on two cores, some tests wait longer than they allow for: what fails
-# beside others is tried once more by itself, in plain sight, and what fails then has failed. 3 is a runner that broke.
-run_tests() {
-    local code=0
-    "$venv/bin/python" -m pytest -n "${KVMRUN_TEST_WORKERS:-4}" --dist worksteal "$@" || code=$?
-    case $code in
-        1) say "once more, one at a time: what failed"; "$venv/bin/python" -m pytest -n 0 --last-failed "$@" ;;
-        3) say "once more, two at a time: the runner broke"; "$venv/bin/python" -m pytest -n 2 "$@" ;;
-        *) return "$code" ;;
-    esac
-}
+# run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores
+run_tests() { "$venv/bin/python" -m pytest -n "${KVMRUN_TEST_WORKERS:-4}" --dist worksteal "$@"; }

@@ -23,7 +23,7 @@ def feed(log: Path, chunks: list[bytes]) -> None:
             hand(StartLogger(log=Log(path=str(log)), uid=None))
             for chunk in chunks:
                 pipe.write(chunk)
-        assert process.wait_exit(hand._logger, 20)
+        assert process.wait_exit(hand._logger, 120)
     finally:
         hand.close()
 
@@ -63,7 +63,7 @@ def test_a_logger_that_cannot_end_makes_way(own_directories: Path) -> None:
         assert process.wait_exit(first._logger, 0)
         os.write(writer, b"a word of the next\n")
         os.close(writer)
-        assert process.wait_exit(then._logger, 20)
+        assert process.wait_exit(then._logger, 120)
         assert log_reader.lines_since(str(log), 0) == ["a word of the next"]
     finally:
         os.close(held)

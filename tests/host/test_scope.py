@@ -75,13 +75,22 @@ MANAGER = """
 for group in {groups}; do echo $$ > $group/cgroup.procs; done
 mount --make-rprivate /
 mount -t tmpfs tmpfs /run
-mkdir -p /run/systemd/system {bus}
+mkdir -p /run/systemd/system
 chmod 700 {bus}
 export XDG_RUNTIME_DIR={bus} HOME={bus} DBUS_SESSION_BUS_ADDRESS=unix:path={bus}/bus
-dbus-daemon --session --address=$DBUS_SESSION_BUS_ADDRESS --nofork --nopidfile &
-until [ -S {bus}/bus ]; do sleep 0.1; done
 exec /lib/systemd/systemd --user
 """
+UNITS = {
+    "dbus.socket": "[Socket]\nListenStream=%t/bus\n",
+    "dbus.service": """[Unit]
+Requires=dbus.socket
+[Service]
+Type=notify
+ExecStart=dbus-daemon --session --address=systemd: --nofork --nopidfile --systemd-activation
+""",
+    "default.target": "[Unit]\nWants=dbus.service\n",
+}
+"""A manager of systemd 257 connects to a bus that it has started itself, and to no other."""
 REAL = """
 import sys
 from kvmrun.host.facts import guest_facts as observe
@@ -102,6 +111,10 @@ def systemd(lab: Path, kvmrun: Cli, own_directories: Path) -> Iterator[Cli]:
     for group in groups:
         group.mkdir()
     bus = own_directories / "bus"
+    units = bus / ".config/systemd/user"
+    units.mkdir(parents=True)
+    for name, text in UNITS.items():
+        (units / name).write_text(text)
     script = MANAGER.format(groups=" ".join(map(str, groups)), bus=bus)
     try:
         with subprocess.Popen(["unshare", "-m", "bash", "-c", script], stdout=-3, stderr=-3, stdin=-3) as manager:
