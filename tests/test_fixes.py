@@ -63,7 +63,7 @@ REVIEWED = {
     r"usermod -aG \{": "the same",
     r"sh -c '": "the group of /dev/kvm, as above, by sudo",
     # the lab's own directory and file, and only where they belong to who asks
-    r"chmod go-w \{": "config/standard_paths.py proposes it for nothing else: see test_where.py",
+    r"chmod go-w \{": "config/standard_paths.py proposes it for nothing else: see test_standard_paths.py",
     # a copy, never over what is there
     r"cp --no-clobber \{": "a copy of an image",
     r"qemu-img convert -f \{…\} -O qcow2 \{…\} NEW.qcow2": "a copy of an image",
@@ -79,7 +79,7 @@ REVIEWED = {
     r"systemctl enable /etc/kvmrun/systemd/": "our own units",
 }
 OWNED_ELSEWHERE = ("doctor_firewall.py", "firewall_fixes.py", "doctor_networks.py")
-"""These propose rules, and are judged with their rules in tests/plan/test_doctor.py and test_passage.py."""
+"""These propose rules, and are judged with their rules in tests/plan/test_doctor.py and test_nft_simulator.py."""
 FORBIDDEN = re.compile(
     r"(?:^|[;&|] ?|or |sudo |: )(?:kill|pkill|killall|rm|rmdir|chown|dd|mkfs|wipefs|umount|swapoff|ip link del\w*"
     r"|ip (?:addr|address|route|rule|tuntap) (?:del\w*|flush)|nft (?:flush|delete|destroy)|iptables -F|losetup -d) "
