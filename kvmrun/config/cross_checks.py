@@ -1,6 +1,6 @@
 """Rules across guests and networks: what each file may not know of the others."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from itertools import combinations
 
 from kvmrun.config import name_conflicts, routed_subnets
@@ -12,14 +12,16 @@ from kvmrun.model.lab import Lab, Problem, nic_names
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import printable
 from kvmrun.model.suggest import closest
+from kvmrun.model.value import EMPTY
 
 
-def cross_check(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
+def cross_check(lab: Lab, stems: list[str], hostname: str = "", rejected: Mapping[str, Guest] = EMPTY) -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`.
 
-    `hostname` is the host's own name, which no guest can have.
+    `hostname` is the host's own name, which no guest can have; `rejected` are the valid parts of guests with errors.
     """
     broken = _broken(lab)
+    everyone = {**rejected, **lab.guests}
     found = [
         *_between_networks(lab),
         *_network_uplink_problems(lab),
@@ -33,15 +35,37 @@ def cross_check(lab: Lab, stems: list[str], hostname: str = "") -> Lab:
     found = [one for guest in lab.guests.values() for one in _guest_problems(guest, lab, known)]
     found += _circles(lab)
     lab = _without(lab, found)
-    found = [
+    lab = _without(lab, [*_between_guests(lab, hostname), *name_conflicts.warnings(lab)])
+    invalid = {name: guest for name, guest in everyone.items() if name not in lab.guests}
+    lab = lab.replace(problems=(*lab.problems, *_of_invalid_guests(lab, invalid, hostname)))
+    return lab.replace(invalid=tuple(stem for stem in stems if stem not in lab.guests))
+
+
+def _between_guests(lab: Lab, hostname: str) -> list[Problem]:
+    """What guests have that is another's, or that their networks do not have."""
+    return [
         *_clashes(lab),
         *_addresses(lab),
-        *_shared_images(lab),
+        *name_conflicts.image_conflicts(lab),
         *name_conflicts.guest_name_conflicts(lab, hostname),
     ]
-    lab = _without(lab, [*found, *name_conflicts.warnings(lab)])
-    invalid = tuple(stem for stem in stems if stem not in lab.guests)
-    return lab.replace(invalid=invalid)
+
+
+def _of_invalid_guests(lab: Lab, invalid: Mapping[str, Guest], hostname: str) -> Iterator[Problem]:
+    """The same errors of guests that are invalid for another reason: both are told at once, and each of them once.
+
+    The guests that are valid remain so: only the invalid one has to change.
+    """
+    known = {name: _on_networks_of(lab, guest) for name, guest in invalid.items()}
+    told = {(one.file, one.key, one.found) for one in lab.problems}
+    for one in _between_guests(lab.replace(guests={**lab.guests, **known}), hostname) if known else ():
+        if one.file.removesuffix(".toml") in known and not one.warning and (one.file, one.key, one.found) not in told:
+            yield one
+
+
+def _on_networks_of(lab: Lab, guest: Guest) -> Guest:
+    """The guest if each of its NICs is on a network of the lab, else without NICs: their numbers are told."""
+    return guest if all(nic.network in lab.networks for nic in guest.nic) else guest.replace(nic=())
 
 
 def _broken(lab: Lab) -> set[str]:
@@ -261,24 +285,6 @@ def _address_range_text(network: Network) -> str:
 def _displaced_address(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:
     first = next(network.candidates(derive.number(lab.seed, guest, nic)), None)
     return str(first) if first and address and str(first) != address else ""
-
-
-def _shared_images(lab: Lab) -> Iterator[Problem]:
-    """One file as two drives' writable image, or as one's image and another's base."""
-    writers: dict[str, tuple[str, int]] = {}
-    for name, guest in lab.guests.items():
-        for number, drive in enumerate(guest.drive):
-            me = name, number
-            if not drive.is_readonly() and writers.setdefault(drive.image, me) != me:
-                wanted = f"an image of its own: {writers[drive.image][0]} writes to it"
-                yield _problem(name, f"drive[{number}].image", drive.image, wanted)
-    for name, guest in lab.guests.items():
-        for number, drive in enumerate(guest.drive):
-            for key, path in (("base", drive.base), ("image", drive.image if drive.is_readonly() else None)):
-                me = name, number
-                if path and writers.get(path, me) != me:
-                    wanted = f"a file that no guest writes to, and {writers[path][0]} writes to this one"
-                    yield _problem(name, f"drive[{number}].{key}", path, wanted)
 
 
 def _problem(guest: str, key: str, found: str, wanted: str) -> Problem:

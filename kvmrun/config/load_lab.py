@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kvmrun.config import cross_checks, unset_keys
+from kvmrun.config import cross_checks, partial_guest, unset_keys
 from kvmrun.config.networks_file import NetworksFile, convert_networks
 from kvmrun.config.toml_file import Unreadable, parse_toml, read_toml
 from kvmrun.config.toml_values import Converter
@@ -41,11 +41,13 @@ def load_lab(
     }
     networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
-    guests = {}
+    guests, rejected = {}, {}
     stems = [stem for stem in tables if stem not in RESERVED]
     for stem in stems:
         if (guest := _guest(stem, tables[stem], defaults, base, problems)) is not None:
             guests[stem] = guest
+        elif (table := tables[stem]) and (part := _rejected(stem, table, defaults, base)):
+            rejected[stem] = part
     lab = Lab(
         directory=directory,
         seed=networks.seed,
@@ -55,7 +57,7 @@ def load_lab(
         guests=guests,
         problems=tuple(problems),
     )
-    return cross_checks.cross_check(lab, _printable(stems), hostname)
+    return cross_checks.cross_check(lab, _printable(stems), hostname, rejected)
 
 
 def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
@@ -127,6 +129,12 @@ def _guest(
         return None
     problems += _kernel_of_the_defaults(guest, table)
     return guest
+
+
+def _rejected(stem: str, table: dict[str, Any], defaults: dict[str, Any] | None, base: PathBase) -> Guest | None:
+    """The valid part of a guest with errors."""
+    inherited = unset_keys.apply_unset(defaults or {}, table.get("unset"))
+    return partial_guest.valid_part(stem, _merged(inherited, table), base)
 
 
 def _kernel_of_the_defaults(guest: Guest, table: Mapping[str, Any]) -> Iterator[Problem]:

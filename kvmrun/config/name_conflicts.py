@@ -1,4 +1,4 @@
-"""Rules about names, ports and slots: what two things of a lab cannot both have, and what none of them can."""
+"""Rules about names, ports, images and slots: what two things of a lab cannot both have, and what none of them can."""
 
 from collections.abc import Iterator
 
@@ -68,6 +68,24 @@ def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
         )
         many = "nic" if len(guest.nic) >= len(guest.drive) else "drive"
         yield _problem(guest.name, many, found, text)
+
+
+def image_conflicts(lab: Lab) -> Iterator[Problem]:
+    """One file as two drives' writable image, or as one's image and another's base."""
+    writers: dict[str, tuple[str, int]] = {}
+    for name, guest in lab.guests.items():
+        for number, drive in enumerate(guest.drive):
+            me = name, number
+            if not drive.is_readonly() and writers.setdefault(drive.image, me) != me:
+                wanted = f"an image of its own: {writers[drive.image][0]} writes to it"
+                yield _problem(name, f"drive[{number}].image", drive.image, wanted)
+    for name, guest in lab.guests.items():
+        for number, drive in enumerate(guest.drive):
+            for key, path in (("base", drive.base), ("image", drive.image if drive.is_readonly() else None)):
+                me = name, number
+                if path and writers.get(path, me) != me:
+                    wanted = f"a file that no guest writes to, and {writers[path][0]} writes to this one"
+                    yield _problem(name, f"drive[{number}].{key}", path, wanted)
 
 
 def network_name_conflicts(lab: Lab, hostname: str) -> Iterator[Problem]:

@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import pytest
 from support.cli import TCG, Cli, guests
 
 from kvmrun.model import derive
@@ -33,6 +34,60 @@ def test_check_tells_every_error_and_only_the_bad_guest_is_invalid(lab: Path, kv
     document = kvmrun("check", "-o", "json").json()
     assert document["guests"] == ["good"]
     assert {one["file"] for one in document["problems"]} == {"bad.toml"}
+
+
+NAMED = """
+[[drive]]
+image = "made-by-the-first-start.qcow2"
+base = "debian-12.qcow2"
+[[drive]]
+image = "/srv/install.iso"
+media = "cdrom"
+[[drive]]
+image = "disk.raw"
+[[drive]]
+image = "made.raw"
+size = "1M"
+[boot]
+kernel = "vmlinuz"
+initrd = "demo-initrd"
+"""
+
+
+def test_check_tells_of_files_that_do_not_exist(lab: Path, images: Path, kvmrun: Cli) -> None:
+    (lab / "vm1.toml").write_text(TCG + NAMED)
+    (images / "debian-12.raw").write_bytes(b"")
+    result = kvmrun("check")
+    lines = result.out.splitlines()
+    assert (result.code, len(lines)) == (5, 4), result.out
+    found = {one["key"]: one for one in kvmrun("check", "-o", "json").json()["problems"]}
+    assert {key: one["found"] for key, one in found.items()} == {
+        "drive[0].base": f"{images}/debian-12.qcow2",
+        "drive[1].image": "/srv/install.iso",
+        "drive[2].image": f"{images}/disk.raw",
+        "boot.kernel": f"{images}/vmlinuz",
+    }
+    assert "did you mean debian-12.raw?" in found["drive[0].base"]["wanted"]
+    assert "give size" in found["drive[2].image"]["wanted"]
+    for one in found.values():
+        assert (one["file"], one["warning"], one["wanted"] in one["message"]) == ("vm1.toml", False, True)
+        refused = kvmrun("vm1")
+        assert (refused.code, "no such file" in refused.err) == (6, True), refused.err
+        path = Path(one["found"])
+        path = path if path.parent != Path("/srv") else images / "install.iso"
+        path.write_bytes(b"")
+    (lab / "vm1.toml").write_text(TCG + NAMED.replace("/srv/install.iso", f"{images}/install.iso"))
+    assert kvmrun.ok("check").out == "1 guest on 1 network: no errors\n"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
+def test_check_calls_no_file_missing_that_it_may_not_look_at(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    hidden = own_directories / "hidden"
+    hidden.mkdir(mode=0o700)
+    (lab / "vm1.toml").write_text(f'{TCG}[[drive]]\nimage = "{hidden}/disk.raw"\n')
+    assert "there is no file" in kvmrun("check").out
+    words = ["setpriv", "--reuid=65534", "--clear-groups", *kvmrun.words]
+    assert Cli(words).ok("check").out == "1 guest on 1 network: no errors\n"
 
 
 def test_check_of_an_empty_lab_names_the_way_to_an_example(lab: Path, kvmrun: Cli) -> None:

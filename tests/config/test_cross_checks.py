@@ -240,3 +240,62 @@ def test_a_path_that_others_could_not_read(variable: str, letter: str) -> None:
     with pytest.raises(Refused, match="is no place for"):
         resolve_paths("/lab", {variable: f"/tmp/a{letter}b"})
     resolve_paths("/lab", {variable: "/tmp/a b'c:d=e@f+g~h%i$j"})
+
+
+SHARED = {
+    "MAC": ('[[nic]]\nmac = "52:54:00:00:00:01"\n', "nic[0].mac"),
+    "address": ('[[nic]]\naddress = "192.168.0.7"\n', "nic[0].address"),
+    "port": ('display = "vnc:5901"\n', "display"),
+    "image": ('[[drive]]\nimage = "shared.qcow2"\nsize = "1G"\n', "drive[0].image"),
+    "UUID": ('uuid = "6f1f3a0e-0000-4000-8000-000000000001"\n', "uuid"),
+}
+ERRORS = {
+    "a value": ('memory = "lots"\n', "memory"),
+    "an unknown key": ("colour = 1\n", "colour"),
+    "a cross rule": ('after = ["nobody"]\n', "after[0]"),
+    "keys that do not fit": ('boot = { cmdline = "quiet" }\n', "boot.cmdline"),
+}
+
+
+@pytest.mark.parametrize("what", SHARED)
+@pytest.mark.parametrize("error", ERRORS)
+def test_a_guest_with_an_error_is_told_what_it_shares_with_another_guest(lab: Path, what: str, error: str) -> None:
+    (shared, shared_key), (wrong, wrong_key) = SHARED[what], ERRORS[error]
+    found = lab_of(lab, vm1=wrong + shared, vm2=shared)
+    assert sorted(one.key for one in found.problems if one.file == "vm1.toml") == sorted([wrong_key, shared_key])
+    assert told(found, "vm2.toml") == []
+    assert (list(found.guests), found.invalid) == (["vm2"], ("vm1",))
+
+
+@pytest.mark.parametrize("what", SHARED)
+def test_what_two_guests_with_errors_share_is_told_of_both(lab: Path, what: str) -> None:
+    shared, key = SHARED[what]
+    wrong = ERRORS["a value"][0]
+    found = lab_of(lab, vm1=wrong + shared, vm2=wrong + shared)
+    files = {one.file for one in found.problems if one.key == key}
+    assert files == ({"vm2.toml"} if what == "image" else {"vm1.toml", "vm2.toml"})  # the first guest keeps the image
+
+
+def test_errors_of_a_nic_do_not_hide_its_mac(lab: Path) -> None:
+    mac = 'mac = "52:54:00:00:00:01"\n'
+    found = lab_of(lab, vm1=f'[[nic]]\n[[nic]]\nguard = "strict"\n{mac}', vm2=f"[[nic]]\n{mac}")
+    assert [one.key for one in found.problems] == ["nic[1].guard", "nic[1].mac"]
+
+
+def test_a_guest_without_its_defaults_is_told_what_it_shares(lab: Path) -> None:
+    mac = '[[nic]]\nmac = "52:54:00:00:00:01"\n'
+    (lab / "defaults.toml").write_text('memory = "lots"\n')
+    found = lab_of(lab, vm1=mac, vm2=mac)
+    assert [(one.file, one.key) for one in found.problems] == [
+        ("defaults.toml", "memory"),
+        ("vm2.toml", "nic[0].mac"),
+        ("vm1.toml", "nic[0].mac"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "text", ["memory = [", "nic = 3\n", "nic = [3]\n", 'nic = [{ network = "dmz", mac = "no" }]\n']
+)
+def test_what_is_left_of_a_broken_definition_makes_no_more_errors(lab: Path, text: str) -> None:
+    found = lab_of(lab, vm1=text, vm2="")
+    assert (len(told(found, "vm1.toml")), told(found, "vm2.toml"), list(found.guests)) == (1, [], ["vm2"])

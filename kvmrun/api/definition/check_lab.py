@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kvmrun.api.lab import LabHandle, read_definitions
 from kvmrun.errors import KvmrunError
-from kvmrun.host.facts import guest_facts, network_facts
+from kvmrun.host.facts import named_files, network_facts
 from kvmrun.host.links import bridges
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.paths import Paths
@@ -32,13 +32,18 @@ def check_lab(lab: LabHandle) -> LabCheck:
     """Read the definitions anew, and look at the images and leases that they mean. Raises what `open_lab` raises."""
     definitions = read_definitions(lab.paths)
     guests = definitions.guests.values()
-    images = [one for guest in guests for one in image_plan.image_problems(guest, guest_facts.image_facts(guest))]
+    images = [one for guest in guests for one in image_plan.image_problems(guest, named_files.image_facts(guest))]
+    missing = [
+        one
+        for guest in guests
+        for one in image_plan.missing_problems(guest, named_files.missing_files(guest), lab.paths.images)
+    ]
     return LabCheck(
         directory=definitions.directory,
         guests=tuple(definitions.guests),
         invalid=tuple(definitions.invalid),
         networks=tuple(definitions.networks),
-        problems=(*definitions.problems, *images, *_bridges(definitions), *_leases(definitions, lab.paths)),
+        problems=(*definitions.problems, *images, *missing, *_bridges(definitions), *_leases(definitions, lab.paths)),
     )
 
 

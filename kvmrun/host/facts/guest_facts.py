@@ -3,12 +3,11 @@
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import suppress
 from typing import Literal
 
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
-from kvmrun.errors import KvmrunError, Refused, host_reason
-from kvmrun.host.facts import block_device
+from kvmrun.errors import Refused, host_reason
+from kvmrun.host.facts import block_device, named_files
 from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.files import small_files
 from kvmrun.host.links import persistent_taps, tap_device
@@ -100,7 +99,7 @@ def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: Running
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         images=where.images,
         files=files,
-        beside={path: _beside(path) for path, file in files.items() if file is None},
+        beside={path: named_files.names_beside(path) for path, file in files.items() if file is None},
         exchangeable=_exchangeable(files) if where.root else {},
         taken_taps=frozenset(port.tap for port in place.ports if tap_device.ifindex(port.tap)),
         marks={port.tap: alias for port in place.ports if (alias := tap_device.alias(port.tap))},
@@ -203,26 +202,6 @@ def _files(guest: Guest, others: RunningGuests) -> dict[str, ImageFacts | None]:
         if path:
             files[path] = ImageFacts(kind="file", size=0) if os.path.isfile(path) else None
     return files
-
-
-def _beside(path: str) -> tuple[str, ...]:
-    """Names in the directory of that path, for somebody who has mistyped one of them."""
-    try:
-        return tuple(sorted(os.listdir(os.path.dirname(path)))[:1000])
-    except OSError:
-        return ()
-
-
-def image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
-    """The guest's images, as far as they are there and can be read."""
-    from kvmrun.host.files import image_files
-
-    found: dict[str, ImageFacts | None] = {}
-    for drive in guest.drive:
-        for path, kind in ((drive.image, drive.image_format()), (drive.base, drive.chain_format())):
-            with suppress(KvmrunError):
-                found[path or ""] = image_files.image_facts(path, kind) if path else None
-    return found
 
 
 def _exchangeable(paths: Iterable[str]) -> dict[str, str]:

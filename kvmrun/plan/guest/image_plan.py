@@ -1,6 +1,6 @@
 """The images of one guest: what has to be made, and what is refused because of what a file is."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from kvmrun.errors import Refused
 from kvmrun.model.guest.drive import Drive
@@ -62,6 +62,29 @@ def image_problems(guest: Guest, files: Files) -> Iterator[Problem]:
         yield Problem(file=file, key=key, found=found, wanted=wanted, warning=True)
 
 
+def missing_problems(guest: Guest, missing: Mapping[str, Sequence[str]], images: str) -> Iterator[Problem]:
+    """The files of a definition that are not there, but for what the first start or `kvmrun build` makes.
+
+    `missing` has them with the names of the files in their directories; `images` is where kvmrun keeps images.
+    """
+    for key, path, fix in _named_files(guest, missing, images):
+        if path in missing and not _built_by(path, images):
+            text = f"there is no file {path}; {fix}"
+            yield Problem(file=f"{guest.name}.toml", key=key, found=path, wanted=fix, text=text)
+
+
+def _named_files(guest: Guest, missing: Mapping[str, Sequence[str]], images: str) -> Iterator[tuple[str, str, str]]:
+    """(key, path, what to do where it is missing) of every file that a start does not make."""
+    for number, drive in enumerate(guest.drive):
+        if not _is_made(drive):
+            yield f"drive[{number}].image", drive.image, _image_fix(drive, missing)
+        if drive.base:
+            yield f"drive[{number}].base", drive.base, _instead(guest, drive.base, images, missing)
+    for key, path in (("boot.kernel", guest.boot.kernel), ("boot.initrd", guest.boot.initrd)):
+        if path:
+            yield key, path, _instead(guest, path, images, missing)
+
+
 def image_notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
     """Sizes in the definition that are not those of the images, as (key, found, wanted)."""
     for number, drive in enumerate(guest.drive):
@@ -98,11 +121,8 @@ def _smaller(guest: Guest, drive: Drive, below: ImageFacts, *, made: bool) -> Re
 
 
 def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
-    if drive.is_readonly() or not (drive.base or drive.size):
-        disk = drive.media == "disk"
-        fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
-        near = closest(drive.image.rpartition("/")[2], host.beside.get(drive.image, ()))
-        fix += f": did you mean {near}?" if near else ""
+    if not _is_made(drive):
+        fix = _image_fix(drive, host.beside)
         raise Refused(f"{guest.name} has no image {drive.image}", fix, reason="no such file")
     _exchangeable(guest, drive.image, host)
     return MakeImage(
@@ -112,6 +132,18 @@ def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
         base=drive.base,
         base_format=drive.chain_format(),
     )
+
+
+def _is_made(drive: Drive) -> bool:
+    """Whether the first start makes the image."""
+    return bool(drive.base or drive.size) and not drive.is_readonly()
+
+
+def _image_fix(drive: Drive, beside: Mapping[str, Sequence[str]]) -> str:
+    disk = drive.media == "disk"
+    fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
+    near = closest(drive.image.rpartition("/")[2], beside.get(drive.image, ()))
+    return fix + (f": did you mean {near}?" if near else "")
 
 
 def _exchangeable(guest: Guest, path: str, host: StartFacts) -> None:
@@ -136,7 +168,9 @@ def exchangeable_reason(fault: str) -> str:
 def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> ImageFacts:
     found = host.files.get(path)
     if found is None:
-        raise Refused(f"{guest.name} has no {path}", _instead(guest, path, host), reason="no such file")
+        raise Refused(
+            f"{guest.name} has no {path}", _instead(guest, path, host.images, host.beside), reason="no such file"
+        )
     if found.kind == "other":
         reason = "it is not a regular file or a block device"
         raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", reason=reason)
@@ -148,17 +182,24 @@ def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> Imag
     return found
 
 
-def _instead(guest: Guest, path: str, host: StartFacts) -> str:
+def _instead(guest: Guest, path: str, images: str, beside: Mapping[str, Sequence[str]]) -> str:
     """What to do where a file is missing: what is built, or the file that was probably meant."""
-    place, _, name = path.rpartition("/")
-    if place == host.images and name in _BUILT:
-        return "kvmrun build demo"
-    near = closest(name, host.beside.get(path, ()))
+    if built := _built_by(path, images):
+        return f"kvmrun build {built}"
+    near = closest(path.rpartition("/")[2], beside.get(path, ()))
     return f"correct the path in {guest.name}.toml" + (f": did you mean {near}?" if near else "")
 
 
-_BUILT = ("demo-vmlinuz", "demo-initrd", "demo-agent")
-"""What `kvmrun build demo` puts among the images."""
+def _built_by(path: str, images: str) -> str:
+    """Which guest `kvmrun build` builds with that file among the images, "" for none."""
+    place, _, name = path.rpartition("/")
+    return _BUILT.get(name, "") if place == images else ""
+
+
+_BUILT = {
+    **dict.fromkeys(("demo-vmlinuz", "demo-initrd", "demo-agent"), "demo"),
+    **dict.fromkeys(("debian-vmlinuz", "debian-initrd", "debian.raw", "debian-seed.iso"), "debian"),
+}
 
 
 def _whole(guest: Guest, path: str, found: ImageFacts, fix: str) -> None:

@@ -1,0 +1,48 @@
+"""The files that the definition of a guest names: what they are, and which do not exist."""
+
+import os
+from contextlib import suppress
+
+from kvmrun.errors import KvmrunError
+from kvmrun.model.guest.guest import Guest
+from kvmrun.plan.start_facts import ImageFacts
+
+
+def image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
+    """The guest's images, as far as they are there and can be read."""
+    from kvmrun.host.files import image_files
+
+    found: dict[str, ImageFacts | None] = {}
+    for drive in guest.drive:
+        for path, kind in ((drive.image, drive.image_format()), (drive.base, drive.chain_format())):
+            with suppress(KvmrunError):
+                found[path or ""] = image_files.image_facts(path, kind) if path else None
+    return found
+
+
+def missing_files(guest: Guest) -> dict[str, tuple[str, ...]]:
+    """The files of the guest's definition that do not exist, each with the names in its directory.
+
+    A file that cannot be looked at, for lack of rights or while its file system is absent, is not one of them.
+    """
+    named = {image.path for drive in guest.drive for image in drive.files()}
+    named |= {str(path) for path in (guest.boot.kernel, guest.boot.initrd) if path}
+    return {path: names_beside(path) for path in sorted(named) if _is_missing(path)}
+
+
+def _is_missing(path: str) -> bool:
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def names_beside(path: str) -> tuple[str, ...]:
+    """Names in the directory of that path, for somebody who has mistyped one of them."""
+    try:
+        return tuple(sorted(os.listdir(os.path.dirname(path)))[:1000])
+    except OSError:
+        return ()
