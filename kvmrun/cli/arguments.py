@@ -12,7 +12,6 @@ import kvmrun
 from kvmrun.api.options import StartOptions
 from kvmrun.errors import UsageError
 from kvmrun.model.printable import printable
-from kvmrun.model.suggest import closest
 
 __all__ = [
     "Args",
@@ -21,6 +20,7 @@ __all__ = [
     "add_guests",
     "add_start_options",
     "everywhere",
+    "named",
     "opened",
     "pace",
     "refuse_names",
@@ -52,6 +52,13 @@ def selected(args: Args) -> list[str] | None:
         raise UsageError("no guest was named", "Name at least one guest, or use --all.")
     names: list[str] = args.guests
     return names
+
+
+def named(args: Args) -> list[str]:
+    """The guests that are named, each once. Raises UsageError for none."""
+    if not args.guests:
+        raise UsageError("no guest was named", "Name at least one guest.")
+    return list(dict.fromkeys(args.guests))
 
 
 def refuse_names(args: Args, flag: str = "--all") -> None:
@@ -176,9 +183,15 @@ class CommandParser(Parser):
             named = message.partition(": ")[2].split(", ")
             message = f"required: {', '.join(one for one in map(_shown, wanted) if one in named)}"
         elif message.startswith("unrecognized arguments: "):
-            typed = message.split()[2].partition("=")[0]
-            near = closest(typed, [one for one in self._option_string_actions if one.startswith("--")])
-            message += f"\n  fix: did you mean {near}?" if near and typed.startswith("--") else ""
+            from kvmrun.cli.foreign_options import option_fix
+
+            fix = option_fix(self._name, message.split()[2], [*self._option_string_actions])
+            message += f"\n  fix: {fix}" if fix else ""
+        elif self._name == "net" and message.startswith("argument verb: invalid choice: "):
+            from kvmrun.cli.foreign_options import verb_fix
+
+            typed = message.split("'")[1]
+            message = f"{printable(typed, 60)} is not a verb of kvmrun net\n  fix: {verb_fix(typed, self._words)}"
         super().error(message)
 
 

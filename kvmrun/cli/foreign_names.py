@@ -10,6 +10,8 @@ from itertools import pairwise, takewhile
 from kvmrun.api.lab import is_known, no_such_guest
 from kvmrun.cli import commands
 from kvmrun.cli.arguments import Args
+from kvmrun.cli.foreign_options import verb_fix
+from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import NoSuchGuest, UsageError
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable, quoted
@@ -21,7 +23,7 @@ _COMMANDS: Mapping[str, str] = {
         "up {}": "start run boot launch begin poweron power-on startvm spawn",
         "stop {}": "shutdown poweroff power-off halt down quit exit end acpipowerbutton",
         "kill {}": "destroy terminate term abort force-stop forcestop forceoff sigkill",
-        "restart {}": "reboot bounce cycle powercycle power-cycle",
+        "restart {}": "reboot reload bounce cycle powercycle power-cycle",
         "reset {}": "hardreset hard-reset",
         "pause {}": "suspend hold",
         "resume {}": "unpause unsuspend continue cont wake wakeup unhold",
@@ -32,9 +34,10 @@ _COMMANDS: Mapping[str, str] = {
         "new NEW": "create define make add import register install createvm",
         "new NEW --copy {}": "clone duplicate",
         "list": "ps status stat state domstate guests instances vms running list-all",
+        "list --all-labs": "global-status",
         "list {}": "ip ips addr address addresses domifaddr net-dhcp-leases",
         "show {}": "info inspect describe dumpxml showcmd dominfo domblklist domiflist showvminfo vcpuinfo vnc "
-        "vncdisplay display domdisplay viewer view spice",
+        "vncdisplay display domdisplay viewer view spice desc domuuid domid get ssh-config",
         "top": "stats domstats htop usage cpu-stats",
         "events": "event",
         "list -w": "watch",
@@ -49,7 +52,8 @@ _COMMANDS: Mapping[str, str] = {
         "check": "validate lint verify",
         "repair": "fix recover mend heal",
         "doctor": "diagnose troubleshoot health healthcheck nodeinfo capabilities",
-        "net status": "network networks bridge bridges switch net-list ifconfig",
+        "net status": "network networks bridge bridges switch net-list net-info net-dumpxml ifconfig port ports",
+        "edit networks": "net-define net-create net-edit net-undefine net-update",
         "net up": "ifup net-start",
         "net down": "ifdown net-destroy",
         "wait {}": "await wait-for",
@@ -75,6 +79,16 @@ _NOTES: Mapping[str, str] = {
         "autostart is a key of a definition: set autostart = true by kvmrun edit; kvmrun up --autostart starts those": (
             "autostart enable disable"
         ),
+        "networks come up with the first guest that uses them; kvmrun export systemd writes units for the boot": (
+            "net-autostart"
+        ),
+        "kvmrun cp copies files: kvmrun cp FILE NAME:PATH into a guest, kvmrun cp NAME:PATH FILE out of it": "file",
+        "protect is a key of a definition: set protect = true by kvmrun edit": "protect unprotect",
+        "guests are provisioned by a cloud-init seed, or by kvmrun cp and kvmrun exec once they run": (
+            "provision cloud-init user-data"
+        ),
+        "kvmrun up --all starts every guest of a lab, and kvmrun stop --all stops all that run": "compose",
+        "what guests have in common is in defaults.toml: kvmrun edit defaults": "profile profiles",
         "directories cannot be shared with guests: kvmrun cp copies files": "mount umount unmount share",
         "there is no command for the size of images: qemu-img resize changes it while the guest is stopped": (
             "resize grow shrink blockresize"
@@ -84,7 +98,8 @@ _NOTES: Mapping[str, str] = {
             "plug unplug eject insert change-media setlink"
         ),
         "images are files: kvmrun new --base and --image name them, qemu-img makes and converts them": (
-            "image images volume volumes vol pool pools vol-list pool-list vol-create pool-create"
+            "image images volume volumes vol pool pools vol-list pool-list vol-create pool-create box boxes storage "
+            "disk disks"
         ),
     }.items()
     for word in words.split()
@@ -118,7 +133,9 @@ def refuse(lab: Lab, args: Args) -> None:
         what = f"{shown} is not a command, and there is no guest of that name"
         if commands.is_command(word):
             what = f"there is no guest {shown}; a command stands before the names"
-        raise (UsageError if wide else NoSuchGuest)(what, fix, reason=f"{lab.directory} has no {shown}.toml")
+        raise (UsageError if wide else NoSuchGuest)(
+            what, fix, reason="" if word in RESERVED else f"{lab.directory} has no {shown}.toml"
+        )
 
 
 def refuse_line(words: Sequence[str]) -> None:
@@ -139,6 +156,8 @@ def suggestion(word: str, names: Iterable[str] = (), *, everything: bool = False
     """
     if word in _NOTES:
         return _NOTES[word]
+    if word in {"network", "networks"} and (after := list(names)):
+        return verb_fix(after[0], after)
     found = _COMMANDS.get(word) or (_template(word) if commands.is_command(word) else _spelled(word))
     if not found or found in _NOTES.values():
         return found

@@ -5,8 +5,10 @@ from collections.abc import Callable
 
 from kvmrun.api.definition import definitions, guest_images
 from kvmrun.api.guest import teardown
+from kvmrun.api.guest.stop import stop
 from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions
-from kvmrun.errors import Refused
+from kvmrun.api.options import StopOptions
+from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.paths import Paths
@@ -23,20 +25,30 @@ class Removal(Value):
 
 
 def remove_guest(
-    lab: LabHandle, name: str, *, images: bool = False, confirm: Callable[[Removal], bool] | None = None
+    lab: LabHandle,
+    name: str,
+    *,
+    images: bool = False,
+    force: bool = False,
+    confirm: Callable[[Removal], bool] | None = None,
 ) -> Removal | None:
-    """Remove a guest that does not run: its definition and its log.
+    """Remove a guest: its definition and its log.
 
-    With `images` also those that kvmrun made for it and no other guest uses. `confirm` is asked before; where it says
-    no, nothing is removed, and the result is None.
+    With `images` also those that kvmrun made for it and no other guest uses. With `force` a guest that runs is stopped
+    first, without being asked. `confirm` is asked before the removal; where it returns False, nothing is removed, and
+    the result is None.
 
-    Raises: NoSuchGuest, NotPermitted; Refused where it runs, is protected or is needed by others; what `confirm` does.
+    Raises: NoSuchGuest, NotPermitted; Refused where it is protected or is needed by others, or runs without `force`;
+    what `confirm` raises; what was in the way of the stop.
     """
     where = lab.paths
     before = read_definitions(where)  # what was removed just now may have needed it
     if name not in before.guests and name not in before.invalid:
         raise no_such_guest(before, name)
     definitions.require_writable(where)
+    if force:
+        _require_unreferenced(before, where, name)  # nothing is stopped that is not removed then
+        _stop(lab, name)
     with rundir.locked(where.guest(name), name):
         definitions.require_stopped(where, name, "removed")
         _require_unreferenced(before, where, name)
@@ -56,6 +68,14 @@ def remove_guest(
         known_hosts.forget(where, name)
         teardown.remove_leftovers(where, name)
     return removal
+
+
+def _stop(lab: LabHandle, name: str) -> None:
+    """Have QEMU quit at once where the guest runs. Raises what was in the way."""
+    if rundir.is_running(lab.paths.guest(name)):
+        outcome = stop(lab, [name], StopOptions(force=True))[name]
+        if isinstance(outcome, KvmrunError):
+            raise outcome
 
 
 def _require_unreferenced(lab: Lab, where: Paths, name: str) -> None:

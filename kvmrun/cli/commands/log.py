@@ -1,26 +1,23 @@
 """kvmrun log NAME: what a guest's console printed and QEMU said, kept also after its end."""
 
-import re
 import sys
-from collections.abc import Iterable
 
 from kvmrun.api.conversation.guest_log import follow_log, read_log, restart_logger
-from kvmrun.cli.arguments import Args, Parser, opened
-from kvmrun.cli.json_output import print_document
-from kvmrun.model.printable import printable
-from kvmrun.ui.text import stdio
+from kvmrun.api.lab import LabHandle, expand_groups
+from kvmrun.cli.arguments import Args, Parser, named, opened
+from kvmrun.cli.log_output import print_lines, print_title
+from kvmrun.cli.report import exit_code
+from kvmrun.errors import KvmrunError, UsageError
 
 HELP = "print what the serial console of a guest and QEMU printed"
 TIMEOUT = "none; -f follows until the guest ends"
 _LINES = 100
-_STYLE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b[()][AB0]|\x1b[=>]")
-"""Colours and cursor movements mean nothing in a log; whatever else is in it is shown as an escape."""
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guest", metavar="NAME", help="a guest, running or not")
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests, running or not, or @GROUP")
     parser.add_argument(
-        "-f", "--follow", action="store_true", help="follow the log until the guest ends or Ctrl-C is pressed"
+        "-f", "--follow", action="store_true", help="follow the log of one guest until it ends or Ctrl-C is pressed"
     )
     parser.add_argument(
         "-n", "--lines", type=int, default=_LINES, metavar="LINES", help="print so many of the last lines (100)"
@@ -32,28 +29,33 @@ def configure(parser: Parser) -> None:
 
 
 def run(args: Args) -> int:
-    lab = opened(args)
+    """One guest after the other: one that has no log does not stop the others. Raises Several."""
+    lab, names = opened(args), named(args)
+    if any(name.startswith("@") for name in names):
+        names = expand_groups(lab.definitions, names)
+    if args.follow and len(names) > 1:
+        raise UsageError(
+            "--follow follows one guest", f"kvmrun log --follow {names[0]}", reason=f"{len(names)} are named"
+        )
+    errors: dict[str, KvmrunError] = {}
+    for name in names:
+        try:
+            if len(names) > 1 and not args.restart:
+                print_title(name, args, first=name == names[0])
+            _one(lab, name, args)
+        except KvmrunError as error:
+            errors[name] = error
+    return exit_code(errors)
+
+
+def _one(lab: LabHandle, name: str, args: Args) -> None:
     if args.restart:
-        done = restart_logger(lab, args.guest)
+        done = restart_logger(lab, name)
         if not args.quiet:
-            sys.stdout.write(f"{args.guest} has {'a new logger' if done else 'its logger, nothing to do'}\n")
+            sys.stdout.write(f"{name} has {'a new logger' if done else 'its logger, nothing to do'}\n")
     elif args.follow:
-        for lines in follow_log(lab, args.guest, lines=args.lines, timeout=args.timeout):
-            _print(lines, args)
+        for lines in follow_log(lab, name, lines=args.lines, timeout=args.timeout):
+            print_lines(name, lines, args)
             sys.stdout.flush()
     else:
-        _print(read_log(lab, args.guest, lines=args.lines), args)
-    return 0
-
-
-def _print(lines: Iterable[bytes], args: Args) -> None:
-    if args.unfiltered and args.output == "text":
-        stdio.write(1, b"".join(line + b"\n" for line in lines))
-        return
-    for line in lines:
-        text = line.decode(errors="replace")
-        if args.output == "json":
-            print_document(guest=args.guest, line=text.rstrip("\r"))
-        else:
-            text = _STYLE.sub("", text).rstrip("\r")
-            sys.stdout.write(printable(text, limit=10 * len(text) + 1) + "\n")
+        print_lines(name, read_log(lab, name, lines=args.lines), args)

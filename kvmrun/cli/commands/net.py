@@ -12,8 +12,16 @@ from kvmrun.ui.text import doctor_text, network_text
 HELP = "bring networks up or down, or show their state"
 
 
+def _verb(word: str) -> str:
+    """The verb, or that of the same meaning: `kvmrun net list` shows the state, as `kvmrun list` does."""
+    return "status" if word in {"list", "ls"} else word
+
+
 def configure(parser: Parser) -> None:
-    parser.add_argument("verb", choices=("up", "down", "restart", "status"), help="what to do")
+    verbs = ("up", "down", "restart", "status")
+    parser.add_argument(
+        "verb", nargs="?", default="status", type=_verb, choices=verbs, help="what to do (status); list is status"
+    )
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="the networks; all if none is named")
     parser.add_argument("-f", "--force", action="store_true", help="down: also while guests are attached")
     parser.add_argument(

@@ -4,7 +4,7 @@ import sys
 
 from kvmrun.api.definition.remove_guest import Removal, remove_guest
 from kvmrun.api.report import Done, Report
-from kvmrun.cli.arguments import Args, Parser, opened
+from kvmrun.cli.arguments import Args, Parser, named, opened
 from kvmrun.cli.report import exit_code, reporting
 from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.model.printable import printable
@@ -14,9 +14,12 @@ HELP = "remove a guest: its definition and log; its images only with --images"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests that do not run")
+    parser.add_argument("guests", nargs="*", metavar="NAME", help="guests, which must not run without --force")
     parser.add_argument(
         "--images", action="store_true", help="also remove images that kvmrun created and no other guest uses"
+    )
+    parser.add_argument(
+        "-f", "--force", action="store_true", help="let QEMU quit at once where the guest runs, and do not ask"
     )
     parser.add_argument("-y", "--yes", action="store_true", help="do not ask for confirmation")
 
@@ -24,13 +27,12 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     """Each guest by itself: one that cannot be removed does not stop the others. Raises Several."""
     lab = opened(args)
-    if not args.guests:
-        raise UsageError("no guest was named", "Name at least one guest.")
+    ask = None if args.yes or args.force else _ask
     results: dict[str, Removal | KvmrunError | None] = {}
     with reporting(args) as report:
-        for name in dict.fromkeys(args.guests):
+        for name in named(args):
             try:
-                results[name] = remove_guest(lab, name, images=args.images, confirm=None if args.yes else _ask)
+                results[name] = remove_guest(lab, name, images=args.images, force=args.force, confirm=ask)
                 _tell(report, results[name])
             except KvmrunError as error:
                 results[name] = error
