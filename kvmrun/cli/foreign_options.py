@@ -4,6 +4,7 @@ The words are those of docker, virsh, multipass, lima, incus and vagrant. Loaded
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import takewhile
 
 from kvmrun.model.printable import printable, quoted
 from kvmrun.model.suggest import closest
@@ -66,7 +67,7 @@ def verb_fix(word: str, words: Sequence[str]) -> str:
     """A fix for a word that is no verb of `kvmrun net`, with the words that were typed after it."""
     if _VERBS.get(word) == "edit":
         return "kvmrun edit networks changes networks.toml; kvmrun net up or net restart applies it"
-    after = [one for one in words[words.index(word) + 1 :] if not one.startswith("-")] if word in words else []
+    after = [*takewhile(lambda one: not one.startswith("-"), words[words.index(word) + 1 :] if word in words else ())]
     verb = _VERBS.get(word) or closest(word, ("up", "down", "restart", "status"))
     names = after if verb else [word, *after]
     return f"did you mean kvmrun net {' '.join([verb or 'status', *(quoted(printable(one, 60)) for one in names)])}?"

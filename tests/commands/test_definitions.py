@@ -510,3 +510,16 @@ def test_a_guest_that_powered_itself_off_leaves_nothing_under_its_name(
     rows = {name: row["state"] for name, row in kvmrun.rows().items()}
     assert rows == ({"web": "stopped"} if words[0] == "rename" else {})
     assert "left by a crash" not in kvmrun("repair", "--dry-run").out
+
+
+def test_a_guest_that_runs_is_removed_by_force_unless_it_is_protected_or_needed(lab: Path, kvmrun: Cli) -> None:
+    guests(lab, "vm1", "vm2", "vm3", text=TCG + "nic = []\n")
+    kvmrun.ok("vm1", "vm2", "vm3")
+    guests(lab, "vm1", text=TCG + "nic = []\nprotect = true\n")
+    guests(lab, "needs", text='after = ["vm2"]\n')
+    before = {name: kvmrun.pid(name) for name in ("vm1", "vm2")}
+    result = kvmrun("rm", "-f", "vm1", "vm2", "vm3", "vm9")
+    assert (result.code, result.out.startswith("vm3 is removed: ")) == (4, True), result
+    assert left(lab) == {"vm1.toml", "vm2.toml", "needs.toml"}
+    rows = kvmrun.rows()
+    assert ({name: rows[name]["pid"] for name in before}, "vm3" in rows) == (before, False)

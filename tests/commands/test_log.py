@@ -48,6 +48,23 @@ def test_it_outlives_the_guest(lab: Path, kvmrun: Cli) -> None:
     assert kvmrun.ok("log", "vm1", "-n", "1").out == "third\n"
 
 
+def test_the_logs_of_several_guests_come_one_after_the_other(lab: Path, kvmrun: Cli) -> None:
+    for name in ("a", "b"):
+        sector(lab, name, f"of {name}\r\nend".encode(), more='groups = ["lab"]\n')
+    sector(lab, "c", b"", more='groups = ["lab"]\n')
+    kvmrun.ok("a", "b", "--wait=console:end")
+    kvmrun.ok("kill", "a", "b")
+    until(lambda: not (logger("a") or logger("b")))
+    assert kvmrun.ok("log", "a", "b", "a", "-n", "1").out == "==> a <==\nof a\n\n==> b <==\nof b\n"
+    group = kvmrun("log", "@lab", "-n", "1")
+    assert (group.code, "c has no log" in group.err, "==> b <==\nof b" in group.out) == (3, True, True)
+    several = kvmrun("log", "a", "vm9", "b", "-o", "json", "-n", "1")
+    assert (several.code, several.out.count("\n"), "vm9" in several.err) == (4, 2, True)
+    follow = kvmrun("log", "-f", "a", "b")
+    assert (follow.code, "kvmrun log --follow a" in follow.err) == (2, True)
+    assert kvmrun("log").code == 2
+
+
 def test_one_log_goes_on_over_the_lives_of_a_guest(lab: Path, kvmrun: Cli) -> None:
     sector(lab, "vm1", b"first\r\n")
     kvmrun.ok("vm1", "--wait=console:first")

@@ -115,6 +115,14 @@ def test_a_network_nobody_described_is_told(lab: Path, kvmrun: Cli) -> None:
     assert (result.code, "networks: lan" in result.err) == (5, True)
 
 
+def test_the_state_is_what_is_meant_without_a_verb(lab: Path, kvmrun: Cli) -> None:
+    kvmrun.ok("net", "up")
+    status = kvmrun.ok("net", "status").out
+    for words in ((), ("list",), ("ls",), ("list", "lan"), ("-o", "table")):
+        assert kvmrun.ok("net", *words).out == status
+    assert kvmrun.ok("net", "-o", "json").json() == kvmrun.ok("net", "status", "-o", "json").json()
+
+
 def test_status_tells_bridge_address_and_ports(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     assert kvmrun.ok("net", "status").out.startswith("lan: down\n")
