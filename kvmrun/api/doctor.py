@@ -40,7 +40,7 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
 
 
 def _for_user(one: Finding) -> Finding:
-    """Mends that need root say so."""
+    """The finding with sudo before a fix that needs root."""
     roots = one.fix.partition(" ")[0] in {"apt", "ip", "modprobe", "sysctl"}
     return one.replace(fix=f"sudo {one.fix}") if roots else one
 

@@ -50,7 +50,7 @@ _COMMANDS: Mapping[str, str] = {
         "screenshot {} FILE.png": "screendump capture",
         "edit {}": "set config configure modify change update setvcpus setmem setmaxmem memory vcpus",
         "check": "validate lint verify",
-        "repair": "fix recover mend heal",
+        "repair": "fix recover heal",
         "doctor": "diagnose troubleshoot health healthcheck nodeinfo capabilities",
         "net status": "network networks bridge bridges switch net-list net-info net-dumpxml ifconfig port ports",
         "edit networks": "net-define net-create net-edit net-undefine net-update",

@@ -1,4 +1,4 @@
-"""What was found out about the host: one sentence, how bad it is, and what mends it."""
+"""What was found out about the host: one sentence, how severe it is, and how to fix it."""
 
 from typing import Literal
 
@@ -6,7 +6,7 @@ from kvmrun.model.value import Value
 
 
 class Finding(Value):
-    """`subject` is the part of the host; `fix` a command or an edit, "" where nothing is to be mended; `lasts` until
+    """`subject` is the part of the host; `fix` a command or an edit, "" where nothing has to be fixed; `lasts` until
     what the fix holds, where that is not for good, and `permanent` what makes it hold.
     """
 

@@ -1,4 +1,4 @@
-"""What a crash, a reboot or another tool left, and what mends it: facts to faults, each with its steps."""
+"""What a crash, a reboot or another tool left, and how it is repaired: facts to faults, each with its steps."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal
@@ -67,8 +67,10 @@ class RestartLogger(Value):
         return "give it a new logger"
 
 
-GuestMend = RemoveLeftovers | KillHalfStarted | RelinkMonitor | ReissueLock | ReloadGuard | RestartLogger | WriteRecord
-Mend = GuestMend | NetworkStep
+GuestRepair = (
+    RemoveLeftovers | KillHalfStarted | RelinkMonitor | ReissueLock | ReloadGuard | RestartLogger | WriteRecord
+)
+RepairStep = GuestRepair | NetworkStep
 
 
 class RepairResult(Value):
@@ -83,11 +85,11 @@ class RepairResult(Value):
 
 
 class Fault(Value):
-    """What is wrong with `subject`, and the steps that mend it. Without steps `fix` is what a person can do."""
+    """What is wrong with `subject`, and the steps that repair it. Without steps `fix` is what a person can do."""
 
     subject: str
     text: str
-    steps: tuple[Mend, ...] = ()
+    steps: tuple[RepairStep, ...] = ()
     fix: str = ""
 
 

@@ -44,7 +44,7 @@ def test_what_they_say(lab: Path, kvmrun: Cli) -> None:
     first, second = plan["guests"]  # type: ignore[misc]
     assert (first["name"], second["name"]) == ("vm1", "vm2")
     assert "qemu-system" in first["command"][0]
-    assert "take the place of vm1" in " ".join(first["steps"])
+    assert "for vm1" in " ".join(first["steps"])
     assert kvmrun.rows()["vm1"]["state"] == "stopped"
     kvmrun.ok("vm1", "--wait=console:one")
     until(lambda: len(kvmrun.ok("log", "vm1", "-o", "json").out.splitlines()) >= 2)

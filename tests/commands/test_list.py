@@ -70,7 +70,7 @@ def test_a_guest_whose_tap_was_pulled_is_degraded(lab: Path, kvmrun: Cli) -> Non
     row = kvmrun.rows()["vm1"]
     assert (row["state"], row["problem"]) == (
         "degraded",
-        "its tap tap-vm1 is not on br0; kvmrun repair puts it right",
+        "its tap tap-vm1 is not on br0; kvmrun repair restores it",
     )
 
 

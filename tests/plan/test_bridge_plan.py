@@ -47,7 +47,12 @@ def elsewhere(*destinations: str) -> list[Route]:
         (
             LAN,
             OURS.replace(addresses=("192.168.0.254/24", "192.168.0.1/24")),  # ours may have been the other's secondary
-            (RemoveAddress(link="br0", address="192.168.0.1/24"), GIVEN),
+            (RemoveAddress(link="br0", address="192.168.0.1/24", keeps=("192.168.0.254/24",)),),
+        ),
+        (
+            LAN,
+            OURS.replace(addresses=("192.168.0.254/24", "10.0.0.1/8", "fd00::1/64")),
+            (RemoveAddress(link="br0", address="10.0.0.1/8"), RemoveAddress(link="br0", address="fd00::1/64")),
         ),
         (
             LAN,

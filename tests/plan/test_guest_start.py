@@ -43,7 +43,7 @@ def test_the_steps_are_in_their_order() -> None:
     one = guest(**OVERLAY, boot={"kernel": "k"}, display="vnc")
     assert words(start_steps(one, PLACE, on(b=HERE, k=HERE))) == [
         "make qcow2 image /i/a.qcow2 of 20G over /i/b.raw",
-        "take the place of vm1 in /run/vm1",
+        "claim the runtime directory /run/vm1 for vm1",
         "open /i/a.qcow2 for writing",
         "open /i/b.raw read-only",
         "open /i/k",

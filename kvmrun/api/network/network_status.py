@@ -1,4 +1,4 @@
-"""The live state of networks, from the kernel, dnsmasq's leases and the plan that would mend them."""
+"""The live state of networks, from the kernel, the leases of dnsmasq, and the plan that would repair them."""
 
 from collections.abc import Iterable, Iterator
 
@@ -149,7 +149,7 @@ def _ways(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[EgressStatu
 
 
 def foreign_firewall_findings(lab: Lab, where: Paths, found: list[NetworkStatus]) -> list[Finding]:
-    """What somebody else's packet filter does to the networks that are up, each with its mend."""
+    """What somebody else's packet filter does to the networks that are up, each with its fix."""
     up = {one.name: lab.networks[one.name] for one in found if one.state in {"up", "degraded"}}
     if not up:
         return []

@@ -23,7 +23,7 @@ _MOMENT = 0.05
 _BUSY = 0.5
 """How long, in seconds, others may have a network without being taken for users of it."""
 _FIRST = 0.02
-"""The shortest pause, in seconds, before looking again whether another command has mended a network meanwhile."""
+"""The shortest pause, in seconds, before looking again whether another command has repaired a network meanwhile."""
 
 
 Look = Callable[[], Lab]

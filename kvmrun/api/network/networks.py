@@ -149,7 +149,7 @@ def _up(lab: Lab, where: Paths, name: str, report: Report, *, owner: int | None)
             warnings.append("; fix: ".join(circle))
         if network.forward:
             owners = port_owners.port_owners({one.port for one in network.forward})
-            warnings += [f"{text}; fix: {mend}" for text, mend in port_forward.hidden_listeners(network, owners)]
+            warnings += [f"{text}; fix: {fix}" for text, fix in port_forward.hidden_listeners(network, owners)]
     change = NetworkChange(
         network=name,
         state="up",

@@ -1,4 +1,4 @@
-"""Looking for what was left, and mending it: each guest and each network under its own lock, one after the other."""
+"""Faults of guests, networks and links: found and repaired one after the other, each under its own lock."""
 
 import itertools
 import os
@@ -31,16 +31,16 @@ from kvmrun.plan.steps import guest_steps, network_steps
 
 _LIMIT = 2.0
 _ROUNDS = 4
-"""What is mended may show what else is wrong: a guest is looked at again, so often at most."""
+"""How often a guest is examined: the repair of one fault can make another visible."""
 Say = Callable[[str], None]
 
 
 class RepairTarget(Value):
-    """A guest, a network or all the links: what is wrong with it, and mending that, fault by fault."""
+    """A guest, a network or all links. `look` finds its faults, and `repair` yields each once it is repaired."""
 
     name: str
     look: Callable[[], list[repair_plan.Fault]]
-    mend: Callable[[], Iterator[repair_plan.Fault]]
+    repair: Callable[[], Iterator[repair_plan.Fault]]
 
 
 def repair_targets(defined: Lab, where: Paths, say: Say) -> Iterator[RepairTarget]:
@@ -50,15 +50,17 @@ def repair_targets(defined: Lab, where: Paths, say: Say) -> Iterator[RepairTarge
     """
     lab = records.in_force(defined, where)
     for name in own_guests(where, _guests(where)):
-        yield RepairTarget(name=name, look=partial(_look, lab, where, name), mend=partial(_mend, lab, where, name, say))
+        yield RepairTarget(
+            name=name, look=partial(_look, lab, where, name), repair=partial(_repair, lab, where, name, say)
+        )
     if where.root:
         for name in sorted(lab.networks):
             look = partial(_look_at_network, defined, where, name)
             yield RepairTarget(
-                name=f"network {name}", look=look, mend=partial(_mend_network, defined, where, name, look, say)
+                name=f"network {name}", look=look, repair=partial(_repair_network, defined, where, name, look, say)
             )
         orphans = partial(_orphans, defined, where)
-        yield RepairTarget(name="links", look=orphans, mend=partial(_mend_orphans, lab, where, orphans, say))
+        yield RepairTarget(name="links", look=orphans, repair=partial(_repair_orphans, lab, where, orphans, say))
 
 
 def _guests(where: Paths) -> list[str]:
@@ -81,8 +83,8 @@ def _faults(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
     return list(repair_plan.guest_faults(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
 
 
-def _mend(lab: Lab, where: Paths, name: str, say: Say) -> Iterator[repair_plan.Fault]:
-    """Mend what is wrong with one guest; every fault as it is mended. Raises what was in the way."""
+def _repair(lab: Lab, where: Paths, name: str, say: Say) -> Iterator[repair_plan.Fault]:
+    """Repair one guest; every fault once it is repaired. Raises what was in the way."""
     with rundir.locked(where.guest(name), name):
         for _ in range(_ROUNDS):
             faults = _faults(lab, where, name)
@@ -95,7 +97,7 @@ def _mend(lab: Lab, where: Paths, name: str, say: Say) -> Iterator[repair_plan.F
                 return
 
 
-def _perform(step: repair_plan.Mend, lab: Lab, where: Paths) -> None:
+def _perform(step: repair_plan.RepairStep, lab: Lab, where: Paths) -> None:
     match step:
         case repair_plan.RemoveLeftovers():
             record = rundir.read_record(where.guest(step.guest))
@@ -195,10 +197,10 @@ def _look_at_network(defined: Lab, where: Paths, name: str) -> list[repair_plan.
     return list(repair_plan.network_faults(lab, network, where, network_facts.reported(lab, network, where), used=busy))
 
 
-def _mend_network(
+def _repair_network(
     defined: Lab, where: Paths, name: str, look: Callable[[], list[repair_plan.Fault]], say: Say
 ) -> Iterator[repair_plan.Fault]:
-    """Mend it; what is undone when a step fails is what this did."""
+    """Repair one network; every fault once it is repaired. The steps of a fault are undone when one of them fails."""
     from kvmrun.host.execute.network_executor import execute
 
     with rundir.locked(where.network(name), f"network {name}"):
@@ -224,7 +226,7 @@ def _with_holder(one: repair_plan.OwnedLink) -> repair_plan.OwnedLink:
     return one.replace(kept=True, held=kept.held, queues=kept.queues) if kept else one
 
 
-def _mend_orphans(
+def _repair_orphans(
     lab: Lab, where: Paths, look: Callable[[], list[repair_plan.Fault]], say: Say
 ) -> Iterator[repair_plan.Fault]:
     for fault in look():

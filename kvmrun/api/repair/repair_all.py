@@ -43,7 +43,7 @@ def _outcomes(subject: RepairTarget, *, dry: bool) -> Iterator[RepairResult]:
             yield from (_outcome(fault, "to be repaired") for fault in faults)
             return
         text = faults[0].text
-        for fault in subject.mend():
+        for fault in subject.repair():
             yield _outcome(fault, "repaired")
     except (KvmrunError, OSError, ValueError) as refusal:
         fix = refusal.fix if isinstance(refusal, KvmrunError) else ""

@@ -32,7 +32,7 @@ def tap_problems(where: Paths, guests: Mapping[str, tuple[Port, ...]]) -> dict[s
                 one.tap, port_plan.port_differences(want, tap, held=True, forwards=forwards[one.bridge])
             )
             if text:
-                fix = "kvmrun repair puts it right" if tap else f"kvmrun restart {name} makes another"
+                fix = "kvmrun repair restores it" if tap else f"kvmrun restart {name} creates another"
                 found.setdefault(name, f"{text}; {fix}")
     return found
 

@@ -115,7 +115,7 @@ def _mark_lost_lock(row: Status) -> Status:
     """The row of a guest whose lock, or whole run directory, was taken from its place."""
     if row.state == "unresponsive":
         return row.replace(
-            problem="its lock and its monitor were removed; kvmrun repair mends it, or says why it cannot"
+            problem="its lock and its monitor were removed; kvmrun repair reconnects to it, or says why it cannot"
         )
     state = "degraded" if row.state == "running" else row.state
     return row.replace(state=state, problem="its lock was removed; kvmrun repair gives it another")
@@ -175,7 +175,9 @@ def _network_problem(where: Paths, lab: Lab, name: str) -> str:
 
 def _degraded(row: Status, wrong: dict[str, str]) -> Status:
     found = [f"network {nic.network}: {wrong[nic.network]}" for nic in row.nics if nic.network in wrong]
-    return row.replace(state=degraded_state(row.state), problem=f"{found[0]}; kvmrun net up mends it") if found else row
+    return (
+        row.replace(state=degraded_state(row.state), problem=f"{found[0]}; kvmrun net up restores it") if found else row
+    )
 
 
 def hidden_guests_note(where: Paths) -> str:

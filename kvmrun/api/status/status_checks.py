@@ -37,7 +37,7 @@ def with_guard_problems(rows: list[Status], guarded: dict[str, str]) -> list[Sta
     from kvmrun.host.firewall import port_guard  # brings the packet filter's modules
 
     bare = port_guard.missing_guards(guarded)
-    text = "unguarded: its packet filter was changed; kvmrun {} mends it"
+    text = "unguarded: its packet filter was changed; kvmrun {} restores it"
     return [
         row.replace(state=degraded_state(row.state), problem=text.format(row.name))
         if row.name in bare and row.state in WELL

@@ -1,4 +1,4 @@
-"""kvmrun doctor: whether guests can run here and reach out, who is in the way, and what mends it."""
+"""kvmrun doctor: whether guests can run here and reach out, what prevents it, and how to fix that."""
 
 import sys
 

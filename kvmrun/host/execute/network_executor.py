@@ -55,7 +55,7 @@ def _link(step: network_steps.LinkStep) -> Undo | None:
         case network_steps.AddAddress():
             iproute.add_address(step.link, step.address)
         case network_steps.RemoveAddress():
-            iproute.remove_address(step.link, step.address)
+            iproute.remove_address(step.link, step.address, step.keeps)
         case network_steps.SetLinkUp():
             iproute.set_up(step.link)
         case network_steps.MakePersistentTap():

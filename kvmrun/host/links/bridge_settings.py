@@ -51,7 +51,7 @@ def write_bridge_settings(name: str, number: int) -> None:
         for one, value in wrong.items():
             if now.get(one) != value:
                 what, fix = (
-                    f"the {SETTINGS[one][0]} of {name} did not take",
+                    f"the {SETTINGS[one][0]} of {name} could not be set",
                     "report it with the version of your kernel",
                 )
                 raise KvmrunError(what, fix, reason="it was written, and another value is read back")

@@ -178,15 +178,17 @@ def add_address(name: str, address: str) -> None:
         _expect(address in dict(_addresses(route, number)), f"the address of {name}")
 
 
-def remove_address(name: str, address: str) -> None:
-    """Take an address away; one that went with another, or with IPv6 as a whole, is no error."""
+def remove_address(name: str, address: str, keeps: Collection[str] = ()) -> None:
+    """Remove an address; one that went with another, or with IPv6 as a whole, is no error. Those in `keeps` stay."""
     ip, _, prefix = address.partition("/")
-    with kernel(f"take the address {address} from {name}") as route:
+    with kernel(f"remove the address {address} from {name}") as route:
         try:
             route.addr("del", index=_index(route, name), address=ip, prefixlen=int(prefix))
         except NetlinkError as error:
             if error.code != errno.EADDRNOTAVAIL:
                 raise
+    for one in keeps:
+        add_address(name, one)
 
 
 def set_up(name: str) -> None:
@@ -264,7 +266,7 @@ def _expect(right: bool, what: str) -> None:
     """pyroute2 passes over an attribute it does not know, without a word: what was written is read back."""
     if not right:
         raise KvmrunError(
-            f"{what} did not take",
+            f"{what} could not be set",
             "report it with the version of your kernel",
             reason="it was written, and another value is read back",
         )

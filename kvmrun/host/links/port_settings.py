@@ -1,4 +1,4 @@
-"""A tap made what it is to be as a bridge port, and put right where it is not any more; every write is read back."""
+"""Taps as bridge ports: configured when new, and restored where they were changed; every write is read back."""
 
 import errno
 import socket
@@ -27,7 +27,7 @@ Message = tuple[int, int, bytes]
 def configure_port(step: PlugTap) -> None:
     """Make the tap the port that the step wants, and read it back.
 
-    One that is put right, and is gone when its turn comes, is no error: its guest has ended.
+    A tap that is to be restored and no longer exists is no error: its guest has ended.
     """
     if not step.differs:
         _deafen(step.tap)
@@ -84,7 +84,9 @@ def _read_back(step: PlugTap) -> None:
     if wrong := port_plan.port_differences(step, found, held=False, forwards=False):
         fix = "report it with the version of your kernel"
         raise KvmrunError(
-            f"{step.tap} did not take its {wrong[0].what}", fix, reason="it was written, and another value is read back"
+            f"the {wrong[0].what} of {step.tap} could not be set",
+            fix,
+            reason="it was written, and another value is read back",
         )
 
 

@@ -88,7 +88,7 @@ class Drive(Value):
         if bus == "nvme":
             device["serial"] = f"drive{number}"
         elif self.media == "disk":
-            # a full host pauses the guest where it can be mended, instead of handing it an error
+            # a full host pauses the guest, which can continue once there is room, instead of giving it an error
             device |= {"werror": "stop", "rerror": "stop"}
             device["write-cache"] = "off" if self.cache in {"writethrough", "directsync"} else "on"
         if bootindex is not None:

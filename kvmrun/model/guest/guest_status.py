@@ -11,7 +11,7 @@ STATES = (
 """The states of a guest that mean something to kvmrun; what else QEMU says of its own is shown in its words."""
 
 HALTED = {
-    "internal-error": ("KVM could not go on with it", "kvmrun reset {0} begins anew, kvmrun kill {0} ends it"),
+    "internal-error": ("KVM could not continue to run it", "kvmrun reset {0} restarts it, kvmrun kill {0} ends it"),
     "guest-panicked": ("its kernel panicked", "kvmrun log {0} shows why, kvmrun reset {0} boots it again"),
     "watchdog": ("its watchdog has expired", "kvmrun reset {0} boots it again"),
 }

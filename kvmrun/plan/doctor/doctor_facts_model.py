@@ -23,7 +23,7 @@ class MachineFacts(Value):
     """What guests run on.
 
     `extension` is the module of the processor's virtualisation, "" when it shows none; `kvm_mode` is who may open
-    /dev/kvm; `missing` has the mend of each program that is not there; sizes in bytes; `units` tells whether systemd
+    /dev/kvm; `missing` has the fix for each program that is absent; sizes in bytes; `units` tells whether systemd
     has that of the networks, None where it does not run, and `started` for which guests it has one; `exposed` is our
     command where the caller's PYTHON* variables are heeded; `lacking` the capabilities that were taken from root.
     """

@@ -8,14 +8,14 @@ from kvmrun.plan.doctor.doctor_facts_model import MachineFacts, Trial
 
 OLDEST_QEMU = (7, 2)
 _SCARCE = 1 << 30
-_MEND_KVM = "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
+_FIX_KVM = "groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660 /dev/kvm"
 
 
 def machine_findings(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
     """Everything but the networks."""
     if now.lacking:
-        mend = "give them to the container or service it runs in"
-        yield problem("root", f"root lacks {now.lacking} here: it can neither see nor change all that is needed", mend)
+        fix = "give them to the container or service it runs in"
+        yield problem("root", f"root lacks {now.lacking} here: it can neither see nor change all that is needed", fix)
     yield _kvm(lab, now)
     yield _qemu(now)
     yield _tun(now)
@@ -50,10 +50,10 @@ def _kvm(lab: Lab, now: MachineFacts) -> Finding:
 def _permit(now: MachineFacts) -> str:
     """Root's guests get the group of /dev/kvm; a user must be in it."""
     if now.root:
-        return _MEND_KVM
+        return _FIX_KVM
     group = now.kvm_mode.partition(":")[2].partition(" ")[0]
     if group in {"", "root"} or not now.kvm_mode.endswith(("60", "66")):
-        return f"sudo sh -c '{_MEND_KVM}' && sudo usermod -aG kvm $USER && newgrp kvm"
+        return f"sudo sh -c '{_FIX_KVM}' && sudo usermod -aG kvm $USER && newgrp kvm"
     return f"sudo usermod -aG {group} $USER && newgrp {group}"
 
 
@@ -75,8 +75,8 @@ def _tried(lab: Lab, now: MachineFacts, emulate: str) -> Finding:
         return ok("kvm", f"{well}; no guest asks for -cpu {bad[0].cpu}, which it refuses")
     say = problem if those else warning
     who = f", which {', '.join(those)} would have" if those else ""
-    mend = f'cpu = "{good[0].cpu}" in {now.vms}/defaults.toml'
-    return say("kvm", f"KVM refuses -cpu {bad[0].cpu}{who} ({bad[0].reason}); {well}", mend)
+    fix = f'cpu = "{good[0].cpu}" in {now.vms}/defaults.toml'
+    return say("kvm", f"KVM refuses -cpu {bad[0].cpu}{who} ({bad[0].reason}); {well}", fix)
 
 
 def guests_using_kvm(lab: Lab, cpu: str = "") -> list[str]:
@@ -115,9 +115,9 @@ def _programs(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
         "nft": lab.firewall != "nftables",
         "dnsmasq": not any(network.needs_dnsmasq() for network in lab.networks.values()),
     }
-    for name, mend in now.missing.items():
+    for name, fix in now.missing.items():
         say = warning if optional.get(name) else problem
-        yield say("programs", f"{name} is not installed", mend)
+        yield say("programs", f"{name} is not installed", fix)
     if not now.missing:
         yield ok("programs", "every program that is needed is installed")
 
@@ -127,8 +127,8 @@ def _memory(lab: Lab, now: MachineFacts) -> Finding:
     text = f"{_size(now.available)} of {_size(now.memory)} free; the lab's guests ask for {_size(sum(wanted.values()))}"
     largest = max(wanted, key=lambda name: wanted[name], default="")
     if wanted and wanted[largest] > now.memory:
-        mend = f'memory = "{_size(now.memory // 2)}" in {now.vms}/{largest}.toml'
-        return problem("memory", f"{largest} asks for more than the host has: {text}", mend)
+        fix = f'memory = "{_size(now.memory // 2)}" in {now.vms}/{largest}.toml'
+        return problem("memory", f"{largest} asks for more than the host has: {text}", fix)
     if sum(wanted.values()) > now.available:
         return warning(
             "memory", f"not all guests fit at once: {text}", "less memory = in their files, or fewer of them"
@@ -138,8 +138,8 @@ def _memory(lab: Lab, now: MachineFacts) -> Finding:
 
 def _state(now: MachineFacts) -> Finding:
     if not now.state_writable:
-        mend = "export KVMRUN_STATE_DIR=/var/lib/kvmrun" if now.root else "export KVMRUN_STATE_DIR=$HOME/kvmrun"
-        return problem("state", f"{now.state} cannot be written", mend)
+        fix = "export KVMRUN_STATE_DIR=/var/lib/kvmrun" if now.root else "export KVMRUN_STATE_DIR=$HOME/kvmrun"
+        return problem("state", f"{now.state} cannot be written", fix)
     if now.state_free < _SCARCE:
         text = f"only {_size(now.state_free)} left for images and logs below {now.state}"
         return warning(
@@ -154,8 +154,8 @@ def _boot(lab: Lab, now: MachineFacts) -> Finding:
     if now.units is None:
         return ok("boot", "systemd does not run here: nothing is started at boot")
     if without:
-        mend = "kvmrun export systemd /etc/kvmrun/systemd && systemctl enable /etc/kvmrun/systemd/*.service"
-        return warning("boot", f"{', '.join(without)}: autostart = true, but no unit is installed", mend)
+        fix = "kvmrun export systemd /etc/kvmrun/systemd && systemctl enable /etc/kvmrun/systemd/*.service"
+        return warning("boot", f"{', '.join(without)}: autostart = true, but no unit is installed", fix)
     if wanted:
         return ok("boot", f"started with the machine: {', '.join(wanted)}")
     return ok("boot", f"no guest has autostart = true, and {'the networks have a' if now.units else 'no'} unit")

@@ -146,8 +146,8 @@ def _six(subject: str, network: Network, wire: NetworkFacts, now: HostNetworkFac
 
 
 def _hidden(subject: str, network: Network, now: HostNetworkFacts) -> Iterator[Finding]:
-    for text, mend in port_forward.hidden_listeners(network, now.listeners):
-        yield warning(subject, text, mend)
+    for text, fix in port_forward.hidden_listeners(network, now.listeners):
+        yield warning(subject, text, fix)
 
 
 def _bridge_netfilter(now: HostNetworkFacts) -> Finding:

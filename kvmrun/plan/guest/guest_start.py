@@ -35,7 +35,7 @@ from kvmrun.plan.steps.guest_steps import (
 def start_steps(
     guest: Guest, place: GuestRuntime, host: StartFacts, raw: tuple[str, ...] = ()
 ) -> tuple[GuestStep, ...]:
-    """The steps that start `guest`, which is not running. Raises what the host refuses, with the mend."""
+    """The steps that start `guest`, which is not running. Raises what the host refuses, with a fix."""
     _program(host)
     _accelerator(guest, host)
     _memory(guest, host)

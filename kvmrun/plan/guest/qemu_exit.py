@@ -1,4 +1,4 @@
-"""A QEMU that ended during its start: what it said, how it ended, and the mend where we know the cause."""
+"""A QEMU that ended during its start: what it said, how it ended, and the fix where the cause is known."""
 
 import os
 import re
@@ -39,7 +39,7 @@ class StartFailed(KvmrunError):
 def explain_exit(guest: str, status: int | None, said: list[str]) -> StartFailed:
     """The error for `guest` whose QEMU ended with wait status `status` (None: not known), having said `said`."""
     text = "\n".join(said)
-    fix = next((mend for pattern, mend in _CAUSES if re.search(pattern, text, re.IGNORECASE)), f"kvmrun show {guest}")
+    fix = next((fix for pattern, fix in _CAUSES if re.search(pattern, text, re.IGNORECASE)), f"kvmrun show {guest}")
     return StartFailed(f"{guest} did not start", fix, reason=f"QEMU {_ending(status)}", lines=tuple(said[-8:]))
 
 

@@ -1,7 +1,7 @@
 """The bridge of a network: as it should be, against what is there by that name."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Address
+from ipaddress import IPv4Network, IPv6Address, ip_interface
 
 from kvmrun.errors import Refused
 from kvmrun.model import derive
@@ -151,15 +151,21 @@ def address_steps(network: Network, found: Bridge | None) -> Iterator[NetworkSte
     wanted = _wanted_addresses(network)
     have = set(found.addresses) if found else set()
     stale = have - wanted
-    again = stale or (found and found.renamed)  # ours may go with another of its subnet, or when it is set down
-    missing = wanted if again else wanted - have
+    renamed = found is not None and bool(found.renamed)
+    missing = wanted if renamed else wanted - have  # a renamed bridge may have been set down, and lost them
     missing |= wanted & set(found.limited if found else ())  # given once more, an address lasts for ever
-    yield from (RemoveAddress(link=network.bridge, address=address) for address in sorted(stale))
+    for address in sorted(stale):
+        keeps = tuple(sorted(one for one in wanted & have - missing if _in_one_subnet(one, address)))
+        yield RemoveAddress(link=network.bridge, address=address, keeps=keeps)
     yield from (AddAddress(link=network.bridge, address=address) for address in sorted(missing))
     if found is not None and network.ipv6 and not found.link_local:
         yield AddAddress(link=network.bridge, address=f"{IPv6Address(derive.link_local(found.mac))}/64")
-    if found is None or not found.up or found.renamed:
+    if found is None or not found.up or renamed:
         yield SetLinkUp(link=network.bridge)
+
+
+def _in_one_subnet(one: str, other: str) -> bool:
+    return ip_interface(one).network == ip_interface(other).network
 
 
 def accept_external(network: Network, found: Bridge | None) -> None:

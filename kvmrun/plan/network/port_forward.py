@@ -8,7 +8,7 @@ from kvmrun.plan.start_facts import PortOwner
 
 
 def hidden_listeners(network: Network, owners: Iterable[PortOwner]) -> Iterator[tuple[str, str]]:
-    """A sentence, and its mend, for each of `owners` that a port forward of `network` takes its port from."""
+    """A sentence, and its fix, for each of `owners` that a port forward of `network` takes its port from."""
     found = list(owners)
     for one in network.forward:
         here = [

@@ -30,7 +30,7 @@ class ClaimRunDirectory(Value):
     directory: str
 
     def __str__(self) -> str:
-        return f"take the place of {self.guest} in {self.directory}"
+        return f"claim the runtime directory {self.directory} for {self.guest}"
 
 
 class OpenFile(Value):
@@ -77,7 +77,7 @@ class PlugTap(Value):
         if self.differs == (f"is not on {self.bridge}",):
             return f"plug tap {self.tap} into {self.bridge} again"
         if self.differs:
-            return f"put tap {self.tap} right: it {', '.join(self.differs)}"
+            return f"restore the settings of {self.tap}, which {', '.join(self.differs)}"
         return f"plug tap {self.tap} into {self.bridge}{', isolated' if self.isolated else ''}"
 
 

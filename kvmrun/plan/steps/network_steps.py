@@ -66,7 +66,7 @@ class SetBridge(Value):
 
     def __str__(self) -> str:
         if self.differs:
-            return f"put bridge {self.name} right: it {', '.join(self.differs)}"
+            return f"restore the settings of {self.name}, which {', '.join(self.differs)}"
         return f"set bridge {self.name}: MAC {self.mac}, MTU {self.mtu}, no spanning tree, no forwarding delay"
 
 
@@ -79,11 +79,14 @@ class AddAddress(Value):
 
 
 class RemoveAddress(Value):
+    """The link without an address. The kernel removes the secondary addresses of its subnet as well: `keeps` stay."""
+
     link: str
     address: str
+    keeps: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        return f"take the address {self.address} from {self.link}"
+        return f"remove the address {self.address} from {self.link}"
 
 
 class MakePersistentTap(Value):
@@ -96,7 +99,7 @@ class MakePersistentTap(Value):
     record: str
 
     def __str__(self) -> str:
-        return f"make tap {self.tap} for uid {self.owner}, to stay"
+        return f"create the persistent tap {self.tap} for uid {self.owner}"
 
 
 class ReleaseTap(Value):
@@ -196,7 +199,7 @@ class ReloadDnsmasq(Value):
     uid: int
 
     def __str__(self) -> str:
-        return f"have dnsmasq of {self.network} read names and reservations again"
+        return f"reload names and reservations in dnsmasq of {self.network}"
 
 
 class StopDnsmasq(Value):

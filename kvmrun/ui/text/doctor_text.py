@@ -1,4 +1,4 @@
-"""Findings about the host for people: a mark and a sentence each, and what mends it below."""
+"""Findings about the host for people: a mark and a sentence for each, and the fix below it."""
 
 from collections.abc import Iterable, Iterator
 
@@ -27,7 +27,7 @@ def finding_lines(found: Iterable[Finding], *, color: bool) -> Iterator[str]:
 
 
 def fix_lines(one: Finding, indent: int, *, color: bool) -> Iterator[str]:
-    """What mends it, each a line to be copied."""
+    """The fix, how long it lasts and what makes it permanent, a line for each."""
     lasts = f"until {one.lasts}" if one.lasts else ""
     for word, text in (("fix", one.fix), ("lasts", lasts), ("permanent", one.permanent)):
         if text:
