@@ -1,5 +1,6 @@
 """Networks for real: made, repaired, shared with others' links, taken away."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -154,3 +155,57 @@ def test_the_status_of_one_network_of_a_guest_on_two(lab: Path, kvmrun: Cli) -> 
     for words, names in ((("one",), ["one"]), (("two",), ["two"]), ((), ["one", "two"])):
         found = kvmrun.ok("net", "status", *words, "-o", "json").json()["networks"]
         assert [one["name"] for one in found] == names
+
+
+class TestTheExampleLab:
+    """Its network is one that the host does not have."""
+
+    @pytest.fixture
+    def mine(self, own_directories: Path, kvmrun: Cli) -> Iterator[Cli]:
+        """The command on a lab that `init` writes."""
+        found = Cli([*kvmrun.words[:-1], str(own_directories / "mine")])
+        yield found
+        found("net", "down", "--force")
+
+    def test_what_another_lab_has_brought_up_is_left_to_it(self, lab: Path, kvmrun: Cli, mine: Cli) -> None:
+        kvmrun.ok("net", "up")
+        said = mine.ok("init", mine.words[-1]).out.splitlines()
+        assert f"network lan2 instead of lan, because the lab {lab} has brought up a network lan" in said
+        assert "bridge br1 instead of br0, because the host has an interface br0" in said
+        assert [line for line in said if line.startswith("subnet 192.168.100.0/24 instead of 192.168.0.0/24")], said
+        assert mine.ok("check").out == "4 guests on 1 network: no errors\n"
+        assert mine.ok("net", "up").out == "network lan2 is up: br1 192.168.100.254/24\n"
+        assert {row["nics"][0]["address"] for row in mine.rows().values()} == {f"192.168.100.{n}" for n in range(1, 5)}
+        assert {row["nics"][0]["network"] for row in mine.rows().values()} == {"lan2"}
+        assert kvmrun.ok("net", "up").out == "network lan is up already: br0 192.168.0.254/24\n"
+
+    @pytest.mark.parametrize(
+        ("route", "subnet"),
+        [
+            ("192.168.0.0/24", "192.168.100.0/24"),
+            ("192.168.0.0/16", "172.31.100.0/24"),
+            ("192.168.0.128/25", "192.168.100.0/24"),
+        ],
+    )
+    def test_a_subnet_of_the_lan_is_not_used(self, kvmrun: Cli, mine: Cli, route: str, subnet: str) -> None:
+        ip("link", "add", "eth0", "type", "veth", "peer", "name", "eth1")
+        ip("link", "set", "eth0", "up")
+        ip("route", "add", route, "dev", "eth0")
+        said = mine.ok("init", mine.words[-1]).out
+        reason = f"the host has a route to {route} through eth0"
+        assert f"subnet {subnet} instead of 192.168.0.0/24, because {reason}\n" in said
+        assert "bridge" not in said
+        host = subnet.replace(".0/24", ".254/24")
+        assert mine.ok("net", "up").out == f"network lan is up: br0 {host}\n"
+
+    def test_an_interface_with_the_name_of_the_bridge_is_left_alone(self, kvmrun: Cli, mine: Cli) -> None:
+        for name in ("br0", "br1"):
+            ip("link", "add", name, "type", "dummy")
+        assert "bridge br2 instead of br0" in mine.ok("init", mine.words[-1]).out
+        assert mine.ok("net", "up").out == "network lan is up: br2 192.168.0.254/24\n"
+
+    def test_it_is_unchanged_where_nothing_is_taken(self, kvmrun: Cli, mine: Cli) -> None:
+        assert "instead" not in mine.ok("init", mine.words[-1]).out
+        example = Path(__file__).parents[2] / "vms.d"
+        for path in example.iterdir():
+            assert (Path(mine.words[-1]) / path.name).read_text() == path.read_text()

@@ -18,6 +18,8 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     done = write_example(args.directory)
     sys.stdout.write(f"{done.directory}: {', '.join(done.files)}\n")
+    for change in done.changes:
+        sys.stdout.write(f"{change}\n")
     following = f"kvmrun build demo; then kvmrun -C {shlex.quote(args.directory)} --list"
     sys.stdout.write(f"{proposed(f'next: {fix(following)}', sys.stdout, indent=6)}\n")
     return 0

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Network, IPv6Address, ip_interface
+from itertools import product
 
 from kvmrun.errors import Refused
 from kvmrun.model import derive
@@ -219,7 +220,7 @@ def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
 def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
     for route in routes:
         if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
-            fix = f"choose another subnet in networks.toml, such as {_elsewhere(network.subnet, routes)}"
+            fix = f"choose another subnet in networks.toml, such as {free_subnet(routes, network.subnet)}"
             whose = f", a bridge of the lab {route.lab}" if route.lab else ""
             reason = f"the host has a route to {route.destination} through {route.link}{whose}"
             raise Refused(
@@ -227,11 +228,12 @@ def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
             )
 
 
-def _elsewhere(subnet: IPv4Network, routes: Iterable[Route]) -> str:
-    taken = [IPv4Network(route.destination) for route in routes]
-    for third in (*range(100, 255), *range(100)):
-        free = IPv4Network(f"192.168.{third}.0/24")
-        if not any(free.overlaps(one) for one in taken) and free != subnet:
+def free_subnet(routes: Iterable[Route], *used: IPv4Network) -> str:
+    """A private subnet to which the host has no route, and which is not in use otherwise."""
+    taken = [*(IPv4Network(route.destination) for route in routes), *used]
+    for prefix, third in product(("192.168", "172.31", "10.77"), (*range(100, 255), *range(100))):
+        free = IPv4Network(f"{prefix}.{third}.0/24")
+        if not any(free.overlaps(one) for one in taken):
             return str(free)
     return "10.77.0.0/24"
 
