@@ -80,7 +80,7 @@ def test_it_is_found_shown_and_mended_under_a_running_guest(lab: Path, kvmrun: C
         for harm in harms:
             HARMS[harm](kvmrun)
             found = status(kvmrun)
-            assert (harm, found["state"], "to be done: " in found["problem"]) == (harm, "degraded", True)
+            assert (harm, found["state"], "fix: kvmrun net up lan" in found["problem"]) == (harm, "degraded", True)
             if harm in LISTED:
                 row = kvmrun.rows()["vm1"]
                 assert (harm, row["state"], bool(row["problem"])) == (harm, "degraded", True)

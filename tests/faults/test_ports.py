@@ -126,7 +126,7 @@ def rows(kvmrun: Cli) -> dict[str, Any]:
 
 def findings(kvmrun: Cli) -> list[dict[str, Any]]:
     found = kvmrun("doctor", "-o", "json").json()["findings"]
-    return [one for one in found if one["subject"] == "network lan" and "is not as it should be" in one["text"]]
+    return [one for one in found if one["subject"] == "network lan" and "differs from its definition" in one["text"]]
 
 
 @pytest.fixture

@@ -174,8 +174,8 @@ def _state(lab: Lab, where: Paths, network: Network, now: NetworkFacts) -> tuple
         if lab.has_broken_networks():
             text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
-    wrong = [*dict.fromkeys(faults.sentences(lab, network, now))]
-    wrong += [f"to be done: {'; '.join(map(str, missing))}"] if missing else []
+    wrong = [*dict.fromkeys(faults.summary(lab, network, now, missing))]
+    wrong += [f"fix: kvmrun net up {network.name}"] if missing else []
     wrong += ["fix: kvmrun repair"] if now.names == "stopped" else []
     wrong += [f"fix: kvmrun net restart {network.name}"] if now.names == "silent" else []
     wrong += ["; fix: ".join(one) for one in reach.problems(lab, network, now.reach)]

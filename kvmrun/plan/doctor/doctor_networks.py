@@ -120,8 +120,7 @@ def _right(subject: str, lab: Lab, network: Network, where: Paths, wire: Network
     if wire.bridge is None:
         return ok(subject, f"is down; the start of a guest brings {network.bridge} up on {network.subnet}")
     if steps:
-        wrong = "".join(f" ({one})" for one in ["; ".join(faults.sentences(lab, network, wire))] if one)
-        text = f"is not as it should be{wrong}; to be done: {'; '.join(map(str, steps))}"
+        text = f"differs from its definition: {'; '.join(faults.summary(lab, network, wire, steps))}"
         return warning(subject, text, f"kvmrun net up {network.name}")
     return ok(subject, f"is up: {network.bridge} {network.host_address()}")
 

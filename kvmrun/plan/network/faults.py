@@ -1,6 +1,6 @@
 """What is wrong with a network that is up, a sentence each: list, net status, doctor and repair say the same."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
@@ -8,11 +8,30 @@ from kvmrun.model.network.network import Network
 from kvmrun.plan.network import bridge_plan, ip_forwarding, port_plan
 from kvmrun.plan.network.network_plan import rules_text
 from kvmrun.plan.start_facts import NetworkFacts
+from kvmrun.plan.steps.guest_steps import PlugTap
+from kvmrun.plan.steps.network_steps import (
+    AddAddress,
+    MarkBridge,
+    NetworkStep,
+    RemoveAddress,
+    RenameBridge,
+    SetBridge,
+    SetLinkUp,
+)
 
 NAMES_GONE = "dnsmasq is not running"
 NAMES_STOPPED = "dnsmasq is stopped and does not answer"
 NAMES_SILENT = "dnsmasq does not answer"
 RULES_CHANGED = "its packet filter was changed"
+_OBVIOUS = (SetBridge, MarkBridge, RenameBridge, RemoveAddress, AddAddress, SetLinkUp, PlugTap)
+"""Steps that only restore what a sentence says is different."""
+
+
+def summary(lab: Lab, network: Network, now: NetworkFacts, steps: Iterable[NetworkStep]) -> list[str]:
+    """What is wrong with a network that is to be up, and the steps of its repair that do not follow from that."""
+    told = sentences(lab, network, now)
+    more = [f"{step}" for step in steps if not (told and isinstance(step, _OBVIOUS))]
+    return [*told, *([f"to be done: {'; '.join(more)}"] if more else [])]
 
 
 def sentences(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
