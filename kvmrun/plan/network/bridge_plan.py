@@ -98,7 +98,7 @@ def bridge_differences(lab: Lab, network: Network, found: Bridge | None) -> list
 def _identity(lab: Lab, network: Network, found: Bridge) -> Iterator[str]:
     if found.renamed:
         yield f"is called {found.renamed} now"
-    if not link_mark.is_same(found.alias, link_mark.of_bridge(network.name, lab.identity)):
+    if not _is_marked(lab, network, found):
         yield "has lost its mark"
 
 
@@ -186,15 +186,21 @@ def is_ours(lab: Lab, network: Network, found: Bridge | None) -> bool:
     """
     if found is None or found.kind != "bridge" or lab.now.devices.get(found.device, network.name) != network.name:
         return False
-    record = lab.now.up.get(network.name)
-    labs = [lab.identity, *([record.lab] if record else [])]
-    if any(link_mark.is_same(found.alias, link_mark.of_bridge(network.name, one)) for one in labs):
+    if _is_marked(lab, network, found):
         return True
+    record = lab.now.up.get(network.name)
     if record is None or record.network.bridge != network.bridge:
         return False
     if record.device:
         return found.device == record.device and (not found.renamed or found.mac == record.mac)
     return not (found.alias or found.renamed) and found.mac == record.mac
+
+
+def _is_marked(lab: Lab, network: Network, found: Bridge) -> bool:
+    """Whether the mark is that of this network, also as the lab wrote it before its directory was moved."""
+    record = lab.now.up.get(network.name)
+    labs = [lab.identity, *([record.lab] if record else [])]
+    return any(link_mark.is_same(found.alias, link_mark.of_bridge(network.name, one)) for one in labs)
 
 
 def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:

@@ -13,6 +13,7 @@ from kvmrun.plan.steps.network_steps import (
     AddAddress,
     MarkBridge,
     NetworkStep,
+    RecordNetwork,
     RemoveAddress,
     RenameBridge,
     SetBridge,
@@ -23,7 +24,7 @@ NAMES_GONE = "dnsmasq is not running"
 NAMES_STOPPED = "dnsmasq is stopped and does not answer"
 NAMES_SILENT = "dnsmasq does not answer"
 RULES_CHANGED = "its packet filter was changed"
-_OBVIOUS = (SetBridge, MarkBridge, RenameBridge, RemoveAddress, AddAddress, SetLinkUp, PlugTap)
+_OBVIOUS = (RecordNetwork, SetBridge, MarkBridge, RenameBridge, RemoveAddress, AddAddress, SetLinkUp, PlugTap)
 """Steps that only restore what a sentence says is different."""
 
 
@@ -37,10 +38,17 @@ def summary(lab: Lab, network: Network, now: NetworkFacts, steps: Iterable[Netwo
 def sentences(lab: Lab, network: Network, now: NetworkFacts) -> list[str]:
     """What is wrong with a network that is to be up, in the order in which it matters."""
     return [
+        *_moved(lab, network),
         *filter(None, [bridge_plan.sentence(lab, network, now.bridge)]),
         *_ports(lab, network, now),
         *_own(lab, network, now),
     ]
+
+
+def _moved(lab: Lab, network: Network) -> Iterator[str]:
+    record = lab.now.up.get(network.name)
+    if record is not None and record.lab not in {"", lab.identity}:
+        yield f"it was brought up from {record.lab}, the former directory of this lab"
 
 
 def _ports(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[str]:
