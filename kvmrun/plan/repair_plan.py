@@ -228,6 +228,16 @@ def network_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts, *, u
         yield Fault(subject=f"network {one.name}", text=text, fix=fix)
 
 
+def leftover_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts) -> Iterator[Fault]:
+    """What is left of a network that is neither defined nor recorded; it is removed unless guests are attached."""
+    text = "it is neither defined nor recorded, and parts of it are left"
+    try:
+        if steps := network_plan.down_steps(lab, one, where, now, force=False):
+            yield Fault(subject=f"network {one.name}", text=text, steps=steps)
+    except KvmrunError as error:
+        yield Fault(subject=f"network {one.name}", text=f"{text}: {error.reason}", fix=error.fix)
+
+
 def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:
     """What only a person can decide: a network that is up and defined otherwise now, or not at all."""
     subject = f"network {one.name}"

@@ -39,7 +39,7 @@ def test_check_tells_every_error_and_only_the_bad_guest_is_invalid(lab: Path, kv
 NAMED = """
 [[drive]]
 image = "made-by-the-first-start.qcow2"
-base = "debian-12.qcow2"
+base = "debian-12.raw"
 [[drive]]
 image = "/srv/install.iso"
 media = "cdrom"
@@ -56,18 +56,18 @@ initrd = "demo-initrd"
 
 def test_check_tells_of_files_that_do_not_exist(lab: Path, images: Path, kvmrun: Cli) -> None:
     (lab / "vm1.toml").write_text(TCG + NAMED)
-    (images / "debian-12.raw").write_bytes(b"")
+    (images / "debian12.raw").write_bytes(b"")
     result = kvmrun("check")
     lines = result.out.splitlines()
     assert (result.code, len(lines)) == (5, 4), result.out
     found = {one["key"]: one for one in kvmrun("check", "-o", "json").json()["problems"]}
     assert {key: one["found"] for key, one in found.items()} == {
-        "drive[0].base": f"{images}/debian-12.qcow2",
+        "drive[0].base": f"{images}/debian-12.raw",
         "drive[1].image": "/srv/install.iso",
         "drive[2].image": f"{images}/disk.raw",
         "boot.kernel": f"{images}/vmlinuz",
     }
-    assert "did you mean debian-12.raw?" in found["drive[0].base"]["wanted"]
+    assert "did you mean debian12.raw?" in found["drive[0].base"]["wanted"]
     assert "give size" in found["drive[2].image"]["wanted"]
     for one in found.values():
         assert (one["file"], one["warning"], one["wanted"] in one["message"]) == ("vm1.toml", False, True)

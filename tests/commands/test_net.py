@@ -199,8 +199,7 @@ class TestTheExampleLab:
         assert mine.ok("net", "up").out == f"network lan is up: br0 {host}\n"
 
     def test_an_interface_with_the_name_of_the_bridge_is_left_alone(self, kvmrun: Cli, mine: Cli) -> None:
-        for name in ("br0", "br1"):
-            ip("link", "add", name, "type", "dummy")
+        ip("link", "add", "br0", "type", "veth", "peer", "name", "br1")
         assert "bridge br2 instead of br0" in mine.ok("init", mine.words[-1]).out
         assert mine.ok("net", "up").out == "network lan is up: br2 192.168.0.254/24\n"
 

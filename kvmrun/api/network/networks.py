@@ -11,7 +11,7 @@ from kvmrun.api.report import Done, Report, details, discard
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.execute import own_bridges
 from kvmrun.host.execute.undo import undo_on_error
-from kvmrun.host.facts import network_facts, port_owners, root_capabilities
+from kvmrun.host.facts import leftover_networks, network_facts, port_owners, root_capabilities
 from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.links import bridges, port_state
 from kvmrun.host.rundir import records, rundir
@@ -74,14 +74,15 @@ def network_down(
 ) -> list[NetworkChange]:
     """Take networks down, one after the other; None means all of the lab, also those no longer defined.
 
-    Without `force` a network that guests are attached to is refused. `timeout` as of `network_up`.
+    What is left of a network that is neither defined nor recorded is removed too, by the mark that it carries. Without
+    `force` a network that guests are attached to is refused. `timeout` as of `network_up`.
 
     Raises: what `network_up` raises.
     """
     deadline = Deadline.begin(timeout)
     defined, where, wanted = _begin(lab, "down", names)
     now = records.in_force(defined, where).now
-    gone = {*now.undefined}
+    gone = {*now.undefined, *(defined.networks.keys() - lab.definitions.networks.keys())}
     with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
         made = [_down(defined, where, name, report, force=force) for name in wanted]
         for name, other in now.networks_elsewhere.items() if names is None else ():
@@ -120,9 +121,14 @@ def network_restart(
 
 
 def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[Lab, Paths, list[str]]:
-    wanted = select_networks(records.in_force(lab.definitions, lab.paths), verb, names)
+    defined, where = lab.definitions, lab.paths
+    now = records.in_force(defined, where)
+    if verb == "down" and where.root and (names is None or not {*names} <= now.networks.keys()):
+        left = leftover_networks.find(now)
+        defined, now = (one.replace(networks={**one.networks, **left}) for one in (defined, now))
+    wanted = select_networks(now, verb, names)
     root_capabilities.require_capabilities()
-    return lab.definitions, lab.paths, wanted
+    return defined, where, wanted
 
 
 def _all_valid(made: list[NetworkChange], lab: Lab, names: Iterable[str] | None) -> list[NetworkChange]:
@@ -178,7 +184,8 @@ def _down(lab: Lab, where: Paths, name: str, report: Report, *, force: bool) -> 
         lab = records.in_force(lab, where)
         merge_records.refuse_elsewhere(lab, name)
         network = lab.as_up(lab.networks[name])
-        now = network_facts.network_facts(lab, network, where)
+        look = network_facts.network_facts if name in lab.now.up else leftover_networks.facts
+        now = look(lab, network, where)
         steps = network_plan.down_steps(lab, network, where, now, force=force)
         with undo_on_error(steps, execute(where), details(report)):
             pass

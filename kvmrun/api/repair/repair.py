@@ -12,7 +12,7 @@ from kvmrun.api.repair import reattach
 from kvmrun.host.execute import own_bridges
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.execute.undo import undo_on_error
-from kvmrun.host.facts import network_facts
+from kvmrun.host.facts import leftover_networks, network_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.firewall import port_guard
 from kvmrun.host.links import persistent_taps, tap_device
@@ -22,6 +22,7 @@ from kvmrun.model.guest.guest import MONITORS
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import GuestName
 from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.query_many import query, query_many
@@ -56,6 +57,11 @@ def repair_targets(defined: Lab, where: Paths, say: Say) -> Iterator[RepairTarge
     if where.root:
         for name in sorted(lab.networks):
             look = partial(_look_at_network, defined, where, name)
+            yield RepairTarget(
+                name=f"network {name}", look=look, repair=partial(_repair_network, defined, where, name, look, say)
+            )
+        for name, network in leftover_networks.find(lab).items():
+            look = partial(_look_at_leftover, defined, where, network)
             yield RepairTarget(
                 name=f"network {name}", look=look, repair=partial(_repair_network, defined, where, name, look, say)
             )
@@ -195,6 +201,12 @@ def _look_at_network(defined: Lab, where: Paths, name: str) -> list[repair_plan.
     network = lab.networks[name]
     busy = any(port.network == name for record in lab.now.running.values() for port in record.ports)
     return list(repair_plan.network_faults(lab, network, where, network_facts.reported(lab, network, where), used=busy))
+
+
+def _look_at_leftover(defined: Lab, where: Paths, network: Network) -> list[repair_plan.Fault]:
+    """What is left of a network that is neither defined nor recorded."""
+    lab = records.in_force(defined, where)
+    return list(repair_plan.leftover_faults(lab, network, where, leftover_networks.facts(lab, network, where)))
 
 
 def _repair_network(
