@@ -137,6 +137,8 @@ def _is_name(word: str) -> bool:
 
 
 def _network(parsed_args: Namespace, **_: object) -> Found:
+    if getattr(parsed_args, "verb", "") is None:  # a network is named after the verb
+        return ()
     return {name: f"{one.bridge} {one.host_address()}" for name, one in _lab(parsed_args).networks.items()}
 
 

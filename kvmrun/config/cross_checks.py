@@ -15,13 +15,13 @@ from kvmrun.model.suggest import closest
 from kvmrun.model.value import EMPTY
 
 
-def cross_check(lab: Lab, stems: list[str], hostname: str = "", rejected: Mapping[str, Guest] = EMPTY) -> Lab:
+def cross_check(lab: Lab, stems: list[str], hostname: str = "", parts: Mapping[str, Guest | None] = EMPTY) -> Lab:
     """The lab with the problems between its files found; a guest with an error leaves `guests` for `invalid`.
 
-    `hostname` is the host's own name, which no guest can have; `rejected` are the valid parts of guests with errors.
+    `hostname` is the host's own name, which no guest can have; `parts` are the valid parts of guests with errors.
     """
     broken = _broken(lab)
-    everyone = {**rejected, **lab.guests}
+    everyone = {**{name: part for name, part in parts.items() if part}, **lab.guests}
     found = [
         *_between_networks(lab),
         *_network_uplink_problems(lab),

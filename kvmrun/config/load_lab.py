@@ -41,13 +41,11 @@ def load_lab(
     }
     networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
-    guests, rejected = {}, {}
+    guests: dict[str, Guest] = {}
     stems = [stem for stem in tables if stem not in RESERVED]
     for stem in stems:
         if (guest := _guest(stem, tables[stem], defaults, base, problems)) is not None:
             guests[stem] = guest
-        elif (table := tables[stem]) and (part := _rejected(stem, table, defaults, base)):
-            rejected[stem] = part
     lab = Lab(
         directory=directory,
         seed=networks.seed,
@@ -57,7 +55,8 @@ def load_lab(
         guests=guests,
         problems=tuple(problems),
     )
-    return cross_checks.cross_check(lab, _printable(stems), hostname, rejected)
+    parts = {one: _valid_part(one, tables[one], defaults, base) for one in stems if one not in guests}
+    return cross_checks.cross_check(lab, _printable(stems), hostname, parts)
 
 
 def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
@@ -131,8 +130,12 @@ def _guest(
     return guest
 
 
-def _rejected(stem: str, table: dict[str, Any], defaults: dict[str, Any] | None, base: PathBase) -> Guest | None:
+def _valid_part(
+    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: PathBase
+) -> Guest | None:
     """The valid part of a guest with errors."""
+    if not table:
+        return None
     inherited = unset_keys.apply_unset(defaults or {}, table.get("unset"))
     return partial_guest.valid_part(stem, _merged(inherited, table), base)
 

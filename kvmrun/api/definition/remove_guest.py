@@ -43,15 +43,11 @@ def remove_guest(
     """
     where = lab.paths
     before = read_definitions(where)  # what was removed just now may have needed it
-    if name not in before.guests and name not in before.invalid:
-        raise no_such_guest(before, name)
-    definitions.require_writable(where)
+    _require_removable(before, where, name)
     if force:
-        _require_unreferenced(before, where, name)  # nothing is stopped that is not removed then
         _stop(lab, name)
     with rundir.locked(where.guest(name), name):
         definitions.require_stopped(where, name, "removed")
-        _require_unreferenced(before, where, name)
         made, others = guest_images.images_of(before, where, name)
         log = ownership.log(where, name)
         paths = [definitions.definition_path(where, name), *([log] if os.path.isdir(log) else [])]
@@ -78,8 +74,11 @@ def _stop(lab: LabHandle, name: str) -> None:
             raise outcome
 
 
-def _require_unreferenced(lab: Lab, where: Paths, name: str) -> None:
-    """A guest that is protected, or that others name, is not removed."""
+def _require_removable(lab: Lab, where: Paths, name: str) -> None:
+    """Raises NoSuchGuest, NotPermitted, and Refused for a guest that is protected, or that others name."""
+    if name not in lab.guests and name not in lab.invalid:
+        raise no_such_guest(lab, name)
+    definitions.require_writable(where)
     if name in lab.guests and lab.guests[name].protect:
         reason = "its definition says protect = true"
         raise Refused(f"{name} is protected", f"set protect = false in {name}.toml", reason=reason)

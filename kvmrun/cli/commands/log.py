@@ -19,9 +19,8 @@ def configure(parser: Parser) -> None:
     parser.add_argument(
         "-f", "--follow", action="store_true", help="follow the log of one guest until it ends or Ctrl-C is pressed"
     )
-    parser.add_argument(
-        "-n", "--lines", type=int, default=_LINES, metavar="LINES", help="print so many of the last lines (100)"
-    )
+    last = "print so many of the last lines (100)"
+    parser.add_argument("-n", "--lines", type=int, default=_LINES, metavar="LINES", help=last)
     parser.add_argument("--raw", dest="unfiltered", action="store_true", help="print every byte as it was received")
     text = "json: one object per line of the log"
     parser.add_argument("-o", "--output", choices=("text", "json"), default="text", help=text)

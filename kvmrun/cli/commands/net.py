@@ -19,9 +19,7 @@ def _verb(word: str) -> str:
 
 def configure(parser: Parser) -> None:
     verbs = ("up", "down", "restart", "status")
-    parser.add_argument(
-        "verb", nargs="?", default="status", type=_verb, choices=verbs, help="what to do (status); list is status"
-    )
+    parser.add_argument("verb", nargs="?", type=_verb, choices=verbs, help="what to do (status); list is status")
     parser.add_argument("networks", nargs="*", metavar="NETWORK", help="the networks; all if none is named")
     parser.add_argument("-f", "--force", action="store_true", help="down: also while guests are attached")
     parser.add_argument(
@@ -34,7 +32,7 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     lab, names = opened(args), args.networks or None
-    if args.verb == "status":
+    if args.verb in {None, "status"}:
         return _status(lab, names, args)
     with reporting(args) as report:
         if args.verb == "up":
