@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 from kvmrun.api.lab import LabHandle, read_definitions
 from kvmrun.errors import KvmrunError
-from kvmrun.host.facts import named_files, network_facts
+from kvmrun.host.facts import network_facts
+from kvmrun.host.files import named_files
 from kvmrun.host.links import bridges
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.paths import Paths

@@ -7,9 +7,9 @@ from typing import Literal
 
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.errors import Refused, host_reason
-from kvmrun.host.facts import block_device, named_files
+from kvmrun.host.facts import block_device
 from kvmrun.host.facts.guest_runtime import account_ids
-from kvmrun.host.files import small_files
+from kvmrun.host.files import named_files, small_files
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
