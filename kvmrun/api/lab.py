@@ -127,10 +127,11 @@ def _group(lab: Lab, word: str) -> list[str]:
 def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
     groups = sorted({one for guest in lab.guests.values() for one in guest.groups})
     close = closest(group, groups)
-    fix = f"did you mean @{close}?" if close else f"groups: {', '.join(groups) or 'none'}"
-    return NoSuchGuest(
-        f"there is no group {printable(group, 60)}", fix, reason=f"no guest of {lab.directory} has it in groups = […]"
-    )
+    shown = printable(group, 60)
+    fix = f"the groups are {', '.join(f'@{one}' for one in groups)}"
+    if close or not groups:
+        fix = f"did you mean @{close}?" if close else f'groups = ["{shown}"] in the file of a guest makes it'
+    return NoSuchGuest(f"there is no group {shown}", fix, reason=f"no guest of {lab.directory} is in it")
 
 
 def place_of(where: Paths, name: str) -> GuestRuntime:

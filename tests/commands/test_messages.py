@@ -1,0 +1,87 @@
+"""What each command says where nothing runs, kept in one file per command: the sentences, to be read in a change.
+
+Other tests ask for exit codes, states and JSON, so that a sentence can be improved without them. What a command can do,
+and its options, are in the generated page kvmrun(1).
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from support import golden
+from support.cli import TCG, Cli
+
+from kvmrun.cli import commands
+
+GUESTS = {
+    "vm1": TCG,
+    "vm2": TCG + 'groups = ["web"]\nprotect = true\n',
+    "broken": 'cpus = 0\nmemroy = "1G"\n[[drive]]\nimage = "no-such.qcow2"\n',
+}
+LINES: Mapping[str, tuple[str, ...]] = {
+    "build": ("", "nonsense"),
+    "check": ("", "vm1", "nobody"),
+    "completion": ("tcsh",),
+    "console": ("vm1", "nobody", "vm1 --escape long"),
+    "cp": ("a b", "vm1:/a b", "nobody:/a b", "vm1:/a vm2:/b"),
+    "doctor": ("nobody", "--probe=5"),
+    "edit": ("nobody",),
+    "events": ("nobody",),
+    "exec": ("vm1 true", "vm1", "nobody true", "-t vm1 sh"),
+    "export": ("nonsense",),
+    "freeze": ("vm1", "nobody", ""),
+    "help": ("nonsense",),
+    "init": ("LAB",),
+    "kill": ("vm1", "nobody", "", "--all vm1"),
+    "list": ("", "-v", "vm1 nobody", "@web", "@wbe", "@other", "-o yaml"),
+    "log": ("vm1", "nobody"),
+    "man": ("nonsense",),
+    "metrics": ("/no/such/directory/kvmrun.prom",),
+    "monitor": ("vm1 -c query-status", "nobody"),
+    "net": ("status nowhere", "up nowhere", "down nowhere", "restart nowhere", "sideways"),
+    "new": ("vm1", "a/b", "vm9 --memory lots", "vm9 --copy nobody", "vm9 --base missing.qcow2"),
+    "pause": ("vm1", "nobody", ""),
+    "rename": ("nobody vm9", "vm1 vm2", "vm1 a/b"),
+    "repair": ("nobody",),
+    "reset": ("vm1", "nobody", ""),
+    "restart": ("nobody", "broken", ""),
+    "resume": ("vm1", "nobody", ""),
+    "rm": ("nobody", "vm2", ""),
+    "screenshot": ("vm1 a.png", "vm1 a.bmp", "nobody a.png"),
+    "show": ("broken", "nobody"),
+    "ssh": ("vm1", "nobody"),
+    "stop": ("vm1", "nobody", "", "--all vm1"),
+    "thaw": ("vm1", "nobody", ""),
+    "top": ("nobody",),
+    "up": ("nobody", "broken", "create vm9", "--all vm1", "-o json vm1"),
+    "wait": ("vm1", "nobody", "vm1 --for moon"),
+}
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="to others than root the messages propose sudo")
+@pytest.mark.usefixtures("netns")
+def test_sentences(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    for name, text in GUESTS.items():
+        (lab / f"{name}.toml").write_text(text)
+    assert set(LINES) == set(commands.names())
+    texts = {f"{name}.txt": session(kvmrun, name, lines) for name, lines in LINES.items()}
+    golden.same("messages", {name: steady(text, own_directories, lab) for name, text in texts.items()})
+
+
+def session(kvmrun: Cli, name: str, lines: tuple[str, ...]) -> str:
+    """The command lines with what they print and their exit codes, as on a terminal."""
+    parts = []
+    for line in lines:
+        words = line.replace("LAB", kvmrun.words[-1]).split()
+        ended = kvmrun(name, *words, COLUMNS="80")
+        parts.append(f"$ kvmrun {name} {line}".rstrip() + f"\n{ended.out}{ended.err}[{ended.code}]\n")
+    return "\n".join(parts)
+
+
+def steady(text: str, root: Path, lab: Path) -> str:
+    """The text without what differs from machine to machine."""
+    text = text.replace(str(lab), "LAB").replace(str(root), "ROOT")
+    text = re.sub(r"(?m)^usage: (?:.+\n)+?(?=kvmrun)", "usage: ...\n", text)
+    return re.sub(r"(?<=\(choose from ).*(?=\))", lambda chosen: chosen[0].replace("'", ""), text)
