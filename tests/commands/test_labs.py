@@ -238,6 +238,26 @@ def test_a_lab_is_the_same_by_a_link_and_adopted_after_it_was_moved(
     assert link("br0") is None
 
 
+def test_a_guest_runs_on_in_a_lab_that_was_moved(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    guests(lab, "a")
+    kvmrun.ok("a")
+    moved = own_directories / "moved"
+    lab.rename(moved)
+    now = cli(moved)
+    row = now.rows()["a"]
+    assert (row["state"], row["problem"], row["lab"]) == ("running", None, str(moved))
+    (network,) = now.ok("net", "status", "-o", "json").json()["networks"]
+    assert f"it was brought up from {lab}, the former directory of this lab" in network["problem"]
+    assert "net up lan" in network["problem"]
+    assert f"brought up from {lab}" in now("repair", "-n").out
+    now.ok("repair")
+    (network,) = now.ok("net", "status", "-o", "json").json()["networks"]
+    assert (network["state"], network["problem"], now("repair", "-n").code) == ("up", None, 0)
+    assert (now.rows()["a"]["state"], now.rows()["a"]["pid"]) == ("running", row["pid"])
+    now.ok("stop", "a", "--force")
+    now.ok("net", "down")
+
+
 def test_two_checkouts_with_equal_content_are_two_labs(lab: Path, second: Path, kvmrun: Cli, other: Cli) -> None:
     guests(lab, "a")
     shutil.copytree(lab, second, dirs_exist_ok=True)

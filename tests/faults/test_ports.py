@@ -10,11 +10,13 @@ import random
 import struct
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 from support.cli import TCG, Cli, guests
+from support.hosts import Host, host
 from support.tally import Tally
 from support.world import ip, link, until
 
@@ -108,6 +110,25 @@ BRIDGE: dict[str, Callable[[], object]] = {
     "multicast snooping": br0("mcast_snooping", "0"),
     "multicast querier": br0("mcast_querier", "1"),
 }
+WITHOUT_EFFECT: dict[str, tuple[Callable[[], object], str]] = {
+    "promiscuous": (
+        lambda: ip("link", "set", "br0", "promisc", "on"),
+        "the host's stack gets frames for others, and drops them: guests are answered, and isolated, as before",
+    ),
+    "all multicast": (
+        lambda: ip("link", "set", "br0", "allmulticast", "on"),
+        "the host's stack gets groups that it has not joined, and drops them",
+    ),
+    "transmit queue": (
+        lambda: ip("link", "set", "br0", "txqueuelen", "1"),
+        "a bridge has no queue; a queueing discipline that somebody adds to it is reported by itself",
+    ),
+    "group": (
+        lambda: ip("link", "set", "br0", "group", "7"),
+        "a number for commands and rules about several links: what such a rule drops is reported by itself",
+    ),
+}
+"""Attributes that kvmrun neither sets nor reports, each with the reason why it does not matter."""
 HARMS = {f"port: {name}": harm for name, harm in PORT.items()} | {
     f"bridge: {name}": harm for name, harm in BRIDGE.items()
 }
@@ -179,6 +200,33 @@ def test_every_change_is_said_by_the_list(two: Cli) -> None:
         two.ok("repair")
         assert (name, rows(two)["vm1"]["problem"]) == (name, None)
         subprocess.run(["ip", "link", "delete", "br7"], capture_output=True, check=False)
+
+
+def test_what_has_no_effect_on_guests_is_left_alone(two: Cli, tally: Tally) -> None:
+    """Guests reach the host, and are isolated from each other, as before; nobody reports the attribute or resets it."""
+    row = tally.row("F-43", "attributes of a bridge without an effect on guests: not reported, not reset", 4)
+    with (
+        host("h1", bridge="br0", address="192.168.0.11/24") as one,
+        host("h2", bridge="br0", address="192.168.0.12/24"),
+    ):
+        for name in ("h1", "h2"):
+            ip("link", "set", name, "type", "bridge_slave", "isolated", "on")
+        until(lambda: answers(one, "192.168.0.254"))
+        for name, (change, _) in WITHOUT_EFFECT.items():
+            with row.case(name):
+                change()
+                changed = link("br0")
+                assert [reader for reader, said in READERS.items() if said(two)] == []
+                assert (two.ok("repair").out, link("br0")) == ("nothing to repair\n", changed)
+                assert (answers(one, "192.168.0.254"), answers(one, "192.168.0.12")) == (True, False)
+
+
+def answers(one: Host, address: str) -> bool:
+    """Whether an ICMP echo request from there is answered within a second."""
+    with suppress(subprocess.CalledProcessError):
+        one("ping", "-c", "1", "-W", "1", address)
+        return True
+    return False
 
 
 def descriptor(pid: int) -> int:
