@@ -3,9 +3,10 @@
 import os
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -214,6 +215,12 @@ def is_learned() -> bool:
     return "proto ra" in found
 
 
+def is_answered(one: Host, page: str) -> bool:
+    with suppress(subprocess.CalledProcessError):
+        return bool(one("curl", "--globoff", "--silent", "--fail", "--max-time", "2", page))
+    return False
+
+
 class TestIpv6:
     """Where `ipv6_egress` says so, IPv6 is forwarded; the host keeps its own way out, and is nobody else's."""
 
@@ -250,6 +257,23 @@ class TestIpv6:
         assert {name: get6(name, "accept_ra") for name in before} == before
         assert {get6(name, "forwarding") for name in ("all", "default", "wan1", "wan2")} == {"0"}
         assert is_learned()
+
+    def test_a_host_with_nothing_but_ipv6(
+        self, ways: tuple[Host, Host], guest6: Callable[[str], Host], kvmrun: Cli, stack: ExitStack
+    ) -> None:
+        """A page reaches a guest; net status and doctor say by which uplink, and miss no IPv4."""
+        there = ["nsenter", f"--net=/proc/{os.getpid()}/fd/{ways[0].fd}", "--", sys.executable, "-m", "http.server"]
+        page = stack.enter_context(subprocess.Popen([*there, "--bind", "2001:db8:9::9", "80"], stderr=subprocess.PIPE))
+        stack.callback(page.kill)
+        one = guest6("nat")
+        until(lambda: "default" in one("ip", "-6", "route"))
+        until(lambda: is_answered(one, "http://[2001:db8:9::9]/"))
+        (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+        assert (network["state"], network["problem"]) == ("up", None)
+        assert network["uplink"].startswith("wan1 via fe80::")
+        found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
+        (told,) = [found for found in found if found["subject"] == "uplink"]
+        assert (told["level"], "IPv6 through wan1" in told["text"]) == ("ok", True)
 
     def test_routed(self, ways: tuple[Host, Host], guest6: Callable[[str], Host]) -> None:
         one = guest6("routed")

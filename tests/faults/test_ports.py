@@ -204,7 +204,7 @@ def test_every_change_is_said_by_the_list(two: Cli) -> None:
 
 def test_what_has_no_effect_on_guests_is_left_alone(two: Cli, tally: Tally) -> None:
     """Guests reach the host, and are isolated from each other, as before; nobody reports the attribute or resets it."""
-    row = tally.row("F-43", "attributes of a bridge without an effect on guests: not reported, not reset", 4)
+    row = tally.row("F-44", "attributes of a bridge without an effect on guests: not reported, not reset", 4)
     with (
         host("h1", bridge="br0", address="192.168.0.11/24") as one,
         host("h2", bridge="br0", address="192.168.0.12/24"),

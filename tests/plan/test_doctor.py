@@ -1,5 +1,6 @@
 """Facts of a host to findings: those a test cannot stage, or only at a price."""
 
+from ipaddress import IPv6Network
 from typing import Any
 
 import pytest
@@ -193,6 +194,15 @@ class TestNetworks:
         alone = lab().replace(networks={"lan": Network(name=NicName("lan"), nat=False)})
         assert self.of("uplink", alone, way_out="")[0].level == "warning"
         assert self.of("uplink", way_out="")[0].level == "problem"
+
+    def test_ipv6_is_a_way_out_of_networks_that_forward_it(self) -> None:
+        six = Network(name=NicName("six"), ipv6=IPv6Network("fd00:77::/64"), ipv6_egress="nat")
+        networks = {"six": six, "lan": Network(name=NicName("lan"))}
+        only = {"way_out": "", "way_out6": "eth0 via fe80::1"}
+        assert self.of("uplink", lab().replace(networks={"six": six}), **only) == []
+        (both,) = self.of("uplink", lab().replace(networks=networks), **only)
+        assert (both.level, "not forwarded for lan" in both.text) == ("problem", True)
+        assert both.fix == 'a prefix in ipv6, and ipv6_egress = "nat" in network.lan'
 
     def test_with_shorewall_the_fix_is_to_start_it_or_lines_for_its_files(self) -> None:
         """Never an export over files that somebody wrote."""

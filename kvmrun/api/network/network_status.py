@@ -20,7 +20,7 @@ from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.plan.doctor import doctor_firewall, doctor_networks, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.packet_routes import Trip
-from kvmrun.plan.doctor.required_packets import ANYWHERE
+from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
 from kvmrun.plan.network import dns_upstreams, dnsmasq_plan, faults, network_plan, reach, uplink_routing
 from kvmrun.plan.start_facts import NetworkFacts
 
@@ -120,7 +120,8 @@ def _address(network: Network, now: NetworkFacts) -> str | None:
 def _uplink(network: Network, trip: Trip | None) -> str | None:
     if network.nat is False:
         return None
-    return (str(trip) or None) if trip else iproute.way_out(ANYWHERE)
+    way_out = (str(trip) or None) if trip else iproute.way_out(ANYWHERE)
+    return way_out or (iproute.way_out(ANYWHERE6) if network.has_ipv6_egress() else None)
 
 
 def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:

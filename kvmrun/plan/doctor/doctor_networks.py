@@ -26,7 +26,7 @@ def network_findings(lab: Lab, where: Paths, now: HostNetworkFacts) -> Iterator[
 def _network(lab: Lab, network: Network, where: Paths, wire: NetworkFacts, now: HostNetworkFacts) -> Iterator[Finding]:
     subject = f"network {network.name}"
     owners = _owners(subject, network, wire) if where.root else ()  # a user starts no server, and root's is one
-    found = [*_overlap(subject, lab, network, now), *owners, *_taps(subject, lab, where, wire, now)]
+    found = [*_overlap(subject, lab, network, wire, now), *owners, *_taps(subject, lab, where, wire, now)]
     yield from found
     yield from (problem(subject, *one) for one in reach.problems(lab, network, wire.reach))
     yield from (warning(subject, *one) for one in reach.shaped(wire.reach))
@@ -47,10 +47,14 @@ def _network(lab: Lab, network: Network, where: Paths, wire: NetworkFacts, now: 
         yield _right(subject, lab, network, where, wire)
 
 
-def _overlap(subject: str, lab: Lab, network: Network, now: HostNetworkFacts) -> Iterator[Finding]:
+def _overlap(subject: str, lab: Lab, network: Network, wire: NetworkFacts, now: HostNetworkFacts) -> Iterator[Finding]:
+    """The first route of the host that overlaps the subnet, unless it is known to take packets of the network."""
+    known = {word for one in wire.reach.diversions for word in one.text.split()}
+    others = network_plan.other_routes(lab, network, now.routes)
+    others = [one for one in others if not {one.destination, one.destination.removesuffix("/32")} & known]
     try:
         if not network.external:
-            bridge_plan.refuse_overlap(network, network_plan.other_routes(lab, network, now.routes))
+            bridge_plan.refuse_overlap(network, others)
     except Refused as error:
         yield problem(subject, f"{error.message}: {error.reason}", error.fix)
 

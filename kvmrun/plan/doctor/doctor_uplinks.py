@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
-from kvmrun.model.network.network import Uplink
+from kvmrun.model.network.network import Network, Uplink
 from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.doctor.doctor_firewall import has_shorewall
 from kvmrun.plan.network import uplink_routing
@@ -91,8 +91,22 @@ def _way_out(lab: Lab, now: HostNetworkFacts) -> Finding:
         others = [one for one in providers if is_alive(one, now)]
         fix = f"shorewall disable {link}" if others else f"see to the router and its cable, or: {route}"
         return problem("uplink", text, fix)
-    say = problem if any(network.nat is not False for network in lab.networks.values()) else warning
+    masqueraded = [network for network in lab.networks.values() if network.nat is not False]
+    if now.way_out6 and masqueraded:
+        return _only_six([one for one in masqueraded if not one.has_ipv6_egress()], now)
+    say = problem if masqueraded else warning
     return say("uplink", "this host has no way out: there is no default route", _route(lab, providers, now))
+
+
+def _only_six(without: list[Network], now: HostNetworkFacts) -> Finding:
+    """A host without an IPv4 default route; `without` are the networks for which IPv6 is not forwarded either."""
+    if not without:
+        return ok("uplink", f"this host has no IPv4 default route, and guests leave by IPv6 through {now.way_out6}")
+    text = (
+        f"this host has no IPv4 default route, and IPv6 is not forwarded for {', '.join(one.name for one in without)}"
+    )
+    prefix = "" if without[0].ipv6 else "a prefix in ipv6, and "
+    return problem("uplink", text, f'{prefix}ipv6_egress = "nat" in network.{without[0].name}')
 
 
 def _route(lab: Lab, providers: list[Uplink], now: HostNetworkFacts) -> str:
