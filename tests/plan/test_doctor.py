@@ -198,7 +198,7 @@ class TestNetworks:
     def test_ipv6_is_a_way_out_of_networks_that_forward_it(self) -> None:
         six = Network(name=NicName("six"), ipv6=IPv6Network("fd00:77::/64"), ipv6_egress="nat")
         networks = {"six": six, "lan": Network(name=NicName("lan"))}
-        only = {"way_out": "", "way_out6": "eth0 via fe80::1"}
+        only: dict[str, Any] = {"way_out": "", "way_out6": "eth0 via fe80::1", "networks": {}}
         assert self.of("uplink", lab().replace(networks={"six": six}), **only) == []
         (both,) = self.of("uplink", lab().replace(networks=networks), **only)
         assert (both.level, "not forwarded for lan" in both.text) == ("problem", True)
