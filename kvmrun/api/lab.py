@@ -13,6 +13,7 @@ from kvmrun.host.rundir import records, rundir
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.network.network import Network
 from kvmrun.model.printable import printable, quoted
 from kvmrun.model.scalars import GuestName
 from kvmrun.model.suggest import closest
@@ -36,6 +37,16 @@ class LabHandle:
         if self._definitions is None:
             self._definitions = read_definitions(self.paths)
         return self._definitions
+
+    def in_force(self) -> Lab:
+        """The definitions as they hold now, by the records of the guests that run and the networks that are up."""
+        return records.in_force(self.definitions, self.paths)
+
+    def with_networks(self, networks: Mapping[str, Network]) -> "LabHandle":
+        """Another handle, whose definitions have these networks, too."""
+        other = LabHandle(self.paths)
+        other._definitions = self.definitions.replace(networks={**self.definitions.networks, **networks})
+        return other
 
     def reload(self) -> Lab:
         """The definitions as they are now, also for whoever asks next. Raises what `definitions` raises."""

@@ -8,7 +8,6 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq
 from kvmrun.host.facts import doctor_facts, network_facts, root_capabilities
 from kvmrun.host.links import iproute, policy_routing
-from kvmrun.host.rundir import records
 from kvmrun.model import derive
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.finding import Finding, problem
@@ -49,7 +48,7 @@ def network_status(
 
 
 def _network_report(lab: LabHandle, names: Iterable[str] | None) -> NetworkReport:
-    now, where = records.in_force(lab.definitions, lab.paths), lab.paths
+    now, where = lab.in_force(), lab.paths
     wanted = select_networks(now, "status", names)
     root_capabilities.require_capabilities()
     found = [status_of_network(now, where, now.networks[name]) for name in wanted]

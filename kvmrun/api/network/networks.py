@@ -1,7 +1,6 @@
 """Networks by themselves: brought up, taken down, and both."""
 
 from collections.abc import Iterable
-from functools import partial
 from typing import Literal
 
 from kvmrun.api.lab import LabHandle
@@ -14,9 +13,8 @@ from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, network_facts, port_owners, root_capabilities
 from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.links import bridges, port_state
-from kvmrun.host.rundir import records, rundir
+from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline, within
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
@@ -57,11 +55,11 @@ def network_up(
     all networks when those that are valid are up, and others are not.
     """
     deadline = Deadline.begin(timeout)
-    defined, where, wanted = _begin(lab, "up", names)
+    _, wanted = _begin(lab, "up", names)
     uid = _uid(owner) if owner else None
-    with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
-        made = [_up(defined, where, name, report, owner=uid) for name in wanted]
-    return _all_valid(made, defined, names)
+    with within(deadline), own_bridges.followed(lab.in_force, lab.paths):
+        made = [_up(lab, name, report, owner=uid) for name in wanted]
+    return _all_valid(made, lab, names)
 
 
 def network_down(
@@ -80,17 +78,17 @@ def network_down(
     Raises: what `network_up` raises.
     """
     deadline = Deadline.begin(timeout)
-    defined, where, wanted = _begin(lab, "down", names)
-    now = records.in_force(defined, where).now
-    gone = {*now.undefined, *(defined.networks.keys() - lab.definitions.networks.keys())}
-    with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
-        made = [_down(defined, where, name, report, force=force) for name in wanted]
+    here, wanted = _begin(lab, "down", names)
+    now = here.in_force().now
+    gone = {*now.undefined, *(here.definitions.networks.keys() - lab.definitions.networks.keys())}
+    with within(deadline), own_bridges.followed(here.in_force, here.paths):
+        made = [_down(here, name, report, force=force) for name in wanted]
         for name, other in now.networks_elsewhere.items() if names is None else ():
-            if name in defined.networks:
+            if name in here.definitions.networks:
                 report(Done(text=f"network {name} stays: the lab {printable(other)} has brought it up"))
         if gone & {*wanted}:
-            _refresh(defined, where, report)
-    return _all_valid(made, defined, names)
+            _refresh(here, report)
+    return _all_valid(made, lab, names)
 
 
 def network_restart(
@@ -108,45 +106,46 @@ def network_restart(
     Raises: what `network_up` raises.
     """
     deadline = Deadline.begin(timeout)
-    defined, where, wanted = _begin(lab, "restart", names)
+    _, wanted = _begin(lab, "restart", names)
     uid = _uid(owner) if owner else None
-    now = records.in_force(defined, where)
+    now = lab.in_force()
     made: list[NetworkChange] = []
-    with within(deadline), own_bridges.followed(partial(records.in_force, defined, where), where):
+    with within(deadline), own_bridges.followed(lab.in_force, lab.paths):
         for name in wanted:
-            _refuse_in_the_way(defined, now, name)
-            made.append(_down(defined, where, name, report, force=True))
-            made.append(_up(defined, where, name, report, owner=uid))
-    return _all_valid(made, defined, names)
+            _refuse_in_the_way(lab.definitions, now, name)
+            made.append(_down(lab, name, report, force=True))
+            made.append(_up(lab, name, report, owner=uid))
+    return _all_valid(made, lab, names)
 
 
-def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[Lab, Paths, list[str]]:
-    defined, where = lab.definitions, lab.paths
-    now = records.in_force(defined, where)
-    if verb == "down" and where.root and (names is None or not {*names} <= now.networks.keys()):
+def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[LabHandle, list[str]]:
+    """The lab, with what is left of networks where they are to go, and the networks that are meant.
+
+    Raises: HostLacks for a root without its capabilities; what `select_networks` raises.
+    """
+    now = lab.in_force()
+    if verb == "down" and lab.paths.root and (names is None or not {*names} <= now.networks.keys()):
         left = leftover_networks.find(now)
-        defined, now = (one.replace(networks={**one.networks, **left}) for one in (defined, now))
+        lab = lab.with_networks(left)
+        now = now.replace(networks={**now.networks, **left})
     wanted = select_networks(now, verb, names)
     root_capabilities.require_capabilities()
-    return defined, where, wanted
+    return lab, wanted
 
 
-def _all_valid(made: list[NetworkChange], lab: Lab, names: Iterable[str] | None) -> list[NetworkChange]:
+def _all_valid(made: list[NetworkChange], lab: LabHandle, names: Iterable[str] | None) -> list[NetworkChange]:
     """What was made. Raises ConfigError where all were meant and some are not valid."""
-    if names is None and (wrong := definition_problems(lab)):
-        raise ConfigError("networks.toml has errors", f"edit {lab.directory}/networks.toml", lines=wrong)
+    if names is None and (wrong := definition_problems(lab.definitions)):
+        raise ConfigError("networks.toml has errors", f"edit {lab.paths.vms}/networks.toml", lines=wrong)
     return made
 
 
-def _up(lab: Lab, where: Paths, name: str, report: Report, *, owner: int | None) -> NetworkChange:
-    def look() -> Lab:
-        return records.in_force(lab, where)
-
-    guard_repair.update_guards(look(), where, [name])
-    guard_repair.restore_guards(where, name, report)  # before their taps are plugged in again, where they are loose
-    before = network_use.pending_steps(look(), where, name, owner)
-    with network_use.hold_networks(look, where, [name], details(report), owner=owner):
-        now = look()
+def _up(lab: LabHandle, name: str, report: Report, *, owner: int | None) -> NetworkChange:
+    guard_repair.update_guards(lab.in_force(), lab.paths, [name])
+    guard_repair.restore_guards(lab.paths, name, report)  # before their taps are plugged in again, where they are loose
+    before = network_use.pending_steps(lab.in_force(), lab.paths, name, owner)
+    with network_use.hold_networks(lab.in_force, lab.paths, [name], details(report), owner=owner):
+        now = lab.in_force()
         network = now.networks[name]
         warnings = [
             *uplink_routing.unavailable_uplinks(now, network, network_facts.routing_facts_with_gateways(now, network))
@@ -177,11 +176,12 @@ def _uid(user: str) -> int:
     return found[user]
 
 
-def _down(lab: Lab, where: Paths, name: str, report: Report, *, force: bool) -> NetworkChange:
+def _down(handle: LabHandle, name: str, report: Report, *, force: bool) -> NetworkChange:
     from kvmrun.host.execute.network_executor import execute  # brings pyroute2
 
+    where = handle.paths
     with rundir.locked(where.network(name), f"network {name}"):
-        lab = records.in_force(lab, where)
+        lab = handle.in_force()
         merge_records.refuse_elsewhere(lab, name)
         network = lab.as_up(lab.networks[name])
         look = network_facts.network_facts if name in lab.now.up else leftover_networks.facts
@@ -207,9 +207,9 @@ def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
         bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
 
 
-def _refresh(lab: Lab, where: Paths, report: Report) -> None:
+def _refresh(lab: LabHandle, report: Report) -> None:
     """Make those networks right that stay up after others have gone for good: their rules name all of our bridges."""
-    up = records.in_force(lab, where)
-    for name in sorted(up.now.up.keys() & lab.networks.keys() - up.now.pending.keys()):
-        with network_use.hold_networks(lambda: records.in_force(lab, where), where, [name], details(report)):
+    now = lab.in_force().now
+    for name in sorted(now.up.keys() & lab.definitions.networks.keys() - now.pending.keys()):
+        with network_use.hold_networks(lab.in_force, lab.paths, [name], details(report)):
             pass

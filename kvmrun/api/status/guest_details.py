@@ -5,7 +5,7 @@ from kvmrun.api.status import agent_addresses, status_confinement
 from kvmrun.api.status.status import guest_statuses, visible_run_directories
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
-from kvmrun.host.rundir import records, rundir, socket_lookup
+from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.paths import GuestRuntime, Paths
@@ -32,7 +32,7 @@ class GuestDetails(Value):
 def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     """Look at one guest; nothing is changed. Raises NoSuchGuest, and ConfigError for a definition that is not valid."""
     definitions, where = lab.definitions, lab.paths
-    lab_now = records.in_force(definitions, where)
+    lab_now = lab.in_force()
     if name in lab_now.now.running and name not in definitions.guests:
         return _recorded(lab_now, where, name)
     guest = guest_or_error(definitions, name)
