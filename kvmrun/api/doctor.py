@@ -21,6 +21,8 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
 
     Where a guest asks for KVM one of a single sector is tried for `timeout` seconds, or 10. A lab that cannot be read
     is one of the findings.
+
+    Raises: nothing for what it finds; KvmrunError where the kernel cannot be asked.
     """
     from kvmrun.host.facts import doctor_facts  # brings pyroute2
 

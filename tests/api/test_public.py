@@ -1,9 +1,11 @@
 """What `import kvmrun` offers: the same names at run time and to type checkers, each loaded when it is asked for."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
+from types import FunctionType
 
 import pytest
 from support.table import each
@@ -42,3 +44,16 @@ def test_importing_the_package_loads_no_use_case() -> None:
 
 def test_types_are_shipped() -> None:
     assert STUB.with_name("py.typed").exists()
+
+
+def test_a_public_function_says_what_it_raises_and_in_what_its_times_are() -> None:
+    def check(name: str) -> None:
+        found = getattr(kvmrun, name)
+        if not isinstance(found, FunctionType) or name == "discard":
+            return
+        told = inspect.getdoc(found) or ""
+        assert "Raises: " in told
+        if "timeout" in inspect.signature(found).parameters:
+            assert "seconds" in told
+
+    each(kvmrun.__all__, check)

@@ -63,7 +63,10 @@ def copy_to_guest(
 def copy_from_guest(
     lab: LabHandle, source: GuestPath, target: str, options: CopyOptions | None = None, *, report: Report = discard
 ) -> Copied:
-    """Put what a running guest has at `source` at `target` here. Raises what `copy_to_guest` raises."""
+    """Put what a running guest has at `source` at `target` here.
+
+    Raises: what `copy_to_guest` raises; the target is then as it was before.
+    """
     with _copying(lab, source.guest, (f"{source}", target), (options or CopyOptions(), report)) as copy:
         return copy.download(source.path, target)
 

@@ -102,7 +102,8 @@ def joined_console(lab: LabHandle, name: str, options: ConsoleOptions) -> Iterat
 def attach_console(lab: LabHandle, name: str, source: int, sink: int, options: ConsoleOptions | None = None) -> Ending:
     """Carry bytes from `source` to the guest, and what it prints to `sink`, until one side ends or time is over.
 
-    Raises what `joined_console` raises; BrokenPipeError where nobody reads `sink`.
+    Raises: Refused for a guest without a console; Busy where somebody else has it; NotRunning, NoSuchGuest,
+    Unresponsive; BrokenPipeError where nobody reads `sink`.
     """
     options = options or ConsoleOptions()
     wake, never = os.pipe2(os.O_CLOEXEC)

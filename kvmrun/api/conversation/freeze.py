@@ -52,7 +52,12 @@ def freeze(
 def thaw(
     lab: LabHandle, names: Iterable[str] | None, *, timeout: float | None = None, report: Report = discard
 ) -> dict[str, FileSystems | KvmrunError]:
-    """Let guests write again, also those that were not thought to be frozen: they take no harm. Else as `freeze`."""
+    """Let guests write again, also those that were not thought to be frozen: they take no harm.
+
+    `names`, and `timeout` in seconds, as of `freeze`.
+
+    Raises: what `freeze` raises.
+    """
     deadline = Deadline.begin(agent_commands.PATIENCE if timeout is None else timeout)
     return for_each_running(lab, names, _thaw, Batch(doing="thawing", deadline=deadline, report=report))
 

@@ -34,14 +34,19 @@ def read_log(lab: LabHandle, name: str, *, lines: int = 100) -> list[bytes]:
 def follow_log(lab: LabHandle, name: str, *, lines: int = 100, timeout: float | None = None) -> Iterator[list[bytes]]:
     """The last lines of the log, then those that come, until the guest ends or `timeout` seconds are over.
 
-    A guest that does not run is waited for. Raises what `read_log` raises, but for a log that there is not yet.
+    A guest that does not run is waited for.
+
+    Raises: what `read_log` raises, but not NotRunning: a log that there is not yet is waited for.
     """
     directory = _log_directory(lab.paths, name, lines)
     return _follow(lab.paths, name, directory, lines, Deadline.begin(timeout))
 
 
 def restart_logger(lab: LabHandle, name: str) -> bool:
-    """Replace the logger of a running guest where it has died; whether it had. Raises NotRunning, NoSuchGuest."""
+    """Replace the logger of a running guest where it has died; whether it had.
+
+    Raises: NotRunning, NoSuchGuest, OtherLab; Unresponsive where QEMU does not answer within 10 s.
+    """
     with rundir.locked(require_running(lab.paths, name), name):
         return restart_if_dead(place_of(lab.paths, name))
 

@@ -30,7 +30,8 @@ def execute(
 ) -> Any:
     """Have the QEMU of a running guest carry out one QMP command, within `timeout` seconds or 60; what it returns.
 
-    Raises: QmpError where QEMU refuses, with its own words; NotRunning, NoSuchGuest, Unresponsive.
+    Raises: KvmrunError where QEMU refuses, with its own words; NotRunning, NoSuchGuest, Unresponsive; Refused where
+    another account than that of QEMU answers.
     """
     limit = _LIMIT if timeout is None else timeout
     with open_connection(monitor_of(require_running(lab.paths, name), name), limit) as monitor:

@@ -16,15 +16,16 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def screenshot(lab: LabHandle, name: str, *, timeout: float | None = None) -> bytes:
-    """The picture, within `timeout` seconds or 10.
+    """What the display of a running guest shows, as a PNG image, drawn within `timeout` seconds or 10.
 
-    Raises: Refused for a guest without a display, NotRunning, NoSuchGuest, Unresponsive; KvmrunError for what is none.
+    Raises: Refused for a guest without a display; NotRunning, NoSuchGuest, Unresponsive; KvmrunError for what is no
+    image.
     """
     return _draw(name, require_running(lab.paths, name), timeout)
 
 
 def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | None = None) -> None:
-    """Write the picture to `file`, which is replaced once the picture is whole.
+    """Write what `screenshot` returns to `file`, which is replaced once the image is whole; `timeout` in seconds.
 
     Raises: what `screenshot` raises; UsageError for a file named as one of another format.
     """

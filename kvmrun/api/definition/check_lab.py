@@ -30,7 +30,10 @@ class LabCheck(Value):
 
 
 def check_lab(lab: LabHandle) -> LabCheck:
-    """Read the definitions anew, and look at the images and leases that they mean. Raises what `open_lab` raises."""
+    """Read the definitions anew, and look at the images and leases that they mean. Mistakes are in the result.
+
+    Raises: ConfigError for a lab that is no directory; Refused for root where another user could have written there.
+    """
     definitions = read_definitions(lab.paths)
     guests = definitions.guests.values()
     images = [one for guest in guests for one in image_plan.image_problems(guest, named_files.image_facts(guest))]

@@ -69,7 +69,8 @@ def editing(
     It begins with the text of the file `source`, where that is given. A draft that is not saved and holds a text that
     is nowhere else stays; `kept` is called with its path.
 
-    Raises: NoSuchGuest, NotPermitted, UsageError where there is no file `source`, and OSError.
+    Raises: NoSuchGuest; NotPermitted where the lab cannot be written; UsageError where there is no file `source`;
+    OSError where a file cannot be read.
     """
     paths = lab.paths
     _require_editable(paths, stem)
@@ -92,7 +93,7 @@ def editing(
 def save_definition(lab: LabHandle, stem: str, text: bytes) -> Saved:
     """Put `text` in the place of a guest's definition, or of `networks` or `defaults`, if the lab is valid with it.
 
-    Raises: NoSuchGuest, NotPermitted; ConfigError with every problem of the text.
+    Raises: NoSuchGuest; NotPermitted where the lab cannot be written; ConfigError with every problem of the text.
     """
     paths = lab.paths
     _require_editable(paths, stem)

@@ -38,7 +38,7 @@ def export_texts(
 
     With `force` also for a Shorewall that is too old here. `program` is the kvmrun that systemd is to call.
 
-    Raises: ConfigError where the networks are not valid, HostLacks.
+    Raises: ConfigError where the networks are not valid; HostLacks where Shorewall is too old here, without `force`.
     """
     definitions = _exportable(lab, report)
     if kind == "shorewall":

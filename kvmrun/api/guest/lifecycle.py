@@ -54,7 +54,8 @@ def pause(
 ) -> dict[str, Changed | KvmrunError]:
     """Stop the processors of guests where they are; None means all that run. What became of each, by name.
 
-    QEMU has `timeout` seconds, or 5, to answer.
+    QEMU has `timeout` seconds, or 5, to answer. The error of a guest is NotRunning, NoSuchGuest, Busy, Unresponsive or
+    Refused as a value.
 
     Raises: ConfigError and Refused for a lab that cannot be read, Interrupted where a signal came first.
     """
@@ -64,7 +65,10 @@ def pause(
 def resume(
     lab: LabHandle, names: Iterable[str] | None, *, timeout: float | None = None, report: Report = discard
 ) -> dict[str, Changed | KvmrunError]:
-    """Let paused guests go on; else as `pause`."""
+    """Let paused guests go on; None means all that run. `timeout` in seconds and the results as of `pause`.
+
+    Raises: what `pause` raises.
+    """
     return _tell(lab, names, _RESUME, _batch(_RESUME, timeout, report))
 
 
@@ -76,7 +80,12 @@ def reset(
     timeout: float | None = None,
     report: Report = discard,
 ) -> dict[str, Changed | KvmrunError]:
-    """Press the reset button of guests, of protected ones only with `force`; else as `pause`."""
+    """Press the reset button of guests, of protected ones only with `force`; None means all that run.
+
+    `timeout` in seconds and the results as of `pause`.
+
+    Raises: what `pause` raises.
+    """
     return _tell(lab, names, _RESET, _batch(_RESET, timeout, report, force=force))
 
 

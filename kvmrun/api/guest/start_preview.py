@@ -33,7 +33,10 @@ class StartPreview(Value):
 def preview_start(
     lab: LabHandle, names: Iterable[str] | None, options: StartOptions = StartOptions()
 ) -> dict[str, StartPreview | KvmrunError]:
-    """What `start` would do, by guest, from the host as it is now; nothing is changed. Raises what `start` raises."""
+    """What `start` would do, by guest, from the host as it is now; nothing is changed.
+
+    Raises: ConfigError and Refused for a lab that cannot be read, UsageError for options that make no sense.
+    """
     defined, where = lab.definitions, lab.paths
     wanted = guests_to_start(defined, names, options)
     errors = definition_errors(defined, wanted)

@@ -73,7 +73,7 @@ def network_down(
     """Take networks down, one after the other; None means all of the lab, also those no longer defined.
 
     What is left of a network that is neither defined nor recorded is removed too, by the mark that it carries. Without
-    `force` a network that guests are attached to is refused. `timeout` as of `network_up`.
+    `force` a network that guests are attached to is refused. `timeout` in seconds as of `network_up`.
 
     Raises: what `network_up` raises.
     """
@@ -101,7 +101,7 @@ def network_restart(
 ) -> list[NetworkChange]:
     """Take networks down under their guests and bring them up as they are defined now; None means all defined ones.
 
-    A network that could not come up again is not taken down. `owner` and `timeout` as of `network_up`.
+    A network that could not come up again is not taken down. `owner` and `timeout` in seconds as of `network_up`.
 
     Raises: what `network_up` raises.
     """

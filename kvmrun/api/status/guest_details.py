@@ -30,7 +30,10 @@ class GuestDetails(Value):
 
 
 def guest_details(lab: LabHandle, name: str) -> GuestDetails:
-    """Look at one guest; nothing is changed. Raises NoSuchGuest, and ConfigError for a definition that is not valid."""
+    """Look at one guest; nothing is changed, and no part of the guest is waited for longer than 2 s.
+
+    Raises: NoSuchGuest; ConfigError for a definition that is not valid, of a guest that does not run.
+    """
     definitions, where = lab.definitions, lab.paths
     lab_now = lab.in_force()
     if name in lab_now.now.running and name not in definitions.guests:

@@ -9,10 +9,16 @@ from kvmrun.host.files import export_files
 
 
 def metrics(lab: LabHandle) -> str:
-    """The text, every counter since the start of its guest. Raises ConfigError and Refused for an unreadable lab."""
+    """What all guests have used, in the text format of Prometheus; every counter is since the start of its guest.
+
+    Raises: ConfigError and Refused for a lab that cannot be read.
+    """
     return prometheus_text.metrics_text(guest_usage(lab), __version__)
 
 
 def write_metrics(lab: LabHandle, path: str) -> None:
-    """The same into a file, in one move: a reader sees the old text or the new one. Raises Refused, NotPermitted."""
+    """Write what `metrics` returns to the file `path`, which is replaced: a reader sees the old text or the new one.
+
+    Raises: what `metrics` raises; Refused and NotPermitted for the file.
+    """
     export_files.put(make_absolute(path), metrics(lab))
