@@ -177,7 +177,7 @@ REFUSALS: list[tuple[dict[str, Any], StartFacts, type[KvmrunError], tuple[str, .
     (OVERLAY, on(b=HERE.replace(backing=True)), Refused, ("cannot use /i/b.raw", "is an overlay", "qemu-img convert")),
     (OVERLAY, on(b=HERE.replace(data_file=True)), Refused, ("cannot use /i/b.raw", "data file")),
     (OVERLAY, on(b=HERE.replace(writer="vm2")), Refused, ("cannot read /i/b.raw", "vm2 is running")),
-    (CDROM, HOST, Refused, ("has no image /i/a.iso", "correct the path")),
+    (CDROM, HOST, Refused, ("has no image /i/a.iso", "remove the [[drive]] of this CD-ROM")),
     (CDROM, on(iso=HERE.replace(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
     (KERNEL, HOST, Refused, ("has no /i/k", "vm1.toml")),
     (KERNEL, on(k=HERE), Refused, ("has no /i/initrd", "vm1.toml")),

@@ -141,7 +141,8 @@ def _is_made(drive: Drive) -> bool:
 
 def _image_fix(drive: Drive, beside: Mapping[str, Sequence[str]]) -> str:
     disk = drive.media == "disk"
-    fix = "correct the path, or give size (and base) to have it made" if disk else "correct the path"
+    other = "give size (and base) to have it made" if disk else "remove the [[drive]] of this CD-ROM"
+    fix = f"correct the path, or {other}"
     near = closest(drive.image.rpartition("/")[2], beside.get(drive.image, ()))
     return fix + (f": did you mean {near}?" if near else "")
 
