@@ -220,7 +220,7 @@ def network_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts, *, u
     except KvmrunError as error:
         yield Fault(subject=f"network {one.name}", text=f"{error.message}: {error.reason}", fix=error.fix)
         return
-    if steps:
+    if steps := dnsmasq_plan.without_pending_names(lab, one, where, now, steps):
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)
     if now.names == "silent":
         yield Fault(subject=f"network {one.name}", text=faults.NAMES_SILENT, fix=f"kvmrun net restart {one.name}")

@@ -100,6 +100,30 @@ def test_a_default_route_is_no_overlap(lab: Path, kvmrun: Cli) -> None:
     kvmrun.ok("vm1")
 
 
+def test_a_definition_written_while_the_network_is_up_is_no_fault_of_it(
+    lab: Path, kvmrun: Cli, own_directories: Path
+) -> None:
+    guests(lab, "vm1")
+    kvmrun.ok("vm1")
+
+    def state() -> tuple[str, int, bool]:
+        network = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
+        wrong = "network lan: differs from its definition" in kvmrun("doctor").out
+        return network["state"], kvmrun("repair", "--dry-run").code, wrong
+
+    kvmrun.ok("new", "vm2")
+    assert state() == ("up", 0, False)
+    kvmrun.ok("rename", "vm2", "vm3")
+    kvmrun.ok("net", "up")
+    kvmrun.ok("rm", "vm3", "-y")
+    assert state() == ("up", 0, False)
+    hosts = own_directories / "state/net/lan/hosts"
+    hosts.write_text(hosts.read_text().replace("vm1", "vm9"))
+    assert state() == ("degraded", 1, True)
+    kvmrun.ok("repair")
+    assert state() == ("up", 0, False)
+
+
 def test_down_is_refused_while_guests_are_attached(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     kvmrun.ok("vm1")

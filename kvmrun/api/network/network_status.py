@@ -167,6 +167,7 @@ def _state(lab: Lab, where: Paths, network: Network, now: NetworkFacts) -> tuple
         return "down", None
     try:
         missing = network_plan.up_steps(lab, network, where, now)
+        missing = dnsmasq_plan.without_pending_names(lab, network, where, now, missing)
     except KvmrunError as error:
         return "refused", printable(f"{error.message}: {error.reason}")
     if network.name in lab.now.undefined:

@@ -9,7 +9,16 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.doctor import doctor_firewall, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
-from kvmrun.plan.network import bridge_plan, dns_upstreams, faults, ip_forwarding, network_plan, port_forward, reach
+from kvmrun.plan.network import (
+    bridge_plan,
+    dns_upstreams,
+    dnsmasq_plan,
+    faults,
+    ip_forwarding,
+    network_plan,
+    port_forward,
+    reach,
+)
 from kvmrun.plan.start_facts import NetworkFacts, PortOwner
 
 
@@ -118,6 +127,7 @@ def _right(subject: str, lab: Lab, network: Network, where: Paths, wire: Network
     """What `net up` would say and do."""
     try:
         steps = network_plan.up_steps(lab, network, where, wire)
+        steps = dnsmasq_plan.without_pending_names(lab, network, where, wire, steps)
     except KvmrunError as error:
         text = f"{error.message.removeprefix(f'{subject} ')}{f': {error.reason}' if error.reason else ''}"
         return problem(subject, text, error.fix)

@@ -76,6 +76,25 @@ def steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts) -> Iterat
         yield ReloadDnsmasq(network=network.name, config=at.config, uid=uid)
 
 
+def without_pending_names(
+    lab: Lab, network: Network, where: Paths, now: NetworkFacts, missing: tuple[NetworkStep, ...]
+) -> tuple[NetworkStep, ...]:
+    """The steps that a network lacks; none where only guests that do not run have no name or reservation yet.
+
+    That is so whenever a definition was written, changed or removed. The next start writes them; nothing went wrong.
+    """
+    if not all(isinstance(step, WriteDnsmasqFiles | ReloadDnsmasq) for step in missing):
+        return missing
+    at = files(lab, network, where)
+    running = {name: ports for name, ports in lab.ports().items() if name in lab.now.running}
+    needed = {
+        at.hosts: dnsmasq_config.hosts_text(network, running, now.hostname, now.hosts_file),
+        at.reservations: dnsmasq_config.dhcp_hosts_text(network, running),
+    }
+    there = {path: now.files.get(path, "").splitlines() for path in needed}
+    return () if all(set(text.splitlines()) <= set(there[path]) for path, text in needed.items()) else missing
+
+
 def _refuse_taken(network: Network, owners: Sequence[PortOwner]) -> None:
     """Raises Refused where somebody else serves where our own server has to. Another lab is named, and left alone."""
     own = str(network.host_address().ip)
