@@ -8,6 +8,7 @@ from kvmrun.cli.arguments import Args
 from kvmrun.cli.json_output import print_document
 from kvmrun.errors import ConfigError
 from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.printable import printable
 from kvmrun.ui.text import guest_columns
 from kvmrun.ui.text.caller import fix
 
@@ -35,10 +36,13 @@ def refuse_missing_lab(directory: str, args: Args, found: list[Status]) -> None:
         raise ConfigError(f"{directory} does not exist", "name the directory of a lab; kvmrun init DIR writes one")
 
 
-def show(found: list[Status], args: Args) -> None:
-    """Print the rows as the words on the command line want them."""
+def show(found: list[Status], args: Args, directory: str) -> None:
+    """Print the rows as the words on the command line want them; to a person whose lab is empty, what fills it."""
     if args.output == "json":
         print_document(guests=[one.to_json() for one in found])
+    elif not found and not args.guests and sys.stdout.isatty():
+        filled = fix("kvmrun new NAME defines one, kvmrun init DIR writes an example lab")
+        sys.stdout.write(f"there are no guests in {printable(directory)}: {filled}\n")
     elif sys.stdout.isatty() or args.color == "always":
         from kvmrun.ui.text.guest_table import draw_table
 

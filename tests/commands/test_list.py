@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from support.cli import TCG, Cli, guests
+from support.screen import COMMAND, screen
 from support.world import ip, world
 
 from kvmrun.model import derive
@@ -202,3 +203,11 @@ def test_some_guests_are_listed_by_name_or_group(lab: Path, kvmrun: Cli) -> None
     assert "there is no group none" in done.err
     (lab / "vm3.toml").unlink()
     assert listed("vm3") == ["vm3"]
+
+
+def test_a_person_with_an_empty_lab_is_told_what_fills_it(lab: Path, kvmrun: Cli) -> None:
+    with screen(COMMAND, "list", "-C", str(lab)) as one:
+        assert one.end() == 0
+        text = " ".join(one.text.split())
+    assert f"there are no guests in {lab}: kvmrun -C {lab} new NAME defines one" in text
+    assert "ADDRESS" in kvmrun.ok("list").out

@@ -39,7 +39,7 @@ def run(args: Args) -> int:
     while True:
         found = _found(lab, args)
         refuse_missing_lab(lab.paths.vms, args, found)
-        show(found, args)
+        show(found, args, lab.paths.vms)
         if note := hidden_guests_note(lab.paths):
             sys.stderr.write(f"kvmrun: {note}\n")
         if errors:
