@@ -163,6 +163,16 @@ def test_functions_are_short_and_take_few_things(module: str) -> None:
 
 
 @each_module
+def test_a_public_function_that_raises_says_so(module: str) -> None:
+    if package(module) == "cli":  # whose errors end in one place, which prints them
+        return
+    for one in tree(module).body:
+        if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef) and not one.name.startswith("_"):
+            raised = [node for node in ast.walk(one) if isinstance(node, ast.Raise) and node.exc is not None]
+            assert not raised or re.search(r"[Rr]aise|[Rr]efuse", ast.get_docstring(one) or ""), one.name
+
+
+@each_module
 def test_dataclasses_are_frozen_and_take_keywords(module: str) -> None:
     for node in ast.walk(tree(module)):
         for mark in node.decorator_list if isinstance(node, ast.ClassDef) else []:

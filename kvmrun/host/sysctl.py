@@ -34,7 +34,10 @@ def read(name: str) -> str | None:
 
 
 def set_and_remember(where: Paths, name: str, value: str, user: str) -> Callable[[], None]:
-    """Set `name` and remember for `user` what it was; the returned undo puts it back."""
+    """Set `name` and remember for `user` what it was; the returned undo puts it back.
+
+    Raises: KvmrunError where another value is read back; OSError.
+    """
     with _book(where) as book:
         entry = book.setdefault(
             name,

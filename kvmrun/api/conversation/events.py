@@ -110,6 +110,8 @@ async def follow(where: Callable[[], dict[str, str]], note: Note) -> AsyncGenera
 
     No event is taken from a guest's connection before the one before it was asked for here: the connection keeps them
     within its bounds. `note` hears why a guest cannot be followed.
+
+    Raises: what looking for guests raises; the error of one guest goes to `note`.
     """
     news: _News = asyncio.Queue(maxsize=1)
     looking = asyncio.create_task(_told(news, _look(where, note, news)))

@@ -18,7 +18,10 @@ _SIZE = "20G"
 
 
 def drives_from_options(lab: Lab, where: Paths, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
-    """The drives that are asked for, each a list of keys; `now` is the guest without them."""
+    """The drives that are asked for, each a list of keys; `now` is the guest without them.
+
+    Raises: UsageError for a base that cannot be one; Refused for an image that there is.
+    """
     if options.image:
         return [[("image", _file(where, options.image), ""), *_format("format", options)]]
     if not (options.base or options.cdrom or options.size):
@@ -59,7 +62,10 @@ def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
 
 
 def copy_image_name(where: Paths, guest: Guest, number: int, name: str) -> str:
-    """The image that a copy called `name` is to have in the place of one of `guest`'s."""
+    """The image that a copy called `name` is to have in the place of one of `guest`'s.
+
+    Raises: Refused for an image that only this guest can have.
+    """
     drive = guest.drive[number]
     if not (drive.base or drive.size):
         fix = f"qemu-img convert {drive.image} to a new file, then kvmrun new {name} --image FILE"

@@ -21,6 +21,8 @@ def verify_and_resume(
     """Make sure that the guest lives and is as asked, and resume it unless it is to stay paused.
 
     Returns what is left to wait for.
+
+    Raises: what `verify_started` and `resume` raise; KvmrunError where the record cannot be written.
     """
     monitor = monitor_of(place.directory, place.guest, pid=lambda: executor.pid)
     try:

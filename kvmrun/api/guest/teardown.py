@@ -39,6 +39,8 @@ def exclusive_end(
 
     `ended` says that the caller has ended it just now. Another command is waited for no longer than the deadline.
     `tell` is called with what has become of the guest.
+
+    Raises: Busy, OtherLab, OtherUser; Unresponsive where something still holds the lock of the guest at the end.
     """
     directory = where.guest(name)
     if not os.path.isdir(directory) and not rundir.is_running(directory):

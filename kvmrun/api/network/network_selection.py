@@ -9,7 +9,10 @@ from kvmrun.model.suggest import closest
 
 
 def select_networks(now: Lab, verb: str, names: Iterable[str] | None) -> list[str]:
-    """The networks that are meant: without names all of the lab, for up and restart those that are still defined."""
+    """The networks that are meant: without names all of the lab, for up and restart those that are still defined.
+
+    Raises: ConfigError for a name that is no network, or is not defined any more.
+    """
     defined_only = verb in {"up", "restart"}
     if names is None:
         left_out = set(now.now.undefined) if defined_only else set()

@@ -40,8 +40,8 @@ def network_status(
 
     The programs and gateways that are asked have `timeout` seconds together, or each its usual limit.
 
-    Raises: ConfigError for a name that is no network; OtherLab for a network of another lab; HostLacks for a root
-    without its capabilities; Unresponsive where the kernel or a program does not answer.
+    Raises: ConfigError for a name that is no network; OtherLab for a network of another lab; NotPermitted for
+    a root without its capabilities; Unresponsive where the kernel or a program does not answer.
     """
     with within(Deadline.begin(timeout)):
         return _network_report(lab, names)

@@ -51,8 +51,9 @@ def network_up(
     the limit of the whole call in seconds; without it every wait has its own, the longest 10 s for another command.
 
     Raises: Busy, Refused, Unresponsive, HostLacks or KvmrunError for what was in the way of a network, when those
-    before it are up; UsageError for a user who does not exist; OtherLab for a network of another lab; ConfigError for
-    all networks when those that are valid are up, and others are not.
+    before it are up; NotPermitted for a root without its capabilities; UsageError for a user who does not exist;
+    OtherLab for a network of another lab; ConfigError for all networks when those that are valid are up, and others
+    are not.
     """
     deadline = Deadline.begin(timeout)
     _, wanted = _begin(lab, "up", names)
@@ -121,7 +122,7 @@ def network_restart(
 def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[LabHandle, list[str]]:
     """The lab, with what is left of networks where they are to go, and the networks that are meant.
 
-    Raises: HostLacks for a root without its capabilities; what `select_networks` raises.
+    Raises: NotPermitted for a root without its capabilities; what `select_networks` raises.
     """
     now = lab.in_force()
     if verb == "down" and lab.paths.root and (names is None or not {*names} <= now.networks.keys()):

@@ -23,6 +23,8 @@ def reissue_lock(directory: str, name: str) -> None:
 
     A descriptor that nobody uses is closed when the monitor's client leaves, and the lock would be lost with it: a
     character device that writes to it, and that nothing is attached to, keeps it as long as QEMU lives.
+
+    Raises: KvmrunError where QEMU refuses, or another process has the new lock.
     """
     path = f"{directory}/{_LIFE}"
     with small_files.replacing(path) as fd:

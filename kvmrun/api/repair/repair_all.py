@@ -20,7 +20,7 @@ def repair(
     With `dry_run` nothing is changed, and every fault is "to be repaired" or "not repaired". What cannot be repaired
     has the error. `timeout` is the limit of the whole call in seconds; what is not examined by then is "not repaired".
 
-    Raises: ConfigError and Refused for a lab that cannot be read, HostLacks for a root without its capabilities.
+    Raises: ConfigError and Refused for a lab that cannot be read, NotPermitted for a root without its capabilities.
     """
     deadline = Deadline.begin(timeout)
     defined = lab.definitions

@@ -32,7 +32,10 @@ def missing_capabilities() -> str:
 
 
 def require_capabilities() -> None:
-    """For those who would mistake what they cannot see for what is not there."""
+    """For those who would mistake what they cannot see for what is not there.
+
+    Raises: NotPermitted, with the names of those that root lacks.
+    """
     if lost := missing_capabilities():
         reason = "without them the processes of guests and networks cannot be seen or changed"
         raise NotPermitted(f"root lacks {lost} here", HINT, reason=reason)

@@ -45,7 +45,7 @@ def remove_tree(path: str) -> None:
 
 
 def read(path: str) -> bytes:
-    """What the file holds, b"" when there is none."""
+    """What the file holds, b"" when there is none. Raises KvmrunError."""
     try:
         with open(path, "rb") as file:
             return file.read()

@@ -69,7 +69,10 @@ def _copy(place: Directory, name: str) -> str:
 
 
 def put(path: str, text: str) -> None:
-    """Make the file at `path` hold `text`, for everybody to read: a reader sees the old one whole, or the new one."""
+    """Make the file at `path` hold `text`, for everybody to read: a reader sees the old one whole, or the new one.
+
+    Raises: KvmrunError where it cannot be written.
+    """
     try:
         with safe_directory.replacing(path) as (place, name):
             place.write(name, text.encode(), 0o644)

@@ -100,6 +100,9 @@ def make_image(step: MakeImage, deadline: Deadline = NEVER) -> None:
 
     qemu-img writes to a file that was made by us in a directory that was judged, by its descriptor: a name could be
     exchanged while it works.
+
+    Raises: KvmrunError, with the output of qemu-img; Unresponsive when its time is over; Refused for a base that is
+    gone.
     """
     size = step.size or _base_size(step)
     argv = [process.require_program("qemu-img"), "create", "-q", "-f", step.format]

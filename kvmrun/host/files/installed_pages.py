@@ -16,7 +16,10 @@ _LIMIT = 10.0
 
 
 def install(root: str, pages: Mapping[tuple[str, str], str]) -> list[str]:
-    """Write every page, keyed by its name and section, below `root`; the paths of pages of others, which stay."""
+    """Write every page, keyed by its name and section, below `root`; the paths of pages of others, which stay.
+
+    Raises: KvmrunError where it cannot be written.
+    """
     kept = []
     try:
         for (name, section), text in pages.items():

@@ -112,7 +112,10 @@ def made(path: str, mode: int = 0o755) -> None:
 
 @contextmanager
 def holding(path: str, *, make: int | None = None) -> Iterator[tuple[Directory, str]]:
-    """The directory that the file at `path` is in, or is to be made in, and the file's name there."""
+    """The directory that the file at `path` is in, or is to be made in, and the file's name there.
+
+    Raises: Refused for a path that ends in no name.
+    """
     directory, name = os.path.split(path)
     if name in {"", ".", ".."}:
         raise Refused(f"{path} is not the name of a file", "name a file, not a directory")

@@ -80,7 +80,7 @@ def load_ruleset(part: str, text: str, record: str, digest: str) -> Callable[[],
 
 
 def drop_ruleset(part: str, record: str) -> None:
-    """Remove the part; one that is gone already is no error."""
+    """Remove the part; one that is gone already is no error. Raises KvmrunError."""
     _asked.add(part)
     try:
         with _turn:
@@ -188,7 +188,10 @@ def _print(part: str) -> str:
 
 
 def list_ruleset(form: str, *what: str) -> str:
-    """What there is, as nft prints it: "-j" in its JSON, "-a" in text with handles."""
+    """What there is, as nft prints it: "-j" in its JSON, "-a" in text with handles.
+
+    Raises: KvmrunError, with the messages of nft.
+    """
     import subprocess  # 8 ms that a list whose rules are untouched does not need
 
     words = [process.require_program("nft"), form, "list", *(what or ("ruleset",))]

@@ -32,7 +32,10 @@ def addresses(told: Iterable[tuple[str, bool]]) -> dict[str, Any]:
 
 
 def write_bridge_settings(name: str, number: int) -> None:
-    """Write the settings of a bridge that are not as we want them, and have it take part in ARP and multicast."""
+    """Write the settings of a bridge that are not as we want them, and have it take part in ARP and multicast.
+
+    Raises: KvmrunError where another value is read back.
+    """
     flags = struct.pack("=BxHiII", 0, 0, number, _IFF_MULTICAST, _IFF_NOARP | _IFF_MULTICAST)
     raw_netlink.send(raw_netlink.ROUTE, [(_NEWLINK, raw_netlink.ACK, flags)])
     found = port_state.one(name).bridge(name)

@@ -44,7 +44,7 @@ def configure_port(step: PlugTap) -> None:
 
 
 def remove_port(name: str) -> None:
-    """Remove a link, whoever has it open; one that is gone is no error."""
+    """Remove a link, whoever has it open; one that is gone is no error. Raises KvmrunError."""
     with suppress(OSError):
         raw_netlink.send(
             raw_netlink.ROUTE, [(_DELLINK, raw_netlink.ACK, _IFINFO.pack(0, 0, tap_device.ifindex(name) or -1, 0, 0))]

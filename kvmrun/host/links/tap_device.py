@@ -49,7 +49,10 @@ def open_tap(name: str, queues: int, *, kept: bool = False) -> list[int]:
 
 
 def make_persistent(name: str, queues: int, owner: int) -> None:
-    """Make a tap that stays when nobody holds it, and that `owner` may open without privileges."""
+    """Make a tap that stays when nobody holds it, and that `owner` may open without privileges.
+
+    Raises: KvmrunError, NotPermitted.
+    """
     fds = open_tap(name, queues)
     try:
         fcntl.ioctl(fds[0], _TUNSETOWNER, owner)
@@ -115,7 +118,7 @@ def has_carrier(name: str) -> bool:
 
 
 def enslave(name: str, bridge: str) -> None:
-    """Make the link `name` a port of `bridge`."""
+    """Make the link `name` a port of `bridge`. Raises KvmrunError."""
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as at:
         try:
             ioctl(at, _SIOCBRADDIF, bridge, struct.pack("i", ifindex(name)))

@@ -27,7 +27,10 @@ _prepared: set[str] = set()
 
 
 def prepare(root: str) -> None:
-    """Make the run directory at `root` if it is not there, and make sure it is ours alone."""
+    """Make the run directory at `root` if it is not there, and make sure it is ours alone.
+
+    Raises: Refused for a path that is too long, or that others can write to; NotPermitted; KvmrunError.
+    """
     if len(os.fsencode(root)) > _SOCKET_LIMIT:
         fix = "set KVMRUN_RUN_DIR to a shorter path"
         raise Refused(
@@ -172,7 +175,10 @@ def _not_permitted(directory: str) -> NotPermitted:
 
 
 def is_locked(directory: str) -> bool:
-    """Whether QEMU holds the life lock in the guest's directory. Whatever else has its name is no lock."""
+    """Whether QEMU holds the life lock in the guest's directory. Whatever else has its name is no lock.
+
+    Raises: NotPermitted.
+    """
     try:
         return lock.is_held(f"{directory}/life")
     except PermissionError:

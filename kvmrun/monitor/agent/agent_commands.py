@@ -83,7 +83,7 @@ def size_of(agent: Agent, handle: int) -> int:
 
 
 def read_file(agent: Agent, handle: int) -> bytes:
-    """The next piece of a file, b"" at its end."""
+    """The next piece of a file, b"" at its end. Raises what `Agent.ask` raises."""
     said = _object(agent, agent.ask("guest-file-read", {"handle": handle, "count": CHUNK}, limit=PATIENCE))
     data = _bytes(agent, said.get("buf-b64", ""))
     if len(data) != _number(agent, said.get("count")) or len(data) > CHUNK:
@@ -92,7 +92,7 @@ def read_file(agent: Agent, handle: int) -> bytes:
 
 
 def write_file(agent: Agent, handle: int, data: bytes) -> None:
-    """Add a piece to a file."""
+    """Add a piece to a file. Raises what `Agent.ask` raises."""
     while data:
         asked = {"handle": handle, "buf-b64": b64encode(data).decode()}
         taken = _number(agent, _object(agent, agent.ask("guest-file-write", asked, limit=PATIENCE)).get("count"))

@@ -27,6 +27,8 @@ def download(line: Line, path: str, into: int, moved: Moved) -> None:
     """Write the guest's file at `path` to the descriptor `into`.
 
     No more is taken than the size the file had at first, whatever the guest goes on to send.
+
+    Raises: KvmrunError for a file without an end, or one that was cut short; what `Agent.ask` raises.
     """
     with _opened(line, path, "rb") as handle:
         size = agent_commands.size_of(line(), handle)

@@ -20,7 +20,10 @@ _QUIET = 1.0
 
 
 def connect_console(target: GuestSocket) -> socket.socket:
-    """The console's socket. QEMU serves one client: whoever comes second hears nothing until the first has left."""
+    """The console's socket. QEMU serves one client: whoever comes second hears nothing until the first has left.
+
+    Raises: NotRunning, Unresponsive, WrongPeer.
+    """
     try:
         return dial(target)
     except BlockingIOError:

@@ -38,7 +38,10 @@ def verify_started(monitor: GuestSocket, *, uuid: str, accel: str, limit: float 
 
 
 def resume(monitor: GuestSocket, *, limit: float = 5.0) -> str:
-    """Let the guest run and return the state it is in then, by its QMP name."""
+    """Let the guest run and return the state it is in then, by its QMP name.
+
+    Raises: KvmrunError where QEMU refuses; what `verify_started` raises of a QEMU that does not answer.
+    """
     answer = query(monitor, "cont", "query-status", limit=limit)
     _answered(answer, limit)
     if error := answer.errors.get("cont"):

@@ -170,6 +170,7 @@ def _in_one_subnet(one: str, other: str) -> bool:
 
 
 def accept_external(network: Network, found: Bridge | None) -> None:
+    """Accept the bridge of an external network as it is. Raises Refused where it does not exist, or is no bridge."""
     if found is None:
         fix = f"make it, or set external = false in network.{network.name}"
         raise Refused(f"bridge {network.bridge} does not exist", fix, reason="an external bridge is never made by us")
@@ -224,6 +225,7 @@ def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
 
 
 def refuse_overlap(network: Network, routes: Iterable[Route]) -> None:
+    """Raises Refused where the subnet of a network overlaps a route of the host."""
     for route in routes:
         if IPv4Network(route.destination).overlaps(network.subnet) and route.link != network.bridge:
             fix = f"choose another subnet in networks.toml, such as {free_subnet(routes, network.subnet)}"

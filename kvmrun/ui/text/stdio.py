@@ -55,7 +55,10 @@ def repair_stdio() -> None:
 
 
 def write(fd: int, data: bytes) -> None:
-    """Write `data` as it is to standard output (1) or standard error (2), after what was said before."""
+    """Write `data` as it is to standard output (1) or standard error (2), after what was said before.
+
+    Raises: BrokenPipeError where the reader has gone; KvmrunError where it cannot be written.
+    """
     (sys.stdout if fd == 1 else sys.stderr).flush()
     try:
         while data:
