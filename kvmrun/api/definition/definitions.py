@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterable, Mapping
 
-from kvmrun.api.lab import read_definitions, refuse_other
+from kvmrun.api.lab import LabHandle, read_definitions, refuse_other
 from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import AS_ROOT, ConfigError, NotPermitted, Refused, UsageError
 from kvmrun.host.rundir import rundir
@@ -46,9 +46,9 @@ def require_stopped(where: Paths, name: str, verb: str) -> None:
         raise Refused(f"{name} runs and cannot be {verb}", f"kvmrun stop {name}")
 
 
-def errors_added_by(where: Paths, before: Lab, drafts: Mapping[str, bytes | None]) -> tuple[Lab, list[Problem]]:
+def errors_added_by(lab: LabHandle, drafts: Mapping[str, bytes | None]) -> tuple[Lab, list[Problem]]:
     """The lab as it would be, and the errors that it would have and has not yet."""
-    after = read_definitions(where, drafts)
+    after, before = read_definitions(lab.paths, drafts), lab.definitions
     return after, [one for one in after.problems if not one.warning and one not in before.problems]
 
 

@@ -4,12 +4,12 @@ import os
 
 from kvmrun.api.definition import guest_images
 from kvmrun.api.definition.definition_options import NewGuestOptions
+from kvmrun.api.lab import LabHandle
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.config.toml_writer import Entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
-from kvmrun.model.lab import Lab
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.plan.guest.image_plan import copy_to_images, exchangeable_reason
@@ -17,11 +17,12 @@ from kvmrun.plan.guest.image_plan import copy_to_images, exchangeable_reason
 _SIZE = "20G"
 
 
-def drives_from_options(lab: Lab, where: Paths, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
+def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
     """The drives that are asked for, each a list of keys; `now` is the guest without them.
 
     Raises: UsageError for a base that cannot be one; Refused for an image that there is.
     """
+    where = lab.paths
     if options.image:
         return [[("image", _file(where, options.image), ""), *_format("format", options)]]
     if not (options.base or options.cdrom or options.size):
@@ -32,7 +33,7 @@ def drives_from_options(lab: Lab, where: Paths, now: Guest, options: NewGuestOpt
             f"kvmrun new {now.name} --cdrom {quoted(options.base)}",
             reason="it is the image of a CD-ROM, which has no disk to write over",
         )
-    require_new_image(lab, where, now.name, f"{now.name}.qcow2")
+    require_new_image(lab, now.name, f"{now.name}.qcow2")
     drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
     if options.base:
         drive += [("base", _file(where, options.base), "stays unchanged"), *_format("base_format", options)]
@@ -105,12 +106,12 @@ def _file(where: Paths, word: str) -> str:
     raise UsageError(f"there is no file {word}", f"name one, or put it into {where.images}")
 
 
-def require_new_image(lab: Lab, where: Paths, name: str, image: str) -> None:
+def require_new_image(lab: LabHandle, name: str, image: str) -> None:
     """Raises Refused where the image that is to be made for `name` exists, and says whose it is."""
-    path = image if "/" in image else f"{where.images}/{image}"
+    path = image if "/" in image else f"{lab.paths.images}/{image}"
     if not os.path.lexists(path):
         return
-    if names := ", ".join(guest_images.image_users(lab, where, path)):
+    if names := ", ".join(guest_images.image_users(lab, path)):
         raise Refused(f"the image {path} exists already", "choose another name", reason=f"it belongs to {names}")
     reason = "no guest of this lab uses it: it is left from an earlier guest, or was put there"
     raise Refused(f"the image {path} exists already", f"kvmrun new {name} --image {image} uses it", reason=reason)

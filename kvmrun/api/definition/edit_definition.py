@@ -108,8 +108,7 @@ def save_definition(lab: LabHandle, stem: str, text: bytes) -> Saved:
 
 def definition_problems(paths: Paths, stem: str, text: bytes) -> list[Problem]:
     """Every error that this file would have with `text`, and those of others that are its doing."""
-    before = read_definitions(paths)
-    after, new = errors_added_by(paths, before, {f"{stem}.toml": text})
+    after, new = errors_added_by(LabHandle(paths), {f"{stem}.toml": text})
     own = [one for one in after.problems if one.file == f"{stem}.toml" and not one.warning]
     return [*own, *(one for one in new if one not in own)]
 

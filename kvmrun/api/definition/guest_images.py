@@ -5,30 +5,31 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from kvmrun.api.definition import definitions
+from kvmrun.api.lab import LabHandle
 from kvmrun.config import toml_edit
 from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.host.files import definition_files, ownership
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
-from kvmrun.model.lab import Lab
 from kvmrun.model.scalars import FilePath, PathBase
 
 
-def images_of(lab: Lab, where: Paths, name: str) -> tuple[list[str], list[str]]:
+def images_of(lab: LabHandle, name: str) -> tuple[list[str], list[str]]:
     """Existing images that the guest writes to: (made by kvmrun where it keeps images, and used by no other; others).
 
     Of a guest whose definition has errors the drives are read from its text, whatever else is wrong with it. A file
     that no drive names, and that is called as an image of the guest would be, is one of the others.
     """
+    where, guests = lab.paths, lab.definitions.guests
     drives: list[tuple[str, bool]]
     guessed: list[str] = []
-    if name in lab.guests:
-        drives = [(drive.image, bool(drive.base or drive.size)) for drive in _writable(lab.guests[name].drive)]
+    if name in guests:
+        drives = [(drive.image, bool(drive.base or drive.size)) for drive in _writable(guests[name].drive)]
     else:
         drives = list(_from_text(where, name))
         guessed = _called_like(where, name, {image for image, _ in drives})
-    used = set(_used_by_others(lab, where, name))
+    used = set(_used_by_others(lab, name))
     there = {image: made for image, made in drives if os.path.isfile(image) and image not in used}
     ours = [image for image, made in there.items() if made and os.path.dirname(image) == where.images]
     ours = [
@@ -37,19 +38,20 @@ def images_of(lab: Lab, where: Paths, name: str) -> tuple[list[str], list[str]]:
     return ours, [*(image for image in there if image not in ours), *(one for one in guessed if one not in used)]
 
 
-def image_users(lab: Lab, where: Paths, image: str) -> list[str]:
+def image_users(lab: LabHandle, image: str) -> list[str]:
     """The guests of the lab whose definition names the image, be it valid or not."""
-    found = [name for name, guest in lab.guests.items() if image in set(_files(guest))]
-    return found + [name for name in lab.invalid if image in {path for path, _ in _from_text(where, name)}]
+    found = [name for name, guest in lab.definitions.guests.items() if image in set(_files(guest))]
+    invalid = lab.definitions.invalid
+    return found + [name for name in invalid if image in {path for path, _ in _from_text(lab.paths, name)}]
 
 
-def _used_by_others(lab: Lab, where: Paths, name: str) -> Iterator[str]:
-    for other, guest in lab.guests.items():
+def _used_by_others(lab: LabHandle, name: str) -> Iterator[str]:
+    for other, guest in lab.definitions.guests.items():
         if other != name:
             yield from _files(guest)
-    for other in lab.invalid:
+    for other in lab.definitions.invalid:
         if other != name:
-            yield from (path for path, _ in _from_text(where, other))
+            yield from (path for path, _ in _from_text(lab.paths, other))
 
 
 def _files(guest: Guest) -> Iterable[str]:

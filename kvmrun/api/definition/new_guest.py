@@ -5,14 +5,13 @@ from ipaddress import IPv4Address
 
 from kvmrun.api.definition import definitions, drives
 from kvmrun.api.definition.definition_options import NewGuestOptions
-from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
+from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.config import definition_template, toml_edit
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.files import definition_files, known_hosts
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Boot, Guest
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, nic_names
 
 _KINDS = ("image", "base", "cdrom", "copy")
@@ -24,19 +23,18 @@ def new_guest(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
     Raises: UsageError for a name or options that make no sense, Refused for a name or an image that there is,
     NotPermitted, NoSuchGuest for what is to be copied, ConfigError where the guest would not be valid.
     """
-    where = lab.paths
     if len([kind for kind in _KINDS if getattr(options, kind)]) > 1:
         raise UsageError("--image, --base, --cdrom and --copy exclude each other", f"kvmrun new {name} --base FILE")
-    before = read_definitions(where)
-    name = definitions.parse_new_name(name, before)
-    definitions.require_writable(where)
-    text = _copy_text(before, where, name, options.copy) if options.copy else _new_text(before, where, name, options)
-    text = _with_free_addresses(before, where, name, _sized(text, options.sizes()))
-    _, errors = definitions.errors_added_by(where, before, _draft(name, text))
+    lab = LabHandle(lab.paths)  # whose definitions are read anew
+    name = definitions.parse_new_name(name, lab.definitions)
+    definitions.require_writable(lab.paths)
+    text = _copy_text(lab, name, options.copy) if options.copy else _new_text(lab, name, options)
+    text = _with_free_addresses(lab, name, _sized(text, options.sizes()))
+    _, errors = definitions.errors_added_by(lab, _draft(name, text))
     definitions.raise_config_error(f"{name} would not be valid", "nothing was written; correct that first", errors)
-    path = definitions.definition_path(where, name)
+    path = definitions.definition_path(lab.paths, name)
     definition_files.create(path, text.encode(errors="surrogateescape"))
-    known_hosts.forget(where, name)  # of an earlier guest whose file was removed by hand
+    known_hosts.forget(lab.paths, name)  # of an earlier guest whose file was removed by hand
     return path
 
 
@@ -44,15 +42,15 @@ def _draft(name: str, text: str) -> dict[str, bytes]:
     return {f"{name}.toml": text.encode(errors="surrogateescape")}
 
 
-def _new_text(before: Lab, where: Paths, name: str, options: NewGuestOptions) -> str:
+def _new_text(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
-    now, nics = _defaults_applied(before, where, name)
-    asked = drives.drives_from_options(before, where, now, options)
+    now, nics = _defaults_applied(lab, name)
+    asked = drives.drives_from_options(lab, now, options)
     keys = drives.keys_for_drives(now, options) if asked else []
     if any(key == "unset" for key, _, _ in keys):
         now = now.replace(boot=Boot())
     return definition_template.definition_text(
-        now, where.images, keys=keys, drives=asked, nics=[_explicit_nic_keys(nic) for nic in nics]
+        now, lab.paths.images, keys=keys, drives=asked, nics=[_explicit_nic_keys(nic) for nic in nics]
     )
 
 
@@ -65,14 +63,14 @@ def _sized(text: str, values: Mapping[str, object]) -> str:
     return toml_edit.insert_keys(plain, toml_edit.TOP, values) if values else text
 
 
-def _defaults_applied(before: Lab, where: Paths, name: str) -> tuple[Guest, tuple[Nic, ...]]:
+def _defaults_applied(lab: LabHandle, name: str) -> tuple[Guest, tuple[Nic, ...]]:
     """The guest that an empty file makes of the lab's defaults; on the first network where they name none there is."""
-    network = next(iter(before.networks), "")
+    network = next(iter(lab.definitions.networks), "")
     for text in ("", f'[[nic]]\nnetwork = "{network}"\n' if network else "nic = []\n"):
-        lab, errors = definitions.errors_added_by(where, before, _draft(name, text))
-        if name in lab.guests:
-            return lab.guests[name], lab.guests[name].nic
-    lines = tuple(f"{one}" for one in (*before.problems, *errors) if not one.warning)
+        after, errors = definitions.errors_added_by(lab, _draft(name, text))
+        if name in after.guests:
+            return after.guests[name], after.guests[name].nic
+    lines = tuple(f"{one}" for one in (*lab.definitions.problems, *errors) if not one.warning)
     raise ConfigError("the lab's own files are not valid", "kvmrun edit defaults, or kvmrun edit networks", lines=lines)
 
 
@@ -82,18 +80,18 @@ def _explicit_nic_keys(nic: Nic) -> dict[str, object]:
     return {"network": nic.network} | told
 
 
-def _copy_text(before: Lab, where: Paths, name: str, other: str) -> str:
+def _copy_text(lab: LabHandle, name: str, other: str) -> str:
     """The text of another guest, less what is its alone; refused where it is not the same guest then."""
-    guest = guest_or_error(before, other)
-    text = definition_files.read(definitions.definition_path(where, other)).decode()
+    guest = guest_or_error(lab.definitions, other)
+    text = definition_files.read(definitions.definition_path(lab.paths, other)).decode()
     text = toml_edit.drop_keys(text, ("", "uuid"), ("nic", "mac"), ("nic", "address"))
     for number, drive in enumerate(guest.drive):
         if not drive.is_readonly():
-            image = drives.copy_image_name(where, guest, number, name)
-            drives.require_new_image(before, where, name, image)
+            image = drives.copy_image_name(lab.paths, guest, number, name)
+            drives.require_new_image(lab, name, image)
             text = toml_edit.replace_text(text, ("drive", number), "image", image)
-    lab, errors = definitions.errors_added_by(where, before, _draft(name, text))
-    copy = lab.guests.get(name)
+    after, errors = definitions.errors_added_by(lab, _draft(name, text))
+    copy = after.guests.get(name)
     if copy is None or _comparable(copy) != _comparable(guest).replace(name=copy.name):
         lines = tuple(f"{one}" for one in errors)
         raise ConfigError(
@@ -111,12 +109,12 @@ def _comparable(guest: Guest) -> Guest:
     )
 
 
-def _with_free_addresses(before: Lab, where: Paths, name: str, text: str) -> str:
+def _with_free_addresses(lab: LabHandle, name: str, text: str) -> str:
     """The text with an address for each card whose own is taken, or that would take one from a guest there is."""
-    lab, _ = definitions.errors_added_by(where, before, _draft(name, text))
-    if name not in lab.guests:
+    after, _ = definitions.errors_added_by(lab, _draft(name, text))
+    if name not in after.guests:
         return text
-    for number, address in _address_conflicts(before, lab, name):
+    for number, address in _address_conflicts(lab.definitions, after, name):
         text = toml_edit.insert_keys(text, ("nic", number), {"address": address})
     return text
 

@@ -6,13 +6,11 @@ from collections.abc import Callable
 from kvmrun.api.definition import definitions, guest_images
 from kvmrun.api.guest import teardown
 from kvmrun.api.guest.stop import stop
-from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions
+from kvmrun.api.lab import LabHandle, no_such_guest
 from kvmrun.api.options import StopOptions
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
-from kvmrun.model.guest.paths import Paths
-from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
 
 
@@ -41,14 +39,14 @@ def remove_guest(
     Raises: NoSuchGuest, NotPermitted; Refused where it is protected or is needed by others, or runs without `force`;
     what `confirm` raises; what was in the way of the stop.
     """
+    lab = LabHandle(lab.paths)  # read anew: what was removed just now may have needed it
     where = lab.paths
-    before = read_definitions(where)  # what was removed just now may have needed it
-    _require_removable(before, where, name)
+    _require_removable(lab, name)
     if force:
         _stop(lab, name)
     with rundir.locked(where.guest(name), name):
         definitions.require_stopped(where, name, "removed")
-        made, others = guest_images.images_of(before, where, name)
+        made, others = guest_images.images_of(lab, name)
         log = ownership.log(where, name)
         paths = [definitions.definition_path(where, name), *([log] if os.path.isdir(log) else [])]
         paths += made if images else []
@@ -74,15 +72,17 @@ def _stop(lab: LabHandle, name: str) -> None:
             raise outcome
 
 
-def _require_removable(lab: Lab, where: Paths, name: str) -> None:
+def _require_removable(lab: LabHandle, name: str) -> None:
     """Raises NoSuchGuest, NotPermitted, and Refused for a guest that is protected, or that others name."""
-    if name not in lab.guests and name not in lab.invalid:
-        raise no_such_guest(lab, name)
-    definitions.require_writable(where)
-    if name in lab.guests and lab.guests[name].protect:
+    defined = lab.definitions
+    if name not in defined.guests and name not in defined.invalid:
+        raise no_such_guest(defined, name)
+    definitions.require_writable(lab.paths)
+    guest = defined.guests.get(name)
+    if guest is not None and guest.protect:
         reason = "its definition says protect = true"
         raise Refused(f"{name} is protected", f"set protect = false in {name}.toml", reason=reason)
-    _, errors = definitions.errors_added_by(where, lab, {f"{name}.toml": None})
+    _, errors = definitions.errors_added_by(lab, {f"{name}.toml": None})
     if errors:
         files = ", ".join(dict.fromkeys(one.file.removesuffix(".toml") for one in errors))
         raise Refused(f"{name} is needed by others", f"kvmrun edit {files}", lines=tuple(f"{one}" for one in errors))

@@ -14,7 +14,7 @@ from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime, Paths
+from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
 
@@ -43,13 +43,13 @@ def current_identity(lab: LabHandle, old: str, new: str) -> GuestRuntime:
     Raises: ConfigError, NoSuchGuest for `old`; UsageError, Refused for `new`; NotPermitted; Refused where either guest
     runs; ConfigError where the lab would not be valid, or is written in a way that cannot be changed.
     """
-    where = lab.paths
-    before = read_definitions(where)
+    lab = LabHandle(lab.paths)  # whose definitions are read anew
+    where, before = lab.paths, lab.definitions
     old, new = guest_or_error(before, old).name, definitions.parse_new_name(new, before)
     definitions.require_writable(where)
     definitions.require_stopped(where, old, "renamed")
     definitions.require_stopped(where, new, "replaced")
-    _lab_with(before, where, old, new, _changed_files(before, where, old, new, keep=False))
+    _lab_with(lab, old, new, _changed_files(lab, old, new, keep=False))
     return guest_runtimes(before, where)[old]
 
 
@@ -61,8 +61,8 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
 
     Raises: what `current_identity` raises.
     """
-    where = lab.paths
-    before = read_definitions(where)
+    lab = LabHandle(lab.paths)  # whose definitions are read anew
+    where, before = lab.paths, lab.definitions
     guest = guest_or_error(before, old)
     old, new = guest.name, definitions.parse_new_name(new, before)
     definitions.require_writable(where)
@@ -70,8 +70,8 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
     with rundir.locked(where.guest(first), first), rundir.locked(where.guest(second), second):
         definitions.require_stopped(where, old, "renamed")
         definitions.require_stopped(where, new, "replaced")
-        texts = _changed_files(before, where, old, new, keep=keep_identity)
-        after = _lab_with(before, where, old, new, texts)
+        texts = _changed_files(lab, old, new, keep=keep_identity)
+        after = _lab_with(lab, old, new, texts)
         for file, data in texts.items():
             definition_files.replace(f"{where.vms}/{file}", data)
         definition_files.rename(definitions.definition_path(where, old), definitions.definition_path(where, new))
@@ -90,9 +90,9 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
     )
 
 
-def _lab_with(before: Lab, where: Paths, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:
+def _lab_with(lab: LabHandle, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:
     """The lab as it will be with those texts. Raises ConfigError for a name, or a text, that cannot be."""
-    after, errors = definitions.errors_added_by(where, before, _drafts(texts, old, new))
+    after, errors = definitions.errors_added_by(lab, _drafts(texts, old, new))
     definitions.raise_config_error(f"{old} cannot be called {new}", "nothing was changed; correct that first", errors)
     return after
 
@@ -102,10 +102,11 @@ def _drafts(texts: Mapping[str, bytes], old: str, new: str) -> dict[str, bytes |
     return {**texts, f"{old}.toml": None, f"{new}.toml": texts[f"{old}.toml"]}
 
 
-def _changed_files(before: Lab, where: Paths, old: str, new: str, *, keep: bool) -> dict[str, bytes]:
+def _changed_files(lab: LabHandle, old: str, new: str, *, keep: bool) -> dict[str, bytes]:
     """The guest's own file, and every other that mentions it, with what has to change."""
+    where = lab.paths
     own = definition_files.read(definitions.definition_path(where, old))
-    texts = {f"{old}.toml": _write_identity_down(before, where, old, own.decode()).encode() if keep else own}
+    texts = {f"{old}.toml": _write_identity_down(lab, old, own.decode()).encode() if keep else own}
     for file in sorted(name for name in os.listdir(where.vms) if name.endswith(".toml") and name[0] != "."):
         data = definition_files.read(f"{where.vms}/{file}")
         if (
@@ -143,16 +144,17 @@ def _with_new_name(value: Any, old: str, new: str, key: str = "") -> Any:
     return toml_edit.rename_forward_target(value, old, new) if key == "forward" and isinstance(value, str) else value
 
 
-def _write_identity_down(before: Lab, where: Paths, old: str, text: str) -> str:
+def _write_identity_down(lab: LabHandle, old: str, text: str) -> str:
     """The text with what follows from the name written down."""
+    before, where = lab.definitions, lab.paths
     guest, place = before.guests[old], guest_runtimes(before, where)[old]
     if guest.uuid is None:
         text = toml_edit.insert_keys(text, toml_edit.TOP, {"uuid": place.uuid})
     for number, (nic, port) in enumerate(zip(guest.nic, place.ports, strict=True)):
         known = {"mac": None if nic.mac else port.mac, "address": None if nic.address else port.address}
         text = toml_edit.insert_keys(text, ("nic", number), {key: value for key, value in known.items() if value})
-    lab = read_definitions(where, {f"{old}.toml": text.encode()})
-    if old not in lab.guests or lab.guests[old] != _fully_specified(guest, place):
+    after = read_definitions(where, {f"{old}.toml": text.encode()})
+    if old not in after.guests or after.guests[old] != _fully_specified(guest, place):
         lines = (f'uuid = "{place.uuid}"', *(f'mac = "{one.mac}", address = "{one.address}"' for one in place.ports))
         raise ConfigError(f"{old}.toml is written in a way that kvmrun cannot add to", "add this by hand", lines=lines)
     return text
