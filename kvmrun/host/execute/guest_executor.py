@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import stat
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ from kvmrun.host.facts import block_device
 from kvmrun.host.files import safe_directory
 from kvmrun.host.links import port_settings, tap_device
 from kvmrun.host.process import process
-from kvmrun.host.rundir import lock, rundir
+from kvmrun.host.rundir import listening_socket, lock, rundir
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.qemu_option import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan.guest.scope_plan import EnterScope
@@ -150,11 +149,7 @@ class GuestExecutor:
             self.table[tap] += [os.open("/dev/vhost-net", os.O_RDWR | os.O_CLOEXEC) for _ in range(tap.queues)]
 
     def _listen(self, listener: Listener) -> Undo:
-        at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
-        os.fchmod(at.fileno(), 0o600)  # bind(2) takes the mode of the socket, so that nobody can connect in between
-        at.bind(listener.path)
-        at.listen(4)
-        self.table[listener] = [at.detach()]
+        self.table[listener] = [listening_socket.open_listener(listener.path).detach()]
         return lambda: os.unlink(listener.path)
 
     def _take_port(self, step: BindVncPort) -> None:

@@ -10,16 +10,26 @@ from kvmrun.host.files import atomic_write
 _QUEUE = 4
 
 
+def open_listener(path: str) -> socket.socket:
+    """A new socket at `path` that listens, and to which only its owner may connect. Raises OSError."""
+    at = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+    try:
+        os.fchmod(at.fileno(), 0o600)  # bind(2) takes the mode of the socket, so that nobody can connect in between
+        at.bind(path)
+        at.listen(_QUEUE)
+    except BaseException:
+        at.close()
+        raise
+    return at
+
+
 @contextmanager
 def replacing_socket(path: str) -> Iterator[int]:
     """A descriptor on a new socket that listens, and takes the place of `path` when the body has handed it over."""
     new = f"{path}.new"
     atomic_write.remove(new)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as at:
-        os.fchmod(at.fileno(), 0o600)  # bind(2) takes the mode of the socket, so that nobody can connect in between
-        at.bind(new)
+    with open_listener(new) as at:
         try:
-            at.listen(_QUEUE)
             yield at.fileno()
             atomic_write.move(new, path)
         except BaseException:
