@@ -61,5 +61,6 @@ testing=(
     ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
 )
 
-# run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores
-run_tests() { "$venv/bin/python" -m pytest -n "${KVMRUN_TEST_WORKERS:-4}" --dist worksteal "$@"; }
+# run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next
+# test when it has ended one: conftest.py puts those that take longest first.
+run_tests() { "$venv/bin/python" -m pytest -n "${KVMRUN_TEST_WORKERS:-4}" --dist load --maxschedchunk 1 "$@"; }

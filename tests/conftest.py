@@ -34,10 +34,16 @@ for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever takes the demo guest boots Linux, which marks it."""
+    """Whatever takes the demo guest boots Linux, which marks it. What takes longest begins first."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
+    items.sort(key=_rank)
+
+
+def _rank(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return 0 if item.get_closest_marker("slow") else {"faults": 1, "commands": 2}.get(folder, 3)
 
 
 @pytest.fixture(autouse=True)
