@@ -34,16 +34,14 @@ for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever takes the demo guest boots Linux, which marks it. What takes longest begins first."""
+    """Whatever takes the demo guest boots Linux: one worker does that, one test after the other. What takes long begins
+    first."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-    items.sort(key=_rank)
-
-
-def _rank(item: pytest.Item) -> int:
-    folder = item.path.parent.name
-    return 0 if item.get_closest_marker("slow") else {"faults": 1, "commands": 2}.get(folder, 3)
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.xdist_group("linux"))
+    items.sort(key=lambda item: {"faults": 0, "commands": 1, "scripts": 1}.get(item.path.parent.name, 2))
 
 
 @pytest.fixture(autouse=True)

@@ -151,7 +151,8 @@ def _processes() -> list[tuple[str, int, str, list[str]]]:
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                command = (entry / "cmdline").read_bytes()
+                if not (command := (entry / "cmdline").read_bytes()):
+                    continue  # the kernel's own, or ended
                 links = [os.readlink(entry / "fd" / fd).encode() for fd in os.listdir(entry / "fd")]
                 uid, groups = entry.stat().st_uid, (entry / "cgroup").read_text()
             except OSError:
