@@ -101,7 +101,8 @@ def shown() -> dict[str, Any]:
     }
     names = ("ipv4/conf/br0", "ipv6/conf/br0")
     paths = [path for name in names for path in sorted(Path(f"/proc/sys/net/{name}").iterdir())]
-    return {key: sorted(text.split("\n")) for key, text in told.items()} | {
+    # iproute2 from 6.2 on also tells who gave an address
+    return {key: sorted(re.sub(r" proto kernel_\w+", "", text).split("\n")) for key, text in told.items()} | {
         f"{path}": path.read_text() for path in paths if path.name != "stable_secret"
     }
 

@@ -45,7 +45,7 @@ def test_a_chain_that_drops_is_named_and_its_mend_mends_it(lab: Path, kvmrun: Cl
         with host("v1", bridge="br0", address="192.168.0.1/24") as guest:
             guest("ip", "route", "add", "default", "via", "192.168.0.254")
             forwarding("v1")
-            for shape in SHAPES:
+            for shape in list(SHAPES)[:: 1 if row.full else 2]:
                 with row.case(f"{shape}, up"):
                     assert guest.page("172.20.1.254") == "you are 172.20.1.130 at eth9"
                     named_and_mended(doctor, shape, guest)
