@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from support.cli import TCG, Cli
-from support.world import world
+from support.world import until, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -24,6 +24,7 @@ def test_what_a_guest_has_used(lab: Path, kvmrun: Cli, own_directories: Path) ->
     (lab / "vm1.toml").write_text(DEFINITION)
     assert read(kvmrun.ok("metrics").out)["kvmrun_guest_memory_bytes"] == 32 << 20
     kvmrun.ok("vm1")
+    until(lambda: read(kvmrun.ok("metrics").out)["kvmrun_guest_drive_reads_total"] >= 1)  # the firmware has begun
     before = world()["files"]
     found = read(kvmrun.ok("metrics").out)
     assert world()["files"] == before
