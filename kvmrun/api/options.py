@@ -23,7 +23,8 @@ class StartOptions(Value):
 class StopOptions(Value):
     """How guests are stopped: `force` ends QEMU without asking the guest, and also a protected one.
 
-    A guest has `timeout` seconds, or 60, to power down.
+    A guest has `timeout` seconds, or 60, to power down; its agent is asked after half of that. QEMU then has 10 s to
+    quit, or 2 s where `timeout` is given, before it is killed.
     """
 
     force: bool = False

@@ -6,7 +6,7 @@ from kvmrun.cli.arguments import Args, Parser, add_guests, add_start_options, op
 from kvmrun.cli.report import exit_code, reporting
 
 HELP = "stop guests and start them as their definitions are now"
-TIMEOUT = "60 s for a guest to power down, and 60 s for what --wait names"
+TIMEOUT = "as of stop for the end of a guest (60 s), then as of up for its start (60 s for what --wait names)"
 
 
 def configure(parser: Parser) -> None:

@@ -6,7 +6,7 @@ from kvmrun.cli.arguments import Args, Parser, add_guests, opened, selected
 from kvmrun.cli.report import exit_code, reporting
 
 HELP = "power guests down: ACPI first, then the agent, then quit, then kill"
-TIMEOUT = "60 s for a guest to power down; then QEMU quits, and is killed after another 10 s"
+TIMEOUT = "60 s for a guest to power down; QEMU then has 10 s to quit (2 s with --timeout) before it is killed"
 
 
 def configure(parser: Parser) -> None:
