@@ -1,4 +1,4 @@
-"""A guest that runs as somebody else's: whose it is, and who may do what was asked."""
+"""A guest that runs for another account: its owner, and the account that may do what was asked."""
 
 import os
 

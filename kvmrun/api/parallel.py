@@ -1,4 +1,4 @@
-"""The same for many guests, side by side: one that fails stops only those that come after it."""
+"""One operation on many guests in parallel: a failure stops only the guests that depend on it."""
 
 import os
 import threading
@@ -12,11 +12,11 @@ from kvmrun.model.value import EMPTY
 _GLANCE = 0.1
 """How long the main thread sleeps between two looks, in seconds: a signal may be delivered to another thread."""
 _ENDS = 64
-"""How many ends are waited for side by side: it is QEMU and the kernel that work then, not we."""
+"""How many guests are worked on in parallel while they end: the work is done by QEMU and the kernel."""
 
 
 _working: "dict[int, _Queue]" = {}
-"""Whose thread each worker is, by its number."""
+"""The guest that each worker thread works on, by its number."""
 
 
 def interrupted() -> bool:
@@ -57,7 +57,7 @@ def each(
 
 
 class _Queue:
-    """The names that still have to have their turn. `stirred` guards it, and tells of every end."""
+    """The names that are still to be processed. The condition `stirred` protects it and announces every end."""
 
     def __init__(
         self,

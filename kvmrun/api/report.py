@@ -39,20 +39,20 @@ class Noted(Value):
 
 
 class Transferring(Value):
-    """The bytes of `what` begin to move; `total` is 0 where it is not known how many there are."""
+    """A transfer of `what` begins; `total` is its size in bytes, 0 where it is not known."""
 
     what: str
     total: int = 0
 
 
 class Transferred(Value):
-    """So many of the bytes are through by now."""
+    """The number of bytes transferred so far."""
 
     bytes: int
 
 
 class TransferEnded(Value):
-    """The transfer that began last is over, whatever became of it."""
+    """The transfer that began last has ended, with or without success."""
 
 
 class Waiting(Value):
@@ -64,7 +64,7 @@ class Waiting(Value):
 
 
 class WaitEnded(Value):
-    """The wait that began last is over, whatever became of it."""
+    """The wait that began last has ended, with or without success."""
 
 
 Event = Done | Detail | Warned | Noted | Waiting | WaitEnded | Transferring | Transferred | TransferEnded

@@ -1,4 +1,4 @@
-"""Which guests are meant, whether they may be ended, and doing one thing to all of them side by side."""
+"""Selecting guests, checking their protection, and one operation on all of them in parallel."""
 
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import ExitStack

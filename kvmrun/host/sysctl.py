@@ -1,4 +1,4 @@
-"""Settings of the kernel: changed only where needed, remembered, and put back by the last who needed them."""
+"""Kernel settings: changed where a network needs it, recorded, and restored when no network needs them any more."""
 
 import errno
 import json
@@ -62,7 +62,7 @@ def set_and_remember(where: Paths, name: str, value: str, user: str) -> Callable
 
 
 def restore_settings(where: Paths, user: str, only: Collection[str] = ()) -> None:
-    """Let go of what `user` needed, of all of it or of `only` some; what nobody needs is put back.
+    """Release the settings that `user` needed, or `only` some of them; what no user needs is restored.
 
     What somebody else has changed since stays: also forwarding, once somebody has made the whole host a router. With
     a default, the links that have come since and took it over get what they would have had without us.
@@ -83,7 +83,7 @@ def restore_settings(where: Paths, user: str, only: Collection[str] = ()) -> Non
 
 
 def _before(book: Mapping[str, Any], name: str) -> str | None:
-    """What a setting is without us: one of a link that has taken a default of ours over was what that was."""
+    """The value of a setting without kvmrun; for a link that took over our default, the default's earlier value."""
     default = book.get(_of_link(name, "default"))
     value = read(name)
     if default and default["set"] == value and name.split("/")[2] not in default.get("links", []):
@@ -92,7 +92,7 @@ def _before(book: Mapping[str, Any], name: str) -> str | None:
 
 
 def _is_routing_since(name: str, entry: Mapping[str, Any]) -> bool:
-    """Whether somebody has had the host forward on all links since we had it forward on one."""
+    """Whether another program enabled forwarding on all links after kvmrun enabled it on one."""
     general = _general(name)
     return name.endswith("/forwarding") and name != general and entry.get("general") == "0" and read(general) == "1"
 
@@ -115,7 +115,7 @@ def _of_link(name: str, link: str) -> str:
 
 
 def changed_settings(where: Paths) -> dict[str, ChangedSysctl]:
-    """The settings that wait for somebody to let go of them, by name."""
+    """The settings that users still need, by name."""
     book = _entries(small_files.read_bounded(f"{where.run}/sysctls", _LIMIT) or b"") or _saved(where)
     return {
         name: ChangedSysctl(
@@ -169,7 +169,7 @@ def _book(where: Paths) -> Iterator[dict[str, Any]]:
 
 
 def _locked(path: str) -> int:
-    """The book's descriptor, locked; one that was removed while we waited is not the book any more."""
+    """A descriptor of the record file, locked; a file that was removed during the wait is opened again."""
     while True:
         fd = lock.open_lock(path)
         try:
@@ -200,14 +200,14 @@ def _rewrite(fd: int, before: bytes, text: bytes) -> None:
 
 
 def _drop_empty(path: str, fd: int) -> None:
-    """Remove a book nobody has written in yet: it was made to be locked."""
+    """Remove a record file that is empty: it was created only to be locked."""
     if os.fstat(fd).st_size == 0:
         with suppress(OSError):
             os.unlink(path)
 
 
 def _copy(where: Paths) -> str:
-    """A second copy of the book, for when the run directory is lost: the kernel's settings outlive it."""
+    """The path of a second copy of the record file: the settings of the kernel outlive a lost run directory."""
     return f"{where.state}/sysctls"
 
 
@@ -240,7 +240,7 @@ def _validity(where: Paths) -> str:
 
 
 def _entries(text: bytes) -> dict[str, Any]:
-    """What of the book can be understood: a damaged one never keeps a network from coming up."""
+    """The valid entries of the record file: a damaged file does not prevent a network from coming up."""
     try:
         return {name: one for name, one in json.loads(text).items() if _is_entry(one)}
     except (ValueError, RecursionError, AttributeError):

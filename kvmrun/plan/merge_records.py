@@ -97,7 +97,7 @@ def merge(lab: Lab, recorded: Recorded, attached: Mapping[str, tuple[str, ...]] 
 
 
 def _firewall(lab: Lab, up: Mapping[str, NetworkRecord]) -> str:
-    """Who filters: with a file of networks that cannot be read, as when they were brought up."""
+    """The firewall of the lab; if networks.toml cannot be read, that of the networks that are up."""
     if lab.networks or not up:
         return lab.firewall
     return next(iter(up.values())).firewall

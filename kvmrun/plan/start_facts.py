@@ -1,4 +1,4 @@
-"""What is true of the host, as far as a plan asks: observed once, frozen."""
+"""Observed facts of the host that plans depend on."""
 
 from collections.abc import Mapping
 from ipaddress import IPv4Network
@@ -147,7 +147,7 @@ class ChangedSysctl(Value):
 
 
 class NetworkFacts(Value):
-    """Everything a network stands on, as it is now. `routes` and `owners` are looked up only where they matter.
+    """The present state of what a network depends on. `routes` and `owners` are looked up only where they matter.
 
     `occupant` is the link that has the name of the network's bridge, where the bridge itself was renamed;
     `own` are the bridges of the lab's other networks that are there and ours;

@@ -33,7 +33,7 @@ def agent_session(
 
 
 class AgentSession:
-    """The agent again and again; every second the line is let go for a moment, so that others have their turn.
+    """Repeated use of the agent; every second the connection is released for a moment for other commands.
 
     One that others hold is waited for, up to the deadline.
     """

@@ -1,4 +1,4 @@
-"""File systems of guests: written out and held as they are, and let go."""
+"""Freezing and thawing the file systems of guests through their agents."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
@@ -39,7 +39,7 @@ class FileSystems(Value):
 def freeze(
     lab: LabHandle, names: Iterable[str] | None, *, timeout: float | None = None, report: Report = discard
 ) -> dict[str, FileSystems | KvmrunError]:
-    """Have guests write out what they hold, and write no more until they are thawed; None means all that run.
+    """Have guests flush their file systems and stop writing until they are thawed; None means all that run.
 
     The agent has `timeout` seconds, or 30, to answer; a freeze that was not answered in time is taken back.
 
@@ -52,7 +52,7 @@ def freeze(
 def thaw(
     lab: LabHandle, names: Iterable[str] | None, *, timeout: float | None = None, report: Report = discard
 ) -> dict[str, FileSystems | KvmrunError]:
-    """Let guests write again, also those that were not thought to be frozen: they take no harm.
+    """Let guests write again; a guest that is not frozen is not affected.
 
     `names`, and `timeout` in seconds, as of `freeze`.
 

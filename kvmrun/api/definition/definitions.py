@@ -19,7 +19,7 @@ def definition_path(where: Paths, stem: str) -> str:
 
 
 def parse_new_name(word: str, lab: Lab) -> GuestName:
-    """A name for a guest to come. Raises UsageError, or Refused when it is taken."""
+    """The name of a new guest. Raises UsageError, or Refused when it is taken."""
     try:
         name = GuestName.parse(word)
     except ValueError as wanted:
@@ -34,7 +34,7 @@ def parse_new_name(word: str, lab: Lab) -> GuestName:
 
 
 def require_writable(where: Paths) -> None:
-    """Make sure that the lab may be changed, before anybody has taken trouble. Raises NotPermitted."""
+    """Make sure that the lab may be changed, before a text is edited. Raises NotPermitted."""
     if os.path.isdir(where.vms) and not os.access(where.vms, os.W_OK):
         raise NotPermitted(f"you may not write to {where.vms}", f"{AS_ROOT}; or use a lab of your own: -C DIR")
 

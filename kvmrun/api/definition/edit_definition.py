@@ -1,4 +1,4 @@
-"""Changing a definition as a text: it is saved once it is valid, and what was typed is never lost."""
+"""Editing the text of a definition: it is saved once it is valid, and an invalid text is kept."""
 
 import os
 from collections.abc import Callable, Iterator

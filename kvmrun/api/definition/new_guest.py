@@ -1,4 +1,4 @@
-"""A definition for a new guest, commented, and valid before anybody sees it."""
+"""Writing the definition of a new guest, with comments, once it is known to be valid."""
 
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
@@ -18,7 +18,7 @@ _KINDS = ("image", "base", "cdrom", "copy")
 
 
 def new_guest(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
-    """Write the definition of a guest that there is not yet; its path.
+    """Write the definition of a new guest; the path of the file.
 
     Raises: UsageError for a name or options that make no sense, Refused for a name or an image that there is,
     NotPermitted, NoSuchGuest for what is to be copied, ConfigError where the guest would not be valid.
@@ -101,7 +101,7 @@ def _copy_text(lab: LabHandle, name: str, other: str) -> str:
 
 
 def _comparable(guest: Guest) -> Guest:
-    """The guest less what a copy of it does not share."""
+    """The guest without the values that a copy does not share."""
     return guest.replace(
         uuid=None,
         drive=tuple(drive if drive.is_readonly() else drive.replace(image="") for drive in guest.drive),

@@ -1,4 +1,4 @@
-"""Removing a guest's definition, and what belongs to nobody else."""
+"""Removing the definition of a guest, its log, and the images of its own."""
 
 import os
 from collections.abc import Callable

@@ -22,7 +22,7 @@ def kill(
     *,
     report: Report = discard,
 ) -> dict[str, Stopped | KvmrunError]:
-    """End guests at once, as if their plug were pulled; None means all that run. What became of each, by name.
+    """End guests at once, like a power cut; None means all that run. The outcome of each, by name.
 
     Raises: ConfigError and Refused for a lab that cannot be read, Interrupted where a signal came first.
     """

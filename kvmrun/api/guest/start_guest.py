@@ -1,4 +1,4 @@
-"""Starting one guest: locked, observed, planned, applied, shaken hands with, resumed. Undone if anything fails."""
+"""Starting one guest: lock, observe, plan, apply, verify, resume. Everything is undone if a step fails."""
 
 import time
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""The second half of a start, loaded while QEMU does its own: shake hands, write the record, let it run."""
+"""The second half of a start, loaded while QEMU starts: QMP handshake, record, resume."""
 
 from kvmrun.api.guest.wait_types import Wait, Watch
 from kvmrun.api.guest_socket import monitor_of

@@ -28,7 +28,7 @@ _GLANCE = 0.2
 _QUIT, _QUIT_SOON = 10.0, 2.0
 """How long QEMU may take to quit, in seconds; the latter after the time that the caller gave."""
 _NOBODY = ("gone", "stranger")
-"""The silences of a QEMU that cannot be spoken to at all."""
+"""Kinds of silence of a QEMU that cannot be reached at all."""
 
 
 def stop(
@@ -98,7 +98,7 @@ def _stop(request: _Request, name: str) -> None:
 
 
 class _Shutdown(Value):
-    """The end of one guest, in steps each harder than the one before; True when it came."""
+    """The shutdown of one guest in three steps of increasing force; each returns whether the guest has ended."""
 
     name: str
     directory: str

@@ -1,4 +1,4 @@
-"""Waiting until guests are as one wants them."""
+"""Waiting until guests are in a wanted state."""
 
 import time
 from collections.abc import Iterable

@@ -17,10 +17,10 @@ class Watch(Protocol):
     """What was seen instead, "" where there is nothing to tell."""
 
     def met(self) -> bool:
-        """Whether it has come to pass; returns within a second or so."""
+        """Whether the condition is met; returns within about a second."""
 
     def close(self) -> None:
-        """Let go of what it holds."""
+        """Release its resources."""
 
 
 class Wait(Protocol):

@@ -1,4 +1,4 @@
-"""Guards of guests that run, put back where somebody removed them."""
+"""Restoring the guards of running guests."""
 
 from collections.abc import Collection
 

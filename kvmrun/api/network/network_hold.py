@@ -1,4 +1,4 @@
-"""The networks of guests that are being started: looked at once for all, while the first QEMU starts."""
+"""The networks of guests that are being started: examined once for all, while the first QEMU starts."""
 
 import threading
 from collections.abc import Callable, Collection
@@ -17,7 +17,7 @@ def bridges_exist(lab: Lab, names: Collection[str]) -> bool:
 
 
 class NetworkHold:
-    """Those that are used here, held up to the end of the `with`; what was done for them is undone if that raises."""
+    """The networks that are used here, held until the block ends; changes are undone if the block raises."""
 
     def __init__(
         self, look: Callable[[], Lab], where: Paths, names: Collection[str], say: Callable[[str], None]
@@ -33,7 +33,7 @@ class NetworkHold:
         self.error: BaseException | None = None
 
     def __enter__(self) -> Self:
-        """One that is down is brought up, or refused, before anything starts; looking at the others can wait."""
+        """Bring up a network that is down before anything starts; the others are examined later."""
         if not bridges_exist(self._look(), self._names):
             self.ready()
         return self
@@ -50,7 +50,7 @@ class NetworkHold:
         self._kept = True
 
     def ready(self) -> None:
-        """Return when they are right and held. What was in the way is raised to everybody who asks."""
+        """Return when the networks are up and held. An error is raised to every caller."""
         with self._turn:
             if not self._looked:
                 self._looked = True

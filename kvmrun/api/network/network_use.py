@@ -1,4 +1,4 @@
-"""Networks that guests are about to use: made right first, held while they are used."""
+"""Networks that guests are about to use: brought up first, and locked while they are used."""
 
 import os
 import time
@@ -109,7 +109,7 @@ def _undo_if_unused(where: Paths, fd: int) -> Callable[[NetworkStep], Callable[[
     decided: list[bool] = []
 
     def is_alone() -> bool:
-        """Decided once: half of an undo is worse than none."""
+        """Whether nobody else uses the network, decided once for the whole undo."""
         if not decided:
             decided.append(_is_alone(fd))
         return decided[0]

@@ -1,4 +1,4 @@
-"""Networks by themselves: brought up, taken down, and both."""
+"""Bringing networks up, taking them down, and restarting them."""
 
 from collections.abc import Iterable
 from typing import Literal
@@ -135,7 +135,7 @@ def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[LabH
 
 
 def _all_valid(made: list[NetworkChange], lab: LabHandle, names: Iterable[str] | None) -> list[NetworkChange]:
-    """What was made. Raises ConfigError where all were meant and some are not valid."""
+    """The changes. Raises ConfigError where all networks were meant and some are not valid."""
     if names is None and (wrong := definition_problems(lab.definitions)):
         raise ConfigError("networks.toml has errors", f"edit {lab.paths.vms}/networks.toml", lines=wrong)
     return made
@@ -209,7 +209,7 @@ def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
 
 
 def _refresh(lab: LabHandle, report: Report) -> None:
-    """Make those networks right that stay up after others have gone for good: their rules name all of our bridges."""
+    """Update the networks that stay up after others were removed: their rules name all bridges of the lab."""
     now = lab.in_force().now
     for name in sorted(now.up.keys() & lab.definitions.networks.keys() - now.pending.keys()):
         with network_use.hold_networks(lab.in_force, lab.paths, [name], details(report)):

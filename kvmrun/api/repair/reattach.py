@@ -1,4 +1,4 @@
-"""A guest that runs and lost what it is known by: its lock given anew, its monitor reached by another name."""
+"""Reconnecting to a running guest whose lock or first monitor was removed."""
 
 from contextlib import suppress
 
@@ -14,7 +14,7 @@ _LIFE = "life"
 
 
 def link_monitor(directory: str, source: str) -> None:
-    """Let the monitor `source` be reached as the first one, too: a second name of the same socket."""
+    """Make the monitor `source` available under the name of the first one: a second name of the same socket."""
     listening_socket.add_name(f"{directory}/{source}", "q")
 
 

@@ -1,4 +1,4 @@
-"""A new logger for a guest that runs on without one."""
+"""Replacing the logger of a running guest."""
 
 import os
 import time
@@ -56,7 +56,7 @@ def _await(place: GuestRuntime) -> None:
 
 
 def _exchange(monitor: QmpConnection, place: GuestRuntime, writer: int) -> None:
-    """Hand over the pipe and a socket in the place of the old one, and have the console use both."""
+    """Pass the pipe and a new console socket to QEMU, and make the console use both."""
     number = monitor.execute("add-fd", {"opaque": "log"}, fd=writer)["fdset-id"]
     log = {"logfile": f"/dev/fdset/{number}", "logappend": True}
     listen = {"addr": {"type": "fd", "data": {"str": _NAME}}, "server": True, "wait": False}

@@ -1,4 +1,4 @@
-"""What the agents of running guests tell of their cards, beside what the list tells; only where that is asked for."""
+"""The addresses that guest agents report, added to the rows of the list where they were asked for."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""What files and block devices are made of, so that two names of one disk are known for what they are."""
+"""The identity of files and block devices, so that two names of one disk are recognised."""
 
 import errno
 import os

@@ -1,4 +1,4 @@
-"""What is tried rather than looked at: an echo through an uplink, and a question to a network's name server."""
+"""Probes of the doctor: an ICMP echo through an uplink, and a query to the name server of a network."""
 
 import os
 import select
@@ -79,7 +79,7 @@ def _answered(at: socket.socket, to: tuple[str, int, int, int, bytes], frame: by
 
 
 def answered_names(server: str) -> Names:
-    """What comes of a question for a name that is always there (RFC 2606): the server has to ask elsewhere."""
+    """The result of a query for a name that always exists (RFC 2606): the server has to ask its upstream servers."""
     answer = _asked(server, _NAME)
     if not answer:
         return "silent"

@@ -1,4 +1,4 @@
-"""Looking at the host: the facts a plan asks for, and nothing that is not asked."""
+"""Facts of the host that the start of a guest depends on."""
 
 import os
 import stat
@@ -40,7 +40,7 @@ class OpenFileIndex:
                 table.setdefault(key, {})[writing] = guest
 
     def users(self, file: os.stat_result) -> Users:
-        """Those who would notice if `file` were written: it is theirs, or lies on theirs, or theirs on it."""
+        """The guests that a write to `file` affects: they use it, what it lies on, or what lies on it."""
         found: Users = {}
         for table, keys in (
             (self._same, block_device.identities_below(file)),
@@ -244,7 +244,7 @@ def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
 
 
 def _leftovers(guest: str, place: GuestRuntime, kept: Mapping[str, PersistentTap]) -> Iterator[str]:
-    """The taps of a guest that does not run which are there all the same."""
+    """The taps that are left of a guest that does not run."""
     for port in place.ports:
         if (
             port.tap not in kept

@@ -51,7 +51,7 @@ def _words(cpu: str, image: int) -> list[str]:
 
 
 def _boot(command: list[str], image: int, limit: float) -> str:
-    """Why it did not show a sign of life, "" when it did."""
+    """Why the guest did not run, "" when it did."""
     limited = [
         process.require_program("prlimit"),
         "--core=0:0",

@@ -1,4 +1,4 @@
-"""Looking at what a network stands on. Loaded while QEMU starts, where a start finds its bridge there."""
+"""Facts of the host that a network depends on. Loaded while QEMU starts if the bridge exists."""
 
 import os
 import time
@@ -35,7 +35,7 @@ _NO_LINKS = {"all", "default", "lo"}
 
 
 def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
-    """Everything `network` stands on. What takes long is looked up only when it is about to matter."""
+    """Everything that `network` depends on. Slow lookups are made only where a plan needs them."""
     seen = _links() if where.root else port_state.Links([], part=True)
     found, occupant = bridges.find(lab, network, lambda: seen)
     made = persistent_taps.made(where, network.name) if where.root else {}
@@ -77,7 +77,7 @@ def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
 
 
 def _reach(lab: Lab, network: Network, found: Bridge | None, *, thorough: bool = False) -> Reach:
-    """Asked only of a bridge that has its address: with that the kernel makes its routes by itself."""
+    """How the kernel routes. Only a bridge with its address is examined: its routes come with the address."""
     if network.external or found is None or found.renamed or not found.up:
         return Reach()
     if str(network.host_address()) not in found.addresses:
@@ -118,7 +118,7 @@ def _former(lab: Lab, network: Network, links: port_state.Links) -> Bridge | Non
 
 
 def own_bridges(lab: Lab, links: port_state.Links) -> Iterator[str]:
-    """The bridges of the lab's networks that are there. A definition alone makes nobody's link ours."""
+    """The existing bridges of the lab's networks. A definition alone does not make a link ours."""
     for one in map(lab.as_up, lab.networks.values()):
         if not one.external and links.named(one.bridge) and is_ours(lab, one, bridges.read(one.bridge)):
             yield str(one.bridge)
@@ -135,7 +135,7 @@ def _values(names: Iterable[str]) -> dict[str, str]:
 
 
 def _kept(lab: Lab, network: Network, where: Paths, found: Bridge | None) -> dict[str, PersistentTap]:
-    """The taps that stay on the network: those of its NICs, and those left on its bridge by NICs that are no more."""
+    """The persistent taps of the network: those of its NICs, and those of removed NICs that are still on its bridge."""
     here = persistent_taps.kept(where, _ports(lab, network))
     made = persistent_taps.made(where, network.name) if where.root else {}
     for name in found.ports if found else ():
@@ -184,7 +184,7 @@ def _ports(lab: Lab, network: Network) -> list[tuple[str, Port]]:
 def _taps(
     lab: Lab, network: Network, where: Paths, links: port_state.Links, made: Mapping[str, int]
 ) -> tuple[dict[str, Link], tuple[str, ...]]:
-    """The taps of ours on this network, and those of them that nobody has made to outlive their guests, and do."""
+    """Our taps on this network, and those of them that outlived their guests without having been made persistent."""
     here: dict[str, Link] = {}
     leftovers: list[str] = []
     for guest, port in _ports(lab, network):
@@ -217,7 +217,7 @@ def _is_ours(where: Paths, guest: str, port: Port, found: Link) -> bool:
 
 
 def _is_bare(where: Paths, guest: str, port: Port) -> bool:
-    """Whether a running guest's guard is gone: until it is back, nothing of what it sends should pass."""
+    """Whether the guard of a running guest is missing: until it is restored, nothing that the guest sends may pass."""
     if port.guard == "none" or tap_device.persistent_tap(port.tap):
         return False
     from kvmrun.host.firewall import port_guard
@@ -269,7 +269,7 @@ def servers() -> tuple[str, ...]:
 
 
 def _owners(lab: Lab, where: Paths) -> tuple[PortOwner, ...]:
-    """Who has the ports of a name server, but for those of this lab's networks: each is bound to its own bridge."""
+    """The owners of the name server's ports, except the dnsmasq of this lab's networks, bound to their own bridges."""
     from kvmrun.host.facts import port_owners
 
     return port_owners.port_owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})

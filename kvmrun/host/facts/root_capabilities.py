@@ -1,4 +1,4 @@
-"""What root lacks where a container or a service has taken capabilities from it: then it cannot see, or not change."""
+"""The capabilities that root lacks in a container or a service, without which it cannot see or change everything."""
 
 import os
 

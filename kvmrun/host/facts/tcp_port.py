@@ -1,4 +1,4 @@
-"""A TCP port of the loopback address: taken for a guest's display, and who has it otherwise."""
+"""A TCP port of the loopback address for the display of a guest: bound, or the process that uses it."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ _MOMENT = 0.5
 
 
 def bind_port(number: int) -> int:
-    """A socket that listens there. Raises KvmrunError where somebody was quicker.
+    """A socket that listens there. Raises KvmrunError where another process bound the port first.
 
     A child that another thread spawns has what we had open for a moment, and with it the port that was looked at.
     """

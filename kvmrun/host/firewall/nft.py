@@ -18,7 +18,7 @@ from kvmrun.model.deadline import remaining
 
 _LIMIT = 10.0
 _turn, _asked = threading.Lock(), set[str]()
-"""Parts that are to go: whoever has the turn removes them for all."""
+"""Parts that are to be removed: the thread that holds the lock removes them for all."""
 
 
 class RulesetLoad:
@@ -62,7 +62,7 @@ class RulesetLoad:
             drop_ruleset(self._part, self._record)
 
     def _put_back(self) -> None:
-        """Nothing where there was nothing, and the note as it was: with rules that were changed, it says so."""
+        """Remove the part if there was none before, and restore the record: it tells of rules that were changed."""
         if self._before:
             _write(self._record, self._before)
             return
@@ -151,7 +151,7 @@ def _note(record: str) -> dict[str, Any]:
 
 
 def _wake(part: str) -> None:
-    """See that the table of the part is not dormant: what is loaded there would do nothing, and may be refused."""
+    """Clear the dormant flag of the part's table: rules in a dormant table have no effect, and may be refused."""
     try:
         nfnetlink.wake(_table(part))
     except (OSError, raw_netlink.DumpInterrupted):

@@ -1,4 +1,4 @@
-"""Transactions of nft: one process at a time; those that come while it works go together in the next.
+"""Transactions of nft: one process at a time; requests that arrive meanwhile are loaded together by the next one.
 
 Fifty guests that start at once need a handful of processes so, not fifty that wait for each other in the kernel.
 """
@@ -103,7 +103,7 @@ class _Queue:
         self._at_work: _Run | None = None
 
     def add(self, ticket: NftRequest) -> None:
-        """The first is begun with at once; of many the others gather until somebody waits for one of them."""
+        """The first request is processed at once; further ones are collected until one of them is waited for."""
         with self._lock:
             self._waiting.append(ticket)
             if self._at_work is None:
@@ -118,7 +118,7 @@ class _Queue:
             self._go_on()
 
     def forget(self, ticket: NftRequest) -> None:
-        """Not to begin with it any more; what is at work already comes to its end."""
+        """Withdraw a request that has not begun; a running one is completed."""
         ticket.forgotten = True
         with self._lock, suppress(ValueError):
             self._waiting.remove(ticket)

@@ -1,4 +1,4 @@
-"""The guards of running guests: whether they stand, put back where they do not, removed with the guest."""
+"""The guards of running guests: checked, restored where they are missing, and removed with the guest."""
 
 import os
 from collections.abc import Mapping

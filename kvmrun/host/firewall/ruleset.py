@@ -1,4 +1,4 @@
-"""Everybody's packet filter as it is: what nft lists, and what it does not show of the rules of iptables."""
+"""The packet filter of all programs: what nft lists, and the details of iptables rules that it does not show."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Whether a gateway is there: asked by ARP, once more each time it says nothing, from no address of ours."""
+"""Whether a gateway exists: asked by ARP without a source address of ours, and again if it does not answer."""
 
 import os
 import socket

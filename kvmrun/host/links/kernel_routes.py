@@ -1,4 +1,4 @@
-"""Asking the kernel how it routes between host and guests, and putting its own routes of a bridge back."""
+"""How the kernel routes between host and guests, and restoring the kernel's own routes of a bridge."""
 
 import os
 import socket
@@ -149,7 +149,7 @@ def _rules(network: Network) -> Iterator[Diversion]:
 
 
 def _neighbours(bridge: str) -> Iterator[Neighbour]:
-    """What somebody has written down of IPv4 neighbours on the bridge, or has the host answer for."""
+    """Permanent IPv4 neighbour entries on the bridge, and proxy entries that the host answers for."""
     index = tap_device.ifindex(bridge)
     for flags in (0, _PROXY):
         for payload in raw_netlink.dump(

@@ -54,7 +54,7 @@ def remove_port(name: str) -> None:
 
 
 def _deafen(tap: str) -> None:
-    """Leave nothing to listen in the tap's own stack, before anything can come: it is not up yet."""
+    """Disable the tap's own network stack before the tap is up."""
     for name, value in port_plan.CONF.items():
         family, _, key = name.partition("/")
         with (
@@ -170,7 +170,7 @@ def _port(found: Link, values: dict[int, int]) -> Message:
 
 
 def _removals(found: Link) -> Iterator[Message]:
-    """What does not belong on it: addresses of its own, and forwarding entries for others' MACs."""
+    """The removal of its own addresses, and of forwarding entries for other MACs."""
     for address in found.addresses:
         text, _, length = address.partition("/")
         family = socket.AF_INET6 if ":" in text else socket.AF_INET

@@ -14,7 +14,7 @@ _PIDFD_GETFD = 438
 
 
 def restore_from_holder(tap: str, owner: int | None) -> None:
-    """Make the tap its owner's again: that of `owner`, for whom it is persistent, or root's as long as it is held."""
+    """Restore the owner of the tap: `owner`, for whom it is persistent, or root as long as it is held."""
     with _descriptor(tap) as fd:
         fcntl.ioctl(fd, _TUNSETOWNER, os.geteuid() if owner is None else owner)
         if owner is None:

@@ -1,4 +1,4 @@
-"""The bounded log: s6-log fed by a pipe. It may die, and never stalls whoever writes to it."""
+"""The size-limited log of a guest: s6-log reading a pipe. If it dies, writers do not block."""
 
 import errno
 import fcntl
@@ -20,7 +20,7 @@ _MEMORY = 20_000 * 1024  # under this limit it dies rather than grow on endless 
 
 
 def is_stalled(directory: str) -> bool:
-    """Whether the logger there has let its pipe fill up: whoever writes to it waits."""
+    """Whether the pipe of the logger is full, so that its writer blocks."""
     pid = process.holder(f"{directory}/lock", inherited=None)
     try:
         fd = os.open(f"/proc/{pid}/fd/0", os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -36,7 +36,7 @@ def is_stalled(directory: str) -> bool:
 
 
 def end_stalled(directory: str) -> None:
-    """End a logger that does not read on: whoever writes to it goes on at once, without it."""
+    """End a logger that does not read any more: its writer continues at once, without a log."""
     if is_stalled(directory):
         with process.pidfd_of_lock_holder(f"{directory}/lock", inherited=None) as pidfd:
             if pidfd is not None:

@@ -1,4 +1,4 @@
-"""Children and processes: spawned with nothing they should not have, signalled only when they are who we think."""
+"""Processes: started with exactly the descriptors they need, signalled through a verified pidfd."""
 
 import fcntl
 import os
@@ -112,7 +112,7 @@ def spawn(
 
 
 def leave(pid: int) -> None:
-    """Let a child of ours go its own way: nobody asks for its exit status any more."""
+    """Detach a child process: its exit status is not needed any more."""
     _children.add(pid)
     forget_ended()
 
@@ -153,7 +153,7 @@ def process_usage(pid: int) -> Usage | None:
 
 
 def is_ending(pid: int) -> bool:
-    """Whether `pid` is in the midst of its end: it has no words and no account any more, and its sockets still."""
+    """Whether `pid` is exiting: its command line and its account are gone, its sockets are still open."""
     fields = _stat(pid)
     return bool(fields) and bool(int(fields[6]) & _EXITING) and fields[0] not in _OVER
 
@@ -200,7 +200,7 @@ def uptime() -> float:
 
 
 def describe(pid: int) -> str:
-    """A process in a word for people; 0 is one we may not see."""
+    """A short description of a process for people; 0 is a process that we may not see."""
     if not pid:
         return "another process"
     try:

@@ -1,4 +1,4 @@
-"""Signals that ask a command to end: held back for a moment, or noted while several guests are at work."""
+"""Signals that ask a command to end: deferred for a moment, or recorded while work on several guests goes on."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The one seat at a guest's console, or at its monitor for people: a lock, and a word in it that says who holds it."""
+"""Exclusive use of a guest's console or interactive monitor: a lock file that names its holder."""
 
 import errno
 import os
@@ -13,7 +13,7 @@ from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
 
 STOLEN = signal.SIGUSR1
-"""What a holder is sent whose seat is taken over."""
+"""The signal that is sent to a holder when the lock is taken over."""
 _LIMIT = 5.0
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
@@ -43,7 +43,7 @@ def acquire(path: str, guest: str, *, steal: bool) -> Iterator[None]:
 
 
 def holder_text(path: str) -> str:
-    """Who took the seat last, by their own word."""
+    """The last holder, as it described itself in the file."""
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError:

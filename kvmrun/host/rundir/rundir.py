@@ -20,10 +20,10 @@ _SOCKET_LIMIT = 107 - len("/vm/") - 32 - len("/c.new")
 OP_LIMIT = 10.0
 """How long a command waits for another one on the same guest or network, in seconds."""
 MIDST = 2.0
-"""How long a QEMU in the midst of its end is waited for, in seconds."""
+"""How long to wait for a QEMU that is exiting, in seconds."""
 _LEFT = {"q", "e", "p", "c", "a", "c.new", "console", "monitor", "frozen", "record", "record.new", "life.new"}
 _prepared: set[str] = set()
-"""Run directories this command has found right: once is enough for fifty guests."""
+"""Run directories that this command has checked already."""
 
 
 def prepare(root: str) -> None:

@@ -1,4 +1,4 @@
-"""Guests that run though their lock was taken from its place, or the whole run directory with it.
+"""Running guests whose lock file or whole run directory was removed, found by their sockets.
 
 The kernel's table of Unix sockets keeps the path a socket was bound to, whatever became of the file: who still listens
 there is the guest. A QEMU that is about to end shows no descriptors any more, and is not mistaken for one.

@@ -49,7 +49,7 @@ CONF = (
 )
 """Settings by which the bridge's own stack takes or answers packets: they are to be those of any new link."""
 _DEAF = ("ipv4/arp_ignore", "8")
-"""What no other firewall has a reason to set: nobody's question for the host's MAC is answered."""
+"""A value that no other firewall has a reason to set: the host answers no ARP request."""
 
 
 def bridge_steps(

@@ -37,7 +37,7 @@ SETTINGS: Mapping[int, tuple[str, int, str]] = {
 }
 """Attributes IFLA_BRPORT_* of a port but isolation: name, the kernel's default, which is what we want, and form."""
 CONF: Mapping[str, str] = {"ipv6/disable_ipv6": "1", "ipv4/rp_filter": "1", "ipv4/arp_ignore": "8"}
-"""What keeps a tap's own stack deaf, to which a bridge hands frames for link-local groups."""
+"""Settings that disable the tap's own stack, which receives frames for link-local groups from the bridge."""
 
 
 class Difference(Value):

@@ -1,4 +1,4 @@
-"""Host and guests as the kernel's routing sees them: what it would do with a packet, and what stands before its routes.
+"""How the kernel routes between host and guests, and which rules and routes of others precede its own.
 
 The kernel makes two routes with an address of the bridge: one to the subnet, and one that delivers what is sent to the
 address itself. Both can be deleted while the address stays. Rules and routes of others may go before them.
@@ -63,13 +63,13 @@ class Reach(Value):
 
 
 def steps(found: Reach) -> Iterator[KernelRoute | Neighbour]:
-    """What puts back that is ours to put back."""
+    """The steps that restore routes and neighbour entries of ours."""
     yield from found.missing
     yield from found.neighbours
 
 
 def problems(lab: Lab, network: Network, found: Reach) -> Iterator[tuple[str, str]]:
-    """What only a person can decide, each with its fix: whoever made a rule or a route may want it."""
+    """What only a person can decide, each with its fix: a rule or a route of somebody else may be wanted."""
     for one in found.diversions:
         if one.kind == "rule" and not one.lost and lab.firewall == "shorewall":
             continue  # Shorewall's rtrules choose providers this way
@@ -82,7 +82,7 @@ def problems(lab: Lab, network: Network, found: Reach) -> Iterator[tuple[str, st
 
 
 def shaped(found: Reach) -> Iterator[tuple[str, str]]:
-    """What somebody does to traffic by queueing disciplines, which may be just what is wanted; each with its end."""
+    """Queueing disciplines of somebody else, which may be wanted, each with the command that removes it."""
     for link, kind in found.queues:
         place = kind if kind in {"ingress", "clsact"} else "root"
         text = f"{link} has the queueing discipline {kind}, which may delay, drop or redirect what passes"
@@ -90,6 +90,6 @@ def shaped(found: Reach) -> Iterator[tuple[str, str]]:
 
 
 def wrong_neighbours(lab: Lab, network: Network, entries: tuple[Neighbour, ...]) -> tuple[Neighbour, ...]:
-    """Those of the entries that do not say where a guest really is."""
+    """The entries that do not name the MAC of a guest at its address."""
     known = {(one.address, one.mac) for ports in lab.ports().values() for one in ports if one.network == network.name}
     return tuple(one for one in entries if (one.address, one.mac) not in known)

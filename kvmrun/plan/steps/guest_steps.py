@@ -24,7 +24,7 @@ class MakeImage(Value):
 
 
 class ClaimRunDirectory(Value):
-    """The guest's run directory, and in it the lock that says the guest lives."""
+    """The guest's runtime directory with the lock that proves that the guest runs."""
 
     guest: str
     directory: str
@@ -82,7 +82,7 @@ class PlugTap(Value):
 
 
 class RemoveTap(Value):
-    """One of ours that is still there though its guest has ended, and that we never made persistent."""
+    """A tap of ours that outlived its guest without having been made persistent."""
 
     tap: str
 

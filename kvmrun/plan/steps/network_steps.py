@@ -16,7 +16,7 @@ class MakeBridge(Value):
 
 
 class RenameBridge(Value):
-    """Give the network's bridge its name back."""
+    """Rename the bridge of the network to the name in its definition."""
 
     name: str
     to: str
@@ -130,7 +130,7 @@ class SetSysctl(Value):
 
 
 class RestoreSysctls(Value):
-    """Let go of settings that `user` needed: of all, or of `names`."""
+    """Release the settings that `user` needed: all of them, or `names`."""
 
     user: str
     names: tuple[str, ...] = ()
@@ -152,7 +152,7 @@ class LoadRules(Value):
 
 
 class DropRules(Value):
-    """Remove a table of ours, or the chains of a guest that is no more."""
+    """Remove a table of ours, or the chains of a guest that has ended."""
 
     table: str
     record: str
