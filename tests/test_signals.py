@@ -1,11 +1,14 @@
 """The suite sets the signals that its tests send, whatever the shell that starts it has ignored."""
 
+import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from support.world import until
 
 SENT = (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM)
 HERE = Path(__file__).parent
@@ -53,3 +56,22 @@ def test_an_interrupt_while_an_object_is_deleted_is_not_lost(number: signal.Sign
     words = [sys.executable, "-c", code]
     done = subprocess.run(words, cwd=HERE.parent, capture_output=True, text=True, timeout=50, check=True)
     assert (done.stdout, "ignored" in done.stderr) == (f"{128 + number}\n", False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_interrupt_while_the_last_output_is_written_ends_the_command(number: signal.Signals) -> None:
+    """The reader of a pipe does not read on: the command waits in its last write, after everything else is done."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with suppress(BlockingIOError):
+        while True:
+            os.write(writer, bytes(1 << 12))
+    os.set_blocking(writer, True)
+    words = [sys.executable, "-m", "kvmrun", "--version"]
+    with subprocess.Popen(words, cwd=HERE.parent, stdout=writer, stderr=subprocess.PIPE, text=True) as child:
+        until(lambda: "pipe_write" in Path(f"/proc/{child.pid}/wchan").read_text())
+        child.send_signal(number)
+        _, said = child.communicate(timeout=20)
+    for fd in (reader, writer):
+        os.close(fd)
+    assert (child.returncode, said) == (128 + number, "")
