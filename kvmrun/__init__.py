@@ -31,7 +31,7 @@ _PUBLIC = {
     "kvmrun.api.conversation.freeze": ("FileSystems", "freeze", "thaw"),
     "kvmrun.api.conversation.guest_log": ("follow_log", "read_log", "restart_logger"),
     "kvmrun.api.guest.kill": ("kill",),
-    "kvmrun.api.guest.lifecycle": ("Changed", "pause", "reset", "resume"),
+    "kvmrun.api.guest.pause_resume_reset": ("Changed", "pause", "reset", "resume"),
     "kvmrun.api.conversation.qmp_monitor": ("execute",),
     "kvmrun.api.guest.restart": ("restart",),
     "kvmrun.api.conversation.screenshot": ("save_screenshot", "screenshot"),

@@ -44,10 +44,10 @@ from kvmrun.api.definition.rename_guest import current_identity as current_ident
 from kvmrun.api.definition.rename_guest import rename_guest as rename_guest
 from kvmrun.api.doctor import doctor as doctor
 from kvmrun.api.guest.kill import kill as kill
-from kvmrun.api.guest.lifecycle import Changed as Changed
-from kvmrun.api.guest.lifecycle import pause as pause
-from kvmrun.api.guest.lifecycle import reset as reset
-from kvmrun.api.guest.lifecycle import resume as resume
+from kvmrun.api.guest.pause_resume_reset import Changed as Changed
+from kvmrun.api.guest.pause_resume_reset import pause as pause
+from kvmrun.api.guest.pause_resume_reset import reset as reset
+from kvmrun.api.guest.pause_resume_reset import resume as resume
 from kvmrun.api.guest.restart import restart as restart
 from kvmrun.api.guest.start import start as start
 from kvmrun.api.guest.start_guest import Started as Started

@@ -24,13 +24,14 @@ from typing import Any
 import kvmrun
 from kvmrun.cli import commands
 from kvmrun.cli.arguments import everywhere
-from kvmrun.cli.tasks import TASKS
+from kvmrun.cli.command_examples import TASKS
 from kvmrun.config.networks_file import NetworksFile
 from kvmrun.config.toml_values import choices
 from kvmrun.errors import EXIT_CODES
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Boot, Guest
-from kvmrun.model.guest.guest_status import HALTED, STATES, NicStatus, Status
+from kvmrun.model.guest.guest_state import HALTED, STATES
+from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink

@@ -30,7 +30,7 @@ MOST = 14
 CHANGES_SIGNALS = {"kvmrun.host.process.signals": {"signal.signal"}}
 """Who replaces handlers of signals: for a command alone."""
 ONLY_IN = {
-    "pyroute2": "kvmrun.host.links.iproute",
+    "pyroute2": "kvmrun.host.links.pyroute2_links",
     "qemu": "kvmrun.monitor.",
     "rich": "kvmrun.ui.",
     "markdown_it": "kvmrun.ui.",
@@ -224,3 +224,10 @@ def test_no_name_is_only_there_for_the_type_checker(module: str) -> None:
 @each_module
 def test_no_path_of_the_machine_it_was_written_on_is_left(module: str) -> None:
     assert not re.search(r"/(work|home|root)/", MODULES[module].read_text())
+
+
+@each_module
+def test_the_state_of_a_guest_is_decided_in_one_place(module: str) -> None:
+    """Others ask for it; how the reply to query-status reads is known to one module."""
+    reading = re.search(r'(get|field)\("query-status"|\["query-status"\]', MODULES[module].read_text())
+    assert not reading or module == "kvmrun.model.guest.guest_state"

@@ -42,7 +42,7 @@ def _of_another(where: Paths, name: str) -> tuple[str, str] | None:
         return None
     uuid = _uuid(where, name)
     for pid in (int(entry) for entry in os.listdir("/proc") if entry.isdigit()):
-        uid = process.account(pid)
+        uid = process.uid_of(pid)
         if uid in {-1, os.geteuid()} or not socket_lookup.is_guest(pid, name):
             continue
         words = socket_lookup.command_line(pid)

@@ -38,8 +38,8 @@ def _account(directory: str, pid: int = 0) -> int:
     """
     record = rundir.read_record(directory)
     if pid := pid or rundir.qemu_pid(directory, record.pid if record else 0):
-        return process.account(pid)
-    return process.account(record.pid) if record and _is_alive(record) else -1
+        return process.uid_of(pid)
+    return process.uid_of(record.pid) if record and _is_alive(record) else -1
 
 
 def _is_alive(record: Record) -> bool:

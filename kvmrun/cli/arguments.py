@@ -163,7 +163,7 @@ class CommandParser(Parser):
         """The help with what the command does, and its examples."""
         from textwrap import fill
 
-        from kvmrun.cli.tasks import examples
+        from kvmrun.cli.command_examples import examples
 
         self.description = fill(f"{self._module.HELP}.", 78)
         lines = (f"  {line}\n      {meaning}" for line, meaning in examples(self._name))

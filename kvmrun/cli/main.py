@@ -249,7 +249,7 @@ def _command(words: list[str]) -> tuple[str, list[str]]:
 
 def _overview() -> str:
     """The commands by task."""
-    from kvmrun.cli.tasks import TASKS
+    from kvmrun.cli.command_examples import TASKS
     from kvmrun.ui.text.line_folding import fold_to_terminal
 
     lines = [

@@ -283,7 +283,7 @@ def _address_range_text(network: Network) -> str:
 
 
 def _displaced_address(lab: Lab, guest: str, nic: str, network: Network, address: str | None) -> str:
-    first = next(network.candidates(derive.number(lab.seed, guest, nic)), None)
+    first = next(network.candidates(derive.address_offset(lab.seed, guest, nic)), None)
     return str(first) if first and address and str(first) != address else ""
 
 

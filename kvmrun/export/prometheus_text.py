@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-from kvmrun.model.guest.guest_status import STATES
+from kvmrun.model.guest.guest_state import STATES
 from kvmrun.model.guest.guest_usage import GuestUsage
 
 _Point = tuple[dict[str, str], float | int]

@@ -56,12 +56,12 @@ def _is_ours(pid: int, uid: int, config: str) -> bool:
 def write_files(step: WriteDnsmasqFiles) -> Callable[[], None]:
     """Write one file for the account to read, in one move; the undo writes the earlier text, or removes it."""
     _directory(os.path.dirname(step.path), step.uid)
-    before = read_files(step.path)
+    before = read_file(step.path)
     _replace(step.path, step.text, step.uid)
     return lambda: _replace(step.path, before, step.uid) if before is not None else os.unlink(step.path)
 
 
-def read_files(path: str) -> str | None:
+def read_file(path: str) -> str | None:
     return small_files.read_text(path)
 
 
@@ -70,7 +70,7 @@ def start_dnsmasq(step: StartDnsmasq, hint: str) -> Callable[[], None]:
     _check(step)
     stop_dnsmasq(step.uid, step.config, hint)
     ownership.begin_leases(step.leases, step.network, step.lab)
-    _leases(step.leases, step.uid, step.drop)
+    _prune_leases(step.leases, step.uid, step.drop)
     said = log_reader.end_offset(step.log)
     reader, writer = os.pipe2(os.O_CLOEXEC)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
@@ -92,7 +92,7 @@ def start_dnsmasq(step: StartDnsmasq, hint: str) -> Callable[[], None]:
         raise
     finally:
         os.close(pidfd)
-        process.leave(pid)
+        process.disown(pid)
     return lambda: stop_dnsmasq(step.uid, step.config, hint)
 
 
@@ -176,7 +176,7 @@ def stop_dnsmasq(uid: int, config: str, hint: str) -> None:
     atomic_write.remove(f"{hint}.new")  # left by a start that was killed
 
 
-def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
+def _prune_leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
     """Keep only the lines of the lease file that make sense: dnsmasq aborts on an address that is not hexadecimal.
 
     It writes the file from its memory, so that leases can be dropped only while it does not run.
@@ -185,7 +185,7 @@ def _leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> None:
     import re  # 5 ms: only where dnsmasq is started
 
     lease = re.compile(_LEASE)
-    lines = [line for line in (read_files(path) or "").splitlines() if lease.fullmatch(line)]
+    lines = [line for line in (read_file(path) or "").splitlines() if lease.fullmatch(line)]
     lines = [line for line in lines if tuple(line.split()[2:0:-1]) not in drop]
     _replace(path, "".join(f"{line}\n" for line in lines), uid)
     os.chown(path, uid, uid)

@@ -16,7 +16,7 @@ from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
 from kvmrun.model.deadline import remaining
 from kvmrun.model.guest.paths import Paths
-from kvmrun.plan.start_facts import ChangedSysctl
+from kvmrun.plan.host_facts import ChangedSysctl
 
 _ROOT = "/proc/sys/net"
 _LIMIT = 64 << 10

@@ -43,12 +43,12 @@ def link_local(mac: str) -> str:
     return "fe80::" + ":".join(halves[place : place + 4] for place in range(0, 16, 4))
 
 
-def number(seed: str, guest: str, nic: str) -> int:
+def address_offset(seed: str, guest: str, nic: str) -> int:
     """Where in its subnet the search for the guest's address begins."""
     return int.from_bytes(blake2b(f"address\0{guest}\0{nic}".encode(), key=seed.encode()[:64], digest_size=4).digest())
 
 
-def table(uplink: str) -> int:
+def routing_table_id(uplink: str) -> int:
     """The routing table of an uplink that names none: far above those that people number by hand."""
     return 0x6B760000 + int.from_bytes(blake2b(f"table\0{uplink}".encode(), digest_size=2).digest())
 

@@ -112,7 +112,7 @@ class Lab(Value):
 
     def _free(self, guest: str, name: str, network: Network, taken: Mapping[str, set[IPv4Address]]) -> str | None:
         """The first free address from where the search of this NIC begins, which is taken then."""
-        free = network.candidates(derive.number(self.seed, guest, name))
+        free = network.candidates(derive.address_offset(self.seed, guest, name))
         address = next((one for one in free if one not in taken[network.name]), None)
         if address:
             taken[network.name].add(address)
@@ -152,7 +152,7 @@ class Lab(Value):
         """The network as it was brought up; one that is down as it is."""
         return self.now.up[network.name].network if network.name in self.now.up else network
 
-    def account(self, network: str) -> int:
+    def dnsmasq_uid(self, network: str) -> int:
         """The account that dnsmasq of a network runs as: as it was brought up, or as it follows from the name."""
         record = self.now.up.get(network)
         return record.uid if record else derive.uid(self.seed, "net", network)

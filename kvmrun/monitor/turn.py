@@ -6,7 +6,7 @@ import time
 _PAUSE = 0.01
 
 
-def is_taken(fd: int) -> bool:
+def try_lock(fd: int) -> bool:
     """Whether the lock of the open file `fd` is ours now; without waiting."""
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -18,7 +18,7 @@ def is_taken(fd: int) -> bool:
 def wait_for_turn(fd: int, limit: float) -> bool:
     """Whether the lock is ours within `limit` seconds."""
     deadline = time.monotonic() + limit
-    while not is_taken(fd):
+    while not try_lock(fd):
         if time.monotonic() > deadline:
             return False
         time.sleep(_PAUSE)

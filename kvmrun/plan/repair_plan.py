@@ -11,11 +11,11 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
 from kvmrun.model.value import EMPTY, Value
-from kvmrun.plan.guest import qemu_cmdline
+from kvmrun.plan.guest import running_cmdline
+from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network import bridge_plan, dnsmasq_plan, faults, network_plan, nft_guard, reach, uplink_routing
-from kvmrun.plan.start_facts import NetworkFacts
 from kvmrun.plan.steps.guest_steps import WriteRecord
-from kvmrun.plan.steps.network_steps import DropRules, NetworkStep, ReleaseTap, RemoveBridge
+from kvmrun.plan.steps.network_steps import DropRules, NetworkStep, RemoveBridge, RemovePersistentTap
 
 
 class RemoveLeftovers(Value):
@@ -179,22 +179,21 @@ def reconstruct_record(found: GuestFacts, definition: Guest | None, place: Guest
     now: dict[str, Any] = {"pid": found.pid, "started": found.started, "boot": found.boot}
     if found.record is not None and (found.record.name, found.record.uuid) == (
         found.name,
-        qemu_cmdline.after(words, "-uuid"),
+        running_cmdline.after(words, "-uuid"),
     ):
         return found.record.replace(**now)
     ports = place.ports if place else ()
-    macs = {
-        one["mac"]: found.taps.get(qemu_cmdline.netdev_fd(words, one["netdev"])) for one in qemu_cmdline.devices(words)
-    }
+    nics = running_cmdline.nic_devices(words)
+    macs = {nic["mac"]: found.taps.get(running_cmdline.netdev_fd(words, nic["netdev"])) for nic in nics}
     return Record(
         name=found.name,
-        uuid=qemu_cmdline.after(words, "-uuid"),
+        uuid=running_cmdline.after(words, "-uuid"),
         accel="kvm" if "-enable-kvm" in words else "tcg",
-        cpus=qemu_cmdline.number(qemu_cmdline.after(words, "-smp")),
-        memory=qemu_cmdline.number(qemu_cmdline.after(words, "-m").removeprefix("size=")[:-1]) * 1024,
+        cpus=running_cmdline.number(running_cmdline.after(words, "-smp")),
+        memory=running_cmdline.number(running_cmdline.after(words, "-m").removeprefix("size=")[:-1]) * 1024,
         ports=tuple(port for port in ports if macs.get(port.mac) == port.tap),
         lab=place.lab if place else "",
-        raw=qemu_cmdline.raw(words),
+        raw=running_cmdline.raw(words),
         protect=bool(definition and definition.protect),
         after=definition.after if definition else (),
         display=definition.shown_at(place) if definition and place and "-vnc" in words else "",
@@ -282,7 +281,7 @@ def orphan_faults(
             text = f"it was the bridge of network {network_name}, which is called otherwise now"
             yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
         elif one.kept and not one.held and not _is_known(one, known) and _is_this_labs(lab, one):
-            drop = ReleaseTap(tap=one.name, queues=one.queues)
+            drop = RemovePersistentTap(tap=one.name, queues=one.queues)
             yield Fault(subject=one.name, text=f"a persistent tap for {one.alias}, which is no card", steps=(drop,))
     guests = {link_mark.subject(one.alias) for one in links if not one.bridge}
     for part in sorted(parts):

@@ -70,7 +70,7 @@ HALF_MADE = """
 import os, signal, sys
 from contextlib import contextmanager
 from kvmrun.cli import main as cli
-from kvmrun.host.links import iproute as netlink
+from kvmrun.host.links import pyroute2_links as netlink
 
 count = int(sys.argv[1])
 kernel = netlink.kernel

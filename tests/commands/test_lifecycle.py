@@ -9,9 +9,7 @@ from support.cli import TCG, Cli, guests
 from support.sector import PANIC, pause, sector
 from support.world import until
 
-from kvmrun.api.status import status
-from kvmrun.model.guest.guest_status import HALTED
-from kvmrun.monitor.qmp.query_many import Reply
+from kvmrun.model.guest.guest_state import HALTED, guest_state
 
 ALONE = TCG + "nic = []\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
@@ -319,7 +317,7 @@ def test_a_guest_whose_processor_is_halted_is_reported_and_not_called_running(la
 
 @pytest.mark.parametrize("state", HALTED)
 def test_every_state_without_a_running_processor_has_a_reason_and_a_fix(state: str) -> None:
-    found, problem = status._state_of_answer("vm1", Reply(replies={"query-status": {"status": state}}), None)
+    found, problem = guest_state("vm1", "", {"query-status": {"status": state}}, None, limit=2)
     assert found == state
     assert problem
     assert "kvmrun" in problem

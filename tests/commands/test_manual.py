@@ -24,9 +24,9 @@ import kvmrun
 from kvmrun import errors
 from kvmrun.cli import commands, main
 from kvmrun.cli.arguments import CommandParser
+from kvmrun.cli.command_examples import TASKS, examples
 from kvmrun.cli.manual_pages import page_output, topics
-from kvmrun.cli.tasks import TASKS, examples
-from kvmrun.model.guest.guest_status import STATES
+from kvmrun.model.guest.guest_state import STATES
 from kvmrun.ui.page import manual_text, roff
 from kvmrun.ui.page.markdown import blocks
 

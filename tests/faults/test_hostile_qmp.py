@@ -15,9 +15,10 @@ from support.guest_socket import own
 from support.pretender import Pretender
 from support.tally import Row, Tally
 
-from kvmrun.api.guest import lifecycle
+from kvmrun.api.guest import pause_resume_reset
 from kvmrun.api.status import status
 from kvmrun.errors import KvmrunError
+from kvmrun.model.guest.guest_state import guest_state
 from kvmrun.monitor.qmp import qmp_client, query_many, startup_check
 from kvmrun.monitor.qmp.qmp_socket import QmpSocket
 
@@ -265,6 +266,6 @@ def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPa
             given[""] = _answer(data)
             _ours(lambda: startup_check.verify_started(own(""), uuid=qmp.UUID, accel="tcg"))
             _ours(lambda: startup_check.resume(own("")))
-            _ours(lambda: status._state_of_answer("vm1", given[""], None))
-            _ours(lambda: lifecycle._state("vm1", given[""]))
+            _ours(lambda: guest_state("vm1", given[""].silence, given[""].replies, None, limit=2))
+            _ours(lambda: pause_resume_reset._state("vm1", given[""]))
             asyncio.run(_understood(data))

@@ -22,7 +22,7 @@ from support.world import difference, ip, world, world_after
 
 from kvmrun.cli import main
 from kvmrun.host import sysctl
-from kvmrun.host.links import iproute, raw_netlink, tap_device
+from kvmrun.host.links import pyroute2_links, raw_netlink, tap_device
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: links"),
@@ -155,7 +155,7 @@ def writes(monkeypatch: pytest.MonkeyPatch) -> Writes:
         file = builtins.open(path, mode, **words)  # noqa: SIM115 - for the caller to close
         return Nowhere(file) if passed else file
 
-    monkeypatch.setattr(iproute, "IPRoute", lambda: Route(found))
+    monkeypatch.setattr(pyroute2_links, "IPRoute", lambda: Route(found))
     monkeypatch.setattr(raw_netlink, "send", sent)
     monkeypatch.setattr(tap_device, "fcntl", Fcntl())
     for module in (tap_device, sysctl):

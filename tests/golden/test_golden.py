@@ -17,7 +17,7 @@ import pytest
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.paths import Paths
-from kvmrun.model.guest.qemu_option import Handle, Option, Tap, argv
+from kvmrun.model.guest.qemu_argv import Handle, Option, Tap, argv
 from kvmrun.model.lab import Lab
 
 HERE = Path(__file__).parent

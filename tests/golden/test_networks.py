@@ -21,9 +21,9 @@ from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Upstream
 from kvmrun.model.scalars import GuestName, LinkName, NicName
+from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network.dnsmasq_plan import texts as names_texts
 from kvmrun.plan.network.network_plan import rules_text
-from kvmrun.plan.start_facts import NetworkFacts
 
 HERE = Path(__file__).parent
 WHERE = Paths(vms=str(HERE / "net.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)

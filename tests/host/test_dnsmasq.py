@@ -192,7 +192,7 @@ def test_a_lease_file_with_garbage_keeps_its_good_lines(step: StartDnsmasq, hint
 )
 def test_a_lease_dnsmasq_writes_is_kept(step: StartDnsmasq, line: str) -> None:
     Path(step.leases).write_text(f"{line}\n")
-    dnsmasq._leases(step.leases, UID, ())
+    dnsmasq._prune_leases(step.leases, UID, ())
     assert Path(step.leases).read_text() == f"{line}\n"
 
 

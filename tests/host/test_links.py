@@ -10,7 +10,7 @@ import pytest
 from support.world import ip, link
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host.links import bridge_state, iproute, port_settings, tap_device
+from kvmrun.host.links import bridge_state, port_settings, pyroute2_links, tap_device
 from kvmrun.plan.steps.guest_steps import PlugTap
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -58,16 +58,16 @@ class TestBridge:
             ip(*line.split())
         found = bridge_state.read_bridge("br0")
         assert found is not None
-        assert found == iproute.read_bridge("br0")
+        assert found == pyroute2_links.read_bridge("br0")
 
     def test_both_see_what_is_no_bridge_or_is_not_there(self) -> None:
         ip("link", "add", "br0", "type", "veth", "peer", "name", "other")
-        one, other = bridge_state.read_bridge("br0"), iproute.read_bridge("br0")
+        one, other = bridge_state.read_bridge("br0"), pyroute2_links.read_bridge("br0")
         assert one
         assert other
         assert (one.kind, other.kind) == ("virtual", "veth")
         assert bridge_state.read_bridge("br1") is None
-        assert iproute.read_bridge("br1") is None
+        assert pyroute2_links.read_bridge("br1") is None
 
     def test_sysfs_of_another_namespace_is_not_believed(self) -> None:
         ip("link", "add", "br0", "type", "bridge")
@@ -82,37 +82,37 @@ class TestBridge:
         assert subprocess.run(words, capture_output=True, text=True, check=True).stdout.split() == ["True", "another"]
 
     def test_what_was_made_is_what_is_read(self) -> None:
-        iproute.make_bridge("br0", "kvmrun:net:lan")
-        iproute.set_bridge("br0", "52:54:00:00:00:02", 1400)
-        iproute.add_address("br0", "10.7.0.1/24")
-        iproute.set_up("br0")
+        pyroute2_links.make_bridge("br0", "kvmrun:net:lan")
+        pyroute2_links.set_bridge("br0", "52:54:00:00:00:02", 1400)
+        pyroute2_links.add_address("br0", "10.7.0.1/24")
+        pyroute2_links.set_up("br0")
         found = bridge_state.read_bridge("br0")
         assert found
         assert (found.kind, found.alias, found.mac) == ("bridge", "kvmrun:net:lan", "52:54:00:00:00:02")
         assert (found.addresses, found.up, found.mtu) == (("10.7.0.1/24",), True, 1400)
         assert (found.stp, found.forward_delay, found.ports) == (False, 0, ())
-        iproute.remove_address("br0", "10.7.0.1/24")
-        assert iproute.read_bridge("br0") == found.replace(addresses=())
-        iproute.remove("br0")
-        iproute.remove("br0")
+        pyroute2_links.remove_address("br0", "10.7.0.1/24")
+        assert pyroute2_links.read_bridge("br0") == found.replace(addresses=())
+        pyroute2_links.remove("br0")
+        pyroute2_links.remove("br0")
         assert bridge_state.read_bridge("br0") is None
 
     def test_one_in_use_is_not_removed_by_an_undo(self) -> None:
-        iproute.make_bridge("br0", "x")
+        pyroute2_links.make_bridge("br0", "x")
         ip("link", "add", "veth0", "type", "veth", "peer", "name", "veth1")
         ip("link", "set", "veth0", "master", "br0")
-        iproute.remove_unused("br0")
+        pyroute2_links.remove_unused("br0")
         assert bridge_state.read_bridge("br0")
         ip("link", "delete", "veth0")
-        iproute.remove_unused("br0")
+        pyroute2_links.remove_unused("br0")
         assert bridge_state.read_bridge("br0") is None
 
     def test_the_kernels_refusals_name_the_job(self) -> None:
-        iproute.make_bridge("br0", "x")
+        pyroute2_links.make_bridge("br0", "x")
         with pytest.raises(KvmrunError, match="could not make bridge br0"):
-            iproute.make_bridge("br0", "x")
+            pyroute2_links.make_bridge("br0", "x")
         with pytest.raises(KvmrunError, match="br9 has gone"):
-            iproute.set_up("br9")
+            pyroute2_links.set_up("br9")
         assert [one for one in os.listdir("/sys/class/net") if one.startswith("new~")] == []
 
     def test_routes_are_told_but_not_the_default_one(self) -> None:
@@ -121,7 +121,7 @@ class TestBridge:
         ip("link", "set", "wan0", "up")
         ip("route", "add", "default", "via", "172.20.1.254")
         ip("route", "add", "10.0.0.0/8", "via", "172.20.1.1", "table", "77")
-        assert {(one.destination, one.link) for one in iproute.routes()} == {
+        assert {(one.destination, one.link) for one in pyroute2_links.routes()} == {
             ("172.20.1.0/24", "wan0"),
             ("10.0.0.0/8", "wan0"),
         }

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from kvmrun.host.facts import port_owners
-from kvmrun.plan.start_facts import PortOwner, Protocol
+from kvmrun.plan.host_facts import PortOwner, Protocol
 
 pytestmark = pytest.mark.usefixtures("netns")
 

@@ -61,4 +61,4 @@ def test_a_lab_of_thousands_has_no_two_alike() -> None:
 def test_the_seed_changes_every_derived_value() -> None:
     for what in (derive.mac, derive.uuid, derive.uid):
         assert what("", "vm1") != what("another", "vm1")
-    assert derive.number("", "vm1", "eth0") != derive.number("another", "vm1", "eth0")
+    assert derive.address_offset("", "vm1", "eth0") != derive.address_offset("another", "vm1", "eth0")

@@ -11,8 +11,8 @@ from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import NicName
+from kvmrun.plan.host_facts import Bridge, Route
 from kvmrun.plan.network.bridge_plan import accept_external, address_steps, bridge_steps
-from kvmrun.plan.start_facts import Bridge, Route
 from kvmrun.plan.steps.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetLinkUp
 
 LAN = Network(name=NicName("lan"))

@@ -14,7 +14,7 @@ from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import GuestName, NicName, Size
 from kvmrun.plan.doctor import doctor_host, doctor_networks
 from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts, MachineFacts, Trial
-from kvmrun.plan.start_facts import Bridge, NetworkFacts, PortOwner
+from kvmrun.plan.host_facts import Bridge, NetworkFacts, PortOwner
 
 WHERE = Paths(vms="/vms.d", run="/run/kvmrun", state="/state", root=True)
 GOOD = MachineFacts(

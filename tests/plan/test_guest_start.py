@@ -12,7 +12,7 @@ from kvmrun.model.guest.nic import PersistentTap, Port
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.scalars import GuestName, PathBase
 from kvmrun.plan.guest.guest_start import split_at_launch, start_steps
-from kvmrun.plan.start_facts import ImageFacts, StartFacts
+from kvmrun.plan.host_facts import ImageFacts, StartFacts
 from kvmrun.plan.steps.guest_steps import GuestStep, Launch, MakeImage, MakeVncDirectory, OpenTap, PlugTap, WriteRecord
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")

@@ -159,7 +159,7 @@ class TestNetworks:
         before, after = lab(seed="one"), lab(seed="other")
         now = merge(after, recorded(before))
         assert now.bridge_mac(LAN) == before.bridge_mac(LAN) != after.bridge_mac(LAN)
-        assert now.account("lan") == before.account("lan") != after.account("lan")
+        assert now.dnsmasq_uid("lan") == before.dnsmasq_uid("lan") != after.dnsmasq_uid("lan")
 
 
 class TestLabs:

@@ -13,13 +13,13 @@ from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
 from kvmrun.model.scalars import GuestName, LinkName, NicName
+from kvmrun.plan.host_facts import Bridge, ChangedSysctl, Link, NetworkFacts, PortOwner, Route
 from kvmrun.plan.network import dnsmasq_config
 from kvmrun.plan.network.dnsmasq_plan import note as names_note
 from kvmrun.plan.network.dnsmasq_plan import texts as names_texts
 from kvmrun.plan.network.ip_forwarding import DEFAULT, asked, carries, foreign_links, wanted_sysctls
 from kvmrun.plan.network.network_plan import down_steps, rules_text, up_steps
 from kvmrun.plan.network.nft_network import spelled_out
-from kvmrun.plan.start_facts import Bridge, ChangedSysctl, Link, NetworkFacts, PortOwner, Route
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
 from kvmrun.plan.steps.network_steps import (
     AddAddress,
@@ -438,11 +438,11 @@ class TestKept:
         now = wire(LAN, kept={"tap-vm1": self.tap}, ports={"tap-vm1": LOOSE, "tap-vm2": LOOSE})
         assert kinds(up_steps(lab(LAN), LAN, WHERE, now)) == ["LoadRules", "PlugTap", "PlugTap"]
 
-    @pytest.mark.parametrize(("held", "gone"), [(False, ["ReleaseTap", "DropRules"]), (True, [])])
+    @pytest.mark.parametrize(("held", "gone"), [(False, ["RemovePersistentTap", "DropRules"]), (True, [])])
     def test_one_that_is_held_stays_and_is_guarded_on(self, held: bool, gone: list[str]) -> None:
         now = wire(LAN, kept={"tap-vm1": self.tap.replace(held=held)}, guard="digest", rules="")
         steps = down_steps(lab(LAN), LAN, WHERE, now, force=True)
-        assert [one for one in kinds(steps) if one in {"ReleaseTap", "DropRules"}] == gone
+        assert [one for one in kinds(steps) if one in {"RemovePersistentTap", "DropRules"}] == gone
 
 
 def test_every_step_says_itself() -> None:

@@ -6,7 +6,7 @@ from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import Paths
-from kvmrun.model.guest.qemu_option import argv
+from kvmrun.model.guest.qemu_argv import argv
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import GuestName, NicName, Size

@@ -9,6 +9,7 @@ from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.guest import AGENT
+from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.monitor.agent.agent_client import LIMIT, TURN, Agent, connect
 from kvmrun.monitor.qmp.query_many import query
 
@@ -76,9 +77,9 @@ def absence_reason(directory: str, name: str, *, limit: float = _GLANCE) -> str:
     if not os.path.exists(f"{directory}/{AGENT}"):
         return "port"
     replies = query(monitor_of(directory, name), "query-status", "query-chardev", limit=limit).replies
-    status, lines = replies.get("query-status"), replies.get("query-chardev")
-    if isinstance(status, dict) and status.get("status") in {"paused", "prelaunch"}:
+    if qemu_state(replies) in {"paused", "prelaunch"}:
         return "paused"
+    lines = replies.get("query-chardev")
     known = [one for one in lines if isinstance(one, dict)] if isinstance(lines, list) else []
     shut = any(one.get("label") == AGENT and one.get("frontend-open") is False for one in known)
     return "nobody" if shut else ""

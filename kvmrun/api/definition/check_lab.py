@@ -36,7 +36,7 @@ def check_lab(lab: LabHandle) -> LabCheck:
     """
     definitions = read_definitions(lab.paths)
     guests = definitions.guests.values()
-    images = [one for guest in guests for one in image_plan.image_problems(guest, named_files.image_facts(guest))]
+    images = [one for guest in guests for one in image_plan.image_problems(guest, named_files.guest_image_facts(guest))]
     missing = [
         one
         for guest in guests

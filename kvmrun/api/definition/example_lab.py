@@ -15,8 +15,8 @@ from kvmrun.host.links import tap_device
 from kvmrun.host.rundir import records
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
+from kvmrun.plan.host_facts import Route
 from kvmrun.plan.network.bridge_plan import free_subnet
-from kvmrun.plan.start_facts import Route
 
 _PACKAGE = os.path.dirname(os.path.abspath(kvmrun.__file__))
 _EXAMPLES = (f"{_PACKAGE}/example", f"{os.path.dirname(_PACKAGE)}/vms.d")

@@ -126,7 +126,7 @@ def _address_conflicts(before: Lab, after: Lab, name: str) -> Iterator[tuple[int
         if nic.address or network.external:
             continue
         wanted = list[IPv4Address]()
-        for one in network.candidates(derive.number(after.seed, name, key)):
+        for one in network.candidates(derive.address_offset(after.seed, name, key)):
             wanted.append(one)
             if (network.name, str(one)) not in taken:
                 break

@@ -128,11 +128,11 @@ def _reloaded_lost_guard(place: GuestRuntime) -> bool:
 def _refuse_halted(place: GuestRuntime, limit: float) -> None:
     """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
     from kvmrun.api.guest_socket import monitor_of
-    from kvmrun.model.guest.guest_status import HALTED, halted
+    from kvmrun.model.guest.guest_state import HALTED, halted, qemu_state
     from kvmrun.monitor.qmp.query_many import query
 
     answer = query(monitor_of(place.directory, place.guest), "query-status", limit=limit)
-    if (state := f"{answer.field('query-status', 'status')}") in HALTED:
+    if (state := qemu_state(answer.replies)) in HALTED:
         reason, fix = halted(place.guest, state)
         raise Refused(f"{place.guest} was started, and does not run", fix, reason=f"QEMU reports {state}: {reason}")
 

@@ -15,7 +15,7 @@ from kvmrun.host.facts.guest_facts import RunningGuests
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.paths import GuestRuntime, Paths
-from kvmrun.model.guest.qemu_option import argv
+from kvmrun.model.guest.qemu_argv import argv
 from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
 from kvmrun.plan.guest.guest_start import split_at_launch

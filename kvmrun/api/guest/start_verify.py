@@ -6,6 +6,7 @@ from kvmrun.errors import KvmrunError, host_fix
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import rundir
+from kvmrun.model.guest.guest_state import is_half_started
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.monitor.qmp import startup_check
@@ -58,11 +59,8 @@ def explain_failure(place: GuestRuntime, executor: GuestExecutor, record: Record
 
 def kill_half_started(place: GuestRuntime) -> bool:
     """End a QEMU that an interrupted start left paused before its first instruction: it is begun again."""
-    record = rundir.read_record(place.directory)
-    if record is not None and record.paused and record.pid:
-        return False
     answer = query(monitor_of(place.directory, place.guest), "query-status", limit=2.0)
-    if answer.field("query-status", "status") != "prelaunch":
+    if not is_half_started(answer.replies, rundir.read_record(place.directory)):
         return False
     with rundir.qemu_pidfd(place.directory) as pidfd:
         return pidfd is None or process.kill(pidfd)

@@ -17,6 +17,7 @@ from kvmrun.host.process import process
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import frozen_mark
 from kvmrun.model.deadline import Deadline, within
+from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.query_many import Reply, query
@@ -117,7 +118,7 @@ class _Shutdown(Value):
                 asked = True
                 self._persuade(limit - left, deadline)
             answer = self._press(min(2.0, left))
-            if answer.silence in _NOBODY or answer.field("query-status", "status") == "prelaunch":
+            if answer.silence in _NOBODY or qemu_state(answer.replies) == "prelaunch":
                 return False
             if self._ends(min(_AGAIN, left)):
                 return True
@@ -183,7 +184,7 @@ class _Shutdown(Value):
     def _press(self, limit: float) -> Reply:
         """Press the power button once, of a guest that can hear it; what it said."""
         answer = self._ask("query-status", "system_powerdown", limit=limit)
-        if answer.field("query-status", "status") == "paused":
+        if qemu_state(answer.replies) == "paused":
             self._tell(f"{self.name} is paused: resumed, so that it can hear the power button")
             self._ask("cont", limit=limit)
         return answer

@@ -11,6 +11,7 @@ from kvmrun.host.links import neighbours
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import lock, rundir
 from kvmrun.model.guest.guest import CONSOLE
+from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.monitor.agent.agent_client import Garbled
@@ -157,7 +158,7 @@ class _Running(_Watching):
         directory = self.place.directory
         if rundir.is_running(directory):
             answer = query(monitor_of(directory, self.place.guest), "query-status", limit=_GLANCE)
-            if (state := answer.field("query-status", "status")) == "running":
+            if (state := qemu_state(answer.replies)) == "running":
                 return True
             self.seen = f"QEMU reports the state {state}" if state else "QEMU does not answer on its monitor"
             self._idle_since = time.monotonic()

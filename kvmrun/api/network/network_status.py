@@ -1,13 +1,14 @@
 """The live state of networks, from the kernel, the leases of dnsmasq, and the plan that would repair them."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.network.network_selection import definition_problems, select_networks
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq
 from kvmrun.host.facts import doctor_facts, network_facts, root_capabilities
-from kvmrun.host.links import iproute, policy_routing
+from kvmrun.host.links import policy_routing, pyroute2_links
 from kvmrun.model import derive
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.finding import Finding, problem
@@ -20,8 +21,8 @@ from kvmrun.model.value import Value
 from kvmrun.plan.doctor import doctor_firewall, doctor_networks, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.packet_routes import Trip
 from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
-from kvmrun.plan.network import dns_upstreams, dnsmasq_plan, faults, network_plan, reach, uplink_routing
-from kvmrun.plan.start_facts import NetworkFacts
+from kvmrun.plan.host_facts import NetworkFacts
+from kvmrun.plan.network import dns_upstreams, dnsmasq_config, dnsmasq_plan, faults, network_plan, reach, uplink_routing
 
 _UP = ("up", "degraded")
 
@@ -119,8 +120,8 @@ def _address(network: Network, now: NetworkFacts) -> str | None:
 def _uplink(network: Network, trip: Trip | None) -> str | None:
     if network.nat is False:
         return None
-    way_out = (str(trip) or None) if trip else iproute.way_out(ANYWHERE)
-    return way_out or (iproute.way_out(ANYWHERE6) if network.has_ipv6_egress() else None)
+    way_out = (str(trip) or None) if trip else pyroute2_links.way_out(ANYWHERE)
+    return way_out or (pyroute2_links.way_out(ANYWHERE6) if network.has_ipv6_egress() else None)
 
 
 def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:
@@ -200,11 +201,14 @@ def _rules(lab: Lab, network: Network, now: NetworkFacts) -> str:
 
 
 def _leases(path: str) -> tuple[LeaseStatus, ...]:
-    found = []
-    for line in (dnsmasq.read_files(path) or "").splitlines()[:1000]:
-        fields = line.split()
-        if len(fields) == 5 and fields[0].isdecimal() and ":" in fields[1]:
-            name = "" if fields[3] == "*" else printable(fields[3], 64)
-            words = {"address": printable(fields[2], 40), "mac": printable(fields[1], 20), "name": name}
-            found.append(LeaseStatus(expires=int(fields[0]), **words))
-    return tuple(found)
+    found = islice(dnsmasq_config.parse_leases(dnsmasq.read_file(path) or ""), 1000)
+    return tuple(
+        LeaseStatus(
+            expires=one.expires,
+            address=printable(one.address, 40),
+            mac=printable(one.mac, 20),
+            name="" if one.name == "*" else printable(one.name, 64),
+        )
+        for one in found
+        if ":" in one.mac  # of DHCPv4, which is what is reserved
+    )

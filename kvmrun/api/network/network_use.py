@@ -56,18 +56,18 @@ def hold_networks(
 @contextmanager
 def followed(look: Look, where: Paths, names: Iterable[str], say: Say) -> Iterator[None]:
     """The same for who does nothing else with networks: the rules of the others have followed when the body begins."""
-    from kvmrun.host.execute import own_bridges
+    from kvmrun.host.execute import bridge_rules_sync
 
     changed = False
     try:
         with hold_networks(look, where, names, say) as changed:
             if changed:
-                own_bridges.follow(look, where)
+                bridge_rules_sync.follow(look, where)
             yield
     except BaseException:
         if changed:  # and undone
             with suppress(KvmrunError, OSError):
-                own_bridges.follow(look, where)
+                bridge_rules_sync.follow(look, where)
         raise
 
 

@@ -8,7 +8,7 @@ from kvmrun.api.network import guard_repair, network_use
 from kvmrun.api.network.network_selection import definition_problems, select_networks
 from kvmrun.api.report import Done, Report, details, discard
 from kvmrun.errors import ConfigError, UsageError
-from kvmrun.host.execute import own_bridges
+from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, network_facts, port_owners, root_capabilities
 from kvmrun.host.facts.guest_runtime import account_ids
@@ -58,7 +58,7 @@ def network_up(
     deadline = Deadline.begin(timeout)
     _, wanted = _begin(lab, "up", names)
     uid = _uid(owner) if owner else None
-    with within(deadline), own_bridges.followed(lab.in_force, lab.paths):
+    with within(deadline), bridge_rules_sync.followed(lab.in_force, lab.paths):
         made = [_up(lab, name, report, owner=uid) for name in wanted]
     return _all_valid(made, lab, names)
 
@@ -82,7 +82,7 @@ def network_down(
     here, wanted = _begin(lab, "down", names)
     now = here.in_force().now
     gone = {*now.undefined, *(here.definitions.networks.keys() - lab.definitions.networks.keys())}
-    with within(deadline), own_bridges.followed(here.in_force, here.paths):
+    with within(deadline), bridge_rules_sync.followed(here.in_force, here.paths):
         made = [_down(here, name, report, force=force) for name in wanted]
         for name, other in now.networks_elsewhere.items() if names is None else ():
             if name in here.definitions.networks:
@@ -111,7 +111,7 @@ def network_restart(
     uid = _uid(owner) if owner else None
     now = lab.in_force()
     made: list[NetworkChange] = []
-    with within(deadline), own_bridges.followed(lab.in_force, lab.paths):
+    with within(deadline), bridge_rules_sync.followed(lab.in_force, lab.paths):
         for name in wanted:
             _refuse_in_the_way(lab.definitions, now, name)
             made.append(_down(lab, name, report, force=True))

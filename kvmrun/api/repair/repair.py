@@ -9,7 +9,7 @@ from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.api.lab import own_guests
 from kvmrun.api.network import guard_repair
 from kvmrun.api.repair import reattach
-from kvmrun.host.execute import own_bridges
+from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, network_facts
@@ -19,6 +19,7 @@ from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import lock, records, rundir, socket_lookup
 from kvmrun.model.guest.guest import MONITORS
+from kvmrun.model.guest.guest_state import is_half_started
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
@@ -161,16 +162,12 @@ def _observe_guest(where: Paths, name: str) -> repair_plan.GuestFacts:
         started=used.started if used else 0,
         monitors=tuple(one for one, answer in told.items() if answer.field("query-uuid", "UUID") == uuid),
         unheard=unheard,
-        unbegun=first.field("query-status", "status") == "prelaunch" and not _is_paused(record),
+        unbegun=is_half_started(first.replies, record),
         guarded=not _lacks_guard(where, name, record),
         logger=_logger(where, name, used),
         command=tuple(command),
         taps=tap_device.held_taps(pid),
     )
-
-
-def _is_paused(record: Record | None) -> bool:
-    return record is not None and record.paused and record.pid > 0
 
 
 def _lacks_guard(where: Paths, name: str, record: Record | None) -> bool:
@@ -220,16 +217,16 @@ def _repair_network(
             with undo_on_error(fault.steps, execute(where), say):  # type: ignore[arg-type]
                 pass
             yield fault
-    own_bridges.follow(partial(records.in_force, defined, where), where)
+    bridge_rules_sync.follow(partial(records.in_force, defined, where), where)
 
 
 def _orphans(defined: Lab, where: Paths) -> list[repair_plan.Fault]:
     """Links and tables with our mark that belong to nobody."""
     from kvmrun.host.firewall import nfnetlink
-    from kvmrun.host.links import iproute
+    from kvmrun.host.links import pyroute2_links
 
     lab = records.in_force(defined, where)
-    marked = [_with_holder(one) for one in iproute.marked()]
+    marked = [_with_holder(one) for one in pyroute2_links.marked()]
     return list(repair_plan.orphan_faults(lab, marked, _guests(where), nfnetlink.existing_parts("netdev")))
 
 

@@ -9,7 +9,7 @@ from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.paths import GuestRuntime, Paths
-from kvmrun.model.guest.qemu_option import argv
+from kvmrun.model.guest.qemu_argv import argv
 from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
 

@@ -10,8 +10,8 @@ from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
+from kvmrun.plan.host_facts import Link
 from kvmrun.plan.network import bridge_plan, port_plan
-from kvmrun.plan.start_facts import Link
 
 _STP = 5
 

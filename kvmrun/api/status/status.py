@@ -15,7 +15,8 @@ from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import records, rundir, socket_lookup
 from kvmrun.model.deadline import remaining
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.guest_status import HALTED, NicStatus, Status, halted
+from kvmrun.model.guest.guest_state import guest_state
+from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime, Paths
@@ -168,7 +169,7 @@ def _network_problem(where: Paths, lab: Lab, name: str) -> str:
 
     return port_checks.bridge_problem(lab, lab.networks[name]) or network_health.network_problem(
         where.network(name),
-        lab.account(name),
+        lab.dnsmasq_uid(name),
         {"rules": nft_network.table_name(name), "guard": nft_guard.kept_table(name)},
     )
 
@@ -216,7 +217,7 @@ def _running_row(monitor: GuestSocket, pid: int, record: Record | None, answer: 
     name = monitor.guest
     used = process.process_usage(pid) if pid else None
     ports = record.ports if record else ()
-    state, problem = _state_of_answer(name, answer, record)
+    state, problem = guest_state(name, answer.silence, answer.replies, record, limit=LIMIT)
     if answer.silence == "silent":
         from kvmrun.host.rundir import socket_clients  # only for a guest that is silent
 
@@ -241,31 +242,6 @@ def _running_row(monitor: GuestSocket, pid: int, record: Record | None, answer: 
         raw_args=bool(record and record.raw),
         problem=problem,
     )
-
-
-def _state_of_answer(name: str, answer: Reply, record: Record | None) -> tuple[str, str | None]:
-    """The state by its evidence, and what is wrong with it."""
-    if answer.silence == "busy":
-        return "running", "its monitor is busy with another command"
-    if answer.silence == "stranger":
-        return "unresponsive", f"another account answers on its monitor; kvmrun kill {name} ends it"
-    if answer.silence == "gone":
-        return "unresponsive", f"its monitor is closed; kvmrun kill {name} ends it"
-    if answer.silence:
-        return "unresponsive", f"its monitor did not answer in {LIMIT:g} s ({answer.silence})"
-    reply, told = answer.replies.get("query-status"), answer.replies.get("query-uuid")
-    state = printable(reply.get("status"), 40) if isinstance(reply, dict) else "unknown"
-    if record and isinstance(told, dict) and told.get("UUID") != record.uuid:
-        return state, f"it answers with another UUID: {printable(told.get('UUID'), 60)}"
-    if state == "prelaunch" and record and record.paused:
-        state = "paused"
-    if state == "prelaunch":
-        return state, f"a start that did not finish; kvmrun {name} begins again"
-    if state == "io-error":
-        return state, f"a drive could not be written; make room, then kvmrun resume {name}"
-    if state in HALTED:
-        return state, "; ".join(halted(name, state))
-    return state, None
 
 
 def _mark_dead_logger(row: Status, where: Paths) -> Status:

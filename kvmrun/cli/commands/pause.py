@@ -1,6 +1,6 @@
 """kvmrun pause: stop a guest's processors where they are."""
 
-from kvmrun.api.guest.lifecycle import pause
+from kvmrun.api.guest.pause_resume_reset import pause
 from kvmrun.cli.arguments import Args, Parser, add_guests, opened, selected
 from kvmrun.cli.report import exit_code, reporting
 

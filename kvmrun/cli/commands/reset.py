@@ -1,6 +1,6 @@
 """kvmrun reset: press a guest's reset button."""
 
-from kvmrun.api.guest.lifecycle import reset
+from kvmrun.api.guest.pause_resume_reset import reset
 from kvmrun.cli.arguments import Args, Parser, add_guests, opened, selected
 from kvmrun.cli.report import exit_code, reporting
 

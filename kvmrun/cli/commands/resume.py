@@ -1,6 +1,6 @@
 """kvmrun resume: let a paused guest go on."""
 
-from kvmrun.api.guest.lifecycle import resume
+from kvmrun.api.guest.pause_resume_reset import resume
 from kvmrun.cli.arguments import Args, Parser, add_guests, opened, selected
 from kvmrun.cli.report import exit_code, reporting
 

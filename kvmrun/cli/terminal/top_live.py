@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kvmrun.api.guest.lifecycle import pause, resume
+from kvmrun.api.guest.pause_resume_reset import pause, resume
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.status.status import hidden_guests_note
 from kvmrun.cli.arguments import Args

@@ -14,7 +14,7 @@ from kvmrun.host.links import port_settings, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import listening_socket, lock, rundir
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.guest.qemu_option import BootFile, Handle, Image, Listener, Tap, argv
+from kvmrun.model.guest.qemu_argv import BootFile, Handle, Image, Listener, Tap, argv
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
@@ -109,7 +109,7 @@ class GuestExecutor:
                 os.close(fd)
         self._life = self.pidfd = self._log = self._logger = self.listener = -1
         if self.pid and not self._waited:
-            process.leave(self.pid)
+            process.disown(self.pid)
 
     def release(self) -> None:
         """Close what QEMU has by now, but keep the pidfds that tell of its end."""

@@ -8,12 +8,12 @@ from kvmrun.host import dnsmasq, sysctl
 from kvmrun.host.files import atomic_write
 from kvmrun.host.firewall import nft
 from kvmrun.host.links import (
-    iproute,
     kernel_routes,
     persistent_taps,
     policy_routing,
     port_settings,
     port_state,
+    pyroute2_links,
     tap_device,
 )
 from kvmrun.host.rundir import records
@@ -44,31 +44,31 @@ def execute(where: Paths) -> Callable[[network_steps.NetworkStep], Undo | None]:
 def _link(step: network_steps.LinkStep) -> Undo | None:
     match step:
         case network_steps.MakeBridge():
-            iproute.make_bridge(step.name, step.alias)
-            return lambda: iproute.remove_unused(step.name)
+            pyroute2_links.make_bridge(step.name, step.alias)
+            return lambda: pyroute2_links.remove_unused(step.name)
         case network_steps.MarkBridge():
             tap_device.set_alias(step.name, step.alias)
         case network_steps.SetBridge():
-            iproute.set_bridge(step.name, step.mac, step.mtu)
+            pyroute2_links.set_bridge(step.name, step.mac, step.mtu)
             for name, value in step.conf:
                 sysctl.write(name.replace("/", f"/conf/{step.name}/"), value)
         case network_steps.AddAddress():
-            iproute.add_address(step.link, step.address)
+            pyroute2_links.add_address(step.link, step.address)
         case network_steps.RemoveAddress():
-            iproute.remove_address(step.link, step.address, step.keeps)
+            pyroute2_links.remove_address(step.link, step.address, step.keeps)
         case network_steps.SetLinkUp():
-            iproute.set_up(step.link)
+            pyroute2_links.set_up(step.link)
         case network_steps.MakePersistentTap():
             return _keep_tap(step)
         case PlugTap():
             port_settings.configure_port(step)
-        case network_steps.ReleaseTap():
+        case network_steps.RemovePersistentTap():
             tap_device.release_persistent(step.tap, step.queues)
             persistent_taps.forget(step.record, step.tap)
         case RemoveTap():
             port_settings.remove_port(step.tap)
         case network_steps.RemoveBridge():
-            iproute.remove(step.name)
+            pyroute2_links.remove(step.name)
         case KernelRoute():
             kernel_routes.restore(step)
         case Neighbour():

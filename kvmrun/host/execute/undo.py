@@ -17,7 +17,7 @@ Say = Callable[[str], None]
 def undo_on_error(plan: Iterable[S], executor: Callable[[S], Undo | None], say: Say) -> Iterator[None]:
     """Do every step of `plan`, then the body. If either fails, what was done is undone, last first.
 
-    A executor that fails leaves nothing of its own step behind; its undo speaks only for its success.
+    An executor that fails leaves nothing of its own step behind; its undo speaks only for its success.
     """
     with ExitStack() as undo:
         for step in plan:

@@ -12,7 +12,7 @@ from kvmrun.export import systemd_units
 from kvmrun.host import sysctl
 from kvmrun.host.facts import doctor_probes, guest_facts, network_facts, port_owners, root_capabilities
 from kvmrun.host.firewall import ruleset
-from kvmrun.host.links import gateway_probe, iproute, policy_routing, tap_device
+from kvmrun.host.links import gateway_probe, policy_routing, pyroute2_links, tap_device
 from kvmrun.host.process import process
 from kvmrun.model.deadline import remaining
 from kvmrun.model.guest.paths import Paths
@@ -20,8 +20,8 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.printable import printable
 from kvmrun.plan.doctor.doctor_facts_model import Access, HostNetworkFacts, MachineFacts, Trial
 from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
+from kvmrun.plan.host_facts import NetworkFacts, PortOwner, Route
 from kvmrun.plan.network import uplink_routing
-from kvmrun.plan.start_facts import NetworkFacts, PortOwner, Route
 
 T = TypeVar("T")
 _TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
@@ -139,8 +139,8 @@ def filter_facts(where: Paths) -> HostNetworkFacts:
     """Only what tells whether packets pass: everybody's rules, and the way out."""
     errors: list[str] = []
     return HostNetworkFacts(
-        way_out=_tried(errors, lambda: iproute.way_out(ANYWHERE), None) or "",
-        way_out6=_tried(errors, lambda: iproute.way_out(ANYWHERE6), None) or "",
+        way_out=_tried(errors, lambda: pyroute2_links.way_out(ANYWHERE), None) or "",
+        way_out6=_tried(errors, lambda: pyroute2_links.way_out(ANYWHERE6), None) or "",
         bridge_netfilter=sysctl.read("bridge/bridge-nf-call-iptables") == "1",
         bridge_netfilter6=sysctl.read("bridge/bridge-nf-call-ip6tables") == "1",
         ruleset=_tried(errors, ruleset.read_ruleset, None) if where.root and process.find_program("nft") else None,

@@ -10,7 +10,7 @@ from ipaddress import IPv4Interface
 from typing import Literal
 
 from kvmrun.host.links import gateway_probe
-from kvmrun.host.links.iproute import read_bridge
+from kvmrun.host.links.pyroute2_links import read_bridge
 from kvmrun.model.network.network import Uplink
 
 Names = Literal["answered", "refused", "failed", "silent"]

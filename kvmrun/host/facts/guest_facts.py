@@ -18,7 +18,7 @@ from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.network import link_mark
-from kvmrun.plan.start_facts import ImageFacts, StartFacts
+from kvmrun.plan.host_facts import ImageFacts, StartFacts
 
 Users = dict[bool, str]
 """{for writing: guest}"""
@@ -186,7 +186,7 @@ def kvm_facts(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], i
 
 
 def _uids(others: Mapping[str, int]) -> dict[int, str]:
-    return {uid: other for other, pid in others.items() if (uid := process.account(pid)) >= 0}
+    return {uid: other for other, pid in others.items() if (uid := process.uid_of(pid)) >= 0}
 
 
 def _files(guest: Guest, others: RunningGuests) -> dict[str, ImageFacts | None]:

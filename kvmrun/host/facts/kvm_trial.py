@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from kvmrun.host.process import process
+from kvmrun.model.guest.guest import SANDBOX
 from kvmrun.model.printable import printable
 from kvmrun.plan.doctor.doctor_facts_model import Trial
 
@@ -14,7 +15,6 @@ _SECTOR = bytes.fromhex("ba f400 b0 2a ee fa f4 eb fd")
 """mov dx,0xf4; mov al,42; out dx,al; cli; hlt; again. QEMU's isa-debug-exit ends with twice that and one."""
 _ALIVE = 2 * 42 + 1
 _IMAGE = (_SECTOR.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0")
-_DENIED = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 
 
 def run_kvm_trial(qemu: str, cpu: str, account: tuple[int | None, int | None], limit: float) -> Trial:
@@ -42,7 +42,7 @@ def _words(cpu: str, image: int) -> list[str]:
     drive = {"driver": "raw", "node-name": "d0", "read-only": True}
     file = {"driver": "file", "read-only": True, "filename": f"/dev/fdset/{image}"}
     return [
-        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", _DENIED),
+        *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-sandbox", SANDBOX),
         *("-machine", "q35", "-accel", "kvm", "-cpu", cpu, "-m", "size=16384k"),
         *("-add-fd", f"fd={image},set={image}", "-blockdev", json.dumps({**drive, "file": file})),
         *("-device", json.dumps({"driver": "virtio-blk-pci", "drive": "d0", "bootindex": 0})),

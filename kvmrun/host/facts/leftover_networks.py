@@ -2,14 +2,14 @@
 
 from kvmrun.host.facts import network_facts
 from kvmrun.host.firewall import nfnetlink
-from kvmrun.host.links import iproute, raw_netlink
+from kvmrun.host.links import pyroute2_links, raw_netlink
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network import nft_guard, nft_network
-from kvmrun.plan.start_facts import NetworkFacts
 
 _PREFIX = nft_network.table_name("")
 
@@ -18,7 +18,7 @@ def find(lab: Lab) -> dict[str, Network]:
     """Those networks by name, each with its bridge; `lab` is as it holds now. Raises KvmrunError."""
     bridges = {
         link_mark.name(one.alias): one.name
-        for one in iproute.marked()
+        for one in pyroute2_links.marked()
         if one.bridge and one.alias == link_mark.of_bridge(link_mark.name(one.alias), lab.identity)
     }
     try:

@@ -15,18 +15,19 @@ from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
+from kvmrun.plan.host_facts import Bridge, Link, NetworkFacts, PortOwner, Route, RoutingFacts
 from kvmrun.plan.network import (
     dns_upstreams,
+    dnsmasq_config,
     dnsmasq_plan,
     ip_forwarding,
     nft_guard,
     nft_network,
-    record_files,
+    record_paths,
     uplink_routing,
 )
 from kvmrun.plan.network.bridge_plan import is_ours
 from kvmrun.plan.network.reach import Reach
-from kvmrun.plan.start_facts import Bridge, Link, NetworkFacts, PortOwner, Route, RoutingFacts
 
 _MOMENT = 0.5
 """How long the kernel may take, in seconds, to remove a tap that nobody holds."""
@@ -63,8 +64,8 @@ def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
         dnsmasq=pid,
         leases=leases(at.leases) if network.dhcp else (),
         owners=_owners(lab, where) if network.needs_dnsmasq() and not pid else (),
-        rules=_loaded(lab, network, where, nft_network.table_name(network.name), record_files.rules_record),
-        guard=_loaded(lab, network, where, nft_guard.kept_table(network.name), record_files.guard_record),
+        rules=_loaded(lab, network, where, nft_network.table_name(network.name), record_paths.rules_record),
+        guard=_loaded(lab, network, where, nft_guard.kept_table(network.name), record_paths.guard_record),
         changed=sysctl.changed_settings(where),
         routing=sysctl.read("ipv4/conf/all/forwarding") == "1",
         uplinks=uplinks(),
@@ -147,8 +148,8 @@ def _kept(lab: Lab, network: Network, where: Paths, found: Bridge | None) -> dic
 
 def leases(path: str) -> tuple[tuple[str, str], ...]:
     """The IPv4 addresses that dnsmasq has given out by that file, each with the MAC that has it."""
-    rows = (line.split() for line in (read(path) or "").splitlines())
-    return tuple((row[2], row[1]) for row in rows if len(row) == 5 and row[0].isdecimal() and row[2].count(".") == 3)
+    found = dnsmasq_config.parse_leases(read(path) or "")
+    return tuple((one.address, one.mac) for one in found if one.address.count(".") == 3)
 
 
 def routing_facts(lab: Lab, network: Network) -> RoutingFacts:
@@ -226,9 +227,9 @@ def _is_bare(where: Paths, guest: str, port: Port) -> bool:
 
 
 def routes() -> tuple[Route, ...]:
-    from kvmrun.host.links import iproute
+    from kvmrun.host.links import pyroute2_links
 
-    return iproute.routes()
+    return pyroute2_links.routes()
 
 
 def uplinks() -> tuple[str, ...]:
@@ -253,7 +254,7 @@ def _dnsmasq(lab: Lab, where: Paths, network: Network) -> int:
     from kvmrun.host import dnsmasq
 
     config = dnsmasq_plan.files(lab, network, where).config
-    return dnsmasq.running_pid(dnsmasq_plan.account(lab, network), config, dnsmasq_plan.note(where, network))
+    return dnsmasq.running_pid(lab.dnsmasq_uid(network.name), config, dnsmasq_plan.note(where, network))
 
 
 def _resolv() -> str:

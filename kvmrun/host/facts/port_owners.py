@@ -4,14 +4,14 @@ from collections.abc import Collection
 
 from kvmrun.host.files import ownership
 from kvmrun.host.process import process, socket_owners
-from kvmrun.plan.start_facts import PortOwner
+from kvmrun.plan.host_facts import PortOwner
 
 
 def port_owners(ports: Collection[int], but: Collection[int] = ()) -> tuple[PortOwner, ...]:
     """Those who listen on `ports` in this namespace, `but` for some pids."""
-    from kvmrun.host.links import iproute
+    from kvmrun.host.links import pyroute2_links
 
-    found = iproute.listeners(ports)
+    found = pyroute2_links.listeners(ports)
     pids = socket_owners.with_sockets({one.inode for one in found}) if found else {}
     return tuple(
         PortOwner(

@@ -5,7 +5,7 @@ import subprocess
 from collections.abc import Iterable
 from ipaddress import IPv4Interface
 
-from kvmrun.host.links.iproute import read_bridge
+from kvmrun.host.links.pyroute2_links import read_bridge
 from kvmrun.host.process import process
 from kvmrun.model.deadline import remaining
 from kvmrun.model.network.network import Uplink

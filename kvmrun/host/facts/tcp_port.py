@@ -38,9 +38,9 @@ def port_owner(number: int, guests: Mapping[str, int]) -> str:
             return ""
     else:
         return ""
-    from kvmrun.host.links import iproute  # only to name the culprit
+    from kvmrun.host.links import pyroute2_links  # only to name the culprit
 
-    sockets = {one.inode for one in iproute.listeners({number}) if one.protocol == "tcp"}
+    sockets = {one.inode for one in pyroute2_links.listeners({number}) if one.protocol == "tcp"}
     pid = next(iter(socket_owners.with_sockets(sockets).values()), 0)
     return next((name for name, its in guests.items() if its == pid), "") or process.describe(pid)
 

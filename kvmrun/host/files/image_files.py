@@ -11,7 +11,7 @@ from kvmrun.errors import KvmrunError, Refused, Unresponsive
 from kvmrun.host.files import safe_directory
 from kvmrun.host.process import process
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.plan.start_facts import ImageFacts
+from kvmrun.plan.host_facts import ImageFacts
 from kvmrun.plan.steps.guest_steps import MakeImage
 
 _QCOW2 = b"QFI\xfb"

@@ -5,10 +5,10 @@ from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
 from kvmrun.model.guest.guest import Guest
-from kvmrun.plan.start_facts import ImageFacts
+from kvmrun.plan.host_facts import ImageFacts
 
 
-def image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
+def guest_image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
     """The guest's images, as far as they are there and can be read."""
     from kvmrun.host.files import image_files
 

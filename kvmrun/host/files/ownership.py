@@ -82,7 +82,7 @@ def lab_served(pid: int) -> str:
     """The lab whose dnsmasq a process is, by its account and configuration; "" for any other process."""
     words = small_files.read_bounded(f"/proc/{pid}/cmdline", 4096) or b""
     config = next((word[12:].decode() for word in words.split(b"\0") if word.startswith(b"--conf-file=/")), "")
-    if not config.endswith("/config") or not _ACCOUNTS.start <= process.account(pid) < _ACCOUNTS.stop:
+    if not config.endswith("/config") or not _ACCOUNTS.start <= process.uid_of(pid) < _ACCOUNTS.stop:
         return ""
     here = os.path.dirname(config)
     note = small_files.read_bounded(_note(os.path.dirname(os.path.dirname(here)), "net", os.path.basename(here)))

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from kvmrun.host.links import bridge_settings, raw_netlink
 from kvmrun.host.links.tap_device import NET, ifindex, read, sysfs_is_ours
-from kvmrun.plan.start_facts import Bridge
+from kvmrun.plan.host_facts import Bridge
 
 _GETADDR, _IFADDR = 22, struct.Struct("=BBBBI")
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2

@@ -5,8 +5,8 @@ from collections.abc import Callable
 from kvmrun.host.links import bridge_state, port_state
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.plan.host_facts import Bridge
 from kvmrun.plan.network.bridge_plan import is_ours
-from kvmrun.plan.start_facts import Bridge
 
 
 def read(name: str) -> Bridge | None:
@@ -14,9 +14,9 @@ def read(name: str) -> Bridge | None:
     try:
         return bridge_state.read_bridge(name)
     except (LookupError, OSError):  # sysfs shows another namespace, or the link goes away as it is read
-        from kvmrun.host.links import iproute
+        from kvmrun.host.links import pyroute2_links
 
-        return iproute.read_bridge(name)
+        return pyroute2_links.read_bridge(name)
 
 
 def find(lab: Lab, network: Network, links: Callable[[], port_state.Links]) -> tuple[Bridge | None, Bridge | None]:

@@ -14,8 +14,8 @@ from kvmrun.host.links import raw_netlink, tap_device
 from kvmrun.model.network.network import Network
 from kvmrun.plan.doctor import packet_routes
 from kvmrun.plan.doctor.packet_routes import Trip
+from kvmrun.plan.host_facts import Bridge, PolicyRoute, PolicyRule, RoutingFacts
 from kvmrun.plan.network.uplink_routing import MARKS, AddDefaultRoute, RemoveDefaultRoute
-from kvmrun.plan.start_facts import Bridge, PolicyRoute, PolicyRule, RoutingFacts
 
 OURS = 107
 _NEW_ROUTE, _DELETE_ROUTE, _GET_ROUTE, _NEW_RULE, _DELETE_RULE, _GET_RULE = 24, 25, 26, 32, 33, 34

@@ -8,8 +8,8 @@ from contextlib import suppress
 
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.links import port_state, raw_netlink, tap_device
+from kvmrun.plan.host_facts import Link
 from kvmrun.plan.network import port_plan
-from kvmrun.plan.start_facts import Link
 from kvmrun.plan.steps.guest_steps import PlugTap
 
 _SIOCGIFFLAGS, _SIOCSIFFLAGS = 0x8913, 0x8914

@@ -9,9 +9,9 @@ from typing import Any
 
 from kvmrun.host.links import raw_netlink
 from kvmrun.host.process import process
+from kvmrun.plan.host_facts import NOBODY, Link
 from kvmrun.plan.network.bridge_plan import CONF
 from kvmrun.plan.network.port_plan import ISOLATED, SETTINGS, STATE
-from kvmrun.plan.start_facts import NOBODY, Link
 
 _GETLINK, _GETADDR, _GETNEIGH = 18, 22, 30
 _IFINFO, _IFADDR, _NDMSG = struct.Struct("=BxHiII"), struct.Struct("=BBBBI"), struct.Struct("=BxxxiHBB")

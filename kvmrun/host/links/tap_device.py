@@ -143,9 +143,9 @@ def set_alias(name: str, alias: str) -> None:
         with open(f"{NET}/{name}/ifalias", "wb", buffering=0) as file:
             file.write(alias.encode())
     else:
-        from kvmrun.host.links import iproute
+        from kvmrun.host.links import pyroute2_links
 
-        iproute.set_alias(name, alias)
+        pyroute2_links.set_alias(name, alias)
 
 
 def alias(name: str) -> str:
@@ -162,9 +162,9 @@ def isolate(name: str) -> None:
         with open(f"{NET}/{name}/brport/isolated", "w", encoding="utf-8") as file:
             file.write("1")
     else:
-        from kvmrun.host.links import iproute
+        from kvmrun.host.links import pyroute2_links
 
-        iproute.isolate(name)
+        pyroute2_links.isolate(name)
 
 
 def master(name: str) -> str | None:

@@ -53,7 +53,7 @@ def start_writer(directory: str, uid: int | None, reader: int) -> int:
         log = [process.require_program("s6-log"), "n3", "s1000000", directory]
         command = [*limited, *process.drop_privileges_command(log, uid, None)]
         pid, pidfd = process.spawn(command, stdin=reader, output=null, detached=True)
-        process.leave(pid)
+        process.disown(pid)
         return pidfd
     finally:
         os.close(null)

@@ -111,7 +111,7 @@ def spawn(
         raise
 
 
-def leave(pid: int) -> None:
+def disown(pid: int) -> None:
     """Detach a child process: its exit status is not needed any more."""
     _children.add(pid)
     forget_ended()
@@ -173,7 +173,7 @@ def _stat(pid: int) -> list[bytes]:
         return []
 
 
-def account(pid: int) -> int:
+def uid_of(pid: int) -> int:
     """The uid that `pid` runs as, -1 when it has ended."""
     try:
         return os.stat(f"/proc/{pid}").st_uid

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator
 from typing import Literal
 
-from kvmrun.model.guest.qemu_option import Image, Option
+from kvmrun.model.guest.qemu_argv import Image, Option
 from kvmrun.model.scalars import FilePath, Size
 from kvmrun.model.value import Value
 

@@ -6,7 +6,7 @@ from typing import Literal
 from kvmrun.model.guest.drive import IDE_PORTS, Drive
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, Option, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, Option, VncDirectory, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.scalars import CpuModel, Display, FilePath, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
@@ -16,6 +16,8 @@ MONITORS = ("q", "e", "p")
 """The monitors' sockets: short probes, followers of events, people."""
 CONSOLE = "c"
 AGENT = "a"
+SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
+"""What QEMU's -sandbox is given, everywhere."""
 _MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
 _TURNS = Literal["drive", "cdrom", "network"]
 
@@ -154,8 +156,7 @@ class Guest(Value):
         yield Option(flag="uuid", text=place.uuid)
         yield Option(flag="nodefaults")
         yield Option(flag="no-user-config")
-        deny = dict.fromkeys(("obsolete", "elevateprivileges", "spawn", "resourcecontrol"), "deny")
-        yield Option(flag="sandbox", text="on", props=deny)
+        yield Option(flag="sandbox", text=SANDBOX)
         yield Option(flag="machine", text=_MACHINES[self.machine], props=self._firmware_console())
         yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
         yield Option(flag="S")

@@ -4,25 +4,6 @@ from typing import Any
 
 from kvmrun.model.value import Value
 
-STATES = (
-    *("running", "paused", "shutdown", "stopped", "unresponsive", "degraded", "stale", "invalid", "io-error"),
-    *("prelaunch", "unknown"),
-)
-"""The states of a guest that mean something to kvmrun; what else QEMU says of its own is shown in its words."""
-
-HALTED = {
-    "internal-error": ("KVM could not continue to run it", "kvmrun reset {0} restarts it, kvmrun kill {0} ends it"),
-    "guest-panicked": ("its kernel panicked", "kvmrun log {0} shows why, kvmrun reset {0} boots it again"),
-    "watchdog": ("its watchdog has expired", "kvmrun reset {0} boots it again"),
-}
-"""States of QEMU in which the processor does not run and will not by itself: why, and what to do."""
-
-
-def halted(name: str, state: str) -> tuple[str, str]:
-    """Why the guest of that name does not run in one of these states, and what to do."""
-    reason, fix = HALTED[state]
-    return reason, fix.format(name)
-
 
 class NicStatus(Value):
     name: str

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Literal
 
-from kvmrun.model.guest.qemu_option import Option, Tap
+from kvmrun.model.guest.qemu_argv import Option, Tap
 from kvmrun.model.network import link_mark
 from kvmrun.model.scalars import Mac, NicName
 from kvmrun.model.value import Value

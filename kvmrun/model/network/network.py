@@ -6,8 +6,8 @@ from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Network
 from typing import Literal, Self
 
 from kvmrun.model import derive
-from kvmrun.model.network.address_ranges import is_unroutable, special_meaning6, unusable_reason
 from kvmrun.model.network.routed_subnet import Behind
+from kvmrun.model.network.special_purpose_ranges import is_unroutable, special_meaning6, unusable_reason
 from kvmrun.model.scalars import (
     DIGITS,
     LETTERS,
@@ -170,7 +170,7 @@ class Uplink(Value):
 
     def number(self) -> int:
         """The uplink's routing table: as given, else one by its name that nobody is likely to use."""
-        return self.table or derive.table(self.name)
+        return self.table or derive.routing_table_id(self.name)
 
 
 class Network(Value):

@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator, Mapping
 
 from kvmrun.model.event import GuestEvent
+from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.printable import printable
 from kvmrun.model.value import EMPTY
 from kvmrun.monitor.guest_socket import GuestSocket
@@ -19,9 +20,8 @@ async def read_events(target: GuestSocket, uuid: str) -> AsyncGenerator[GuestEve
     Raises what `connect` and `Monitor.execute` raise.
     """
     async with connect(target, limit=_PATIENCE, uuid=uuid, events=True) as monitor:
-        status = await monitor.execute("query-status")
-        state = status.get("status") if isinstance(status, Mapping) else None
-        yield GuestEvent(at=time.time(), guest=target.guest, name="following", data={"state": printable(state, 40)})
+        state = qemu_state({"query-status": await monitor.execute("query-status")})
+        yield GuestEvent(at=time.time(), guest=target.guest, name="following", data={"state": state})
         while True:
             yield _understood(target.guest, await monitor.event())
 

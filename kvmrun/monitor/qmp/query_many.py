@@ -13,7 +13,7 @@ from typing import Any, Literal
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.monitor.guest_socket import GuestSocket, WrongPeer, dial
 from kvmrun.monitor.qmp.qmp_socket import QmpSocket
-from kvmrun.monitor.turn import is_taken
+from kvmrun.monitor.turn import try_lock
 
 _LOCK_PAUSE_MS = 5
 Silence = Literal["", "busy", "silent", "gone", "garbled", "stranger"]
@@ -97,7 +97,7 @@ class _PendingQuery:
         try:
             if self._lock < 0:
                 self._lock = os.open(os.path.dirname(self._monitor.path), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            if not is_taken(self._lock):
+            if not try_lock(self._lock):
                 return False
             self._alone = True
             self._qmp = QmpSocket(dial(self._monitor))

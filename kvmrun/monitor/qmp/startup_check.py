@@ -1,6 +1,7 @@
 """The first words with a guest just started, still paused: is it ours, is it as asked, then let it run."""
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
+from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.printable import printable
 from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.query_many import Reply, query
@@ -46,7 +47,7 @@ def resume(monitor: GuestSocket, *, limit: float = 5.0) -> str:
     _answered(answer, limit)
     if error := answer.errors.get("cont"):
         raise KvmrunError("QEMU would not run the guest", reason=printable(error))
-    return printable(answer.field("query-status", "status"))
+    return qemu_state(answer.replies)
 
 
 def _answered(answer: Reply, limit: float) -> None:

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.doctor.packet_routes import Trip
-from kvmrun.plan.start_facts import NetworkFacts, PortOwner, Route
+from kvmrun.plan.host_facts import NetworkFacts, PortOwner, Route
 
 Access = Literal["ready", "absent", "forbidden"]
 

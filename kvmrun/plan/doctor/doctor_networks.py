@@ -9,6 +9,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.doctor import doctor_firewall, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
+from kvmrun.plan.host_facts import NetworkFacts, PortOwner
 from kvmrun.plan.network import (
     bridge_plan,
     dns_upstreams,
@@ -19,7 +20,6 @@ from kvmrun.plan.network import (
     port_forward,
     reach,
 )
-from kvmrun.plan.start_facts import NetworkFacts, PortOwner
 
 
 def network_findings(lab: Lab, where: Paths, now: HostNetworkFacts) -> Iterator[Finding]:

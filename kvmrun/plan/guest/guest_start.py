@@ -7,16 +7,16 @@ from kvmrun.model.guest.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, VncDirectory, VncPort
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
 from kvmrun.plan.guest import image_plan, scope_plan, vnc_port
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
+from kvmrun.plan.host_facts import StartFacts
 from kvmrun.plan.network import nft_guard, port_plan
 from kvmrun.plan.network.nft_guard import LoadGuard
-from kvmrun.plan.start_facts import StartFacts
 from kvmrun.plan.steps.guest_steps import (
     ClaimRunDirectory,
     GuestStep,

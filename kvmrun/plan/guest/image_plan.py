@@ -9,7 +9,7 @@ from kvmrun.model.lab import Problem
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.model.suggest import closest
-from kvmrun.plan.start_facts import ImageFacts, StartFacts
+from kvmrun.plan.host_facts import ImageFacts, StartFacts
 from kvmrun.plan.steps.guest_steps import MakeImage
 
 Files = Mapping[str, ImageFacts | None]

@@ -2,9 +2,9 @@
 
 from kvmrun.errors import Refused
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.qemu_option import VncPort
+from kvmrun.model.guest.qemu_argv import VncPort
 from kvmrun.model.value import Value
-from kvmrun.plan.start_facts import StartFacts
+from kvmrun.plan.host_facts import StartFacts
 
 
 class BindVncPort(Value):

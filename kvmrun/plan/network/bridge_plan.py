@@ -10,7 +10,7 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import quoted
-from kvmrun.plan.start_facts import Bridge, Route
+from kvmrun.plan.host_facts import Bridge, Route
 from kvmrun.plan.steps.network_steps import (
     AddAddress,
     MakeBridge,

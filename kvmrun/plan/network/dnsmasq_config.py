@@ -133,6 +133,22 @@ def dhcp_hosts_text(network: Network, ports: Ports) -> str:
     return "".join(f"{mac},id:*,{address},{name},{lease}\n" for name, address, mac in _named(network, ports))
 
 
+class Lease(Value):
+    """A line of dnsmasq's lease file: when it ends (Unix time, 0 for never), and who has what. `name` may be "*"."""
+
+    expires: int
+    mac: str
+    address: str
+    name: str
+
+
+def parse_leases(text: str) -> Iterator[Lease]:
+    """The leases in dnsmasq's file, of IPv4 and IPv6; lines that are something else are left out."""
+    for fields in map(str.split, text.splitlines()):
+        if len(fields) == 5 and fields[0].isdecimal():
+            yield Lease(expires=int(fields[0]), mac=fields[1], address=fields[2], name=fields[3])
+
+
 def taken_leases(network: Network, ports: Ports, leases: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """Those of the leases, as (address, MAC), whose address is reserved for another NIC.
 

@@ -8,14 +8,9 @@ from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import quoted
+from kvmrun.plan.host_facts import NetworkFacts, PortOwner
 from kvmrun.plan.network import dnsmasq_config
-from kvmrun.plan.start_facts import NetworkFacts, PortOwner
 from kvmrun.plan.steps.network_steps import NetworkStep, ReloadDnsmasq, StartDnsmasq, StopDnsmasq, WriteDnsmasqFiles
-
-
-def account(lab: Lab, network: Network) -> int:
-    """The account dnsmasq runs as: nobody else's, so that a process of that account is ours."""
-    return lab.account(network.name)
 
 
 def log_account(lab: Lab, network: Network) -> int:
@@ -48,7 +43,7 @@ def texts(lab: Lab, network: Network, where: Paths, now: NetworkFacts) -> dict[s
 
 def steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts) -> Iterator[NetworkStep]:
     """What is still to be done so that dnsmasq serves the network as it is. Raises Refused where somebody else does."""
-    uid = account(lab, network)
+    uid = lab.dnsmasq_uid(network.name)
     at = files(lab, network, where)
     if not network.needs_dnsmasq():
         if now.dnsmasq:

@@ -5,9 +5,9 @@ from collections.abc import Iterable, Iterator
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network import bridge_plan, ip_forwarding, port_plan
 from kvmrun.plan.network.network_plan import rules_text
-from kvmrun.plan.start_facts import NetworkFacts
 from kvmrun.plan.steps.guest_steps import PlugTap
 from kvmrun.plan.steps.network_steps import (
     AddAddress,

@@ -12,9 +12,9 @@ router advertisements, and forgets what it learned by them, where `accept_ra` is
 
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network import uplink_routing
 from kvmrun.plan.network.nft_network import OWN, link_set
-from kvmrun.plan.start_facts import NetworkFacts
 
 DEFAULT = "ipv4/conf/default/forwarding"
 DEFAULT6 = "ipv6/conf/all/forwarding"

@@ -11,6 +11,7 @@ from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.plan import merge_records
+from kvmrun.plan.host_facts import NetworkFacts, Route
 from kvmrun.plan.network import (
     bridge_plan,
     dnsmasq_plan,
@@ -21,8 +22,7 @@ from kvmrun.plan.network import (
     reach,
     uplink_routing,
 )
-from kvmrun.plan.network.record_files import guard_record, rules_record, taps_record
-from kvmrun.plan.start_facts import NetworkFacts, Route
+from kvmrun.plan.network.record_paths import guard_record, rules_record, taps_record
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
 from kvmrun.plan.steps.network_steps import (
     DropRules,
@@ -31,9 +31,9 @@ from kvmrun.plan.steps.network_steps import (
     NetworkStep,
     RecordBridge,
     RecordNetwork,
-    ReleaseTap,
     RemoveBridge,
     RemoveFiles,
+    RemovePersistentTap,
     RestoreSysctls,
     SetSysctl,
     StopDnsmasq,
@@ -102,14 +102,17 @@ def down_steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts, *, f
         others = [one for one in found.ports if one not in idle and one not in now.leftovers]
         guests = {port.tap: guest for guest, port in _ports(lab, network)}
         bridge_plan.refuse_in_use(network, guests, others, force=force)
-    drop = [ReleaseTap(tap=tap.name, queues=tap.queues, record=taps_record(where, network)) for tap in idle.values()]
+    drop = [
+        RemovePersistentTap(tap=tap.name, queues=tap.queues, record=taps_record(where, network))
+        for tap in idle.values()
+    ]
     at = dnsmasq_plan.files(lab, network, where)
     note = () if now.dnsmasq else (dnsmasq_plan.note(where, network),)  # of one that ended by itself
     written = [path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files]
     written += [where.network_record(network.name)] if network.name in lab.now.up else []
     steps: list[NetworkStep] = [*drop, *_leftovers(now)]
     if now.dnsmasq:
-        steps.append(StopDnsmasq(network=network.name, config=at.config, uid=dnsmasq_plan.account(lab, network)))
+        steps.append(StopDnsmasq(network=network.name, config=at.config, uid=lab.dnsmasq_uid(network.name)))
     if found is not None or any(network.name in one.users for one in now.changed.values()):
         steps.append(RestoreSysctls(user=network.name))  # before the rules that keep strangers out
     if now.rules:
@@ -132,7 +135,7 @@ def record(lab: Lab, network: Network, where: Paths) -> NetworkRecord:
         uplinks=told,
         firewall=lab.firewall,
         mac=lab.bridge_mac(network),
-        uid=dnsmasq_plan.account(lab, network),
+        uid=lab.dnsmasq_uid(network.name),
         log_uid=dnsmasq_plan.log_account(lab, network),
         config=dnsmasq_plan.files(lab, network, where).config,
     )
@@ -167,13 +170,13 @@ def _leftovers(now: NetworkFacts) -> Iterator[RemoveTap]:
 
 def _kept_taps(
     lab: Lab, network: Network, where: Paths, now: NetworkFacts, owner: int
-) -> Iterator[MakePersistentTap | ReleaseTap]:
+) -> Iterator[MakePersistentTap | RemovePersistentTap]:
     """A tap for every NIC on the network. One kept for somebody else changes hands, unless it is in use."""
     record = taps_record(where, network)
     for guest, one in _ports(lab, network):
         if _is_made(one, now, owner):
             if kept := now.kept.get(one.tap):
-                yield ReleaseTap(tap=one.tap, queues=kept.queues, record=record)
+                yield RemovePersistentTap(tap=one.tap, queues=kept.queues, record=record)
             yield MakePersistentTap(tap=one.tap, queues=one.queues, owner=owner, alias=one.alias(guest), record=record)
 
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable, Iterator
 
 from kvmrun.model.network.network import Network
+from kvmrun.plan.host_facts import PortOwner
 from kvmrun.plan.network.nft_network import SERVED
-from kvmrun.plan.start_facts import PortOwner
 
 
 def hidden_listeners(network: Network, owners: Iterable[PortOwner]) -> Iterator[tuple[str, str]]:

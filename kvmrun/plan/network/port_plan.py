@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.value import Value
-from kvmrun.plan.start_facts import NOBODY, Link
+from kvmrun.plan.host_facts import NOBODY, Link
 from kvmrun.plan.steps.guest_steps import PlugTap
 
 STATE, ISOLATED, BACKUP = 1, 33, 34

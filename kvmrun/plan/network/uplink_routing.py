@@ -13,7 +13,7 @@ from kvmrun.errors import Refused
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.value import Value
-from kvmrun.plan.start_facts import PolicyRule, RoutingFacts
+from kvmrun.plan.host_facts import PolicyRule, RoutingFacts
 
 _SPECIFIC, _ANSWERS, _GUESTS, _NETWORKS = 1000, 1050, 1100, 1200
 MARKS = 0x7F000000

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from kvmrun.model.value import Value
-from kvmrun.plan.packets.iptables_reader import read_rules
+from kvmrun.plan.packets.iptables_translate import read_rules
 from kvmrun.plan.packets.match_values import Known, both
 from kvmrun.plan.packets.packet import At, Packet, State
-from kvmrun.plan.packets.rule_reader import Key, Reader, Rule, Ruleset, priority
+from kvmrun.plan.packets.rule_evaluator import Key, Rule, RuleEvaluator, Ruleset, priority
 
 __all__ = ["Packet", "Ruleset", "Verdict", "journey", "verdicts"]
 
@@ -114,7 +114,7 @@ class _Walk:
 
     def _rule(self, rule: Rule, table: tuple[str, str]) -> tuple[Known, str, str]:
         """Whether the rule fits the packet, what it says of it, and where to; what else it does is done."""
-        reader = Reader(self.rules, self.packet, self.at, self.state, table)
+        reader = RuleEvaluator(self.rules, self.packet, self.at, self.state, table)
         fits: Known = True
         for one in read_rules(rule):
             for kind, what in one.items():

@@ -102,7 +102,7 @@ class MakePersistentTap(Value):
         return f"create the persistent tap {self.tap} for uid {self.owner}"
 
 
-class ReleaseTap(Value):
+class RemovePersistentTap(Value):
     tap: str
     queues: int
     record: str = ""
@@ -234,7 +234,7 @@ LinkStep = (
     | SetLinkUp
     | MakePersistentTap
     | PlugTap
-    | ReleaseTap
+    | RemovePersistentTap
     | RemoveTap
     | RemoveBridge
     | KernelRoute

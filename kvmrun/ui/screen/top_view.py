@@ -1,4 +1,4 @@
-"""The live view of what guests use: who is shown, in which order, and what keys do. ui/meters draws it."""
+"""The live view of what guests use: who is shown, in which order, and what keys do. top_drawing draws it."""
 
 from collections import deque
 from collections.abc import Callable, Mapping

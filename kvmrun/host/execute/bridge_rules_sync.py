@@ -15,7 +15,7 @@ from kvmrun.model import derive
 from kvmrun.model.deadline import remaining
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.plan.network import nft_network, record_files
+from kvmrun.plan.network import nft_network, record_paths
 
 
 @contextmanager
@@ -42,7 +42,7 @@ def follow(look: Callable[[], Lab], where: Paths) -> None:
     with _turn(f"{where.run}/net"), ExitStack() as stack:
         now = look()
         up = [
-            name for name in sorted(now.now.up) if os.path.lexists(record_files.rules_record(where, now.networks[name]))
+            name for name in sorted(now.now.up) if os.path.lexists(record_paths.rules_record(where, now.networks[name]))
         ]
         if not up:
             return
@@ -51,7 +51,7 @@ def follow(look: Callable[[], Lab], where: Paths) -> None:
         for name in up:
             with suppress(Busy):
                 stack.enter_context(rundir.locked(where.network(name), f"network {name}", shared=True, limit=0))
-                record = record_files.rules_record(where, now.networks[name])
+                record = record_paths.rules_record(where, now.networks[name])
                 text = nft_network.with_bridges(before := nft.text(record), {now.now.up[name].network.bridge, *bridges})
                 if text != before:
                     loadings.append(nft.RulesetLoad(nft_network.table_name(name), text, record, derive.digest(text)))

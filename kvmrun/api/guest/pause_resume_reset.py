@@ -12,6 +12,7 @@ from kvmrun.errors import KvmrunError, NotRunning, Refused, Unresponsive
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir, socket_clients
 from kvmrun.model.deadline import Deadline
+from kvmrun.model.guest.guest_state import is_half_started, qemu_state
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.query_many import Reply, query
@@ -104,9 +105,9 @@ def _tell(lab: LabHandle, names: Iterable[str] | None, word: _Word, batch: Batch
 
 def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitStack) -> Changed:
     name, directory = guest
-    state = _state(name, _ask(name, directory, ("query-status",), deadline))
-    record = rundir.read_record(directory)
-    if state == "prelaunch" and not (record and record.paused and record.pid):
+    answer = _ask(name, directory, ("query-status",), deadline)
+    state = _state(name, answer)
+    if is_half_started(answer.replies, rundir.read_record(directory)):
         raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", reason="its start did not finish")
     if state in word.already:
         return Changed(guest=name, state=word.done, already=True)
@@ -138,7 +139,6 @@ def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadlin
 
 
 def _state(name: str, answer: Reply) -> str:
-    status = answer.replies.get("query-status")
-    if not isinstance(status, dict):
-        raise Unresponsive(f"{name} does not say how it is", "kvmrun --list shows its state")
-    return printable(status.get("status"), 40)
+    if state := qemu_state(answer.replies):
+        return state
+    raise Unresponsive(f"{name} does not report its state", "kvmrun --list shows what is known")

@@ -59,7 +59,7 @@ def priority(chain: Mapping[str, Any]) -> int:
     return chain["prio"] if isinstance(chain.get("prio"), int) else 0
 
 
-class Reader:
+class RuleEvaluator:
     """What the parts of a table's rules say of a packet."""
 
     def __init__(self, rules: Ruleset, packet: Packet, at: At, state: State, table: tuple[str, str]) -> None:

@@ -26,7 +26,7 @@ def _options(words: Sequence[str], flag: str) -> Iterator[dict[str, str]]:
                 continue
 
 
-def devices(words: Sequence[str]) -> Iterator[dict[str, str]]:
+def nic_devices(words: Sequence[str]) -> Iterator[dict[str, str]]:
     return (one for one in _options(words, "-device") if {"mac", "netdev"} <= one.keys())
 
 

@@ -16,8 +16,8 @@ from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unrespo
 from kvmrun.host.links import bridge_settings
 from kvmrun.model.network import link_mark
 from kvmrun.model.value import Value
+from kvmrun.plan.host_facts import Bridge, Protocol, Route
 from kvmrun.plan.repair_plan import OwnedLink
-from kvmrun.plan.start_facts import Bridge, Protocol, Route
 
 _IFF_UP = 1
 _LIMIT = 2.0
