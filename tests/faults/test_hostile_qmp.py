@@ -258,7 +258,7 @@ async def _understood(data: bytes) -> None:
 def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPatch) -> None:
     row = tally.row("Q-23", "generated replies through the probe, the handshake, the list and the client", 20_000)
     given: dict[str, query_many.Reply] = {}
-    for module in (startup_check, lifecycle):
+    for module in (startup_check, pause_resume_reset):
         monkeypatch.setattr(module, "query", lambda *_, **__: given[""])
     for seed in range(row.count(2000)):
         data = conversation(random.Random(seed))
