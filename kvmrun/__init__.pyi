@@ -57,6 +57,17 @@ from kvmrun.api.guest.stop import stop as stop
 from kvmrun.api.guest.teardown import Stopped as Stopped
 from kvmrun.api.guest.wait import Met as Met
 from kvmrun.api.guest.wait import wait as wait
+from kvmrun.api.image.images import CatalogueImage as CatalogueImage
+from kvmrun.api.image.images import ImageStatus as ImageStatus
+from kvmrun.api.image.images import catalogue_images as catalogue_images
+from kvmrun.api.image.images import image_status as image_status
+from kvmrun.api.image.images import prune_images as prune_images
+from kvmrun.api.image.images import remove_images as remove_images
+from kvmrun.api.image.images import verify_images as verify_images
+from kvmrun.api.image.pull_image import PulledImage as PulledImage
+from kvmrun.api.image.pull_image import PullOptions as PullOptions
+from kvmrun.api.image.pull_image import import_image as import_image
+from kvmrun.api.image.pull_image import pull_image as pull_image
 from kvmrun.api.lab import LabHandle as LabHandle
 from kvmrun.api.lab import open_lab as open_lab
 from kvmrun.api.network.network_status import NetworkReport as NetworkReport

@@ -34,6 +34,8 @@ from kvmrun.model.guest.guest_state import HALTED, STATES
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.image.catalogue_entry import CatalogueEntry, Release
+from kvmrun.model.image.pinned_image import PinnedImage
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
 from kvmrun.model.scalars import OneLine, SafeWord
 from kvmrun.model.value import Value
@@ -42,6 +44,7 @@ PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
 TABLES: dict[str, type[Value]] = {
     "guest": Guest, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic,
+    "pin": PinnedImage, "catalogue": CatalogueEntry, "release": Release,
     "file": NetworksFile, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink,
 }
 _TABLES_OF_THEIR_OWN = {"boot", "limits", "drive", "nic", "network", "uplink"}
@@ -50,6 +53,7 @@ _KINDS = {
 
         OneLine.__name__: "text",
         "FilePath": "path",
+        "BaseImage": "path, or name of a pinned image",
         "CpuModel": "CPU model",
         "Uuid": "UUID",
         SafeWord.__name__: "one word"
@@ -59,6 +63,7 @@ _KINDS = {
     "NicName": "name", "LinkName": "name of an interface", "IPv4Address": "IPv4 address", "Lease": "time",
     "IPv4Network": "IPv4 subnet", "IPv6Network": "IPv6 prefix", "Pool": "range of addresses", "Forward": "forward",
     "Behind": "route", "Upstream": '`"host"` or list of IPv4 addresses', "Mapping": "table",
+    "Digest": "digest", "Url": "address", "Fingerprint": "fingerprint",
     "Dhcp": "table, or `false`", "Dns": "table, or `false`",
 }
 """How the types of the model are called in the manual."""

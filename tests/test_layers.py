@@ -32,6 +32,8 @@ CHANGES_SIGNALS = {"kvmrun.host.process.signals": {"signal.signal"}}
 ONLY_IN = {
     "pyroute2": "kvmrun.host.links.pyroute2_links",
     "qemu": "kvmrun.monitor.",
+    "requests": "kvmrun.host.images.http_client",
+    "urllib3": "kvmrun.host.images.http_client",
     "rich": "kvmrun.ui.",
     "markdown_it": "kvmrun.ui.",
     "prompt_toolkit": "kvmrun.ui.",

@@ -96,7 +96,7 @@ def guest_or_error(lab: Lab, name: str) -> Guest:
 def _invalid(lab: Lab, name: str) -> ConfigError:
     """The error for a guest whose own file is wrong, else for the file of the whole lab that is."""
     errors = [one for one in lab.problems if not one.warning]
-    for file in (f"{name}.toml", "networks.toml", "defaults.toml"):
+    for file in (f"{name}.toml", "networks.toml", "defaults.toml", "images.toml"):
         if lines := tuple(f"{one}" for one in errors if one.file == file):
             what = name if file == f"{name}.toml" else file
             return ConfigError(f"{what} is not valid", f"edit {lab.directory}/{file}", lines=lines)

@@ -97,7 +97,7 @@ TASKS: Mapping[str, Mapping[str, tuple[Example, Example]]] = {
             ("kvmrun init /etc/kvmrun/vms.d", "where root's lab is looked for"),
         ),
         "new": (
-            ("kvmrun new web --base debian.qcow2 --size 20G", "a guest whose drive is an overlay of a base image"),
+            ("kvmrun new web --image debian:13", "a system that is downloaded, verified and pinned"),
             ("kvmrun new web2 --copy web", "a guest like another, with a MAC and an address of its own"),
         ),
         "edit": (
@@ -118,6 +118,10 @@ TASKS: Mapping[str, Mapping[str, tuple[Example, Example]]] = {
         ),
     },
     "images and disks": {
+        "image": (
+            ("kvmrun image pull debian:13", "get a system, verify it and pin it for this lab"),
+            ("kvmrun image list --all", "every system that the catalogue has"),
+        ),
         "build": (
             ("kvmrun build demo", "build the small guest of the example lab"),
             ("kvmrun build debian --key ~/.ssh/id_ed25519.pub", "build a whole Debian guest that you can log in to"),

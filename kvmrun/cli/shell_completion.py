@@ -158,6 +158,18 @@ def _file_or_guest(prefix: str, parsed_args: Namespace, **_: object) -> Found:
     return {f"{name}:": told for name, told in guests.items()} | dict.fromkeys(FilesCompleter()(prefix), "")
 
 
+def _image(prefix: str, parsed_args: Namespace, **_: object) -> Found:
+    """Images that the lab pins, those of the catalogue, and files."""
+    from kvmrun.api.image.images import catalogue_images, image_status
+
+    found: dict[str, str] = {}
+    with suppress(KvmrunError):
+        found = {one.name: one.title for one in catalogue_images(opened(parsed_args))}
+        found |= {one.name: "pinned" for one in image_status(opened(parsed_args)) if one.name}
+    known = {name: told for name, told in found.items() if name.startswith(prefix)}
+    return known | dict.fromkeys(FilesCompleter()(prefix), "")
+
+
 def _topic(**_: object) -> Found:
     return _page() | {name: commands.help_of(name) for name in commands.names()}
 
@@ -189,6 +201,7 @@ _COMPLETERS: Mapping[str, Callable[..., Found]] = {
     "PAGE": _page,
     "DIR": DirectoriesCompleter(),
     "FILE": FilesCompleter(),
+    "IMAGE": _image,
     "ISO": FilesCompleter(),
     "SRC": _file_or_guest,
     "DST": _file_or_guest,

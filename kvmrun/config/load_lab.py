@@ -14,7 +14,7 @@ from kvmrun.model.printable import printable
 from kvmrun.model.scalars import GuestName, PathBase
 from kvmrun.model.value import EMPTY
 
-RESERVED = ("networks", "defaults")
+RESERVED = ("networks", "defaults", "images")
 
 
 def load_lab(
@@ -30,7 +30,6 @@ def load_lab(
     `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
     `distrusted` are files that are not read, by name with the reason; `hostname` is the host's own name.
     """
-    base = PathBase(directory=directory, images=images)
     files = _listed(directory, drafts)
     problems: list[Problem] = []
     refused = {name: reason for name, reason in distrusted.items() if name not in drafts}
@@ -39,6 +38,7 @@ def load_lab(
     tables = dict.fromkeys(name[:-5] for name in files) | {
         name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in readable
     }
+    base = _path_base(directory, images, tables.get("images"), problems)
     networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
     guests: dict[str, Guest] = {}
@@ -82,6 +82,25 @@ def _distrusted(name: str, reason: str) -> Problem:
     return Problem(
         file=printable(name, 60), key="", found=f"what is not to be trusted, as {reason}", wanted=wanted, text=text
     )
+
+
+def path_base(directory: str, images: str) -> PathBase:
+    """Where the paths in the files of a lab start, for whoever reads one of them by itself."""
+    table = _read(directory, "images.toml", [], None) if os.path.lexists(f"{directory}/images.toml") else None
+    return _path_base(directory, images, table, [])
+
+
+def _path_base(directory: str, images: str, table: dict[str, Any] | None, problems: list[Problem]) -> PathBase:
+    """The same, with the files of the pinned images, which are kept beside the directory of images."""
+    base = PathBase(directory=directory, images=images)
+    if not table:
+        return base
+    from kvmrun.config.image.images_file import convert_images  # only a lab that pins images needs it
+
+    file = Converter("images.toml", base)
+    pins = convert_images(file, table).pin
+    problems += file.problems
+    return base.replace(pins={name: f"{os.path.dirname(images)}/store/{pin.file}" for name, pin in pins.items()})
 
 
 def _networks(table: dict[str, Any] | None, base: PathBase, problems: list[Problem]) -> NetworksFile:

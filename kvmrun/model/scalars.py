@@ -4,9 +4,11 @@ Every `parse` raises ValueError whose text completes the sentence "wanted …".
 """
 
 import os
+from collections.abc import Mapping
 from typing import Self
 
-from kvmrun.model.value import Value
+from kvmrun.model.printable import printable
+from kvmrun.model.value import EMPTY, Value
 
 _UNITS = {"K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 DIGITS = frozenset("0123456789")
@@ -30,6 +32,8 @@ class PathBase(Value):
 
     directory: str
     images: str
+    pins: Mapping[str, str] = EMPTY
+    """The files of the images that the lab pins, by name."""
 
 
 class GuestName(str):
@@ -221,6 +225,22 @@ class FilePath(str):
         if "/" not in raw:
             return cls(os.path.join(base.images, raw))
         return cls(os.path.normpath(os.path.join(base.directory, raw)))
+
+
+class BaseImage(FilePath):
+    """A path, or the name of an image that the lab pins, such as debian:13."""
+
+    __slots__ = ()
+
+    @classmethod
+    def parse(cls, raw: object, base: PathBase) -> Self:
+        if isinstance(raw, str) and raw in base.pins:
+            return cls(base.pins[raw])
+        if isinstance(raw, str) and "/" not in raw and raw[:1] in LOWER and ":" in raw:
+            raise ValueError(
+                f"a path, or an image that images.toml pins; kvmrun image pull {printable(raw, 60)} does that"
+            )
+        return super().parse(raw, base)
 
 
 def _is_hex(parts: list[str], sizes: tuple[int, ...]) -> bool:

@@ -205,6 +205,8 @@ class ImageFacts(Value):
     backing: bool = False
     data_file: bool = False
     content: str = ""
+    changed: str = ""
+    """Why it is not the image that was verified, of one that is in the store; "" where it is."""
     writer: str = ""
     reader: str = ""
 

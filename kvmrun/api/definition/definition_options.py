@@ -8,12 +8,14 @@ from kvmrun.model.value import Value
 class NewGuestOptions(Value):
     """What a new guest is made from: at most one of `image`, `base`, `cdrom` and `copy`.
 
-    `image` is a file that it writes to, `base` one that a new image lies over, `cdrom` an ISO file to install from,
-    `copy` the name of a guest. `size` of the new image and `memory` are sizes such as "20G"; `format` is that of the
-    file, where its suffix does not say.
+    `image` is a file that it writes to, or a system from elsewhere: debian:13, apt:bookworm, URL#sha256=DIGEST; the
+    latter also where it cannot be verified, with `unverified`. `base` is a file that a new image lies over, `cdrom` an
+    ISO file to install from, `copy` the name of a guest. `size` of the new image and `memory` are sizes such as "20G";
+    `format` is that of the file, where its suffix does not say.
     """
 
     image: str | None = None
+    unverified: bool = False
     base: str | None = None
     cdrom: str | None = None
     copy: str | None = None

@@ -4,9 +4,10 @@ import os
 
 from kvmrun.api.definition import guest_images
 from kvmrun.api.definition.definition_options import NewGuestOptions
+from kvmrun.api.image.pull_image import PulledImage
 from kvmrun.api.lab import LabHandle
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
-from kvmrun.config.toml_writer import Entry
+from kvmrun.config.toml_writer import Entry, format_entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
@@ -15,6 +16,8 @@ from kvmrun.model.scalars import Size
 from kvmrun.plan.guest.image_plan import copy_to_images, exchangeable_reason
 
 _SIZE = "20G"
+_SYSTEM = Size(1 << 30)
+"""The least memory that a whole system is given."""
 
 
 def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
@@ -62,6 +65,38 @@ def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
     return found
 
 
+def drives_over_image(now: Guest, pulled: PulledImage, options: NewGuestOptions) -> list[list[Entry]]:
+    """The drive of a guest whose system comes from a pinned image."""
+    drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
+    drive.append(("base", pulled.name, "pinned in images.toml; stays unchanged"))
+    return [drive + ([("size", options.size, "")] if options.size else [])]
+
+
+def keys_for_image(now: Guest, pulled: PulledImage) -> list[Entry]:
+    """What a guest of a pinned image needs beyond `now`, the guest that the defaults make."""
+    found: list[Entry] = []
+    if now.boot.kernel and not pulled.pin.kernel:
+        found.append(("unset", ["boot"], "without the kernel of defaults.toml it boots from its drive"))
+    if now.memory < _SYSTEM:
+        found.append(("memory", f"{_SYSTEM}", ""))
+    if pulled.pin.user:
+        found.append(("ssh_user", f"{pulled.pin.user}", "the account that the image has"))
+    return found
+
+
+def with_image_kernel(text: str, pulled: PulledImage) -> str:
+    """The text with the kernel of an image that has no boot loader."""
+    if not pulled.pin.kernel:
+        return text
+    stem = pulled.path.removesuffix(".qcow2")
+    entries = (("kernel", f"{stem}.vmlinuz", ""), ("initrd", f"{stem}.initrd", ""))
+    lines = [*map(format_entry, entries), format_entry(("cmdline", "root=LABEL=root rw console=ttyS0", ""))]
+    kept = [
+        line for line in text.splitlines(keepends=True) if not line.startswith(("# [boot]", "# order =", "# kernel"))
+    ]
+    return f"{''.join(kept)}\n[boot]\n{''.join(lines)}"
+
+
 def copy_image_name(where: Paths, guest: Guest, number: int, name: str) -> str:
     """The image that a copy called `name` is to have in the place of one of `guest`'s.
 
@@ -103,7 +138,8 @@ def _file(where: Paths, word: str) -> str:
         return os.path.basename(path) if ours else path
     if "/" not in word and os.path.exists(f"{where.images}/{word}"):
         return word
-    raise UsageError(f"there is no file {word}", f"name one, or put it into {where.images}")
+    fix = f"name one, or put it into {where.images}; kvmrun image list --all shows images of systems"
+    raise UsageError(f"there is no file {word}", fix)
 
 
 def require_new_image(lab: LabHandle, name: str, image: str) -> None:

@@ -7,12 +7,13 @@ from typing import Any
 from kvmrun.api.definition import definitions
 from kvmrun.api.lab import LabHandle
 from kvmrun.config import toml_edit
+from kvmrun.config.load_lab import path_base
 from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.host.files import definition_files, ownership
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
-from kvmrun.model.scalars import FilePath, PathBase
+from kvmrun.model.scalars import BaseImage, FilePath
 
 
 def images_of(lab: LabHandle, name: str) -> tuple[list[str], list[str]]:
@@ -65,11 +66,11 @@ def _writable(drives: Iterable[Drive]) -> Iterator[Drive]:
 
 def _from_text(where: Paths, name: str) -> Iterator[tuple[str, bool]]:
     """(path, whether kvmrun made it) of every image and base that the text of a definition names."""
-    base = PathBase(directory=where.vms, images=where.images)
+    base = path_base(where.vms, where.images)
     for table in _tables(definition_files.read(definitions.definition_path(where, name))):
-        for key in ("image", "base"):
+        for key, kind in (("image", FilePath), ("base", BaseImage)):
             try:
-                path = FilePath.parse(table.get(key), base)
+                path = kind.parse(table.get(key), base)
             except ValueError:
                 continue
             written = table.get("media") != "cdrom" and table.get("readonly") is not True

@@ -1,34 +1,46 @@
 """Writing the definition of a new guest, with comments, once it is known to be valid."""
 
+import os
 from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
 from kvmrun.api.definition import definitions, drives
 from kvmrun.api.definition.definition_options import NewGuestOptions
+from kvmrun.api.image.image_lab import ImageLab
+from kvmrun.api.image.pull_image import PulledImage, PullOptions, pull_image
+from kvmrun.api.image.resolve_image import is_source
 from kvmrun.api.lab import LabHandle, guest_or_error
+from kvmrun.api.report import Report, discard
 from kvmrun.config import definition_template, toml_edit
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.files import definition_files, known_hosts
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Boot, Guest
 from kvmrun.model.guest.nic import Nic
+from kvmrun.model.image.catalogue_entry import is_entry_name
 from kvmrun.model.lab import Lab, nic_names
 
 _KINDS = ("image", "base", "cdrom", "copy")
 
 
-def new_guest(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
+def new_guest(lab: LabHandle, name: str, options: NewGuestOptions, report: Report = discard) -> str:
     """Write the definition of a new guest; the path of the file.
 
     Raises: UsageError for a name or options that make no sense, Refused for a name or an image that there is,
-    NotPermitted, NoSuchGuest for what is to be copied, ConfigError where the guest would not be valid.
+    NotPermitted, NoSuchGuest for what is to be copied, ConfigError where the guest would not be valid, and what
+    `pull_image` raises for an image that is to be had from elsewhere.
     """
     if len([kind for kind in _KINDS if getattr(options, kind)]) > 1:
         raise UsageError("--image, --base, --cdrom and --copy exclude each other", f"kvmrun new {name} --base FILE")
     lab = LabHandle(lab.paths)  # whose definitions are read anew
     name = definitions.parse_new_name(name, lab.definitions)
     definitions.require_writable(lab.paths)
-    text = _copy_text(lab, name, options.copy) if options.copy else _new_text(lab, name, options)
+    if options.copy:
+        text = _copy_text(lab, name, options.copy)
+    elif pulled := _pulled(lab, name, options, report):
+        text = _image_text(lab, name, options, pulled)
+    else:
+        text = _new_text(lab, name, options)
     text = _with_free_addresses(lab, name, _sized(text, options.sizes()))
     _, errors = definitions.errors_added_by(lab, _draft(name, text))
     definitions.raise_config_error(f"{name} would not be valid", "nothing was written; correct that first", errors)
@@ -52,6 +64,26 @@ def _new_text(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
     return definition_template.definition_text(
         now, lab.paths.images, keys=keys, drives=asked, nics=[_explicit_nic_keys(nic) for nic in nics]
     )
+
+
+def _pulled(lab: LabHandle, name: str, options: NewGuestOptions, report: Report) -> PulledImage | None:
+    """The image that is to be the base, which is got now; None where a file, or none, was named."""
+    word = options.image or ""
+    is_file = os.path.exists(word) or os.path.exists(f"{lab.paths.images}/{word}")
+    if is_file or not (is_source(word) or (is_entry_name(word) and word in ImageLab(lab).catalogue())):
+        return None
+    drives.require_new_image(lab, name, f"{name}.qcow2")
+    return pull_image(lab, word, PullOptions(unverified=options.unverified), report)
+
+
+def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: PulledImage) -> str:
+    """The text of a guest whose system is that image."""
+    now, nics = _defaults_applied(lab, name)
+    asked, keys = drives.drives_over_image(now, pulled, options), drives.keys_for_image(now, pulled)
+    cards = [_explicit_nic_keys(nic) for nic in nics]
+    now = now.replace(boot=Boot()) if now.boot.kernel else now
+    text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
+    return drives.with_image_kernel(text, pulled)
 
 
 def _sized(text: str, values: Mapping[str, object]) -> str:

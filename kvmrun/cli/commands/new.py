@@ -6,15 +6,18 @@ from kvmrun.api.definition.definition_options import NewGuestOptions
 from kvmrun.api.definition.new_guest import new_guest
 from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.commands import names
+from kvmrun.cli.report import reporting
 from kvmrun.ui.text.caller import fix
 from kvmrun.ui.text.line_folding import proposed
 
+_IMAGE = "a system, such as debian:13, which is downloaded and pinned; or a file, to which the guest writes"
 HELP = "write a definition for a new guest"
 
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NEW", help="the name of the guest")
-    parser.add_argument("--image", metavar="FILE", help="use this image as the drive; the guest writes to it")
+    parser.add_argument("--image", metavar="IMAGE", help=_IMAGE)
+    parser.add_argument("--unverified", action="store_true", help="use an image that cannot be verified; it is marked")
     parser.add_argument(
         "--base", metavar="FILE", help="create the drive as an overlay of this image, which stays unchanged"
     )
@@ -29,6 +32,7 @@ def configure(parser: Parser) -> None:
 def run(args: Args) -> int:
     options = NewGuestOptions(
         image=args.image,
+        unverified=args.unverified,
         base=args.base,
         cdrom=args.cdrom,
         copy=args.copy,
@@ -37,7 +41,8 @@ def run(args: Args) -> int:
         cpus=args.cpus,
         format=args.format,
     )
-    path = new_guest(opened(args), args.guest, options)
+    with reporting(args) as report:
+        path = new_guest(opened(args), args.guest, options, report)
     if not args.quiet:
         start = f"kvmrun up {args.guest}" if args.guest in names() else f"kvmrun {args.guest}"
         following = proposed(f"next: {fix(f'kvmrun edit {args.guest}, or {start}')}", sys.stdout, indent=6)

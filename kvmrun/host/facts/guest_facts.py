@@ -84,7 +84,7 @@ class RunningGuests:
 def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: RunningGuests) -> StartFacts:
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm_facts(root=where.root)
-    files = _files(guest, others)
+    files = _files(guest, others, where.store)
     kept = persistent_taps.kept(where, ((guest.name, port) for port in place.ports))
     return StartFacts(
         qemu=(program := qemu_facts()),
@@ -189,15 +189,23 @@ def _uids(others: Mapping[str, int]) -> dict[int, str]:
     return {uid: other for other, pid in others.items() if (uid := process.uid_of(pid)) >= 0}
 
 
-def _files(guest: Guest, others: RunningGuests) -> dict[str, ImageFacts | None]:
+def _files(guest: Guest, others: RunningGuests, store: str) -> dict[str, ImageFacts | None]:
     files: dict[str, ImageFacts | None] = {}
     if guest.drive:
         from kvmrun.host.files import image_files
 
         opened = others.opened()
         for drive in guest.drive:
-            formats = {drive.image: drive.image_format(), **({drive.base: drive.chain_format()} if drive.base else {})}
+            formats: dict[str, str] = {
+                drive.image: drive.image_format(),
+                **({drive.base: drive.chain_format()} if drive.base else {}),
+            }
             files |= {path: _with_users(image_files.image_facts(path, formats[path]), path, opened) for path in formats}
+            found = files.get(drive.base or "")
+            if found is not None and os.path.dirname(f"{drive.base}") == store:
+                from kvmrun.host.images import image_store  # hashlib, which no other start needs
+
+                files[f"{drive.base}"] = found.replace(changed=image_store.changed_reason(f"{drive.base}"))
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             files[path] = ImageFacts(kind="file", size=0) if os.path.isfile(path) else None

@@ -4,7 +4,7 @@ from collections.abc import Container, Iterator
 from typing import Literal
 
 from kvmrun.model.guest.qemu_argv import Image, Option
-from kvmrun.model.scalars import FilePath, Size
+from kvmrun.model.scalars import BaseImage, FilePath, Size
 from kvmrun.model.value import Value
 
 SUFFIXES = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".iso": "raw"}
@@ -19,7 +19,7 @@ class Drive(Value):
 
     image: FilePath
     format: Literal["qcow2", "raw"] | None = None
-    base: FilePath | None = None
+    base: BaseImage | None = None
     base_format: Literal["qcow2", "raw"] | None = None
     size: Size | None = None
     media: Literal["disk", "cdrom"] = "disk"

@@ -20,6 +20,11 @@ class Paths(Value):
     def images(self) -> str:
         return f"{self.state}/images"
 
+    @property
+    def store(self) -> str:
+        """The images of operating systems, by digest."""
+        return f"{self.state}/store"
+
     def guest(self, name: str) -> str:
         return f"{self.run}/vm/{name}"
 

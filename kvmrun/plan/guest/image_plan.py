@@ -1,5 +1,6 @@
 """The images of one guest: what has to be made, and what is refused because of what a file is."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 
 from kvmrun.errors import Refused
@@ -176,6 +177,14 @@ def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> Imag
         reason = "it is not a regular file or a block device"
         raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", reason=reason)
     _exchangeable(guest, path, host)
+    if found.changed:
+        fix = "kvmrun image pull gets it again; kvmrun image verify compares its content"
+        raise Refused(f"{guest.name} cannot use {path}", fix, reason=found.changed)
+    if writing and os.path.dirname(path) == _store(host.images):
+        fix = "name it as base, and give the guest an image of its own"
+        raise Refused(
+            f"{guest.name} cannot write to {path}", fix, reason="it is the base of every guest of that system"
+        )
     if other := found.writer or (found.reader if writing else ""):
         fix = f"kvmrun stop {other}, or give {guest.name} an overlay of its own (base = …)"
         verb = "write to" if writing else "read"
@@ -183,8 +192,15 @@ def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> Imag
     return found
 
 
+def _store(images: str) -> str:
+    """The directory of the images that are pinned, beside that of the images of the guests."""
+    return f"{os.path.dirname(images)}/store"
+
+
 def _instead(guest: Guest, path: str, images: str, beside: Mapping[str, Sequence[str]]) -> str:
     """What to do where a file is missing: what is built, or the file that was probably meant."""
+    if os.path.dirname(path) == _store(images):
+        return "kvmrun image pull gets every image that images.toml pins"
     if built := _built_by(path, images):
         return f"kvmrun build {built}"
     near = closest(path.rpartition("/")[2], beside.get(path, ()))

@@ -94,10 +94,11 @@ class Progress:
             yield lambda _: None
             return
         from rich.console import Console
-        from rich.progress import BarColumn, DownloadColumn, TextColumn, TransferSpeedColumn
+        from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
         from rich.progress import Progress as Bar
 
-        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+        told = TextColumn("{task.description}", markup=False)
+        columns = (told, BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
         bar = Bar(*columns, console=Console(stderr=True, highlight=False), transient=True)
         task = bar.add_task(printable(what, 40), total=total or None)
         begun = time.monotonic()

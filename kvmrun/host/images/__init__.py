@@ -1,0 +1,1 @@
+"""The store of images on this host: download, verification, conversion."""
