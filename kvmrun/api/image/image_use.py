@@ -31,7 +31,7 @@ class ImageUse:
     def others(self, image: StoredImage) -> list[str]:
         """What else needs the image, in words: running guests, overlays, other labs."""
         path = self._images.store.path(image.digest)
-        found = [f"{name}, which is running" for name in self._runners(path)]
+        found = [f"{name}, which is running," for name in self._runners(path)]
         found += [f"the overlay {one}" for one in self._over().get(path, [])]
         return found + [f"the lab {lab}" for lab in self._other_labs(image, path)]
 
