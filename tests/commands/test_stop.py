@@ -106,7 +106,8 @@ class TestCrashes:
         os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
         until(lambda: link("tap-vm1") is None)
         (lab / "vm1.toml").unlink()
-        assert kvmrun.rows()["vm1"]["state"] == "stale"
+        row = kvmrun.rows()["vm1"]
+        assert (row["state"], "kvmrun repair" in row["problem"].replace(f"-C {lab} ", "")) == ("stale", True)
         kvmrun.ok("stop", "vm1")
         assert kvmrun.rows() == {}
 

@@ -197,8 +197,9 @@ def _stopped_row(name: str, lab: Lab, guest: Guest | None, place: GuestRuntime |
         if name in lab.invalid:
             first = next((f"{one}" for one in lab.problems if one.file == f"{name}.toml"), "see kvmrun check")
             return Status(name=name, state="invalid", problem=printable(first, 200))
-        ports = record.ports if record else ()
-        return Status(name=name, state="stale", nics=_nics(ports), problem="left by a crash, and no definition")
+        nics = _nics(record.ports if record else ())
+        problem = "it has ended and has no definition; kvmrun repair removes what it left"
+        return Status(name=name, state="stale", nics=nics, problem=problem)
     other = lab.now.guests_elsewhere.get(name)
     return Status(
         name=name,
