@@ -69,6 +69,14 @@ def test_the_command_is_the_one_in_the_file(lab: Lab, guest: str) -> None:
     assert text == file.read_text()
 
 
+@pytest.mark.parametrize("guest", GUESTS)
+def test_no_drive_or_display_is_before_a_nic_on_the_bus(lab: Lab, guest: str) -> None:
+    """Linux names a NIC after its slot: an installed guest keeps its network when its CD-ROM or display is removed."""
+    devices = [str(one.props["id"]) for one in options(lab, guest) if one.flag == "device"]
+    ports = lab.derived_runtimes(WHERE)[guest].ports
+    assert devices[: len(ports)] == [port.name for port in ports]
+
+
 @pytest.mark.skipif(not QEMU, reason="needs qemu-system-x86_64")
 @pytest.mark.parametrize("guest", GUESTS)
 def test_qemu_takes_the_command(lab: Lab, guest: str, own_directories: Path) -> None:

@@ -136,14 +136,17 @@ class Guest(Value):
         yield from self._display(place)
         yield from self._events()
         turns = _Turns(self)
+        # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
+        for number, port in enumerate(place.ports):
+            yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
         if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
             yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
         for number, drive in enumerate(self.drive):
             turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
             ide = len(self._ide(self.drive[:number]))
             yield from drive.options(number, self.machine, ide=ide, bootindex=turn, devices=devices)
-        for number, port in enumerate(place.ports):
-            yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
+        if self.display != "none":
+            yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
         yield from self._agent(place)
@@ -195,7 +198,6 @@ class Guest(Value):
         if self.display != "none":
             port = self.display.port
             yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=place.vnc))
-            yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
 
     def shown_at(self, place: GuestRuntime) -> str:
         """Where a VNC viewer finds the guest: the path of a socket or an address with its port, "" for nowhere."""
