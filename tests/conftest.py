@@ -15,11 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 from support.cli import Cli
 
 from kvmrun.host.firewall import nfnetlink
 
 pytest_plugins = ["support.tally"]
+
+# Time says nothing on a machine under load, and the same tree is to have the same result: its examples follow from it.
+settings.register_profile("repeatable", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1

@@ -15,7 +15,7 @@ _PART = re.compile(r"[^.\[\]]+")
 
 def valid_part(stem: str, table: Mapping[str, Any], base: PathBase) -> Guest | None:
     """The guest without the keys that have errors; None where no guest is left."""
-    rest = dict(table)
+    rest = {key: value for key, value in table.items() if key in Guest.FIELDS and key != "name"}
     for _ in range(_ATTEMPTS if GuestName.fits(stem) else 0):
         file = Converter(stem, base)
         guest: Guest | None = file.convert(Guest, rest, name=GuestName(stem))
@@ -26,7 +26,10 @@ def valid_part(stem: str, table: Mapping[str, Any], base: PathBase) -> Guest | N
 
 
 def _without(table: dict[str, Any], keys: Iterable[str]) -> dict[str, Any]:
-    """The table without these keys. An element of a list is removed with the list: the others keep their numbers."""
+    """The table without these keys, each of which begins with one of the table's own.
+
+    An element of a list is removed with the list: the others keep their numbers.
+    """
     for key in keys:
         first, *path = _PART.findall(key)
         if not path or not (changed := _removed(table.get(first), path)):

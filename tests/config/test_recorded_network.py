@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.config.networks_file import convert_networks
@@ -36,7 +36,6 @@ KEYS: dict[str, list[Any]] = {
 }
 UPLINKS = [{"interface": "wan0"}, {"interface": "wan0", "gateway": "10.0.0.1"}, {"interface": "wan0", "table": 7}]
 tables = st.fixed_dictionaries({}, optional={key: st.sampled_from(values) for key, values in KEYS.items()})
-calm = settings(deadline=None)
 
 
 def record(table: dict[str, Any], uplink: dict[str, Any]) -> NetworkRecord | None:
@@ -56,7 +55,6 @@ def record(table: dict[str, Any], uplink: dict[str, Any]) -> NetworkRecord | Non
     )
 
 
-@calm
 @given(tables, st.sampled_from(UPLINKS))
 def test_a_record_is_read_as_it_was_written(table: dict[str, Any], uplink: dict[str, Any]) -> None:
     one = record(table, uplink)
@@ -95,7 +93,6 @@ leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
 trees = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
 
 
-@calm
 @given(st.sampled_from(sorted(DATA)), trees)
 def test_any_value_anywhere_is_a_record_or_none(field: str, value: object) -> None:
     network_from_json(DATA | {field: value})

@@ -12,7 +12,6 @@ from kvmrun.config.load_lab import load_lab
 from kvmrun.config.toml_file import Unreadable, read_toml
 from kvmrun.model.printable import printable
 
-calm = settings(deadline=None)
 DEEP = 10_000
 soon = pytest.mark.timeout(0.5, func_only=True)
 

@@ -2,12 +2,11 @@
 
 import uuid
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.model import derive
 
-calm = settings(deadline=None)
 guests = st.from_regex(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?", fullmatch=True)
 nics = st.from_regex(r"[a-z][a-z0-9]{0,7}", fullmatch=True)
 seeds = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=80)
@@ -20,7 +19,6 @@ def test_derived_names_never_change() -> None:
     assert derive.tap("ursa-firewall", "eth1", first=False) == "tap-ursa-~6f4cb"
 
 
-@calm
 @given(seeds, guests, nics)
 def test_a_mac_is_unicast_and_locally_administered(seed: str, guest: str, nic: str) -> None:
     octets = bytes.fromhex(derive.mac(seed, guest, nic).replace(":", ""))
@@ -29,7 +27,6 @@ def test_a_mac_is_unicast_and_locally_administered(seed: str, guest: str, nic: s
     assert octets[0] & 0b11 == 0b10
 
 
-@calm
 @given(seeds, guests)
 def test_a_uuid_is_a_version_5_uuid(seed: str, guest: str) -> None:
     found = uuid.UUID(derive.uuid(seed, guest))
@@ -37,14 +34,12 @@ def test_a_uuid_is_a_version_5_uuid(seed: str, guest: str) -> None:
     assert str(found) == derive.uuid(seed, guest)
 
 
-@calm
 @given(seeds, guests)
 def test_a_uid_is_in_the_range_nobody_hands_out(seed: str, guest: str) -> None:
     assert 0x70000000 <= derive.uid(seed, guest) < 0x78000000
     assert derive.uid(seed, guest) != derive.uid(seed, guest, "log")
 
 
-@calm
 @given(st.lists(st.tuples(guests, nics), unique=True), st.booleans())
 def test_taps_fit_the_kernel_and_differ(pairs: list[tuple[str, str]], first: bool) -> None:
     taps = {derive.tap(guest, "" if first else nic, first=first) for guest, nic in pairs}

@@ -4,14 +4,13 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from support.table import each
 
 from kvmrun.model.guest.launch_record import Record, record_from_json
 from kvmrun.model.guest.nic import Port
 
-calm = settings(deadline=None)
 PORT = Port(
     name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", queues=2
 )
@@ -95,13 +94,11 @@ def test_what_a_later_version_wrote_is_passed_over() -> None:
     assert record_from_json(data(schema=2, colour="blue", ports=port(vlan=5))) == RECORD
 
 
-@calm
 @given(trees)
 def test_any_json_is_a_record_or_none(tree: object) -> None:
     assert record_from_json(tree) is None
 
 
-@calm
 @given(st.sampled_from(sorted(Record.FIELDS)), trees)
 def test_any_value_anywhere_is_a_record_or_none(field: str, value: object) -> None:
     found = record_from_json(data(**{field: value}))

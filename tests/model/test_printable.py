@@ -3,17 +3,15 @@
 import unicodedata
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.model.printable import printable
 
-calm = settings(deadline=None)
 anything = st.text(st.characters(codec=None, exclude_categories=[]))
 REFUSED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 
-@calm
 @given(anything, st.integers(1, 100))
 def test_nothing_that_acts_on_a_terminal_is_left(text: str, limit: int) -> None:
     shown = printable(text, limit)
@@ -21,7 +19,6 @@ def test_nothing_that_acts_on_a_terminal_is_left(text: str, limit: int) -> None:
     assert not {unicodedata.category(char) for char in shown} & REFUSED
 
 
-@calm
 @given(anything)
 def test_what_is_printable_stays_printable(text: str) -> None:
     assert printable(printable(text)) == printable(text)

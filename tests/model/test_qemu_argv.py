@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.config.toml_values import Converter
@@ -16,7 +16,6 @@ from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_argv import Option, VncDirectory, argv
 from kvmrun.model.scalars import GuestName, PathBase
 
-calm = settings(deadline=None)
 PLACE = GuestRuntime(guest="vm1", uuid="u", directory="/run/vm1", log="/state/log/vm1", ports=())
 HOSTILE = [
     ",",
@@ -75,14 +74,12 @@ def _renamed(tree: Any, names: dict[Any, str]) -> Any:
 PLAIN = guest("plain")
 
 
-@calm
 @given(free)
 def test_free_text_reaches_qemu_as_one_value_only(text: str) -> None:
     found, plain = (parsed(argv(one.options(PLACE, vhost=True), None), one) for one in (guest(text), PLAIN))
     assert found == plain
 
 
-@calm
 @given(free)
 def test_as_run_no_path_reaches_qemu_at_all(text: str) -> None:
     def run(one: Guest) -> list[Any]:
@@ -93,7 +90,6 @@ def test_as_run_no_path_reaches_qemu_at_all(text: str) -> None:
     assert run(guest(text)) == run(PLAIN)
 
 
-@calm
 @given(free, free)
 def test_commas_in_a_keyed_value_are_doubled(first: str, second: str) -> None:
     (_, word) = Option(flag="chardev", text="socket", props={"path": f"/{first}", "id": f"/{second}"}).argv(None)

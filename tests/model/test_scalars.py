@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.model.guest.readiness import GroupName
@@ -26,7 +26,6 @@ from kvmrun.model.scalars import (
 
 BASE = PathBase(directory="/lab/vms.d", images="/state/images")
 KINDS = (CpuModel, Display, FilePath, GuestName, OneLine, LinkName, Mac, NicName, Size, Uuid, SafeWord)
-calm = settings(deadline=None)
 numbers = st.integers() | st.floats() | st.booleans() | st.none() | st.lists(st.text())
 
 BAD_NAMES = [
@@ -47,7 +46,6 @@ def test_a_good_guest_name_is_kept(name: str) -> None:
     assert GuestName.parse(name) == name
 
 
-@calm
 @given(st.text(max_size=40) | st.text("abz019-\n", max_size=40))
 def test_a_name_that_is_accepted_matches_the_pattern(name: str) -> None:
     try:
@@ -57,7 +55,6 @@ def test_a_name_that_is_accepted_matches_the_pattern(name: str) -> None:
     assert re.match(r"[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?\Z", name)
 
 
-@calm
 @given(numbers)
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_not_text_is_refused_by_every_value(kind: type[OneLine], raw: object) -> None:
@@ -89,7 +86,6 @@ def test_what_is_no_size_is_refused(raw: str) -> None:
         Size.parse(raw)
 
 
-@calm
 @given(st.integers(1, 10**12 - 1), st.sampled_from("KMGT"))
 def test_a_size_is_printed_as_it_can_be_read(number: int, unit: str) -> None:
     size = Size.parse(f"{number}{unit}")
@@ -177,7 +173,6 @@ def test_what_is_said_in_sets_is_what_the_pattern_says(kind: Any) -> None:
     pattern = re.compile(PATTERNS[kind])
     edges = st.text("aAzZ09fF-_.:=+,/KMGTiBmhd \n\u0663é", max_size=70)
 
-    @calm
     @given(
         st.from_regex(pattern, fullmatch=True) | edges | st.sampled_from(["all", "default", "infinite", "2KiBB", "2Ki"])
     )

@@ -1,6 +1,6 @@
 """Who comes after whom: no circles, the same backwards, and only of those that take part."""
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.model.guest import start_order
@@ -25,7 +25,6 @@ def test_a_circle_is_told_as_a_way() -> None:
     assert start_order.find_cycle(before, "d") == ()
 
 
-@settings(deadline=None)
 @given(orders)
 def test_what_is_untangled_has_no_circle_and_backwards_twice_is_forwards(before: start_order.Before) -> None:
     clear = start_order.without_cycles(start_order.restrict(before, before))
@@ -36,7 +35,6 @@ def test_what_is_untangled_has_no_circle_and_backwards_twice_is_forwards(before:
     }
 
 
-@settings(deadline=None)
 @given(orders)
 def test_those_in_a_circle_are_found_in_one_pass(before: start_order.Before) -> None:
     assert start_order.find_cycles(before) == {

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
@@ -11,7 +11,6 @@ from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.ui.text import guest_table
 from kvmrun.ui.text.guest_columns import CONFINEMENT, HEADS, LIVE, View, guest_cells, plain
 
-calm = settings(deadline=None)
 ETH0 = NicStatus(name="eth0", network="lan", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
 ETH1 = NicStatus(name="eth1", network="dmz", tap="tap-vm1-eth1", mac="52:54:00:00:00:02", address=None)
 RUNNING = Status(
@@ -77,7 +76,6 @@ def test_memory_is_used_of_given(rss: int | None, memory: int | None, shown: str
     assert guest_cells(RUNNING.replace(rss_bytes=rss, memory_bytes=memory))[6] == shown
 
 
-@calm
 @given(st.text(), st.text())
 def test_no_text_breaks_a_line(word: str, problem: str) -> None:
     nic = ETH0.replace(tap=word, mac=word, address=word)

@@ -5,7 +5,7 @@ from typing import Any
 from unicodedata import category
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvmrun.model.finding import Finding, problem
@@ -71,7 +71,6 @@ def test_a_lease_tells_how_long_it_has(seconds: int, text: str) -> None:
     assert text in told(UP.replace(leases=(LEASE.replace(name="", expires=int(time.time()) + seconds),)))
 
 
-@settings(deadline=None)
 @given(st.text())
 def test_nothing_it_shows_acts_on_the_terminal(text: str) -> None:
     shown: dict[str, Any] = {"problem": text, "uplink": text, "ports": (PortStatus(tap=text, guest=text),)}
