@@ -230,6 +230,7 @@ def test_a_file_of_this_host_is_converted(lab: Path, run: Run, tmp_path: Path, k
     body = disk(tmp_path, form)
     file = tmp_path / f"thing.{kind}"
     file.write_bytes(lzma.compress(body) if packed == "xz" else gzip.compress(body) if packed else body)
+    file.chmod(0o600 if kind in {"vmdk", "raw.gz"} else 0o644)  # to its owner alone, or to everybody
     assert run("image", "import", str(file)).code == 0
     (image,) = run("image", "list", "-o", "json").json()["images"]
     assert (image["name"], image["verified"], image["disk"]) == ("local:thing", "local", MIB)

@@ -33,6 +33,7 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "export": ("nonsense",),
     "freeze": ("vm1", "nobody", ""),
     "help": ("nonsense",),
+    "image": ("info nothing:1", "pull debian:nothing", "rm nothing:1", "import /no/such.qcow2", "sideways"),
     "init": ("LAB",),
     "kill": ("vm1", "nobody", "", "--all vm1"),
     "list": ("", "-v", "vm1 nobody", "@web", "@wbe", "@other", "-o yaml"),

@@ -17,6 +17,8 @@ import kvmrun as package
 WHAT = "image tools that root runs: only to make new ones, and these open no other"
 TOOLS = re.compile(r"qemu-(img|io|nbd|storage-daemon)|losetup|blkid|guestfish|virt-|dmsetup|\bmount\b|\bfile\b")
 RUNS = ("require_program", "run", "spawn", "Popen", "execve", "execv")
+TOOL_USERS = ("host/files/image_files.py", "host/images/convert.py")
+"""Who runs qemu-img: to make images, and, as an account of its own, to convert what is imported."""
 USED = {"sh", "capsh", "prlimit", "s6-log", "qemu-system-x86_64", "python", "nft"}
 _CALL = re.compile(r'^(?P<pid>\d+) +(?P<call>execve|openat)\((?:AT_FDCWD, |\d+, )?"(?P<path>[^"]*)"(?P<rest>.*)')
 MIB = 1 << 20
@@ -39,7 +41,7 @@ def test_the_code_runs_no_tool_on_an_image(tally: Tally) -> None:
                 one.value for call in named for one in ast.walk(call)
                 if isinstance(one, ast.Constant) and isinstance(one.value, str) and TOOLS.search(one.value)
             ]  # fmt: skip
-            assert words == (["qemu-img"] if path.match("host/files/image_files.py") else []), words
+            assert words == (["qemu-img"] if any(map(path.match, TOOL_USERS)) else []), words
 
 
 def _qcow2(path: Path, *words: str) -> None:
@@ -111,3 +113,21 @@ def _started(kvmrun: Cli, note: Path) -> None:
         until(lambda: child.poll() is not None or kvmrun.rows()["vm1"]["state"] == "paused")
         kvmrun("kill", "vm1")
         child.wait(60)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: accounts of processes")
+def test_an_import_is_converted_without_privileges(kvmrun: Cli, own_directories: Path, tally: Tally) -> None:
+    row = tally.row("D-07", WHAT, 1)
+    note, image = own_directories / "note", own_directories / "a.vmdk"
+    subprocess.run(["qemu-img", "create", "-q", "-f", "vmdk", str(image), "1M"], check=True)
+    image.chmod(0o600)
+    words = ["strace", "-f", "-qq", "-s", "300", "-e", "trace=execve,%creds", "-o", str(note)]
+    with row.case("an image that its owner alone can read"):
+        assert Cli([*words, *kvmrun.words])("image", "import", str(image)).code == 0
+        calls = note.read_text().splitlines()
+        (pid,) = {line.split()[0] for line in calls if 'execve("/usr/bin/qemu-img"' in line and line.endswith("= 0")}
+        mine = [line for line in calls if line.split()[0] == pid]
+        begin = next(at for at, line in enumerate(mine) if 'execve("/usr/bin/qemu-img"' in line)
+        accounts = [number for line in mine[:begin] for number in re.findall(r"set\w*uid\((\d+)", line)]
+        assert accounts
+        assert "0" not in accounts

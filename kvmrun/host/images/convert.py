@@ -4,20 +4,24 @@ import bz2
 import gzip
 import lzma
 import os
+import stat
 import subprocess
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import IO, BinaryIO
 
-from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive, host_fix, host_reason
+from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive, UsageError, host_fix, host_reason
 from kvmrun.host.files import image_files
 from kvmrun.host.process import process
+from kvmrun.model import derive
 from kvmrun.model.deadline import Deadline
 
 _OPENERS: dict[str, Callable[[BinaryIO], IO[bytes]]] = {"gzip": gzip.open, "bzip2": bz2.open, "xz": lzma.open}  # type: ignore[dict-item]
 _FORMATS = {"qcow2", "qcow", "vmdk", "vdi", "vhdx", "vpc", "raw"}
 _CHUNK = 1 << 20
 _LIMIT = 3600.0
+_ACCOUNT = derive.uid("", "images", "convert")
+"""Nobody else's: what converts and unpacks images may read and write nothing but what it is given."""
 Moved = Callable[[int, int], None]
 
 
@@ -58,10 +62,12 @@ def place(source: str, target: str, deadline: Deadline, *, move: bool) -> None:
 def content_of(path: str) -> str:
     """The format that the content of a file tells of, "raw" for a disk with partitions or a file system.
 
-    Raises Refused for anything else.
+    Raises Refused for anything else, UsageError where there is no such file.
     """
     found = image_files.image_facts(path, "raw")
-    if found is None or found.kind != "file":
+    if found is None:
+        raise UsageError(f"there is no file {path}", "name the file of an image")
+    if found.kind != "file":
         raise Refused(f"{path} is no image", "name a regular file", reason="it is not a regular file")
     if found.content:
         return found.content
@@ -128,14 +134,50 @@ def _unpack(source: str, target: str, kind: str, moved: Moved, deadline: Deadlin
 def _unpack_zstd(source: str, out: BinaryIO, deadline: Deadline) -> None:
     if not process.find_program("zstd"):
         raise HostLacks("zstd is missing, which unpacks this image", "apt install zstd")
-    argv = [process.require_program("zstd"), "-dcq", "--", source]
-    _run(argv, f"{source} cannot be unpacked", deadline, stdout=out)
+    argv = _confined([process.require_program("zstd"), "-dcq"])
+    with open(source, "rb") as packed:
+        _run(argv, f"{source} cannot be unpacked", deadline, stdin=packed, stdout=out)
+
+
+def _confined(argv: list[str]) -> list[str]:
+    """The command as an account of its own where root runs it: what it reads may be made to attack it."""
+    return process.drop_privileges_command(argv, _ACCOUNT if os.geteuid() == 0 else None, None)
+
+
+def _open_for_account(source: str, target: str, files: ExitStack, deadline: Deadline) -> int:
+    """A descriptor of the source that the account can open again by its number; of a copy, where it may not."""
+    fd = os.open(source, os.O_RDONLY | os.O_CLOEXEC)
+    files.callback(os.close, fd)
+    if os.geteuid() != 0 or os.fstat(fd).st_mode & stat.S_IROTH:
+        return fd
+    copy = f"{target}.source"
+    files.callback(os.unlink, copy)
+    place(source, copy, deadline, move=False)
+    os.chown(copy, _ACCOUNT, _ACCOUNT)
+    fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
+    files.callback(os.close, fd)
+    return fd
 
 
 def _convert(source: str, target: str, kind: str, moved: Moved, deadline: Deadline) -> None:
-    """By qemu-img, which is told the format: it never guesses one, and so never follows what a raw image holds."""
-    argv = [process.require_program("qemu-img"), "convert", "-p", "-f", kind, "-O", "qcow2", "--", source, target]
-    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+    """By qemu-img, which is told the format: it never guesses one, and so never follows what a raw image holds.
+
+    It has an account of its own, and opens two files by the numbers of their descriptors.
+    """
+    with ExitStack() as files:
+        out = os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        files.callback(os.close, out)
+        given = _open_for_account(source, target, files, deadline)
+        if os.geteuid() == 0:
+            os.fchown(out, _ACCOUNT, _ACCOUNT)
+        paths = (f"/proc/self/fd/{given}", f"/proc/self/fd/{out}")
+        argv = [process.require_program("qemu-img"), "convert", "-p", "-f", kind, "-O", "qcow2", "--", *paths]
+        _converting(_confined(argv), (given, out), source, moved, deadline)
+        os.fchown(out, os.geteuid(), os.getegid())
+
+
+def _converting(argv: list[str], passed: tuple[int, int], source: str, moved: Moved, deadline: Deadline) -> None:
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, pass_fds=passed) as child:
         assert child.stdout is not None
         assert child.stderr is not None
         try:
@@ -157,11 +199,10 @@ def _convert(source: str, target: str, kind: str, moved: Moved, deadline: Deadli
         raise KvmrunError(f"{source} cannot be converted", "free some room, or use another file", lines=lines)
 
 
-def _run(argv: list[str], message: str, deadline: Deadline, *, stdout: BinaryIO) -> None:
+def _run(argv: list[str], message: str, deadline: Deadline, *, stdin: BinaryIO, stdout: BinaryIO) -> None:
+    limit = deadline.granted(_LIMIT)
     try:
-        done = subprocess.run(
-            argv, stdout=stdout, stderr=subprocess.PIPE, timeout=deadline.granted(_LIMIT), check=False
-        )
+        done = subprocess.run(argv, stdin=stdin, stdout=stdout, stderr=subprocess.PIPE, timeout=limit, check=False)
     except subprocess.TimeoutExpired:
         raise Unresponsive(f"{message} in time", "--timeout SECONDS") from None
     if done.returncode:
