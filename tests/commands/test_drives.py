@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from support import proc
 from support.cli import TCG, Cli, guests
-from support.world import link, until, world, world_after
+from support.world import until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -124,7 +124,7 @@ class TestInUse:
         for _ in range(2):
             kvmrun.ok("vm1")
             os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
-            until(lambda: link("tap-vm1") is None)
+            until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
         kvmrun.ok("vm1")
 
 

@@ -85,7 +85,7 @@ class TestCrashes:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
         os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
-        until(lambda: link("tap-vm1") is None)
+        until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
         kvmrun.ok("vm1")
         assert kvmrun.rows()["vm1"]["state"] == "running"
@@ -95,7 +95,7 @@ class TestCrashes:
         before = world()
         kvmrun.ok("vm1")
         os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
-        until(lambda: link("tap-vm1") is None)
+        until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
         assert "vm1 is stopped already" in kvmrun.ok("stop", "vm1").out
         kvmrun.ok("net", "down")
         assert world_after(before) == before
@@ -104,7 +104,7 @@ class TestCrashes:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
         os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
-        until(lambda: link("tap-vm1") is None)
+        until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
         (lab / "vm1.toml").unlink()
         row = kvmrun.rows()["vm1"]
         assert (row["state"], "kvmrun repair" in row["problem"].replace(f"-C {lab} ", "")) == ("stale", True)
