@@ -2,6 +2,7 @@
 
 import ctypes
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -12,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -60,8 +62,23 @@ def own_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("KVMRUN_RUN_DIR", str(root / "run"))
     monkeypatch.setenv("KVMRUN_STATE_DIR", str(root / "state"))
     yield root
+    if (root / "run").exists() or (root / "state").exists():
+        _end_what_is_left(root)
     shutil.rmtree(root, ignore_errors=True)
     os.umask(before)
+
+
+def _end_what_is_left(root: Path) -> None:
+    """End the guests, dnsmasqs and loggers of a test, also those of its other labs and of a test that failed."""
+    for record in root.glob("**/vm/*/record"):
+        with suppress(OSError, ValueError, AttributeError):
+            pid = int(json.loads(record.read_text()).get("pid") or 0)
+            if pid and Path(f"/proc/{pid}/comm").read_text().startswith("qemu-system"):
+                os.kill(pid, signal.SIGKILL)
+    for cmdline in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):
+            if f"{root}/".encode() in cmdline.read_bytes():
+                os.kill(int(cmdline.parent.name), signal.SIGKILL)
 
 
 @pytest.fixture
