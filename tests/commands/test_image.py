@@ -5,6 +5,7 @@ import hashlib
 import json
 import lzma
 import os
+import shutil
 import stat
 import subprocess
 import threading
@@ -392,6 +393,7 @@ def test_streams(lab: Path, run: Run, server: ImageServer, tmp_path: Path) -> No
         assert run("image", "pull", "simple:9", "--update").code == 6
 
 
+@pytest.mark.skipif(not (shutil.which("gpg") and shutil.which("gpgv")), reason="needs gpg, which makes keys, and gpgv")
 class TestSignatures:
     gpg: Callable[..., bytes]
 
