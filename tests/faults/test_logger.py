@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from support import herd
 from support.cli import Cli
+from support.proc import reads_ahead
 from support.sector import sector
 from support.tally import Row, Tally
 from support.world import until
@@ -34,12 +35,6 @@ def answers(lab: Path) -> None:
     """The monitor does, at once."""
     ended = herd.run(lab, "monitor", "vm1", "-c", "query-status")
     assert (ended.code, '"running": true' in ended.text) == (0, True), ended.text
-
-
-def reads_ahead() -> bool:
-    """Whether this is s6 2.13, whose s6-log processes nothing while its input never pauses; 2.11 and 2.15 do."""
-    asked = ["dpkg-query", "-W", "-f", "${Version}", "s6"]
-    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.startswith("2.13.")
 
 
 @pytest.mark.skipif(reads_ahead(), reason="s6 2.13 processes nothing while input never pauses; serial ports are slower")

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from support.proc import reads_ahead
 from support.world import until
 
 from kvmrun.host.execute.guest_executor import GuestExecutor
@@ -28,6 +29,7 @@ def feed(log: Path, chunks: list[bytes]) -> None:
         hand.close()
 
 
+@pytest.mark.skipif(reads_ahead(), reason="s6 2.13 processes nothing while input never pauses; serial ports are slower")
 @pytest.mark.parametrize("chunk", [CHUNK, b"x" * 65536], ids=["lines", "one-endless-line"])
 def test_fifty_megabytes_keep_four_on_disk(own_directories: Path, chunk: bytes) -> None:
     log = own_directories / "log" / "vm1"
