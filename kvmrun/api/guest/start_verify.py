@@ -1,5 +1,8 @@
 """The second half of a start, loaded while QEMU starts: QMP handshake, record, resume."""
 
+import os
+import time
+
 from kvmrun.api.guest.wait_types import Wait, Watch
 from kvmrun.api.guest_socket import monitor_of
 from kvmrun.errors import KvmrunError, host_fix
@@ -12,6 +15,8 @@ from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.monitor.qmp import startup_check
 from kvmrun.monitor.qmp.query_many import query
 
+_TAPS_GO = 0.5
+"""How long the taps of a killed QEMU may take to go, in seconds."""
 _ENDS = 0.3
 """How long after a failure QEMU may take to end that was its cause, in seconds: its taps and sockets go first."""
 
@@ -63,4 +68,19 @@ def kill_half_started(place: GuestRuntime) -> bool:
     if not is_half_started(answer.replies, rundir.read_record(place.directory)):
         return False
     with rundir.qemu_pidfd(place.directory) as pidfd:
-        return pidfd is None or process.kill(pidfd)
+        ended = pidfd is None or process.kill(pidfd)
+    _wait_for_taps(place)
+    return ended
+
+
+def _wait_for_taps(place: GuestRuntime) -> None:
+    """Wait until the kernel has removed the taps of a QEMU that was killed.
+
+    One that uses io_uring has ended before its descriptors are closed: the kernel closes them a moment later. A tap
+    that stays is for the start to judge.
+    """
+    until = time.monotonic() + _TAPS_GO
+    while any(port.tap and os.path.exists(f"/sys/class/net/{port.tap}") for port in place.ports):
+        if time.monotonic() > until:
+            return
+        time.sleep(0.01)
