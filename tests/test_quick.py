@@ -21,6 +21,8 @@ HEAVY = {
     *("prompt_toolkit", "psutil", "pyroute2", "qemu", "rich", "shlex", "subprocess", "tempfile", "uuid"),
 }
 """What costs more than the work it would do on these paths."""
+if sys.version_info >= (3, 14):
+    HEAVY -= {"dataclasses", "inspect"}  # argparse loads them there, for its colours
 PROGRAM = """
 import sys
 del sys.modules["site"]
