@@ -76,8 +76,8 @@ def kill_half_started(place: GuestRuntime) -> bool:
 def _wait_for_taps(place: GuestRuntime) -> None:
     """Wait until the kernel has removed the taps of a QEMU that was killed.
 
-    One that uses io_uring has ended before its descriptors are closed: the kernel closes them a moment later. A tap
-    that stays is for the start to judge.
+    One that uses io_uring has ended before its descriptors are closed: the kernel closes them a moment later. What it
+    held has no mark yet, so that the start could not tell it from a tap of somebody else; one that stays is refused.
     """
     until = time.monotonic() + _TAPS_GO
     while any(port.tap and os.path.exists(f"/sys/class/net/{port.tap}") for port in place.ports):

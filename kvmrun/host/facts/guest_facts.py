@@ -86,6 +86,7 @@ def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: Running
     access, gid = kvm_facts(root=where.root)
     files = _files(guest, others, where.store)
     kept = persistent_taps.kept(where, ((guest.name, port) for port in place.ports))
+    marks = {port.tap: alias for port in place.ports if (alias := tap_device.alias(port.tap))}
     return StartFacts(
         qemu=(program := qemu_facts()),
         qemu_problem=_unusable(program, root=where.root and not guest.user) if program else "",
@@ -102,8 +103,8 @@ def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: Running
         beside={path: named_files.names_beside(path) for path, file in files.items() if file is None},
         exchangeable=_exchangeable(files) if where.root else {},
         taken_taps=frozenset(port.tap for port in place.ports if tap_device.ifindex(port.tap)),
-        marks={port.tap: alias for port in place.ports if (alias := tap_device.alias(port.tap))},
-        leftover_taps=frozenset(_leftovers(guest.name, place, kept)) if where.root else frozenset(),
+        marks=marks,
+        leftover_taps=frozenset(_leftovers(guest.name, place, kept, marks)) if where.root else frozenset(),
         kept_taps=kept,
         taken_uids=_uids(others.pids()) if place.uid is not None else {},
         taken_ports=_ports(guest, others),
@@ -251,14 +252,12 @@ def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
     return found
 
 
-def _leftovers(guest: str, place: GuestRuntime, kept: Mapping[str, PersistentTap]) -> Iterator[str]:
-    """The taps that are left of a guest that does not run."""
+def _leftovers(
+    guest: str, place: GuestRuntime, kept: Mapping[str, PersistentTap], marks: Mapping[str, str]
+) -> Iterator[str]:
+    """The taps that are left of a guest that does not run; `marks` are the aliases of those that are there."""
     for port in place.ports:
-        if (
-            port.tap not in kept
-            and tap_device.ifindex(port.tap)
-            and link_mark.is_same(tap_device.alias(port.tap), port.alias(guest))
-        ):
+        if port.tap not in kept and link_mark.is_same(marks.get(port.tap, ""), port.alias(guest)):
             yield port.tap
 
 
