@@ -4,14 +4,11 @@ import os
 import sys
 from typing import NoReturn
 
+from kvmrun.api.image.build_recipe import build_call
 from kvmrun.cli.arguments import Args, Parser, opened
-from kvmrun.errors import HostLacks, UsageError
+from kvmrun.errors import UsageError
 
 HELP = "build the demo guest, or a whole Debian guest, from packages"
-_RECIPES = f"{os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))}/recipes"
-_BASH = "/bin/bash"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PASSED = ("HOME", "TERM", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 
 
 def configure(parser: Parser) -> None:
@@ -22,15 +19,10 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> NoReturn:
     """Becomes the recipe, whose exit code is then ours."""
-    where = opened(args).paths
+    lab = opened(args)
     if args.key and args.kind != "debian":
         raise UsageError("--key is for debian", f"kvmrun build debian --key {args.key}")
-    recipe = f"{_RECIPES}/{args.kind}"
-    for needed in (_BASH, recipe):
-        if not os.path.isfile(needed):
-            raise HostLacks(f"{needed} is missing", "apt install bash" if needed == _BASH else "reinstall the package")
     words = [*(["--force"] if args.force else []), *(["--key", os.path.abspath(args.key)] if args.key else [])]
-    environment = {name: os.environ[name] for name in _PASSED if name in os.environ}
-    environment |= {"PATH": _PATH, "LANG": "C.UTF-8", "KVMRUN_STATE_DIR": where.state}
+    command, environment = build_call(lab, args.kind, words)
     sys.stdout.flush()
-    os.execve(_BASH, [_BASH, recipe, *words], environment)  # noqa: S606 - a list of words, no shell reads them
+    os.execve(command[0], command, environment)  # noqa: S606 - a list of words, no shell reads them

@@ -6,16 +6,13 @@ import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
-import kvmrun
-from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Unresponsive, UsageError
+from kvmrun.errors import KvmrunError, NotPermitted, Unresponsive, UsageError
+from kvmrun.host.images.recipes import recipe_command, recipe_environment
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import DIGITS, LOWER, consists_of
 from kvmrun.model.value import Value
 
-_RECIPE = f"{os.path.dirname(os.path.abspath(kvmrun.__file__))}/recipes/debian"
-_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PASSED = ("HOME", "TMPDIR", "http_proxy", "https_proxy", "no_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY")
 _LIMIT = 3600.0
 
 
@@ -41,13 +38,12 @@ def built(suite: str, directory: str, deadline: Deadline, waiting: Waiting) -> I
         raise UsageError(f"{printable(suite, 60)} is no suite of Debian", "such as apt:bookworm")
     if os.geteuid() != 0:
         raise NotPermitted("an image cannot be built", "run it with sudo", reason="its files have owners")
-    if not os.path.isfile("/bin/bash"):
-        raise HostLacks("/bin/bash is missing", "apt install bash")
+    command = recipe_command("debian", ["--suite", suite, "--into", directory])
     shutil.rmtree(directory, ignore_errors=True)
     os.mkdir(directory, 0o700)
     try:
         with waiting(f"the packages of {suite}"):
-            _run(["/bin/bash", _RECIPE, "--suite", suite, "--into", directory], deadline)
+            _run(command, deadline)
         files = (f"{directory}/debian{end}" for end in (".raw", "-vmlinuz", "-initrd"))
         yield BuiltFiles(**dict(zip(("image", "kernel", "initrd"), files, strict=True)))
     finally:
@@ -55,12 +51,12 @@ def built(suite: str, directory: str, deadline: Deadline, waiting: Waiting) -> I
 
 
 def _run(argv: list[str], deadline: Deadline) -> None:
-    environment = {name: os.environ[name] for name in _PASSED if name in os.environ} | {
-        "PATH": _PATH,
-        "LANG": "C.UTF-8",
-    }
     with subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        env=recipe_environment(os.environ),
+        start_new_session=True,
     ) as child:
         try:
             said = child.communicate(timeout=deadline.granted(_LIMIT))[0].decode(errors="replace")
