@@ -30,7 +30,7 @@ def images_of(lab: LabHandle, name: str) -> tuple[list[str], list[str]]:
     else:
         drives = list(_from_text(where, name))
         guessed = _called_like(where, name, {image for image, _ in drives})
-    used = set(_used_by_others(lab, name))
+    used = {path for other, path in _named_files(lab) if other != name}
     there = {image: made for image, made in drives if os.path.isfile(image) and image not in used}
     ours = [image for image, made in there.items() if made and os.path.dirname(image) == where.images]
     ours = [
@@ -41,18 +41,15 @@ def images_of(lab: LabHandle, name: str) -> tuple[list[str], list[str]]:
 
 def image_users(lab: LabHandle, image: str) -> list[str]:
     """The guests of the lab whose definition names the image, be it valid or not."""
-    found = [name for name, guest in lab.definitions.guests.items() if image in set(_files(guest))]
-    invalid = lab.definitions.invalid
-    return found + [name for name in invalid if image in {path for path, _ in _from_text(lab.paths, name)}]
+    return list(dict.fromkeys(name for name, path in _named_files(lab) if path == image))
 
 
-def _used_by_others(lab: LabHandle, name: str) -> Iterator[str]:
-    for other, guest in lab.definitions.guests.items():
-        if other != name:
-            yield from _files(guest)
-    for other in lab.definitions.invalid:
-        if other != name:
-            yield from (path for path, _ in _from_text(lab.paths, other))
+def _named_files(lab: LabHandle) -> Iterator[tuple[str, str]]:
+    """(guest, image) for every image and base that a definition names, of invalid guests by their text."""
+    for name, guest in lab.definitions.guests.items():
+        yield from ((name, path) for path in _files(guest))
+    for name in lab.definitions.invalid:
+        yield from ((name, path) for path, _ in _from_text(lab.paths, name))
 
 
 def _files(guest: Guest) -> Iterable[str]:

@@ -102,9 +102,7 @@ def verify_images(
             lines = (f"expected {found.content}", f"found    {content}")
             errors.append(Refused(f"{name} was changed after it was verified", fix, reason=path, lines=lines))
             continue
-        now = os.stat(path)
-        if (now.st_size, now.st_mtime_ns) != (found.size, found.modified):  # a copy of the same content
-            images.store.note(found.replace(size=now.st_size, modified=now.st_mtime_ns))
+        images.store.note_verified(found)  # it may be a copy of the same content
         right.append(name)
         report(Done(text=f"{name}: its content is the one that was verified"))
     if errors:

@@ -197,8 +197,7 @@ class _Pull:
         if found is None or not changed_reason(path):
             return found is not None
         if self._hash(path, found.content.algorithm) == found.content:
-            now = os.stat(path)
-            store.note(found.replace(size=now.st_size, modified=now.st_mtime_ns))
+            store.note_verified(found)
             return True
         if pin.url() is None:
             fix = "restore it from a backup, or remove its guests and the image"

@@ -98,8 +98,7 @@ class ImageStore:
         with self._worded():
             for suffix, path in {**extra, ".qcow2": part}.items():
                 self._publish(path, self.path(image.digest, suffix))
-            found = os.stat(self.path(image.digest))
-            self.note(image.replace(size=found.st_size, modified=found.st_mtime_ns))
+            self.note_verified(image)
 
     def _publish(self, part: str, path: str) -> None:
         fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
@@ -123,6 +122,12 @@ class ImageStore:
         path = self.path(image.digest, ".json")
         with self._worded(), atomic_write.replacing(path, f"{path}.new") as fd:
             atomic_write.fill(fd, json.dumps(image.as_dict(), default=str).encode(), 0o644)
+
+    def note_verified(self, image: StoredImage) -> None:
+        """The same of an image whose content is right: its size and time of now are what `changed_reason` expects."""
+        now = os.stat(self.path(image.digest))
+        if (now.st_size, now.st_mtime_ns) != (image.size, image.modified):
+            self.note(image.replace(size=now.st_size, modified=now.st_mtime_ns))
 
     def remove(self, digest: Digest) -> None:
         """Remove an image with what belongs to it; the note goes last, by which it is known."""
