@@ -18,8 +18,9 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
-from support.cli import Cli
+from support.cli import Cli, Result, Run
 
+from kvmrun.cli import main
 from kvmrun.host.firewall import nfnetlink
 
 pytest_plugins = ["support.tally"]
@@ -137,6 +138,18 @@ def kvmrun(lab: Path) -> Iterator[Cli]:
     if os.path.exists(os.environ["KVMRUN_RUN_DIR"]):  # else nothing was started or brought up
         cli("kill", "--all", "--force")
         cli("net", "down", "--force")
+
+
+@pytest.fixture
+def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """The command on `lab`, within this process."""
+
+    def call(*words: str) -> Result:
+        code = main.run([words[0], "-C", str(lab), *words[1:]])
+        said = capsys.readouterr()
+        return Result(code, *(text.replace(f"kvmrun -C {lab} ", "kvmrun ") for text in (said.out, said.err)))
+
+    return call
 
 
 @pytest.fixture

@@ -5,31 +5,13 @@ import re
 import stat
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result, guests
+from support.cli import TCG, Cli, Result, Run, guests
 from support.screen import screen
 
-from kvmrun.cli import main
-
-Run = Callable[..., Result]
 TYPED = "import sys; from kvmrun.cli.main import run; sys.exit(run(sys.argv[1:]))"
-
-
-@pytest.fixture
-def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """The command on `lab`, within this process."""
-    before = os.umask(0o022)
-
-    def call(*words: str) -> Result:
-        code = main.run([words[0], "-C", str(lab), *words[1:]])
-        said = capsys.readouterr()
-        return Result(code, *(text.replace(f"kvmrun -C {lab} ", "kvmrun ") for text in (said.out, said.err)))
-
-    yield call
-    os.umask(before)
 
 
 def editor(directory: Path, script: str, monkeypatch: pytest.MonkeyPatch, *, variable: str = "VISUAL") -> None:

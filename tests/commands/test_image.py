@@ -13,28 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result, guests
+from support.cli import TCG, Cli, Run, guests
 from support.image_server import Handler, ImageServer, awaited, image_server, silent
 
 from kvmrun.cli import main
 
-Run = Callable[..., Result]
 MIB = 1 << 20
 DIGEST = hashlib.sha256
-
-
-@pytest.fixture
-def run(lab: Path, capsys: pytest.CaptureFixture[str]) -> Iterator[Run]:
-    """The command on `lab`, within this process."""
-    before = os.umask(0o022)
-
-    def call(*words: str) -> Result:
-        code = main.run([words[0], "-C", str(lab), *words[1:]])
-        said = capsys.readouterr()
-        return Result(code, *(text.replace(f"kvmrun -C {lab} ", "kvmrun ") for text in (said.out, said.err)))
-
-    yield call
-    os.umask(before)
 
 
 @pytest.fixture

@@ -6,13 +6,16 @@ import json
 import os
 import shlex
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from support import warm
+
+Run = Callable[..., "Result"]
+"""A call of the command within this process."""
 
 TCG = 'accel = "tcg"\nmemory = "32M"\n'
 """A guest with nothing to boot that starts anywhere: emulated, small, on the usual network."""
