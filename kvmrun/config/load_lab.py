@@ -9,6 +9,7 @@ from kvmrun.config.networks_file import NetworksFile, convert_networks
 from kvmrun.config.toml_file import Unreadable, parse_toml, read_toml
 from kvmrun.config.toml_values import Converter
 from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import store_beside
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import GuestName, PathBase
@@ -100,7 +101,7 @@ def _path_base(directory: str, images: str, table: dict[str, Any] | None, proble
     file = Converter("images.toml", base)
     pins = convert_images(file, table).pin
     problems += file.problems
-    return base.replace(pins={name: f"{os.path.dirname(images)}/store/{pin.file}" for name, pin in pins.items()})
+    return base.replace(pins={name: f"{store_beside(images)}/{pin.file}" for name, pin in pins.items()})
 
 
 def _networks(table: dict[str, Any] | None, base: PathBase, problems: list[Problem]) -> NetworksFile:

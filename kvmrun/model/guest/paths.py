@@ -1,7 +1,14 @@
 """The place of one guest on this host: every name and path derived for it."""
 
+import os
+
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.value import Value
+
+
+def store_beside(images: str) -> str:
+    """The directory of the images of operating systems, by digest: beside that of the images of guests."""
+    return f"{os.path.dirname(images)}/store"
 
 
 class Paths(Value):
@@ -22,8 +29,7 @@ class Paths(Value):
 
     @property
     def store(self) -> str:
-        """The images of operating systems, by digest."""
-        return f"{self.state}/store"
+        return store_beside(self.images)
 
     def guest(self, name: str) -> str:
         return f"{self.run}/vm/{name}"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from kvmrun.errors import Refused
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import store_beside
 from kvmrun.model.lab import Problem
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
@@ -180,7 +181,7 @@ def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> Imag
     if found.changed:
         fix = "kvmrun image pull gets it again; kvmrun image verify compares its content"
         raise Refused(f"{guest.name} cannot use {path}", fix, reason=found.changed)
-    if writing and os.path.dirname(path) == _store(host.images):
+    if writing and os.path.dirname(path) == store_beside(host.images):
         fix = "name it as base, and give the guest an image of its own"
         raise Refused(
             f"{guest.name} cannot write to {path}", fix, reason="it is the base of every guest of that system"
@@ -192,14 +193,9 @@ def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> Imag
     return found
 
 
-def _store(images: str) -> str:
-    """The directory of the images that are pinned, beside that of the images of the guests."""
-    return f"{os.path.dirname(images)}/store"
-
-
 def _instead(guest: Guest, path: str, images: str, beside: Mapping[str, Sequence[str]]) -> str:
     """What to do where a file is missing: what is built, or the file that was probably meant."""
-    if os.path.dirname(path) == _store(images):
+    if os.path.dirname(path) == store_beside(images):
         return "kvmrun image pull gets every image that images.toml pins"
     if built := _built_by(path, images):
         return f"kvmrun build {built}"
