@@ -11,7 +11,7 @@ from contextlib import ExitStack, closing
 from typing import IO, BinaryIO
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive, UsageError, host_fix, host_reason
-from kvmrun.host.files import image_files
+from kvmrun.host.files import atomic_write, image_files
 from kvmrun.host.process import process
 from kvmrun.model import derive
 from kvmrun.model.deadline import Deadline
@@ -40,8 +40,7 @@ def make_qcow2(source: str, target: str, moved: Moved, deadline: Deadline) -> bo
             os.rename(unpacked, target)
         return True
     finally:
-        if os.path.lexists(unpacked):
-            os.unlink(unpacked)
+        atomic_write.remove(unpacked)
 
 
 def place(source: str, target: str, deadline: Deadline, *, move: bool) -> None:
@@ -151,8 +150,9 @@ def _open_for_account(source: str, target: str, files: ExitStack, deadline: Dead
     if os.geteuid() != 0 or os.fstat(fd).st_mode & stat.S_IROTH:
         return fd
     copy = f"{target}.source"
-    files.callback(os.unlink, copy)
-    place(source, copy, deadline, move=False)
+    atomic_write.remove(copy)  # of a command that was killed
+    files.callback(atomic_write.remove, copy)
+    place(f"/proc/self/fd/{fd}", copy, deadline, move=False)  # what was judged, whatever has its name now
     os.chown(copy, _ACCOUNT, _ACCOUNT)
     fd = os.open(copy, os.O_RDONLY | os.O_CLOEXEC)
     files.callback(os.close, fd)

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from kvmrun.errors import KvmrunError, Refused, Unresponsive
-from kvmrun.host.files import small_files
+from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.images import http_client
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.image.image_digest import Digest
@@ -68,8 +68,7 @@ def download(source: Source, part: str, moved: Moved, deadline: Deadline) -> Dig
 def discard_part(part: str) -> None:
     """Remove a part, and what is known of it."""
     for path in (part, f"{part}.json"):
-        if os.path.lexists(path):
-            os.unlink(path)
+        atomic_write.remove(path)
 
 
 def _incomplete(source: Source, size: int, reason: str) -> KvmrunError:
