@@ -1,4 +1,4 @@
-"""Telling running guests one thing, side by side: pause, resume and reset."""
+"""Pausing, resuming and resetting running guests, side by side."""
 
 from collections.abc import Iterable
 from contextlib import ExitStack
@@ -32,8 +32,11 @@ class Changed(Value):
         return f"{self.guest} {verb} {self.state}{' already' if self.already else ''}"
 
 
-class _Word(Value):
-    """A QMP command; what is said while and after; the states in which nothing is to be done, and must be after."""
+class _StateChange(Value):
+    """A QMP command, and the words for it while it lasts and when it is done.
+
+    `already` are the states in which nothing is to be done; the guest is in one of them afterwards.
+    """
 
     command: str
     doing: str
@@ -43,11 +46,11 @@ class _Word(Value):
     """Why the guest may have ended by this."""
 
 
-_PAUSE = _Word(command="stop", doing="pausing", done="paused", already=("paused", "prelaunch"))
+_PAUSE = _StateChange(command="stop", doing="pausing", done="paused", already=("paused", "prelaunch"))
 """A guest started with --paused, which has not begun, is paused as well."""
-_RESUME = _Word(command="cont", doing="resuming", done="running", already=("running",))
+_RESUME = _StateChange(command="cont", doing="resuming", done="running", already=("running",))
 _ENDED = 'with on_reboot = "shutdown" a reset is the end'
-_RESET = _Word(command="system_reset", doing="resetting", done="reset", ended=_ENDED)
+_RESET = _StateChange(command="system_reset", doing="resetting", done="reset", ended=_ENDED)
 
 
 def pause(
@@ -60,7 +63,7 @@ def pause(
 
     Raises: ConfigError and Refused for a lab that cannot be read, Interrupted where a signal came first.
     """
-    return _tell(lab, names, _PAUSE, _batch(_PAUSE, timeout, report))
+    return _change_each(lab, names, _PAUSE, _batch(_PAUSE, timeout, report))
 
 
 def resume(
@@ -70,7 +73,7 @@ def resume(
 
     Raises: what `pause` raises.
     """
-    return _tell(lab, names, _RESUME, _batch(_RESUME, timeout, report))
+    return _change_each(lab, names, _RESUME, _batch(_RESUME, timeout, report))
 
 
 def reset(
@@ -87,40 +90,42 @@ def reset(
 
     Raises: what `pause` raises.
     """
-    return _tell(lab, names, _RESET, _batch(_RESET, timeout, report, force=force))
+    return _change_each(lab, names, _RESET, _batch(_RESET, timeout, report, force=force))
 
 
-def _batch(word: _Word, timeout: float | None, report: Report, *, force: bool = True) -> Batch:
+def _batch(change: _StateChange, timeout: float | None, report: Report, *, force: bool = True) -> Batch:
     deadline = Deadline.begin(_LIMIT if timeout is None else timeout)
-    return Batch(doing=word.doing, deadline=deadline, report=report, force=force)
+    return Batch(doing=change.doing, deadline=deadline, report=report, force=force)
 
 
-def _tell(lab: LabHandle, names: Iterable[str] | None, word: _Word, batch: Batch) -> dict[str, Changed | KvmrunError]:
-    def one(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> Changed:
+def _change_each(
+    lab: LabHandle, names: Iterable[str] | None, change: _StateChange, batch: Batch
+) -> dict[str, Changed | KvmrunError]:
+    def one(name: str, directory: str, deadline: Deadline, deferred: ExitStack) -> Changed:
         with rundir.locked(directory, name, limit=deadline.left(rundir.OP_LIMIT)):
-            return _told((name, directory), word, deadline, calm)
+            return _change_one((name, directory), change, deadline, deferred)
 
     return for_each_running(lab, names, one, batch)
 
 
-def _told(guest: tuple[str, str], word: _Word, deadline: Deadline, calm: ExitStack) -> Changed:
+def _change_one(guest: tuple[str, str], change: _StateChange, deadline: Deadline, deferred: ExitStack) -> Changed:
     name, directory = guest
     answer = _ask(name, directory, ("query-status",), deadline)
     state = _state(name, answer)
     if is_half_started(answer.replies, rundir.read_record(directory)):
         raise Refused(f"{name} is only half started", f"kvmrun {name} begins again", reason="its start did not finish")
-    if state in word.already:
-        return Changed(guest=name, state=word.done, already=True)
-    calm.enter_context(defer_signals())  # it answers, and so it will at once
+    if state in change.already:
+        return Changed(guest=name, state=change.done, already=True)
+    deferred.enter_context(defer_signals())  # it answers, and so it will at once
     deadline = Deadline.begin(deadline.left(_LIMIT))
-    answer = _ask(name, directory, (word.command, "query-status"), deadline, word.ended)
-    if error := answer.errors.get(word.command):
-        raise KvmrunError(f"{name} could not be {word.done}", reason=printable(error))
-    if word.already and (state := _state(name, answer)) not in word.already:
+    answer = _ask(name, directory, (change.command, "query-status"), deadline, change.ended)
+    if error := answer.errors.get(change.command):
+        raise KvmrunError(f"{name} could not be {change.done}", reason=printable(error))
+    if change.already and (state := _state(name, answer)) not in change.already:
         raise KvmrunError(
-            f"{name} is not {word.done}", "kvmrun --list shows its state", reason=f"QEMU calls it {state}"
+            f"{name} is not {change.done}", "kvmrun --list shows its state", reason=f"QEMU calls it {state}"
         )
-    return Changed(guest=name, state=word.done)
+    return Changed(guest=name, state=change.done)
 
 
 def _ask(name: str, directory: str, commands: tuple[str, ...], deadline: Deadline, ended: str = "") -> Reply:
