@@ -98,6 +98,13 @@ def images(own_directories: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_network_of_the_host() -> None:
+    """An empty network namespace for the whole run: the addresses and routes that the machine has decide no test."""
+    if os.geteuid() == 0 and _libc.unshare(_CLONE_NEWNET) == 0:
+        _loopback_up()
+
+
 @pytest.fixture(scope="session")
 def _own_mounts() -> None:
     """A mount namespace for the whole run, so that /sys and /dev can be shown as a test needs them."""
@@ -113,6 +120,11 @@ def _checked(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+def _loopback_up() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+
+
 @pytest.fixture
 def netns(_own_mounts: None) -> Iterator[None]:
     """A fresh network namespace with its own view of /sys; this process and its children are in it."""
@@ -120,8 +132,7 @@ def netns(_own_mounts: None) -> Iterator[None]:
     if _libc.unshare(_CLONE_NEWNET):
         pytest.skip(f"cannot unshare: {os.strerror(ctypes.get_errno())}")
     _checked(_libc.mount(b"sysfs", b"/sys", b"sysfs", 0, None))
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
-        fcntl.ioctl(any_socket, _SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", _IFF_UP))
+    _loopback_up()
     yield
     while nfnetlink.kept:
         nfnetlink.kept.pop()[1].close()  # it keeps its namespace
