@@ -145,8 +145,8 @@ def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
     return NoSuchGuest(f"there is no group {shown}", fix, reason=f"no guest of {lab.directory} is in it")
 
 
-def place_of(where: Paths, name: str) -> GuestRuntime:
-    """The place of a guest that runs or is defined: as it was started, where that is known."""
+def runtime_of(where: Paths, name: str) -> GuestRuntime:
+    """The runtime of a guest that runs or is defined: as it was started, where that is known."""
     record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
     if record is not None and rundir.is_running(where.guest(name)):
         refuse_other(where, name)

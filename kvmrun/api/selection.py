@@ -29,7 +29,7 @@ class Batch(Value):
 def select_guests(lab: LabHandle, names: Iterable[str] | None) -> tuple[list[str], dict[str, KvmrunError]]:
     """The guests that `names`, with @GROUP among them, mean, and an error for each that is not known.
 
-    None means those of the lab that have a place in the run directory.
+    None means those of the lab that have a directory below the run directory.
     """
     where = lab.paths
     present = rundir.guest_names(where.run)

@@ -192,16 +192,16 @@ def _prune_leases(path: str, uid: int, drop: Collection[tuple[str, str]]) -> Non
 
 
 def _directory(path: str, uid: int) -> None:
-    with safe_directory.opened(path, make=0o711) as place:
+    with safe_directory.opened(path, make=0o711) as directory:
         for parent in (os.path.dirname(os.path.dirname(path)), os.path.dirname(path)):
             os.chmod(parent, os.stat(parent).st_mode | 0o711)  # noqa: S103 - to pass through to what is its own
-        os.fchown(place.fd, 0, uid)
-        os.fchmod(place.fd, 0o750)
+        os.fchown(directory.fd, 0, uid)
+        os.fchmod(directory.fd, 0o750)
 
 
 def _replace(path: str, text: str, uid: int) -> None:
     with (
-        safe_directory.holding(path) as (place, name),
-        atomic_write.replacing(name, f".{name}.new", dir_fd=place.fd) as fd,
+        safe_directory.holding(path) as (parent, name),
+        atomic_write.replacing(name, f".{name}.new", dir_fd=parent.fd) as fd,
     ):
         atomic_write.fill(fd, text.encode(), 0o640, (0, uid), durable=False)

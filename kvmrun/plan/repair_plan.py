@@ -129,7 +129,9 @@ class OwnedLink(Value):
     queues: int = 1
 
 
-def guest_faults(found: GuestFacts, definition: Guest | None, place: GuestRuntime | None, path: str) -> Iterator[Fault]:
+def guest_faults(
+    found: GuestFacts, definition: Guest | None, runtime: GuestRuntime | None, path: str
+) -> Iterator[Fault]:
     """What is wrong with one guest. Its record is at `path`."""
     name = found.name
     if not (found.pid or found.locked):
@@ -145,10 +147,10 @@ def guest_faults(found: GuestFacts, definition: Guest | None, place: GuestRuntim
     elif not found.monitors:
         yield _out_of_reach(found)
     else:
-        yield from _reached(found, definition, place, path)
+        yield from _reached(found, definition, runtime, path)
 
 
-def _reached(found: GuestFacts, definition: Guest | None, place: GuestRuntime | None, path: str) -> Iterator[Fault]:
+def _reached(found: GuestFacts, definition: Guest | None, runtime: GuestRuntime | None, path: str) -> Iterator[Fault]:
     name = found.name
     if found.unheard:
         step = RelinkMonitor(guest=name, source=found.monitors[-1])
@@ -156,7 +158,7 @@ def _reached(found: GuestFacts, definition: Guest | None, place: GuestRuntime | 
     if not found.locked:
         yield Fault(subject=name, text="its lock was removed", steps=(ReissueLock(guest=name),))
     if found.pid and (found.record is None or found.record.pid != found.pid):
-        record = WriteRecord(path=path, record=reconstruct_record(found, definition, place))
+        record = WriteRecord(path=path, record=reconstruct_record(found, definition, runtime))
         yield Fault(subject=name, text="its record does not say how it was started", steps=(record,))
     if not found.guarded:
         yield Fault(subject=name, text="its packet filter was changed", steps=(ReloadGuard(guest=name),))
@@ -173,30 +175,28 @@ def _out_of_reach(found: GuestFacts) -> Fault:
     return Fault(subject=found.name, text=text, fix=fix)
 
 
-def reconstruct_record(found: GuestFacts, definition: Guest | None, place: GuestRuntime | None) -> Record:
+def reconstruct_record(found: GuestFacts, definition: Guest | None, runtime: GuestRuntime | None) -> Record:
     """The record of a guest that runs without one, from its QEMU's own words; its ports from the definition."""
     words = found.command
+    uuid = running_cmdline.after(words, "-uuid")
     now: dict[str, Any] = {"pid": found.pid, "started": found.started, "boot": found.boot}
-    if found.record is not None and (found.record.name, found.record.uuid) == (
-        found.name,
-        running_cmdline.after(words, "-uuid"),
-    ):
+    if found.record is not None and (found.record.name, found.record.uuid) == (found.name, uuid):
         return found.record.replace(**now)
-    ports = place.ports if place else ()
+    ports = runtime.ports if runtime else ()
     nics = running_cmdline.nic_devices(words)
     macs = {nic["mac"]: found.taps.get(running_cmdline.netdev_fd(words, nic["netdev"])) for nic in nics}
     return Record(
         name=found.name,
-        uuid=running_cmdline.after(words, "-uuid"),
+        uuid=uuid,
         accel="kvm" if "-enable-kvm" in words else "tcg",
         cpus=running_cmdline.number(running_cmdline.after(words, "-smp")),
         memory=running_cmdline.number(running_cmdline.after(words, "-m").removeprefix("size=")[:-1]) * 1024,
         ports=tuple(port for port in ports if macs.get(port.mac) == port.tap),
-        lab=place.lab if place else "",
+        lab=runtime.lab if runtime else "",
         raw=running_cmdline.raw(words),
         protect=bool(definition and definition.protect),
         after=definition.after if definition else (),
-        display=definition.shown_at(place) if definition and place and "-vnc" in words else "",
+        display=definition.shown_at(runtime) if definition and runtime and "-vnc" in words else "",
         **now,
     )
 

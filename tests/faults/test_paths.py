@@ -346,8 +346,8 @@ def test_only_a_regular_file_is_replaced(own_directories: Path, kvmrun: Cli, nam
 
 def _screenshot_of(path: Path) -> Callable[[], object]:
     def draw() -> None:
-        with safe_directory.replacing(str(path)) as (place, name), place.part(name) as (_, part):
-            place.move(part, name)
+        with safe_directory.replacing(str(path)) as (parent, name), parent.part(name) as (_, part):
+            parent.move(part, name)
 
     return draw
 

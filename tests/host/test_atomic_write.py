@@ -11,8 +11,8 @@ from kvmrun.host.files import atomic_write, definition_files, safe_directory, sm
 
 
 def _in_directory(path: str, data: bytes) -> None:
-    with safe_directory.opened(os.path.dirname(path)) as place:
-        place.write(os.path.basename(path), data, 0o644)
+    with safe_directory.opened(os.path.dirname(path)) as directory:
+        directory.write(os.path.basename(path), data, 0o644)
 
 
 WRITERS: tuple[Callable[[str, bytes], None], ...] = (

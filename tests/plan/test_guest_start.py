@@ -62,9 +62,9 @@ def test_the_steps_are_in_their_order() -> None:
 
 
 def step(
-    kind: type[Any], one: Guest, place: GuestRuntime = PLACE, host: StartFacts = HOST, raw: tuple[str, ...] = ()
+    kind: type[Any], one: Guest, runtime: GuestRuntime = PLACE, host: StartFacts = HOST, raw: tuple[str, ...] = ()
 ) -> Any:
-    (found,) = (step for step in start_steps(one, place, host, raw) if isinstance(step, kind))
+    (found,) = (step for step in start_steps(one, runtime, host, raw) if isinstance(step, kind))
     return found
 
 

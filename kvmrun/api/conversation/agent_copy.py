@@ -144,9 +144,9 @@ class _Copy:
             path = posixpath.join(path, _name_in_directory(source))
         if agent_files.is_there(line, path):
             raise tar_tree.exists(f"{path} in the guest")
-        with TemporaryFile() as file, agent_files.workspace(line, posixpath.dirname(path), line.last) as place:
+        with TemporaryFile() as file, agent_files.workspace(line, posixpath.dirname(path), line.last) as workspace:
             done = tar_tree.pack_tree(source, file)
-            archive, size = f"{place}/archive", file.tell()
+            archive, size = f"{workspace}/archive", file.tell()
             file.flush()
             os.lseek(file.fileno(), 0, os.SEEK_SET)
             with transferring(self._report, source, size) as moved:
@@ -161,8 +161,8 @@ class _Copy:
 
         line, name = self._line, _name_in_directory(path)
         target = make_absolute(os.path.join(target, name) if os.path.isdir(target) else target)
-        with holding(target) as (place, file), TemporaryFile(dir=f"/proc/self/fd/{place.fd}", buffering=0) as archive:
-            if place.has(file):
+        with holding(target) as (parent, file), TemporaryFile(dir=f"/proc/self/fd/{parent.fd}", buffering=0) as archive:
+            if parent.has(file):
                 raise tar_tree.exists(target)
             with agent_files.workspace(line, "/tmp", line.last) as there:  # noqa: S108 - the guest's, and a name of our own
                 with waiting(self._report, "tar in the guest", limit=self._options.timeout):
@@ -170,7 +170,7 @@ class _Copy:
                 with transferring(self._report, path) as moved:
                     agent_files.download(line, f"{there}/archive", archive.fileno(), moved)
             own = os.fsencode(posixpath.basename(there))  # which is in the archive when /tmp is copied
-            return _copied(tar_tree.unpack_tree(place, file, archive.fileno(), own))
+            return _copied(tar_tree.unpack_tree(parent, file, archive.fileno(), own))
 
     def _download_file(self, path: str, target: str) -> Copied:
         """The file takes its name only once it is whole; a link of that name is replaced, not followed."""
@@ -179,12 +179,12 @@ class _Copy:
             raise UsageError(f"{path} is not a file", _HINT)
         target = make_absolute(os.path.join(target, name) if os.path.isdir(target) else target)
         with (
-            replacing(target) as (place, file),
-            place.part(file) as (fd, part),
+            replacing(target) as (parent, file),
+            parent.part(file) as (fd, part),
             transferring(self._report, path) as moved,
         ):
             agent_files.download(self._line, path, fd, moved)
-            place.move(part, file)
+            parent.move(part, file)
             return Copied(text=f"{os.lseek(fd, 0, os.SEEK_CUR)} bytes")
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 from kvmrun.api.guest_owner import elsewhere
-from kvmrun.api.lab import LabHandle, no_such_guest, place_of, read_definitions, require_running
+from kvmrun.api.lab import LabHandle, no_such_guest, read_definitions, require_running, runtime_of
 from kvmrun.api.repair.replace_logger import restart_if_dead
 from kvmrun.errors import NotRunning, OtherLab, UsageError
 from kvmrun.host.files import ownership
@@ -48,7 +48,7 @@ def restart_logger(lab: LabHandle, name: str) -> bool:
     Raises: NotRunning, NoSuchGuest, OtherLab; Unresponsive where QEMU does not answer within 10 s.
     """
     with rundir.locked(require_running(lab.paths, name), name):
-        return restart_if_dead(place_of(lab.paths, name))
+        return restart_if_dead(runtime_of(lab.paths, name))
 
 
 def _log_directory(where: Paths, name: str, lines: int) -> str:

@@ -36,8 +36,8 @@ def save_screenshot(lab: LabHandle, name: str, file: str, *, timeout: float | No
     directory = require_running(lab.paths, name)
     target = make_absolute(file)
     try:
-        with replacing(target) as (place, base):
-            place.write(base, _draw(name, directory, timeout), 0o600)
+        with replacing(target) as (parent, base):
+            parent.write(base, _draw(name, directory, timeout), 0o600)
     except OSError as error:
         raise cannot("write", target, error) from None
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 
 from kvmrun.api.conversation.agent import agent_session
-from kvmrun.api.lab import LabHandle, place_of, read_definitions, require_running
+from kvmrun.api.lab import LabHandle, read_definitions, require_running, runtime_of
 from kvmrun.errors import HostLacks, KvmrunError, Refused
 from kvmrun.host.files import safe_directory
 from kvmrun.host.process import process
@@ -85,7 +85,7 @@ def _user(where: Paths, name: str) -> str:
 
 def _reachable_address(where: Paths, place: str, name: str, deadline: Deadline) -> str:
     """Its reserved address; of a guest without one the first its agent tells."""
-    if reserved := next((port.address for port in place_of(where, name).ports if port.address), None):
+    if reserved := next((port.address for port in runtime_of(where, name).ports if port.address), None):
         return reserved
     try:
         with agent_session(place, name, deadline=deadline) as agent:

@@ -60,13 +60,13 @@ def write_example(directory: str) -> Example:
     target = make_absolute(directory)
     changes = tuple(_changes(target))
     try:
-        with safe_directory.opened(target, make=0o755) as place:
-            if place.names():
+        with safe_directory.opened(target, make=0o755) as lab:
+            if lab.names():
                 raise Refused(f"{target} exists already", "name a new directory")
             written = sorted(os.listdir(example))
             for name in written:
                 with open(f"{example}/{name}", encoding="utf-8") as file:
-                    place.write_new(name, _adapted(file.read(), changes).encode(), 0o644)
+                    lab.write_new(name, _adapted(file.read(), changes).encode(), 0o644)
     except OSError as error:
         raise safe_directory.cannot("write", target, error) from None
     return Example(directory=target, files=tuple(written), changes=tuple(f"{one}" for one in changes))

@@ -147,27 +147,30 @@ def _with_new_name(value: Any, old: str, new: str, key: str = "") -> Any:
 def _write_identity_down(lab: LabHandle, old: str, text: str) -> str:
     """The text with what follows from the name written down."""
     before, where = lab.definitions, lab.paths
-    guest, place = before.guests[old], guest_runtimes(before, where)[old]
+    guest, runtime = before.guests[old], guest_runtimes(before, where)[old]
     if guest.uuid is None:
-        text = toml_edit.insert_keys(text, toml_edit.TOP, {"uuid": place.uuid})
-    for number, (nic, port) in enumerate(zip(guest.nic, place.ports, strict=True)):
+        text = toml_edit.insert_keys(text, toml_edit.TOP, {"uuid": runtime.uuid})
+    for number, (nic, port) in enumerate(zip(guest.nic, runtime.ports, strict=True)):
         known = {"mac": None if nic.mac else port.mac, "address": None if nic.address else port.address}
         text = toml_edit.insert_keys(text, ("nic", number), {key: value for key, value in known.items() if value})
     after = read_definitions(where, {f"{old}.toml": text.encode()})
-    if old not in after.guests or after.guests[old] != _fully_specified(guest, place):
-        lines = (f'uuid = "{place.uuid}"', *(f'mac = "{one.mac}", address = "{one.address}"' for one in place.ports))
+    if old not in after.guests or after.guests[old] != _fully_specified(guest, runtime):
+        lines = (
+            f'uuid = "{runtime.uuid}"',
+            *(f'mac = "{one.mac}", address = "{one.address}"' for one in runtime.ports),
+        )
         raise ConfigError(f"{old}.toml is written in a way that kvmrun cannot add to", "add this by hand", lines=lines)
     return text
 
 
-def _fully_specified(guest: Guest, place: GuestRuntime) -> Guest:
+def _fully_specified(guest: Guest, runtime: GuestRuntime) -> Guest:
     import ipaddress
 
     nics = tuple(
         nic.replace(mac=port.mac, address=ipaddress.IPv4Address(port.address) if port.address else None)
-        for nic, port in zip(guest.nic, place.ports, strict=True)
+        for nic, port in zip(guest.nic, runtime.ports, strict=True)
     )
-    return guest.replace(uuid=place.uuid, nic=nics)
+    return guest.replace(uuid=runtime.uuid, nic=nics)
 
 
 def _identity_changes(old: GuestRuntime, new: GuestRuntime) -> list[IdentityChange]:

@@ -87,13 +87,13 @@ def start_defined(
     waits = {
         name: found for name in good if (found := _combined_wait(_readiness_wait(lab, name, awaited, deadline), wait))
     }
-    places = guest_runtimes(lab, where)
-    used = {port.network for name in good for port in places[name].ports}
+    runtimes = guest_runtimes(lab, where)
+    used = {port.network for name in good for port in runtimes[name].ports}
     _report_kernels(lab, good, report)
     job = start_guest.Job(
         lab=lab,
         where=where,
-        places=places,
+        runtimes=runtimes,
         raw=quoted_arguments(options.raw),
         waits=waits,
         paused=options.paused,
@@ -117,9 +117,9 @@ def _report_kernels(lab: Lab, names: Container[str], report: Report) -> None:
 
 def _look(defined: Lab, lab: Lab, where: Paths, names: list[str]) -> Callable[[], Lab]:
     """The lab by the records there are when it is asked for; those that are being started have theirs soon."""
-    places = guest_runtimes(lab, where)
+    runtimes = guest_runtimes(lab, where)
     uplinks = {name: lab.uplinks.get(lab.guests[name].uplink or "") for name in names}
-    starting = {name: launch_record(lab.guests[name], places[name], (), uplinks[name]) for name in names}
+    starting = {name: launch_record(lab.guests[name], runtimes[name], (), uplinks[name]) for name in names}
     return lambda: records.in_force(defined, where, starting=starting)
 
 
@@ -174,24 +174,24 @@ def _await_conditions(job: start_guest.Job, report: Report) -> dict[str, KvmrunE
     watches = dict(job.watches)
     what = ", ".join(f"{name}: {watch.what}" for name, watch in watches.items())
     limit = max(job.waits[name].limit for name in watches)
-    with waiting(report, what, limit=limit, last=_last_line(next(iter(watches.values())).place)):
+    with waiting(report, what, limit=limit, last=_last_line(next(iter(watches.values())).runtime)):
         return each(list(watches), lambda name: _finish(job, name, report))
 
 
-def _last_line(place: GuestRuntime) -> Callable[[], str]:
+def _last_line(runtime: GuestRuntime) -> Callable[[], str]:
     """Reads the last line of the guest's console."""
 
     def last() -> str:
         from kvmrun.api.guest.wait_conditions import console_lines
 
-        return next(reversed(console_lines(place, rundir.read_record(place.directory))), "")
+        return next(reversed(console_lines(runtime, rundir.read_record(runtime.directory))), "")
 
     return last
 
 
 def _finish(job: start_guest.Job, name: str, report: Report) -> None:
     begun = time.monotonic()
-    job.waits[name].finish(name, job.places[name].directory, job.watches.pop(name))
+    job.waits[name].finish(name, job.runtimes[name].directory, job.watches.pop(name))
     report(Done(guest=name, text=f"{name} is ready after {duration(time.monotonic() - begun)}"))
 
 

@@ -54,7 +54,7 @@ class Job(Value):
 
     lab: Lab
     where: Paths
-    places: dict[str, GuestRuntime]
+    runtimes: dict[str, GuestRuntime]
     raw: tuple[str, ...]
     waits: Mapping[str, Wait]
     paused: bool
@@ -67,21 +67,21 @@ class Job(Value):
 
 def start(job: Job, name: str, report: Report) -> None:
     """Start `name`, or say that it runs. Raises whatever was in the way, with nothing left behind."""
-    place = job.places[name]
-    with rundir.locked(place.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
+    runtime = job.runtimes[name]
+    with rundir.locked(runtime.directory, name, limit=job.deadline.left(rundir.OP_LIMIT)):
         refuse_other(job.where, name)
-        if rundir.is_running(place.directory) and not _killed_half_started(place) and not _has_let_go(place):
-            _refuse_halted(place, job.deadline.left(2.0))
-            news = ", and has a new logger" if _replaced_dead_logger(place) else ""
-            news += ", and is guarded again" if job.where.root and _reloaded_lost_guard(place) else ""
-            job.started[name] = Started(guest=name, state="running already", ports=place.ports)
+        if rundir.is_running(runtime.directory) and not _killed_half_started(runtime) and not _has_let_go(runtime):
+            _refuse_halted(runtime, job.deadline.left(2.0))
+            news = ", and has a new logger" if _replaced_dead_logger(runtime) else ""
+            news += ", and is guarded again" if job.where.root and _reloaded_lost_guard(runtime) else ""
+            job.started[name] = Started(guest=name, state="running already", ports=runtime.ports)
             report(Done(guest=name, text=f"{name} is running already{news}"))
-            _keep_watch(job, name, _begin_watch(job, name, place))
+            _keep_watch(job, name, _begin_watch(job, name, runtime))
         else:
             lab = _afresh(job.lab, name)
-            place = guest_runtimes(lab, job.where)[name]
-            steps, notes = plan(lab, job.where, place, job.raw, job.others)
-            _launch(job, place, steps, report)
+            runtime = guest_runtimes(lab, job.where)[name]
+            steps, notes = plan(lab, job.where, runtime, job.raw, job.others)
+            _launch(job, runtime, steps, report)
             for note in notes:
                 report(Done(guest=name, text=f"  {note}"))
     job.networks.ready()  # also of a guest that ran already; not while others wait for its lock
@@ -92,79 +92,79 @@ def _afresh(lab: Lab, name: str) -> Lab:
     return lab.replace(now=lab.now.without(name)) if name in lab.now.running else lab
 
 
-def _has_let_go(place: GuestRuntime) -> bool:
+def _has_let_go(runtime: GuestRuntime) -> bool:
     """Whether it has let go of its lock, and of all else in a moment. Raises Refused when it runs on without it."""
     deadline = time.monotonic() + rundir.MIDST
-    while not rundir.is_locked(place.directory):
-        if not rundir.is_running(place.directory):
+    while not rundir.is_locked(runtime.directory):
+        if not rundir.is_running(runtime.directory):
             return True
         if time.monotonic() > deadline:
             fix, reason = "kvmrun repair", "its lock file was removed"
-            raise Refused(f"{place.guest} is running already, without its lock", fix, reason=reason)
+            raise Refused(f"{runtime.guest} is running already, without its lock", fix, reason=reason)
         time.sleep(0.01)
     return False
 
 
-def _begin_watch(job: Job, name: str, place: GuestRuntime) -> Watch | None:
-    return job.waits[name].begin(place, running=True) if name in job.waits else None
+def _begin_watch(job: Job, name: str, runtime: GuestRuntime) -> Watch | None:
+    return job.waits[name].begin(runtime, running=True) if name in job.waits else None
 
 
-def _replaced_dead_logger(place: GuestRuntime) -> bool:
+def _replaced_dead_logger(runtime: GuestRuntime) -> bool:
     from kvmrun.host.process import log_writer
 
-    if log_reader.has_writer(place.log) and not log_writer.is_stalled(place.log):
+    if log_reader.has_writer(runtime.log) and not log_writer.is_stalled(runtime.log):
         return False
     from kvmrun.api.repair.replace_logger import restart_if_dead
 
-    return restart_if_dead(place)
+    return restart_if_dead(runtime)
 
 
-def _reloaded_lost_guard(place: GuestRuntime) -> bool:
+def _reloaded_lost_guard(runtime: GuestRuntime) -> bool:
     from kvmrun.api.network.guard_repair import reload_if_missing
 
-    return reload_if_missing(place.directory, place.guest)
+    return reload_if_missing(runtime.directory, runtime.guest)
 
 
-def _refuse_halted(place: GuestRuntime, limit: float) -> None:
+def _refuse_halted(runtime: GuestRuntime, limit: float) -> None:
     """Raises Refused where QEMU is there, and its processor does not run and will not by itself."""
     from kvmrun.api.guest_socket import monitor_of
     from kvmrun.model.guest.guest_state import HALTED, halted, qemu_state
     from kvmrun.monitor.qmp.query_many import query
 
-    answer = query(monitor_of(place.directory, place.guest), "query-status", limit=limit)
+    answer = query(monitor_of(runtime.directory, runtime.guest), "query-status", limit=limit)
     if (state := qemu_state(answer.replies)) in HALTED:
-        reason, fix = halted(place.guest, state)
-        raise Refused(f"{place.guest} was started, and does not run", fix, reason=f"QEMU reports {state}: {reason}")
+        reason, fix = halted(runtime.guest, state)
+        raise Refused(f"{runtime.guest} was started, and does not run", fix, reason=f"QEMU reports {state}: {reason}")
 
 
-def _killed_half_started(place: GuestRuntime) -> bool:
+def _killed_half_started(runtime: GuestRuntime) -> bool:
     from kvmrun.api.guest.start_verify import kill_half_started
 
-    return kill_half_started(place)
+    return kill_half_started(runtime)
 
 
 def plan(
-    lab: Lab, where: Paths, place: GuestRuntime, raw: tuple[str, ...], others: guest_facts.RunningGuests
+    lab: Lab, where: Paths, runtime: GuestRuntime, raw: tuple[str, ...], others: guest_facts.RunningGuests
 ) -> tuple[tuple[GuestStep, ...], list[str]]:
     """The guest's own steps, and what does not hold of its definition."""
-    guest = lab.guests[place.guest]
+    guest = lab.guests[runtime.guest]
     merge_records.refuse_taken(lab, guest.name)
     refuse_other_image(where, guest)
-    facts = guest_facts.start_facts(guest, place, where, others).replace(uplink=lab.uplinks.get(guest.uplink or ""))
+    facts = guest_facts.start_facts(guest, runtime, where, others).replace(uplink=lab.uplinks.get(guest.uplink or ""))
     notes = [
         f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.image_notes(guest, facts.files)
     ]
-    return plan_up(guest, place, facts, raw), notes
+    return plan_up(guest, runtime, facts, raw), notes
 
 
-def _launch(job: Job, place: GuestRuntime, steps: tuple[GuestStep, ...], report: Report) -> None:
-    guest = job.lab.guests[place.guest]
-    ownership.begin_log(job.where, place.guest)
+def _launch(job: Job, runtime: GuestRuntime, steps: tuple[GuestStep, ...], report: Report) -> None:
+    guest = job.lab.guests[runtime.guest]
+    ownership.begin_log(job.where, runtime.guest)
     ownership.claim_images(job.where, guest)
-    said, uplink = log_reader.end_offset(place.log), job.lab.uplinks.get(guest.uplink or "")
-    record = record_of(guest, place, (*guest.args, *job.raw), uplink).replace(paused=job.paused, said=said)
+    said, uplink = log_reader.end_offset(runtime.log), job.lab.uplinks.get(guest.uplink or "")
+    record = record_of(guest, runtime, (*guest.args, *job.raw), uplink).replace(paused=job.paused, said=said)
     now, then = split_at_launch(steps)
-    executor = GuestExecutor(job.deadline, title=log_reader.title(place.log, guest.accel))
+    executor = GuestExecutor(job.deadline, title=log_reader.title(runtime.log, guest.accel))
     with ExitStack() as calm:
         try:
             with undo_on_error(now, executor, details(report)):
@@ -175,27 +175,27 @@ def _launch(job: Job, place: GuestRuntime, steps: tuple[GuestStep, ...], report:
                     with undo_on_error(then, executor, details(report)):
                         _keep_watch(
                             job,
-                            place.guest,
-                            verify_and_resume(place, executor, record, wait=job.waits.get(place.guest)),
+                            runtime.guest,
+                            verify_and_resume(runtime, executor, record, wait=job.waits.get(runtime.guest)),
                         )
                         calm.enter_context(defer_signals())  # an interrupt before this undoes it all; later ones wait
                         job.networks.keep()
                 except KvmrunError as error:
-                    raise explain_failure(place, executor, record, error) from None
+                    raise explain_failure(runtime, executor, record, error) from None
         finally:
             executor.close()
         if executor.note:
-            report(Done(guest=place.guest, text=executor.note))
+            report(Done(guest=runtime.guest, text=executor.note))
         started = Started(
-            guest=place.guest,
+            guest=runtime.guest,
             state="paused" if job.paused else "running",
             accel=guest.accel,
             pid=executor.pid,
-            ports=place.ports,
-            display=guest.shown_at(place) or None,
+            ports=runtime.ports,
+            display=guest.shown_at(runtime) or None,
         )
-        job.started[place.guest] = started
-        report(Done(guest=place.guest, text=f"{started}"))
+        job.started[runtime.guest] = started
+        report(Done(guest=runtime.guest, text=f"{started}"))
 
 
 def _keep_watch(job: Job, name: str, watch: Watch | None) -> None:

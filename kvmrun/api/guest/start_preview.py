@@ -42,13 +42,13 @@ def preview_start(
     errors = definition_errors(defined, wanted)
     others = RunningGuests(where)
     now = records.in_force(with_accel(defined, options.accel), where, others.records())
-    places = guest_runtimes(now, where)
+    runtimes = guest_runtimes(now, where)
     found: dict[str, StartPreview] = {}
     shared = _Shared(now, where, others)
     for name in wanted:
         if name not in errors:
             try:
-                found[name] = _preview(name, _planned(shared, places[name], quoted_arguments(options.raw)))
+                found[name] = _preview(name, _planned(shared, runtimes[name], quoted_arguments(options.raw)))
             except KvmrunError as error:
                 errors[name] = error
     return in_order(wanted, found, errors)
@@ -77,9 +77,9 @@ class _Shared:
         return self._networks[network]
 
 
-def _planned(shared: _Shared, place: GuestRuntime, raw: tuple[str, ...]) -> list[Value]:
+def _planned(shared: _Shared, runtime: GuestRuntime, raw: tuple[str, ...]) -> list[Value]:
     """What a start would do, in its order: with the network between the halves, or first where it is down."""
-    names = sorted({port.network for port in place.ports})
+    names = sorted({port.network for port in runtime.ports})
     networks = [step for network in names for step in shared.steps(network)]
-    now, then = split_at_launch(start_guest.plan(shared.lab, shared.where, place, raw, shared.others)[0])
+    now, then = split_at_launch(start_guest.plan(shared.lab, shared.where, runtime, raw, shared.others)[0])
     return [*now, *networks, *then] if bridges_exist(shared.lab, names) else [*networks, *now, *then]

@@ -22,7 +22,7 @@ _ENDS = 0.3
 
 
 def verify_and_resume(
-    place: GuestRuntime, executor: GuestExecutor, record: Record, *, wait: Wait | None
+    runtime: GuestRuntime, executor: GuestExecutor, record: Record, *, wait: Wait | None
 ) -> Watch | None:
     """Make sure that the guest lives and is as asked, and resume it unless it is to stay paused.
 
@@ -30,10 +30,10 @@ def verify_and_resume(
 
     Raises: what `verify_started` and `resume` raise; KvmrunError where the record cannot be written.
     """
-    monitor = monitor_of(place.directory, place.guest, pid=lambda: executor.pid)
+    monitor = monitor_of(runtime.directory, runtime.guest, pid=lambda: executor.pid)
     try:
         startup_check.verify_started(
-            monitor, uuid=place.uuid, accel=record.accel, limit=executor.deadline.left(startup_check.LIMIT)
+            monitor, uuid=runtime.uuid, accel=record.accel, limit=executor.deadline.left(startup_check.LIMIT)
         )
         if executor.listener >= 0:
             from kvmrun.monitor.qmp import vnc_handover
@@ -43,44 +43,44 @@ def verify_and_resume(
         executor.scoped()
         used = process.process_usage(executor.pid)
         record = record.replace(pid=executor.pid, started=used.started if used else 0, boot=process.boot_id())
-        rundir.write_record(place.socket("record"), record)
-        watch = wait.begin(place, running=False) if wait else None
+        rundir.write_record(runtime.socket("record"), record)
+        watch = wait.begin(runtime, running=False) if wait else None
         if not record.paused:
             startup_check.resume(monitor)
     except OSError as error:
-        raise KvmrunError(f"{place.guest} did not start", host_fix(error), reason=f"{error}") from None
+        raise KvmrunError(f"{runtime.guest} did not start", host_fix(error), reason=f"{error}") from None
     return watch
 
 
-def explain_failure(place: GuestRuntime, executor: GuestExecutor, record: Record, error: KvmrunError) -> KvmrunError:
+def explain_failure(runtime: GuestRuntime, executor: GuestExecutor, record: Record, error: KvmrunError) -> KvmrunError:
     """Why the start failed: `error`, or the last words of a QEMU that has ended, and taken its taps along."""
     if not process.wait_exit(executor.pidfd, _ENDS):
         return error
     from kvmrun.plan.guest.qemu_exit import explain_exit  # only for a start that failed
 
     status = executor.reap()
-    return explain_exit(place.guest, status, log_reader.lines_since(place.log, record.said))
+    return explain_exit(runtime.guest, status, log_reader.lines_since(runtime.log, record.said))
 
 
-def kill_half_started(place: GuestRuntime) -> bool:
+def kill_half_started(runtime: GuestRuntime) -> bool:
     """End a QEMU that an interrupted start left paused before its first instruction: it is begun again."""
-    answer = query(monitor_of(place.directory, place.guest), "query-status", limit=2.0)
-    if not is_half_started(answer.replies, rundir.read_record(place.directory)):
+    answer = query(monitor_of(runtime.directory, runtime.guest), "query-status", limit=2.0)
+    if not is_half_started(answer.replies, rundir.read_record(runtime.directory)):
         return False
-    with rundir.qemu_pidfd(place.directory) as pidfd:
+    with rundir.qemu_pidfd(runtime.directory) as pidfd:
         ended = pidfd is None or process.kill(pidfd)
-    _wait_for_taps(place)
+    _wait_for_taps(runtime)
     return ended
 
 
-def _wait_for_taps(place: GuestRuntime) -> None:
+def _wait_for_taps(runtime: GuestRuntime) -> None:
     """Wait until the kernel has removed the taps of a QEMU that was killed.
 
     One that uses io_uring has ended before its descriptors are closed: the kernel closes them a moment later. What it
     held has no mark yet, so that the start could not tell it from a tap of somebody else; one that stays is refused.
     """
     until = time.monotonic() + _TAPS_GO
-    while any(port.tap and os.path.exists(f"/sys/class/net/{port.tap}") for port in place.ports):
+    while any(port.tap and os.path.exists(f"/sys/class/net/{port.tap}") for port in runtime.ports):
         if time.monotonic() > until:
             return
         time.sleep(0.01)

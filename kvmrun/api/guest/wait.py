@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 from kvmrun.api.guest.wait_conditions import Condition, parse_condition
 from kvmrun.api.guest_owner import elsewhere
-from kvmrun.api.lab import LabHandle, expand_groups, place_of, require_running
+from kvmrun.api.lab import LabHandle, expand_groups, require_running, runtime_of
 from kvmrun.api.parallel import each
 from kvmrun.api.report import Done, Report, discard, waiting
 from kvmrun.api.selection import in_order
@@ -64,12 +64,12 @@ def wait(
 def _wait(where: Paths, name: str, wanted: Condition) -> Met:
     if wanted.kind == "stopped" and name in rundir.guest_names(where.run) and not rundir.is_running(where.guest(name)):
         return Met(guest=name, state="stopped")
-    place = place_of(where, name)
-    if not rundir.is_running(place.directory) and (error := elsewhere(where, name)):
+    runtime = runtime_of(where, name)
+    if not rundir.is_running(runtime.directory) and (error := elsewhere(where, name)):
         raise error
     if wanted.kind not in {"running", "stopped"}:
         require_running(where, name)
     begun = time.monotonic()
-    wanted.finish(name, place.directory, wanted.begin(place, running=True))
+    wanted.finish(name, runtime.directory, wanted.begin(runtime, running=True))
     state = wanted.kind if wanted.kind in {"running", "stopped"} else "ready"
     return Met(guest=name, state=state, seconds=time.monotonic() - begun)

@@ -35,9 +35,9 @@ class Condition(Value):
         """The seconds it may take."""
         return _LIMIT if self.deadline.limit is None else self.deadline.limit
 
-    def begin(self, place: GuestRuntime, *, running: bool) -> Watch:
-        """Begin to watch `place`, before its guest runs unless `running`."""
-        return watchers.begin(self.kind, self.text, place, running=running)
+    def begin(self, runtime: GuestRuntime, *, running: bool) -> Watch:
+        """Begin to watch `runtime`, before its guest runs unless `running`."""
+        return watchers.begin(self.kind, self.text, runtime, running=running)
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait until `watch` is met. Raises Unresponsive when the time is over; the guest goes on as it is."""
@@ -62,8 +62,8 @@ class Condition(Value):
         if self.kind == "running":
             message = f"{name} does not run after {self.limit:g} s"
             return Unresponsive(message, f"kvmrun {name} starts it", reason=watch.seen)
-        record = rundir.read_record(watch.place.directory)
-        said = console_lines(watch.place, record)
+        record = rundir.read_record(watch.runtime.directory)
+        said = console_lines(watch.runtime, record)
         reason, fix = _diagnosis(name, watch, record, said)
         lines = tuple(f"console: {line}" for line in said[-_TAIL:])
         return Unresponsive(
@@ -90,11 +90,11 @@ def _diagnosis(name: str, watch: Watch, record: Record | None, said: list[str]) 
     return reason, f"kvmrun console {name} shows what it does; --timeout SECONDS waits longer"
 
 
-def console_lines(place: GuestRuntime, record: Record | None) -> list[str]:
+def console_lines(runtime: GuestRuntime, record: Record | None) -> list[str]:
     """What the guest has printed since its start, line by line, without the sequences that steer a terminal."""
     from kvmrun.monitor.console.terminal_filter import plain_text
 
-    found = log_reader.lines_since(place.log, record.said if record else 0)
+    found = log_reader.lines_since(runtime.log, record.said if record else 0)
     return [line for line in map(plain_text, found) if line]
 
 
@@ -107,8 +107,8 @@ class AllConditions(Value):
     def limit(self) -> float:
         return max(wait.limit for wait in self.waits)
 
-    def begin(self, place: GuestRuntime, *, running: bool) -> Watch:
-        return watchers.AllOf(place, tuple(wait.begin(place, running=running) for wait in self.waits))
+    def begin(self, runtime: GuestRuntime, *, running: bool) -> Watch:
+        return watchers.AllOf(runtime, tuple(wait.begin(runtime, running=running) for wait in self.waits))
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait for each. Raises what the first one raises that is not met."""

@@ -8,7 +8,7 @@ from kvmrun.model.guest.paths import GuestRuntime
 class Watch(Protocol):
     """Something begun before the guest runs and finished after."""
 
-    place: GuestRuntime
+    runtime: GuestRuntime
     what: str
     """What is waited for, as a noun phrase."""
     missing: str
@@ -30,8 +30,8 @@ class Wait(Protocol):
     def limit(self) -> float:
         """The seconds it may take."""
 
-    def begin(self, place: GuestRuntime, *, running: bool) -> Watch:
-        """Begin to watch `place`, before its guest runs unless `running`."""
+    def begin(self, runtime: GuestRuntime, *, running: bool) -> Watch:
+        """Begin to watch `runtime`, before its guest runs unless `running`."""
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait until `watch` is met. Raises Unresponsive when the time is over; the guest goes on running."""

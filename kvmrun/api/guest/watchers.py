@@ -25,28 +25,28 @@ _IDLE = 5.0
 _WHOLE_LOG = 1 << 20
 
 
-def begin(kind: str, text: str, place: GuestRuntime, *, running: bool) -> Watch:
-    """Begin to watch `place` for a condition of that kind, before its guest runs unless `running`."""
+def begin(kind: str, text: str, runtime: GuestRuntime, *, running: bool) -> Watch:
+    """Begin to watch `runtime` for a condition of that kind, before its guest runs unless `running`."""
     match kind:
         case "address":
-            return _Address(place)
+            return _Address(runtime)
         case "port":
-            return _Port(place, int(text))
+            return _Port(runtime, int(text))
         case "console":
-            return _Console(place, text, running=running)
+            return _Console(runtime, text, running=running)
         case "agent":
-            return _Agent(place)
+            return _Agent(runtime)
         case "stopped":
-            return _Stopped(place)
+            return _Stopped(runtime)
         case _:
-            return _Running(place)
+            return _Running(runtime)
 
 
 class _Watching:
     """`missing` says what did not happen, `seen` what was seen instead; both complete a sentence about the guest."""
 
-    def __init__(self, place: GuestRuntime, what: str, missing: str, seen: str = "") -> None:
-        self.place = place
+    def __init__(self, runtime: GuestRuntime, what: str, missing: str, seen: str = "") -> None:
+        self.runtime = runtime
         self.what = what
         self.missing = missing
         self.seen = seen
@@ -56,10 +56,10 @@ class _Watching:
 
 
 class _Address(_Watching):
-    def __init__(self, place: GuestRuntime) -> None:
-        self._port = port = _first_port_with_address(place)
+    def __init__(self, runtime: GuestRuntime) -> None:
+        self._port = port = _first_port_with_address(runtime)
         seen = f"nobody answers ARP requests for it on {port.bridge} with the MAC {port.mac}"
-        super().__init__(place, f"an answer from {port.address}", f"{port.address} did not answer", seen)
+        super().__init__(runtime, f"an answer from {port.address}", f"{port.address} did not answer", seen)
         neighbours.forget_neighbour(port.bridge, port.address or "")
 
     def met(self) -> bool:
@@ -70,10 +70,10 @@ class _Address(_Watching):
 
 
 class _Port(_Watching):
-    def __init__(self, place: GuestRuntime, number: int) -> None:
-        self._at = (_first_port_with_address(place).address or "", number)
+    def __init__(self, runtime: GuestRuntime, number: int) -> None:
+        self._at = (_first_port_with_address(runtime).address or "", number)
         name = f"port {number} of {self._at[0]}"
-        super().__init__(place, f"{name} to open", f"{name} did not open", "no connection attempt has ended")
+        super().__init__(runtime, f"{name} to open", f"{name} did not open", "no connection attempt has ended")
 
     def met(self) -> bool:
         import socket
@@ -97,14 +97,14 @@ class _Port(_Watching):
 class _Agent(_Watching):
     """Whether somebody in the guest has opened the agent's port, and then whether it is an agent."""
 
-    def __init__(self, place: GuestRuntime) -> None:
-        super().__init__(place, "an answer from the agent", "the agent did not answer")
+    def __init__(self, runtime: GuestRuntime) -> None:
+        super().__init__(runtime, "an answer from the agent", "the agent did not answer")
 
     def met(self) -> bool:
-        silence = absence_reason(self.place.directory, self.place.guest, limit=_GLANCE)
+        silence = absence_reason(self.runtime.directory, self.runtime.guest, limit=_GLANCE)
         if not silence:
             try:
-                with agent_session(self.place.directory, self.place.guest, limit=1.0):
+                with agent_session(self.runtime.directory, self.runtime.guest, limit=1.0):
                     return True
             except (Busy, Garbled, Unresponsive) as error:
                 self.seen = error.reason or error.message
@@ -118,14 +118,14 @@ class _Agent(_Watching):
 class _Console(_Watching):
     """Hears the line itself, for a prompt that ends no line; and the log, for the line may be somebody else's."""
 
-    def __init__(self, place: GuestRuntime, text: str, *, running: bool) -> None:
-        super().__init__(place, f"{text!r} on the console", f"{text!r} did not appear on the console")
+    def __init__(self, runtime: GuestRuntime, text: str, *, running: bool) -> None:
+        super().__init__(runtime, f"{text!r} on the console", f"{text!r} did not appear on the console")
         self._text = text.encode()
         self._read_so_far = b""
         self._read = -1
-        record = rundir.read_record(place.directory) if running else None
-        self._start = record.said if record else log_reader.end_offset(place.log)
-        self._at = Listening(socket_of(place.directory, place.guest, CONSOLE))
+        record = rundir.read_record(runtime.directory) if running else None
+        self._start = record.said if record else log_reader.end_offset(runtime.log)
+        self._at = Listening(socket_of(runtime.directory, runtime.guest, CONSOLE))
 
     def met(self) -> bool:
         if self._text not in self._read_so_far:
@@ -137,7 +137,7 @@ class _Console(_Watching):
 
     def _logged(self) -> bool:
         """Whether it is in the log, which is read again only when there is more of it."""
-        log = self.place.log
+        log = self.runtime.log
         now = log_reader.end_offset(log)
         if now == self._read:
             return False
@@ -149,15 +149,15 @@ class _Console(_Watching):
 
 
 class _Running(_Watching):
-    def __init__(self, place: GuestRuntime) -> None:
-        super().__init__(place, "a running guest", "it did not run", "no QEMU runs")
+    def __init__(self, runtime: GuestRuntime) -> None:
+        super().__init__(runtime, "a running guest", "it did not run", "no QEMU runs")
         self._idle_since = time.monotonic()
 
     def met(self) -> bool:
         """Raises NotRunning where it does not run and no command starts it."""
-        directory = self.place.directory
+        directory = self.runtime.directory
         if rundir.is_running(directory):
-            answer = query(monitor_of(directory, self.place.guest), "query-status", limit=_GLANCE)
+            answer = query(monitor_of(directory, self.runtime.guest), "query-status", limit=_GLANCE)
             if (state := qemu_state(answer.replies)) == "running":
                 return True
             self.seen = f"QEMU reports the state {state}" if state else "QEMU does not answer on its monitor"
@@ -165,18 +165,18 @@ class _Running(_Watching):
         elif lock.is_held(f"{directory}/op"):
             self._idle_since = time.monotonic()
         elif time.monotonic() > self._idle_since + _IDLE:
-            guest, reason = self.place.guest, f"no command has begun to start it within {_IDLE:g} s"
+            guest, reason = self.runtime.guest, f"no command has begun to start it within {_IDLE:g} s"
             raise NotRunning(f"{guest} is not running", f"kvmrun {guest} starts it", reason=reason)
         time.sleep(_PAUSE)
         return False
 
 
 class _Stopped(_Watching):
-    def __init__(self, place: GuestRuntime) -> None:
-        super().__init__(place, "the end of the guest", "it did not end", "its QEMU still runs")
-        record = rundir.read_record(place.directory)
+    def __init__(self, runtime: GuestRuntime) -> None:
+        super().__init__(runtime, "the end of the guest", "it did not end", "its QEMU still runs")
+        record = rundir.read_record(runtime.directory)
         self._pidfd = -1
-        with rundir.qemu_pidfd(place.directory, record.pid if record else 0) as pidfd:
+        with rundir.qemu_pidfd(runtime.directory, record.pid if record else 0) as pidfd:
             if pidfd is not None:
                 self._pidfd = os.dup(pidfd)
 
@@ -185,7 +185,7 @@ class _Stopped(_Watching):
             time.sleep(_PAUSE)
         elif not process.wait_exit(self._pidfd, _GLANCE):
             return False
-        return not rundir.is_running(self.place.directory)
+        return not rundir.is_running(self.runtime.directory)
 
     def close(self) -> None:
         if self._pidfd >= 0:
@@ -194,9 +194,9 @@ class _Stopped(_Watching):
 
 
 class AllOf(_Watching):
-    def __init__(self, place: GuestRuntime, watches: tuple[Watch, ...]) -> None:
+    def __init__(self, runtime: GuestRuntime, watches: tuple[Watch, ...]) -> None:
         self.watches = watches
-        super().__init__(place, " and ".join(watch.what for watch in watches), "")
+        super().__init__(runtime, " and ".join(watch.what for watch in watches), "")
 
     def met(self) -> bool:
         return all(watch.met() for watch in self.watches)
@@ -206,8 +206,8 @@ class AllOf(_Watching):
             watch.close()
 
 
-def _first_port_with_address(place: GuestRuntime) -> Port:
-    known = [port for port in place.ports if port.address]
+def _first_port_with_address(runtime: GuestRuntime) -> Port:
+    known = [port for port in runtime.ports if port.address]
     if not known:
-        raise UsageError(f"{place.guest} has no address to wait for", "give one of its NICs an address")
+        raise UsageError(f"{runtime.guest} has no address to wait for", "give one of its NICs an address")
     return known[0]

@@ -71,7 +71,7 @@ def repair_targets(defined: Lab, where: Paths, say: Say) -> Iterator[RepairTarge
 
 
 def _guests(where: Paths) -> list[str]:
-    """Every guest that has a place in the run directory, or had one and runs."""
+    """Every guest that has a directory below the run directory, or had one and runs."""
     return sorted({*rundir.guest_names(where.run), *socket_lookup.bound_monitors(where.run)})
 
 
@@ -85,9 +85,9 @@ def _look(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
 
 
 def _faults(lab: Lab, where: Paths, name: str) -> list[repair_plan.Fault]:
-    place = guest_runtimes(lab, where).get(name)
+    runtime = guest_runtimes(lab, where).get(name)
     found = _observe_guest(where, name)
-    return list(repair_plan.guest_faults(found, lab.guests.get(name), place, f"{where.guest(name)}/record"))
+    return list(repair_plan.guest_faults(found, lab.guests.get(name), runtime, f"{where.guest(name)}/record"))
 
 
 def _repair(lab: Lab, where: Paths, name: str, say: Say) -> Iterator[repair_plan.Fault]:

@@ -34,7 +34,7 @@ _QUESTIONS = ("query-status", "query-kvm", "query-uuid")
 
 
 def guest_statuses(where: Paths, lab: Lab, names: Iterable[str] | None = None) -> list[Status]:
-    """The status of `names`, by default of every guest that is defined or has a place in a run directory we may see."""
+    """The status of `names`, by default of every guest that is defined or has a run directory that we may see."""
     return statuses_and_answers(where, lab, names)[0]
 
 
@@ -50,9 +50,9 @@ def statuses_and_answers(
     here = {name: path for name, path in found.items() if not _is_elsewhere(where, lab, ours.get(name))}
     wanted = sorted({*here, *lab.guests, *lab.invalid} if names is None else names)
     alive = [name for name in wanted if name in here and name in locked]
-    places = guest_runtimes(lab, where)
+    runtimes = guest_runtimes(lab, where)
     suspected = [name for name in wanted if name not in lab.now.guests_elsewhere]
-    astray = _running_without_lock(where, suspected, alive, places, here)
+    astray = _running_without_lock(where, suspected, alive, runtimes, here)
     here |= {name: where.guest(name) for name in astray}
     pid_of = pid_finder(here, known)
     monitors = {name: monitor_of(here[name], name, pid=partial(pid_of, name)) for name in (*alive, *astray)}
@@ -60,7 +60,7 @@ def statuses_and_answers(
     now = process.uptime()
     rows, guarded, plugged = [], {}, {}
     for name in wanted:
-        place, record = places.get(name), known.get(name) if name in here else None
+        runtime, record = runtimes.get(name), known.get(name) if name in here else None
         if name in answers:
             if record and here[name] == where.guest(name) and any(port.guard != "none" for port in record.ports):
                 guarded[name] = here[name]
@@ -71,12 +71,12 @@ def statuses_and_answers(
             if here[name] == where.guest(name):  # a user's log is not ours to judge
                 row = _mark_lost_lock(row) if name in astray else _mark_dead_logger(row, where)
             row = row if row.pid or not where.root else _mark_invisible(row)
-            rows.append(row if record or not place else row.replace(nics=_nics(place.ports)))
+            rows.append(row if record or not runtime else row.replace(nics=_nics(runtime.ports)))
         else:
-            row = _stopped_row(name, lab, lab.guests.get(name), place, record)
+            row = _stopped_row(name, lab, lab.guests.get(name), runtime, record)
             rows.append(row if where.root else _mark_foreign_holder(row))
         rows[-1] = rows[-1].replace(lab=_lab_of(where, lab, name, record))
-    rows = with_tap_problems(rows, where, plugged, places)
+    rows = with_tap_problems(rows, where, plugged, runtimes)
     return _with_networks(with_guard_problems(rows, guarded if where.root else {}), where, lab), answers
 
 
@@ -100,11 +100,11 @@ def _lab_of(where: Paths, lab: Lab, name: str, record: Record | None) -> str | N
 
 
 def _running_without_lock(
-    where: Paths, wanted: list[str], alive: list[str], places: Mapping[str, GuestRuntime], here: Mapping[str, str]
+    where: Paths, wanted: list[str], alive: list[str], runtimes: Mapping[str, GuestRuntime], here: Mapping[str, str]
 ) -> set[str]:
     """Those that run though no lock says so: looked for only where something is left of a guest, or nothing can be."""
     resting = set(wanted) - set(alive)
-    taps = {name: place.ports for name, place in places.items() if name in resting and name not in here}
+    taps = {name: runtime.ports for name, runtime in runtimes.items() if name in resting and name not in here}
     suspects = {
         name for name, ports in taps.items() if not ports or any(tap_device.ifindex(port.tap) for port in ports)
     }
@@ -113,7 +113,7 @@ def _running_without_lock(
 
 
 def _mark_lost_lock(row: Status) -> Status:
-    """The row of a guest whose lock, or whole run directory, was taken from its place."""
+    """The row of a guest whose lock, or whole run directory, was taken from its runtime."""
     if row.state == "unresponsive":
         return row.replace(
             problem="its lock and its monitor were removed; kvmrun repair reconnects to it, or says why it cannot"
@@ -192,8 +192,10 @@ def hidden_guests_note(where: Paths) -> str:
     return ""
 
 
-def _stopped_row(name: str, lab: Lab, guest: Guest | None, place: GuestRuntime | None, record: Record | None) -> Status:
-    if guest is None or place is None:
+def _stopped_row(
+    name: str, lab: Lab, guest: Guest | None, runtime: GuestRuntime | None, record: Record | None
+) -> Status:
+    if guest is None or runtime is None:
         if name in lab.invalid:
             first = next((f"{one}" for one in lab.problems if one.file == f"{name}.toml"), "see kvmrun check")
             return Status(name=name, state="invalid", problem=printable(first, 200))
@@ -208,8 +210,8 @@ def _stopped_row(name: str, lab: Lab, guest: Guest | None, place: GuestRuntime |
         accel=guest.accel,
         cpus=guest.cpus,
         memory_bytes=int(guest.memory),
-        uuid=place.uuid,
-        nics=_nics(place.ports),
+        uuid=runtime.uuid,
+        nics=_nics(runtime.ports),
         raw_args=bool(guest.args),
     )
 

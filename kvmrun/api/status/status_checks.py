@@ -12,7 +12,7 @@ WELL = ("running", "paused")
 
 
 def with_tap_problems(
-    rows: list[Status], where: Paths, plugged: Mapping[str, tuple[Port, ...]], places: Mapping[str, GuestRuntime]
+    rows: list[Status], where: Paths, plugged: Mapping[str, tuple[Port, ...]], runtimes: Mapping[str, GuestRuntime]
 ) -> list[Status]:
     """The rows, with what is wrong with taps: of guests that are well, and of those that have ended and left one."""
     left = [row.name for row in rows if row.state == "stopped" and any(tap_device.ifindex(nic.tap) for nic in row.nics)]
@@ -20,7 +20,7 @@ def with_tap_problems(
         return rows
     from kvmrun.api.status import port_checks  # brings what reads links
 
-    ended = {name: places[name].ports for name in left if where.root and name in places}
+    ended = {name: runtimes[name].ports for name in left if where.root and name in runtimes}
     found = port_checks.tap_problems(where, plugged) | port_checks.outlived_taps(where, ended)
     return [_told(row, found) for row in rows]
 

@@ -81,12 +81,12 @@ class RunningGuests:
         return self._opened
 
 
-def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: RunningGuests) -> StartFacts:
+def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: RunningGuests) -> StartFacts:
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm_facts(root=where.root)
     files = _files(guest, others, where.store)
-    kept = persistent_taps.kept(where, ((guest.name, port) for port in place.ports))
-    marks = {port.tap: alias for port in place.ports if (alias := tap_device.alias(port.tap))}
+    kept = persistent_taps.kept(where, ((guest.name, port) for port in runtime.ports))
+    marks = {port.tap: alias for port in runtime.ports if (alias := tap_device.alias(port.tap))}
     return StartFacts(
         qemu=(program := qemu_facts()),
         qemu_problem=_unusable(program, root=where.root and not guest.user) if program else "",
@@ -102,11 +102,11 @@ def start_facts(guest: Guest, place: GuestRuntime, where: Paths, others: Running
         files=files,
         beside={path: named_files.names_beside(path) for path, file in files.items() if file is None},
         exchangeable=_exchangeable(files) if where.root else {},
-        taken_taps=frozenset(port.tap for port in place.ports if tap_device.ifindex(port.tap)),
+        taken_taps=frozenset(port.tap for port in runtime.ports if tap_device.ifindex(port.tap)),
         marks=marks,
-        leftover_taps=frozenset(_leftovers(guest.name, place, kept, marks)) if where.root else frozenset(),
+        leftover_taps=frozenset(_leftovers(guest.name, runtime, kept, marks)) if where.root else frozenset(),
         kept_taps=kept,
-        taken_uids=_uids(others.pids()) if place.uid is not None else {},
+        taken_uids=_uids(others.pids()) if runtime.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=account_ids([guest.user] if guest.user else []),
     )
@@ -253,10 +253,10 @@ def _descriptors(pid: int) -> list[tuple[str, os.stat_result]]:
 
 
 def _leftovers(
-    guest: str, place: GuestRuntime, kept: Mapping[str, PersistentTap], marks: Mapping[str, str]
+    guest: str, runtime: GuestRuntime, kept: Mapping[str, PersistentTap], marks: Mapping[str, str]
 ) -> Iterator[str]:
     """The taps that are left of a guest that does not run; `marks` are the aliases of those that are there."""
-    for port in place.ports:
+    for port in runtime.ports:
         if port.tap not in kept and link_mark.is_same(marks.get(port.tap, ""), port.alias(guest)):
             yield port.tap
 

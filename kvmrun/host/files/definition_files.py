@@ -11,32 +11,32 @@ from kvmrun.host.files import atomic_write, safe_directory
 
 def create(path: str, data: bytes) -> None:
     """Make the file; its directory as well, for everybody to read. Raises Refused when there is one."""
-    with _words(path), safe_directory.holding(path, make=0o755) as (place, name), place.part(name) as (fd, part):
-        there = os.fstat(place.fd)
+    with _words(path), safe_directory.holding(path, make=0o755) as (parent, name), parent.part(name) as (fd, part):
+        there = os.fstat(parent.fd)
         atomic_write.keep_owner(fd, there)
         atomic_write.fill(fd, data, there.st_mode & 0o644)
-        place.publish(part, name)
+        parent.publish(part, name)
 
 
 def replace(path: str, data: bytes) -> None:
     """Put other content into the file, which keeps its mode and owner; through a link, where it is one."""
-    with _words(path), safe_directory.holding(os.path.realpath(path)) as (place, name):
-        there = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
-        place.write(name, data, there.st_mode & 0o7777, like=there)
+    with _words(path), safe_directory.holding(os.path.realpath(path)) as (parent, name):
+        there = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        parent.write(name, data, there.st_mode & 0o7777, like=there)
 
 
 def rename(old: str, new: str) -> None:
     """Give the file another name. Raises Refused when that is taken; the caller holds both guests."""
-    with _words(new), safe_directory.holding(new) as (place, name):
-        if place.has(name):
+    with _words(new), safe_directory.holding(new) as (parent, name):
+        if parent.has(name):
             raise FileExistsError
-        os.rename(old, name, dst_dir_fd=place.fd)
+        os.rename(old, name, dst_dir_fd=parent.fd)
 
 
 def remove(path: str) -> None:
     """Remove the file, if it is there."""
-    with _words(path), safe_directory.holding(path) as (place, name):
-        place.remove(name)
+    with _words(path), safe_directory.holding(path) as (parent, name):
+        parent.remove(name)
 
 
 def remove_tree(path: str) -> None:

@@ -23,27 +23,27 @@ def write(path: str, texts: Mapping[str, str], mark: str, *, force: bool) -> lis
     unless `force`: then those of the same names are replaced, and copied before.
     """
     try:
-        with safe_directory.opened(path, make=0o755) as place:
-            return _write(place, texts, mark, force=force)
+        with safe_directory.opened(path, make=0o755) as parent:
+            return _write(parent, texts, mark, force=force)
     except OSError as error:
         raise cannot("write to", path, error) from None
 
 
-def _write(place: Directory, texts: Mapping[str, str], mark: str, *, force: bool) -> list[str]:
-    present = [name for name in place.names() if not _is_copy(name)]
-    ours = [name for name in present if _read(place, name).startswith(mark)]
-    known = {name: _read(place, name) for name in present if name in ours or name in texts}
+def _write(parent: Directory, texts: Mapping[str, str], mark: str, *, force: bool) -> list[str]:
+    present = [name for name in parent.names() if not _is_copy(name)]
+    ours = [name for name in present if _read(parent, name).startswith(mark)]
+    known = {name: _read(parent, name) for name in present if name in ours or name in texts}
     verdicts = {name: digest_state(text, texts.get(name, "")) for name, text in known.items()}
     if not force:
-        _refuse_foreign(place.path, [name for name in present if name not in ours])
-        _refuse_changed(place.path, {name: known[name] for name in ours if verdicts[name] == "changed"}, texts)
+        _refuse_foreign(parent.path, [name for name in present if name not in ours])
+        _refuse_changed(parent.path, {name: known[name] for name in ours if verdicts[name] == "changed"}, texts)
     kept = [name for name in ours if verdicts[name] == "kept" and not force]
     lost = [name for name in known if name not in kept and (verdicts[name] != "ours" or name not in ours)]
-    copies = [f"{name} is kept as {_copy(place, name)}" for name in lost]
-    _replace(place, {name: with_digest(text) for name, text in texts.items() if name not in kept})
+    copies = [f"{name} is kept as {_copy(parent, name)}" for name in lost]
+    _replace(parent, {name: with_digest(text) for name, text in texts.items() if name not in kept})
     for name in ours:
         if name not in texts:
-            place.remove(name)
+            parent.remove(name)
     return [*(f"{name} has been changed by hand, and stays as it is" for name in kept), *copies]
 
 
@@ -52,7 +52,7 @@ def _is_copy(name: str) -> bool:
     return ".orig" in name
 
 
-def _copy(place: Directory, name: str) -> str:
+def _copy(directory: Directory, name: str) -> str:
     """Give the file a second name, which it keeps when it is replaced; that name."""
     stamp = time.strftime("%Y%m%dT%H%M%S")
     for copy in (
@@ -61,11 +61,11 @@ def _copy(place: Directory, name: str) -> str:
         *(f"{name}.orig-{stamp}-{number}" for number in range(1, 100)),
     ):
         try:
-            os.link(name, copy, src_dir_fd=place.fd, dst_dir_fd=place.fd, follow_symlinks=False)
+            os.link(name, copy, src_dir_fd=directory.fd, dst_dir_fd=directory.fd, follow_symlinks=False)
         except FileExistsError:
             continue
         return copy
-    raise Refused(f"{place.path}/{name} cannot be copied", "remove old copies", reason="there are too many")
+    raise Refused(f"{directory.path}/{name} cannot be copied", "remove old copies", reason="there are too many")
 
 
 def put(path: str, text: str) -> None:
@@ -74,8 +74,8 @@ def put(path: str, text: str) -> None:
     Raises: KvmrunError where it cannot be written.
     """
     try:
-        with safe_directory.replacing(path) as (place, name):
-            place.write(name, text.encode(), 0o644)
+        with safe_directory.replacing(path) as (parent, name):
+            parent.write(name, text.encode(), 0o644)
     except OSError as error:
         raise cannot("write", path, error) from None
 
@@ -87,16 +87,16 @@ def _refuse_foreign(path: str, foreign: list[str]) -> None:
         raise Refused(f"{path} holds files that are not ours", fix, reason=named)
 
 
-def _replace(place: Directory, texts: Mapping[str, str]) -> None:
+def _replace(directory: Directory, texts: Mapping[str, str]) -> None:
     """All files beside their places first, so that a full disk leaves the old ones as they were."""
     with ExitStack() as parts:
         made = []
         for name, text in texts.items():
-            fd, part = parts.enter_context(place.part(name))
+            fd, part = parts.enter_context(directory.part(name))
             atomic_write.fill(fd, text.encode(), 0o644)
             made.append((part, name))
         for part, name in made:
-            place.move(part, name)
+            directory.move(part, name)
 
 
 def _refuse_changed(path: str, changed: Mapping[str, str], texts: Mapping[str, str]) -> None:
@@ -115,12 +115,12 @@ def _refuse_changed(path: str, changed: Mapping[str, str], texts: Mapping[str, s
     raise Refused(f"{path}: {', '.join(changed)} would be replaced", fix, reason=reason, lines=shown)
 
 
-def _read(place: Directory, name: str) -> str:
+def _read(directory: Directory, name: str) -> str:
     """The text of a file, "" of what is none."""
     try:
-        if not stat.S_ISREG(os.stat(name, dir_fd=place.fd, follow_symlinks=False).st_mode):
+        if not stat.S_ISREG(os.stat(name, dir_fd=directory.fd, follow_symlinks=False).st_mode):
             return ""
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place.fd)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory.fd)
     except OSError:
         return ""
     with open(fd, encoding="utf-8", errors="replace") as file:

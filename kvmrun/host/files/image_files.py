@@ -125,9 +125,9 @@ def make_image(step: MakeImage, deadline: Deadline = NEVER) -> None:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
     limit = deadline.left(_LIMIT)
     with (
-        safe_directory.holding(step.path, make=0o755) as (place, name),
+        safe_directory.holding(step.path, make=0o755) as (parent, name),
         _worded(step.path),
-        place.part(name) as (fd, part),
+        parent.part(name) as (fd, part),
     ):
         words = [*argv, "--", f"/proc/self/fd/{fd}", str(size)]
         try:
@@ -148,7 +148,7 @@ def make_image(step: MakeImage, deadline: Deadline = NEVER) -> None:
                 f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines
             )
         os.fchmod(fd, 0o600)
-        place.publish(part, name)
+        parent.publish(part, name)
 
 
 @contextmanager

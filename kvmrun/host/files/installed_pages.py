@@ -23,11 +23,11 @@ def install(root: str, pages: Mapping[tuple[str, str], str]) -> list[str]:
     kept = []
     try:
         for (name, section), text in pages.items():
-            with safe_directory.opened(f"{root}/man{section}", make=0o755) as place:
-                if place.has(f"{name}.{section}") and not _is_ours(place, f"{name}.{section}"):
-                    kept.append(f"{place.path}/{name}.{section}")
+            with safe_directory.opened(f"{root}/man{section}", make=0o755) as directory:
+                if directory.has(f"{name}.{section}") and not _is_ours(directory, f"{name}.{section}"):
+                    kept.append(f"{directory.path}/{name}.{section}")
                 else:
-                    place.write(f"{name}.{section}", _MARK + text.encode(), 0o644)
+                    directory.write(f"{name}.{section}", _MARK + text.encode(), 0o644)
     except OSError as error:
         raise cannot("write to", root, error) from None
     return kept
@@ -39,11 +39,11 @@ def remove(root: str) -> list[str]:
     with safe_directory.opened(root) as top:
         sections = [name for name in top.names() if name.startswith("man")]
     for section in sections:
-        with suppress(KvmrunError), safe_directory.opened(f"{root}/{section}") as place:
-            for name in place.names():
-                if _is_ours(place, name):
-                    place.remove(name)
-                    removed.append(f"{place.path}/{name}")
+        with suppress(KvmrunError), safe_directory.opened(f"{root}/{section}") as directory:
+            for name in directory.names():
+                if _is_ours(directory, name):
+                    directory.remove(name)
+                    removed.append(f"{directory.path}/{name}")
         if removed and removed[-1].startswith(f"{root}/{section}/"):
             with suppress(OSError):
                 os.rmdir(f"{root}/{section}")
@@ -65,9 +65,9 @@ def is_found(path: str) -> bool:
     return os.path.realpath(done.stdout.strip()) == os.path.realpath(path)
 
 
-def _is_ours(place: Directory, name: str) -> bool:
+def _is_ours(directory: Directory, name: str) -> bool:
     try:
-        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=place.fd)
+        fd = os.open(name, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory.fd)
     except OSError:
         return False
     with open(fd, "rb") as file:

@@ -134,13 +134,13 @@ def replacing(path: str) -> Iterator[tuple[Directory, str]]:
         yield found, name
 
 
-def _replaceable(place: Directory, name: str, path: str) -> None:
+def _replaceable(directory: Directory, name: str, path: str) -> None:
     with suppress(FileNotFoundError):
-        here = os.stat(name, dir_fd=place.fd, follow_symlinks=False)
+        here = os.stat(name, dir_fd=directory.fd, follow_symlinks=False)
         if stat.S_ISLNK(here.st_mode):
-            if os.readlink(name, dir_fd=place.fd).startswith("/proc/"):
+            if os.readlink(name, dir_fd=directory.fd).startswith("/proc/"):
                 raise Refused(f"{path} is not a file", "name a file", reason="it stands for an open descriptor")
-            here = os.stat(name, dir_fd=place.fd)
+            here = os.stat(name, dir_fd=directory.fd)
         if not stat.S_ISREG(here.st_mode):
             raise Refused(f"{path} is not a file", "name a regular file, or one that is not there yet")
 

@@ -86,50 +86,50 @@ def _add(tar: Any, done: Contents, path: str, fd: int) -> None:
         done.skip(path, "neither a file nor a directory nor a link")
 
 
-def unpack_tree(place: Directory, name: str, fd: int, without: bytes = b"") -> Contents:
+def unpack_tree(parent: Directory, name: str, fd: int, without: bytes = b"") -> Contents:
     """Make the archive `fd` the new directory `name`, whole or not at all. Raises Refused, or OSError.
 
     What is called `without` at the top is left out, with all below it.
     """
-    with _fresh(place, name) as (part, root):
+    with _fresh(parent, name) as (part, root):
         tree = _Tree(root, os.fstat(fd).st_size)
         for member in tar_members.read_members(fd):
             if member.parts[:1] != (without,):
                 tree.make(member, fd)
         tree.make_links()
-        _publish(place, part, name)
+        _publish(parent, part, name)
         tree.set_modes()
     return tree.done
 
 
 @contextmanager
-def _fresh(place: Directory, name: str) -> Iterator[tuple[str, int]]:
+def _fresh(directory: Directory, name: str) -> Iterator[tuple[str, int]]:
     """A directory that nobody else may enter, beside the place of `name`; it is gone at the end unless renamed."""
     from shutil import rmtree
 
     part = f".{name[:100]}.{os.urandom(6).hex()}"
-    os.mkdir(part, 0o700, dir_fd=place.fd)
+    os.mkdir(part, 0o700, dir_fd=directory.fd)
     try:
-        root = os.open(part, _ENTER, dir_fd=place.fd)
+        root = os.open(part, _ENTER, dir_fd=directory.fd)
         try:
             yield part, root
         finally:
             os.close(root)
     finally:
-        if place.has(part):
-            rmtree(part, dir_fd=place.fd)
+        if directory.has(part):
+            rmtree(part, dir_fd=directory.fd)
 
 
-def _publish(place: Directory, part: str, name: str) -> None:
+def _publish(directory: Directory, part: str, name: str) -> None:
     """A rename replaces an empty directory, and that only: the name is taken by one of ours before."""
     try:
-        os.mkdir(name, 0o700, dir_fd=place.fd)
+        os.mkdir(name, 0o700, dir_fd=directory.fd)
     except FileExistsError:
-        raise exists(f"{place.path}/{name}") from None
+        raise exists(f"{directory.path}/{name}") from None
     try:
-        place.move(part, name)
+        directory.move(part, name)
     except BaseException:
-        os.rmdir(name, dir_fd=place.fd)
+        os.rmdir(name, dir_fd=directory.fd)
         raise
 
 

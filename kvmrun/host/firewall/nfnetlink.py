@@ -180,12 +180,12 @@ def _contents(family: str, parts: Collection[str]) -> Iterator[tuple[bytes, byte
     chains = list(_chains(family))
     yield from chains
     head = _head(_FAMILIES[family])
-    for place in _places(family, parts, [names for names, _ in chains]):
-        for payload in _listed(_GET_RULE, head + place):
+    for scope in _scopes(family, parts, [names for names, _ in chains]):
+        for payload in _listed(_GET_RULE, head + scope):
             yield _names(payload, 2), _without_counts(payload[4:])
 
 
-def _places(family: str, parts: Collection[str], chains: Collection[bytes]) -> list[bytes]:
+def _scopes(family: str, parts: Collection[str], chains: Collection[bytes]) -> list[bytes]:
     """Where the rules are to be asked for: everywhere, or for a single part only there."""
     if len(parts) > 1:
         return [b""]
@@ -235,9 +235,9 @@ def _taken(namespace: int) -> socket.socket | None:
 def _names(payload: bytes, number: int) -> bytes:
     """The table, which is told first, and the chain, attribute `number`, which mostly comes next."""
     (size,) = struct.unpack_from("=H", payload, 4)
-    place = 4 + (size + 3 & ~3)
-    then, found = struct.unpack_from("=HH", payload, place)
-    chain = payload[place + 4 : place + then] if found == number else raw_netlink.attributes(payload, 4)[number]
+    offset = 4 + (size + 3 & ~3)
+    then, found = struct.unpack_from("=HH", payload, offset)
+    chain = payload[offset + 4 : offset + then] if found == number else raw_netlink.attributes(payload, 4)[number]
     return payload[8 : 4 + size] + chain
 
 

@@ -23,17 +23,21 @@ def verify_signature(
     """
     if not process.find_program("gpgv"):
         raise HostLacks("gpgv is missing, which checks signatures", "apt install gpgv")
-    with tempfile.TemporaryDirectory(prefix="kvmrun-") as place:
+    with tempfile.TemporaryDirectory(prefix="kvmrun-") as directory:
         files = {"keys": _binary_keys(keyring), "data": data, "signature": signature or b""}
         for file, content in files.items():
-            with open(f"{place}/{file}", "wb") as opened:
+            with open(f"{directory}/{file}", "wb") as opened:
                 opened.write(content)
-        words = [f"{place}/signature", f"{place}/data"] if signature else ["--output", f"{place}/text", f"{place}/data"]
-        status, said = _run_gpgv(["--homedir", place, "--keyring", f"{place}/keys", *words])
+        words = (
+            [f"{directory}/signature", f"{directory}/data"]
+            if signature
+            else ["--output", f"{directory}/text", f"{directory}/data"]
+        )
+        status, said = _run_gpgv(["--homedir", directory, "--keyring", f"{directory}/keys", *words])
         _require_valid(name, status, said, keyring, fingerprints)
         if signature:
             return data
-        with open(f"{place}/text", "rb") as opened:
+        with open(f"{directory}/text", "rb") as opened:
             return opened.read()
 
 

@@ -48,7 +48,7 @@ class Links:
         self._addresses: dict[int, list[str]] | None = {} if part else None
         self._entries: dict[int, list[str]] | None = {} if part else None
         self._tops: dict[str, dict[int, bytes]] = {}
-        self._places: dict[int, list[tuple[int, int]]] = {}
+        self._compared_ranges: dict[int, list[tuple[int, int]]] = {}
         self._known: dict[bytes, dict[int, int]] = {}
         for payload in payloads:
             top = raw_netlink.attributes(payload, _IFINFO.size)
@@ -120,9 +120,9 @@ class Links:
 
     def _settings(self, data: bytes) -> dict[int, int]:
         """What a port is set to. Ports differ in numbers and timers: those that are alike are read once."""
-        if len(data) not in self._places:
-            self._places[len(data)] = _places(data)
-        key = b"".join([data[first:last] for first, last in self._places[len(data)]])
+        if len(data) not in self._compared_ranges:
+            self._compared_ranges[len(data)] = _compared_ranges(data)
+        key = b"".join([data[first:last] for first, last in self._compared_ranges[len(data)]])
         if key not in self._known:
             self._known[key] = _numbers(data)
         return self._known[key]
@@ -183,11 +183,11 @@ def _conf(told: bytes, wanted: Mapping[str, tuple[int, int, int]] = _CONF) -> di
     """The settings of a link's own stacks; none of a family that this kernel has not."""
     families = {family: raw_netlink.attributes(value) for family, value in raw_netlink.attributes(told).items()}
     arrays = {name: families.get(family, {}).get(array, b"") for name, (family, array, _) in wanted.items()}
-    places = {name: 4 * place for name, (_, _, place) in wanted.items()}
+    offsets = {name: 4 * offset for name, (_, _, offset) in wanted.items()}
     return {
-        name: str(struct.unpack_from("=i", data, places[name])[0])
+        name: str(struct.unpack_from("=i", data, offsets[name])[0])
         for name, data in arrays.items()
-        if len(data) >= places[name] + 4
+        if len(data) >= offsets[name] + 4
     }
 
 
@@ -195,19 +195,19 @@ def _numbers(data: bytes) -> dict[int, int]:
     return {number: _number(value) for number, value in raw_netlink.attributes(data).items() if len(value) <= 4}
 
 
-def _places(data: bytes) -> list[tuple[int, int]]:
+def _compared_ranges(data: bytes) -> list[tuple[int, int]]:
     """Where in the attributes of a port those stand that are compared, heads included."""
-    places: list[tuple[int, int]] = []
-    place = 0
-    while place + 4 <= len(data):
-        size, number = struct.unpack_from("=HH", data, place)
+    offsets: list[tuple[int, int]] = []
+    offset = 0
+    while offset + 4 <= len(data):
+        size, number = struct.unpack_from("=HH", data, offset)
         if number in SETTINGS or number in {STATE, ISOLATED}:
-            if places and places[-1][1] == place:
-                places[-1] = places[-1][0], place + (size + 3 & ~3)
+            if offsets and offsets[-1][1] == offset:
+                offsets[-1] = offsets[-1][0], offset + (size + 3 & ~3)
             else:
-                places.append((place, place + (size + 3 & ~3)))
-        place += max(size, 4) + 3 & ~3
-    return places
+                offsets.append((offset, offset + (size + 3 & ~3)))
+        offset += max(size, 4) + 3 & ~3
+    return offsets
 
 
 def _text(value: bytes) -> str:

@@ -81,15 +81,15 @@ def attribute(number: int, value: bytes) -> bytes:
     return _ATTRIBUTE.pack(4 + len(value), number) + value + bytes(-len(value) % 4)
 
 
-def attributes(data: bytes, place: int = 0) -> dict[int, bytes]:
-    """The attributes in `data` from `place` on, by number."""
+def attributes(data: bytes, offset: int = 0) -> dict[int, bytes]:
+    """The attributes in `data` from `offset` on, by number."""
     found = {}
-    while place + 4 <= len(data):
-        size, number = _ATTRIBUTE.unpack_from(data, place)
+    while offset + 4 <= len(data):
+        size, number = _ATTRIBUTE.unpack_from(data, offset)
         if size < 4:
             break
-        found[number & 0x3FFF] = data[place + 4 : place + size]
-        place += size + 3 & ~3
+        found[number & 0x3FFF] = data[offset + 4 : offset + size]
+        offset += size + 3 & ~3
     return found
 
 
@@ -113,11 +113,11 @@ def _answers(at: socket.socket) -> Iterator[tuple[int, int, bytes]]:
     """(kind, flags, payload) of every message that comes; an error message is raised, unless it says 0."""
     while True:
         data = at.recv(1 << 18)
-        place = 0
-        while place + _HEAD.size <= len(data):
-            size, kind, flags, _, _ = _HEAD.unpack_from(data, place)
-            payload = data[place + _HEAD.size : place + size]
+        offset = 0
+        while offset + _HEAD.size <= len(data):
+            size, kind, flags, _, _ = _HEAD.unpack_from(data, offset)
+            payload = data[offset + _HEAD.size : offset + size]
             if kind in {_ERROR, _DONE} and len(payload) >= 4 and (code := struct.unpack_from("=i", payload)[0]):
                 raise OSError(-code, os.strerror(-code))
             yield kind, flags, payload
-            place += size + 3 & ~3
+            offset += size + 3 & ~3

@@ -74,14 +74,14 @@ def _end_former(directory: str) -> None:
 def _make_directory(path: str, uid: int | None) -> None:
     """The logger's own directory: nobody else's to read, and its parents only to pass through."""
     parent, name = os.path.split(path)
-    with safe_directory.opened(parent, make=0o711) as place:
+    with safe_directory.opened(parent, make=0o711) as directory:
         if uid is not None:
             os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
-            os.fchmod(place.fd, 0o711)
+            os.fchmod(directory.fd, 0o711)
         with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=place.fd)
+            os.mkdir(name, 0o700, dir_fd=directory.fd)
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
         except OSError as error:
             if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
                 raise

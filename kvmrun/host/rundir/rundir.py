@@ -159,7 +159,7 @@ def _unlink(path: str) -> None:
 
 
 def guest_names(root: str) -> list[str]:
-    """Every guest that has a place in the run directory, running or not. Raises NotPermitted when we may not look."""
+    """Every guest with a run directory, running or not. Raises NotPermitted when we may not look."""
     try:
         return sorted(name for name in os.listdir(f"{root}/vm") if GuestName.fits(name))
     except (FileNotFoundError, NotADirectoryError):

@@ -126,18 +126,18 @@ class Guest(Value):
             return "max" if self.cpu in {None, "host"} else str(self.cpu)
         return self.cpu or "host"
 
-    def options(self, place: GuestRuntime, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
+    def options(self, runtime: GuestRuntime, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
         """The whole QEMU command but for the binary's own name; `devices` are those of its files that are none."""
-        yield from self._board(place)
+        yield from self._board(runtime)
         yield from self._memory_and_cpu()
         yield from self.boot.options()
-        yield from _monitors(place)
-        yield from self._console(place)
-        yield from self._display(place)
+        yield from _monitors(runtime)
+        yield from self._console(runtime)
+        yield from self._display(runtime)
         yield from self._events()
         turns = _Turns(self)
         # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
-        for number, port in enumerate(place.ports):
+        for number, port in enumerate(runtime.ports):
             yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
         if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
             yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
@@ -149,14 +149,14 @@ class Guest(Value):
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
-        yield from self._agent(place)
+        yield from self._agent(runtime)
 
     def bus(self) -> str:
         return "device" if self.machine == "microvm" else "pci"
 
-    def _board(self, place: GuestRuntime) -> Iterator[Option]:
+    def _board(self, runtime: GuestRuntime) -> Iterator[Option]:
         yield Option(flag="name", text=f"guest={self.name}")
-        yield Option(flag="uuid", text=place.uuid)
+        yield Option(flag="uuid", text=runtime.uuid)
         yield Option(flag="nodefaults")
         yield Option(flag="no-user-config")
         yield Option(flag="sandbox", text=SANDBOX)
@@ -177,33 +177,33 @@ class Guest(Value):
         yield Option(flag="smp", text=str(self.cpus))
         yield Option(flag="m", text=f"size={self.memory // 1024}k")
 
-    def _console(self, place: GuestRuntime) -> Iterator[Option]:
+    def _console(self, runtime: GuestRuntime) -> Iterator[Option]:
         if self.console:
-            log = {"logfile": Log(path=place.log), "logappend": "on"}
-            listen = {"listen": Listener(path=place.socket(CONSOLE)), "server": "on", "wait": "off"}
+            log = {"logfile": Log(path=runtime.log), "logappend": "on"}
+            listen = {"listen": Listener(path=runtime.socket(CONSOLE)), "server": "on", "wait": "off"}
             yield Option(flag="chardev", text="socket", props={"id": "c", **listen, **log})
             yield Option(flag="serial", text="chardev:c")
 
-    def _agent(self, place: GuestRuntime) -> Iterator[Option]:
+    def _agent(self, runtime: GuestRuntime) -> Iterator[Option]:
         """The agent's port, the last device, so that it moves no other on the bus."""
         if self.agent:
-            listen = {"listen": Listener(path=place.socket(AGENT)), "server": "on", "wait": "off"}
+            listen = {"listen": Listener(path=runtime.socket(AGENT)), "server": "on", "wait": "off"}
             yield Option(flag="device", props={"driver": f"virtio-serial-{self.bus()}", "id": "agent-bus"})
             yield Option(flag="chardev", text="socket", props={"id": AGENT, **listen})
             port = {"driver": "virtserialport", "id": "agent-port", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
             yield Option(flag="device", props=port)
 
-    def _display(self, place: GuestRuntime) -> Iterator[Option]:
+    def _display(self, runtime: GuestRuntime) -> Iterator[Option]:
         yield Option(flag="display", text="none")
         if self.display != "none":
             port = self.display.port
-            yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=place.vnc))
+            yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=runtime.vnc))
 
-    def shown_at(self, place: GuestRuntime) -> str:
+    def shown_at(self, runtime: GuestRuntime) -> str:
         """Where a VNC viewer finds the guest: the path of a socket or an address with its port, "" for nowhere."""
         if self.display == "none":
             return ""
-        return VncPort(number=self.display.port).address if self.display.port else f"{place.vnc}/v"
+        return VncPort(number=self.display.port).address if self.display.port else f"{runtime.vnc}/v"
 
     def _events(self) -> Iterator[Option]:
         """What happens when the guest reboots, crashes or hangs; the last two need a device to tell of it."""
@@ -239,9 +239,9 @@ class _Turns:
         return self._next[kind] - 1
 
 
-def _monitors(place: GuestRuntime) -> Iterator[Option]:
+def _monitors(runtime: GuestRuntime) -> Iterator[Option]:
     for name in MONITORS:
-        listen = {"listen": Listener(path=place.socket(name)), "server": "on", "wait": "off"}
+        listen = {"listen": Listener(path=runtime.socket(name)), "server": "on", "wait": "off"}
         yield Option(flag="chardev", text="socket", props={"id": name, **listen})
         # not -mon, which QEMU 11 complains about, nor -object monitor-qmp, which QEMU 7 does not have
         yield Option(flag="qmp", text=f"chardev:{name}")

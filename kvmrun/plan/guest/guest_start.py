@@ -33,27 +33,29 @@ from kvmrun.plan.steps.guest_steps import (
 
 
 def start_steps(
-    guest: Guest, place: GuestRuntime, host: StartFacts, raw: tuple[str, ...] = ()
+    guest: Guest, runtime: GuestRuntime, host: StartFacts, raw: tuple[str, ...] = ()
 ) -> tuple[GuestStep, ...]:
     """The steps that start `guest`, which is not running. Raises what the host refuses, with a fix."""
     _program(host)
     _accelerator(guest, host)
     _memory(guest, host)
-    _identity(guest, place, host)
+    _identity(guest, runtime, host)
     vnc_port.check_vnc_port(guest, host)
     return (
         *image_plan.image_steps(guest, host),
-        *(RemoveTap(tap=one.tap) for one in place.ports if one.tap in host.leftover_taps),  # while it is guarded
-        ClaimRunDirectory(guest=guest.name, directory=place.directory),
+        *(RemoveTap(tap=one.tap) for one in runtime.ports if one.tap in host.leftover_taps),  # while it is guarded
+        ClaimRunDirectory(guest=guest.name, directory=runtime.directory),
         *_files(guest),
-        *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in place.ports),
-        *_sockets(guest, place),
-        WriteRecord(path=place.socket("record"), record=launch_record(guest, place, (*guest.args, *raw), host.uplink)),
-        _launch(guest, place, host, (*guest.args, *raw)),
-        *_guard(guest, place, host),  # from here on what is begun goes on while QEMU starts
-        StartLogger(log=Log(path=place.log), uid=place.log_uid),
+        *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in runtime.ports),
+        *_sockets(guest, runtime),
+        WriteRecord(
+            path=runtime.socket("record"), record=launch_record(guest, runtime, (*guest.args, *raw), host.uplink)
+        ),
+        _launch(guest, runtime, host, (*guest.args, *raw)),
+        *_guard(guest, runtime, host),  # from here on what is begun goes on while QEMU starts
+        StartLogger(log=Log(path=runtime.log), uid=runtime.log_uid),
         *_scope(guest, host),
-        *_plugs(guest, place, host),
+        *_plugs(guest, runtime, host),
     )
 
 
@@ -72,20 +74,20 @@ def split_at_launch(steps: tuple[GuestStep, ...]) -> tuple[tuple[GuestStep, ...]
     return steps[:first], steps[first:]
 
 
-def launch_record(guest: Guest, place: GuestRuntime, raw: tuple[str, ...], uplink: Uplink | None = None) -> Record:
+def launch_record(guest: Guest, runtime: GuestRuntime, raw: tuple[str, ...], uplink: Uplink | None = None) -> Record:
     """The guest as it is about to be started; `uplink` is the one it is told to leave by."""
     return Record(
         name=guest.name,
-        uuid=place.uuid,
+        uuid=runtime.uuid,
         accel=guest.accel,
         cpus=guest.cpus,
         memory=guest.memory,
-        ports=place.ports,
+        ports=runtime.ports,
         raw=raw,
         protect=guest.protect,
         after=guest.after,
-        display=guest.shown_at(place),
-        lab=place.lab,
+        display=guest.shown_at(runtime),
+        lab=runtime.lab,
         uplink=uplink,
     )
 
@@ -114,17 +116,23 @@ def _memory(guest: Guest, host: StartFacts) -> None:
         raise Refused(f"{guest.name} asks for {guest.memory} of memory", fix, reason=f"this host has {have}")
 
 
-def _identity(guest: Guest, place: GuestRuntime, host: StartFacts) -> None:
+def _identity(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> None:
     if guest.user and guest.user not in host.accounts:
         raise Refused(
             f"{guest.name} is to run as {guest.user}",
             "name an existing account, or leave user out",
             reason="no such account",
         )
-    if place.uid is not None and not guest.user and (other := host.taken_uids.get(place.uid, guest.name)) != guest.name:
+    if (
+        runtime.uid is not None
+        and not guest.user
+        and (other := host.taken_uids.get(runtime.uid, guest.name)) != guest.name
+    ):
         fix = "change seed in networks.toml, or rename one of the guests"
-        raise Refused(f"{guest.name} would share its uid {place.uid}", fix, reason=f"it is that of {other}, which runs")
-    for one in place.ports:
+        raise Refused(
+            f"{guest.name} would share its uid {runtime.uid}", fix, reason=f"it is that of {other}, which runs"
+        )
+    for one in runtime.ports:
         _tap(guest, one, host)
 
 
@@ -164,16 +172,16 @@ def _files(guest: Guest) -> Iterator[OpenFile]:
             yield OpenFile(file=BootFile(path=path))
 
 
-def _plugs(guest: Guest, place: GuestRuntime, host: StartFacts) -> Iterator[PlugTap]:
+def _plugs(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[PlugTap]:
     """Taps that were made to stay are plugged in already."""
-    for one in place.ports:
+    for one in runtime.ports:
         if one.tap not in host.kept_taps:
             yield port_plan.wanted_port(guest.name, one)
 
 
-def _guard(guest: Guest, place: GuestRuntime, host: StartFacts) -> Iterator[LoadGuard]:
+def _guard(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[LoadGuard]:
     """Taps kept for a user are guarded by the network that keeps them."""
-    step = nft_guard.load_step(guest.name, place.ports, place.socket("guard")) if host.root else None
+    step = nft_guard.load_step(guest.name, runtime.ports, runtime.socket("guard")) if host.root else None
     if step is None:
         return
     if not host.nft:
@@ -187,23 +195,23 @@ def _scope(guest: Guest, host: StartFacts) -> Iterator[EnterScope]:
         yield step
 
 
-def _sockets(guest: Guest, place: GuestRuntime) -> Iterator[ListenOnSocket | BindVncPort | MakeVncDirectory]:
+def _sockets(guest: Guest, runtime: GuestRuntime) -> Iterator[ListenOnSocket | BindVncPort | MakeVncDirectory]:
     asked = {CONSOLE: guest.console, AGENT: guest.agent}
     for name in (*MONITORS, *(name for name, wanted in asked.items() if wanted)):
-        yield ListenOnSocket(listener=Listener(path=place.socket(name)))
+        yield ListenOnSocket(listener=Listener(path=runtime.socket(name)))
     if guest.display.port:
         yield BindVncPort(port=VncPort(number=guest.display.port))
     elif guest.display != "none":
-        yield MakeVncDirectory(directory=VncDirectory(path=place.vnc), uid=place.uid)
+        yield MakeVncDirectory(directory=VncDirectory(path=runtime.vnc), uid=runtime.uid)
 
 
-def _launch(guest: Guest, place: GuestRuntime, host: StartFacts, raw: tuple[str, ...]) -> Launch:
+def _launch(guest: Guest, runtime: GuestRuntime, host: StartFacts, raw: tuple[str, ...]) -> Launch:
     devices = {path for path, file in host.files.items() if file and file.kind == "device"}
     return Launch(
         qemu=host.qemu,
-        options=tuple(guest.options(place, vhost=host.vhost, devices=devices)),
+        options=tuple(guest.options(runtime, vhost=host.vhost, devices=devices)),
         raw=raw,
-        uid=place.uid,
+        uid=runtime.uid,
         group=host.kvm_gid if guest.accel == "kvm" else None,
-        log=Log(path=place.log),
+        log=Log(path=runtime.log),
     )

@@ -11,19 +11,19 @@ from kvmrun.model.printable import printable
 from kvmrun.ui.text import guest_columns
 
 
-def guest_text(guest: Guest, place: GuestRuntime, now: Status) -> str:
+def guest_text(guest: Guest, runtime: GuestRuntime, now: Status) -> str:
     """Everything but the QEMU command."""
     definition = f"# {guest.name}.toml with its defaults\n{_definition(guest)}\n"
-    return f"{definition}{_derived(guest, place)}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
+    return f"{definition}{_derived(guest, runtime)}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
 
 
-def recorded_text(place: GuestRuntime, now: Status, definition: str, command: Sequence[str]) -> str:
+def recorded_text(runtime: GuestRuntime, now: Status, definition: str, command: Sequence[str]) -> str:
     """The same of a guest that runs and whose file, `definition`, is gone or has errors, with its QEMU command."""
     import shlex
 
-    head = f"# {place.guest} runs as it was started; {definition} is gone or has errors\n"
-    names = f"uuid       {place.uuid}\ndirectory  {place.directory}\nlog        {place.log}\n"
-    ports = "".join(_port(port) for port in place.ports)
+    head = f"# {runtime.guest} runs as it was started; {definition} is gone or has errors\n"
+    names = f"uuid       {runtime.uuid}\ndirectory  {runtime.directory}\nlog        {runtime.log}\n"
+    ports = "".join(_port(port) for port in runtime.ports)
     status = f"# how it is now, from the kernel\n{''.join(_lines(now))}\n"
     return f"{head}{names}{ports}\n{status}# the QEMU command as it runs\n{printable(shlex.join(command))}\n"
 
@@ -34,19 +34,19 @@ def _definition(guest: Guest) -> str:
     return "".join(f"{printable(line, limit=10 * len(line) + 1)}\n" for line in text.splitlines())
 
 
-def _derived(guest: Guest, place: GuestRuntime) -> str:
-    account = f"{place.uid}"
-    if place.uid is None:
-        account = f"that of {guest.user}, which does not exist" if guest.user and place.log_uid else "the caller's"
+def _derived(guest: Guest, runtime: GuestRuntime) -> str:
+    account = f"{runtime.uid}"
+    if runtime.uid is None:
+        account = f"that of {guest.user}, which does not exist" if guest.user and runtime.log_uid else "the caller's"
     lines = [
         "# what follows from its name",
-        f"uuid       {place.uuid}",
+        f"uuid       {runtime.uuid}",
         f"uid        {account}",
-        f"directory  {place.directory}",
-        f"log        {place.log}",
-        *([f"display    VNC at {shown}"] if (shown := guest.shown_at(place)) else []),
+        f"directory  {runtime.directory}",
+        f"log        {runtime.log}",
+        *([f"display    VNC at {shown}"] if (shown := guest.shown_at(runtime)) else []),
     ]
-    for port in place.ports:
+    for port in runtime.ports:
         lines.append(_port(port).rstrip())
     return "\n".join(lines) + "\n"
 
