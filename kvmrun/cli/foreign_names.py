@@ -30,6 +30,7 @@ _COMMANDS: Mapping[str, str] = {
         "freeze {}": "domfsfreeze fsfreeze quiesce",
         "thaw {}": "unfreeze domfsthaw fsthaw unquiesce defrost",
         "rm {}": "delete del remove undefine erase purge drop unregister",
+        "revert {}": "rollback snapshot-revert restore-base discard pristine",
         "rename {} NEW": "move mv domrename",
         "new NEW": "create define make add import register install createvm",
         "new NEW --copy {}": "clone duplicate",
@@ -67,9 +68,8 @@ _COMMANDS: Mapping[str, str] = {
 _NOTES: Mapping[str, str] = {
     word: note
     for note, words in {
-        "there is no command for snapshots: qemu-img snapshot makes one of an image whose guest is stopped": (
-            "snapshot snapshots snapshot-create snapshot-list snapshot-revert checkpoint revert rollback backup"
-        ),
+        "there are no snapshots: kvmrun revert goes back to the base of a drive; qemu-img snapshot makes one of an "
+        "image whose guest is stopped": ("snapshot snapshots snapshot-create snapshot-list checkpoint backup"),
         "the memory of a guest cannot be saved: kvmrun pause holds it until the guest is stopped": (
             "save restore managedsave hibernate dump"
         ),
@@ -104,7 +104,7 @@ _NOTES: Mapping[str, str] = {
     }.items()
     for word in words.split()
 }
-_HARMFUL = frozenset({"kill", "rm", "reset", "restart", "stop", "rename", "pause", "freeze"})
+_HARMFUL = frozenset({"kill", "rm", "reset", "restart", "stop", "rename", "revert", "pause", "freeze"})
 """What somebody who meant something else would be sorry for: suggested for one typing error, after the first letter."""
 _ONE = frozenset({"console", "ssh", "monitor", "log", "show", "edit"})
 """The commands that take one guest, and what follows it is not for them."""

@@ -211,11 +211,23 @@ class ImageFacts(Value):
     reader: str = ""
 
 
-class StartFacts(Value):
-    """The rest of the host for one start. `files` has None for a path that is not there.
+class DiskFacts(Value):
+    """The files of one guest on the host. `files` has None for a path that is not there.
 
     `exchangeable` says of a path, be the file there or still to be made, why another user could put another file in
     its place before root opens it. `images` is the directory of our own images.
+    """
+
+    images: str = ""
+    files: Mapping[str, ImageFacts | None] = EMPTY
+    beside: Mapping[str, tuple[str, ...]] = EMPTY
+    """The names in the directory of each file that is not there."""
+    exchangeable: Mapping[str, str] = EMPTY
+
+
+class StartFacts(DiskFacts):
+    """The rest of the host for one start.
+
     `marks` are the aliases of those of `taken_taps` that have one, and `uplink` is the one the guest is to leave by.
     """
 
@@ -230,11 +242,6 @@ class StartFacts(Value):
     memory: int
     systemd: bool = False
     uid: int = 0
-    images: str = ""
-    files: Mapping[str, ImageFacts | None] = EMPTY
-    beside: Mapping[str, tuple[str, ...]] = EMPTY
-    """The names in the directory of each file that is not there."""
-    exchangeable: Mapping[str, str] = EMPTY
     taken_taps: frozenset[str] = frozenset()
     marks: Mapping[str, str] = EMPTY
     leftover_taps: frozenset[str] = frozenset()

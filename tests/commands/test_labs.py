@@ -48,7 +48,14 @@ NAMED = (
     *(("up", "a"), ("stop", "a"), ("kill", "a"), ("restart", "a"), ("pause", "a"), ("resume", "a"), ("reset", "a")),
     *(("freeze", "a"), ("thaw", "a"), ("console", "a"), ("monitor", "a", "-c", "query-status"), ("wait", "a")),
     *(("exec", "a", "--", "true"), ("ssh", "a"), ("screenshot", "a", "x.png"), ("cp", "a:/x", "y"), ("rm", "a", "-y")),
-    *(("rename", "a", "z"), ("log", "a", "--restart"), ("events", "a"), ("net", "up"), ("net", "restart")),
+    *(
+        ("revert", "a", "-y"),
+        ("rename", "a", "z"),
+        ("log", "a", "--restart"),
+        ("events", "a"),
+        ("net", "up"),
+        ("net", "restart"),
+    ),
     *(("net", "down", "lan"), ("b",)),
 )
 ALL = (

@@ -49,6 +49,7 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "reset": ("vm1", "nobody", ""),
     "restart": ("nobody", "broken", ""),
     "resume": ("vm1", "nobody", ""),
+    "revert": ("nobody", "vm1", "vm2", "broken", ""),
     "rm": ("nobody", "vm2", ""),
     "screenshot": ("vm1 a.png", "vm1 a.bmp", "nobody a.png"),
     "show": ("broken", "nobody"),

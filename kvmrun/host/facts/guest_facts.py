@@ -18,7 +18,7 @@ from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.network import link_mark
-from kvmrun.plan.host_facts import ImageFacts, StartFacts
+from kvmrun.plan.host_facts import DiskFacts, ImageFacts, StartFacts
 
 Users = dict[bool, str]
 """{for writing: guest}"""
@@ -84,7 +84,6 @@ class RunningGuests:
 def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: RunningGuests) -> StartFacts:
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm_facts(root=where.root)
-    files = _files(guest, others, where.store)
     kept = persistent_taps.kept(where, ((guest.name, port) for port in runtime.ports))
     marks = {port.tap: alias for port in runtime.ports if (alias := tap_device.alias(port.tap))}
     return StartFacts(
@@ -98,10 +97,7 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         systemd=systemd(root=where.root),
         uid=os.geteuid(),
         memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        images=where.images,
-        files=files,
-        beside={path: named_files.names_beside(path) for path, file in files.items() if file is None},
-        exchangeable=_exchangeable(files) if where.root else {},
+        **vars(disk_facts(guest, where, others)),
         taken_taps=frozenset(port.tap for port in runtime.ports if tap_device.ifindex(port.tap)),
         marks=marks,
         leftover_taps=frozenset(_leftovers(guest.name, runtime, kept, marks)) if where.root else frozenset(),
@@ -109,6 +105,17 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         taken_uids=_uids(others.pids()) if runtime.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=account_ids([guest.user] if guest.user else []),
+    )
+
+
+def disk_facts(guest: Guest, where: Paths, others: RunningGuests) -> DiskFacts:
+    """Everything about the files of a guest that using them depends on."""
+    files = _files(guest, others, where.store)
+    return DiskFacts(
+        images=where.images,
+        files=files,
+        beside={path: named_files.names_beside(path) for path, file in files.items() if file is None},
+        exchangeable=_exchangeable(files) if where.root else {},
     )
 
 

@@ -4,11 +4,11 @@ import os
 import stat
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from kvmrun.errors import KvmrunError, Refused, Unresponsive
-from kvmrun.host.files import safe_directory
+from kvmrun.host.files import atomic_write, safe_directory
 from kvmrun.host.process import process
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.plan.host_facts import ImageFacts
@@ -111,7 +111,44 @@ def _without_waiting(path: str, flags: int) -> int:
 
 
 def make_image(step: MakeImage, deadline: Deadline = NEVER) -> None:
-    """Carry out `step`. The base is never opened: its size comes from its own file or header.
+    """Carry out `step`; the image must not be there.
+
+    Raises: what `format_image` raises; Refused where something is there.
+    """
+    with (
+        safe_directory.holding(step.path, make=0o755) as (parent, name),
+        _worded(step.path),
+        parent.part(name) as (fd, part),
+    ):
+        format_image(fd, step, deadline)
+        os.fchmod(fd, 0o600)
+        parent.publish(part, name)
+
+
+@contextmanager
+def replacement(step: MakeImage, deadline: Deadline = NEVER) -> Iterator[Callable[[], None]]:
+    """An image for the place of the one that is there, with its owner and mode; calling the value puts it there.
+
+    It is gone at the end unless it was put there. A link is followed: what it leads to is replaced.
+
+    Raises: what `format_image` raises.
+    """
+    with (
+        safe_directory.replacing(os.path.realpath(step.path)) as (parent, name),
+        _worded(step.path),
+        parent.part(name) as (fd, part),
+    ):
+        format_image(fd, step, deadline)
+        now = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
+        atomic_write.keep_owner(fd, now)
+        os.fchmod(fd, stat.S_IMODE(now.st_mode))
+        os.fsync(fd)
+        yield lambda: parent.move(part, name)
+
+
+def format_image(fd: int, step: MakeImage, deadline: Deadline = NEVER) -> None:
+    """Have qemu-img make of an empty file what `step` says. The base is never opened: its size comes from its own file
+    or header.
 
     qemu-img writes to a file that was made by us in a directory that was judged, by its descriptor: a name could be
     exchanged while it works.
@@ -123,32 +160,16 @@ def make_image(step: MakeImage, deadline: Deadline = NEVER) -> None:
     argv = [process.require_program("qemu-img"), "create", "-q", "-f", step.format]
     if step.base:
         argv += ["-u", "-b", step.base, "-F", step.base_format]
-    limit = deadline.left(_LIMIT)
-    with (
-        safe_directory.holding(step.path, make=0o755) as (parent, name),
-        _worded(step.path),
-        parent.part(name) as (fd, part),
-    ):
-        words = [*argv, "--", f"/proc/self/fd/{fd}", str(size)]
-        try:
-            done = subprocess.run(
-                words,
-                pass_fds=(fd,),
-                capture_output=True,
-                text=True,
-                timeout=limit,
-                check=False,
-                errors="replace",
-            )
-        except subprocess.TimeoutExpired:
-            raise Unresponsive(f"qemu-img has not made {step.path} within {limit:.1f} s", "--timeout SECONDS") from None
-        if done.returncode:
-            lines = tuple(line.replace(f"/proc/self/fd/{fd}", step.path) for line in done.stderr.splitlines()[-3:])
-            raise KvmrunError(
-                f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines
-            )
-        os.fchmod(fd, 0o600)
-        parent.publish(part, name)
+    limit, words = deadline.left(_LIMIT), [*argv, "--", f"/proc/self/fd/{fd}", str(size)]
+    try:
+        done = subprocess.run(
+            words, pass_fds=(fd,), capture_output=True, text=True, timeout=limit, check=False, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        raise Unresponsive(f"qemu-img has not made {step.path} within {limit:.1f} s", "--timeout SECONDS") from None
+    if done.returncode:
+        lines = tuple(line.replace(f"/proc/self/fd/{fd}", step.path) for line in done.stderr.splitlines()[-3:])
+        raise KvmrunError(f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines)
 
 
 @contextmanager

@@ -11,32 +11,42 @@ from kvmrun.model.lab import Problem
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.model.suggest import closest
-from kvmrun.plan.host_facts import ImageFacts, StartFacts
+from kvmrun.plan.host_facts import DiskFacts, ImageFacts
 from kvmrun.plan.steps.guest_steps import MakeImage
 
 Files = Mapping[str, ImageFacts | None]
 
 
-def image_steps(guest: Guest, host: StartFacts) -> Iterator[MakeImage]:
+def image_steps(guest: Guest, host: DiskFacts) -> Iterator[MakeImage]:
     """The images that are to be made. Raises Refused for one that cannot be used."""
     for drive in guest.drive:
-        found = host.files.get(drive.image)
-        if drive.base:
-            below = _usable(guest, drive.base, host, writing=False)
-            _whole(guest, drive.base, below, "use a base that is no overlay: qemu-img convert makes one")
-        if found is None:
-            yield _missing(guest, drive, host)
-        else:
-            _usable(guest, drive.image, host, writing=not drive.is_readonly())
-            if drive.base and not found.backing:
-                fix = "leave base out, or name an image that is still to be made"
-                raise Refused(f"{guest.name} cannot use {drive.image}", fix, reason="it has a base, and is no overlay")
-            _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
-        for _, error in unfit_reason(guest, drive, host.files):
-            raise error
+        yield from drive_steps(guest, drive, host)
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
-            _usable(guest, path, host, writing=False)
+            usable(guest, path, host, writing=False)
+
+
+def drive_steps(guest: Guest, drive: Drive, host: DiskFacts) -> Iterator[MakeImage]:
+    """The image of one drive, where it is to be made. Raises Refused for what cannot be used."""
+    found = host.files.get(drive.image)
+    if drive.base:
+        below = usable(guest, drive.base, host, writing=False)
+        _whole(guest, drive.base, below, "use a base that is no overlay: qemu-img convert makes one")
+    if found is None:
+        yield _missing(guest, drive, host)
+    else:
+        usable(guest, drive.image, host, writing=not drive.is_readonly())
+        require_declared(guest, drive, found)
+    for _, error in unfit_reason(guest, drive, host.files):
+        raise error
+
+
+def require_declared(guest: Guest, drive: Drive, found: ImageFacts) -> None:
+    """Raises Refused where the image is an overlay and the drive has no base, or the reverse."""
+    if drive.base and not found.backing:
+        fix = "leave base out, or name an image that is still to be made"
+        raise Refused(f"{guest.name} cannot use {drive.image}", fix, reason="it has a base, and is no overlay")
+    _whole(guest, drive.image, found, "" if drive.base else "name its base with base = … in the drive")
 
 
 def unfit_reason(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str, Refused]]:
@@ -122,7 +132,7 @@ def _smaller(guest: Guest, drive: Drive, below: ImageFacts, *, made: bool) -> Re
     return Refused(f"{guest.name} cannot use {drive.image}", fix, reason=reason)
 
 
-def _missing(guest: Guest, drive: Drive, host: StartFacts) -> MakeImage:
+def _missing(guest: Guest, drive: Drive, host: DiskFacts) -> MakeImage:
     if not _is_made(drive):
         fix = _image_fix(drive, host.beside)
         raise Refused(f"{guest.name} has no image {drive.image}", fix, reason="no such file")
@@ -149,7 +159,7 @@ def _image_fix(drive: Drive, beside: Mapping[str, Sequence[str]]) -> str:
     return fix + (f": did you mean {near}?" if near else "")
 
 
-def _exchangeable(guest: Guest, path: str, host: StartFacts) -> None:
+def _exchangeable(guest: Guest, path: str, host: DiskFacts) -> None:
     """Refuse a place where another user has a hand in what file is there. No fix changes what is another's."""
     if fault := host.exchangeable.get(path):
         fix = f'image = "{path.rpartition("/")[2]}", which is made in {host.images}'
@@ -168,7 +178,8 @@ def exchangeable_reason(fault: str) -> str:
     return f"another user of this host could put another file in its place, as {fault}"
 
 
-def _usable(guest: Guest, path: str, host: StartFacts, *, writing: bool) -> ImageFacts:
+def usable(guest: Guest, path: str, host: DiskFacts, *, writing: bool) -> ImageFacts:
+    """What is known of a file that the guest may use. Raises Refused for any other."""
     found = host.files.get(path)
     if found is None:
         raise Refused(

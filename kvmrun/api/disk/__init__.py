@@ -1,0 +1,1 @@
+"""The use cases of a guest's drives: reverted to their bases, resized, cloned."""
