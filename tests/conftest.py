@@ -42,14 +42,15 @@ for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever takes the demo guest boots Linux: one worker does that, one test after the other. What takes long begins
-    first."""
+    """Whatever takes the demo guest boots Linux: one worker does that, one test after the other, from the beginning of
+    the run. What else takes long begins next."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
         if item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.xdist_group("linux"))
-    items.sort(key=lambda item: {"faults": 0, "commands": 1, "scripts": 1}.get(item.path.parent.name, 2))
+    after = {"faults": 1, "commands": 2, "scripts": 3}
+    items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else after.get(item.path.parent.name, 4))
 
 
 @pytest.fixture(autouse=True)
