@@ -28,8 +28,9 @@ from kvmrun.cli.command_examples import TASKS
 from kvmrun.config.networks_file import NetworksFile
 from kvmrun.config.toml_values import choices
 from kvmrun.errors import EXIT_CODES
+from kvmrun.model.firmware.boot import Boot
 from kvmrun.model.guest.drive import Drive
-from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_state import HALTED, STATES
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.guest.nic import Nic
@@ -55,6 +56,7 @@ _KINDS = {
         "FilePath": "path",
         "BaseImage": "path, or name of a pinned image",
         "CpuModel": "CPU model",
+        "MachineType": "machine type",
         "Uuid": "UUID",
         SafeWord.__name__: "one word"
     ,

@@ -113,7 +113,7 @@ TASKS: Mapping[str, Mapping[str, tuple[Example, Example]]] = {
             ("kvmrun rename web www --keep", "with its MAC, address and UUID as they are"),
         ),
         "rm": (
-            ("kvmrun rm web", "remove a definition and its log; the images stay"),
+            ("kvmrun rm web", "remove a definition, its log and its state; the images stay"),
             ("kvmrun rm web --images -y", "also the images that kvmrun made for it; do not ask"),
         ),
     },

@@ -4,7 +4,8 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 
 from kvmrun.config.toml_writer import Entry, format_array_table, format_entry, format_value
-from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.firmware.boot import Boot
+from kvmrun.model.guest.guest import Guest
 
 _TOLD = (
     ("description", "free text, shown in completions"),

@@ -60,12 +60,10 @@ def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
     if len(guest.nic) + len(guest.drive) < _FEW:
         return
     place = GuestRuntime(guest=guest.name, uuid="", directory="", log="", ports=lab.ports()[guest.name])
-    room, wanted = SLOTS[guest.machine], used_slots(guest.options(place, vhost=False))
+    room, wanted = SLOTS[guest.kind], used_slots(guest.options(place, vhost=False))
     if wanted > room:
         found = f"{len(guest.nic)} cards and {len(guest.drive)} drives"
-        text = (
-            f"{wanted - room} fewer: {guest.machine} has {room} slots, and with all other devices {wanted} are needed"
-        )
+        text = f"{wanted - room} fewer: {guest.kind} has {room} slots, and with all other devices {wanted} are needed"
         many = "nic" if len(guest.nic) >= len(guest.drive) else "drive"
         yield _problem(guest.name, many, found, text)
 

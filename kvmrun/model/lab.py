@@ -130,6 +130,7 @@ class Lab(Value):
                 uid=derive.uid(self.seed, name) if where.root else None,
                 log_uid=derive.uid(self.seed, name, "log") if where.root else None,
                 lab=self.identity,
+                state=where.guest_state(name),
             )
             for name, ports in self.ports().items()
         }

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import Literal
 
+from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.value import EMPTY, Value
@@ -250,3 +251,5 @@ class StartFacts(DiskFacts):
     taken_ports: Mapping[int, str] = EMPTY
     accounts: Mapping[str, int] = EMPTY
     uplink: Uplink | None = None
+    machine: MachineType | None = None
+    """The version that its machine got at the first start, None before that."""

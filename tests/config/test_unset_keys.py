@@ -10,8 +10,9 @@ from support.table import each
 
 from kvmrun.config import unset_keys
 from kvmrun.config.load_lab import load_lab
+from kvmrun.model.firmware.boot import Boot
 from kvmrun.model.guest.drive import Drive
-from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 

@@ -8,8 +8,9 @@ from support.tally import Tally
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.config.networks_file import NetworksFile
+from kvmrun.model.firmware.boot import Boot
 from kvmrun.model.guest.drive import Drive
-from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.lab import Lab

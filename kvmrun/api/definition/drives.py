@@ -47,7 +47,7 @@ def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions) ->
         *_format("format", options),
         ("media", "cdrom", "remove this table when the installation is done"),
     ]
-    if now.machine == "q35":
+    if now.kind == "q35":
         cdrom.append(("interface", "ide", "installers have a driver for it; kernels of cloud images do not"))
     return [drive, cdrom] if options.cdrom else [drive]
 
@@ -60,7 +60,7 @@ def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
     least = Size(1 << 30) if options.cdrom else Size(512 << 20)
     if now.memory < least:
         found.append(("memory", str(least), ""))
-    if options.cdrom and now.display == "none" and now.machine != "microvm":
+    if options.cdrom and now.display == "none" and now.kind != "microvm":
         found.append(("display", "vnc", "for a graphical installer; kvmrun show says where a viewer finds it"))
     return found
 

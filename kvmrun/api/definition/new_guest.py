@@ -12,10 +12,14 @@ from kvmrun.api.image.resolve_image import is_source
 from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.api.report import Report, discard
 from kvmrun.config import definition_template, toml_edit
+from kvmrun.config.toml_writer import Entry
 from kvmrun.errors import ConfigError, UsageError
+from kvmrun.host.facts import guest_facts
 from kvmrun.host.files import definition_files, known_hosts
+from kvmrun.host.firmware import machine_pin
 from kvmrun.model import derive
-from kvmrun.model.guest.guest import Boot, Guest
+from kvmrun.model.firmware.boot import Boot
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.image.catalogue_entry import is_entry_name
 from kvmrun.model.lab import Lab, nic_names
@@ -58,7 +62,7 @@ def _new_text(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
     now, nics = _defaults_applied(lab, name)
     asked = drives.drives_from_options(lab, now, options)
-    keys = drives.keys_for_drives(now, options) if asked else []
+    keys = [*_machine_key(now), *(drives.keys_for_drives(now, options) if asked else [])]
     if any(key == "unset" for key, _, _ in keys):
         now = now.replace(boot=Boot())
     return definition_template.definition_text(
@@ -79,11 +83,20 @@ def _pulled(lab: LabHandle, name: str, options: NewGuestOptions, report: Report)
 def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: PulledImage) -> str:
     """The text of a guest whose system is that image."""
     now, nics = _defaults_applied(lab, name)
-    asked, keys = drives.drives_over_image(now, pulled, options), drives.keys_for_image(now, pulled)
+    asked, keys = (
+        drives.drives_over_image(now, pulled, options),
+        [*_machine_key(now), *drives.keys_for_image(now, pulled)],
+    )
     cards = [_explicit_nic_keys(nic) for nic in nics]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
     text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
     return drives.with_image_kernel(text, pulled)
+
+
+def _machine_key(now: Guest) -> list[Entry]:
+    """The version that its machine has today, so that the guest is the same with another QEMU."""
+    newest = machine_pin.newest_version(guest_facts.qemu_facts(), now.machine)
+    return [("machine", f"{newest}", "stays the same with a newer QEMU")] if newest != now.machine else []
 
 
 def _sized(text: str, values: Mapping[str, object]) -> str:

@@ -1,4 +1,4 @@
-"""Removing the definition of a guest, its log, and the images of its own."""
+"""Removing the definition of a guest, its log, what it keeps, and the images of its own."""
 
 import os
 from collections.abc import Callable
@@ -11,6 +11,7 @@ from kvmrun.api.options import StopOptions
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
+from kvmrun.model.guest.paths import Paths
 from kvmrun.model.value import Value
 
 
@@ -30,7 +31,7 @@ def remove_guest(
     force: bool = False,
     confirm: Callable[[Removal], bool] | None = None,
 ) -> Removal | None:
-    """Remove a guest: its definition and its log.
+    """Remove a guest: its definition, its log, and what it keeps besides its images.
 
     With `images` also those that kvmrun made for it and no other guest uses. With `force` a guest that runs is stopped
     first, without being asked. `confirm` is asked before the removal; where it returns False, nothing is removed, and
@@ -47,21 +48,29 @@ def remove_guest(
     with rundir.locked(where.guest(name), name):
         definitions.require_stopped(where, name, "removed")
         made, others = guest_images.images_of(lab, name)
-        log = ownership.log(where, name)
-        paths = [definitions.definition_path(where, name), *([log] if os.path.isdir(log) else [])]
+        kept = ownership.log(where, name), ownership.guest_state(where, name)
+        trees = [path for path in kept if os.path.isdir(path)]
+        paths = [definitions.definition_path(where, name), *trees]
         paths += made if images else []
         removal = Removal(guest=name, paths=tuple(paths), kept=tuple(others if images else [*made, *others]))
         if confirm is not None and not confirm(removal):
             return None
         for path in paths:
-            definition_files.remove_tree(path) if path == log else definition_files.remove(path)
-        if log == where.log(name):
-            ownership.forget(where.state, "log", name)
-        for path in made if images else ():
-            ownership.forget(where.state, "image", os.path.basename(path))
+            definition_files.remove_tree(path) if path in trees else definition_files.remove(path)
+        _forget_owners(where, name, trees, made if images else [])
         known_hosts.forget(where, name)
         teardown.remove_leftovers(where, name)
     return removal
+
+
+def _forget_owners(where: Paths, name: str, trees: list[str], images: list[str]) -> None:
+    """Remove the notes of what is gone. What another lab has put in the place of something remains that lab's."""
+    if where.log(name) in trees:
+        ownership.forget(where.state, "log", name)
+    if where.guest_state(name) in trees:
+        ownership.forget(where.state, "guest", name)
+    for path in images:
+        ownership.forget(where.state, "image", os.path.basename(path))
 
 
 def _stop(lab: LabHandle, name: str) -> None:

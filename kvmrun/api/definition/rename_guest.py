@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 from kvmrun.api.definition import definitions
 from kvmrun.api.guest import teardown
@@ -14,7 +14,7 @@ from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
 
@@ -75,12 +75,8 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
         for file, data in texts.items():
             definition_files.replace(f"{where.vms}/{file}", data)
         definition_files.rename(definitions.definition_path(where, old), definitions.definition_path(where, new))
-        log = ownership.log(where, old)
-        if os.path.isdir(log) and not os.path.lexists(where.log(new)):
-            definition_files.rename(log, where.log(new))
-            ownership.claim(where.state, "log", new, where.lab)
-            if log == where.log(old):
-                ownership.forget(where.state, "log", old)
+        _move(where, "log", old, new)
+        _move(where, "guest", old, new)
         known_hosts.forget(where, old, new)
         teardown.remove_leftovers(where, old)
     return Renamed(
@@ -88,6 +84,17 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
         changes=tuple(_identity_changes(guest_runtimes(before, where)[old], guest_runtimes(after, where)[new])),
         images=tuple(drive.image for drive in guest.drive if not drive.is_readonly()),
     )
+
+
+def _move(where: Paths, kind: Literal["log", "guest"], old: str, new: str) -> None:
+    """Move the log of the guest, or what it keeps, unless something has that name."""
+    path = where.log if kind == "log" else where.guest_state
+    found = ownership.log(where, old) if kind == "log" else ownership.guest_state(where, old)
+    if os.path.isdir(found) and not os.path.lexists(path(new)):
+        definition_files.rename(found, path(new))
+        ownership.claim(where.state, kind, new, where.lab)
+        if found == path(old):
+            ownership.forget(where.state, kind, old)
 
 
 def _lab_with(lab: LabHandle, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:

@@ -160,6 +160,7 @@ def plan(
 def _launch(job: Job, runtime: GuestRuntime, steps: tuple[GuestStep, ...], report: Report) -> None:
     guest = job.lab.guests[runtime.guest]
     ownership.begin_log(job.where, runtime.guest)
+    ownership.begin_guest_state(job.where, runtime.guest)
     ownership.claim_images(job.where, guest)
     said, uplink = log_reader.end_offset(runtime.log), job.lab.uplinks.get(guest.uplink or "")
     record = record_of(guest, runtime, (*guest.args, *job.raw), uplink).replace(paused=job.paused, said=said)

@@ -32,9 +32,12 @@ def verify_and_resume(
     """
     monitor = monitor_of(runtime.directory, runtime.guest, pid=lambda: executor.pid)
     try:
-        startup_check.verify_started(
-            monitor, uuid=runtime.uuid, accel=record.accel, limit=executor.deadline.left(startup_check.LIMIT)
-        )
+        limit = executor.deadline.left(startup_check.LIMIT)
+        pin = executor.firmware.pin
+        also = "query-machines" if pin else ""
+        told = startup_check.verify_started(monitor, uuid=runtime.uuid, accel=record.accel, also=also, limit=limit)
+        if pin:
+            executor.note = executor.firmware.write_pin(startup_check.machine_version(told, pin.machine))
         if executor.listener >= 0:
             from kvmrun.monitor.qmp import vnc_handover
 
@@ -59,7 +62,8 @@ def explain_failure(runtime: GuestRuntime, executor: GuestExecutor, record: Reco
     from kvmrun.plan.guest.qemu_exit import explain_exit  # only for a start that failed
 
     status = executor.reap()
-    return explain_exit(runtime.guest, status, log_reader.lines_since(runtime.log, record.said))
+    pin = "" if executor.firmware.pin or not os.path.exists(runtime.machine_pin) else runtime.machine_pin
+    return explain_exit(runtime.guest, status, log_reader.lines_since(runtime.log, record.said), pin)
 
 
 def kill_half_started(runtime: GuestRuntime) -> bool:

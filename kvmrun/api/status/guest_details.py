@@ -19,7 +19,8 @@ class GuestDetails(Value):
 
     `command` is for reading, with paths where descriptors are passed: a tuple for the program and one for each option.
     The arguments that the definition adds as they are come after it. Without a definition it is one tuple, the command
-    line of the QEMU that runs. `display` says where a viewer finds the display, None where there is none.
+    line of the QEMU that runs. `machine` is the version of its machine, or the kind before the first start. `display`
+    says where a viewer finds the display, None where there is none.
     """
 
     definition: Guest | None
@@ -27,6 +28,7 @@ class GuestDetails(Value):
     command: tuple[tuple[str, ...], ...]
     display: str | None
     status: Status
+    machine: str | None = None
 
 
 def guest_details(lab: LabHandle, name: str) -> GuestDetails:
@@ -40,11 +42,15 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
         return _recorded(lab_now, where, name)
     guest = guest_or_error(definitions, name)
     runtime = guest_runtimes(lab_now, where)[guest.name]
-    options = tuple(guest.options(runtime, vhost=guest_facts.has_vhost(), devices=guest_facts.block_devices(guest)))
+    machine = guest_facts.known_machine(guest, where) or guest.machine
+    asked = guest.replace(machine=machine)
+    options = tuple(asked.options(runtime, vhost=guest_facts.has_vhost(), devices=guest_facts.block_devices(guest)))
     command = ((guest_facts.qemu_facts(),), *(tuple(option) for option in argv(options, None)))
     display = guest.shown_at(runtime) or None
     status = _status(definitions, where, guest.name)
-    return GuestDetails(definition=guest, runtime=runtime, command=command, display=display, status=status)
+    return GuestDetails(
+        definition=guest, runtime=runtime, command=command, display=display, status=status, machine=machine
+    )
 
 
 def _recorded(lab: Lab, where: Paths, name: str) -> GuestDetails:

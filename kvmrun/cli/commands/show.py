@@ -24,11 +24,13 @@ def run(args: Args) -> int:
     if args.output == "json":
         qemu = [*(word for option in found.command for word in option), *(guest.args if guest else ())]
         document: dict[str, object] = {"definition": guest and guest.as_dict(), "runtime": runtime.as_dict()}
-        document |= {"command": qemu, "display": found.display}
+        document |= {"command": qemu, "display": found.display, "machine": found.machine}
         document |= {key: value for key, value in now.as_dict().items() if key in {"state", "confinement", "agent"}}
         print_document(**document)
     elif guest:
-        sys.stdout.write(f"{guest_text(guest, runtime, now)}{QEMU}{command_text(found.command, guest.args)}")
+        sys.stdout.write(
+            f"{guest_text(guest, runtime, now, found.machine or '')}{QEMU}{command_text(found.command, guest.args)}"
+        )
     else:
         [command] = found.command
         sys.stdout.write(recorded_text(runtime, now, f"{lab.paths.vms}/{runtime.guest}.toml", command))

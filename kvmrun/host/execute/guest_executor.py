@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import assert_never
 
 from kvmrun.errors import Busy, KvmrunError
+from kvmrun.host.execute.firmware_executor import FirmwareExecutor
 from kvmrun.host.facts import block_device
 from kvmrun.host.files import safe_directory
 from kvmrun.host.links import port_settings, tap_device
@@ -19,6 +20,7 @@ from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
 from kvmrun.plan.steps import guest_steps
+from kvmrun.plan.steps.firmware_steps import PinMachine
 
 Undo = Callable[[], None]
 
@@ -43,6 +45,7 @@ class GuestExecutor:
         self._guarded: Undo | None = None
         self._scoped: Callable[[], str] | None = None
         self.note = ""
+        self.firmware = FirmwareExecutor()
 
     def __call__(self, step: guest_steps.GuestStep) -> Undo | None:
         match step:
@@ -54,12 +57,8 @@ class GuestExecutor:
                 self.table[step.file] = [_open(step.file)]
             case guest_steps.MakeVncDirectory():
                 return self._make_vnc_directory(step)
-            case guest_steps.RemoveTap():
-                port_settings.remove_port(step.tap)
-            case guest_steps.OpenTap():
-                self._open_tap(step.tap, kept=step.kept)
-            case guest_steps.PlugTap():
-                port_settings.configure_port(step)
+            case guest_steps.RemoveTap() | guest_steps.OpenTap() | guest_steps.PlugTap():
+                self._handle_tap(step)
             case guest_steps.ListenOnSocket():
                 return self._listen(step.listener)
             case BindVncPort():
@@ -72,6 +71,8 @@ class GuestExecutor:
                 self._enter_scope(step)
             case guest_steps.WriteRecord():
                 return self._write_record(step)
+            case PinMachine():
+                self.firmware(step)
             case guest_steps.Launch():
                 return self._launch(step)
             case _:
@@ -86,7 +87,7 @@ class GuestExecutor:
     def scoped(self) -> None:
         """Wait until the guest is in its scope, or note that it is not. Raises when limits would not hold."""
         if self._scoped is not None:
-            self.note = self._scoped()
+            self.note = self._scoped() or self.note
 
     def reap(self) -> int | None:
         """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
@@ -142,6 +143,14 @@ class GuestExecutor:
             os.chown(path, step.uid, step.uid)
         self.table[step.directory] = [os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | os.O_NOFOLLOW)]
         return lambda: os.rmdir(path)
+
+    def _handle_tap(self, step: guest_steps.RemoveTap | guest_steps.OpenTap | guest_steps.PlugTap) -> None:
+        if isinstance(step, guest_steps.RemoveTap):
+            port_settings.remove_port(step.tap)
+        elif isinstance(step, guest_steps.OpenTap):
+            self._open_tap(step.tap, kept=step.kept)
+        else:
+            port_settings.configure_port(step)
 
     def _open_tap(self, tap: Tap, *, kept: bool) -> None:
         self.table[tap] = tap_device.open_tap(tap.name, tap.queues, kept=kept)

@@ -9,10 +9,12 @@ from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.errors import Refused, host_reason
 from kvmrun.host.facts import block_device
 from kvmrun.host.facts.guest_runtime import account_ids
-from kvmrun.host.files import named_files, small_files
+from kvmrun.host.files import named_files, ownership, small_files
+from kvmrun.host.firmware import machine_pin
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
+from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import PersistentTap
@@ -105,6 +107,7 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         taken_uids=_uids(others.pids()) if runtime.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=account_ids([guest.user] if guest.user else []),
+        machine=known_machine(guest, where),
     )
 
 
@@ -117,6 +120,12 @@ def disk_facts(guest: Guest, where: Paths, others: RunningGuests) -> DiskFacts:
         beside={path: named_files.names_beside(path) for path, file in files.items() if file is None},
         exchangeable=_exchangeable(files) if where.root else {},
     )
+
+
+def known_machine(guest: Guest, where: Paths) -> MachineType | None:
+    """The version of its machine that the guest has since its first start, None before that and where it is given."""
+    found = machine_pin.read_pin(ownership.guest_state(where, guest.name), guest.machine)
+    return found if found != guest.machine else None
 
 
 def _ports(guest: Guest, others: RunningGuests) -> dict[int, str]:

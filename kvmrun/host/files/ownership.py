@@ -1,7 +1,8 @@
-"""Whose the things in the state directory are: logs, images that kvmrun made, and leases, by small notes beside them.
+"""Whose the things in the state directory are: logs, what guests keep, images, and leases, by small notes beside them.
 
-Labs share the state directory. A log or a list of leases of another lab is put aside before this lab begins its own,
-and comes back when that lab has its turn. What nobody has a note of was made by 0.1.0, and is the first one's who asks.
+Labs share the state directory. A log, what a guest keeps, or a list of leases of another lab is put aside before this
+lab begins its own, and comes back when that lab has its turn. What nobody has a note of was made by 0.1.0, and is the
+first one's who asks.
 """
 
 import os
@@ -17,7 +18,7 @@ from kvmrun.model.guest.paths import Paths
 
 _ACCOUNTS = range(0x70000000, 0x78000000)
 """Those that derive.uid gives."""
-Kind = Literal["log", "image", "net"]
+Kind = Literal["log", "image", "net", "guest"]
 
 
 def other_owner(state: str, kind: Kind, name: str, lab: str) -> str:
@@ -44,15 +45,30 @@ def forget(state: str, kind: Kind, name: str) -> None:
 
 def log(where: Paths, guest: str) -> str:
     """The directory of the guest's log: where it is put aside while another lab has begun one of that name."""
-    path, aside = where.log(guest), _aside(where.log(guest), where.lab)
+    return _own(where.log(guest), "log", guest, where)
+
+
+def guest_state(where: Paths, guest: str) -> str:
+    """The directory of what the guest keeps besides its images, likewise."""
+    return _own(where.guest_state(guest), "guest", guest, where)
+
+
+def _own(path: str, kind: Kind, name: str, where: Paths) -> str:
+    aside = _aside(path, where.lab)
     is_aside = not os.path.lexists(path) and os.path.lexists(aside)
-    return aside if is_aside or other_owner(where.state, "log", guest, where.lab) else path
+    return aside if is_aside or other_owner(where.state, kind, name, where.lab) else path
 
 
 def begin_log(where: Paths, guest: str) -> None:
     """Make the place of the guest's log this lab's."""
     _take_turns(where.log(guest), other_owner(where.state, "log", guest, where.lab), where.lab)
     claim(where.state, "log", guest, where.lab)
+
+
+def begin_guest_state(where: Paths, guest: str) -> None:
+    """Make the place of what the guest keeps this lab's."""
+    _take_turns(where.guest_state(guest), other_owner(where.state, "guest", guest, where.lab), where.lab)
+    claim(where.state, "guest", guest, where.lab)
 
 
 def begin_leases(path: str, network: str, lab: str) -> None:

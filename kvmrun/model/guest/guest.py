@@ -3,13 +3,15 @@
 from collections.abc import Container, Iterator, Mapping
 from typing import Literal
 
+from kvmrun.model.firmware.boot import Boot, BootTurns
+from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.drive import IDE_PORTS, Drive
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, Option, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_argv import Listener, Log, Option, VncDirectory, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
-from kvmrun.model.scalars import CpuModel, Display, FilePath, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
+from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
 from kvmrun.model.value import EMPTY, Value
 
 MONITORS = ("q", "e", "p")
@@ -18,29 +20,6 @@ CONSOLE = "c"
 AGENT = "a"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 """What QEMU's -sandbox is given, everywhere."""
-_MACHINES = {"q35": "q35", "pc": "pc", "microvm": "microvm,acpi=on,rtc=on"}
-_TURNS = Literal["drive", "cdrom", "network"]
-
-
-class Boot(Value):
-    """What the guest boots: a kernel of ours, or what its firmware finds, looked for in this order."""
-
-    kernel: FilePath | None = None
-    initrd: FilePath | None = None
-    cmdline: OneLine | None = None
-    order: tuple[_TURNS, ...] = ("drive", "cdrom")
-
-    def problems(self) -> Iterator[tuple[str, str, str]]:
-        for key in ("initrd", "cmdline"):
-            if getattr(self, key) and not self.kernel:
-                yield key, str(getattr(self, key)), "a kernel beside it"
-
-    def options(self) -> Iterator[Option]:
-        for flag, path in (("kernel", self.kernel), ("initrd", self.initrd)):
-            if path:
-                yield Option(flag=flag, text=BootFile(path=path))
-        if self.cmdline:
-            yield Option(flag="append", text=self.cmdline)
 
 
 class Guest(Value):
@@ -48,7 +27,7 @@ class Guest(Value):
 
     name: GuestName
     description: OneLine = OneLine("")
-    machine: Literal["q35", "pc", "microvm"] = "q35"
+    machine: MachineType = MachineType("q35")
     accel: Literal["kvm", "tcg"] = "kvm"
     cpu: CpuModel | None = None
     cpus: int = 1
@@ -76,29 +55,34 @@ class Guest(Value):
     unset: tuple[OneLine, ...] = ()
     """Keys of defaults.toml that do not apply to this guest."""
 
+    @property
+    def kind(self) -> str:
+        """The kind of its machine, whatever version it has."""
+        return self.machine.kind
+
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this guest, as (key, found, wanted)."""
         if not 1 <= self.cpus <= 255:
             yield "cpus", str(self.cpus), "1 to 255"
-        if self.display != "none" and self.machine == "microvm":
+        if self.display != "none" and self.kind == "microvm":
             yield "display", self.display, '"none", because microvm has no display'
         yield from self._unready()
         yield from self.limits.problems(self.memory)
         for key, found, wanted in self.boot.problems():
             yield f"boot.{key}", found, wanted
         for number, drive in enumerate(self.drive):
-            for key, found, wanted in drive.problems(self.machine):
+            for key, found, wanted in drive.problems(self.kind):
                 yield f"drive[{number}].{key}", found, wanted
         yield from self._crowded()
         for number, nic in enumerate(self.nic):
-            for key, found, wanted in nic.problems(self.machine):
+            for key, found, wanted in nic.problems(self.kind):
                 yield f"nic[{number}].{key}", found, wanted
         for number, words in enumerate(self.args):
             if not _splits(words):
                 yield f"args[{number}]", words, "words as on a command line, with every quote closed"
 
     def _unready(self) -> Iterator[tuple[str, str, str]]:
-        if self.watchdog and self.machine == "microvm":
+        if self.watchdog and self.kind == "microvm":
             yield "watchdog", self.watchdog, "no value, because microvm has no PCI bus for the device"
         if self.ready.kind == "console" and not self.console:
             yield "ready", self.ready, "another condition, because this guest has no console"
@@ -108,17 +92,17 @@ class Guest(Value):
             yield "ready", self.ready, "another condition, because this guest has no NIC"
 
     def _crowded(self) -> Iterator[tuple[str, str, str]]:
-        room = len(IDE_PORTS.get(self.machine, ()))
+        room = len(IDE_PORTS.get(self.kind, ()))
         for number in self._ide(self.drive)[room:] if room else []:
             yield (
                 f"drive[{number}].interface",
                 "ide",
-                f"another one, because {self.machine} has room for {room} IDE drives",
+                f"another one, because {self.kind} has room for {room} IDE drives",
             )
 
     def _ide(self, drives: tuple[Drive, ...]) -> list[int]:
         """The numbers of those of `drives` that are IDE drives."""
-        return [number for number, drive in enumerate(drives) if drive.bus(self.machine) == "ide"]
+        return [number for number, drive in enumerate(drives) if drive.bus(self.kind) == "ide"]
 
     def cpu_model(self) -> str:
         """The CPU model asked of QEMU; `host` needs KVM, so under TCG it becomes `max`."""
@@ -135,16 +119,16 @@ class Guest(Value):
         yield from self._console(runtime)
         yield from self._display(runtime)
         yield from self._events()
-        turns = _Turns(self)
+        turns = BootTurns(self.boot)
         # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
         for number, port in enumerate(runtime.ports):
-            yield from port.options(number, self.machine, vhost=vhost, bootindex=turns.next("network"))
-        if any(drive.bus(self.machine) == "scsi" for drive in self.drive):
+            yield from port.options(number, self.kind, vhost=vhost, bootindex=turns.next("network"))
+        if any(drive.bus(self.kind) == "scsi" for drive in self.drive):
             yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
         for number, drive in enumerate(self.drive):
             turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
             ide = len(self._ide(self.drive[:number]))
-            yield from drive.options(number, self.machine, ide=ide, bootindex=turn, devices=devices)
+            yield from drive.options(number, self.kind, ide=ide, bootindex=turn, devices=devices)
         if self.display != "none":
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
@@ -152,7 +136,7 @@ class Guest(Value):
         yield from self._agent(runtime)
 
     def bus(self) -> str:
-        return "device" if self.machine == "microvm" else "pci"
+        return "device" if self.kind == "microvm" else "pci"
 
     def _board(self, runtime: GuestRuntime) -> Iterator[Option]:
         yield Option(flag="name", text=f"guest={self.name}")
@@ -160,7 +144,8 @@ class Guest(Value):
         yield Option(flag="nodefaults")
         yield Option(flag="no-user-config")
         yield Option(flag="sandbox", text=SANDBOX)
-        yield Option(flag="machine", text=_MACHINES[self.machine], props=self._firmware_console())
+        machine = f"{self.machine},acpi=on,rtc=on" if self.kind == "microvm" else f"{self.machine}"
+        yield Option(flag="machine", text=machine, props=self._firmware_console())
         yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
         yield Option(flag="S")
 
@@ -169,7 +154,7 @@ class Guest(Value):
 
         SeaBIOS must not be pointed at a port that is not there, and the firmware of microvm has no such setting.
         """
-        serial = self.console and self.display == "none" and self.machine != "microvm"
+        serial = self.console and self.display == "none" and self.kind != "microvm"
         return {"graphics": "off"} if serial else EMPTY
 
     def _memory_and_cpu(self) -> Iterator[Option]:
@@ -223,20 +208,6 @@ def _splits(words: str) -> bool:
         return bool(shlex.split(words))
     except ValueError:
         return False
-
-
-class _Turns:
-    """Hands out boot indices: a hundred for each kind, in the order the guest asks for."""
-
-    def __init__(self, guest: Guest) -> None:
-        self._next = {kind: 100 * turn for turn, kind in enumerate(guest.boot.order)}
-        self._direct = guest.boot.kernel is not None
-
-    def next(self, kind: str) -> int | None:
-        if self._direct or kind not in self._next:
-            return None
-        self._next[kind] += 1
-        return self._next[kind] - 1
 
 
 def _monitors(runtime: GuestRuntime) -> Iterator[Option]:

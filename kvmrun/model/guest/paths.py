@@ -37,6 +37,9 @@ class Paths(Value):
     def log(self, name: str) -> str:
         return f"{self.state}/log/{name}"
 
+    def guest_state(self, name: str) -> str:
+        return f"{self.state}/guest/{name}"
+
     def network(self, name: str) -> str:
         return f"{self.run}/net/{name}"
 
@@ -48,7 +51,7 @@ class GuestRuntime(Value):
     """Names and paths of one guest.
 
     `uid` and `log_uid` are the accounts QEMU and its logger run as, None when they run as the caller. `lab` is the
-    directory of its lab with every link resolved.
+    directory of its lab with every link resolved. `state` is the directory of what the guest keeps besides its images.
     """
 
     guest: str
@@ -59,9 +62,15 @@ class GuestRuntime(Value):
     uid: int | None = None
     log_uid: int | None = None
     lab: str = ""
+    state: str = ""
 
     def socket(self, name: str) -> str:
         return f"{self.directory}/{name}"
+
+    @property
+    def machine_pin(self) -> str:
+        """The file with the version that its machine has had since the first start."""
+        return f"{self.state}/machine"
 
     @property
     def vnc(self) -> str:

@@ -1,6 +1,9 @@
 """The first words with a guest just started, still paused: is it ours, is it as asked, then let it run."""
 
+from typing import Any
+
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
+from kvmrun.model.firmware.machine_type import MachineType, pinned_machine
 from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.printable import printable
 from kvmrun.monitor.guest_socket import GuestSocket
@@ -15,13 +18,16 @@ class QemuExited(KvmrunError):
     """QEMU ended before it answered."""
 
 
-def verify_started(monitor: GuestSocket, *, uuid: str, accel: str, limit: float = LIMIT) -> None:
+def verify_started(monitor: GuestSocket, *, uuid: str, accel: str, also: str = "", limit: float = LIMIT) -> Any:
     """Make sure that the guest of `monitor` is the one with `uuid`, on the accelerator asked for.
+
+    Returns the answer to one more question, `also`, None where there is none.
 
     Raises QemuExited, Unresponsive; Refused for another guest or account; HostLacks for a QEMU that is too old, or that
     runs without KVM after all.
     """
-    answer = query(monitor, "query-status", "query-uuid", "query-kvm", limit=limit)
+    questions = ("query-status", "query-uuid", "query-kvm", *([also] if also else []))
+    answer = query(monitor, *questions, limit=limit)
     _answered(answer, limit)
     if answer.version < OLDEST:
         found = ".".join(map(str, answer.version))
@@ -36,6 +42,15 @@ def verify_started(monitor: GuestSocket, *, uuid: str, accel: str, limit: float 
         raise HostLacks(
             f"QEMU does not run on {accel}", fix, reason=f"query-kvm says enabled = {printable(enabled, 60)}"
         )
+    return answer.replies.get(also)
+
+
+def machine_version(answer: object, machine: MachineType) -> MachineType:
+    """The version that QEMU takes `machine` for, by its answer to query-machines; `machine` where it does not say."""
+    for one in answer if isinstance(answer, list) else []:
+        if isinstance(one, dict) and one.get("alias") == machine:
+            return pinned_machine(machine, f"{one.get('name')}")
+    return machine
 
 
 def resume(monitor: GuestSocket, *, limit: float = 5.0) -> str:

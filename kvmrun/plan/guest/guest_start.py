@@ -17,6 +17,7 @@ from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.host_facts import StartFacts
 from kvmrun.plan.network import nft_guard, port_plan
 from kvmrun.plan.network.nft_guard import LoadGuard
+from kvmrun.plan.steps.firmware_steps import PinMachine
 from kvmrun.plan.steps.guest_steps import (
     ClaimRunDirectory,
     GuestStep,
@@ -36,6 +37,7 @@ def start_steps(
     guest: Guest, runtime: GuestRuntime, host: StartFacts, raw: tuple[str, ...] = ()
 ) -> tuple[GuestStep, ...]:
     """The steps that start `guest`, which is not running. Raises what the host refuses, with a fix."""
+    guest = guest.replace(machine=host.machine or guest.machine)
     _program(host)
     _accelerator(guest, host)
     _memory(guest, host)
@@ -55,6 +57,7 @@ def start_steps(
         *_guard(guest, runtime, host),  # from here on what is begun goes on while QEMU starts
         StartLogger(log=Log(path=runtime.log), uid=runtime.log_uid),
         *_scope(guest, host),
+        *_pin(guest, runtime),
         *_plugs(guest, runtime, host),
     )
 
@@ -193,6 +196,12 @@ def _guard(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[Lo
 def _scope(guest: Guest, host: StartFacts) -> Iterator[EnterScope]:
     if (step := scope_plan.enter(guest, systemd=host.systemd)) is not None:
         yield step
+
+
+def _pin(guest: Guest, runtime: GuestRuntime) -> Iterator[PinMachine]:
+    """A machine without a version gets one for good: another QEMU would have another newest one."""
+    if guest.machine.has_versions() and runtime.state:
+        yield PinMachine(path=runtime.machine_pin, machine=guest.machine)
 
 
 def _sockets(guest: Guest, runtime: GuestRuntime) -> Iterator[ListenOnSocket | BindVncPort | MakeVncDirectory]:

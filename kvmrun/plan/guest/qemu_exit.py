@@ -4,6 +4,7 @@ import os
 import re
 
 from kvmrun.errors import KvmrunError
+from kvmrun.model.printable import quoted
 
 _CAUSES = (
     (r"Could not access KVM kernel module: No such file", "modprobe kvm_intel (or kvm_amd), or --accel tcg"),
@@ -36,9 +37,17 @@ class StartFailed(KvmrunError):
     """QEMU started and gave up."""
 
 
-def explain_exit(guest: str, status: int | None, said: list[str]) -> StartFailed:
-    """The error for `guest` whose QEMU ended with wait status `status` (None: not known), having said `said`."""
+def explain_exit(guest: str, status: int | None, said: list[str], pin: str = "") -> StartFailed:
+    """The error for `guest` whose QEMU ended with wait status `status` (None: not known), having said `said`.
+
+    `pin` is the file that gives its machine the version it has.
+    """
     text = "\n".join(said)
+    if pin and re.search(r"unsupported machine type", text, re.IGNORECASE):
+        moved = f"mv {quoted(pin)} {quoted(pin)}.old"
+        fix = f"{moved} has the next start choose the newest version, in which the guest finds other hardware"
+        reason = "this QEMU does not have the version of the machine that the guest was first started with"
+        return StartFailed(f"{guest} did not start", fix, reason=reason, lines=tuple(said[-8:]))
     fix = next((fix for pattern, fix in _CAUSES if re.search(pattern, text, re.IGNORECASE)), f"kvmrun show {guest}")
     return StartFailed(f"{guest} did not start", fix, reason=f"QEMU {_ending(status)}", lines=tuple(said[-8:]))
 

@@ -6,6 +6,7 @@ from kvmrun.model.value import Value
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
+from kvmrun.plan.steps.firmware_steps import FirmwareStep
 
 
 class MakeImage(Value):
@@ -138,5 +139,6 @@ GuestStep = (
     | LoadGuard
     | StartLogger
     | Launch
+    | FirmwareStep
     | EnterScope
 )

@@ -11,10 +11,11 @@ from kvmrun.model.printable import printable
 from kvmrun.ui.text import guest_columns
 
 
-def guest_text(guest: Guest, runtime: GuestRuntime, now: Status) -> str:
-    """Everything but the QEMU command."""
+def guest_text(guest: Guest, runtime: GuestRuntime, now: Status, machine: str = "") -> str:
+    """Everything but the QEMU command; `machine` is the one that the guest has since its first start."""
     definition = f"# {guest.name}.toml with its defaults\n{_definition(guest)}\n"
-    return f"{definition}{_derived(guest, runtime)}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
+    fixed = f"{_derived(guest, runtime)}{_kept(guest, runtime, machine)}"
+    return f"{definition}{fixed}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
 
 
 def recorded_text(runtime: GuestRuntime, now: Status, definition: str, command: Sequence[str]) -> str:
@@ -49,6 +50,13 @@ def _derived(guest: Guest, runtime: GuestRuntime) -> str:
     for port in runtime.ports:
         lines.append(_port(port).rstrip())
     return "\n".join(lines) + "\n"
+
+
+def _kept(guest: Guest, runtime: GuestRuntime, machine: str) -> str:
+    """What the guest has since its first start, whatever its definition leaves open."""
+    if machine in {"", guest.machine}:
+        return ""
+    return f"\n# what it keeps since its first start\nmachine    {machine}, written down in {runtime.machine_pin}\n"
 
 
 def _port(port: Port) -> str:
