@@ -52,25 +52,24 @@ def test_a_day_with_debian(debian: Cli, own_directories: Path) -> None:
     debian.ok("wait", "deb1", "--for", "port:22", "--timeout", "300")
     assert debian.ok("exec", "deb1", "--", "hostname").out == "deb1\n"
     much = debian.ok("exec", "deb1", "--", "head", "-c", "17000000", "/dev/zero")
-    assert (len(much.out), "the rest of stdout is lost" in much.err) == (16 << 20, True)
+    assert (len(much.out), "stdout" in much.err) == (16 << 20, True)
     (own_directories / "file").write_bytes(os.urandom(5_000_000))
     debian.ok("cp", str(own_directories / "file"), "deb1:/root/")
     debian.ok("cp", "deb1:/root/file", str(own_directories / "back"))
     assert (own_directories / "back").read_bytes() == (own_directories / "file").read_bytes()
-    assert "deb1 is frozen: 1 file system" in debian.ok("freeze", "deb1").out
-    assert "is frozen already" in debian.ok("freeze", "deb1").out
+    assert [" 1 " in debian.ok("freeze", "deb1").out for _ in range(2)] == [True, False]
     held = debian("exec", "deb1", "--", "true")
-    assert (held.code, "fix: kvmrun thaw deb1" in held.err) == (1, True)
-    assert "deb1 is thawed: 1 file system" in debian.ok("thaw", "deb1").out
+    assert (held.code, held.fixes) == (1, ["kvmrun thaw deb1"])
+    assert [" 1 " in debian.ok("thaw", "deb1").out for _ in range(2)] == [True, False]
     login(debian, own_directories)
     with debian.begun("exec", "deb1", "--", "sleep", "5") as running:
         until(lambda: "sleep 5" in debian.ok("exec", "deb1", "--", "ps", "ax").out, limit=60)
         debian.ok("freeze", "deb1")
-        assert "is thawed" in debian.ok("thaw", "deb1").out
+        assert " 1 " in debian.ok("thaw", "deb1").out
         assert running.wait(120) == 0
     debian.ok("freeze", "deb1")
     out = debian.ok("stop", "deb1", "--timeout", "120").out
-    assert ("is frozen: thawed" in out, "QEMU is told to quit" in out) == (True, False)
+    assert ("thawed" in out, "QEMU" in out) == (True, False)
 
 
 def login(debian: Cli, root: Path) -> None:

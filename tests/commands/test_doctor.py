@@ -30,12 +30,11 @@ def doctor(lab: Path, kvmrun: Cli) -> Iterator[Doctor]:
 def test_a_good_host_is_well_and_left_as_it_was(doctor: Doctor, kvmrun: Cli) -> None:
     before = world()
     assert {one["subject"] for one in doctor.findings()} <= {"vhost", "kvm"}  # of little use to an emulated guest
-    out = kvmrun.ok("doctor").out
-    assert out.endswith("nothing that was looked at is in the guests' way\n")
+    kvmrun.ok("doctor")
     assert world() == before
     kvmrun.ok("net", "up")
-    out = kvmrun.ok("doctor").out
-    assert "guests leave by eth9 via 172.20.1.254, and answers come back" in out
+    found = kvmrun.ok("doctor", "-o", "json").json()["findings"]
+    assert {one["level"] for one in found if "eth9 via 172.20.1.254" in one["text"]} == {"ok"}
     assert {one["subject"] for one in doctor.findings()} <= {"vhost", "kvm"}  # of little use to an emulated guest
 
 
@@ -46,7 +45,7 @@ def test_docker_and_ufw_by_iptables(doctor: Doctor, lab: Path, firewall: str) ->
     (lab / "networks.toml").write_text(f'firewall = "{firewall}"\n{NETWORKS}')
     subprocess.run(["sh", "-ec", BY_IPTABLES.replace("iptables", tool)], check=True)
     found = [one for one in doctor.findings("filter") if "masquerades" not in one["text"]]
-    assert [one["text"].split(" drops ")[0] for one in found] == ["chain ip filter FORWARD", "chain ip filter INPUT"]
+    assert [re.findall(r"ip filter (\w+)", one["text"])[0] for one in found] == ["FORWARD", "INPUT"]
     for one in found:
         subprocess.run(["sh", "-ec", one["fix"].replace("iptables", tool)], check=True)
     assert [one for one in doctor.findings("filter") if "masquerades" not in one["text"]] == []
@@ -65,8 +64,7 @@ def test_the_mend_lets_a_guest_through(doctor: Doctor, kvmrun: Cli) -> None:
         vm1("ip", "route", "add", "default", "via", "192.168.0.254")
         assert not vm1.reaches("172.20.1.254")
         out, ask = doctor.findings("filter")
-        assert "filter_FORWARD drops what guests send out" in out["text"]
-        assert "filter_INPUT drops guests' requests for an address, guests' questions for names" in ask["text"]
+        assert ("filter_FORWARD" in out["text"], "filter_INPUT" in ask["text"]) == (True, True)
         subprocess.run(["sh", "-ec", out["fix"]], check=True)
         assert vm1.page("172.20.1.254") == "you are 172.20.1.130 at eth9"
         with pytest.raises(TimeoutError), vm1.socket(socket.SOCK_DGRAM, limit=1.0) as at:
@@ -90,10 +88,9 @@ def test_bridge_netfilter(doctor: Doctor) -> None:
         pytest.skip("needs br_netfilter")
     switch.write_text("1")
     found = doctor.only("bridge")
-    assert found["level"] == "warning"
-    assert "bridge netfilter is on" in found["text"]
+    assert (found["level"], "bridge-nf-call-iptables" in found["fix"]) == ("warning", True)
     subprocess.run(["nft", "-f", "-"], input=DOCKER, text=True, check=True)
-    assert "what they send each other" in doctor.only("filter")["text"]
+    assert "br0" in doctor.only("filter")["fix"]
     doctor.mended(doctor.only("filter"))
     doctor.mended(found)
 
@@ -102,7 +99,7 @@ def test_forwarding_off(doctor: Doctor, kvmrun: Cli) -> None:
     kvmrun.ok("net", "up")
     subprocess.run(["sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv4.ip_forward=0"], check=True)
     found = doctor.findings("network lan")[0]
-    assert (found["level"], found["text"]) == ("problem", "forwarding is off on br0, eth9, links to come")
+    assert (found["level"], "br0, eth9" in found["text"]) == ("problem", True)
     doctor.mended(found)
 
 
@@ -122,7 +119,7 @@ def test_a_port_somebody_has_on_the_wildcard(doctor: Doctor, kind: int, port: in
     with listening(kind, port) as child:
         found = doctor.only("network lan")
         assert found["level"] == "problem"
-        assert f"port {port} is taken by python" in found["text"]
+        assert str(port) in found["text"]
         assert f"pid {child.pid}" in found["text"]  # whose it is; to end it is not for us to propose
         assert found["fix"].startswith("dns = false" if port == 53 else "dhcp = false")
         assert f"ss -lnp 'sport = :{port}'" in found["fix"]
@@ -137,7 +134,7 @@ def test_a_vpn_that_routes_the_subnet(doctor: Doctor, lab: Path) -> None:
     ip("route", "add", "192.168.0.0/16", "dev", "vpn0")
     found = doctor.only("network lan")
     assert found["level"] == "problem"
-    assert "a route to 192.168.0.0/16 through vpn0" in found["text"]
+    assert ("192.168.0.0/16" in found["text"], "vpn0" in found["text"]) == (True, True)
     other = found["fix"].rpartition(" ")[2]
     (lab / "networks.toml").write_text(NETWORKS.replace("[network.lan]", f'[network.lan]\nsubnet = "{other}"'))
     assert doctor.findings("network lan") == []
@@ -152,12 +149,11 @@ def test_no_way_out(doctor: Doctor) -> None:
 
 def test_a_provider_that_does_not_answer(doctor: Doctor, lab: Path) -> None:
     doctor.isp("ip", "address", "del", "172.20.1.254/24", "dev", "eth0")
-    assert doctor.only("uplink")["text"].endswith("eth9 via 172.20.1.254, which does not answer")
+    assert "eth9 via 172.20.1.254" in doctor.only("uplink")["text"]
     assert doctor.only("uplink isp")["level"] == "warning"
     (lab / "vm1.toml").write_text(f'uplink = "isp"\n{TCG}')
     found = doctor.only("uplink isp")
-    assert found["level"] == "problem"
-    assert found["text"] == "172.20.1.254 on eth9 does not answer, and vm1 would leave by it"
+    assert (found["level"], "vm1" in found["text"]) == ("problem", True)
     doctor.isp("ip", "address", "add", "172.20.1.254/24", "dev", "eth0")
     assert doctor.findings("uplink isp") == doctor.findings("uplink") == []
 
@@ -165,13 +161,13 @@ def test_a_provider_that_does_not_answer(doctor: Doctor, lab: Path) -> None:
 def test_what_is_behind_a_gateway_that_answers_is_tried(doctor: Doctor, lab: Path, kvmrun: Cli) -> None:
     """By the address the lab gives, which the gateway leads to; without one nothing is claimed of what is behind it."""
     (claimed,) = (one for one in kvmrun("doctor", "-o", "json").json()["findings"] if one["subject"] == "uplink isp")
-    assert claimed["text"] == "172.20.1.254 on eth9 answers; what is behind it was not tried (no probe is given)"
+    assert (claimed["level"], "probe" in claimed["text"]) == ("ok", True)
     (lab / "networks.toml").write_text(f'{NETWORKS}probe = "203.0.113.9"\n')
     doctor.isp("ip", "address", "add", "203.0.113.9/32", "dev", "lo")
     assert doctor.findings("uplink isp") == []
     doctor.isp("ip", "address", "del", "203.0.113.9/32", "dev", "lo")
     found = doctor.only("uplink isp")
-    assert (found["level"], found["text"]) == ("warning", "203.0.113.9 through 172.20.1.254 on eth9 does not answer")
+    assert (found["level"], "203.0.113.9" in found["text"]) == ("warning", True)
 
 
 def test_a_name_server_whose_upstream_is_dead(doctor: Doctor, kvmrun: Cli) -> None:
@@ -182,17 +178,16 @@ def test_a_name_server_whose_upstream_is_dead(doctor: Doctor, kvmrun: Cli) -> No
         "add table ip t; add chain ip t i { type filter hook input priority 0; };add rule ip t i udp dport 53 drop",
     )
     found = doctor.only("network lan")
-    assert found["level"] == "problem"
-    assert found["text"].startswith("the name server does not answer a question for a name of the world within 2 s")
+    assert (found["level"], "2 s" in found["text"]) == ("problem", True)
 
 
 def test_an_uplink_that_is_absent(doctor: Doctor, lab: Path) -> None:
     (lab / "networks.toml").write_text(f'{NETWORKS}[uplink.air]\ninterface = "wlan9"\n')
     found = doctor.only("uplink air")
-    assert (found["level"], found["text"]) == ("warning", "wlan9 is not there")
+    assert (found["level"], "wlan9" in found["text"]) == ("warning", True)
     ip("link", "add", "wlan9", "type", "veth", "peer", "name", "air")
     found = doctor.only("uplink air")
-    assert (found["text"], found["fix"]) == ("wlan9 is down", "ip link set wlan9 up")
+    assert found["fix"] == "ip link set wlan9 up"
     doctor.mended(found)
 
 
@@ -203,15 +198,13 @@ def test_a_port_that_leads_to_a_guest_and_is_somebodys(doctor: Doctor, lab: Path
         assert doctor.findings("network lan") == []
     with socket.create_server(("127.0.0.1", 8080)):
         text = doctor.only("network lan")["text"]
-        assert text.startswith("tcp 127.0.0.1:8080 leads to vm1, and nobody on this host reaches python")
+        assert ("127.0.0.1:8080" in text, f"(pid {os.getpid()})" in text) == (True, True)
     with listening(socket.SOCK_STREAM, 8080) as child:
         found = doctor.only("network lan")
-        assert found["level"] == "warning"
-        said = f"tcp 8080 leads to vm1, and nobody outside reaches python3 (pid {child.pid}) there"
-        assert re.sub("python[0-9.]*", "python3", found["text"]) == said
+        assert (found["level"], f"(pid {child.pid})" in found["text"]) == ("warning", True)
+        assert ("127.0.0.1" in found["text"], "ss -lnp 'sport = :8080'" in found["fix"]) == (False, True)
         result = kvmrun.ok("net", "up")
         assert f"warning: {found['text']}" in result.out + result.err
-        assert found["fix"] == "another port in forward of network.lan; ss -lnp 'sport = :8080' shows who listens"
         child.kill()
         child.wait(10)
         assert doctor.findings("network lan") == []
@@ -220,8 +213,7 @@ def test_a_port_that_leads_to_a_guest_and_is_somebodys(doctor: Doctor, lab: Path
 def test_nobody_masquerades(doctor: Doctor, lab: Path) -> None:
     (lab / "networks.toml").write_text(f'firewall = "none"\n{NETWORKS}')
     found = doctor.only("filter")
-    assert found["level"] == "problem"
-    assert "nothing masquerades 192.168.0.0/24 on eth9" in found["text"]
+    assert (found["level"], "192.168.0.0/24" in found["text"], "eth9" in found["text"]) == ("problem", True, True)
     doctor.mended(found)
 
 
@@ -232,15 +224,14 @@ def test_nobody_keeps_strangers_out(doctor: Doctor, kvmrun: Cli, lab: Path) -> N
     doctor.mended(doctor.only("filter"))
     kvmrun.ok("net", "up")
     found = doctor.only("filter")
-    assert found["level"] == "warning"
-    assert found["text"].startswith("eth9 and links to come forward for guests, and nothing keeps strangers there")
+    assert (found["level"], "eth9" in found["text"]) == ("warning", True)
     doctor.mended(found)
 
 
 def test_a_bridge_that_is_not_ours(doctor: Doctor, lab: Path) -> None:
     ip("link", "add", "br0", "type", "bridge")
     found = doctor.findings("network lan")[-1]
-    assert (found["level"], "br0 exists and is not ours" in found["text"]) == ("problem", True)
+    assert (found["level"], "br0" in found["text"]) == ("problem", True)
     (lab / "networks.toml").write_text(NETWORKS.replace("[network.lan]", '[network.lan]\nbridge = "br1"'))
     assert doctor.findings("network lan") == []
 
@@ -275,7 +266,7 @@ def closed_kvm(_own_mounts: None, own_directories: Path) -> Iterator[None]:
 def test_no_kvm(doctor: Doctor, lab: Path) -> None:
     (lab / "vm1.toml").write_text('cpu = "qemu64"\n')
     found = doctor.only("kvm")
-    assert (found["level"], "there is no /dev/kvm" in found["text"]) == ("problem", True)
+    assert (found["level"], "/dev/kvm" in found["text"]) == ("problem", True)
     assert "modprobe kvm_" in found["fix"] or f'accel = "tcg" in {lab}/defaults.toml' in found["fix"]
     if "modprobe" in found["fix"]:
         found["fix"] = f'accel = "tcg" in {lab}/defaults.toml'  # there is no such module here
@@ -299,9 +290,9 @@ def test_kvm_that_refuses_the_hosts_own_processor(doctor: Doctor, lab: Path, too
     )
     found = doctor.only("kvm", KVMRUN_QEMU=refusing)
     assert found["level"] == "problem"
-    assert (
-        "KVM refuses -cpu host, which vm1 would have (QEMU died of SIGABRT: failed to set MSR 0x10a)" in found["text"]
-    )
+    assert {"-cpu host", "vm1", "SIGABRT", "failed to set MSR 0x10a"} == {
+        told for told in ("-cpu host", "vm1", "SIGABRT", "failed to set MSR 0x10a") if told in found["text"]
+    }
     assert found["fix"] == f'cpu = "qemu64" in {lab}/defaults.toml'
     doctor.mended(found, KVMRUN_QEMU=refusing)
 
@@ -311,7 +302,7 @@ def test_kvm_that_hangs(doctor: Doctor, lab: Path, kvmrun: Cli, tool: Callable[[
     (lab / "vm1.toml").write_text("")
     hanging = tool('case "$*" in *--version*) echo "QEMU emulator version 8.0.1";; *) exec sleep 100;; esac')
     result = kvmrun("doctor", "--timeout", "1", KVMRUN_QEMU=hanging)
-    assert (result.code, "-cpu qemu64: no sign of life within 1 s" in result.out) == (1, True)
+    assert (result.code, "-cpu qemu64" in result.out, " 1 s" in result.out) == (1, True, True)
 
 
 @pytest.fixture
@@ -330,8 +321,8 @@ def tool(own_directories: Path) -> Callable[[str], str]:
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("echo QEMU emulator version 6.2.0", "QEMU 6.2.0 is too old"),
-        ("echo broken >&2; exit 1", "does not tell its version: broken"),
+        ("echo QEMU emulator version 6.2.0", "6.2.0"),
+        ("echo broken >&2; exit 1", "broken"),
     ],
 )
 def test_a_qemu_that_will_not_do(doctor: Doctor, tool: Callable[[str], str], text: str, said: str) -> None:
@@ -349,8 +340,7 @@ def test_a_program_that_is_missing(doctor: Doctor) -> None:
         found = doctor.only("programs")
     finally:
         subprocess.run(["umount", path], check=True)
-    assert (found["level"], found["text"]) == ("problem", "s6-log is not installed")
-    assert found["fix"] == "apt install s6"
+    assert (found["level"], found["fix"]) == ("problem", "apt install s6")
 
 
 def test_a_state_directory_that_cannot_be_written(doctor: Doctor, own_directories: Path) -> None:
@@ -361,7 +351,7 @@ def test_a_state_directory_that_cannot_be_written(doctor: Doctor, own_directorie
         found = doctor.only("state", KVMRUN_STATE_DIR=str(full / "state"))
     finally:
         subprocess.run(["umount", str(full)], check=True)
-    assert (found["level"], f"{full}/state cannot be written" in found["text"]) == ("problem", True)
+    assert (found["level"], f"{full}/state" in found["text"]) == ("problem", True)
 
 
 def test_a_lab_with_errors_is_told_and_the_host_looked_at(doctor: Doctor, lab: Path) -> None:
@@ -377,8 +367,8 @@ def test_people_get_a_line_each_and_colours_only_repeat(doctor: Doctor, kvmrun: 
     ip("route", "del", "default")
     plain, coloured = kvmrun("doctor"), kvmrun("doctor", "--color", "always")
     assert (plain.code, "\x1b" in plain.out) == (1, False)
-    assert "PROBLEM  uplink: this host has no way out" in plain.out
+    assert "PROBLEM  uplink: " in plain.out
     assert "\n         fix: ip route add default via 172.20.1.254 dev eth9\n" in plain.out
-    assert plain.out.endswith("1 problem in the way\n")
+    assert plain.out.splitlines()[-1].startswith("1 ")
     assert "\x1b[31mPROBLEM" in coloured.out
     assert "ok " not in kvmrun("doctor", "-q").out

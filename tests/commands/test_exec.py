@@ -80,7 +80,7 @@ def test_one_that_is_begun_waits_for_the_agent_and_tells_what_goes_on(
             fcntl.flock(held, fcntl.LOCK_EX)
             assert child.wait(60) == 7
         assert child.stdout
-        assert "goes on in vm1, as pid 1" in child.stdout.read()
+        assert "pid 1" in child.stdout.read()
     with (own_directories / "run/vm/vm1/life").open() as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert kvmrun("exec", "--timeout", "0.5", "vm1", "job").code == 75

@@ -5,6 +5,7 @@ import hashlib
 import json
 import lzma
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -137,8 +138,7 @@ def test_the_same_lab_on_another_host(lab: Path, run: Run, server: ImageServer, 
     server.answers["/duck/20260305/toy-2.qcow2"] = b"QFI\xfb another build"
     subprocess.run(["rm", "-rf", lab.parent / "state"], check=True)
     said = run("image", "pull")
-    assert said.code == 6
-    assert "has not the digest that was published" in said.err
+    assert (said.code, DIGEST(toy).hexdigest() in said.err) == (6, True)
     assert not stored(lab, toy).exists()
 
 
@@ -162,14 +162,13 @@ def test_checksum_files(toy_at: tuple[Path, ImageServer, bytes], run: Run, form:
     done = run("image", "pull", "toy:2")
     assert done.code == code
     assert stored(lab, toy).exists() == (code == 0)
-    assert code == 0 or "gives no digest for toy-2.qcow2" in done.err
+    assert code == 0 or "SHA256SUMS" in done.err
 
 
 def test_a_wrong_digest_leaves_nothing(lab: Path, run: Run, server: ImageServer, toy: bytes) -> None:
     server.answers["/duck/20260305/toy-2.qcow2"] = toy[:-1] + b"!"
     done = run("new", "web", "--image", "toy:2")
-    assert done.code == 6
-    assert "has not the digest" in done.err
+    assert (done.code, DIGEST(toy).hexdigest() in done.err) == (6, True)
     assert not (lab / "web.toml").exists()
     assert "[pin" not in (lab / "images.toml").read_text()
     assert [path.name for path in (lab.parent / "state/store").iterdir() if not path.name.endswith(".lock")] == []
@@ -178,8 +177,7 @@ def test_a_wrong_digest_leaves_nothing(lab: Path, run: Run, server: ImageServer,
 def test_what_cannot_be_verified_is_refused_or_marked(lab: Path, run: Run, server: ImageServer, toy: bytes) -> None:
     catalogue(lab, server, listed=False)
     done = run("image", "pull", "toy:2")
-    assert done.code == 6
-    assert "it has no checksum" in done.err
+    assert (done.code, "--unverified" in done.err) == (6, True)
     assert run("image", "pull", "toy:2", "--unverified").code == 0
     assert 'verified = "unverified"' in (lab / "images.toml").read_text()
     (image,) = run("image", "list", "-o", "json").json()["images"]
@@ -204,7 +202,8 @@ def test_words_that_mean_no_image(run: Run, toy: bytes) -> None:
 
 def test_an_address_with_its_digest(lab: Path, run: Run, server: ImageServer, toy: bytes) -> None:
     url = server.url("/duck/20260305/toy-2.qcow2")
-    assert "it has no digest" in run("image", "pull", url).err
+    refused = run("image", "pull", url)
+    assert (refused.code, "#sha256=" in refused.err) == (6, True)
     assert run("new", "web", "--image", f"{url}#sha256={DIGEST(toy).hexdigest()}").code == 0
     assert 'base = "url:toy-2"' in (lab / "web.toml").read_text()
     assert run("image", "pull", f"{url}#sha256={'0' * 64}", "--as", "mine:1").code == 6
@@ -240,12 +239,12 @@ def test_files_that_are_no_images(run: Run, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.qcow2.xz"
     damaged.write_bytes(lzma.compress(base.read_bytes())[:-20])
     for file, words in (
-        (page, "it has neither"),
-        (cd, "it is a CD-ROM"),
-        (over, "other files that it consists of"),
-        (flat, "other files that it consists of"),
-        (damaged, "cannot be unpacked"),
-        (tmp_path, "not a regular file"),
+        (page, "neither"),
+        (cd, "CD-ROM"),
+        (over, "consists"),
+        (flat, "consists"),
+        (damaged, "unpacked"),
+        (tmp_path, "regular"),
     ):
         done = run("image", "import", str(file))
         assert done.code == 6, file
@@ -256,21 +255,19 @@ def test_files_that_are_no_images(run: Run, tmp_path: Path) -> None:
 def test_an_image_in_use_is_not_removed(lab: Path, run: Run, toy: bytes, images: Path) -> None:
     run("new", "web", "--image", "toy:2")
     done = run("image", "rm", "toy:2")
-    assert done.code == 6
-    assert "it is the base of web" in done.err
+    assert (done.code, "web" in done.err) == (6, True)
     (lab / "web.toml").rename(lab / "web.off")
     over = images / "web.qcow2"
     base = stored(lab, toy)
     subprocess.run(["qemu-img", "create", "-q", "-f", "qcow2", "-b", base, "-F", "qcow2", over], check=True)
     done = run("image", "rm", "toy:2")
-    assert done.code == 0
-    assert f"the overlay {over} needs it" in done.err
+    assert (done.code, str(over) in done.err) == (0, True)
     assert run("image", "prune").out == ""
     assert base.exists()
     over.unlink()
-    assert run("image", "prune", "-n").out == f"would remove {base}\n"
+    assert str(base) in run("image", "prune", "-n").out
     assert base.exists()
-    assert run("image", "prune").out == f"removed {base}\n"
+    assert str(base) in run("image", "prune").out
     assert [path.name for path in base.parent.iterdir() if not path.name.endswith(".lock")] == []
 
 
@@ -281,7 +278,7 @@ def test_another_lab_keeps_what_it_pins(lab: Path, run: Run, toy: bytes, capsys:
     run("image", "pull", "toy:2")
     assert main.run(["image", "pull", "-C", str(other), "toy:2"]) == 0
     capsys.readouterr()
-    assert f"the lab {other} needs it" in run("image", "rm", "toy:2").err
+    assert str(other) in run("image", "rm", "toy:2").err
     run("image", "prune")
     assert stored(lab, toy).exists()
     assert main.run(["image", "rm", "-C", str(other), "toy:2"]) == 0
@@ -295,12 +292,10 @@ def test_a_changed_base_is_not_started_and_is_had_again(lab: Path, run: Run, toy
     base.chmod(0o644)
     base.write_bytes(toy[:-1] + b"!")
     done = run("up", "web", "--dry-run", "--accel", "tcg")
-    assert done.code == 6
-    assert "not the one that it had when it was verified" in done.err
+    assert (done.code, str(base) in done.err) == (6, True)
     assert run("image", "info", "toy:2").out.count("changed") == 1
     done = run("image", "verify", "toy:2")
-    assert done.code == 6
-    assert "was changed after it was verified" in done.err
+    assert (done.code, DIGEST(base.read_bytes()).hexdigest() in done.err) == (6, True)
     assert run("image", "pull", "toy:2").code == 0
     assert base.read_bytes() == toy
     assert run("image", "verify", "toy:2").code == 0
@@ -317,7 +312,8 @@ def test_a_copy_of_the_store_is_right_by_its_content(lab: Path, run: Run, toy: b
 def test_a_guest_does_not_write_to_the_store(lab: Path, run: Run, toy: bytes) -> None:
     run("image", "pull", "toy:2")
     guests(lab, "web", text=f'{TCG}nic = []\n[[drive]]\nimage = "{stored(lab, toy)}"\n')
-    assert "it is the base of every guest" in run("up", "web", "--dry-run").err
+    refused = run("up", "web", "--dry-run")
+    assert (refused.code, str(stored(lab, toy)) in refused.err) == (6, True)
 
 
 def test_a_base_that_is_not_pinned_is_an_error_of_the_definition(lab: Path, run: Run) -> None:
@@ -328,8 +324,7 @@ def test_a_base_that_is_not_pinned_is_an_error_of_the_definition(lab: Path, run:
 def test_a_broken_file_of_images_is_named(lab: Path, run: Run) -> None:
     (lab / "images.toml").write_text('[pin."a:1"]\nsource = "x"\ndigest = "sha256:12"\nverified = "maybe"\n')
     done = run("image", "list")
-    assert done.code == 5
-    assert "a digest" in done.err
+    assert (done.code, "sha256:12" in done.err) == (5, True)
     assert "images.toml" in run("check").out
     assert run("new", "images").code == 2
 
@@ -372,7 +367,7 @@ def test_streams(lab: Path, run: Run, server: ImageServer, tmp_path: Path) -> No
     assert 'build = "44.1"' in text
     assert 'seed = "ignition"' in text
     assert run("image", "verify").code == 0
-    assert "has no product toy:8:amd64" in run("image", "pull", "simple:8").err
+    assert "toy:8:amd64" in run("image", "pull", "simple:8").err
     for wrong in (b"[]", b"{", b'{"products": []}', b"[" * 100_000):
         server.answers["/releases/streams/v1/x.json"] = wrong
         assert run("image", "pull", "simple:9", "--update").code == 6
@@ -431,7 +426,7 @@ class TestSignatures:
     ) -> None:
         lab, server, _ = toy_at
         fingerprint, ring = key("good")
-        _, other_ring = key("other")
+        stranger, other_ring = key("other")
         address, plain = "/duck/20260305/SHA256SUMS", server.answers["/duck/20260305/SHA256SUMS"]
         assert isinstance(plain, bytes)
         inline = how == "--clear-sign"
@@ -451,9 +446,9 @@ class TestSignatures:
         assert run("image", "pull", "toy:2").code == 0
         assert 'verified = "signature"' in (lab / "images.toml").read_text()
         for name, keyring, text, words in (
-            ("good", ring, plain.replace(b"a", b"b"), "the signature of"),
-            ("good", other_ring, plain, "does not have the key"),
-            ("other", other_ring, plain, "signed by another key"),
+            ("good", ring, plain.replace(b"a", b"b"), "SHA256SUMS"),
+            ("good", other_ring, plain, str(other_ring)),
+            ("other", other_ring, plain, stranger),
         ):
             publish(name, text)
             listed(keyring)
@@ -464,8 +459,7 @@ class TestSignatures:
         publish("other")
         listed(tmp_path / "not-installed.gpg")
         done = run("image", "pull", "toy:2")
-        assert done.code == 0
-        assert "the signature is not checked" in done.err
+        assert (done.code, "not-installed.gpg" in done.err) == (0, True)
         assert 'verified = "checksum"' in (lab / "images.toml").read_text()
 
 
@@ -546,8 +540,7 @@ def test_a_certificate_is_checked(lab: Path, run: Run, tmp_path: Path, monkeypat
         server.answers["/x.qcow2"] = body
         word = f"{server.url('/x.qcow2')}#sha256={DIGEST(body).hexdigest()}"
         done = run("image", "pull", word)
-        assert done.code == 1
-        assert "127.0.0.1 is not trusted" in done.err
+        assert (done.code, "127.0.0.1" in done.err) == (1, True)
         monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(certificate))
         assert run("image", "pull", word).code == 0
 
@@ -566,6 +559,6 @@ def test_guests_run_from_one_base_that_stays_as_it_is(lab: Path, kvmrun: Cli, ne
         for name in ("one", "two"):
             (lab / f"{name}.toml").unlink()
         done = kvmrun("image", "rm", "toy:2")
-        assert ", which is running, needs it" in done.err
+        assert re.search(r"\b(one|two)\b", done.err)
         kvmrun("image", "prune")
         assert stored(lab, body).read_bytes() == body

@@ -42,8 +42,8 @@ class TestLeases:
         mac = "52:54:00:00:00:0a"
         guests(lab, "mail", text=f'{TCG}[[nic]]\naddress = "192.168.0.9"\nmac = "{mac}"\n')
         assert "192.168.0.9 to 52:54:00:00:00:99" in kvmrun("check").out
-        assert "without the lease of 192.168.0.9" in status(kvmrun)["lan"][1]
-        assert "without the lease of 192.168.0.9" in faults(kvmrun)
+        assert "192.168.0.9" in status(kvmrun)["lan"][1]
+        assert "192.168.0.9" in faults(kvmrun)
         kvmrun.ok("mail", "--paused")
         assert "192.168.0.9 " not in path.read_text()
         assert "192.168.0.201 " in path.read_text()
@@ -103,7 +103,7 @@ class TestRunningGuests:
         guests(lab, "given", text=f'{TCG}[[nic]]\naddress = "{address}"\n')
         (lab / "web.toml").unlink()
         said = kvmrun("given")
-        assert (said.code, "web runs with it" in said.err) == (6, True)
+        assert (said.code, "web" in said.err) == (6, True)
         kvmrun.ok("kill", "web")
         kvmrun.ok("given", "--paused")
         assert kvmrun.rows()["given"]["nics"][0]["address"] == address
@@ -117,9 +117,9 @@ class TestNetworks:
         before = touchable()
         for words in (("b",), ("net", "up")):
             said = kvmrun(*words)
-            assert (said.code, "attached" in said.err, "net restart lan" in said.err) == (6, True, True), said.err
+            assert (said.code, "kvmrun net restart lan" in said.err) == (6, True), said.err
             assert "connection: a\n" in said.err
-        assert "cannot be changed" in status(kvmrun)["lan"][1] + faults(kvmrun)
+        assert ("subnet" in status(kvmrun)["lan"][1], "subnet" in faults(kvmrun)) == (True, True)
         assert (touchable()["links"], addresses("br0")) == (before["links"], ["192.168.0.254/24"])
         kvmrun.ok("net", "restart")
         assert addresses("br0") == ["10.5.0.254/24"]
@@ -139,8 +139,10 @@ class TestNetworks:
     def test_what_is_ours_is_known_after_the_seed_has_changed(self, lab: Path, kvmrun: Cli) -> None:
         before = world()
         kvmrun.ok("net", "up")
+        up = touchable()
         (lab / "networks.toml").write_text('seed = "other"\n[network.lan]\n')
-        assert "is up already" in kvmrun.ok("net", "up").out
+        kvmrun.ok("net", "up")
+        assert touchable() == up
         assert status(kvmrun)["lan"] == ("up", "")
         kvmrun.ok("net", "down")
         assert difference(before, world_after(before)) == ""
@@ -157,7 +159,7 @@ class TestNetworks:
         kvmrun.ok("net", "up")
         kvmrun.ok("c", "--paused")
         (lab / "networks.toml").write_text(f"[network.lan]\n{text}")
-        assert status(kvmrun)["two"][1] == "it is no longer defined: kvmrun net down two takes it away"
+        assert "kvmrun net down two" in status(kvmrun)["two"][1]
         assert "kvmrun net down two\n" in faults(kvmrun)
         said = kvmrun("net", "down", "two")
         assert (said.code, "c (tap-c)" in said.err) == (6, True)

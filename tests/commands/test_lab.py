@@ -12,14 +12,14 @@ from kvmrun.model import derive
 def test_the_example_is_written_checked_and_shown(kvmrun: Cli, own_directories: Path) -> None:
     target = str(own_directories / "mine")
     assert "ursa-vm1.toml" in kvmrun.ok("init", target).out
-    assert kvmrun.ok("check", "-C", target).out == "4 guests on 1 network: no errors\n"
+    assert len(kvmrun.ok("check", "-C", target, "-o", "json").json()["guests"]) == 4
     rows = kvmrun.ok("list", "-o", "json", "-C", target).json()["guests"]
     assert {row["name"]: row["state"] for row in rows} == dict.fromkeys(("ursa-vm1", "vm2", "vm3", "vm4"), "stopped")
     addresses = [row["nics"][0]["address"] for row in rows]  # in a subnet that is free on this machine
     assert [one.rpartition(".")[2] for one in addresses] == ["1", "2", "3", "4"]
     assert len({one.rpartition(".")[0] for one in addresses}) == 1
     result = kvmrun("init", target)
-    assert (result.code, "exists already" in result.err) == (6, True)
+    assert (result.code, target in result.err) == (6, True)
 
 
 def test_check_tells_every_error_and_only_the_bad_guest_is_invalid(lab: Path, kvmrun: Cli) -> None:
@@ -65,17 +65,17 @@ def test_check_tells_of_files_that_do_not_exist(lab: Path, images: Path, kvmrun:
         "drive[2].image": f"{images}/disk.raw",
         "boot.kernel": f"{images}/vmlinuz",
     }
-    assert "did you mean debian12.raw?" in found["drive[0].base"]["wanted"]
-    assert "give size" in found["drive[2].image"]["wanted"]
+    assert "debian12.raw" in found["drive[0].base"]["wanted"]
+    assert "size" in found["drive[2].image"]["wanted"]
     for one in found.values():
         assert (one["file"], one["warning"], one["wanted"] in one["message"]) == ("vm1.toml", False, True)
         refused = kvmrun("vm1")
-        assert (refused.code, "no such file" in refused.err) == (6, True), refused.err
+        assert (refused.code, any(one["found"] in refused.err for one in found.values())) == (6, True), refused.err
         path = Path(one["found"])
         path = path if path.parent != Path("/srv") else images / "install.iso"
         path.write_bytes(b"")
     (lab / "vm1.toml").write_text(TCG + NAMED.replace("/srv/install.iso", f"{images}/install.iso"))
-    assert kvmrun.ok("check").out == "1 guest on 1 network: no errors\n"
+    kvmrun.ok("check")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becomes another user")
@@ -83,9 +83,10 @@ def test_check_calls_no_file_missing_that_it_may_not_look_at(lab: Path, kvmrun: 
     hidden = own_directories / "hidden"
     hidden.mkdir(mode=0o700)
     (lab / "vm1.toml").write_text(f'{TCG}[[drive]]\nimage = "{hidden}/disk.raw"\n')
-    assert "there is no file" in kvmrun("check").out
+    found = kvmrun("check")
+    assert (found.code, f"{hidden}/disk.raw" in found.out) == (5, True)
     words = ["setpriv", "--reuid=65534", "--clear-groups", *kvmrun.words]
-    assert Cli(words).ok("check").out == "1 guest on 1 network: no errors\n"
+    assert Cli(words).ok("check", "-o", "json").json()["problems"] == []
 
 
 def test_check_of_an_empty_lab_names_the_way_to_an_example(lab: Path, kvmrun: Cli) -> None:
@@ -108,14 +109,14 @@ def test_show_has_the_derived_names_and_the_command_as_typed(lab: Path, kvmrun: 
 def test_a_name_nearly_right_is_suggested(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "ursa-vm1")
     result = kvmrun("show", "ursa-vm11")
-    assert (result.code, "did you mean ursa-vm1?" in result.err) == (4, True)
+    assert (result.code, "ursa-vm1?" in result.err) == (4, True)
 
 
 def test_root_reads_no_lab_that_others_may_write(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", text=TCG)
     lab.chmod(0o777)
     result = kvmrun("list")
-    assert (result.code, f"{lab} is not to be trusted" in result.err) == (6, True)
+    assert (result.code, f"chmod go-w {lab}" in result.err) == (6, True)
 
 
 def test_one_bad_file_costs_one_guest(lab: Path, kvmrun: Cli) -> None:

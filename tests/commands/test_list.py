@@ -59,7 +59,7 @@ def test_a_frozen_qemu_costs_its_own_row_and_can_be_killed(lab: Path, kvmrun: Cl
     states = {name: row["state"] for name, row in rows.items()}
     assert states == {"vm1": "running", "vm2": "unresponsive", "vm3": "running"}
     assert rows["vm2"]["pid"] == pid
-    assert "did not answer in 2 s" in rows["vm2"]["problem"]
+    assert " 2 s" in rows["vm2"]["problem"]
     kvmrun.ok("kill", "vm2")
     assert kvmrun.rows()["vm2"]["state"] == "stopped"
 
@@ -69,10 +69,8 @@ def test_a_guest_whose_tap_was_pulled_is_degraded(lab: Path, kvmrun: Cli) -> Non
     kvmrun.ok("vm1")
     ip("link", "set", "tap-vm1", "nomaster")
     row = kvmrun.rows()["vm1"]
-    assert (row["state"], row["problem"]) == (
-        "degraded",
-        "its tap tap-vm1 is not on br0; kvmrun repair restores it",
-    )
+    told = [fact for fact in ("tap-vm1", "br0", "kvmrun repair") if fact in row["problem"]]
+    assert (row["state"], told) == ("degraded", ["tap-vm1", "br0", "kvmrun repair"])
 
 
 def test_guests_that_are_off_or_paused_are_told_apart(lab: Path, kvmrun: Cli) -> None:
@@ -130,7 +128,8 @@ class TestRecord:
             record.write_bytes(whole[:length])
             found = kvmrun.rows()["vm1"]
             assert (found["state"], found["pid"], found["nics"]) == ("running", row["pid"], row["nics"]), length
-        assert "running already" in kvmrun.ok("vm1").out
+        kvmrun.ok("vm1")
+        assert kvmrun.pid("vm1") == row["pid"]
         kvmrun.ok("stop", "vm1", "--force")
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
 
@@ -197,10 +196,9 @@ def test_some_guests_are_listed_by_name_or_group(lab: Path, kvmrun: Cli) -> None
     assert listed("vm3", "@web") == ["vm1", "vm2", "vm3"]
     assert kvmrun.ok("--list", "vm3").out.count("\n") == 2
     assert kvmrun.ok("list", "-v", "vm3").out.count("\n") == 2
-    done = kvmrun("list", "vm9", "vm1", "@none")
+    done = kvmrun("list", "vm9", "vm1", "@nosuch")
     assert (done.code, done.out.splitlines()[1].split()[0]) == (4, "vm1")
-    assert "there is no guest vm9" in done.err
-    assert "there is no group none" in done.err
+    assert ("vm9" in done.err, "nosuch" in done.err) == (True, True)
     (lab / "vm3.toml").unlink()
     assert listed("vm3") == ["vm3"]
 
@@ -209,5 +207,5 @@ def test_a_person_with_an_empty_lab_is_told_what_fills_it(lab: Path, kvmrun: Cli
     with screen(COMMAND, "list", "-C", str(lab)) as one:
         assert one.end() == 0
         text = " ".join(one.text.split())
-    assert f"there are no guests in {lab}: kvmrun -C {lab} new NAME defines one" in text
+    assert f"kvmrun -C {lab} new NAME" in text
     assert "ADDRESS" in kvmrun.ok("list").out

@@ -57,7 +57,7 @@ def test_the_logs_of_several_guests_come_one_after_the_other(lab: Path, kvmrun: 
     until(lambda: not (logger("a") or logger("b")))
     assert kvmrun.ok("log", "a", "b", "a", "-n", "1").out == "==> a <==\nof a\n\n==> b <==\nof b\n"
     group = kvmrun("log", "@lab", "-n", "1")
-    assert (group.code, "c has no log" in group.err, "==> b <==\nof b" in group.out) == (3, True, True)
+    assert (group.code, group.err.startswith("kvmrun: c "), "==> b <==\nof b" in group.out) == (3, True, True)
     several = kvmrun("log", "a", "vm9", "b", "-o", "json", "-n", "1")
     assert (several.code, several.out.count("\n"), "vm9" in several.err) == (4, 2, True)
     follow = kvmrun("log", "-f", "a", "b")
@@ -98,7 +98,7 @@ def test_what_is_not_there(lab: Path, kvmrun: Cli) -> None:
 def test_the_last_words_of_qemu_are_in_it(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", text=TCG + 'nic = []\nargs = ["-device nonsense"]\n')
     assert kvmrun("vm1").code == 1
-    assert "'nonsense' is not a valid device" in kvmrun.ok("log", "vm1").out
+    assert "'nonsense'" in kvmrun.ok("log", "vm1").out
 
 
 def test_it_is_printable_unless_raw(lab: Path, kvmrun: Cli) -> None:
@@ -160,15 +160,14 @@ class TestADeadLogger:
 
     def test_it_is_a_problem_with_a_mend(self, dead: Cli) -> None:
         row = dead.rows()["vm1"]
-        assert (row["state"], row["problem"]) == (
-            "running",
-            "its logger died; kvmrun log vm1 --restart starts another",
-        )
-        assert dead.ok("log", "vm1", "--restart").out == "vm1 has a new logger\n"
+        assert (row["state"], "kvmrun log vm1 --restart" in row["problem"]) == ("running", True)
+        dead.ok("log", "vm1", "--restart")
         assert dead.rows()["vm1"]["problem"] is None
+        new = logger("vm1")
         assert dead.typed("console", "vm1", text="typed\n").out == "typed\n"
         until(lambda: "typed" in dead.ok("log", "vm1").out)
-        assert dead.ok("log", "vm1", "--restart").out == "vm1 has its logger, nothing to do\n"
+        dead.ok("log", "vm1", "--restart")
+        assert logger("vm1") == new
         dead.ok("wait", "vm1", "--for", "console:typed")
         status = Path(f"/proc/{logger('vm1')}/status").read_text()
         assert "\nUid:\t0" not in status
@@ -185,9 +184,11 @@ class TestADeadLogger:
 
     def test_the_next_up_mends_it(self, dead: Cli) -> None:
         pid = dead.pid("vm1")
-        assert dead.ok("vm1").out == "vm1 is running already, and has a new logger\n"
-        assert dead.pid("vm1") == pid
-        assert dead.ok("vm1").out == "vm1 is running already\n"
+        dead.ok("vm1")
+        mended = logger("vm1")
+        assert (dead.pid("vm1"), dead.rows()["vm1"]["problem"], bool(mended)) == (pid, None, True)
+        dead.ok("vm1")
+        assert (dead.pid("vm1"), logger("vm1")) == (pid, mended)
         dead.ok("kill", "vm1")
         until(lambda: not logger("vm1"))
 
@@ -196,4 +197,6 @@ def test_a_logger_that_has_just_been_started_is_no_problem(lab: Path, kvmrun: Cl
     sector(lab, "vm1", b"hello\r\n")
     kvmrun.ok("vm1")
     assert kvmrun.rows()["vm1"]["problem"] is None
-    assert kvmrun.ok("log", "vm1", "--restart").out == "vm1 has its logger, nothing to do\n"
+    first = logger("vm1")
+    kvmrun.ok("log", "vm1", "--restart")
+    assert logger("vm1") == first != 0

@@ -1,4 +1,4 @@
-"""What each command says where nothing runs, kept in one file per command: the sentences, to be read in a change.
+"""What each command says, kept in one file per command: the sentences, to be read in a change.
 
 Other tests ask for exit codes, states and JSON, so that a sentence can be improved without them. What a command can do,
 and its options, are in the generated page kvmrun(1).
@@ -60,15 +60,25 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "up": ("nobody", "broken", "create vm9", "--all vm1", "-o json vm1"),
     "wait": ("vm1", "nobody", "vm1 --for moon"),
 }
+RUNNING = (
+    *("net up", "net up", "up vm1", "up vm1", "pause vm1", "pause vm1", "resume vm1", "resume vm1"),
+    *("log vm1 --restart", "exec vm1 true", "freeze vm1", "wait vm1 --for stopped --timeout 0.3"),
+    *("reset vm1", "rm vm1", "rename vm1 vm9", "net down", "repair -n", "stop vm1 --timeout 0.3", "stop vm1"),
+    *("net down", "net down", "repair -n"),
+)
+"""What is typed, in this order, beside a guest that runs: what is done already, and what cannot be done."""
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="to others than root the messages propose sudo")
-@pytest.mark.usefixtures("netns")
+@pytest.mark.usefixtures("netns", "tun")
 def test_sentences(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
     for name, text in GUESTS.items():
         (lab / f"{name}.toml").write_text(text)
     assert set(LINES) == set(commands.names())
     texts = {f"{name}.txt": session(kvmrun, name, lines) for name, lines in LINES.items()}
+    for line in RUNNING:
+        name, _, rest = line.partition(" ")
+        texts[f"{name}.txt"] += "\n" + session(kvmrun, name, (rest,))
     golden.same("messages", {name: steady(text, own_directories, lab) for name, text in texts.items()})
 
 
@@ -85,5 +95,6 @@ def session(kvmrun: Cli, name: str, lines: tuple[str, ...]) -> str:
 def steady(text: str, root: Path, lab: Path) -> str:
     """The text without what differs from machine to machine."""
     text = text.replace(str(lab), "LAB").replace(str(root), "ROOT")
+    text = re.sub(r"\bafter \d+\.\d s\n", "after SECONDS s\n", re.sub(r"\bpid \d+", "pid PID", text))
     text = re.sub(r"(?m)^usage: (?:.+\n)+?(?=kvmrun)", "usage: ...\n", text)
     return re.sub(r"(?<=\(choose from ).*(?=\))", lambda chosen: chosen[0].replace("'", ""), text)

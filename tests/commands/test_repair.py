@@ -24,8 +24,8 @@ def nft(*words: str) -> str:
     return subprocess.run(["nft", *words], check=True, capture_output=True, text=True).stdout
 
 
-def repair(kvmrun: Cli, *, code: int = 0) -> list[tuple[str, str]]:
-    """What was said of whom; the dry run says the same before, and another one afterwards nothing.
+def repair(kvmrun: Cli, *, code: int = 0) -> list[dict[str, Any]]:
+    """The faults; the dry run tells the same before, and another one afterwards none.
 
     The dry run may say more at its end: a network needs nothing any more once its guest's record is back.
     """
@@ -39,8 +39,12 @@ def repair(kvmrun: Cli, *, code: int = 0) -> list[tuple[str, str]]:
     assert [one["subject"] for one in dry.json()["faults"]][: len(found)] == [one["subject"] for one in found]
     if code == 0:
         assert all(one["state"] == "repaired" for one in found)
-        assert kvmrun.ok("repair").out == "nothing to repair\n"
-    return [(one["subject"], one["text"]) for one in found]
+        assert kvmrun.ok("repair", "-o", "json").json()["faults"] == []
+    return found
+
+
+def subjects(found: list[dict[str, Any]]) -> list[str]:
+    return [one["subject"] for one in found]
 
 
 def steady(row: dict[str, Any]) -> dict[str, Any]:
@@ -69,11 +73,12 @@ class TestAGuestThatRuns:
             assert (found["state"], found["pid"]) == ("degraded", row["pid"])
             assert "kvmrun repair" in found["problem"]
             second = kvmrun("vm1")
-            assert (second.code, "without its lock" in second.err) == (6, True)
-            assert repair(kvmrun) == [("vm1", "its lock was removed")], again
+            assert (second.code, "kvmrun repair" in second.err) == (6, True)
+            assert subjects(repair(kvmrun)) == ["vm1"], again
             assert steady(kvmrun.rows()["vm1"]) == steady(row)
         kvmrun.ok("monitor", "vm1", "-c", "query-status")
-        assert "already" in kvmrun.ok("vm1").out
+        kvmrun.ok("vm1")
+        assert kvmrun.pid("vm1") == row["pid"]
         kvmrun.ok("kill", "vm1")
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
         assert not run.exists()
@@ -95,9 +100,8 @@ class TestAGuestThatRuns:
         guests(lab, "vm1", text=TCG.replace("32M", "64M") + "[[nic]]\n[[nic]]\n[[nic]]\n")
         for name in ("life", "q", "record"):
             (run / "vm/vm1" / name).unlink()
-        texts = [text for _, text in repair(kvmrun)]
-        told = "its record does not say how it was started"
-        assert texts[:3] == ["its first monitor was removed", "its lock was removed", told]
+        assert subjects(repair(kvmrun))[:3] == ["vm1"] * 3, "its monitor, its lock and its record"
+        assert all((run / "vm/vm1" / name).exists() for name in ("life", "q", "record"))
         assert steady(kvmrun.rows()["vm1"]) == steady(row)
         kvmrun.ok("stop", "vm1", "--force")
 
@@ -110,10 +114,10 @@ class TestAGuestThatRuns:
         row = kvmrun.rows()["vm1"]
         assert (row["state"], row["pid"]) == ("unresponsive", pid)
         assert kvmrun("vm1").code == 6
-        assert repair(kvmrun, code=1)[0] == (
-            "vm1", "its lock and its monitors were removed: it runs on, and no command can reach it"
-        )  # fmt: skip
-        assert "vm1 is stopped after" in kvmrun.ok("stop", "vm1", "--timeout", "1").out
+        fault = repair(kvmrun, code=1)[0]
+        assert (fault["subject"], fault["steps"], "kvmrun stop vm1" in fault["fix"]) == ("vm1", [], True)
+        kvmrun.ok("stop", "vm1", "--timeout", "1")
+        assert kvmrun.rows()["vm1"]["state"] == "stopped"
         assert "netdev" not in nft("list", "tables")
         kvmrun.ok("vm1")
         kvmrun.ok("kill", "--all")
@@ -125,8 +129,8 @@ class TestAGuestThatRuns:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
         nft("flush", "ruleset")
-        texts = dict(repair(kvmrun))
-        assert texts == {"vm1": "its packet filter was changed", "network lan": "its packet filter was changed"}
+        assert subjects(repair(kvmrun)) == ["vm1", "network lan"]
+        assert {"kvmrun", "kvmrun_lan"} <= set(nft("list", "tables").split())
         assert kvmrun.rows()["vm1"]["problem"] is None
 
 
@@ -144,7 +148,8 @@ class TestWhatIsLeft:
         written = json.loads(record.read_text())
         del written["digest"]
         record.write_text(json.dumps(written | {"boot": "another"}))
-        assert repair(kvmrun) == [("vm1", "left by a crash"), ("vm2", "left by an earlier boot")]
+        found = repair(kvmrun)
+        assert [(one["subject"], "boot" in one["text"]) for one in found] == [("vm1", False), ("vm2", True)]
         kvmrun.ok("net", "down")
         assert world_after(before) == before
 
@@ -153,18 +158,19 @@ class TestWhatIsLeft:
         kvmrun.ok("vm1", "--paused")
         record = run / "vm/vm1/record"
         record.write_text(record.read_text().replace('"paused": true', '"paused": false'))
-        assert repair(kvmrun) == [("vm1", "its start was cut short")]
+        assert subjects(repair(kvmrun)) == ["vm1"]
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
 
     def test_of_a_network(self, lab: Path, kvmrun: Cli) -> None:
         before = world()
         kvmrun.ok("net", "up")
         ip("link", "delete", "br0")
-        assert repair(kvmrun) == [("network lan", "it is down in part")]
+        assert subjects(repair(kvmrun)) == ["network lan"]
         assert world_after(before) == before
         kvmrun.ok("net", "up")
         ip("address", "flush", "dev", "br0")
-        assert repair(kvmrun) == [("network lan", "br0 has not the address 192.168.0.254/24")]
+        (fault,) = repair(kvmrun)
+        assert (fault["subject"], "192.168.0.254/24" in fault["text"]) == ("network lan", True)
 
     def test_by_cards_and_guests_that_are_no_more(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1", "vm2")
@@ -173,8 +179,7 @@ class TestWhatIsLeft:
         (lab / "vm2.toml").unlink()
         nft("add table netdev kvmrun; add chain netdev kvmrun from_vm9_eth0")
         nft("add", "table", "netdev", "not_ours")
-        found = repair(kvmrun)
-        assert [subject for subject, _ in found] == ["network lan", "tap-vm2", "vm9"]
+        assert subjects(repair(kvmrun)) == ["network lan", "tap-vm2", "vm9"]
         assert (link("tap-vm1") is None, link("tap-vm2")) == (False, None)
         assert set(nft("list", "tables", "netdev").split()) == {"table", "netdev", "kvmrun_net_lan", "not_ours"}
 
@@ -197,10 +202,10 @@ class TestWhatIsLeft:
         ip("link", "add", "br0", "type", "bridge")
         (run / "vm/vm2").mkdir()
         (run / "vm/vm2/record").write_text("{")
-        done = kvmrun("repair")
-        assert done.code == 1
-        assert "vm2: left by a crash\n  remove what it left: done" in done.out
-        assert "network lan: br0 exists and is not ours" in done.out
+        done = kvmrun("repair", "-o", "json")
+        found = {one["subject"]: one for one in done.json()["faults"]}
+        assert (done.code, found["vm2"]["state"], found["network lan"]["state"]) == (1, "repaired", "not repaired")
+        assert "br0" in found["network lan"]["text"]
         ip("link", "delete", "br0")
 
 

@@ -38,7 +38,7 @@ class TestStop:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
         out = kvmrun.ok("stop", "vm1", "--timeout", "1").out
-        assert "vm1 did not power down within 1 s: QEMU is told to quit" in out
+        assert (" 1 s" in out, "QEMU" in out) == (True, True)
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
 
     def test_a_paused_guest_is_resumed_first(self, lab: Path, kvmrun: Cli) -> None:
@@ -47,14 +47,14 @@ class TestStop:
         kvmrun.ok("monitor", "vm1", "-c", "stop")
         assert kvmrun.rows()["vm1"]["state"] == "paused"
         out = kvmrun.ok("stop", "vm1", "--timeout", "1").out
-        assert "vm1 is paused: resumed, so that it can hear the power button" in out
+        assert "resumed" in out
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
 
     def test_a_frozen_qemu_is_killed_in_the_end(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
         os.kill(kvmrun.pid("vm1"), signal.SIGSTOP)
-        assert "QEMU did not quit: it is killed" in kvmrun.ok("stop", "vm1", "--timeout", "0.5").out
+        assert "killed" in kvmrun.ok("stop", "vm1", "--timeout", "0.5").out
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
 
     def test_again_is_no_error_and_changes_nothing(self, lab: Path, kvmrun: Cli) -> None:
@@ -96,7 +96,7 @@ class TestCrashes:
         kvmrun.ok("vm1")
         os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
         until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
-        assert "vm1 is stopped already" in kvmrun.ok("stop", "vm1").out
+        kvmrun.ok("stop", "vm1")
         kvmrun.ok("net", "down")
         assert world_after(before) == before
 
@@ -133,9 +133,10 @@ class TestCrashes:
         assert kvmrun.rows()["vm1"]["state"] == "unresponsive"
         (stalling.parent / "go").write_text("")
         until(lambda: kvmrun.rows()["vm1"]["state"] == "prelaunch")
-        assert "a start that did not finish" in kvmrun.rows()["vm1"]["problem"]
-        assert "vm1 is running (tcg" in kvmrun.ok("vm1").out
-        assert kvmrun.rows()["vm1"]["state"] == "running"
+        assert kvmrun.rows()["vm1"]["problem"]
+        unfinished = kvmrun.pid("vm1")
+        kvmrun.ok("vm1")
+        assert (kvmrun.rows()["vm1"]["state"], kvmrun.pid("vm1") == unfinished) == ("running", False)
         kvmrun.ok("kill", "vm1")
         kvmrun.ok("net", "down")
         assert world_after(before) == before
@@ -182,7 +183,7 @@ class TestBystanders:
                 until(lambda: has_open(end.pid, "/vm1/op"))
                 (stalling.parent / "go").write_text("")
                 said = start.communicate(timeout=60)[0]
-                assert (start.returncode, said.count("is running (")) == (0, 2), said
+                assert (start.returncode, said.count("(tcg")) == (0, 2), said
                 assert end.wait(60) == 0
         assert {name: row["state"] for name, row in kvmrun.rows().items()} == {"vm1": "stopped", "vm2": "running"}
 
@@ -195,7 +196,7 @@ class TestBystanders:
             kvmrun.ok("kill", "vm1")
             (stalling.parent / "go").write_text("")
             said = start.communicate(timeout=60)[0]
-        assert (start.returncode, "vm2 is running (" in said, "ended by SIGKILL" in said) == (1, True, True), said
+        assert (start.returncode, said.count("(tcg"), "SIGKILL" in said) == (1, 1, True), said
         assert {name: row["state"] for name, row in kvmrun.rows().items()} == {"vm1": "stopped", "vm2": "running"}
 
 

@@ -4,6 +4,7 @@ The process is forked from one that has kvmrun loaded, where it is this interpre
 
 import json
 import os
+import re
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
@@ -31,6 +32,11 @@ class Result:
 
     def json(self) -> Any:
         return json.loads(self.out)
+
+    @property
+    def fixes(self) -> list[str]:
+        """The commands and edits that its errors propose."""
+        return re.findall(r"(?m)^  fix: (.*)$", self.err)
 
 
 class Cli:
@@ -105,6 +111,11 @@ class Cli:
     def pid(self, name: str) -> int:
         """The pid of a running guest's QEMU, as the list tells it."""
         return int(self.rows()[name]["pid"])
+
+
+def has_line(text: str, *facts: str) -> bool:
+    """Whether a line of `text` has all these names, addresses or options, whatever the sentence around them is."""
+    return any(all(fact in line for fact in facts) for line in text.splitlines())
 
 
 def guests(lab: Path, *names: str, text: str = TCG) -> None:
