@@ -23,6 +23,7 @@ _PUBLIC = {
     "kvmrun.api.definition.new_guest": ("new_guest",),
     "kvmrun.api.definition.remove_guest": ("Removal", "remove_guest"),
     "kvmrun.api.definition.rename_guest": ("IdentityChange", "Renamed", "current_identity", "rename_guest"),
+    "kvmrun.api.disk.resize": ("Resized", "resize_drive"),
     "kvmrun.api.disk.revert": ("Reversal", "revert_guest"),
     "kvmrun.api.doctor": ("doctor",),
     "kvmrun.api.conversation.agent_copy": ("Copied", "CopyOptions", "GuestPath", "copy_from_guest", "copy_to_guest"),

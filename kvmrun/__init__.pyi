@@ -42,6 +42,8 @@ from kvmrun.api.definition.rename_guest import IdentityChange as IdentityChange
 from kvmrun.api.definition.rename_guest import Renamed as Renamed
 from kvmrun.api.definition.rename_guest import current_identity as current_identity
 from kvmrun.api.definition.rename_guest import rename_guest as rename_guest
+from kvmrun.api.disk.resize import Resized as Resized
+from kvmrun.api.disk.resize import resize_drive as resize_drive
 from kvmrun.api.disk.revert import Reversal as Reversal
 from kvmrun.api.disk.revert import revert_guest as revert_guest
 from kvmrun.api.doctor import doctor as doctor

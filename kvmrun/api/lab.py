@@ -3,8 +3,8 @@
 import os
 from collections.abc import Iterable, Mapping
 from itertools import chain
-from typing import Literal
 
+from kvmrun.api.options import StartOptions
 from kvmrun.config import standard_paths
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
 from kvmrun.host.facts.guest_runtime import guest_runtimes
@@ -197,11 +197,13 @@ def definitions_or_empty(where: Paths) -> Lab:
         return Lab(directory=where.vms, identity=where.lab)
 
 
-def with_accel(lab: Lab, accel: Literal["kvm", "tcg"] | None) -> Lab:
-    """The lab with another accelerator for this one start."""
-    if accel is None:
+def with_start_options(lab: Lab, options: StartOptions) -> Lab:
+    """The lab with what the options say in place of its definitions, for this one start."""
+    changes: dict[str, object] = {"accel": options.accel} if options.accel else {}
+    changes |= {"throwaway": True} if options.throwaway else {}
+    if not changes:
         return lab
-    return lab.replace(guests={name: guest.replace(accel=accel) for name, guest in lab.guests.items()})
+    return lab.replace(guests={name: guest.replace(**changes) for name, guest in lab.guests.items()})
 
 
 def require_running(where: Paths, name: str) -> str:

@@ -8,12 +8,14 @@ from kvmrun.model.value import Value
 class StartOptions(Value):
     """How guests are started.
 
+    With `throwaway` nothing is written to their images: what they write is lost when QEMU ends.
     `wait` is "qmp", "running", "address", "agent", "port:NUMBER" or "console:TEXT". `timeout` limits the whole start;
     without it QEMU may take 30 s to answer, another command 10 s, and what `wait` names 60 s. `raw` are arguments for
     QEMU as they are, for a single guest.
     """
 
     paused: bool = False
+    throwaway: bool = False
     accel: Literal["kvm", "tcg"] | None = None
     wait: str = "qmp"
     timeout: float | None = None

@@ -73,6 +73,9 @@ def add_start_options(parser: Parser) -> None:
     """The words of every command that starts guests."""
     parser.add_argument("--paused", action="store_true", help="leave the guest paused before its first instruction")
     parser.add_argument(
+        "--throwaway", action="store_true", help="write nothing to the images of the guest: what it writes is lost"
+    )
+    parser.add_argument(
         "--accel", choices=("kvm", "tcg"), help="use this accelerator instead of that of the definition"
     )
     parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=_WAIT)
@@ -80,7 +83,14 @@ def add_start_options(parser: Parser) -> None:
 
 def start_options(args: Args) -> StartOptions:
     """What those words say, and the words after --."""
-    return StartOptions(paused=args.paused, accel=args.accel, wait=args.wait, timeout=args.timeout, raw=tuple(args.raw))
+    return StartOptions(
+        paused=args.paused,
+        throwaway=args.throwaway,
+        accel=args.accel,
+        wait=args.wait,
+        timeout=args.timeout,
+        raw=tuple(args.raw),
+    )
 
 
 def pace(seconds: float) -> float:

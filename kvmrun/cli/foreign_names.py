@@ -31,6 +31,7 @@ _COMMANDS: Mapping[str, str] = {
         "thaw {}": "unfreeze domfsthaw fsthaw unquiesce defrost",
         "rm {}": "delete del remove undefine erase purge drop unregister",
         "revert {}": "rollback snapshot-revert restore-base discard pristine",
+        "resize {} SIZE": "grow enlarge expand extend blockresize vol-resize",
         "rename {} NEW": "move mv domrename",
         "new NEW": "create define make add import register install createvm",
         "new NEW --copy {}": "clone duplicate",
@@ -90,9 +91,6 @@ _NOTES: Mapping[str, str] = {
         "kvmrun up --all starts every guest of a lab, and kvmrun stop --all stops all that run": "compose",
         "what guests have in common is in defaults.toml: kvmrun edit defaults": "profile profiles",
         "directories cannot be shared with guests: kvmrun cp copies files": "mount umount unmount share",
-        "there is no command for the size of images: qemu-img resize changes it while the guest is stopped": (
-            "resize grow shrink blockresize"
-        ),
         "a running guest cannot be changed: kvmrun edit changes its definition, kvmrun restart takes what is new": (
             "attach-disk attach-device attach-interface detach detach-disk detach-device detach-interface hotplug "
             "plug unplug eject insert change-media setlink"

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.pci_slots import SLOTS, used_slots
@@ -74,16 +75,20 @@ def image_conflicts(lab: Lab) -> Iterator[Problem]:
     for name, guest in lab.guests.items():
         for number, drive in enumerate(guest.drive):
             me = name, number
-            if not drive.is_readonly() and writers.setdefault(drive.image, me) != me:
+            if _writes(guest, drive) and writers.setdefault(drive.image, me) != me:
                 wanted = f"an image of its own: {writers[drive.image][0]} writes to it"
                 yield _problem(name, f"drive[{number}].image", drive.image, wanted)
     for name, guest in lab.guests.items():
         for number, drive in enumerate(guest.drive):
-            for key, path in (("base", drive.base), ("image", drive.image if drive.is_readonly() else None)):
+            for key, path in (("base", drive.base), ("image", None if _writes(guest, drive) else drive.image)):
                 me = name, number
                 if path and writers.get(path, me) != me:
                     wanted = f"a file that no guest writes to, and {writers[path][0]} writes to this one"
                     yield _problem(name, f"drive[{number}].{key}", path, wanted)
+
+
+def _writes(guest: Guest, drive: Drive) -> bool:
+    return not (drive.is_readonly() or guest.throwaway)
 
 
 def network_name_conflicts(lab: Lab, hostname: str) -> Iterator[Problem]:

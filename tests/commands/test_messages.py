@@ -18,6 +18,7 @@ from kvmrun.cli import commands
 GUESTS = {
     "vm1": TCG,
     "vm2": TCG + 'groups = ["web"]\nprotect = true\n',
+    "disk": TCG + '[[drive]]\nimage = "disk.qcow2"\nsize = "1G"\n',
     "broken": 'cpus = 0\nmemroy = "1G"\n[[drive]]\nimage = "no-such.qcow2"\n',
 }
 LINES: Mapping[str, tuple[str, ...]] = {
@@ -48,6 +49,7 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "repair": ("nobody",),
     "reset": ("vm1", "nobody", ""),
     "restart": ("nobody", "broken", ""),
+    "resize": ("nobody 1G", "vm1 1G", "disk lots", "disk:2 1G", "disk 2G", "disk"),
     "resume": ("vm1", "nobody", ""),
     "revert": ("nobody", "vm1", "vm2", "broken", ""),
     "rm": ("nobody", "vm2", ""),

@@ -100,7 +100,7 @@ def test_an_overlay_that_would_hide_the_end_of_its_base(lab: Path, kvmrun: Cli, 
     assert (result.code, "qemu-img resize" in result.out) == (5, True), result
 
 
-@pytest.mark.parametrize(("size", "told"), [("1M", ""), ("2M", "qemu-img resize"), ("512K", "1M, which is the size")])
+@pytest.mark.parametrize(("size", "told"), [("1M", ""), ("2M", "kvmrun resize"), ("512K", "1M, which is the size")])
 def test_a_size_that_is_not_the_images(lab: Path, kvmrun: Cli, images: Path, size: str, told: str) -> None:
     make(images / "a.qcow2", "qcow2")
     define(lab, f'image = "a.qcow2"\nsize = "{size}"\n')

@@ -26,6 +26,7 @@ RECORD = Record(
     started=9,
     boot="b",
     display="127.0.0.1:5901",
+    throwaway=True,
 )
 TEXT = json.dumps(RECORD.to_json())
 leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()

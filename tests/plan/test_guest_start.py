@@ -10,10 +10,21 @@ from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import PersistentTap, Port
 from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.guest.qemu_argv import Image
 from kvmrun.model.scalars import GuestName, PathBase
 from kvmrun.plan.guest.guest_start import split_at_launch, start_steps
 from kvmrun.plan.host_facts import ImageFacts, StartFacts
-from kvmrun.plan.steps.guest_steps import GuestStep, Launch, MakeImage, MakeVncDirectory, OpenTap, PlugTap, WriteRecord
+from kvmrun.plan.steps.guest_steps import (
+    GuestStep,
+    Launch,
+    MakeImage,
+    MakeTemporaryImage,
+    MakeVncDirectory,
+    OpenFile,
+    OpenTap,
+    PlugTap,
+    WriteRecord,
+)
 
 PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
 PLACE = GuestRuntime(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
@@ -128,6 +139,42 @@ def test_an_image_that_is_not_there_is_made(drive: Mapping[str, str], base: str 
     made = step(MakeImage, guest(drive=[drive]), host=on(b=HERE))
     assert (made.path, made.format, made.base, made.size) == ("/i/a.qcow2", "qcow2", base, size)
     assert made.base_format == ("raw" if base else "")
+
+
+THROWAWAY = [
+    (
+        {"image": "a.qcow2", "base": "b.raw"},
+        {"a": HERE.replace(backing=True), "b": HERE},
+        ["/i/a.qcow2", "/i/b.raw"],
+        1,
+    ),
+    ({"image": "a.qcow2", "base": "b.raw"}, {"b": HERE}, ["/i/b.raw"], 1),
+    ({"image": "a.qcow2", "base": "b.raw", "size": "1M"}, {"b": HERE}, ["/i/b.raw"], 1 << 20),
+    ({"image": "a.qcow2", "size": "1M"}, {}, [], 1 << 20),
+    ({"image": "a.qcow2"}, {"a": HERE.replace(reader="vm2")}, ["/i/a.qcow2"], 1),
+]
+"""Drives, the files that are there, those that are opened, and the size of the temporary image."""
+
+
+@pytest.mark.parametrize(("drive", "files", "opened", "size"), THROWAWAY)
+def test_nothing_of_a_throwaway_guest_is_written(
+    drive: Mapping[str, str], files: dict[str, ImageFacts], opened: list[str], size: int
+) -> None:
+    steps = start_steps(guest(throwaway=True, drive=[drive]), PLACE, on(**{"a": None, **files}))
+    assert [
+        (one.file.path, one.file.readonly) for one in steps if isinstance(one, OpenFile) and isinstance(one.file, Image)
+    ] == [(path, True) for path in opened]
+    assert [one.size for one in steps if isinstance(one, MakeTemporaryImage)] == [size]
+    assert not [one for one in steps if isinstance(one, MakeImage)]
+    (launch,) = (one for one in steps if isinstance(one, Launch))
+    props = [option.props for option in launch.options if option.flag == "blockdev"]
+    assert [found["driver"] for found in props] == ["qcow2"]
+    depth, layer = 0, props[0]
+    while below := layer.get("backing"):
+        assert isinstance(below, Mapping)
+        assert below["read-only"] is True
+        depth, layer = depth + 1, below
+    assert depth == len(opened)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from itertools import chain
 from kvmrun.api.guest import start_guest
 from kvmrun.api.guest.start_guest import Started
 from kvmrun.api.guest.wait_types import Wait
-from kvmrun.api.lab import LabHandle, expand_groups, guest_or_error, with_accel
+from kvmrun.api.lab import LabHandle, expand_groups, guest_or_error, with_start_options
 from kvmrun.api.network.network_hold import NetworkHold
 from kvmrun.api.options import StartOptions
 from kvmrun.api.parallel import each
@@ -75,7 +75,7 @@ def start_defined(
     wait = _wait(options.wait, deadline)
     errors = definition_errors(lab, names)
     others = RunningGuests(where)
-    defined = with_accel(lab, options.accel)
+    defined = with_start_options(lab, options)
     lab = records.in_force(defined, where, others.records())
     before = start_order.without_cycles(
         start_order.restrict({name: one.after for name, one in lab.guests.items()}, names)

@@ -40,12 +40,14 @@ class Started(Value):
     accel: Literal["kvm", "tcg"] | None = None
     pid: int | None = None
     display: str | None = None
+    throwaway: bool = False
 
     def __str__(self) -> str:
         if self.pid is None:
             return f"{self.guest} is {self.state}"
         ports = ", ".join(f"{one.tap} on {one.bridge}, {one.mac}, {one.address or 'no address'}" for one in self.ports)
         screen = f"; its display is VNC at {self.display}" if self.display else ""
+        screen += "; what it writes to its drives is lost when QEMU ends" if self.throwaway else ""
         return f"{self.guest} is {self.state} ({self.accel}, pid {self.pid}): {ports or 'no network'}{screen}"
 
 
@@ -72,9 +74,11 @@ def start(job: Job, name: str, report: Report) -> None:
         refuse_other(job.where, name)
         if rundir.is_running(runtime.directory) and not _killed_half_started(runtime) and not _has_let_go(runtime):
             _refuse_halted(runtime, job.deadline.left(2.0))
+            throwaway = _is_throwaway(runtime, wanted=job.lab.guests[name].throwaway)
             news = ", and has a new logger" if _replaced_dead_logger(runtime) else ""
             news += ", and is guarded again" if job.where.root and _reloaded_lost_guard(runtime) else ""
-            job.started[name] = Started(guest=name, state="running already", ports=runtime.ports)
+            news += "; what it writes to its drives is lost when QEMU ends" if throwaway else ""
+            job.started[name] = Started(guest=name, state="running already", ports=runtime.ports, throwaway=throwaway)
             report(Done(guest=name, text=f"{name} is running already{news}"))
             _keep_watch(job, name, _begin_watch(job, name, runtime))
         else:
@@ -102,6 +106,17 @@ def _has_let_go(runtime: GuestRuntime) -> bool:
             fix, reason = "kvmrun repair", "its lock file was removed"
             raise Refused(f"{runtime.guest} is running already, without its lock", fix, reason=reason)
         time.sleep(0.01)
+    return False
+
+
+def _is_throwaway(runtime: GuestRuntime, *, wanted: bool) -> bool:
+    """Whether nothing is written to the images of a guest that runs. Raises Refused where that was asked for."""
+    record = rundir.read_record(runtime.directory)
+    if record is not None and record.throwaway:
+        return True
+    if wanted:
+        name = runtime.guest
+        raise Refused(f"{name} is running already, and writes to its images", f"kvmrun restart {name} --throwaway")
     return False
 
 
@@ -194,6 +209,7 @@ def _launch(job: Job, runtime: GuestRuntime, steps: tuple[GuestStep, ...], repor
             pid=executor.pid,
             ports=runtime.ports,
             display=guest.shown_at(runtime) or None,
+            throwaway=guest.throwaway,
         )
         job.started[runtime.guest] = started
         report(Done(guest=runtime.guest, text=f"{started}"))

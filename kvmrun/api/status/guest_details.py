@@ -5,6 +5,7 @@ from kvmrun.api.status import agent_addresses, status_confinement
 from kvmrun.api.status.status import guest_statuses, visible_run_directories
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
+from kvmrun.host.files import named_files
 from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
@@ -44,7 +45,12 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     runtime = guest_runtimes(lab_now, where)[guest.name]
     machine = guest_facts.known_machine(guest, where) or guest.machine
     asked = guest.replace(machine=machine)
-    options = tuple(asked.options(runtime, vhost=guest_facts.has_vhost(), devices=guest_facts.block_devices(guest)))
+    options = asked.options(
+        runtime,
+        vhost=guest_facts.has_vhost(),
+        devices=guest_facts.block_devices(guest),
+        missing=named_files.missing_files(guest) if guest.throwaway else (),
+    )
     command = ((guest_facts.qemu_facts(),), *(tuple(option) for option in argv(options, None)))
     display = guest.shown_at(runtime) or None
     status = _status(definitions, where, guest.name)

@@ -243,6 +243,7 @@ def _running_row(monitor: GuestSocket, pid: int, record: Record | None, answer: 
         nics=_nics(ports),
         display=(record.display if record else "") or None,
         raw_args=bool(record and record.raw),
+        throwaway=bool(record and record.throwaway),
         problem=problem,
     )
 

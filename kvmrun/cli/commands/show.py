@@ -9,6 +9,8 @@ from kvmrun.cli.json_output import print_document
 from kvmrun.ui.text.command_text import QEMU, command_text
 from kvmrun.ui.text.guest_text import guest_text, recorded_text
 
+_LIVE = {"state", "throwaway", "confinement", "agent"}
+"""What is told of the status of the guest."""
 HELP = "print a guest's definition, derived names and QEMU command"
 
 
@@ -25,7 +27,7 @@ def run(args: Args) -> int:
         qemu = [*(word for option in found.command for word in option), *(guest.args if guest else ())]
         document: dict[str, object] = {"definition": guest and guest.as_dict(), "runtime": runtime.as_dict()}
         document |= {"command": qemu, "display": found.display, "machine": found.machine}
-        document |= {key: value for key, value in now.as_dict().items() if key in {"state", "confinement", "agent"}}
+        document |= {key: value for key, value in now.as_dict().items() if key in _LIVE}
         print_document(**document)
     elif guest:
         sys.stdout.write(

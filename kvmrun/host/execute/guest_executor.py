@@ -49,7 +49,7 @@ class GuestExecutor:
 
     def __call__(self, step: guest_steps.GuestStep) -> Undo | None:
         match step:
-            case guest_steps.MakeImage():
+            case guest_steps.MakeImage() | guest_steps.MakeTemporaryImage():
                 return self._make_image(step)
             case guest_steps.ClaimRunDirectory():
                 return self._take_place(step)
@@ -120,9 +120,14 @@ class GuestExecutor:
         os.close(self._life)
         self._life = -1
 
-    def _make_image(self, step: guest_steps.MakeImage) -> Undo:
+    def _make_image(self, step: guest_steps.MakeImage | guest_steps.MakeTemporaryImage) -> Undo | None:
         from kvmrun.host.files import image_files  # brings subprocess, which an ordinary start does not need
 
+        if isinstance(step, guest_steps.MakeTemporaryImage):
+            from kvmrun.host.images import unnamed_file
+
+            self.table[step.file] = [unnamed_file.make_temporary_image(step, self.deadline)]
+            return None
         image_files.make_image(step, self.deadline)
         return lambda: image_files.remove_image(step.path)
 

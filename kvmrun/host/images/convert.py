@@ -133,12 +133,12 @@ def _unpack(source: str, target: str, kind: str, moved: Moved, deadline: Deadlin
 def _unpack_zstd(source: str, out: BinaryIO, deadline: Deadline) -> None:
     if not process.find_program("zstd"):
         raise HostLacks("zstd is missing, which unpacks this image", "apt install zstd")
-    argv = _confined([process.require_program("zstd"), "-dcq"])
+    argv = confined([process.require_program("zstd"), "-dcq"])
     with open(source, "rb") as packed:
         _run(argv, f"{source} cannot be unpacked", deadline, stdin=packed, stdout=out)
 
 
-def _confined(argv: list[str]) -> list[str]:
+def confined(argv: list[str]) -> list[str]:
     """The command as an account of its own where root runs it: what it reads may be made to attack it."""
     return process.drop_privileges_command(argv, _ACCOUNT if os.geteuid() == 0 else None, None)
 
@@ -172,7 +172,7 @@ def _convert(source: str, target: str, kind: str, moved: Moved, deadline: Deadli
             os.fchown(out, _ACCOUNT, _ACCOUNT)
         paths = (f"/proc/self/fd/{given}", f"/proc/self/fd/{out}")
         argv = [process.require_program("qemu-img"), "convert", "-p", "-f", kind, "-O", "qcow2", "--", *paths]
-        _converting(_confined(argv), (given, out), source, moved, deadline)
+        _converting(confined(argv), (given, out), source, moved, deadline)
         os.fchown(out, os.geteuid(), os.getegid())
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Container, Iterator
 from typing import Literal
 
-from kvmrun.model.guest.qemu_argv import Image, Option
+from kvmrun.model.guest.qemu_argv import Image, Option, TemporaryImage
 from kvmrun.model.scalars import BaseImage, FilePath, Size
 from kvmrun.model.value import Value
 
@@ -12,6 +12,17 @@ _DEVICES = {"virtio": "virtio-blk-{bus}", "scsi": "scsi-{kind}", "ide": "ide-{ki
 IDE_PORTS = {"q35": ("ide.0", "ide.1", "ide.2", "ide.3", "ide.4", "ide.5"), "pc": ("ide.0", "ide.0", "ide.1", "ide.1")}
 """The bus of each IDE drive in turn: left to itself QEMU puts all on the first, where q35 has room for one."""
 _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "scsi")}
+
+
+class FileUse(Value):
+    """How the files of a guest's drives are used: `devices` are the paths of block devices.
+
+    With `throwaway` nothing is written to them, and `missing` are those that are still to be made.
+    """
+
+    devices: Container[str] = ()
+    throwaway: bool = False
+    missing: Container[str] = ()
 
 
 class Drive(Value):
@@ -66,14 +77,20 @@ class Drive(Value):
         if self.base:
             yield Image(path=self.base, readonly=True)
 
-    def options(
-        self, number: int, machine: str, *, ide: int, bootindex: int | None, devices: Container[str] = ()
-    ) -> Iterator[Option]:
-        """Drive `number` of the guest, with `ide` IDE drives before it; `devices` are the paths of block devices.
+    def temporary(self) -> TemporaryImage:
+        """What a throwaway guest writes to instead of the image."""
+        return TemporaryImage(path=f"{self.image}.throwaway")
+
+    def throwaway_files(self, missing: Container[str]) -> Iterator[Image]:
+        """The files QEMU is to have where nothing is to be written, less those that are still to be made."""
+        return (file.replace(readonly=True) for file in self.files() if file.path not in missing)
+
+    def options(self, number: int, machine: str, *, ide: int, bootindex: int | None, use: FileUse) -> Iterator[Option]:
+        """Drive `number` of the guest, with `ide` IDE drives before it.
 
         `bootindex` is its turn when the firmware looks for something to boot.
         """
-        yield Option(flag="blockdev", props=self._blockdev(f"d{number}", devices))
+        yield Option(flag="blockdev", props=self._blockdev(f"d{number}", use))
         bus = self.bus(machine)
         kind = "cd" if self.media == "cdrom" else "hd"
         device: dict[str, object] = {
@@ -95,20 +112,33 @@ class Drive(Value):
             device["bootindex"] = bootindex
         yield Option(flag="device", props=device)
 
-    def _blockdev(self, node: str, devices: Container[str]) -> dict[str, object]:
-        image, *chain = self.files()
-        top = self._layer(node, self.image_format(), image, devices)
-        if self.image_format() == "qcow2":
-            top["backing"] = self._layer(f"{node}b", self.chain_format(), chain[0], devices) if chain else None
-            if chain and self.chain_format() == "qcow2":
-                top["backing"]["backing"] = None  # type: ignore[index]
-        return top
+    def _blockdev(self, node: str, use: FileUse) -> dict[str, object]:
+        """The image with what it lies on; every element of the chain is listed, so that QEMU follows no name."""
+        layers: list[tuple[str, Image | TemporaryImage]] = []
+        files = self.files()
+        if use.throwaway and not self.is_readonly():
+            layers.append(("qcow2", self.temporary()))
+            files = self.throwaway_files(use.missing)
+        layers += [(self.image_format() if file.path == self.image else self.chain_format(), file) for file in files]
+        found: dict[str, object] | None = None
+        for depth, (driver, file) in reversed([*enumerate(layers)]):
+            below, found = found, self._layer(f"{node}{'b' * depth}", driver, file, use.devices)
+            if driver == "qcow2":
+                found["backing"] = below
+        assert found is not None
+        return found
 
-    def _layer(self, node: str, driver: str, image: Image, devices: Container[str]) -> dict[str, object]:
-        flags: dict[str, object] = {"read-only": image.readonly}
-        if not image.readonly:
+    def _layer(
+        self, node: str, driver: str, image: Image | TemporaryImage, devices: Container[str]
+    ) -> dict[str, object]:
+        temporary = isinstance(image, TemporaryImage)
+        readonly = isinstance(image, Image) and image.readonly
+        flags: dict[str, object] = {"read-only": readonly}
+        if not readonly:
             flags |= {"discard": "unmap" if self.discard else "ignore"}
         cache = {"direct": self.cache in {"none", "directsync"}, "no-flush": self.cache == "unsafe"}
+        if temporary:
+            cache = {"direct": False, "no-flush": True}  # nobody reads it after the guest
         kind = "host_device" if image.path in devices else "file"
         file = {"driver": kind, "filename": image, "cache": cache, **flags}
         return {"driver": driver, "node-name": node, **flags, "cache": cache, "file": file}

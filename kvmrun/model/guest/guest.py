@@ -5,7 +5,7 @@ from typing import Literal
 
 from kvmrun.model.firmware.boot import Boot, BootTurns
 from kvmrun.model.firmware.machine_type import MachineType
-from kvmrun.model.guest.drive import IDE_PORTS, Drive
+from kvmrun.model.guest.drive import IDE_PORTS, Drive, FileUse
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_argv import Listener, Log, Option, VncDirectory, VncPort
@@ -49,6 +49,7 @@ class Guest(Value):
     after: tuple[GuestName, ...] = ()
     ready: Ready = Ready("running")
     protect: bool = False
+    throwaway: bool = False
     on_reboot: Literal["reset", "shutdown"] = "reset"
     on_crash: Literal["pause", "shutdown", "exit-failure", "none"] | None = None
     watchdog: Literal["reset", "shutdown", "poweroff", "inject-nmi", "pause", "debug", "none"] | None = None
@@ -110,8 +111,14 @@ class Guest(Value):
             return "max" if self.cpu in {None, "host"} else str(self.cpu)
         return self.cpu or "host"
 
-    def options(self, runtime: GuestRuntime, *, vhost: bool, devices: Container[str] = ()) -> Iterator[Option]:
-        """The whole QEMU command but for the binary's own name; `devices` are those of its files that are none."""
+    def options(
+        self, runtime: GuestRuntime, *, vhost: bool, devices: Container[str] = (), missing: Container[str] = ()
+    ) -> Iterator[Option]:
+        """The whole QEMU command but for the binary's own name.
+
+        `devices` are those of its files that are none, `missing` those that are not there: a throwaway guest does
+        without them.
+        """
         yield from self._board(runtime)
         yield from self._memory_and_cpu()
         yield from self.boot.options()
@@ -125,10 +132,11 @@ class Guest(Value):
             yield from port.options(number, self.kind, vhost=vhost, bootindex=turns.next("network"))
         if any(drive.bus(self.kind) == "scsi" for drive in self.drive):
             yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
+        use = FileUse(devices=devices, throwaway=self.throwaway, missing=missing)
         for number, drive in enumerate(self.drive):
             turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
             ide = len(self._ide(self.drive[:number]))
-            yield from drive.options(number, self.kind, ide=ide, bootindex=turn, devices=devices)
+            yield from drive.options(number, self.kind, ide=ide, bootindex=turn, use=use)
         if self.display != "none":
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})

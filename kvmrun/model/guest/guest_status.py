@@ -38,7 +38,8 @@ class AgentInterface(Value):
 class Status(Value):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core.
 
-    `display` is where a VNC viewer finds one that runs, and `lab` the directory of its lab.
+    `display` is where a VNC viewer finds one that runs, and `lab` the directory of its lab. With
+    `throwaway` nothing is written to the images of one that runs.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Status(Value):
     nics: tuple[NicStatus, ...] = ()
     display: str | None = None
     raw_args: bool = False
+    throwaway: bool = False
     problem: str | None = None
     confinement: Confinement | None = None
     agent: tuple[AgentInterface, ...] | None = None

@@ -17,6 +17,8 @@ _ADDRESS = DIGITS | frozenset("abcdef:./")
 class Record(Value):
     """The guest as it was started, `paused` when that was asked for; `display` is where a viewer finds it.
 
+    `throwaway` says that nothing is written to its images.
+
     `pid` 0 and `started` 0 until QEMU has answered; `started` in clock ticks. `said` is how long its log was before.
     `lab` is the resolved directory of its lab, "" in a record of 0.1.0; `uplink` the one it was told to leave by.
     """
@@ -30,6 +32,7 @@ class Record(Value):
     raw: tuple[str, ...] = ()
     paused: bool = False
     protect: bool = False
+    throwaway: bool = False
     after: tuple[str, ...] = ()
     display: str = ""
     said: int = 0
@@ -61,7 +64,7 @@ def record_from_json(data: object) -> Record | None:
     words = (record.name, record.uuid, record.accel, record.boot, record.display, *record.raw, *record.after)
     words += (record.lab,)
     right = all(type(n) is int and n >= 0 for n in numbers) and all(type(w) is str for w in words)
-    right = right and type(record.protect) is bool
+    right = right and all(type(one) is bool for one in (record.protect, record.throwaway))
     return record if right else None
 
 

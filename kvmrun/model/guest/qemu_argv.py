@@ -25,6 +25,21 @@ class Image(Value):
         return f"/dev/fdset/{fds[0]}"
 
 
+class TemporaryImage(Value):
+    """An image without a name, made for one run of QEMU and passed as a descriptor set: it is gone when QEMU is.
+
+    `path` is for reading alone.
+    """
+
+    path: str
+
+    def typed(self) -> str:
+        return self.path
+
+    def passed(self, fds: Sequence[int]) -> str:
+        return f"/dev/fdset/{fds[0]}"
+
+
 class BootFile(Value):
     """A kernel or an initial RAM disk: QEMU takes no descriptor set here, but opens its own descriptor by path."""
 
@@ -111,8 +126,9 @@ class Log(Value):
         return f"/dev/fdset/{fds[0]}"
 
 
-HANDLES = (Image, BootFile, Listener, VncDirectory, VncPort, Tap, Log)
-Handle = Image | BootFile | Listener | VncDirectory | VncPort | Tap | Log
+HANDLES = (Image, TemporaryImage, BootFile, Listener, VncDirectory, VncPort, Tap, Log)
+Handle = Image | TemporaryImage | BootFile | Listener | VncDirectory | VncPort | Tap | Log
+_IN_SETS = Image | TemporaryImage | Log
 Table = Mapping[Handle, Sequence[int]]
 
 
@@ -149,7 +165,7 @@ def argv(options: Iterable[Option], table: Table | None) -> list[tuple[str, ...]
     for option in options:
         if table is not None:
             for handle in option.handles():
-                if isinstance(handle, Image | Log) and (fd := table[handle][0]) not in known:
+                if isinstance(handle, _IN_SETS) and (fd := table[handle][0]) not in known:
                     known.add(fd)
                     words.append(("-add-fd", f"fd={fd},set={fd}"))
         words.append(option.argv(table))

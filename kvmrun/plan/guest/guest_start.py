@@ -11,7 +11,7 @@ from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, VncDirectory, 
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
-from kvmrun.plan.guest import image_plan, scope_plan, vnc_port
+from kvmrun.plan.guest import image_plan, scope_plan, throwaway_plan, vnc_port
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.host_facts import StartFacts
@@ -23,6 +23,7 @@ from kvmrun.plan.steps.guest_steps import (
     GuestStep,
     Launch,
     ListenOnSocket,
+    MakeTemporaryImage,
     MakeVncDirectory,
     OpenFile,
     OpenTap,
@@ -44,10 +45,10 @@ def start_steps(
     _identity(guest, runtime, host)
     vnc_port.check_vnc_port(guest, host)
     return (
-        *image_plan.image_steps(guest, host),
+        *(() if guest.throwaway else image_plan.image_steps(guest, host)),
         *(RemoveTap(tap=one.tap) for one in runtime.ports if one.tap in host.leftover_taps),  # while it is guarded
         ClaimRunDirectory(guest=guest.name, directory=runtime.directory),
-        *_files(guest),
+        *_files(guest, host),
         *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in runtime.ports),
         *_sockets(guest, runtime),
         WriteRecord(
@@ -88,6 +89,7 @@ def launch_record(guest: Guest, runtime: GuestRuntime, raw: tuple[str, ...], upl
         ports=runtime.ports,
         raw=raw,
         protect=guest.protect,
+        throwaway=guest.throwaway,
         after=guest.after,
         display=guest.shown_at(runtime),
         lab=runtime.lab,
@@ -167,9 +169,12 @@ def _needs_root(guest: str, reason: str) -> NotPermitted:
     return NotPermitted(f"you may not plug {guest} into its network", fix, reason=reason)
 
 
-def _files(guest: Guest) -> Iterator[OpenFile]:
-    for image in dict.fromkeys(image for drive in guest.drive for image in drive.files()):
-        yield OpenFile(file=image)
+def _files(guest: Guest, host: StartFacts) -> Iterator[OpenFile | MakeTemporaryImage]:
+    if guest.throwaway:
+        yield from throwaway_plan.file_steps(guest, host)
+    else:
+        for image in dict.fromkeys(image for drive in guest.drive for image in drive.files()):
+            yield OpenFile(file=image)
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             yield OpenFile(file=BootFile(path=path))
@@ -216,9 +221,10 @@ def _sockets(guest: Guest, runtime: GuestRuntime) -> Iterator[ListenOnSocket | B
 
 def _launch(guest: Guest, runtime: GuestRuntime, host: StartFacts, raw: tuple[str, ...]) -> Launch:
     devices = {path for path, file in host.files.items() if file and file.kind == "device"}
+    missing = {path for path, file in host.files.items() if file is None}
     return Launch(
         qemu=host.qemu,
-        options=tuple(guest.options(runtime, vhost=host.vhost, devices=devices)),
+        options=tuple(guest.options(runtime, vhost=host.vhost, devices=devices, missing=missing)),
         raw=raw,
         uid=runtime.uid,
         group=host.kvm_gid if guest.accel == "kvm" else None,

@@ -21,6 +21,11 @@ def image_steps(guest: Guest, host: DiskFacts) -> Iterator[MakeImage]:
     """The images that are to be made. Raises Refused for one that cannot be used."""
     for drive in guest.drive:
         yield from drive_steps(guest, drive, host)
+    require_kernel(guest, host)
+
+
+def require_kernel(guest: Guest, host: DiskFacts) -> None:
+    """Raises Refused where the kernel or the initial RAM disk of the guest cannot be used."""
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             usable(guest, path, host, writing=False)
@@ -103,9 +108,12 @@ def image_notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
         found = files.get(drive.image)
         if found is not None and drive.size and found.size != drive.size:
             has = Size(found.size)
-            resize = f"qemu-img resize -f {drive.image_format()} {quoted(drive.image)} {drive.size}"
             wanted = f"{has}, which is the size that {drive.image} has already"
-            yield f"drive[{number}].size", f"{drive.size}", f"{wanted}; {resize}" if drive.size > has else wanted
+            if found.kind == "file" and drive.size > has:
+                wanted += f"; kvmrun resize {guest.name}:{number} {drive.size} makes it as large"
+            elif found.kind == "file" and has % 1024 == 0:
+                wanted += f"; kvmrun resize {guest.name}:{number} {has} writes that into the definition"
+            yield f"drive[{number}].size", f"{drive.size}", wanted
 
 
 def _another(guest: Guest, path: str, content: str, key: str) -> Refused:

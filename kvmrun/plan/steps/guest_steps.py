@@ -1,7 +1,7 @@
 """Everything that is done to start a guest. A step says what it is in words; host.execute performs it."""
 
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.qemu_argv import BootFile, Image, Listener, Log, Option, Tap, VncDirectory
+from kvmrun.model.guest.qemu_argv import BootFile, Image, Listener, Log, Option, Tap, TemporaryImage, VncDirectory
 from kvmrun.model.value import Value
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
@@ -22,6 +22,17 @@ class MakeImage(Value):
         size = f" of {self.size}" if self.size else ""
         over = f" over {self.base}" if self.base else ""
         return f"make {self.format} image {self.path}{size}{over}"
+
+
+class MakeTemporaryImage(Value):
+    """An empty image of `size` bytes without a name, in the file system of `directory`."""
+
+    file: TemporaryImage
+    size: int
+    directory: str
+
+    def __str__(self) -> str:
+        return f"make a temporary image of {self.size} in {self.directory}, which is gone when QEMU is"
 
 
 class ClaimRunDirectory(Value):
@@ -128,7 +139,7 @@ class Launch(Value):
         return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
 
 
-FileStep = MakeImage | ClaimRunDirectory | OpenFile | MakeVncDirectory | WriteRecord
+FileStep = MakeImage | MakeTemporaryImage | ClaimRunDirectory | OpenFile | MakeVncDirectory | WriteRecord
 GuestStep = (
     FileStep
     | BindVncPort

@@ -28,7 +28,7 @@ def guest_cells(status: Status) -> tuple[str, ...]:
     used = f"{mib(status.rss_bytes)}/" if status.rss_bytes is not None else ""
     return (
         printable(status.name, 60),
-        printable(status.state, 40),
+        _state(status),
         printable(status.accel or _DASH, 20) + (" +args" if status.raw_args else ""),
         str(status.pid or _DASH),
         _DASH if status.uptime_s is None else duration(status.uptime_s),
@@ -47,7 +47,7 @@ def confinement_cells(status: Status) -> tuple[str, ...]:
     now = status.confinement or Confinement()
     return (
         printable(status.name, 60),
-        printable(status.state, 40),
+        _state(status),
         _DASH if now.uid is None else f"{now.uid}" if now.uid else "ROOT",
         _word(now.seccomp, "on", "OFF"),
         _DASH if now.capabilities is None else f"{now.capabilities:X}" if now.capabilities else "none",
@@ -93,6 +93,10 @@ def align(table: Sequence[Sequence[str]]) -> str:
     return "".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n" for row in table
     )
+
+
+def _state(status: Status) -> str:
+    return printable(status.state, 40) + (" +throwaway" if status.throwaway else "")
 
 
 def _word(value: bool | None, yes: str, no: str) -> str:

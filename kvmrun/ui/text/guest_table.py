@@ -88,5 +88,5 @@ def _width(heads: list[str], body: list[dict[str, str]]) -> int:
 
 def _style(head: str, row: dict[str, str]) -> str:
     if head == "STATE":
-        return STATES.get(row[head], "red")
+        return STATES.get(row[head].partition(" ")[0], "red")
     return "red" if head == "PROBLEM" or row[head] in _ALARMS else "bold" if head == "NAME" else ""

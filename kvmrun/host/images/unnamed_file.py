@@ -1,0 +1,36 @@
+"""Files without a name: the kernel removes them with the last descriptor, however those who hold it end."""
+
+import errno
+import os
+
+from kvmrun.host.files import image_files, safe_directory
+from kvmrun.model.deadline import Deadline
+from kvmrun.plan.steps.guest_steps import MakeImage, MakeTemporaryImage
+
+_NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
+"""What file systems say that have no O_TMPFILE: NFS, older overlayfs."""
+
+
+def make_temporary_image(step: MakeTemporaryImage, deadline: Deadline) -> int:
+    """A descriptor on a new qcow2 image. Raises: what `format_image` raises; OSError where the host refuses."""
+    with safe_directory.opened(step.directory, make=0o755) as directory:
+        fd = _open_unnamed(directory)
+    try:
+        image = MakeImage(path=step.file.path, format="qcow2", size=step.size)
+        image_files.format_image(fd, image, deadline)
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+def _open_unnamed(directory: safe_directory.Directory) -> int:
+    try:
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
+    except OSError as error:
+        if error.errno not in _NOT_SUPPORTED:
+            raise
+    name = f".throwaway.{os.urandom(6).hex()}"
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
+    os.unlink(name, dir_fd=directory.fd)
+    return fd
