@@ -107,7 +107,8 @@ def lab_served(pid: int) -> str:
 
 def _made(where: Paths, guest: Guest) -> list[str]:
     """The names of the images of ours that the guest's definition has made, and that it writes to."""
-    drives = (drive for drive in guest.drive if (drive.base or drive.size) and not drive.is_readonly())
+    written = () if guest.throwaway else guest.drive
+    drives = (drive for drive in written if (drive.base or drive.size) and not drive.is_readonly())
     return [os.path.basename(one.image) for one in drives if os.path.dirname(one.image) == where.images]
 
 
