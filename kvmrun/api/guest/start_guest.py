@@ -202,7 +202,7 @@ def _launch(job: Job, runtime: GuestRuntime, steps: tuple[GuestStep, ...], repor
             executor.close()
         if executor.note:
             report(Done(guest=runtime.guest, text=executor.note))
-        started = Started(
+        job.started[runtime.guest] = started = Started(
             guest=runtime.guest,
             state="paused" if job.paused else "running",
             accel=guest.accel,
@@ -211,7 +211,6 @@ def _launch(job: Job, runtime: GuestRuntime, steps: tuple[GuestStep, ...], repor
             display=guest.shown_at(runtime) or None,
             throwaway=guest.throwaway,
         )
-        job.started[runtime.guest] = started
         report(Done(guest=runtime.guest, text=f"{started}"))
 
 
