@@ -23,6 +23,7 @@ _PUBLIC = {
     "kvmrun.api.definition.new_guest": ("new_guest",),
     "kvmrun.api.definition.remove_guest": ("Removal", "remove_guest"),
     "kvmrun.api.definition.rename_guest": ("IdentityChange", "Renamed", "current_identity", "rename_guest"),
+    "kvmrun.api.disk.clone": ("Cloned", "clone_guest"),
     "kvmrun.api.disk.resize": ("Resized", "resize_drive"),
     "kvmrun.api.disk.revert": ("Reversal", "revert_guest"),
     "kvmrun.api.doctor": ("doctor",),
@@ -57,7 +58,7 @@ _PUBLIC = {
     "kvmrun.api.lab": ("LabHandle", "open_lab"),
     "kvmrun.api.network.network_status": ("NetworkReport", "network_status"),
     "kvmrun.api.network.networks": ("NetworkChange", "network_down", "network_restart", "network_up"),
-    "kvmrun.api.options": ("KillOptions", "StartOptions", "StatusOptions", "StopOptions"),
+    "kvmrun.api.options": ("CloneOptions", "KillOptions", "StartOptions", "StatusOptions", "StopOptions"),
     "kvmrun.api.repair.repair_all": ("repair",),
     "kvmrun.api.report": (
         "Detail",

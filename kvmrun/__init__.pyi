@@ -42,6 +42,8 @@ from kvmrun.api.definition.rename_guest import IdentityChange as IdentityChange
 from kvmrun.api.definition.rename_guest import Renamed as Renamed
 from kvmrun.api.definition.rename_guest import current_identity as current_identity
 from kvmrun.api.definition.rename_guest import rename_guest as rename_guest
+from kvmrun.api.disk.clone import Cloned as Cloned
+from kvmrun.api.disk.clone import clone_guest as clone_guest
 from kvmrun.api.disk.resize import Resized as Resized
 from kvmrun.api.disk.resize import resize_drive as resize_drive
 from kvmrun.api.disk.revert import Reversal as Reversal
@@ -80,6 +82,7 @@ from kvmrun.api.network.networks import NetworkChange as NetworkChange
 from kvmrun.api.network.networks import network_down as network_down
 from kvmrun.api.network.networks import network_restart as network_restart
 from kvmrun.api.network.networks import network_up as network_up
+from kvmrun.api.options import CloneOptions as CloneOptions
 from kvmrun.api.options import KillOptions as KillOptions
 from kvmrun.api.options import StartOptions as StartOptions
 from kvmrun.api.options import StatusOptions as StatusOptions

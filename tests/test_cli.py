@@ -123,7 +123,7 @@ def test_wrong_words_exit_with_2(words: list[str], capsys: pytest.CaptureFixture
         (["create", "web", "--memory", "2G"], 4, "did you mean kvmrun new web?"),
         (["destroy", "--force", "vm1"], 4, "did you mean kvmrun kill vm1?"),
         (["logs", "-f", "vm1"], 4, "did you mean kvmrun log vm1?"),
-        (["clone", "vm1", "web"], 4, "did you mean kvmrun new web --copy vm1?"),
+        (["duplicate", "vm1", "web"], 4, "did you mean kvmrun clone vm1 web?"),
         (["mv", "vm1", "web"], 4, "did you mean kvmrun rename vm1 web?"),
         (["shutdown", "vm1", "xlist"], 4, "did you mean kvmrun stop vm1 xlist?"),
         (["attach", "vm1", "xlist"], 4, "did you mean kvmrun console vm1?"),

@@ -40,6 +40,13 @@ class KillOptions(Value):
     timeout: float | None = None
 
 
+class CloneOptions(Value):
+    """How a guest is cloned: with `full` its images need no base; all of it takes `timeout` seconds at most."""
+
+    full: bool = False
+    timeout: float | None = None
+
+
 class StatusOptions(Value):
     """What is looked at beside the state of guests.
 

@@ -126,6 +126,10 @@ TASKS: Mapping[str, Mapping[str, tuple[Example, Example]]] = {
             ("kvmrun build demo", "build the small guest of the example lab"),
             ("kvmrun build debian --key ~/.ssh/id_ed25519.pub", "build a whole Debian guest that you can log in to"),
         ),
+        "clone": (
+            ("kvmrun clone web web2", "a guest with the same disks, over the same base"),
+            ("kvmrun clone web web2 --full", "with images that need no base"),
+        ),
         "resize": (
             ("kvmrun resize web 40G", "make its drive larger, whether it runs or not"),
             ("kvmrun resize web:1 100G", "the second of several drives"),

@@ -34,7 +34,7 @@ _COMMANDS: Mapping[str, str] = {
         "resize {} SIZE": "grow enlarge expand extend blockresize vol-resize",
         "rename {} NEW": "move mv domrename",
         "new NEW": "create define make add import register install createvm",
-        "new NEW --copy {}": "clone duplicate",
+        "clone {} NEW": "duplicate virt-clone clonevm vol-clone",
         "list": "ps status stat state domstate guests instances vms running list-all",
         "list --all-labs": "global-status",
         "list {}": "ip ips addr address addresses domifaddr net-dhcp-leases",
@@ -47,7 +47,7 @@ _COMMANDS: Mapping[str, str] = {
         "console {}": "attach serial terminal tty connect ttyconsole",
         "ssh {}": "shell enter login",
         "exec {} COMMAND": "command cmd guest-exec guestcontrol",
-        "cp SRC DST": "transfer push pull scp upload download sync copy",
+        "cp SRC DST": "transfer push pull scp upload download sync",
         "monitor {}": "qmp hmp qemu-monitor-command sendkey send-key inject-nmi nmi",
         "screenshot {} FILE.png": "screendump capture",
         "edit {}": "set config configure modify change update setvcpus setmem setmaxmem memory vcpus",
@@ -70,9 +70,9 @@ _NOTES: Mapping[str, str] = {
     word: note
     for note, words in {
         "there are no snapshots: kvmrun revert goes back to the base of a drive; qemu-img snapshot makes one of an "
-        "image whose guest is stopped": ("snapshot snapshots snapshot-create snapshot-list checkpoint backup"),
+        "image whose guest is stopped": ("snapshot snapshots snapshot-create snapshot-list checkpoint backup restore"),
         "the memory of a guest cannot be saved: kvmrun pause holds it until the guest is stopped": (
-            "save restore managedsave hibernate dump"
+            "save managedsave hibernate dump"
         ),
         "guests cannot be migrated: a lab is a directory, which can be copied to another host with its images": (
             "migrate migration evacuate"
@@ -84,6 +84,7 @@ _NOTES: Mapping[str, str] = {
             "net-autostart"
         ),
         "kvmrun cp copies files: kvmrun cp FILE NAME:PATH into a guest, kvmrun cp NAME:PATH FILE out of it": "file",
+        "kvmrun clone NAME NEW copies a guest; kvmrun cp copies files into a guest and out of it": "copy",
         "protect is a key of a definition: set protect = true by kvmrun edit": "protect unprotect",
         "guests are provisioned by a cloud-init seed, or by kvmrun cp and kvmrun exec once they run": (
             "provision cloud-init user-data"

@@ -32,6 +32,7 @@ _OPTIONS: Mapping[str, Mapping[str, str]] = {
         **dict.fromkeys(("--disk", "-d"), "--size"),
         **dict.fromkeys(("--iso", "--location"), "--cdrom"),
     },
+    "reset": dict.fromkeys(("--hard", "--disks"), "kvmrun revert NAME goes back to the base of its drives"),
     "rm": dict.fromkeys(("--purge", "--remove-all-storage", "--volumes", "--storage", "--all-storage"), "--images"),
     "stop": dict.fromkeys(("-t", "--time", "--delay"), "--timeout SECONDS"),
     "restart": dict.fromkeys(("-t", "--time", "--delay"), "--timeout SECONDS"),

@@ -45,6 +45,11 @@ def drop_keys(text: str, *unwanted: tuple[str, str]) -> str:
     return "".join(line for (table, _), key, line in lines(text) if not key or (table, key) not in unwanted)
 
 
+def drop_section_keys(text: str, section: Section, *keys: str) -> str:
+    """The text less the lines of one section that give these keys."""
+    return "".join(line for here, key, line in lines(text) if not key or here != section or key not in keys)
+
+
 def insert_keys(text: str, section: Section, values: Mapping[str, Any]) -> str:
     """The text with these keys at the beginning of that section, which is added at the end when it is the next one."""
     new = "".join(f"{key} = {format_value(value)}\n" for key, value in values.items())

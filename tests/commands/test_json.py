@@ -14,7 +14,7 @@ from kvmrun.cli.arguments import CommandParser
 
 DO = {
     *("up", "stop", "kill", "pause", "resume", "reset", "restart", "freeze", "thaw", "repair"),
-    *("new", "edit", "rename", "rm", "init", "build", "export", "screenshot", "revert", "resize"),
+    *("new", "edit", "rename", "rm", "init", "build", "export", "screenshot", "revert", "resize", "clone"),
 }
 """Commands that do something, and tell only that they did."""
 SPEAK = {"console", "ssh", "exec", "cp", "completion", "help", "man", "metrics"}

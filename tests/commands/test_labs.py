@@ -50,6 +50,7 @@ NAMED = (
     *(("exec", "a", "--", "true"), ("ssh", "a"), ("screenshot", "a", "x.png"), ("cp", "a:/x", "y"), ("rm", "a", "-y")),
     *(
         ("revert", "a", "-y"),
+        ("clone", "a", "z"),
         ("resize", "a", "1G"),
         ("rename", "a", "z"),
         ("log", "a", "--restart"),

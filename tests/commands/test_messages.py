@@ -24,6 +24,7 @@ GUESTS = {
 LINES: Mapping[str, tuple[str, ...]] = {
     "build": ("", "nonsense"),
     "check": ("", "vm1", "nobody"),
+    "clone": ("nobody vm9", "vm1 vm2", "vm1 a/b", "vm1"),
     "completion": ("tcsh",),
     "console": ("vm1", "nobody", "vm1 --escape long"),
     "cp": ("a b", "vm1:/a b", "nobody:/a b", "vm1:/a vm2:/b"),

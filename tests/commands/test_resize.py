@@ -1,6 +1,7 @@
 """Drives made larger: stopped, running and by the definition alone; never smaller, and nobody else's."""
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 
@@ -152,3 +153,24 @@ def test_a_full_disk_leaves_image_and_definition(lab: Path, kvmrun: Cli, images:
         subprocess.run(["qemu-img", "check", "-q", path], check=True)
     finally:
         subprocess.run(["umount", images], check=True)
+
+
+@pytest.mark.usefixtures("netns", "tun")
+def test_a_linux_guest_sees_it_and_what_it_writes_when_it_is_thrown_away_is_gone(
+    lab: Path, kvmrun: Cli, demo: str, images: Path
+) -> None:
+    path = made(images / "own.raw")
+    boot = f'[boot]\nkernel = "{demo}/demo-vmlinuz"\ninitrd = "{demo}/demo-agent"\ncmdline = "console=ttyS0"\n'
+    guests(lab, "vm1", text='accel = "tcg"\nmemory = "192M"\nnic = []\n' + boot + DRIVE.format("own.raw"))
+    kvmrun.limit = 180
+    kvmrun.ok("vm1", "--wait=agent", "--timeout", "150")
+    assert kvmrun.ok("exec", "vm1", "cat", "/sys/block/vda/size").out == "2048\n"
+    kvmrun.ok("resize", "vm1", "3M")
+    until(lambda: kvmrun.ok("exec", "vm1", "cat", "/sys/block/vda/size").out == "6144\n")
+    kvmrun.ok("restart", "--force", "vm1", "--throwaway", "--wait=agent", "--timeout", "150")
+    before = path.read_bytes()
+    kvmrun.ok("exec", "vm1", "sh", "-c", "yes | dd of=/dev/vda bs=4096 count=768 conv=fsync")
+    assert kvmrun.ok("exec", "vm1", "head", "-c", "4", "/dev/vda").out == "y\ny\n"
+    os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
+    until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
+    assert path.read_bytes() == before

@@ -98,15 +98,21 @@ def with_image_kernel(text: str, pulled: PulledImage) -> str:
 
 
 def copy_image_name(where: Paths, guest: Guest, number: int, name: str) -> str:
-    """The image that a copy called `name` is to have in the place of one of `guest`'s.
+    """The image that a copy called `name` is to have in the place of one of `guest`'s, which its first start makes.
 
     Raises: Refused for an image that only this guest can have.
     """
     drive = guest.drive[number]
     if not (drive.base or drive.size):
-        fix = f"qemu-img convert {drive.image} to a new file, then kvmrun new {name} --image FILE"
+        fix = f"kvmrun clone {guest.name} {name} --full copies it"
         reason = "it has neither base nor size to make another from"
         raise Refused(f"{guest.name} cannot be copied: its image {drive.image} is its own", fix, reason=reason)
+    return image_name_of_copy(where, guest, number, name)
+
+
+def image_name_of_copy(where: Paths, guest: Guest, number: int, name: str) -> str:
+    """What the image of a copy called `name` is called, as its definition names it."""
+    drive = guest.drive[number]
     directory, file = os.path.split(drive.image)
     new = file.replace(guest.name, name) if guest.name in file else f"{name}-{number}.{drive.image_format()}"
     return new if directory == where.images else f"{directory}/{new}"

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import IPv4Address
 
 from kvmrun.api.definition import definitions, drives
+from kvmrun.api.definition.copied_text import copied_text
 from kvmrun.api.definition.definition_options import NewGuestOptions
 from kvmrun.api.image.image_lab import ImageLab
 from kvmrun.api.image.pull_image import PulledImage, PullOptions, pull_image
@@ -45,7 +46,7 @@ def new_guest(lab: LabHandle, name: str, options: NewGuestOptions, report: Repor
         text = _image_text(lab, name, options, pulled)
     else:
         text = _new_text(lab, name, options)
-    text = _with_free_addresses(lab, name, _sized(text, options.sizes()))
+    text = with_free_addresses(lab, name, _sized(text, options.sizes()))
     _, errors = definitions.errors_added_by(lab, _draft(name, text))
     definitions.raise_config_error(f"{name} would not be valid", "nothing was written; correct that first", errors)
     path = definitions.definition_path(lab.paths, name)
@@ -126,35 +127,16 @@ def _explicit_nic_keys(nic: Nic) -> dict[str, object]:
 
 
 def _copy_text(lab: LabHandle, name: str, other: str) -> str:
-    """The text of another guest, less what is its alone; refused where it is not the same guest then."""
+    """The text of another guest, less what is its alone; its images are made by the first start."""
     guest = guest_or_error(lab.definitions, other)
-    text = definition_files.read(definitions.definition_path(lab.paths, other)).decode()
-    text = toml_edit.drop_keys(text, ("", "uuid"), ("nic", "mac"), ("nic", "address"))
-    for number, drive in enumerate(guest.drive):
-        if not drive.is_readonly():
-            image = drives.copy_image_name(lab.paths, guest, number, name)
-            drives.require_new_image(lab, name, image)
-            text = toml_edit.replace_text(text, ("drive", number), "image", image)
-    after, errors = definitions.errors_added_by(lab, _draft(name, text))
-    copy = after.guests.get(name)
-    if copy is None or _comparable(copy) != _comparable(guest).replace(name=copy.name):
-        lines = tuple(f"{one}" for one in errors)
-        raise ConfigError(
-            f"{other} is written in a way that kvmrun cannot copy", f"copy {other}.toml by hand", lines=lines
-        )
-    return text
+    written = [number for number, drive in enumerate(guest.drive) if not drive.is_readonly()]
+    images = {number: drives.copy_image_name(lab.paths, guest, number, name) for number in written}
+    for image in images.values():
+        drives.require_new_image(lab, name, image)
+    return copied_text(lab, guest, name, images)
 
 
-def _comparable(guest: Guest) -> Guest:
-    """The guest without the values that a copy does not share."""
-    return guest.replace(
-        uuid=None,
-        drive=tuple(drive if drive.is_readonly() else drive.replace(image="") for drive in guest.drive),
-        nic=tuple(nic.replace(mac=None, address=None) for nic in guest.nic),
-    )
-
-
-def _with_free_addresses(lab: LabHandle, name: str, text: str) -> str:
+def with_free_addresses(lab: LabHandle, name: str, text: str) -> str:
     """The text with an address for each card whose own is taken, or that would take one from a guest there is."""
     after, _ = definitions.errors_added_by(lab, _draft(name, text))
     if name not in after.guests:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
-from kvmrun.errors import KvmrunError, NotRunning
+from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
 from kvmrun.host.images import image_process
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
@@ -34,7 +34,16 @@ def image_tool(what: str, nodes: Sequence[Node], fds: Sequence[int], deadline: D
             qmp.execute("quit")
         except NotRunning:
             raise KvmrunError(what, "free some room, or use another image", lines=_said(child)) from None
-        child.wait(_END)
+        _require_end(child, what)
+
+
+def _require_end(child: subprocess.Popen[bytes], what: str) -> None:
+    try:
+        code = child.wait(_END)
+    except subprocess.TimeoutExpired:
+        raise Unresponsive(what, "try again", reason=f"QEMU has not closed its images within {_END:g} s") from None
+    if code:
+        raise KvmrunError(what, "free some room, or use another image", lines=_said(child))
 
 
 def _said(child: subprocess.Popen[bytes]) -> tuple[str, ...]:

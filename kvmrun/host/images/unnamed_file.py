@@ -14,7 +14,8 @@ _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 def make_temporary_image(step: MakeTemporaryImage, deadline: Deadline) -> int:
     """A descriptor on a new qcow2 image. Raises: what `format_image` raises; OSError where the host refuses."""
     with safe_directory.opened(step.directory, make=0o755) as directory:
-        fd = _open_unnamed(directory)
+        fd = open_unnamed(directory)
+        fd = _open_and_unlink(directory) if fd is None else fd
     try:
         image = MakeImage(path=step.file.path, format="qcow2", size=step.size)
         image_files.format_image(fd, image, deadline)
@@ -24,12 +25,22 @@ def make_temporary_image(step: MakeTemporaryImage, deadline: Deadline) -> int:
     return fd
 
 
-def _open_unnamed(directory: safe_directory.Directory) -> int:
+def open_unnamed(directory: safe_directory.Directory) -> int | None:
+    """A descriptor on a new file in the file system of a directory, None where that has no such files."""
     try:
-        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_EXCL | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
+        return os.open(".", os.O_RDWR | os.O_TMPFILE | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
     except OSError as error:
         if error.errno not in _NOT_SUPPORTED:
             raise
+    return None
+
+
+def give_name(fd: int, directory: safe_directory.Directory, name: str) -> None:
+    """Give such a file a name, which nothing may have: FileExistsError."""
+    os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=directory.fd, follow_symlinks=True)
+
+
+def _open_and_unlink(directory: safe_directory.Directory) -> int:
     name = f".throwaway.{os.urandom(6).hex()}"
     fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
     os.unlink(name, dir_fd=directory.fd)
