@@ -20,8 +20,12 @@ from kvmrun.api.conversation.guest_log import restart_logger as restart_logger
 from kvmrun.api.conversation.qmp_monitor import execute as execute
 from kvmrun.api.conversation.screenshot import save_screenshot as save_screenshot
 from kvmrun.api.conversation.screenshot import screenshot as screenshot
+from kvmrun.api.conversation.ssh_config import ssh_config as ssh_config
+from kvmrun.api.conversation.ssh_config import write_ssh_config as write_ssh_config
 from kvmrun.api.conversation.ssh_login import SshOptions as SshOptions
 from kvmrun.api.conversation.ssh_login import ssh_command as ssh_command
+from kvmrun.api.conversation.ssh_login import ssh_obstacle as ssh_obstacle
+from kvmrun.api.conversation.viewer import viewer_command as viewer_command
 from kvmrun.api.definition.check_lab import LabCheck as LabCheck
 from kvmrun.api.definition.check_lab import check_lab as check_lab
 from kvmrun.api.definition.definition_options import NewGuestOptions as NewGuestOptions

@@ -147,15 +147,22 @@ def _no_such_group(lab: Lab, group: str) -> NoSuchGuest:
 
 def runtime_of(where: Paths, name: str) -> GuestRuntime:
     """The runtime of a guest that runs or is defined: as it was started, where that is known."""
-    record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
-    if record is not None and rundir.is_running(where.guest(name)):
-        refuse_other(where, name)
-        return GuestRuntime(
-            guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports
-        )
+    if runtime := running_runtime(where, name):
+        return runtime
     lab = read_definitions(where)
     guest_or_error(lab, name)
     return guest_runtimes(lab, where)[name]
+
+
+def running_runtime(where: Paths, name: str) -> GuestRuntime | None:
+    """The runtime of a guest as it was started; None for one that does not run or has no record."""
+    record = rundir.read_record(where.guest(name)) if GuestName.fits(name) else None
+    if record is None or not rundir.is_running(where.guest(name)):
+        return None
+    refuse_other(where, name)
+    return GuestRuntime(
+        guest=name, uuid=record.uuid, directory=where.guest(name), log=where.log(name), ports=record.ports
+    )
 
 
 def refuse_other(where: Paths, name: str) -> None:

@@ -78,6 +78,18 @@ TASKS: Mapping[str, Mapping[str, tuple[Example, Example]]] = {
             ("kvmrun ssh web", "log in"),
             ("kvmrun ssh web -- uptime", "run one command"),
         ),
+        "ssh-config": (
+            ("kvmrun ssh-config ~/.ssh/kvmrun", "then: Include kvmrun in ~/.ssh/config, and ssh web works"),
+            ("kvmrun ssh-config", "print it"),
+        ),
+        "shell": (
+            ("kvmrun shell web", "by ssh, or the serial console of a guest without a server for it"),
+            ("kvmrun shell web -l root", "as this account, where ssh is used"),
+        ),
+        "view": (
+            ("kvmrun view web", "its display in a window"),
+            ("kvmrun -C lab view web", "of a guest of the lab in this directory"),
+        ),
         "exec": (
             ("kvmrun exec web -- systemctl is-active ssh", "run a command through the guest agent"),
             ("kvmrun exec -i web -- tee /etc/motd", "pass standard input to it"),

@@ -55,12 +55,15 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "revert": ("nobody", "vm1", "vm2", "broken", ""),
     "rm": ("nobody", "vm2", ""),
     "screenshot": ("vm1 a.png", "vm1 a.bmp", "nobody a.png"),
+    "shell": ("vm1", "nobody"),
     "show": ("broken", "nobody"),
     "ssh": ("vm1", "nobody"),
+    "ssh-config": ("/no/such/directory/config",),
     "stop": ("vm1", "nobody", "", "--all vm1"),
     "thaw": ("vm1", "nobody", ""),
     "top": ("nobody",),
     "up": ("nobody", "broken", "create vm9", "--all vm1", "-o json vm1"),
+    "view": ("vm1", "nobody"),
     "wait": ("vm1", "nobody", "vm1 --for moon"),
 }
 RUNNING = (

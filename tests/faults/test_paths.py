@@ -203,6 +203,7 @@ WRITERS: dict[str, Write] = {
     "export systemd": _run("export", "systemd", "{path}"),
     "export systemd --force": _run("export", "systemd", "--force", "{path}"),
     "metrics": _run("metrics", "{path}"),
+    "ssh-config": _run("ssh-config", "{path}"),
     "new in a lab there": _run("-C", "{path}", "new", "vm7"),
     "the state directory": _run("vm1", "--paused", KVMRUN_STATE_DIR="{path}"),
     "the run directory": _run("vm1", "--paused", KVMRUN_RUN_DIR="{path}"),

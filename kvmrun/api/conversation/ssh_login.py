@@ -1,6 +1,7 @@
 """Logging in to a guest by ssh, with known hosts that are not the user's."""
 
 import os
+import socket
 from collections.abc import Sequence
 
 from kvmrun.api.conversation.agent import agent_session
@@ -10,10 +11,13 @@ from kvmrun.host.files import safe_directory
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_commands
 
+_PORT = 22
+_PROBE = 2.0
+"""Seconds to find out whether a guest accepts ssh."""
 _CONNECT = 10
 _ALIVE = 10
 """So many seconds without a word ask the guest for one; ssh gives up when three of them were in vain."""
@@ -37,15 +41,42 @@ def ssh_command(
     """
     options = options or SshOptions()
     where = lab.paths
-    directory = require_running(where, name)
+    require_running(where, name)
     program = process.find_program("ssh")
     if not program:
         raise HostLacks("ssh is not installed", "apt install openssh-client")
-    address = _reachable_address(where, directory, name, Deadline.begin(options.timeout))
-    return [program, *_options(where, name, options), address, *arguments]
+    address = reachable_address(runtime_of(where, name), Deadline.begin(options.timeout))
+    told = client_options(where, name, user=options.user or _user(where, name), timeout=options.timeout)
+    words = [word for key, value in told.items() if key != "User" for word in ("-o", f"{key}={value}")]
+    login = ["-l", told["User"]] if "User" in told else []
+    return [program, *words, *login, address, *arguments]
 
 
-def _options(where: Paths, name: str, options: SshOptions) -> list[str]:
+def ssh_obstacle(lab: LabHandle, name: str, timeout: float | None = None) -> str:
+    """Why a login by ssh to a running guest would fail, "" where its port 22 accepts a connection within 2 seconds.
+
+    Raises: NotRunning, NoSuchGuest, OtherLab, KvmrunError.
+    """
+    require_running(lab.paths, name)
+    if not process.find_program("ssh"):
+        return "ssh is not installed"
+    deadline = Deadline.begin(timeout)
+    try:
+        address = reachable_address(runtime_of(lab.paths, name), Deadline.begin(deadline.left(_PROBE)))
+    except Refused as error:
+        return error.message
+    try:
+        socket.create_connection((address, _PORT), deadline.left(_PROBE)).close()
+    except OSError as error:
+        return f"{address} accepts no ssh ({error.strerror or 'no answer'})"
+    return ""
+
+
+def client_options(where: Paths, name: str, *, user: str | None = None, timeout: float | None = None) -> dict[str, str]:
+    """What ssh is told of a guest beside its address, as keys of ssh_config(5). The directory of keys is made.
+
+    Raises: KvmrunError where it cannot be made.
+    """
     keys = f"{where.state}/ssh"
     try:
         safe_directory.made(where.state)
@@ -58,15 +89,14 @@ def _options(where: Paths, name: str, options: SshOptions) -> list[str]:
         "StrictHostKeyChecking": "accept-new",
         "HostKeyAlias": name,
         "CheckHostIP": "no",
-        "ConnectTimeout": f"{max(1, int(options.timeout or _CONNECT))}",
+        "ConnectTimeout": f"{max(1, int(timeout or _CONNECT))}",
         "ServerAliveInterval": f"{_ALIVE}",  # a guest that died says nothing, and ssh would wait for ever
     }
-    words = [word for key, value in told.items() for word in ("-o", f"{key}={value}")]
     if os.path.exists(f"{keys}/id_ed25519"):
-        words += ["-o", f"IdentityFile={_quoted(f'{keys}/id_ed25519')}"]
-    if user := options.user or _user(where, name):
-        words += ["-l", user]
-    return words
+        told["IdentityFile"] = _quoted(f"{keys}/id_ed25519")
+    if user:
+        told["User"] = user
+    return told
 
 
 def _quoted(path: str) -> str:
@@ -83,12 +113,16 @@ def _user(where: Paths, name: str) -> str:
     return (guest.ssh_user if guest else None) or ""
 
 
-def _reachable_address(where: Paths, place: str, name: str, deadline: Deadline) -> str:
-    """Its reserved address; of a guest without one the first its agent tells."""
-    if reserved := next((port.address for port in runtime_of(where, name).ports if port.address), None):
+def reachable_address(runtime: GuestRuntime, deadline: Deadline) -> str:
+    """Its reserved address; of a running guest without one the first its agent tells.
+
+    Raises: Refused where there is none.
+    """
+    if reserved := next((port.address for port in runtime.ports if port.address), None):
         return reserved
+    name = runtime.guest
     try:
-        with agent_session(place, name, deadline=deadline) as agent:
+        with agent_session(runtime.directory, name, deadline=deadline) as agent:
             found = [one for card in agent_commands.interfaces(agent) for one in card.addresses]
     except KvmrunError as no:
         raise _no_address_error(name, no.message) from None

@@ -1,12 +1,10 @@
 """kvmrun ssh NAME: log in to a guest, with known hosts that are not yours."""
 
-import os
-import signal
-import sys
 from typing import NoReturn
 
 from kvmrun.api.conversation.ssh_login import SshOptions, ssh_command
 from kvmrun.cli.arguments import Args, Parser, opened
+from kvmrun.cli.terminal.other_program import become
 
 HELP = "log in to a guest by ssh, or run a command in it"
 TIMEOUT = "10 s to connect"
@@ -22,8 +20,4 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> NoReturn:
     """Becomes ssh, whose exit code is then ours."""
-    words = ssh_command(opened(args), args.guest, args.raw, SshOptions(user=args.login, timeout=args.timeout))
-    sys.stdout.flush()
-    for number in (signal.SIGPIPE, signal.SIGXFSZ):  # what this language ignores, ssh's children would ignore too
-        signal.signal(number, signal.SIG_DFL)
-    os.execv(words[0], words)  # noqa: S606 - a list of words, no shell is wanted
+    become(ssh_command(opened(args), args.guest, args.raw, SshOptions(user=args.login, timeout=args.timeout)))
