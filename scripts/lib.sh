@@ -62,5 +62,5 @@ testing=(
 )
 
 # run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next
-# test when it has ended one; conftest.py puts those that take long first, and those that boot Linux into one group.
+# test when it has ended one; conftest.py puts those that take long first.
 run_tests() { "$venv/bin/python" -m pytest -n "${KVMRUN_TEST_WORKERS:-4}" --dist loadgroup "$@"; }

@@ -30,6 +30,8 @@ settings.register_profile("repeatable", deadline=None, derandomize=True, suppres
 settings.load_profile("repeatable")
 
 _CLONE_NEWNS, _CLONE_NEWNET = 0x00020000, 0x40000000
+_MS_BIND, _MNT_DETACH = 4096, 2
+_SEABIOS = ("/usr/share/qemu/bios-256k.bin", "/usr/share/seabios/bios-256k.bin")
 _SIOCSIFFLAGS, _IFF_UP = 0x8914, 1
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -40,15 +42,12 @@ for _number in (signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
     signal.signal(_number, signal.SIG_DFL)
 
 
-@pytest.hookimpl(tryfirst=True)
+@pytest.hookimpl(tryfirst=True)  # before tests are left out by their marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whatever takes the demo guest boots Linux: one worker does that, one test after the other, from the beginning of
-    the run. What else takes long begins next."""
+    """Whatever takes the demo guest boots Linux. What takes long begins first."""
     for item in items:
         if "demo" in getattr(item, "fixturenames", ()):
             item.add_marker(pytest.mark.slow)
-        if item.get_closest_marker("slow"):
-            item.add_marker(pytest.mark.xdist_group("linux"))
     after = {"faults": 1, "commands": 2, "scripts": 3}
     items.sort(key=lambda item: 0 if item.get_closest_marker("slow") else after.get(item.path.parent.name, 4))
 
@@ -81,6 +80,31 @@ def _end_what_is_left(root: Path) -> None:
         with suppress(OSError):
             if f"{root}/".encode() in cmdline.read_bytes():
                 os.kill(int(cmdline.parent.name), signal.SIGKILL)
+
+
+@pytest.fixture(scope="session")
+def _halted(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> tuple[bytes, bytes] | None:
+    """A firmware that halts the processor at once, and the path of SeaBIOS, in whose place it is mounted."""
+    found = next((path for path in _SEABIOS if os.path.exists(path)), "")
+    if os.geteuid() != 0 or not found:
+        return None
+    request.getfixturevalue("_own_mounts")
+    image = tmp_path_factory.getbasetemp() / "halted"
+    image.write_bytes(bytes.fromhex("fa f4 eb fd").ljust(16, b"\0").rjust(1 << 18, b"\0"))  # cli; hlt; hlt again
+    return bytes(image), os.path.realpath(found).encode()
+
+
+@pytest.fixture(autouse=True)
+def _firmware(request: pytest.FixtureRequest, _halted: tuple[bytes, bytes] | None) -> Iterator[None]:
+    """Guests that nobody looks into do nothing: emulated, SeaBIOS takes four times as long as QEMU's start."""
+    medium = {"demo", "kvm"} & {*request.fixturenames} or {"sector", "disc"} & vars(request.module).keys()
+    boots = medium or request.node.get_closest_marker("boots")
+    if boots or _halted is None:
+        yield
+        return
+    _checked(_libc.mount(*_halted, None, _MS_BIND, None))
+    yield
+    _checked(_libc.umount2(_halted[1], _MNT_DETACH))
 
 
 @pytest.fixture

@@ -13,13 +13,16 @@ from kvmrun.plan.doctor import doctor_host, doctor_networks
 from kvmrun.plan.doctor.doctor_facts_model import Trial
 
 _LIMIT = 10.0
+_SHARE = 0.25
+"""How much of the time that is given a trial of KVM may take."""
 _MODELS = ("host", "qemu64")
 
 
 def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = discard) -> list[Finding]:
     """What prevents guests from running on this host, and what does not; nothing is changed.
 
-    Where a guest asks for KVM one of a single sector is tried for `timeout` seconds, or 10. A lab that cannot be read
+    Where a guest asks for KVM one of a single sector is tried with at most two
+    processor models, each for a quarter of `timeout` seconds, or 10. A lab that cannot be read
     is one of the findings.
 
     Raises: nothing for what it finds; KvmrunError where the kernel cannot be asked.
@@ -29,7 +32,7 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
     where = lab.paths
     defined, told = _lab(lab)
     with waiting(report, "a guest of one sector boots"):
-        trials = _trials(defined, where, _LIMIT if timeout is None else timeout)
+        trials = _trials(defined, where, _LIMIT if timeout is None else timeout * _SHARE)
     machine = doctor_facts.machine_facts(where, defined.guests, trials)
     now = records.in_force(defined, where)
     wires = doctor_facts.host_network_facts(now, where)

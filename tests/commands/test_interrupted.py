@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from signal import SIGKILL
+from signal import SIGKILL, Signals
 
 import pytest
 from support.cli import TCG, Cli, guests
@@ -32,6 +32,11 @@ def steps(kvmrun: Cli, own_directories: Path) -> dict[int, str]:
     return {n: name for n, name in enumerate(names) if n <= names.index("resume") and name.startswith(PARTS)}
 
 
+def every_second(steps: dict[int, str], first: int = 0) -> list[tuple[int, str]]:
+    """Half of the steps; tests/faults has the rest in its full tier."""
+    return [*steps.items()][first::2]
+
+
 def test_a_failure_at_any_step_is_undone(kvmrun: Cli, steps: dict[int, str], own_directories: Path) -> None:
     before = world()
     for number, name in steps.items():
@@ -41,21 +46,21 @@ def test_a_failure_at_any_step_is_undone(kvmrun: Cli, steps: dict[int, str], own
         assert not list(own_directories.glob("state/images/*")), name
 
 
-@pytest.mark.parametrize(("signal", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize("signal", ["SIGINT", "SIGTERM"])
 def test_an_interrupt_at_any_step_is_undone(
-    kvmrun: Cli, steps: dict[int, str], own_directories: Path, signal: str, code: int
+    kvmrun: Cli, steps: dict[int, str], own_directories: Path, signal: str
 ) -> None:
     before = world()
-    for number, name in steps.items():
+    for number, name in every_second(steps, first=signal == "SIGTERM"):
         result = kvmrun.call("vm1", harm=(signal, "after", str(number)))
-        assert result.code == code, f"{name}: {result.err}"
+        assert result.code == 128 + Signals[signal], f"{name}: {result.err}"
         assert not difference(before, world_after(before)), name
         assert not list(own_directories.glob("state/images/*")), name
 
 
 def test_a_kill_at_any_step_is_mended_by_the_next_start(kvmrun: Cli, steps: dict[int, str]) -> None:
     before = world()
-    for number, name in steps.items():
+    for number, name in every_second(steps):
         assert kvmrun.call("vm1", harm=("KILL:launcher", "after", str(number))).code == -SIGKILL, name
         kvmrun.ok("list")
         kvmrun.ok("vm1")

@@ -64,6 +64,8 @@ pytestmark = [
 def example(netns: None, lab: Path) -> Iterator[None]:
     for path in EXAMPLE.iterdir():
         shutil.copyfile(path, lab / path.name)
+    with (lab / "defaults.toml").open("a") as defaults:
+        defaults.write('accel = "tcg"\n')
     subprocess.run(["mount", "-t", "tmpfs", "tmpfs", "/var/lib/shorewall"], check=True)
     yield
     subprocess.run([str(SHOREWALL), "clear"], capture_output=True, check=False, timeout=60)
@@ -131,7 +133,7 @@ def shorewall(verb: str, files: Path) -> str:
 
 def in_the_way(kvmrun: Cli) -> list[str]:
     """What the doctor finds in the way of the networks."""
-    found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
+    found = kvmrun("doctor", "-o", "json").json()["findings"]
     texts = [one["text"] for one in found if one["level"] == "problem" and one["subject"] != "kvm"]
     return [text for text in texts if not text.startswith("the name server")]  # none of these worlds has any
 
@@ -174,7 +176,7 @@ def test_guests_reach_out_masqueraded_and_nobody_reaches_in(lab: Path, kvmrun: C
         kvmrun.ok("net", "up")
         kvmrun.ok("export", "shorewall", str(files))
         assert "done." in shorewall("start", files)
-        kvmrun.ok("ursa-vm1", "vm2", "--accel", "tcg", "--wait=console:ready", "--timeout", "120")
+        kvmrun.ok("ursa-vm1", "vm2", "--wait=console:ready", "--timeout", "120")
         assert seen("192.168.0.1") == "you are 172.20.1.130 at isp"
         assert seen("192.168.0.2") == "you are 172.20.1.130 at isp"
         assert seen("192.168.0.2", "192.168.0.1") == "I am ursa-vm1"
@@ -186,8 +188,6 @@ def test_guests_reach_out_masqueraded_and_nobody_reaches_in(lab: Path, kvmrun: C
         assert in_the_way(kvmrun) == []
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("started")
 def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli, files: Path) -> None:
     """Ursa's form, from the lab alone: one provider is everybody's, and one guest is told to take the other."""
     (lab / "networks.toml").write_text(TWO)
@@ -197,10 +197,10 @@ def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli, files: Path) -> None:
         kvmrun.ok("export", "shorewall", str(files))
         assert "192.168.0.2\t-\tavvanta\t11001" in (files / "rtrules").read_text()
         assert "done." in shorewall("start", files)
-        kvmrun.ok("ursa-vm1", "vm2", "--accel", "tcg", "--wait=console:ready", "--timeout", "120")
-        assert seen("192.168.0.1") == "you are 172.20.1.130 at comcast"
-        assert seen("192.168.0.2") == "you are 172.20.1.130 at avvanta"
-        assert seen("192.168.0.1", "192.168.0.2") == "I am vm2"
+        with plugged(1, 2) as (vm1, vm2):
+            assert vm1.page(WORLD) == "you are 172.20.1.130 at comcast"
+            assert vm2.page(WORLD) == "you are 172.20.1.130 at avvanta"
+            assert vm1.page("192.168.0.2") == "you are 192.168.0.1 at v2"
         assert not comcast.reaches("192.168.0.1")
         assert not avvanta.reaches("192.168.0.2")
         status = kvmrun.ok("net", "status").out
@@ -316,14 +316,14 @@ def test_of_two_providers_one_dies(lab: Path, kvmrun: Cli, files: Path) -> None:
         assert "provider linksys: wlan0 via 172.20.1.1, enabled, answers" in kvmrun.ok("net", "status").out
         linksys("ip", "address", "flush", "dev", "eth0")
         ip("neigh", "flush", "all")
-        found = json.loads(kvmrun("doctor", "--timeout", "3", "-o", "json").out)["findings"]
+        found = json.loads(kvmrun("doctor", "-o", "json").out)["findings"]
         (dead,) = [one for one in found if one["subject"] == "uplink linksys"]
         assert (dead["level"], dead["fix"]) == ("problem", "shorewall disable wlan0")
         assert dead["text"] == "linksys does not answer, firewall does (172.20.1.1 on wlan0)"
         assert not [one for one in found if "ip route" in one["fix"]]
         assert "provider linksys: wlan0 via 172.20.1.1, enabled, does not answer" in kvmrun.ok("net", "status").out
         subprocess.run([str(SHOREWALL), "disable", "wlan0"], check=True, capture_output=True)
-        found = json.loads(kvmrun("doctor", "--timeout", "3", "-o", "json").out)["findings"]
+        found = json.loads(kvmrun("doctor", "-o", "json").out)["findings"]
         assert not [one for one in found if one["level"] == "problem" and "uplink" in one["subject"]]
         assert "provider linksys: wlan0 via 172.20.1.1, disabled, does not answer" in kvmrun.ok("net", "status").out
         ip("route", "add", "default", "via", "192.168.1.254", "dev", "eth0")
@@ -416,7 +416,7 @@ def test_lines_for_a_configuration_that_somebody_wrote(lab: Path, kvmrun: Cli, f
         with pytest.raises(OSError, match="refused"), vm1.socket(socket.SOCK_DGRAM) as at:
             ask("192.168.0.254", "vm2", at=at)
         assert not isp.reaches("172.20.1.130", 8080)
-        found = json.loads(kvmrun("doctor", "--timeout", "3", "-o", "json").out)["findings"]
+        found = json.loads(kvmrun("doctor", "-o", "json").out)["findings"]
         drops = [one for one in found if " drops " in one["text"]]
         assert any("guests' questions for names" in one["text"] for one in drops)
         assert any("what ports of this host lead to them" in one["text"] for one in drops)

@@ -88,7 +88,7 @@ def status(kvmrun: Cli) -> dict[str, Any]:
 
 
 def findings(kvmrun: Cli) -> list[dict[str, Any]]:
-    found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
+    found = kvmrun("doctor", "-o", "json").json()["findings"]
     return [one for one in found if one["level"] != "ok" and one["subject"] == "network lan"]
 
 

@@ -98,7 +98,7 @@ def status(kvmrun: Cli) -> dict[str, Any]:
 
 
 def findings(kvmrun: Cli, *subjects: str) -> list[dict[str, Any]]:
-    found = kvmrun("doctor", "--timeout", "3", "-o", "json").json()["findings"]
+    found = kvmrun("doctor", "-o", "json").json()["findings"]
     named = subjects or ("network lan", "vm1", "filter")
     return [one for one in found if one["level"] != "ok" and one["subject"] in named]
 

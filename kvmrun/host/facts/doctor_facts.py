@@ -167,8 +167,10 @@ def _version() -> tuple[tuple[int, ...], str]:
             check=False,
             errors="replace",
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except OSError as error:
         return (), printable(error, 200)
+    except subprocess.TimeoutExpired as error:
+        return (), f"no answer within {error.timeout:.1f} s"
     found = re.search(r"version ([0-9]+)\.([0-9]+)(?:\.([0-9]+))?", done.stdout)
     said = (done.stderr or done.stdout).strip().rpartition("\n")[2]
     return (tuple(int(part) for part in found.groups() if part), "") if found else ((), printable(said, 200))
