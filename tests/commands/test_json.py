@@ -17,7 +17,7 @@ DO = {
     *("new", "edit", "rename", "rm", "init", "build", "export", "screenshot", "revert", "resize", "clone"),
 }
 """Commands that do something, and tell only that they did."""
-SPEAK = {"console", "ssh", "exec", "cp", "completion", "help", "man", "metrics"}
+SPEAK = {"console", "ssh", "exec", "cp", "completion", "help", "man", "metrics", "shell", "ssh-config", "view"}
 """Commands whose output is somebody else's, or has a format of its own."""
 
 

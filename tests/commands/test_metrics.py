@@ -20,6 +20,7 @@ def read(text: str) -> dict[str, float]:
     return {one.name: one.value for one in samples if one.labels.get("guest") == "vm1"}
 
 
+@pytest.mark.boots
 def test_what_a_guest_has_used(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
     (lab / "vm1.toml").write_text(DEFINITION)
     assert read(kvmrun.ok("metrics").out)["kvmrun_guest_memory_bytes"] == 32 << 20

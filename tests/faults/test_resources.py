@@ -124,6 +124,7 @@ def test_a_full_disk_at_any_step_of_a_start_is_told_and_undone(
         scene.end()
 
 
+@pytest.mark.boots
 def test_a_full_disk_pauses_a_guest_until_there_is_room(
     lab: Path, own_directories: Path, kvmrun: Cli, tally: Tally
 ) -> None:

@@ -95,12 +95,12 @@ class Doctor:
         """What it finds of `subject` that is not ok, in a shell that has run `after` before; its exit code is held to
         its problems.
         """
-        words = [*self.kvmrun.words, "doctor", "-o", "json", "--timeout", "40"]  # also on a busy machine
+        words = [*self.kvmrun.words, "doctor", "-o", "json", "--timeout", "120"]  # also on a busy machine
         done = subprocess.run(
             ["sh", "-c", f'{{ {after or ":"}; }} >/dev/null || exit 99; exec "$@"', "sh", *words],
             capture_output=True,
             text=True,
-            timeout=150,
+            timeout=200,
             check=False,
             env={**os.environ, **environ},
         )
