@@ -7,11 +7,11 @@ venv=$here/.venv
 say() { printf '%s\n' "$*"; }
 fail() { printf '%s\n' "$1" >&2; exit "${2:-1}"; }
 
-# packages_for COMMAND:PACKAGE...: install the packages whose commands are missing
+# packages_for COMMAND:PACKAGE...: install the packages whose commands, or files, are missing
 packages_for() {
     local pair missing=()
     for pair in "$@"; do
-        command -v "${pair%%:*}" > /dev/null || missing+=("${pair#*:}")
+        command -v "${pair%%:*}" > /dev/null || [[ -f ${pair%%:*} ]] || missing+=("${pair#*:}")
     done
     ((${#missing[@]})) || return 0
     [[ $(id -u) == 0 ]] || fail "missing: ${missing[*]}. Install them: apt install ${missing[*]}" 69
@@ -58,7 +58,7 @@ runtime=(
 )
 testing=(
     curl:curl shorewall:shorewall strace:strace zsh:zsh fish:fish mandoc:mandoc dbus-daemon:dbus-daemon
-    ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
+    /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
 )
 
 # run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next

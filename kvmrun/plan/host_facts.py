@@ -8,6 +8,7 @@ from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.value import EMPTY, Value
+from kvmrun.plan.firmware_facts import FirmwareFacts
 from kvmrun.plan.network.reach import Reach
 
 Protocol = Literal["udp", "tcp"]
@@ -253,3 +254,5 @@ class StartFacts(DiskFacts):
     uplink: Uplink | None = None
     machine: MachineType | None = None
     """The version that its machine got at the first start, None before that."""
+    firmware: FirmwareFacts | None = None
+    """None for a guest without UEFI."""

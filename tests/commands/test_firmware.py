@@ -1,15 +1,19 @@
-"""What a guest has before its system, for real under TCG: the version of its machine."""
+"""What a guest has before its system, for real under TCG: the version of its machine, its UEFI firmware."""
 
 import json
 import os
 import re
+import socket
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from support.cli import TCG, Cli, guests
 
 from kvmrun.host.firmware import machine_pin
+from kvmrun.host.firmware.descriptor_files import read_descriptors
+from kvmrun.model.firmware.descriptor import choose
 from kvmrun.model.firmware.machine_type import MachineType
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -83,3 +87,121 @@ class TestMachine:
         kvmrun.ok("new", "vm1")
         assert re.search(r'^machine = "pc-q35-[0-9.]+"', (lab / "vm1.toml").read_text(), re.MULTILINE)
         kvmrun.ok("check")
+
+
+@pytest.fixture
+def ovmf() -> None:
+    """Skips where no UEFI firmware is installed."""
+    if not all(choose(read_descriptors(root=True)[0], "pc-q35-7.2", secure_boot=wish) for wish in (True, False)):
+        pytest.skip("needs ovmf")
+
+
+@pytest.fixture
+def no_firmware(_own_mounts: None) -> Iterator[Path]:
+    """An empty directory where packages put descriptors."""
+    path = Path("/usr/share/qemu/firmware")
+    if not path.is_dir():
+        pytest.skip("needs /usr/share/qemu/firmware")
+    subprocess.run(["mount", "-t", "tmpfs", "none", str(path)], check=True)
+    yield path
+    subprocess.run(["umount", str(path)], check=True)
+
+
+def answer(console: socket.socket, said: str) -> str:
+    """What comes on the console after an echoed line, up to `said`."""
+    console.settimeout(120)
+    found = ""
+    while said not in found.partition("\n")[2]:
+        found += console.recv(4096).decode(errors="replace")
+    return found
+
+
+UEFI = f'{TCG}nic = []\nfirmware = "uefi"\n'
+
+
+@pytest.mark.usefixtures("ovmf")
+class TestUefi:
+    def test_variables_are_the_guests_own_and_stay(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(UEFI)
+        assert "make UEFI variables" in kvmrun.ok("vm1", "--dry-run").out
+        kvmrun.ok("vm1", "--paused")
+        path = state("vm1") / "uefi-variables.qcow2"
+        there = path.stat()
+        assert (there.st_uid, there.st_mode & 0o777) == (Path(f"/proc/{kvmrun.pid('vm1')}").stat().st_uid, 0o600)
+        words = Path(f"/proc/{kvmrun.pid('vm1')}/cmdline").read_text()
+        assert ("pflash1=variables" in words, str(path) in words) == (True, False)
+        kvmrun.ok("kill", "vm1")
+        kvmrun.ok("vm1", "--paused")
+        assert path.stat().st_ino == there.st_ino
+        kvmrun.ok("kill", "vm1")
+        kvmrun.ok("rename", "vm1", "vm2")
+        kvmrun.ok("vm2", "--paused")
+        assert (state("vm2") / path.name).stat().st_ino == there.st_ino
+        kvmrun.ok("kill", "vm2")
+        kvmrun.ok("rm", "vm2", "-y")
+        assert not state("vm2").exists()
+
+    def test_variables_that_were_cut_are_refused_with_a_fix_that_works(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(UEFI)
+        kvmrun.ok("vm1", "--paused")
+        kvmrun.ok("kill", "vm1")
+        path = state("vm1") / "uefi-variables.qcow2"
+        os.truncate(path, path.stat().st_size // 2)
+        assert "cut short" in kvmrun.ok("check").out
+        refused = kvmrun("vm1")
+        assert (refused.code, "cut short" in refused.err) == (6, True)
+        fix = re.search(r"fix: (mv \S+ \S+)", refused.err)
+        assert fix
+        subprocess.run(fix[1].split(), check=True)
+        kvmrun.ok("vm1", "--paused")
+
+    def test_secure_boot_has_variables_of_its_own(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(f"{UEFI}secure_boot = true\n")
+        kvmrun.ok("vm1", "--paused")
+        words = Path(f"/proc/{kvmrun.pid('vm1')}/cmdline").read_text()
+        assert ("smm=on" in words, "property=secure,value=on" in words) == (True, True)
+        assert (state("vm1") / "uefi-variables-secure.qcow2").exists()
+
+    def test_a_start_that_fails_leaves_no_variables(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(f'{UEFI}args = ["-device nonsense"]\n')
+        assert kvmrun("vm1").code == 1
+        assert not list(state("vm1").iterdir())
+
+    def test_without_firmware_the_package_is_named(self, no_firmware: Path, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(UEFI)
+        (no_firmware / "50-bad.json").write_text("{")
+        refused = kvmrun("vm1")
+        assert (refused.code, "apt install ovmf" in refused.err, "50-bad.json" in refused.err) == (69, True, True)
+        assert "apt install ovmf" in kvmrun.ok("check").out
+        assert not state("vm1").exists()
+
+    def test_what_cannot_be_is_refused_by_check(self, lab: Path, kvmrun: Cli) -> None:
+        for name, text in {
+            "a": f'{UEFI}secure_boot = true\nmachine = "pc"\n',
+            "b": f"{TCG}secure_boot = true\n",
+            "c": f'{UEFI}machine = "microvm"\n',
+            "d": f'{UEFI}secure_boot = true\nmachine = "pc-i440fx-7.2"\n',
+            "e": f'{UEFI}[boot]\nmenu = true\nkernel = "/bin/true"\n',
+        }.items():
+            (lab / f"{name}.toml").write_text(text)
+        assert kvmrun("check").code == 5
+        assert {row["state"] for row in kvmrun.rows().values()} == {"invalid"}
+
+    @pytest.mark.slow
+    def test_the_shell_keeps_a_variable_over_a_restart(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(UEFI.replace("32M", "128M"))
+        kvmrun.limit = 240
+        name = b"setvar kept -guid 11111111-2222-3333-4444-555555555555"
+        for typed, said in ((name + b" -bs -nv =4b\r", "Shell>"), (name + b"\r", "4B")):
+            kvmrun.ok("vm1", "--wait", "console:Shell>", "--timeout", "200")
+            with socket.socket(socket.AF_UNIX) as console:
+                console.connect(f"{os.environ['KVMRUN_RUN_DIR']}/vm/vm1/c")
+                console.sendall(typed)
+                assert said in answer(console, said)
+            kvmrun.ok("stop", "--force", "vm1")
+
+    @pytest.mark.slow
+    def test_secure_boot_refuses_what_is_not_signed(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(UEFI.replace("32M", "128M") + "secure_boot = true\n")
+        kvmrun.limit = 240
+        kvmrun.ok("vm1", "--wait", "console:Security Violation", "--timeout", "200")

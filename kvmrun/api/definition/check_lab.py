@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 from kvmrun.api.lab import LabHandle, read_definitions
 from kvmrun.errors import KvmrunError
-from kvmrun.host.facts import network_facts
+from kvmrun.host.facts import guest_facts, network_facts
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import named_files
 from kvmrun.host.links import bridges
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.value import Value
-from kvmrun.plan.guest import image_plan
+from kvmrun.plan.guest import firmware_plan, image_plan
 from kvmrun.plan.network import dnsmasq_config, dnsmasq_plan
 
 
@@ -47,8 +48,24 @@ def check_lab(lab: LabHandle) -> LabCheck:
         guests=tuple(definitions.guests),
         invalid=tuple(definitions.invalid),
         networks=tuple(definitions.networks),
-        problems=(*definitions.problems, *images, *missing, *_bridges(definitions), *_leases(definitions, lab.paths)),
+        problems=(
+            *definitions.problems,
+            *images,
+            *missing,
+            *_firmware(definitions, lab.paths),
+            *_bridges(definitions),
+            *_leases(definitions, lab.paths),
+        ),
     )
+
+
+def _firmware(lab: Lab, where: Paths) -> Iterator[Problem]:
+    """A warning for every guest that this host has no firmware for, or whose own part of it is damaged."""
+    asking = [guest for guest in lab.guests.values() if guest.firmware == "uefi"]
+    runtimes = guest_runtimes(lab, where) if asking else {}
+    for guest in asking:
+        facts = guest_facts.firmware_facts(guest, where)
+        yield from firmware_plan.firmware_problems(guest, runtimes[guest.name], facts)
 
 
 def _bridges(lab: Lab) -> Iterator[Problem]:

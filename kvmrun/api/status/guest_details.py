@@ -13,6 +13,7 @@ from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.guest.qemu_argv import argv
 from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
+from kvmrun.plan.guest import firmware_plan
 
 
 class GuestDetails(Value):
@@ -45,11 +46,13 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     runtime = guest_runtimes(lab_now, where)[guest.name]
     machine = guest_facts.known_machine(guest, where) or guest.machine
     asked = guest.replace(machine=machine)
+    found = guest_facts.firmware_facts(guest, where)
     options = asked.options(
         runtime,
         vhost=guest_facts.has_vhost(),
         devices=guest_facts.block_devices(guest),
         missing=named_files.missing_files(guest) if guest.throwaway else (),
+        firmware=firmware_plan.known_firmware(guest, runtime, found),
     )
     command = ((guest_facts.qemu_facts(),), *(tuple(option) for option in argv(options, None)))
     display = guest.shown_at(runtime) or None

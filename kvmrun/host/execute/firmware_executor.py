@@ -1,19 +1,40 @@
 """Performs the steps of a guest's start that are about its machine, its firmware and its TPM."""
 
+from collections.abc import Callable
+from typing import assert_never
+
 from kvmrun.errors import KvmrunError, host_reason
+from kvmrun.host.files import atomic_write
 from kvmrun.host.firmware import machine_pin
+from kvmrun.model.deadline import Deadline
 from kvmrun.model.firmware.machine_type import MachineType
-from kvmrun.plan.steps.firmware_steps import FirmwareStep, PinMachine
+from kvmrun.plan.steps.firmware_steps import FirmwareStep, MakeVariables, PinMachine
+
+Undo = Callable[[], None]
 
 
 class FirmwareExecutor:
     """Does these steps of one guest."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline: Deadline) -> None:
         self.pin: PinMachine | None = None
+        self._deadline = deadline
 
-    def __call__(self, step: FirmwareStep) -> None:
-        self.pin = step  # once QEMU has told the version
+    def __call__(self, step: FirmwareStep) -> Undo | None:
+        match step:
+            case PinMachine():
+                self.pin = step  # once QEMU has told the version
+            case MakeVariables():
+                return self._make_variables(step)
+            case _:
+                assert_never(step)
+        return None
+
+    def _make_variables(self, step: MakeVariables) -> Undo:
+        from kvmrun.host.firmware import uefi_variables  # only at the first start
+
+        uefi_variables.make_variables(step, self._deadline)
+        return lambda: atomic_write.remove(step.path)
 
     def write_pin(self, machine: MachineType) -> str:
         """Write down the version of the machine. The guest runs all the same: what is in the way is returned."""

@@ -20,7 +20,7 @@ from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
 from kvmrun.plan.steps import guest_steps
-from kvmrun.plan.steps.firmware_steps import PinMachine
+from kvmrun.plan.steps.firmware_steps import MakeVariables, PinMachine
 
 Undo = Callable[[], None]
 
@@ -45,7 +45,7 @@ class GuestExecutor:
         self._guarded: Undo | None = None
         self._scoped: Callable[[], str] | None = None
         self.note = ""
-        self.firmware = FirmwareExecutor()
+        self.firmware = FirmwareExecutor(deadline)
 
     def __call__(self, step: guest_steps.GuestStep) -> Undo | None:
         match step:
@@ -71,8 +71,8 @@ class GuestExecutor:
                 self._enter_scope(step)
             case guest_steps.WriteRecord():
                 return self._write_record(step)
-            case PinMachine():
-                self.firmware(step)
+            case PinMachine() | MakeVariables():
+                return self.firmware(step)
             case guest_steps.Launch():
                 return self._launch(step)
             case _:

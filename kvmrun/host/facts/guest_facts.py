@@ -20,6 +20,7 @@ from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.network import link_mark
+from kvmrun.plan.firmware_facts import FirmwareFacts
 from kvmrun.plan.host_facts import DiskFacts, ImageFacts, StartFacts
 
 Users = dict[bool, str]
@@ -108,6 +109,7 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         taken_ports=_ports(guest, others),
         accounts=account_ids([guest.user] if guest.user else []),
         machine=known_machine(guest, where),
+        firmware=firmware_facts(guest, where),
     )
 
 
@@ -126,6 +128,16 @@ def known_machine(guest: Guest, where: Paths) -> MachineType | None:
     """The version of its machine that the guest has since its first start, None before that and where it is given."""
     found = machine_pin.read_pin(ownership.guest_state(where, guest.name), guest.machine)
     return found if found != guest.machine else None
+
+
+def firmware_facts(guest: Guest, where: Paths) -> FirmwareFacts | None:
+    """What this host has for the firmware of the guest, None for one without UEFI."""
+    if guest.firmware != "uefi":
+        return None
+    from kvmrun.host.firmware import firmware_lookup  # only for a guest with UEFI
+
+    machine = known_machine(guest, where) or guest.machine
+    return firmware_lookup.firmware_facts(guest.replace(machine=machine), where, qemu_facts())
 
 
 def _ports(guest: Guest, others: RunningGuests) -> dict[int, str]:

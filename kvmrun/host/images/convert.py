@@ -43,6 +43,15 @@ def make_qcow2(source: str, target: str, moved: Moved, deadline: Deadline) -> bo
         atomic_write.remove(unpacked)
 
 
+def write_qcow2(source: str, target: str, kind: str, deadline: Deadline) -> None:
+    """Write the image in `source`, which is of the format `kind`, to the new file `target`.
+
+    Raises: Refused for one that names other files, KvmrunError, Unresponsive.
+    """
+    _require_whole(source, kind)
+    _convert(source, target, kind, lambda _now, _end: None, deadline)
+
+
 def place(source: str, target: str, deadline: Deadline, *, move: bool) -> None:
     """Give a file that needs no conversion another name, or copy it. Raises KvmrunError where the host refuses."""
     if move:

@@ -8,6 +8,8 @@ from kvmrun.model.scalars import FilePath, OneLine
 from kvmrun.model.value import Value
 
 _TURNS = Literal["drive", "cdrom", "network"]
+_MENU_MS = "5000"
+"""How long the firmware waits for the key that opens its menu."""
 
 
 class Boot(Value):
@@ -17,11 +19,14 @@ class Boot(Value):
     initrd: FilePath | None = None
     cmdline: OneLine | None = None
     order: tuple[_TURNS, ...] = ("drive", "cdrom")
+    menu: bool = False
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         for key in ("initrd", "cmdline"):
             if getattr(self, key) and not self.kernel:
                 yield key, str(getattr(self, key)), "a kernel beside it"
+        if self.menu and self.kernel:
+            yield "menu", "true", "no kernel beside it, which is booted without the firmware"
 
     def options(self) -> Iterator[Option]:
         for flag, path in (("kernel", self.kernel), ("initrd", self.initrd)):
@@ -29,6 +34,8 @@ class Boot(Value):
                 yield Option(flag=flag, text=BootFile(path=path))
         if self.cmdline:
             yield Option(flag="append", text=self.cmdline)
+        if self.menu:
+            yield Option(flag="boot", props={"menu": "on", "splash-time": _MENU_MS})
 
 
 class BootTurns:

@@ -5,6 +5,7 @@ from typing import Literal
 
 from kvmrun.model.firmware.boot import Boot, BootTurns
 from kvmrun.model.firmware.machine_type import MachineType
+from kvmrun.model.firmware.uefi_firmware import UefiFirmware
 from kvmrun.model.guest.drive import IDE_PORTS, Drive, FileUse
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import GuestRuntime
@@ -28,6 +29,8 @@ class Guest(Value):
     name: GuestName
     description: OneLine = OneLine("")
     machine: MachineType = MachineType("q35")
+    firmware: Literal["bios", "uefi"] = "bios"
+    secure_boot: bool = False
     accel: Literal["kvm", "tcg"] = "kvm"
     cpu: CpuModel | None = None
     cpus: int = 1
@@ -67,6 +70,7 @@ class Guest(Value):
             yield "cpus", str(self.cpus), "1 to 255"
         if self.display != "none" and self.kind == "microvm":
             yield "display", self.display, '"none", because microvm has no display'
+        yield from self._firmware_problems()
         yield from self._unready()
         yield from self.limits.problems(self.memory)
         for key, found, wanted in self.boot.problems():
@@ -82,7 +86,18 @@ class Guest(Value):
             if not _splits(words):
                 yield f"args[{number}]", words, "words as on a command line, with every quote closed"
 
+    def _firmware_problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.firmware == "uefi" and self.kind == "microvm":
+            yield "firmware", self.firmware, '"bios", because no UEFI firmware is made for microvm'
+        if self.secure_boot and self.firmware != "uefi":
+            yield "secure_boot", "true", 'firmware = "uefi" beside it'
+        elif self.secure_boot and self.kind == "pc":
+            wanted = 'machine = "q35" beside it, because pc has no system management mode that protects the variables'
+            yield "secure_boot", "true", wanted
+
     def _unready(self) -> Iterator[tuple[str, str, str]]:
+        if self.boot.menu and self.kind == "microvm":
+            yield "boot.menu", "true", "no value, because the firmware of microvm has no menu"
         if self.watchdog and self.kind == "microvm":
             yield "watchdog", self.watchdog, "no value, because microvm has no PCI bus for the device"
         if self.ready.kind == "console" and not self.console:
@@ -112,14 +127,21 @@ class Guest(Value):
         return self.cpu or "host"
 
     def options(
-        self, runtime: GuestRuntime, *, vhost: bool, devices: Container[str] = (), missing: Container[str] = ()
+        self,
+        runtime: GuestRuntime,
+        *,
+        vhost: bool,
+        devices: Container[str] = (),
+        missing: Container[str] = (),
+        firmware: UefiFirmware | None = None,
     ) -> Iterator[Option]:
         """The whole QEMU command but for the binary's own name.
 
         `devices` are those of its files that are none, `missing` those that are not there: a throwaway guest does
-        without them.
+        without them. `firmware` is that of a guest with UEFI, None where it is not known.
         """
-        yield from self._board(runtime)
+        yield from self._board(runtime, firmware.machine_properties() if firmware else EMPTY)
+        yield from firmware.options() if firmware else ()
         yield from self._memory_and_cpu()
         yield from self.boot.options()
         yield from _monitors(runtime)
@@ -146,14 +168,14 @@ class Guest(Value):
     def bus(self) -> str:
         return "device" if self.kind == "microvm" else "pci"
 
-    def _board(self, runtime: GuestRuntime) -> Iterator[Option]:
+    def _board(self, runtime: GuestRuntime, firmware: Mapping[str, str]) -> Iterator[Option]:
         yield Option(flag="name", text=f"guest={self.name}")
         yield Option(flag="uuid", text=runtime.uuid)
         yield Option(flag="nodefaults")
         yield Option(flag="no-user-config")
         yield Option(flag="sandbox", text=SANDBOX)
         machine = f"{self.machine},acpi=on,rtc=on" if self.kind == "microvm" else f"{self.machine}"
-        yield Option(flag="machine", text=machine, props=self._firmware_console())
+        yield Option(flag="machine", text=machine, props={**self._firmware_console(), **firmware})
         yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
         yield Option(flag="S")
 

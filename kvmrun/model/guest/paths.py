@@ -11,6 +11,11 @@ def store_beside(images: str) -> str:
     return f"{os.path.dirname(images)}/store"
 
 
+def uefi_variables(state: str, *, secure_boot: bool) -> str:
+    """The UEFI variables of a guest, in the directory of what it keeps: those of Secure Boot have other keys."""
+    return f"{state}/uefi-variables{'-secure' if secure_boot else ''}.qcow2"
+
+
 class Paths(Value):
     """Where things are kept: definitions, run state, lasting state. `root` says whether we are.
 
@@ -71,6 +76,9 @@ class GuestRuntime(Value):
     def machine_pin(self) -> str:
         """The file with the version that its machine has had since the first start."""
         return f"{self.state}/machine"
+
+    def uefi_variables(self, *, secure_boot: bool) -> str:
+        return uefi_variables(self.state, secure_boot=secure_boot)
 
     @property
     def vnc(self) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kvmrun.errors import HostLacks, NotPermitted, Refused
+from kvmrun.model.firmware.uefi_firmware import UefiFirmware
 from kvmrun.model.guest.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
@@ -11,7 +12,7 @@ from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, VncDirectory, 
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
-from kvmrun.plan.guest import image_plan, scope_plan, throwaway_plan, vnc_port
+from kvmrun.plan.guest import firmware_plan, image_plan, scope_plan, throwaway_plan, vnc_port
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.host_facts import StartFacts
@@ -44,17 +45,20 @@ def start_steps(
     _memory(guest, host)
     _identity(guest, runtime, host)
     vnc_port.check_vnc_port(guest, host)
+    variables = tuple(firmware_plan.firmware_steps(guest, runtime, host.firmware))
+    firmware = firmware_plan.require_firmware(guest, runtime, host.firmware) if host.firmware else None
     return (
         *(() if guest.throwaway else image_plan.image_steps(guest, host)),
         *(RemoveTap(tap=one.tap) for one in runtime.ports if one.tap in host.leftover_taps),  # while it is guarded
         ClaimRunDirectory(guest=guest.name, directory=runtime.directory),
-        *_files(guest, host),
+        *variables,
+        *_files(guest, host, firmware),
         *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in runtime.ports),
         *_sockets(guest, runtime),
         WriteRecord(
             path=runtime.socket("record"), record=launch_record(guest, runtime, (*guest.args, *raw), host.uplink)
         ),
-        _launch(guest, runtime, host, (*guest.args, *raw)),
+        _launch(guest, runtime, host, firmware=firmware, raw=(*guest.args, *raw)),
         *_guard(guest, runtime, host),  # from here on what is begun goes on while QEMU starts
         StartLogger(log=Log(path=runtime.log), uid=runtime.log_uid),
         *_scope(guest, host),
@@ -169,7 +173,9 @@ def _needs_root(guest: str, reason: str) -> NotPermitted:
     return NotPermitted(f"you may not plug {guest} into its network", fix, reason=reason)
 
 
-def _files(guest: Guest, host: StartFacts) -> Iterator[OpenFile | MakeTemporaryImage]:
+def _files(
+    guest: Guest, host: StartFacts, firmware: UefiFirmware | None
+) -> Iterator[OpenFile | MakeTemporaryImage]:
     if guest.throwaway:
         yield from throwaway_plan.file_steps(guest, host)
     else:
@@ -178,6 +184,8 @@ def _files(guest: Guest, host: StartFacts) -> Iterator[OpenFile | MakeTemporaryI
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             yield OpenFile(file=BootFile(path=path))
+    for file in firmware.files() if firmware else ():
+        yield OpenFile(file=file)
 
 
 def _plugs(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[PlugTap]:
@@ -219,12 +227,14 @@ def _sockets(guest: Guest, runtime: GuestRuntime) -> Iterator[ListenOnSocket | B
         yield MakeVncDirectory(directory=VncDirectory(path=runtime.vnc), uid=runtime.uid)
 
 
-def _launch(guest: Guest, runtime: GuestRuntime, host: StartFacts, raw: tuple[str, ...]) -> Launch:
+def _launch(
+    guest: Guest, runtime: GuestRuntime, host: StartFacts, *, firmware: UefiFirmware | None, raw: tuple[str, ...]
+) -> Launch:
     devices = {path for path, file in host.files.items() if file and file.kind == "device"}
     missing = {path for path, file in host.files.items() if file is None}
     return Launch(
         qemu=host.qemu,
-        options=tuple(guest.options(runtime, vhost=host.vhost, devices=devices, missing=missing)),
+        options=tuple(guest.options(runtime, vhost=host.vhost, devices=devices, missing=missing, firmware=firmware)),
         raw=raw,
         uid=runtime.uid,
         group=host.kvm_gid if guest.accel == "kvm" else None,

@@ -1,5 +1,6 @@
 """What the start of a guest does for its machine, its firmware and its TPM."""
 
+from kvmrun.model.firmware.descriptor import Flash
 from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.value import Value
 
@@ -14,4 +15,15 @@ class PinMachine(Value):
         return f"write down which version of the machine {self.machine} it has, in {self.path}"
 
 
-FirmwareStep = PinMachine
+class MakeVariables(Value):
+    """The UEFI variables of a guest, from the template of its firmware, for account `uid` (None: the caller)."""
+
+    path: str
+    template: Flash
+    uid: int | None
+
+    def __str__(self) -> str:
+        return f"make UEFI variables {self.path} from {self.template.path}"
+
+
+FirmwareStep = PinMachine | MakeVariables

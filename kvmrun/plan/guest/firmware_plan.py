@@ -1,0 +1,75 @@
+"""The firmware of a guest: which it gets, what has to be made for it, and what is refused."""
+
+from collections.abc import Iterator
+
+from kvmrun.errors import HostLacks, KvmrunError, Refused
+from kvmrun.model.firmware.uefi_firmware import UefiFirmware, firmware_of
+from kvmrun.model.guest.guest import Guest
+from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.lab import Problem
+from kvmrun.model.printable import quoted
+from kvmrun.model.scalars import Size
+from kvmrun.plan.firmware_facts import FirmwareFacts, VariablesFacts
+from kvmrun.plan.steps.firmware_steps import MakeVariables
+
+_INSTALL = "apt install ovmf"
+
+
+def firmware_steps(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> Iterator[MakeVariables]:
+    """The variables that are to be made. Raises HostLacks, Refused for a firmware that the guest cannot have."""
+    if facts is None:
+        return
+    firmware = require_firmware(guest, runtime, facts)
+    template = facts.chosen.template if facts.chosen else None
+    if not firmware.variables or template is None:
+        return
+    if facts.variables is None:
+        yield MakeVariables(path=firmware.variables, template=template, uid=runtime.uid)
+    elif reason := _fault(facts.variables, facts):
+        moved = f"mv {quoted(firmware.variables)} {quoted(firmware.variables)}.old"
+        fix = f"{moved} has the next start make new ones, without the boot entries and the keys that the guest has set"
+        raise Refused(f"{guest.name} cannot use its UEFI variables {firmware.variables}", fix, reason=reason)
+
+
+def require_firmware(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts) -> UefiFirmware:
+    """The firmware that the guest gets. Raises HostLacks where there is none."""
+    what = "UEFI firmware with Secure Boot" if guest.secure_boot else "UEFI firmware"
+    if facts.chosen is None:
+        raise HostLacks(f"{guest.name} asks for {what}, and none is installed", _INSTALL, reason=_why_none(facts))
+    if facts.absent:
+        reason = f"{facts.chosen.name} names {facts.absent[0]}, which is not there"
+        raise HostLacks(f"the {what} of {guest.name} is incomplete", _INSTALL, reason=reason)
+    return firmware_of(facts.chosen, runtime.uefi_variables(secure_boot=guest.secure_boot))
+
+
+def known_firmware(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> UefiFirmware | None:
+    """The firmware that the guest would get, None where that is the machine's own, or none that fits is there."""
+    if facts is None or facts.chosen is None:
+        return None
+    return firmware_of(facts.chosen, runtime.uefi_variables(secure_boot=guest.secure_boot))
+
+
+def firmware_problems(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> Iterator[Problem]:
+    """What prevents the guest from having its firmware on this host, as `kvmrun check` tells it."""
+    try:
+        list(firmware_steps(guest, runtime, facts))
+    except KvmrunError as error:
+        key = "secure_boot" if guest.secure_boot else "firmware"
+        text = f"{error.message}, because {error.reason}; {error.fix}"
+        file = f"{guest.name}.toml"
+        yield Problem(file=file, key=key, found=guest.firmware, wanted=error.fix, warning=True, text=text)
+
+
+def _fault(variables: VariablesFacts, facts: FirmwareFacts) -> str:
+    """Why the variables cannot be used, "" where they can."""
+    if variables.fault or variables.size == facts.size:
+        return variables.fault
+    return f"they take {Size(variables.size)} of flash memory, and those of this firmware {Size(facts.size)}"
+
+
+def _why_none(facts: FirmwareFacts) -> str:
+    for path, reason in facts.bad.items():
+        return f"{path} cannot be used: {reason}"
+    if not facts.found:
+        return "there is no descriptor in /usr/share/qemu/firmware and /etc/qemu/firmware"
+    return f"no descriptor in /usr/share/qemu/firmware and /etc/qemu/firmware fits {facts.machine}"
