@@ -58,7 +58,8 @@ runtime=(
 )
 testing=(
     curl:curl shorewall:shorewall strace:strace zsh:zsh fish:fish mandoc:mandoc dbus-daemon:dbus-daemon
-    /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
+    /usr/share/OVMF/OVMF_CODE_4M.fd:ovmf swtpm:swtpm
+    ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
 )
 
 # run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next

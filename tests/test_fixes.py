@@ -53,6 +53,8 @@ REVIEWED = {
     r"nft list (table|chain|ruleset)": "shows",
     r"iptables(-legacy)?-save": "shows",
     r"systemctl status ": "shows",
+    # what moves a file of ours away, for the next start to make another
+    r"mv \{…\} \{…\}\.old": "loses nothing",
     # what the host lacks: a module, a group, the mode that udev gives these two devices everywhere
     r"modprobe (kvm_intel|tun|bridge|nf_tables|vhost_net|\{)": "loads a module",
     r"groupadd -rf kvm; chgrp kvm /dev/kvm; chmod 660": "as udev makes it",

@@ -1,16 +1,20 @@
 """Whether guests can run here and reach out, who is in the way, and what fixes it."""
 
+from collections.abc import Mapping
+
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.report import Report, discard, waiting
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import guest_facts
+from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.rundir import records
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem, warning
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.plan.doctor import doctor_host, doctor_networks
-from kvmrun.plan.doctor.doctor_facts_model import Trial
+from kvmrun.plan.doctor.doctor_facts_model import MachineFacts, Trial
+from kvmrun.plan.guest import firmware_plan
 
 _LIMIT = 10.0
 _SHARE = 0.25
@@ -33,7 +37,7 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
     defined, told = _lab(lab)
     with waiting(report, "a guest of one sector boots"):
         trials = _trials(defined, where, _LIMIT if timeout is None else timeout * _SHARE)
-    machine = doctor_facts.machine_facts(where, defined.guests, trials)
+    machine = _with_firmware(defined, where, doctor_facts.machine_facts(where, defined.guests, trials))
     now = records.in_force(defined, where)
     wires = doctor_facts.host_network_facts(now, where)
     found = [
@@ -42,6 +46,18 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
         *doctor_networks.network_findings(now, where, wires),
     ]
     return found if where.root else [_for_user(one) for one in found]
+
+
+def _with_firmware(lab: Lab, where: Paths, now: MachineFacts) -> MachineFacts:
+    """The facts with what is to be said of the firmware of each guest with UEFI."""
+    errors: dict[str, KvmrunError | None] = {}
+    bad: Mapping[str, str] = {}
+    runtimes = guest_runtimes(lab, where)
+    for guest in lab.guests.values():
+        if (facts := guest_facts.firmware_facts(guest, where)) is not None:
+            bad = facts.bad
+            errors[guest.name] = firmware_plan.firmware_error(guest, runtimes[guest.name], facts)
+    return now.replace(firmware=errors, bad_descriptors=bad)
 
 
 def _for_user(one: Finding) -> Finding:

@@ -254,5 +254,6 @@ class StartFacts(DiskFacts):
     uplink: Uplink | None = None
     machine: MachineType | None = None
     """The version that its machine got at the first start, None before that."""
+    swtpm: bool = False
     firmware: FirmwareFacts | None = None
     """None for a guest without UEFI."""

@@ -112,6 +112,7 @@ class GuestFacts(Value):
     boot: str = ""
     guarded: bool = True
     logger: Literal["", "dead", "stalled"] = ""
+    tpm_ended: bool = False
     command: tuple[str, ...] = ()
     taps: Mapping[str, str] = EMPTY
 
@@ -164,6 +165,8 @@ def _reached(found: GuestFacts, definition: Guest | None, runtime: GuestRuntime 
         yield Fault(subject=name, text="its packet filter was changed", steps=(ReloadGuard(guest=name),))
     if found.logger == "dead":
         yield Fault(subject=name, text="its logger died", steps=(RestartLogger(guest=name),))
+    if found.tpm_ended:
+        yield Fault(subject=name, text="its TPM has ended", fix=f"kvmrun restart {name} starts another")
 
 
 def _out_of_reach(found: GuestFacts) -> Fault:
@@ -280,7 +283,9 @@ def orphan_faults(
             steps = () if one.ports else (RemoveBridge(name=one.name),)
             text = f"it was the bridge of network {network_name}, which is called otherwise now"
             yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
-        elif one.kept and not one.held and not _is_known(one, known) and _is_this_labs(lab, one):
+        elif any(link_mark.is_same(one.alias, alias) for alias in known):
+            continue
+        elif one.kept and not one.held and _is_this_labs(lab, one):
             drop = RemovePersistentTap(tap=one.name, queues=one.queues)
             yield Fault(subject=one.name, text=f"a persistent tap for {one.alias}, which is no card", steps=(drop,))
     guests = {link_mark.subject(one.alias) for one in links if not one.bridge}
@@ -288,10 +293,6 @@ def orphan_faults(
         name = nft_guard.guest_of_part(part)
         if name and name not in guests and name not in present:
             yield Fault(subject=name, text="its packet filter outlived it", steps=(DropRules(table=part, record=""),))
-
-
-def _is_known(one: OwnedLink, known: Collection[str]) -> bool:
-    return any(link_mark.is_same(one.alias, alias) for alias in known)
 
 
 def _is_this_labs(lab: Lab, one: OwnedLink) -> bool:

@@ -1,8 +1,9 @@
-"""What a guest has before its system, for real under TCG: the version of its machine, its UEFI firmware."""
+"""What a guest has before its system, under TCG: the version of its machine, its UEFI firmware, its TPM."""
 
 import json
 import os
 import re
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -10,9 +11,13 @@ from pathlib import Path
 
 import pytest
 from support.cli import TCG, Cli, guests
+from support.world import until, world, world_after
 
-from kvmrun.host.firmware import machine_pin
+from kvmrun.config.standard_paths import resolve_paths
+from kvmrun.host.firmware import guest_files, machine_pin
 from kvmrun.host.firmware.descriptor_files import read_descriptors
+from kvmrun.host.process import process
+from kvmrun.host.process.confinement import read_confinement
 from kvmrun.model.firmware.descriptor import choose
 from kvmrun.model.firmware.machine_type import MachineType
 
@@ -173,6 +178,8 @@ class TestUefi:
         refused = kvmrun("vm1")
         assert (refused.code, "apt install ovmf" in refused.err, "50-bad.json" in refused.err) == (69, True, True)
         assert "apt install ovmf" in kvmrun.ok("check").out
+        found = [one for one in kvmrun("doctor", "-o", "json").json()["findings"] if one["subject"] == "firmware"]
+        assert {one["level"] for one in found} == {"problem", "warning"}
         assert not state("vm1").exists()
 
     def test_what_cannot_be_is_refused_by_check(self, lab: Path, kvmrun: Cli) -> None:
@@ -205,3 +212,133 @@ class TestUefi:
         (lab / "vm1.toml").write_text(UEFI.replace("32M", "128M") + "secure_boot = true\n")
         kvmrun.limit = 240
         kvmrun.ok("vm1", "--wait", "console:Security Violation", "--timeout", "200")
+
+
+@pytest.fixture
+def swtpm() -> None:
+    """Skips where no swtpm is installed."""
+    if not process.find_program("swtpm"):
+        pytest.skip("needs swtpm")
+
+
+def tpm_of(name: str) -> int:
+    """The pid of the guest's swtpm, 0 when it does not run."""
+    return process.holder(str(state(name) / "tpm.lock"))
+
+
+@pytest.mark.usefixtures("swtpm")
+class TestTpm:
+    text = f"{TCG}nic = []\ntpm = true\n"
+
+    def test_it_is_the_guests_own_is_confined_and_ends_with_it(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(self.text)
+        assert "start its TPM" in kvmrun.ok("vm1", "--dry-run").out
+        before = world()
+        kvmrun.ok("vm1")
+        pid, qemu = tpm_of("vm1"), kvmrun.pid("vm1")
+        held, beside = read_confinement(pid), read_confinement(qemu)
+        assert (held.uid, held.seccomp, held.capabilities, held.no_new_privs) == (beside.uid, True, 0, True)
+        assert held.uid != 0
+        kvmrun.ok("stop", "--force", "vm1")
+        assert tpm_of("vm1") == 0
+        assert world_after(before) == before
+        kept = state("vm1") / "tpm/tpm2-00.permall"
+        assert (kept.stat().st_uid, kept.stat().st_mode & 0o777) == (held.uid, 0o600)
+        assert guest_files.guest_files(resolve_paths(str(lab), os.environ), "vm1") == (
+            str(state("vm1")),
+            ["machine", "tpm/tpm2-00.permall"],
+        )
+
+    def test_nothing_is_left_of_it_when_qemu_is_killed(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(self.text)
+        kvmrun.ok("vm1")
+        pid = tpm_of("vm1")
+        os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
+        until(lambda: not os.path.exists(f"/proc/{pid}"))
+        assert kvmrun.rows()["vm1"]["state"] == "stopped"
+
+    def test_its_end_is_told_and_a_restart_mends_it(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(self.text)
+        kvmrun.ok("vm1")
+        os.kill(tpm_of("vm1"), signal.SIGKILL)
+        until(lambda: not tpm_of("vm1"))
+        row = kvmrun.rows()["vm1"]
+        assert (row["state"], "TPM" in row["problem"]) == ("degraded", True)
+        repaired = kvmrun("repair")
+        assert (repaired.code, "its TPM has ended" in repaired.out) == (1, True)
+        kvmrun.ok("restart", "vm1", "--force")
+        assert kvmrun.rows()["vm1"]["state"] == "running"
+        assert tpm_of("vm1")
+
+    def test_one_that_hangs_or_is_left_stops_nobody(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(self.text)
+        kvmrun.ok("vm1")
+        first = tpm_of("vm1")
+        os.kill(first, signal.SIGSTOP)
+        kvmrun.ok("kill", "vm1")
+        assert not os.path.exists(f"/proc/{first}")
+        kvmrun.ok("vm1")
+        assert tpm_of("vm1")
+
+    @pytest.mark.parametrize("program", ["exit 1", "echo no TPM today >&2; exit 1", "exec sleep 100"])
+    def test_one_that_does_not_begin_fails_the_start(
+        self, lab: Path, kvmrun: Cli, own_directories: Path, program: str
+    ) -> None:
+        fake = own_directories / "swtpm"
+        fake.write_text(f"#!/bin/sh\n{program}\n")
+        fake.chmod(0o755)
+        real = process.find_program("swtpm")
+        (lab / "vm1.toml").write_text(self.text)
+        before = world()
+        subprocess.run(["mount", "--bind", str(fake), real], check=True)
+        try:
+            failed = kvmrun("vm1", "--timeout", "2")
+        finally:
+            subprocess.run(["umount", real], check=True)
+        assert failed.code != 0
+        assert ("no TPM today" in failed.err) == ("today" in program)
+        assert world_after(before) == before
+        assert tpm_of("vm1") == 0
+        kvmrun.ok("vm1")
+
+    def test_a_damaged_state_is_told_and_left_as_it_is(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(self.text)
+        kvmrun.ok("vm1")
+        kvmrun.ok("stop", "--force", "vm1")
+        kept = state("vm1") / "tpm/tpm2-00.permall"
+        kept.write_bytes(b"junk")
+        failed = kvmrun("vm1")
+        assert (failed.code, "TPM" in failed.err) == (1, True)
+        assert kept.read_bytes() == b"junk"
+        assert tpm_of("vm1") == 0
+
+    def test_without_swtpm_the_package_is_named(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(self.text)
+        real = process.find_program("swtpm")
+        subprocess.run(["mount", "--bind", "/dev/null", real], check=True)
+        try:
+            refused, checked = kvmrun("vm1"), kvmrun.ok("check")
+            doctored = kvmrun("doctor", "-o", "json").json()["findings"]
+        finally:
+            subprocess.run(["umount", real], check=True)
+        assert (refused.code, "apt install swtpm" in refused.err) == (69, True)
+        assert "apt install swtpm" in checked.out
+        assert "apt install swtpm" in {one["fix"] for one in doctored}
+        assert not state("vm1").exists()
+
+    def test_microvm_has_no_place_for_one(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(f'{self.text}machine = "microvm"\n')
+        assert kvmrun("check").code == 5
+
+    @pytest.mark.slow
+    @pytest.mark.usefixtures("ovmf")
+    def test_linux_finds_uefi_and_the_tpm(self, lab: Path, kvmrun: Cli, demo: str) -> None:
+        boot = f'[boot]\nkernel = "{demo}/demo-vmlinuz"\ninitrd = "{demo}/demo-initrd"\ncmdline = "console=ttyS0"\n'
+        (lab / "vm1.toml").write_text(f'{self.text.replace("32M", "256M")}firmware = "uefi"\n{boot}')
+        kvmrun.limit = 240
+        kvmrun.ok("vm1", "--wait", "console:/ #", "--timeout", "200")
+        with socket.socket(socket.AF_UNIX) as console:
+            console.connect(f"{os.environ['KVMRUN_RUN_DIR']}/vm/vm1/c")
+            console.sendall(b"cat /sys/class/tpm/tpm0/tpm_version_major; ls /sys/firmware; echo do'ne'\r")
+            found = answer(console, "done").split()
+        assert {"2", "efi"} <= set(found)

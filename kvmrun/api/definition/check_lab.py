@@ -8,6 +8,7 @@ from kvmrun.host.facts import guest_facts, network_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import named_files
 from kvmrun.host.links import bridges
+from kvmrun.host.process import process
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
@@ -60,12 +61,16 @@ def check_lab(lab: LabHandle) -> LabCheck:
 
 
 def _firmware(lab: Lab, where: Paths) -> Iterator[Problem]:
-    """A warning for every guest that this host has no firmware for, or whose own part of it is damaged."""
+    """A warning for every guest that this host has no firmware or no TPM for, or whose own part of it is damaged."""
     asking = [guest for guest in lab.guests.values() if guest.firmware == "uefi"]
     runtimes = guest_runtimes(lab, where) if asking else {}
     for guest in asking:
         facts = guest_facts.firmware_facts(guest, where)
         yield from firmware_plan.firmware_problems(guest, runtimes[guest.name], facts)
+    for guest in lab.guests.values():
+        if guest.tpm and not process.find_program("swtpm"):
+            wanted = "swtpm, which emulates it: apt install swtpm"
+            yield Problem(file=f"{guest.name}.toml", key="tpm", found="no swtpm", wanted=wanted, warning=True)
 
 
 def _bridges(lab: Lab) -> Iterator[Problem]:

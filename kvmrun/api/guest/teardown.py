@@ -102,9 +102,11 @@ def _remove_leftovers(where: Paths, name: str, record: Record | None, *, locked:
         reason = "a process that cannot be seen, or is stuck in its own end, holds its lock"
         raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", reason=reason)
     from kvmrun.host.firewall import port_guard
+    from kvmrun.host.firmware import running_tpm
     from kvmrun.host.links import persistent_taps  # loaded while others still end
 
     persistent_taps.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
+    running_tpm.end_leftover(where, name)
     (port_guard.remove_guard if locked else port_guard.force_remove_guard)(directory, name)
     rundir.remove_leftovers(directory)
     process.forget_ended()

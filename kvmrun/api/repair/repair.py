@@ -15,6 +15,7 @@ from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, network_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.firewall import port_guard
+from kvmrun.host.firmware import running_tpm
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import lock, records, rundir, socket_lookup
@@ -110,6 +111,7 @@ def _perform(step: repair_plan.RepairStep, lab: Lab, where: Paths) -> None:
             record = rundir.read_record(where.guest(step.guest))
             persistent_taps.drop_leftovers(where, step.guest, record.ports if record else ())
             port_guard.remove_guard(where.guest(step.guest), step.guest)
+            running_tpm.end_leftover(where, step.guest)
             rundir.remove_leftovers(where.guest(step.guest))
         case repair_plan.KillHalfStarted():
             with rundir.qemu_pidfd(where.guest(step.guest)) as pidfd:
@@ -165,6 +167,7 @@ def _observe_guest(where: Paths, name: str) -> repair_plan.GuestFacts:
         unbegun=is_half_started(first.replies, record),
         guarded=not _lacks_guard(where, name, record),
         logger=_logger(where, name, used),
+        tpm_ended=bool(record and record.tpm) and not running_tpm.is_running(where, name),
         command=tuple(command),
         taps=tap_device.held_taps(pid),
     )

@@ -6,7 +6,13 @@ from contextlib import suppress
 from functools import partial
 
 from kvmrun.api.guest_socket import monitor_of, pid_finder
-from kvmrun.api.status.status_checks import WELL, degraded_state, with_guard_problems, with_tap_problems
+from kvmrun.api.status.status_checks import (
+    WELL,
+    degraded_state,
+    with_guard_problems,
+    with_tap_problems,
+    with_tpm_problems,
+)
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import network_health
 from kvmrun.host.facts.guest_runtime import guest_runtimes
@@ -76,7 +82,7 @@ def statuses_and_answers(
             row = _stopped_row(name, lab, lab.guests.get(name), runtime, record)
             rows.append(row if where.root else _mark_foreign_holder(row))
         rows[-1] = rows[-1].replace(lab=_lab_of(where, lab, name, record))
-    rows = with_tap_problems(rows, where, plugged, runtimes)
+    rows = with_tpm_problems(with_tap_problems(rows, where, plugged, runtimes), where, ours)
     return _with_networks(with_guard_problems(rows, guarded if where.root else {}), where, lab), answers
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from kvmrun.host.links import tap_device
 from kvmrun.model.guest.guest_status import Status
+from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 
@@ -28,6 +29,22 @@ def with_tap_problems(
 def _told(row: Status, problems: Mapping[str, str]) -> Status:
     found = problems.get(row.name)
     return row.replace(state=degraded_state(row.state), problem=row.problem or found) if found else row
+
+
+def with_tpm_problems(rows: list[Status], where: Paths, records: Mapping[str, Record]) -> list[Status]:
+    """The rows, with what is wrong with guests that are well and whose TPM has ended."""
+    names = {name for name, record in records.items() if record.tpm}
+    if not names:
+        return rows
+    from kvmrun.host.firmware import running_tpm  # only for guests with a TPM
+
+    text = "its TPM has ended; kvmrun restart {} starts another"
+    return [
+        row.replace(state=degraded_state(row.state), problem=row.problem or text.format(row.name))
+        if row.name in names and row.state in WELL and not running_tpm.is_running(where, row.name)
+        else row
+        for row in rows
+    ]
 
 
 def with_guard_problems(rows: list[Status], guarded: dict[str, str]) -> list[Status]:

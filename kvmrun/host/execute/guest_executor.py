@@ -15,12 +15,12 @@ from kvmrun.host.links import port_settings, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import listening_socket, lock, rundir
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.guest.qemu_argv import BootFile, Handle, Image, Listener, Tap, argv
+from kvmrun.model.guest.qemu_argv import BootFile, Handle, Image, Listener, Log, Tap, argv
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
 from kvmrun.plan.steps import guest_steps
-from kvmrun.plan.steps.firmware_steps import MakeVariables, PinMachine
+from kvmrun.plan.steps.firmware_steps import MakeVariables, PinMachine, StartTpm
 
 Undo = Callable[[], None]
 
@@ -45,7 +45,7 @@ class GuestExecutor:
         self._guarded: Undo | None = None
         self._scoped: Callable[[], str] | None = None
         self.note = ""
-        self.firmware = FirmwareExecutor(deadline)
+        self.firmware = FirmwareExecutor(deadline, self.table, self._log_pipe)
 
     def __call__(self, step: guest_steps.GuestStep) -> Undo | None:
         match step:
@@ -71,7 +71,7 @@ class GuestExecutor:
                 self._enter_scope(step)
             case guest_steps.WriteRecord():
                 return self._write_record(step)
-            case PinMachine() | MakeVariables():
+            case PinMachine() | MakeVariables() | StartTpm():
                 return self.firmware(step)
             case guest_steps.Launch():
                 return self._launch(step)
@@ -91,6 +91,7 @@ class GuestExecutor:
 
     def reap(self) -> int | None:
         """The wait status of a QEMU that ended, once its logger has written the last of it; None when not known."""
+        self.firmware.end_tpm()  # else it keeps the log open where QEMU has ended before it knew of the TPM
         for pidfd in (self._logger, self.pidfd):  # its sockets close a moment before it counts as ended
             process.wait_exit(pidfd, 2.0)
         try:
@@ -109,6 +110,7 @@ class GuestExecutor:
             if fd >= 0:
                 os.close(fd)
         self._life = self.pidfd = self._log = self._logger = self.listener = -1
+        self.firmware.close()
         if self.pid and not self._waited:
             process.disown(self.pid)
 
@@ -195,16 +197,23 @@ class GuestExecutor:
     def _enter_scope(self, step: EnterScope) -> None:
         from kvmrun.host.process import systemd_scope  # loaded while QEMU starts
 
-        self._scoped = systemd_scope.ScopeMove(step, [self.pid, process.pid_of(self._logger)]).finish
+        pids = [self.pid, process.pid_of(self._logger), *([self.firmware.tpm.pid] if self.firmware.tpm else [])]
+        self._scoped = systemd_scope.ScopeMove(step, pids).finish
 
     def _write_record(self, step: guest_steps.WriteRecord) -> Undo:
         rundir.write_record(step.path, step.record)
         return lambda: os.unlink(step.path)
 
+    def _log_pipe(self, log: Log) -> tuple[int, int]:
+        """The pipe into the guest's log, made when it is needed first."""
+        if log not in self.table:
+            self._log, writer = process.pipe()
+            os.write(writer, self._title)
+            self.table[log] = [writer]
+        return self._log, self.table[log][0]
+
     def _launch(self, step: guest_steps.Launch) -> Undo:
-        self._log, writer = process.pipe()
-        os.write(writer, self._title)
-        self.table[step.log] = [writer]
+        _, writer = self._log_pipe(step.log)
         words = [word for option in argv(step.options, self.table) for word in option]
         command = process.drop_privileges_command([step.qemu, *words, *_split(step.raw)], step.uid, step.group)
         null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)

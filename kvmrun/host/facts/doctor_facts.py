@@ -24,7 +24,7 @@ from kvmrun.plan.host_facts import NetworkFacts, PortOwner, Route
 from kvmrun.plan.network import uplink_routing
 
 T = TypeVar("T")
-_TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img")
+_TOOLS = ("capsh", "setpriv", "prlimit", "s6-log", "nft", "dnsmasq", "qemu-img", "swtpm")
 _UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system")
 _LIMIT = 10.0
 

@@ -110,6 +110,7 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         accounts=account_ids([guest.user] if guest.user else []),
         machine=known_machine(guest, where),
         firmware=firmware_facts(guest, where),
+        swtpm=bool(guest.tpm and process.find_program("swtpm")),
     )
 
 

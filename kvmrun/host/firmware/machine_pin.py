@@ -6,8 +6,12 @@ from kvmrun.host.files import atomic_write, safe_directory, small_files
 from kvmrun.model.deadline import remaining
 from kvmrun.model.firmware.machine_type import MachineType, pinned_machine
 
+PRIVATE = 0o700
+"""What a guest keeps is given to its processes by descriptor: none of them comes there by a path."""
 _LIMIT = 5.0
 _LONGEST = 100
+_told: dict[str, dict[str, str]] = {}
+"""What each QEMU has said as long as we run: a check asks for every guest that was not started yet."""
 
 
 def read_pin(state: str, machine: MachineType) -> MachineType:
@@ -22,7 +26,7 @@ def write_pin(path: str, machine: MachineType) -> None:
     """Write the version down at `path`. Raises OSError, KvmrunError."""
     directory, name = os.path.split(path)
     with (
-        safe_directory.opened(directory, make=0o711) as place,
+        safe_directory.opened(directory, make=PRIVATE) as place,
         atomic_write.replacing(name, f".{name}.new", dir_fd=place.fd) as fd,
     ):
         atomic_write.fill(fd, f"{machine}\n".encode(), 0o644)
@@ -32,13 +36,19 @@ def newest_version(qemu: str, machine: MachineType) -> MachineType:
     """The version that `qemu` takes the machine for; the machine itself where it does not say."""
     if not (qemu and machine.has_versions()):
         return machine
+    if qemu not in _told:
+        _told[qemu] = _aliases(qemu)
+    return pinned_machine(machine, _told[qemu].get(machine, ""))
+
+
+def _aliases(qemu: str) -> dict[str, str]:
+    """The versions that `qemu` takes names of machines for, {} where it does not say."""
     import subprocess  # an ordinary start does not ask
 
     words, limit = [qemu, "-machine", "help"], remaining(_LIMIT)
     try:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
     except (OSError, subprocess.TimeoutExpired):
-        return machine
+        return {}
     rows = (line.split() for line in done.stdout.splitlines() if "(alias of " in line)
-    found = {row[0]: row[-1].rstrip(")") for row in rows if row}
-    return pinned_machine(machine, found.get(machine, ""))
+    return {row[0]: row[-1].rstrip(")") for row in rows if row}

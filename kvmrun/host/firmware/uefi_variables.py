@@ -6,6 +6,7 @@ import struct
 
 from kvmrun.errors import KvmrunError, host_fix, host_reason
 from kvmrun.host.files import atomic_write, safe_directory
+from kvmrun.host.firmware.machine_pin import PRIVATE
 from kvmrun.model.deadline import Deadline
 from kvmrun.plan.firmware_facts import VariablesFacts
 from kvmrun.plan.steps.firmware_steps import MakeVariables
@@ -22,7 +23,7 @@ def make_variables(step: MakeVariables, deadline: Deadline) -> None:
     """Carry out `step`. Raises KvmrunError where the template cannot be used, or the file not be made."""
     from kvmrun.host.images import convert  # brings decompressors, which only a first start needs
 
-    with safe_directory.holding(step.path, make=0o711) as (place, name):
+    with safe_directory.holding(step.path, make=PRIVATE) as (place, name):
         here, part = f"/proc/self/fd/{place.fd}", f".{name}.new"
         atomic_write.remove(part, dir_fd=place.fd)  # of a start that was killed
         try:

@@ -1,17 +1,12 @@
 """The size-limited log of a guest: s6-log reading a pipe. If it dies, writers do not block."""
 
-import errno
 import fcntl
 import os
 import select
-import stat
 import sys
 import time
-from contextlib import suppress
 
-from kvmrun.errors import Refused
-from kvmrun.host.files import safe_directory
-from kvmrun.host.process import process
+from kvmrun.host.process import account_directory, process
 from kvmrun.host.rundir import lock
 
 _FIONREAD = 0x541B  # termios has it, and is loaded by nothing else on the way
@@ -45,7 +40,7 @@ def end_stalled(directory: str) -> None:
 
 def start_writer(directory: str, uid: int | None, reader: int) -> int:
     """Start a logger that keeps the newest 4 MB of what comes from `reader`, which is closed here; its pidfd."""
-    _make_directory(directory, uid)
+    os.close(account_directory.made(directory, uid, passage=True))
     _end_former(directory)
     null = os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC)
     try:
@@ -69,41 +64,3 @@ def _end_former(directory: str) -> None:
         with process.pidfd_of_lock_holder(f"{directory}/lock", inherited=None) as pidfd:
             if pidfd is not None:
                 process.kill(pidfd)
-
-
-def _make_directory(path: str, uid: int | None) -> None:
-    """The logger's own directory: nobody else's to read, and its parents only to pass through."""
-    parent, name = os.path.split(path)
-    with safe_directory.opened(parent, make=0o711) as directory:
-        if uid is not None:
-            os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
-            os.fchmod(directory.fd, 0o711)
-        with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=directory.fd)
-        try:
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=directory.fd)
-        except OSError as error:
-            if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
-                raise
-            raise Refused(f"{path} is not a directory", f"check it, and move it away: {path}") from None
-        try:
-            if uid is not None and os.fstat(fd).st_uid != uid:
-                _give(fd, uid)
-        finally:
-            os.close(fd)
-
-
-def _give(held: int, uid: int) -> None:
-    """The directory and its files to another account, after the seed was changed.
-
-    The former account may have linked somebody else's file into it: one with a second name is not given away.
-    """
-    os.fchown(held, uid, uid)
-    for name in os.listdir(held):
-        fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=held)
-        try:
-            found = os.fstat(fd)
-            if stat.S_ISREG(found.st_mode) and found.st_nlink == 1:
-                os.chown(f"/proc/self/fd/{fd}", uid, uid)
-        finally:
-            os.close(fd)

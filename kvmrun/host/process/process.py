@@ -19,6 +19,7 @@ _PACKAGES = {
     "setpriv": "util-linux",
     "prlimit": "util-linux",
     "qemu-img": "qemu-utils",
+    "swtpm": "swtpm",
     "nft": "nftables",
     "dnsmasq": "dnsmasq-base",
 }

@@ -9,7 +9,7 @@ from kvmrun.model.firmware.uefi_firmware import UefiFirmware
 from kvmrun.model.guest.drive import IDE_PORTS, Drive, FileUse
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import Listener, Log, Option, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_argv import Listener, Log, Option, TpmSocket, VncDirectory, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
@@ -31,6 +31,7 @@ class Guest(Value):
     machine: MachineType = MachineType("q35")
     firmware: Literal["bios", "uefi"] = "bios"
     secure_boot: bool = False
+    tpm: bool = False
     accel: Literal["kvm", "tcg"] = "kvm"
     cpu: CpuModel | None = None
     cpus: int = 1
@@ -89,6 +90,8 @@ class Guest(Value):
     def _firmware_problems(self) -> Iterator[tuple[str, str, str]]:
         if self.firmware == "uefi" and self.kind == "microvm":
             yield "firmware", self.firmware, '"bios", because no UEFI firmware is made for microvm'
+        if self.tpm and self.kind == "microvm":
+            yield "tpm", "true", "no value, because microvm has no place for a TPM"
         if self.secure_boot and self.firmware != "uefi":
             yield "secure_boot", "true", 'firmware = "uefi" beside it'
         elif self.secure_boot and self.kind == "pc":
@@ -142,6 +145,7 @@ class Guest(Value):
         """
         yield from self._board(runtime, firmware.machine_properties() if firmware else EMPTY)
         yield from firmware.options() if firmware else ()
+        yield from self._tpm(runtime)
         yield from self._memory_and_cpu()
         yield from self.boot.options()
         yield from _monitors(runtime)
@@ -178,6 +182,15 @@ class Guest(Value):
         yield Option(flag="machine", text=machine, props={**self._firmware_console(), **firmware})
         yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
         yield Option(flag="S")
+
+    def _tpm(self, runtime: GuestRuntime) -> Iterator[Option]:
+        """A TPM 2.0: by the command response buffer, which q35 has in its ACPI tables, on pc at its usual address."""
+        if self.tpm:
+            channel = {"id": "tpm", "channel": TpmSocket(path=runtime.socket("tpm"))}
+            yield Option(flag="chardev", text="socket", props=channel)
+            yield Option(flag="tpmdev", text="emulator", props={"id": "tpm0", "chardev": "tpm"})
+            driver = "tpm-crb" if self.kind == "q35" else "tpm-tis"
+            yield Option(flag="device", props={"driver": driver, "id": "tpm-device", "tpmdev": "tpm0"})
 
     def _firmware_console(self) -> Mapping[str, str]:
         """Machine properties that make SeaBIOS, and the boot loaders that print through it, use the serial line.

@@ -41,6 +41,7 @@ class Record(Value):
     boot: str = ""
     lab: str = ""
     uplink: Uplink | None = None
+    tpm: bool = False
 
     def to_json(self) -> dict[str, Any]:
         uplink = {"name": self.uplink.name, **table(self.uplink)} if self.uplink else None
@@ -64,7 +65,7 @@ def record_from_json(data: object) -> Record | None:
     words = (record.name, record.uuid, record.accel, record.boot, record.display, *record.raw, *record.after)
     words += (record.lab,)
     right = all(type(n) is int and n >= 0 for n in numbers) and all(type(w) is str for w in words)
-    right = right and all(type(one) is bool for one in (record.protect, record.throwaway))
+    right = right and all(type(one) is bool for one in (record.protect, record.throwaway, record.tpm))
     return record if right else None
 
 

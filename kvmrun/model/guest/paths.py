@@ -16,6 +16,11 @@ def uefi_variables(state: str, *, secure_boot: bool) -> str:
     return f"{state}/uefi-variables{'-secure' if secure_boot else ''}.qcow2"
 
 
+def tpm_lock(state: str) -> str:
+    """The lock of the TPM, in the directory of what a guest keeps."""
+    return f"{state}/tpm.lock"
+
+
 class Paths(Value):
     """Where things are kept: definitions, run state, lasting state. `root` says whether we are.
 
@@ -79,6 +84,16 @@ class GuestRuntime(Value):
 
     def uefi_variables(self, *, secure_boot: bool) -> str:
         return uefi_variables(self.state, secure_boot=secure_boot)
+
+    @property
+    def tpm(self) -> str:
+        """The directory with the state of its TPM."""
+        return f"{self.state}/tpm"
+
+    @property
+    def tpm_lock(self) -> str:
+        """The lock that its TPM holds as long as it runs."""
+        return tpm_lock(self.state)
 
     @property
     def vnc(self) -> str:

@@ -6,7 +6,7 @@ from kvmrun.model.guest.qemu_argv import Option
 
 SLOTS = {"q35": 30, "pc": 30, "microvm": 24}
 """Measured by adding devices until QEMU (7.2 and 10) refuses: 32 of a PCI bus less the chipset's, 24 of virtio-mmio."""
-_ON_OTHER_BUSES = ("ide-", "scsi-", "virtserialport", "pvpanic", "isa-", "usb-")
+_ON_OTHER_BUSES = ("ide-", "scsi-", "virtserialport", "pvpanic", "isa-", "usb-", "tpm-")
 _PORTS = "bus"
 
 

@@ -126,8 +126,20 @@ class Log(Value):
         return f"/dev/fdset/{fds[0]}"
 
 
-HANDLES = (Image, TemporaryImage, BootFile, Listener, VncDirectory, VncPort, Tap, Log)
-Handle = Image | TemporaryImage | BootFile | Listener | VncDirectory | VncPort | Tap | Log
+class TpmSocket(Value):
+    """The control channel of the guest's swtpm, connected by us; `path` is where one would be listened on."""
+
+    path: str
+
+    def typed(self) -> Mapping[str, str]:
+        return {"path": self.path}
+
+    def passed(self, fds: Sequence[int]) -> Mapping[str, str]:
+        return {"fd": str(fds[0])}
+
+
+HANDLES = (TpmSocket, Image, TemporaryImage, BootFile, Listener, VncDirectory, VncPort, Tap, Log)
+Handle = TpmSocket | Image | TemporaryImage | BootFile | Listener | VncDirectory | VncPort | Tap | Log
 _IN_SETS = Image | TemporaryImage | Log
 Table = Mapping[Handle, Sequence[int]]
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
+from kvmrun.errors import KvmrunError
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.doctor.packet_routes import Trip
 from kvmrun.plan.host_facts import NetworkFacts, PortOwner, Route
@@ -50,6 +51,9 @@ class MachineFacts(Value):
     started: frozenset[str] = frozenset()
     exposed: str = ""
     lacking: str = ""
+    firmware: Mapping[str, KvmrunError | None] = EMPTY
+    """What prevents each guest with UEFI from having its firmware, None where nothing does."""
+    bad_descriptors: Mapping[str, str] = EMPTY
 
 
 class HostNetworkFacts(Value):

@@ -1,5 +1,6 @@
 """What the facts of this machine mean for guests: KVM, QEMU, devices, programs, memory, room and boot."""
 
+import os
 from collections.abc import Iterator
 
 from kvmrun.model.finding import Finding, ok, problem, warning
@@ -25,6 +26,7 @@ def machine_findings(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
         text = "no /dev/vhost-net: guests' packets go through QEMU, which is slower"
         yield warning("vhost", text, "modprobe vhost_net")
     yield from _programs(lab, now)
+    yield from _firmware(now)
     yield _memory(lab, now)
     yield _state(now)
     yield _boot(lab, now)
@@ -115,11 +117,26 @@ def _programs(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
         "nft": lab.firewall != "nftables",
         "dnsmasq": not any(network.needs_dnsmasq() for network in lab.networks.values()),
     }
-    for name, fix in now.missing.items():
+    missing = dict(now.missing)
+    if not any(guest.tpm for guest in lab.guests.values()):
+        missing.pop("swtpm", None)
+    for name, fix in missing.items():
         say = warning if optional.get(name) else problem
         yield say("programs", f"{name} is not installed", fix)
-    if not now.missing:
+    if not missing:
         yield ok("programs", "every program that is needed is installed")
+
+
+def _firmware(now: MachineFacts) -> Iterator[Finding]:
+    """The firmware of guests with UEFI; nothing where no guest asks for it."""
+    for guest, error in now.firmware.items():
+        if error:
+            yield problem("firmware", f"{guest}: {error.message}: {error.reason}", error.fix)
+    if now.firmware and not any(now.firmware.values()):
+        yield ok("firmware", f"there is UEFI firmware for {', '.join(now.firmware)}")
+    for path, reason in now.bad_descriptors.items():
+        text = f"{path} is no descriptor of firmware, and is passed over: {reason}"
+        yield warning("firmware", text, f"correct it, or move it out of {os.path.dirname(path)}")
 
 
 def _memory(lab: Lab, now: MachineFacts) -> Finding:

@@ -49,11 +49,18 @@ def known_firmware(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | N
     return firmware_of(facts.chosen, runtime.uefi_variables(secure_boot=guest.secure_boot))
 
 
-def firmware_problems(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> Iterator[Problem]:
-    """What prevents the guest from having its firmware on this host, as `kvmrun check` tells it."""
+def firmware_error(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> KvmrunError | None:
+    """What prevents the guest from having its firmware on this host, None where nothing does."""
     try:
         list(firmware_steps(guest, runtime, facts))
     except KvmrunError as error:
+        return error
+    return None
+
+
+def firmware_problems(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> Iterator[Problem]:
+    """What prevents the guest from having its firmware on this host, as `kvmrun check` tells it."""
+    if error := firmware_error(guest, runtime, facts):
         key = "secure_boot" if guest.secure_boot else "firmware"
         text = f"{error.message}, because {error.reason}; {error.fix}"
         file = f"{guest.name}.toml"

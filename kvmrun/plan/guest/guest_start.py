@@ -8,7 +8,7 @@ from kvmrun.model.guest.guest import AGENT, CONSOLE, MONITORS, Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, TpmSocket, VncDirectory, VncPort
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
@@ -18,7 +18,7 @@ from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.host_facts import StartFacts
 from kvmrun.plan.network import nft_guard, port_plan
 from kvmrun.plan.network.nft_guard import LoadGuard
-from kvmrun.plan.steps.firmware_steps import PinMachine
+from kvmrun.plan.steps.firmware_steps import PinMachine, StartTpm
 from kvmrun.plan.steps.guest_steps import (
     ClaimRunDirectory,
     GuestStep,
@@ -44,6 +44,8 @@ def start_steps(
     _accelerator(guest, host)
     _memory(guest, host)
     _identity(guest, runtime, host)
+    if guest.tpm and not host.swtpm:
+        raise HostLacks(f"{guest.name} asks for a TPM, and swtpm is not installed", "apt install swtpm")
     vnc_port.check_vnc_port(guest, host)
     variables = tuple(firmware_plan.firmware_steps(guest, runtime, host.firmware))
     firmware = firmware_plan.require_firmware(guest, runtime, host.firmware) if host.firmware else None
@@ -52,6 +54,7 @@ def start_steps(
         *(RemoveTap(tap=one.tap) for one in runtime.ports if one.tap in host.leftover_taps),  # while it is guarded
         ClaimRunDirectory(guest=guest.name, directory=runtime.directory),
         *variables,
+        *_tpm(guest, runtime),
         *_files(guest, host, firmware),
         *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in runtime.ports),
         *_sockets(guest, runtime),
@@ -98,6 +101,7 @@ def launch_record(guest: Guest, runtime: GuestRuntime, raw: tuple[str, ...], upl
         display=guest.shown_at(runtime),
         lab=runtime.lab,
         uplink=uplink,
+        tpm=guest.tpm,
     )
 
 
@@ -209,6 +213,18 @@ def _guard(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[Lo
 def _scope(guest: Guest, host: StartFacts) -> Iterator[EnterScope]:
     if (step := scope_plan.enter(guest, systemd=host.systemd)) is not None:
         yield step
+
+
+def _tpm(guest: Guest, runtime: GuestRuntime) -> Iterator[StartTpm]:
+    if guest.tpm:
+        yield StartTpm(
+            guest=guest.name,
+            directory=runtime.tpm,
+            lock=runtime.tpm_lock,
+            channel=TpmSocket(path=runtime.socket("tpm")),
+            log=Log(path=runtime.log),
+            uid=runtime.uid,
+        )
 
 
 def _pin(guest: Guest, runtime: GuestRuntime) -> Iterator[PinMachine]:

@@ -24,6 +24,10 @@ _CAUSES = (
     (r"Image is not in qcow2 format", 'correct the format of the drive (format = "raw"?)'),
     (r"failed to find romfile", "apt install ipxe-qemu, which has the boot ROMs of NICs"),
     (
+        r"tpm-emulator: ",
+        "its TPM did not begin: what swtpm says is below; the state of the TPM may be damaged, see kvmrun help guests",
+    ),
+    (
         r"is not a valid (device model|machine type)|unsupported machine type",
         "this QEMU has no such device: correct args or machine",
     ),

@@ -2,6 +2,7 @@
 
 from kvmrun.model.firmware.descriptor import Flash
 from kvmrun.model.firmware.machine_type import MachineType
+from kvmrun.model.guest.qemu_argv import Log, TpmSocket
 from kvmrun.model.value import Value
 
 
@@ -26,4 +27,21 @@ class MakeVariables(Value):
         return f"make UEFI variables {self.path} from {self.template.path}"
 
 
-FirmwareStep = PinMachine | MakeVariables
+class StartTpm(Value):
+    """The TPM of a guest, as account `uid` (None: the caller). It holds `lock`, keeps its state in `directory`, is
+    reached by QEMU over `channel`, and its words go to `log`.
+    """
+
+    guest: str
+    directory: str
+    lock: str
+    channel: TpmSocket
+    log: Log
+    uid: int | None
+
+    def __str__(self) -> str:
+        account = f", as uid {self.uid}" if self.uid is not None else ""
+        return f"start its TPM, which keeps its state in {self.directory}{account}"
+
+
+FirmwareStep = PinMachine | MakeVariables | StartTpm
