@@ -167,6 +167,13 @@ class TestUefi:
         assert ("smm=on" in words, "property=secure,value=on" in words) == (True, True)
         assert (state("vm1") / "uefi-variables-secure.qcow2").exists()
 
+    def test_a_throwaway_guest_only_reads_its_variables(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "vm1.toml").write_text(UEFI)
+        kvmrun.ok("vm1", "--paused", "--throwaway")
+        path, open_for = state("vm1") / "uefi-variables.qcow2", Path(f"/proc/{kvmrun.pid('vm1')}/fd")
+        modes = {link.lstat().st_mode & 0o200 for link in open_for.iterdir() if os.path.realpath(link) == str(path)}
+        assert modes == {0}
+
     def test_a_start_that_fails_leaves_no_variables(self, lab: Path, kvmrun: Cli) -> None:
         (lab / "vm1.toml").write_text(f'{UEFI}args = ["-device nonsense"]\n')
         assert kvmrun("vm1").code == 1
@@ -336,7 +343,7 @@ class TestTpm:
         boot = f'[boot]\nkernel = "{demo}/demo-vmlinuz"\ninitrd = "{demo}/demo-initrd"\ncmdline = "console=ttyS0"\n'
         (lab / "vm1.toml").write_text(f'{self.text.replace("32M", "256M")}firmware = "uefi"\n{boot}')
         kvmrun.limit = 240
-        kvmrun.ok("vm1", "--wait", "console:/ #", "--timeout", "200")
+        kvmrun.ok("vm1", "--wait", "console:built-in shell", "--timeout", "200")
         with socket.socket(socket.AF_UNIX) as console:
             console.connect(f"{os.environ['KVMRUN_RUN_DIR']}/vm/vm1/c")
             console.sendall(b"cat /sys/class/tpm/tpm0/tpm_version_major; ls /sys/firmware; echo do'ne'\r")

@@ -55,7 +55,8 @@ def start_steps(
         ClaimRunDirectory(guest=guest.name, directory=runtime.directory),
         *variables,
         *_tpm(guest, runtime),
-        *_files(guest, host, firmware),
+        *_files(guest, host),
+        *firmware_plan.firmware_files(firmware, runtime, host.firmware),
         *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in runtime.ports),
         *_sockets(guest, runtime),
         WriteRecord(
@@ -177,9 +178,7 @@ def _needs_root(guest: str, reason: str) -> NotPermitted:
     return NotPermitted(f"you may not plug {guest} into its network", fix, reason=reason)
 
 
-def _files(
-    guest: Guest, host: StartFacts, firmware: UefiFirmware | None
-) -> Iterator[OpenFile | MakeTemporaryImage]:
+def _files(guest: Guest, host: StartFacts) -> Iterator[OpenFile | MakeTemporaryImage]:
     if guest.throwaway:
         yield from throwaway_plan.file_steps(guest, host)
     else:
@@ -188,8 +187,6 @@ def _files(
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             yield OpenFile(file=BootFile(path=path))
-    for file in firmware.files() if firmware else ():
-        yield OpenFile(file=file)
 
 
 def _plugs(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[PlugTap]:
