@@ -13,8 +13,7 @@ import pytest
 from support.cli import TCG, Cli, guests
 from support.world import until, world, world_after
 
-from kvmrun.config.standard_paths import resolve_paths
-from kvmrun.host.firmware import guest_files, machine_pin
+from kvmrun.host.firmware import machine_pin
 from kvmrun.host.firmware.descriptor_files import read_descriptors
 from kvmrun.host.process import process
 from kvmrun.host.process.confinement import read_confinement
@@ -251,10 +250,6 @@ class TestTpm:
         assert world_after(before) == before
         kept = state("vm1") / "tpm/tpm2-00.permall"
         assert (kept.stat().st_uid, kept.stat().st_mode & 0o777) == (held.uid, 0o600)
-        assert guest_files.guest_files(resolve_paths(str(lab), os.environ), "vm1") == (
-            str(state("vm1")),
-            ["machine", "tpm/tpm2-00.permall"],
-        )
 
     def test_nothing_is_left_of_it_when_qemu_is_killed(self, lab: Path, kvmrun: Cli) -> None:
         (lab / "vm1.toml").write_text(self.text)
