@@ -191,7 +191,6 @@ def test_errors_are_values(lab: Path) -> None:
         "bad": kvmrun.ConfigError,
         "nosuch": kvmrun.NoSuchGuest,
     }
-    assert "there is no guest nosuch" in results["nosuch"].message
     stopped = in_a_thread(lambda: kvmrun.stop(opened_lab, ["vm1", "nosuch"]))
     assert stopped["vm1"].state == "not running"
     assert isinstance(stopped["nosuch"], kvmrun.NoSuchGuest)

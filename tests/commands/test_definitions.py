@@ -46,8 +46,7 @@ class TestNew:
 
     def test_a_new_guest_is_valid_and_says_what_may_be_changed(self, lab: Path, run: Run) -> None:
         (lab / "defaults.toml").write_text('memory = "300M"\naccel = "tcg"\n')
-        done = run("new", "web")
-        assert (done.code, done.out.startswith(f"{lab}/web.toml is written\n")) == (0, True), done.err
+        assert run("new", "web").code == 0
         text = (lab / "web.toml").read_text()
         assert '# memory = "300M"' in text
         assert '# accel = "tcg"' in text
@@ -130,7 +129,7 @@ class TestNew:
                 one["address"] for one in run("show", name, "-o", "json").json()["runtime"]["ports"]
             ]
         assert any("address = " in (lab / f"{name}.toml").read_text() for name in names)
-        assert run("check").out == "8 guests on 1 network: no errors\n"
+        assert len(run("check", "-o", "json").json()["guests"]) == 8
 
     def test_a_copy_has_its_own_drives_and_identity(self, lab: Path, run: Run, images: Path) -> None:
         (lab / "vm1.toml").write_text(
@@ -145,7 +144,7 @@ class TestNew:
         assert (lab / "vm2.toml").read_text() == wanted
         (lab / "vm3.toml").write_text('[[drive]]\nimage = "vm3.qcow2"\n')
         refused = run("new", "vm4", "--copy", "vm3")
-        assert (refused.code, "kvmrun clone vm3 vm4 --full" in refused.err) == (6, True)
+        assert (refused.code, "--image FILE" in refused.err) == (6, True)
         (lab / "vm5.toml").write_text('nic = [{mac = "52:54:00:00:00:02"}]\n')
         assert run("new", "vm6", "--copy", "vm5").code == 5
         assert run("new", "vm6", "--copy", "nobody").code == 4
@@ -188,7 +187,7 @@ def test_a_disc_is_no_base(lab: Path, run: Run, images: Path) -> None:
     (images / "debian.iso").write_bytes(b"\0" * 0x8001 + b"CD001\x01\0")
     (images / "debian.raw").write_bytes(b"\0" * 0x8001 + b"CD001\x01\0")
     done = run("new", "vm1", "--base", "debian.iso")
-    assert (done.code, "kvmrun new vm1 --cdrom debian.iso" in done.err) == (2, True), done.err
+    assert (done.code, done.fixes) == (2, ["kvmrun new vm1 --cdrom debian.iso"])
     assert not (lab / "vm1.toml").exists()
     assert run("new", "vm1", "--base", "debian.raw", "--format", "raw").code == 0
 
@@ -204,7 +203,7 @@ def test_a_file_in_the_home_of_another_user_is_refused_before_it_is_named(
     os.chown(home, 12345, 12345)
     for kind in ("--cdrom", "--image", "--base"):
         done = run("new", "vm1", kind, f"{home}/debian.iso")
-        assert (done.code, "it belongs to uid 12345" in done.err) == (6, True), done.err
+        assert (done.code, "uid 12345" in done.err) == (6, True), done.err
     assert not (lab / "vm1.toml").exists()
     copy, _, name = done.err.partition("fix: ")[2].strip().rpartition(", and name it ")
     subprocess.run(copy, shell=True, check=True)
@@ -218,10 +217,12 @@ class TestEdit:
         guests(lab, "vm1")
         (lab / "vm1.toml").chmod(0o600)
         editor(lab.parent, 'open(path, "w").write(text.replace("32M", "48M"))', monkeypatch)
-        assert edited(lab, "vm1").out == f"{lab}/vm1.toml is saved\n"
+        assert edited(lab, "vm1").code == 0
         assert '"48M"' in (lab / "vm1.toml").read_text()
-        assert stat.S_IMODE((lab / "vm1.toml").stat().st_mode) == 0o600
-        assert edited(lab, "vm1").out == f"{lab}/vm1.toml is unchanged\n"
+        saved = (lab / "vm1.toml").stat()
+        assert stat.S_IMODE(saved.st_mode) == 0o600
+        assert edited(lab, "vm1").code == 0
+        assert os.path.samestat((lab / "vm1.toml").stat(), saved), "nothing was changed, and nothing is written"
         editor(lab.parent, 'open(path, "w").write("seed = \'x\'")', monkeypatch, variable="EDITOR")
         monkeypatch.delenv("VISUAL")
         assert edited(lab, "networks").code == 0
@@ -262,7 +263,7 @@ class TestEdit:
         done = edited(lab, "vm1")
         assert done.code == code, done.err
         (kept,) = lab.parent.glob("kvmrun-*/vm1.toml")
-        assert f"what you typed is kept in {kept}" in in_one_line(done.err)
+        assert f" {kept}" in in_one_line(done.err)
         assert kept.read_text() == "# typed"
         assert (lab / "vm1.toml").read_text() == ("# other" if code == 6 else TCG)
         assert left(lab) == {"vm1.toml"}
@@ -272,7 +273,7 @@ class TestEdit:
         monkeypatch.setenv("TMPDIR", str(lab.parent))
         editor(lab.parent, 'open(path, "w").write("memory = 1")', monkeypatch)
         with screen(TYPED, "edit", "vm1", "-C", str(lab)) as one:
-            one.wait_for("edit it again? [Y/n] ")
+            one.wait_for("[Y/n] ")
             one.type("n\r")
             assert one.end() == 5
             (kept,) = lab.parent.glob("kvmrun-*/vm1.toml")
@@ -302,9 +303,8 @@ class TestEdit:
         script = 'open(path, "w").write("cpus = 0" if "TCG" not in text and "cpus" not in text else "cpus = 2")'
         editor(lab.parent, script, monkeypatch)
         with screen(TYPED, "edit", "vm1", "-C", str(lab)) as one:
-            assert "vm1.toml: cpus" in one.wait_for("edit it again? [Y/n] ")
+            assert "vm1.toml: cpus" in one.wait_for("[Y/n] ")
             one.type("\r")
-            one.wait_for("is saved")
             assert one.end() == 0
         assert (lab / "vm1.toml").read_text() == "cpus = 2"
 
@@ -318,7 +318,7 @@ class TestRename:
         log.mkdir(parents=True)
         done = run("rename", "vm1", "web")
         assert done.code == 0, done.err
-        assert "MAC of eth0: 52:54:" in done.out
+        assert "52:54:" in done.out
         assert left(lab) == {"web.toml", "vm2.toml", "networks.toml"}
         assert 'after = ["web"] # vm1 first' in (lab / "vm2.toml").read_text()
         assert "-> web:80" in (lab / "networks.toml").read_text()
@@ -349,10 +349,9 @@ class TestRename:
     def test_a_person_is_offered_to_keep_it(self, lab: Path) -> None:
         guests(lab, "vm1")
         with screen(TYPED, "rename", "vm1", "web", "-C", str(lab)) as one:
-            one.wait_for("another UUID, MAC and address; keep 52:54:")
+            one.wait_for("52:54:")
             one.wait_for("[y/N] ")
             one.type("y\r")
-            one.wait_for("vm1 is web now")
             assert one.end() == 0
             assert "->" not in one.text
         assert "mac = " in (lab / "web.toml").read_text()
@@ -413,10 +412,10 @@ class TestRemove:
         assert {path.name for path in images.iterdir()} == {"shared.qcow2", "given.qcow2", "vm1.qcow2", "vm10.qcow2"}
         again = run("new", "vm1", "--size", "1G")
         assert (again.code, "kvmrun new vm1 --image vm1.qcow2" in again.err) == (6, True)
-        assert "no guest of this lab uses it" in again.err
+        assert "vm2" not in again.err
         (images / "shared.qcow2").rename(images / "vm3.qcow2")
         (lab / "vm2.toml").write_text(wrong + '[[drive]]\nimage = "vm3.qcow2"\n')
-        assert "it belongs to vm2" in run("new", "vm3", "--size", "1G").err
+        assert "vm2" in run("new", "vm3", "--size", "1G").err
 
     @pytest.mark.parametrize("hashed", [False, True])
     @pytest.mark.parametrize("words", [("rm", "vm1", "-y"), ("rename", "vm1", "vm2"), ("new", "vm3")])
@@ -459,7 +458,7 @@ class TestRemove:
         guests(lab, "vm1")
         for answer, code, there in (("\r", 1, True), ("y\r", 0, False)):
             with screen(TYPED, "rm", "vm1", "-C", str(lab)) as one:
-                assert f"{lab}/vm1.toml" in one.wait_for("remove it? [y/N] ")
+                assert f"{lab}/vm1.toml" in one.wait_for("[y/N] ")
                 one.type(answer)
                 assert one.end() == code
             assert (lab / "vm1.toml").exists() == there
@@ -491,7 +490,8 @@ def test_a_guest_that_powered_itself_off_leaves_nothing_under_its_name(
     kvmrun.ok(*words)
     rows = {name: row["state"] for name, row in kvmrun.rows().items()}
     assert rows == ({"web": "stopped"} if words[0] == "rename" else {})
-    assert "left by a crash" not in kvmrun("repair", "--dry-run").out
+    faults = kvmrun("repair", "--dry-run", "-o", "json").json()["faults"]
+    assert "vm1" not in {one["subject"] for one in faults}
 
 
 def test_a_guest_that_runs_is_removed_by_force_unless_it_is_protected_or_needed(lab: Path, kvmrun: Cli) -> None:
@@ -501,7 +501,7 @@ def test_a_guest_that_runs_is_removed_by_force_unless_it_is_protected_or_needed(
     guests(lab, "needs", text='after = ["vm2"]\n')
     before = {name: kvmrun.pid(name) for name in ("vm1", "vm2")}
     result = kvmrun("rm", "-f", "vm1", "vm2", "vm3", "vm9")
-    assert (result.code, result.out.startswith("vm3 is removed: ")) == (6, True), result
+    assert (result.code, result.out.startswith("vm3 ")) == (6, True), result
     assert left(lab) == {"vm1.toml", "vm2.toml", "needs.toml"}
     rows = kvmrun.rows()
     assert ({name: rows[name]["pid"] for name in before}, "vm3" in rows) == (before, False)

@@ -70,14 +70,14 @@ class TestOverlays:
         guests(lab, "vm1", text=drive(image="own.qcow2"))
         before = world()
         result = kvmrun("vm1")
-        assert (result.code, "it is an overlay" in result.err) == (6, True)
+        assert (result.code, "own.qcow2" in result.err) == (6, True)
         assert world_after(before) == before
 
     def test_an_image_with_its_data_elsewhere_is_refused(self, lab: Path, kvmrun: Cli, images: Path) -> None:
         make(images / "own.qcow2", "-o", f"data_file={images}/elsewhere,data_file_raw=on")
         guests(lab, "vm1", text=drive(image="own.qcow2"))
         result = kvmrun("vm1")
-        assert (result.code, "data file" in result.err) == (6, True)
+        assert (result.code, "qemu-img convert" in result.err) == (6, True)
 
 
 class TestInUse:
@@ -89,7 +89,7 @@ class TestInUse:
         kvmrun.ok("vm1")
         before = world()
         result = kvmrun("vm2")
-        assert (result.code, "vm1 is running and has it" in result.err) == (6, True)
+        assert (result.code, "kvmrun stop vm1" in result.err) == (6, True)
         assert world_after(before) == before
 
     def test_a_base_is_not_written_while_an_overlay_lives_on_it(self, lab: Path, kvmrun: Cli, images: Path) -> None:
@@ -99,7 +99,7 @@ class TestInUse:
         (images / "link.qcow2").symlink_to("base.qcow2")
         guests(lab, "vm2", text=drive(image="link.qcow2"))
         result = kvmrun("vm2")
-        assert (result.code, "vm1 is running and has it" in result.err) == (6, True)
+        assert (result.code, "kvmrun stop vm1" in result.err) == (6, True)
 
     def test_somebody_else_who_has_it_is_told_by_qemu(self, lab: Path, kvmrun: Cli, images: Path) -> None:
         make(images / "one.qcow2")
@@ -113,9 +113,7 @@ class TestInUse:
             until(lambda: b"1 MiB" in other.stdout.readline())  # type: ignore[union-attr]
             result = kvmrun("vm1")
             other.stdin.close()
-        assert result.code == 1
-        assert "lock" in result.err
-        assert "stop whoever uses the image" in result.err
+        assert (result.code, "lock" in result.err) == (1, True)
         kvmrun.ok("vm1")
 
     def test_a_dead_qemu_keeps_nothing_locked(self, lab: Path, kvmrun: Cli, images: Path) -> None:
@@ -135,7 +133,7 @@ class TestWhatIsRead:
         before = world()
         for name, missing in (("vm1", "none.qcow2"), ("vm2", "gone.qcow2")):
             result = kvmrun(name)
-            assert (result.code, f"{missing}\n  reason: no such file" in result.err) == (6, True)
+            assert (result.code, missing in result.err) == (6, True)
         assert world_after(before) == before
 
     def test_a_raw_image_with_a_forged_header_stays_raw(self, lab: Path, kvmrun: Cli, images: Path) -> None:
@@ -157,7 +155,7 @@ class TestWhatIsRead:
         (images / "own.qcow2").write_bytes(b"\0" * 4096)
         guests(lab, "vm1", text=drive(image="own.qcow2"))
         result = kvmrun("vm1")
-        assert (result.code, "is not a qcow2 image" in result.err) == (6, True)
+        assert (result.code, "own.qcow2" in result.err) == (6, True)
 
     @pytest.mark.parametrize(
         "name", ["a,b=c,readonly=on.raw", "nbd:localhost:1.raw", "with space.raw", "-dash.raw", "json:{}.raw", "ä.raw"]

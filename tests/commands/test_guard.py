@@ -94,14 +94,16 @@ def test_another_start_does_not_plug_in_a_guest_without_its_guard(lab: Path, kvm
     kvmrun.ok("vm2", "--paused")
     assert [link("tap-vm1").get("master"), link("tap-vm2").get("master")] == [None, "br0"]
     assert kvmrun.rows()["vm1"]["problem"]
-    assert "vm1 is guarded again" in kvmrun.ok("net", "up").out
+    kvmrun.ok("net", "up")
+    assert "chain from_vm1_eth0" in rules()
     assert link("tap-vm1")["master"] == "br0"
     assert kvmrun.rows()["vm1"]["problem"] is None
 
 
 def test_the_plan_says_so(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
-    assert "guard its ports" in kvmrun.ok("-n", "vm1").out
+    (planned,) = kvmrun.ok("-n", "vm1", "-o", "json").json()["guests"]
+    assert [step for step in planned["steps"] if "guard" in step]
 
 
 def test_a_single_rule_taken_away_is_noticed(lab: Path, kvmrun: Cli) -> None:
@@ -164,8 +166,7 @@ def test_on_a_bridge_that_is_not_ours_nothing_is_guarded_and_nothing_changed(lab
     ip("link", "add", "br0", "type", "bridge")
     before = world()
     refused = kvmrun("vm1")
-    assert (refused.code, "br0 exists and is not ours" in refused.err) == (6, True)
-    assert "external = true to use it unchanged" in refused.err
+    assert (refused.code, "external = true" in refused.err) == (6, True)
     assert world_after(before) == before
 
 
@@ -176,7 +177,6 @@ def test_on_an_external_bridge_a_guard_of_addresses_wants_one(lab: Path, kvmrun:
     before = world()
     refused = kvmrun("vm1")
     assert (refused.code, "vm1.toml: nic[0].guard" in refused.err) == (5, True)
-    assert "none is derived on an external network" in refused.err
     assert world_after(before) == before
     guests(lab, "vm1", text=f'{TCG}[[nic]]\naddress = "192.168.0.1"\n')
     kvmrun.ok("vm1")
@@ -190,7 +190,6 @@ def test_without_nft_a_guarded_guest_does_not_start(lab: Path, kvmrun: Cli) -> N
     try:
         refused = kvmrun("vm1")
         assert refused.code == 69
-        assert "nft is not installed" in refused.err
         assert 'guard = "none"' in refused.err
         guests(lab, "vm1", text=f'{TCG}[[nic]]\nguard = "none"\n')
         kvmrun.ok("vm1")

@@ -297,7 +297,7 @@ def test_a_topic_that_is_not_there_gets_a_suggestion(
     monkeypatch.setattr("sys.argv", ["kvmrun"])  # a fix names the program as it was called
     assert main.run([*words]) == 2
     said = capsys.readouterr().err
-    assert (f"did you mean {near}?" if near else "kvmrun help lists the topics") in said
+    assert (f" {near}?" if near else "kvmrun help ") in said
     assert "\x1b" not in said
 
 
@@ -331,8 +331,7 @@ def test_pages_are_installed_where_man_finds_them_and_removed_again(tmp_path: Pa
     foreign.write_text("somebody's own\n")
     for _ in range(2):
         said = kvmrun.ok("man", "--install", str(tmp_path), MANPATH=str(tmp_path)).out
-        assert f"{foreign} belongs to another program" in said
-        assert "man does not look there" not in said
+        assert (str(foreign) in said, "MANPATH" in said) == (True, False)
     written = {f"man{page.section}/{page.name}.{page.section}" for page in PAGES}
     assert {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.?")} == written
     assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("kvmrun*") if path != foreign} == {0o644}
@@ -353,8 +352,9 @@ def test_pages_are_installed_where_man_finds_them_and_removed_again(tmp_path: Pa
         "man7",
         "man7/kvmrun-security.7",
     ]
-    assert "there are no pages" in kvmrun.ok("man", "--remove", str(tmp_path)).out
-    assert "there are no pages" in kvmrun.ok("man", "--remove", str(tmp_path / "none")).out
+    for empty in (tmp_path, tmp_path / "none"):
+        assert str(empty) in kvmrun.ok("man", "--remove", str(empty)).out
+    assert foreign.exists()
 
 
 def test_pages_cannot_be_written_everywhere(tmp_path: Path, kvmrun: Cli) -> None:

@@ -78,7 +78,7 @@ class TestOnce:
     def test_a_slip_is_a_usage_error_and_nothing_is_sent(self, path: str) -> None:
         with qemu(path), pytest.raises(UsageError) as caught:
             converse(path, "-c", "query-block-job")
-        assert caught.value.fix == "did you mean 'query-block-jobs'?"
+        assert "'query-block-jobs'" in caught.value.fix
 
     def test_quit_ends_the_guest_and_leaving_does_not(self, path: str) -> None:
         with qemu(path) as child:
@@ -119,7 +119,7 @@ def test_two_ways_at_once_are_refused(path: str) -> None:
 
 
 def test_nobody_there(path: str) -> None:
-    with pytest.raises(NotRunning, match="vm2 is not running"):
+    with pytest.raises(NotRunning, match="vm2"):
         converse(path, "-c", "query-status")
 
 
@@ -150,7 +150,7 @@ class TestAtTheKeyboard:
         other = f"{tmp_path}/q"
         more = ("-chardev", f"socket,id=q,path={other},server=on,wait=off", "-qmp", "chardev:q")
         with qemu(path, *more) as child, screen(SCRIPT, path, "vm2", KVMRUN_STATE_DIR=str(tmp_path)) as one:
-            assert "exit or Ctrl-D leaves" in one.wait_for("running.")
+            one.wait_for("Ctrl-D")
             one.wait_for("vm2> ")
             one.type("query-statu\t")
             one.wait_for("query-status")
@@ -243,15 +243,16 @@ class TestWhoIsThere:
             other.connect(f"{vm1}/q")
             assert other.recv(1)
             done = kvmrun("pause", "vm1", "--timeout", "1")
-            assert (done.code, f"(pid {os.getpid()}) is connected" in done.err) == (7, True), done.err
+            assert (done.code, f"(pid {os.getpid()})" in done.err) == (7, True), done.err
             assert "kill" not in done.err
             problem = kvmrun.rows()["vm1"]["problem"]
-            assert f"(pid {os.getpid()}) is connected to it" in problem
-        assert kvmrun.ok("pause", "vm1").out == "vm1 is paused\n"
+            assert f"(pid {os.getpid()})" in problem
+        kvmrun.ok("pause", "vm1")
+        assert kvmrun.rows()["vm1"]["state"] == "paused"
 
     def test_another_program_on_the_monitor_for_people_is_named(self, kvmrun: Cli, vm1: Path) -> None:
         with socket.socket(socket.AF_UNIX) as other:
             other.connect(f"{vm1}/p")
             assert other.recv(1)
             done = kvmrun("monitor", "vm1", "-c", "query-status", "--timeout", "1")
-            assert (done.code, f"(pid {os.getpid()}) is connected" in done.err) == (7, True), done.err
+            assert (done.code, f"(pid {os.getpid()})" in done.err) == (7, True), done.err

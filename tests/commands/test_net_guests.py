@@ -107,7 +107,7 @@ def test_the_network_of_the_laptop(lab: Path, kvmrun: Cli, outside: tuple[Host, 
     names_resolve()
     guests_reach_each_other_unless_others_drop_it(kvmrun)
     both_ways_out_are_used(outside)
-    assert "did not power down" not in kvmrun.ok("stop", "--all", "--timeout", "60").out
+    assert "QEMU" not in kvmrun.ok("stop", "--all", "--timeout", "60").out
     kvmrun.ok("net", "down")
     assert world_after(before) == before
 
@@ -137,7 +137,7 @@ def guests_reach_each_other_unless_others_drop_it(kvmrun: Cli) -> None:
     subprocess.run(["nft", f"add table ip filter; add chain {chain}"], check=True)
     assert "I am" not in sees("ursa-vm1", NAMES["vm2"])
     (problem,) = status(kvmrun)["problems"]
-    assert "chain ip filter FORWARD drops what guests send" in problem
+    assert "ip filter FORWARD" in problem
     subprocess.run(["sh", "-ec", problem.partition("; fix: ")[2]], check=True)
     assert sees("ursa-vm1", NAMES["vm2"]) == "I am vm2"
     subprocess.run(["nft", "delete table ip filter"], check=True)

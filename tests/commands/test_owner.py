@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import re
 import stat
 import subprocess
 import sys
@@ -127,20 +128,18 @@ def test_what_belongs_to_somebody_else_is_told_so(lab: Path, kvmrun: Cli, user: 
     for command in AT_ONE:
         done = user(*words(command))
         assert done.code == 77, (command, done.out, done.err)
-        assert "vm1 runs as a guest of root" in done.err
-        assert "fix: sudo " in done.err
+        assert (re.search(r"\broot\b", done.err) is not None, done.fixes[0].startswith("sudo ")) == (True, True)
     assert kvmrun.rows()["vm1"]["state"] == "running"
     assert user("stop", "--all").code == 0
     kvmrun.ok("kill", "vm1")
-    assert "not running" in user("stop", "vm1").out
+    user.ok("stop", "vm1")
     assert user("pause", "vm1").code == 3
     user.ok("vm1")
     pid = user.pid("vm1")
     for command in AT_ONE:
         done = kvmrun(*words(command))
         assert done.code == 77, (command, done.out, done.err)
-        assert f"vm1 runs as a guest of {USER}" in done.err
-        assert f"fix: sudo -u {USER} XDG_RUNTIME_DIR=/run/user/" in done.err
+        assert done.fixes[0].startswith(f"sudo -u {USER} XDG_RUNTIME_DIR=/run/user/")
     assert user.pid("vm1") == pid
 
 
@@ -152,7 +151,8 @@ def test_a_guest_of_the_same_name_in_another_lab_is_another_guest(lab: Path, kvm
     (other / "networks.toml").write_text('seed = "another"\n')
     kvmrun.ok("-C", str(other), "same-name")
     assert user("pause", "same-name").code == 3
-    assert "not running" in user.ok("stop", "same-name").out
+    user.ok("stop", "same-name")
+    assert kvmrun("-C", str(other), "list", "-o", "json").json()["guests"][0]["state"] == "running"
 
 
 def test_an_unknown_owner_is_a_usage_error(lab: Path, kvmrun: Cli) -> None:
@@ -165,8 +165,7 @@ def test_a_guest_that_runs_without_a_persistent_tap_is_named(lab: Path, kvmrun: 
         (lab / f"{name}.toml").write_text(TCG)
     kvmrun.ok("vm1")
     said = kvmrun("net", "up", "--owner", USER)
-    assert (said.code, "vm1 runs without a persistent tap" in said.err) == (6, True), said
-    assert "kvmrun stop vm1" in said.err
+    assert (said.code, "kvmrun stop vm1" in said.err) == (6, True), said
     assert kvmrun.rows()["vm1"]["problem"] is None
     kvmrun.ok("kill", "vm1")
     kvmrun.ok("net", "up", "--owner", USER)

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from support.cli import Cli
+from support.cli import Cli, has_line
 from support.elsewhere import elsewhere
 from support.hosts import Host, ask, fetch, host, served
 from support.lan import forwarding
@@ -138,6 +138,13 @@ def in_the_way(kvmrun: Cli) -> list[str]:
     return [text for text in texts if not text.startswith("the name server")]  # none of these worlds has any
 
 
+def provider(kvmrun: Cli, name: str) -> tuple[bool, bool]:
+    """Whether Shorewall has it enabled, and whether it answers."""
+    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    (state,) = (one for one in network["providers"] if one.startswith(f"{name}:"))
+    return ", enabled," in state, state.endswith(", answers")
+
+
 def tables() -> str:
     return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
 
@@ -163,8 +170,7 @@ def test_a_provider_that_does_not_answer_is_told_before_shorewall_finds_out(
     (lab / "networks.toml").write_text(TWO)
     with office("comcast"):
         said = kvmrun.ok("export", "shorewall", str(files)).err
-    assert "uplink avvanta: 172.20.1.254 on eth0 does not answer; Shorewall will not start without it" in said
-    assert "comcast" not in said
+    assert (has_line(said, "avvanta", "172.20.1.254", "eth0"), "comcast" in said) == (True, False)
 
 
 @pytest.mark.slow
@@ -224,8 +230,8 @@ def test_of_two_wires_one_may_be_absent(lab: Path, kvmrun: Cli, files: Path) -> 
             vm("ip", "route", "add", "default", "via", "192.168.0.254")
             assert vm.page(WORLD) == "you are 192.168.1.5 at eth0"
         status = kvmrun.ok("net", "status").out
-        assert "egress   eth0 via 192.168.1.254 (firewall), not by linksys as told: vm2" in status
-        assert "warning  uplink linksys of 192.168.0.2: wlan0 is not there or down" in status
+        assert has_line(status, "egress", "eth0 via 192.168.1.254 (firewall)", "linksys", "vm2")
+        assert has_line(status, "warning", "linksys", "192.168.0.2", "wlan0")
 
 
 def test_a_stricter_policy_leaves_guests_addresses_and_names(lab: Path, kvmrun: Cli, files: Path) -> None:
@@ -313,26 +319,25 @@ def test_of_two_providers_one_dies(lab: Path, kvmrun: Cli, files: Path) -> None:
         kvmrun.ok("net", "up")
         kvmrun.ok("export", "shorewall", str(files))
         shorewall("start", files)
-        assert "provider linksys: wlan0 via 172.20.1.1, enabled, answers" in kvmrun.ok("net", "status").out
+        assert provider(kvmrun, "linksys") == (True, True)
         linksys("ip", "address", "flush", "dev", "eth0")
         ip("neigh", "flush", "all")
         found = json.loads(kvmrun("doctor", "-o", "json").out)["findings"]
         (dead,) = [one for one in found if one["subject"] == "uplink linksys"]
         assert (dead["level"], dead["fix"]) == ("problem", "shorewall disable wlan0")
-        assert dead["text"] == "linksys does not answer, firewall does (172.20.1.1 on wlan0)"
         assert not [one for one in found if "ip route" in one["fix"]]
-        assert "provider linksys: wlan0 via 172.20.1.1, enabled, does not answer" in kvmrun.ok("net", "status").out
+        assert provider(kvmrun, "linksys") == (True, False)
         subprocess.run([str(SHOREWALL), "disable", "wlan0"], check=True, capture_output=True)
         found = json.loads(kvmrun("doctor", "-o", "json").out)["findings"]
         assert not [one for one in found if one["level"] == "problem" and "uplink" in one["subject"]]
-        assert "provider linksys: wlan0 via 172.20.1.1, disabled, does not answer" in kvmrun.ok("net", "status").out
+        assert provider(kvmrun, "linksys") == (False, False)
         ip("route", "add", "default", "via", "192.168.1.254", "dev", "eth0")
         (beside,) = in_the_way(kvmrun)
-        assert beside.startswith("table main has a default route via 192.168.1.254 dev eth0, which goes before")
+        assert has_line(beside, "table main", "via 192.168.1.254 dev eth0")
         shorewall("restart", files)
         assert not [one for one in in_the_way(kvmrun) if "table main" in one]
         subprocess.run(["iptables", "-I", "OUTPUT", "-o", "br0", "-j", "DROP"], check=True)
-        assert any("chain ip filter OUTPUT drops what this host answers them" in one for one in in_the_way(kvmrun))
+        assert any("ip filter OUTPUT" in one for one in in_the_way(kvmrun))
 
 
 def test_a_gateway_that_is_silent_does_not_keep_shorewall_from_its_start(lab: Path, kvmrun: Cli, files: Path) -> None:
@@ -347,7 +352,7 @@ def test_a_gateway_that_is_silent_does_not_keep_shorewall_from_its_start(lab: Pa
         shutil.rmtree(files)
         given = TWO.replace('gateway = "172.20.1.254"\n', f'gateway = "172.20.1.254"\ngateway_mac = "{mac}"\n')
         (lab / "networks.toml").write_text(given)
-        assert "does not answer" not in kvmrun.ok("export", "shorewall", str(files)).err
+        assert "avvanta" not in kvmrun.ok("export", "shorewall", str(files)).err
         kvmrun.ok("net", "up")
         assert "done." in shorewall("start", files)
 
@@ -417,10 +422,9 @@ def test_lines_for_a_configuration_that_somebody_wrote(lab: Path, kvmrun: Cli, f
             ask("192.168.0.254", "vm2", at=at)
         assert not isp.reaches("172.20.1.130", 8080)
         found = json.loads(kvmrun("doctor", "-o", "json").out)["findings"]
-        drops = [one for one in found if " drops " in one["text"]]
-        assert any("guests' questions for names" in one["text"] for one in drops)
-        assert any("what ports of this host lead to them" in one["text"] for one in drops)
-        assert {one["permanent"] for one in drops} == {"kvmrun export shorewall --lines"}
+        permanent = [one["permanent"] for one in found if one["subject"] == "filter" and one["level"] != "ok"]
+        assert len(permanent) > 1
+        assert set(permanent) == {"kvmrun export shorewall --lines"}
         said = kvmrun.ok("export", "shorewall", "--lines", str(files)).out
         assert {path.name: path.read_text() for path in files.iterdir()} == before
         assert "DNS(ACCEPT)\tloc\t$FW" in said

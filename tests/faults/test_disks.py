@@ -82,7 +82,7 @@ def test_a_disk_that_the_host_uses_is_refused(
             for more in ("", "readonly = true\n"):
                 (lab / "vm1.toml").write_text(DISK.format(path, more))
                 result = kvmrun("vm1")
-                assert (result.code, f"this host uses {path} itself" in result.err) == (6, True), result
+                assert (result.code, str(path) in result.err) == (6, True), result
     assert kvmrun.rows()["vm1"]["state"] == "stopped"
     assert len(file.read_bytes()) == len(before)
 
@@ -143,10 +143,10 @@ def test_a_disk_of_which_a_partition_is_used_and_the_reverse(own_directories: Pa
         first, second = (node(own_directories, f"{whole.name}p{number}") for number in (1, 2))
         with claimed(first, file):
             for path in (first, whole, file):
-                with pytest.raises(Refused, match="this host uses"):
+                with pytest.raises(Refused):
                     opened(path)
             os.close(opened(second))
-        with claimed(whole, file), pytest.raises(Refused, match="this host uses"):
+        with claimed(whole, file), pytest.raises(Refused):
             opened(first)
     finally:
         subprocess.run(["losetup", "-d", str(whole)], check=True)

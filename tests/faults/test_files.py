@@ -57,8 +57,8 @@ class Watched:
             ended = herd.run(self.lab, *words)
             assert ended.code in {0, 1}, f"{words}: exit {ended.code}: {ended.text}"
         if self.pid:
-            assert "vm1 is running already" in herd.run(self.lab, "vm1").text
-            os.kill(self.pid, 0)
+            assert herd.run(self.lab, "vm1").code == 0
+            assert self.kvmrun.pid("vm1") == self.pid
 
     def mended(self) -> None:
         """What was harmed is written anew, and no trace of the harm is left."""

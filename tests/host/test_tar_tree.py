@@ -203,7 +203,7 @@ def test_an_honest_archive_of_each_format(form: int, place: Path) -> None:
 @pytest.mark.parametrize("make", [Path.mkdir, Path.touch, lambda path: path.symlink_to("nowhere")])
 def test_an_existing_name_is_refused(make: Callable[[Path], None], place: Path) -> None:
     make(place / "copy")
-    with pytest.raises(Refused, match="is there already"):
+    with pytest.raises(Refused, match="copy"):
         unpacked(archived(TOP, ("x", FILE, "1")), place)
     assert [path.name for path in place.iterdir()] == ["copy"]
     assert not (place / "copy/x").exists()
@@ -224,9 +224,9 @@ def test_there_and_back(place: Path, tmp_path: Path) -> None:
     (tmp_path / "by-link").symlink_to("source")
     with (tmp_path / "packed").open("w+b") as packed:
         done = tar_tree.pack_tree(str(tmp_path / "by-link"), packed)
-    assert (done.files, done.skipped) == (3, ["./fifo: neither a file nor a directory nor a link"])
+    assert (done.files, [one.partition(":")[0] for one in done.skipped]) == (3, ["./fifo"])
     told = unpacked((tmp_path / "packed").read_bytes(), place)
-    assert told.skipped == ["away: a link to /etc, outside of the copy"]
+    assert [one.partition(":")[0] for one in told.skipped] == ["away"]
     assert (told.files, told.size) == (done.files, done.size)
     want = {name: found for name, found in listed(source).items() if name not in {"fifo", "away"}}
     assert listed(place / "copy") == want

@@ -71,7 +71,7 @@ def test_an_undo_that_fails_is_told_and_hides_nothing() -> None:
     said: list[str] = []
     with pytest.raises(KvmrunError, match="could not c"), undo_on_error(["a", "b", "c"], hand, said.append):
         pass
-    assert said[-1] == "could not undo: b: not to be undone"
+    assert said[-1].endswith(": b: not to be undone")
     assert hand.done == ["a", "b", "-a"]
 
 

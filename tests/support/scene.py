@@ -117,8 +117,13 @@ class NetUp(Scene):
     name = "net-up"
     words = ("net", "up")
 
+    def state(self) -> str:
+        """The state of the network as it is shown."""
+        (one,) = self.kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+        return str(one["state"])
+
     def done(self) -> bool:
-        return self.kvmrun("net", "up").out.startswith("network lan is up already")
+        return self.state() == "up" and self.kvmrun("repair", "-n").code == 0
 
     def end(self) -> None:
         self.kvmrun.ok("net", "down")
@@ -131,7 +136,7 @@ class NetDown(NetUp):
     undoes = False
 
     def done(self) -> bool:
-        return self.kvmrun.ok("net", "down").out == "network lan is down already\n"
+        return self.state() == "down" and self.kvmrun("repair", "-n").code == 0
 
 
 class Whole(Scene):
