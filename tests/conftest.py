@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 from support.cli import Cli, Result, Run
+from support.sector import sector
 
 from kvmrun.cli import main
 from kvmrun.host.firewall import nfnetlink
@@ -174,6 +175,14 @@ def kvmrun(lab: Path) -> Iterator[Cli]:
     if os.path.exists(os.environ["KVMRUN_RUN_DIR"]):  # else nothing was started or brought up
         cli("kill", "--all", "--force")
         cli("net", "down", "--force")
+
+
+@pytest.fixture
+def echo(lab: Path, kvmrun: Cli) -> Cli:
+    """The command, with vm1 running, which says hello and echoes what is typed."""
+    sector(lab, "vm1", b"hello\r\n")
+    kvmrun.ok("vm1", "--wait=console:hello")
+    return kvmrun
 
 
 @pytest.fixture

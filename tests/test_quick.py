@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 
 HEAVY = {
     *(

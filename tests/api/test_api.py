@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, guests
+from support.builders import TCG, guests
 
 import kvmrun
 from kvmrun.host.process import process, signals

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import guests
+from support.builders import guests
 
 from kvmrun.api.definition.check_lab import check_lab
 from kvmrun.api.definition.definition_options import NewGuestOptions

@@ -4,7 +4,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 
 from kvmrun.api.conversation.events import events
 from kvmrun.api.conversation.guest_log import read_log

@@ -4,7 +4,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from support.cli import guests
+from support.builders import guests
 
 import kvmrun
 from kvmrun.api.parallel import each

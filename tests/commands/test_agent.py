@@ -7,7 +7,8 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests, has_line
+from support.builders import TCG, guests
+from support.cli import Cli, has_line
 from support.screen import command
 from support.world import until
 

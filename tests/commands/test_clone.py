@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Run, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Run
 
 OVER = '[[drive]]\nimage = "{0}.qcow2"\nbase = "base.raw"\n'
 OWN = '[[drive]]\nimage = "{0}"\n'

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import guests
+from support.builders import guests
 from support.screen import screen
 
 from kvmrun.cli import commands, main, shell_completion

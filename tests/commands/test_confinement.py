@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.proc import held, limit, logger, sockets_of, status, taps
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -56,7 +57,7 @@ def test_it_holds_its_own_descriptors_and_nothing_of_ours_or_others(
         assert sockets_of(place) <= own
         assert taps(pid) == [f"tap-{name}"]
         pipes = {what for what in held(pid).values() if what.startswith("pipe:")}
-        assert pipes == {what for what in held(logger(own_directories / "state", name)).values() if "pipe:" in what}
+        assert pipes == {what for what in held(logger(name)).values() if "pipe:" in what}
 
 
 def test_its_surroundings_are_bare(running: dict[str, int]) -> None:
@@ -72,7 +73,7 @@ def test_its_surroundings_are_bare(running: dict[str, int]) -> None:
 
 def test_its_logger_is_another_nobody_with_a_limit(running: dict[str, int], own_directories: Path) -> None:
     for name, qemu in running.items():
-        pid = logger(own_directories / "state", name)
+        pid = logger(name)
         found = status(pid)
         assert found["Uid"] != status(qemu)["Uid"]
         assert int(found["Uid"].split()[0]) >= 0x70000000

@@ -22,14 +22,6 @@ HOSTILE = (
 HARMFUL = re.compile(rb"\x1b[]P_^XZ]|\x1b\[[0-9;?>=]*[cntx]|[\x80-\x9f]|\x05")
 
 
-@pytest.fixture
-def echo(lab: Path, kvmrun: Cli) -> Cli:
-    """A running guest, vm1, that says hello and echoes what is typed."""
-    sector(lab, "vm1", b"hello\r\n")
-    kvmrun.ok("vm1", "--wait=console:hello")
-    return kvmrun
-
-
 def console(lab: Path, *words: str) -> AbstractContextManager[Screen]:
     """`kvmrun console vm1` on a terminal; it is as it was once the command has ended."""
     return command(lab, "console", "vm1", *words)

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result, Run, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Result, Run
 from support.screen import screen
 
 TYPED = "import sys; from kvmrun.cli.main import run; sys.exit(run(sys.argv[1:]))"

@@ -12,11 +12,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.doctor import BY_IPTABLES, DOCKER, FIREWALLD, FIREWALLD_IN, NETWORKS, Doctor, well
 from support.hosts import ask as ask_name
 from support.hosts import host, served
-from support.world import ip, world
+from support.world import ip, load_rules, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -59,7 +60,7 @@ def test_docker_and_ufw_by_iptables(doctor: Doctor, lab: Path, firewall: str) ->
 def test_the_mend_lets_a_guest_through(doctor: Doctor, kvmrun: Cli) -> None:
     """Out to the world; and in to the host, where addresses and names come from."""
     kvmrun.ok("net", "up")
-    subprocess.run(["nft", "-f", "-"], input=FIREWALLD + FIREWALLD_IN, text=True, check=True)
+    load_rules(FIREWALLD + FIREWALLD_IN)
     with served(doctor.isp), host("v1", bridge="br0", address="192.168.0.1/24") as vm1:
         vm1("ip", "route", "add", "default", "via", "192.168.0.254")
         assert not vm1.reaches("172.20.1.254")
@@ -89,7 +90,7 @@ def test_bridge_netfilter(doctor: Doctor) -> None:
     switch.write_text("1")
     found = doctor.only("bridge")
     assert (found["level"], "bridge-nf-call-iptables" in found["fix"]) == ("warning", True)
-    subprocess.run(["nft", "-f", "-"], input=DOCKER, text=True, check=True)
+    load_rules(DOCKER)
     assert "br0" in doctor.only("filter")["fix"]
     doctor.mended(doctor.only("filter"))
     doctor.mended(found)

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 from support import proc
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.world import until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")

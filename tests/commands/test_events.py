@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import ALONE, guests
+from support.cli import Cli
 from support.qmp import GREETING, Peer, serve
 from support.screen import command
 
@@ -21,7 +22,6 @@ from kvmrun.api.conversation.events import follow
 from kvmrun.host.rundir import lock
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
-ALONE = TCG + "nic = []\n"
 
 
 @contextmanager

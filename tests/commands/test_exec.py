@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from support.agent import Runner, agent
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.pretender import Pretender
 
 from kvmrun.api.conversation import agent_exec

@@ -7,7 +7,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 
 SHOREWALL = shutil.which("shorewall", path="/usr/sbin:/sbin:/usr/bin")
 UPLINK = '[uplink.avvanta]\ninterface = "eth0"\n'

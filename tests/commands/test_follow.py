@@ -10,11 +10,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
-from support.hosts import Host, fetch, host
+from support.builders import guests
+from support.cli import Cli
+from support.hosts import Host, fetch, guest_host, host
 from support.traffic import Traffic, traffic
 from support.uplinks import EVENTS, START, WORLD, Uplinks, forwards
-from support.world import ip, until, world
+from support.world import ip, load_rules, until, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -28,14 +29,6 @@ def stack(netns: None) -> Iterator[ExitStack]:
     forwards("0")
     with ExitStack() as stack:
         yield stack
-
-
-@contextmanager
-def guest(number: int = 1, bridge: str = "br0", subnet: str = "192.168.0") -> Iterator[Host]:
-    """The far end of a port of a bridge, with the address of a guest."""
-    with host(f"port{number}", bridge=bridge, address=f"{subnet}.{number}/24") as one:
-        one("ip", "route", "add", "default", "via", f"{subnet}.254")
-        yield one
 
 
 def follow(found: Traffic, uplinks: Uplinks, guests: list[str], usable: set[str] | None = None) -> None:
@@ -70,9 +63,9 @@ def test_ten_events_in_a_row(lab: Path, kvmrun: Cli, stack: ExitStack) -> None:
     before = world()["sysctls"]
     kvmrun.ok("net", "up")
     found.asks("host", WORLD)
-    found.asks("vm1", WORLD, stack.enter_context(guest()))
+    found.asks("vm1", WORLD, stack.enter_context(guest_host()))
     follow(found, uplinks, ["vm1"])
-    status = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
+    status = kvmrun.network()
     assert (status["state"], status["uplink"]) == ("up", "wan0 via 10.1.0.1")
     kvmrun.ok("net", "down", "--force")
     until(found.turns(5))
@@ -97,7 +90,7 @@ def routing_software(found: Traffic, stack: ExitStack, out: Host) -> None:
         chain post {{ type nat hook postrouting priority srcnat; {translate}; }}
         chain pre {{ type nat hook prerouting priority dstnat; {publish}; }}
     }}"""
-    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+    load_rules(text)
     for one, gateway in ((box, "172.17.0.1"), (client, "10.8.0.1")):
         one("ip", "route", "add", "default", "via", gateway)
     found.answers(box, "172.17.0.2")
@@ -114,7 +107,7 @@ def test_software_that_routes_and_comes_later_works_and_strangers_are_kept_out(
     uplinks = Uplinks(found, stack)
     out = START(uplinks)
     kvmrun.ok("net", "up")
-    found.asks("vm1", WORLD, stack.enter_context(guest()))
+    found.asks("vm1", WORLD, stack.enter_context(guest_host()))
     routing_software(found, stack, out)
     for link in ("wan0", "wan1"):
         uplinks.default(link)
@@ -135,7 +128,7 @@ def test_software_that_routes_and_was_there_first_works_on(lab: Path, kvmrun: Cl
     routing_software(found, stack, START(uplinks))
     before = world()["sysctls"]
     kvmrun.ok("net", "up")
-    found.asks("vm1", WORLD, stack.enter_context(guest()))
+    found.asks("vm1", WORLD, stack.enter_context(guest_host()))
     for name, by in (("vm1", "wan0"), ("container", "wan0"), ("client", "wan0"), ("published", "veth0")):
         assert wait_for(found, name, by, 30.0)
     kvmrun.ok("net", "down", "--force")
@@ -268,7 +261,7 @@ class TestIpv6:
         one = guest6("nat")
         until(lambda: "default" in one("ip", "-6", "route"))
         until(lambda: is_answered(one, "http://[2001:db8:9::9]/"))
-        (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+        network = kvmrun.network()
         assert (network["state"], network["problem"]) == ("up", None)
         assert network["uplink"].startswith("wan1 via fe80::")
         found = kvmrun("doctor", "-o", "json").json()["findings"]
@@ -303,7 +296,7 @@ def test_an_uplink_without_a_carrier_is_left_at_once(lab: Path, kvmrun: Cli, sta
     first = START(Uplinks(found, stack))
     ip("route", "add", "default", "via", "10.2.0.1", "metric", "200")
     kvmrun.ok("net", "up")
-    found.asks("vm1", WORLD, stack.enter_context(guest()))
+    found.asks("vm1", WORLD, stack.enter_context(guest_host()))
     assert wait_for(found, "vm1", "wan0", 30.0)
     first("ip", "link", "set", "eth0", "down")
     assert wait_for(found, "vm1", "wan1", LIMIT)

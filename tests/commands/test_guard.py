@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 from support import frames
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.frames import BRIDGE_DROPS, HONEST, HOSTILE, MAC_PASSES
 from support.hosts import host
 from support.lan import Lan, forwarding, one_queue, opened, quiet, wired
-from support.world import ip, link, until, world, world_after
+from support.world import ip, link, run_nft, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -34,18 +35,6 @@ sys.exit(cli.run(sys.argv[1:]))
 """
 
 
-def tables() -> str:
-    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
-
-
-def rules() -> str:
-    return subprocess.run(["nft", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-
-
-def flush() -> None:
-    subprocess.run(["nft", "flush", "ruleset"], check=True)
-
-
 def test_it_is_there_before_the_guest_runs_and_gone_with_it(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     before = world()
@@ -61,7 +50,7 @@ def test_it_is_there_before_the_guest_runs_and_gone_with_it(lab: Path, kvmrun: C
 def test_a_guest_left_paused_is_guarded_too(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     kvmrun.ok("--paused", "vm1")
-    assert "chain from_vm1_eth0" in rules()
+    assert "chain from_vm1_eth0" in run_nft("list", "ruleset")
 
 
 @pytest.mark.parametrize(
@@ -95,7 +84,7 @@ def test_another_start_does_not_plug_in_a_guest_without_its_guard(lab: Path, kvm
     assert [link("tap-vm1").get("master"), link("tap-vm2").get("master")] == [None, "br0"]
     assert kvmrun.rows()["vm1"]["problem"]
     kvmrun.ok("net", "up")
-    assert "chain from_vm1_eth0" in rules()
+    assert "chain from_vm1_eth0" in run_nft("list", "ruleset")
     assert link("tap-vm1")["master"] == "br0"
     assert kvmrun.rows()["vm1"]["problem"] is None
 
@@ -120,10 +109,10 @@ def test_what_a_killed_guest_leaves_does_no_harm(lab: Path, kvmrun: Cli) -> None
     kvmrun.ok("vm1")
     os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
     until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
-    assert "chain from_vm1_eth0" in rules()
+    assert "chain from_vm1_eth0" in run_nft("list", "ruleset")
     guests(lab, "vm1", text=f'{TCG}[[nic]]\nmac = "52:54:00:00:00:77"\n')
     kvmrun.ok("vm1")
-    shown = rules()
+    shown = run_nft("list", "ruleset")
     assert "ether saddr != 52:54:00:00:00:77 drop" in shown
     assert shown.count("ether saddr") == shown.count("chain from_vm1_eth0") == 1
     os.kill(kvmrun.pid("vm1"), signal.SIGKILL)
@@ -139,7 +128,7 @@ def test_a_later_start_without_a_guard_is_without_the_old_one(lab: Path, kvmrun:
     until(lambda: kvmrun.rows()["vm1"]["state"] == "stopped")
     guests(lab, "vm1", text=f'{TCG}[[nic]]\nguard = "none"\n')
     kvmrun.ok("vm1")
-    assert "netdev" not in tables()
+    assert "netdev" not in run_nft("list", "tables")
     assert kvmrun.rows()["vm1"]["state"] == "running"
 
 
@@ -148,7 +137,7 @@ def test_it_does_not_depend_on_who_has_the_firewall(lab: Path, kvmrun: Cli, fire
     guests(lab, "vm1")
     (lab / "networks.toml").write_text(f'firewall = "{firewall}"\n')
     kvmrun.ok("vm1")
-    assert tables() == "table netdev kvmrun\n"
+    assert run_nft("list", "tables") == "table netdev kvmrun\n"
 
 
 def test_it_guards_a_port_of_an_external_bridge(lab: Path, kvmrun: Cli) -> None:
@@ -156,9 +145,9 @@ def test_it_guards_a_port_of_an_external_bridge(lab: Path, kvmrun: Cli) -> None:
     (lab / "networks.toml").write_text("[network.lan]\nexternal = true\n")
     ip("link", "add", "br0", "type", "bridge")
     kvmrun.ok("vm1")
-    assert tables() == "table netdev kvmrun\n"
+    assert run_nft("list", "tables") == "table netdev kvmrun\n"
     kvmrun.ok("kill", "vm1")
-    assert tables() == ""
+    assert run_nft("list", "tables") == ""
 
 
 def test_on_a_bridge_that_is_not_ours_nothing_is_guarded_and_nothing_changed(lab: Path, kvmrun: Cli) -> None:
@@ -180,7 +169,7 @@ def test_on_an_external_bridge_a_guard_of_addresses_wants_one(lab: Path, kvmrun:
     assert world_after(before) == before
     guests(lab, "vm1", text=f'{TCG}[[nic]]\naddress = "192.168.0.1"\n')
     kvmrun.ok("vm1")
-    assert "ip saddr 192.168.0.1" in rules()
+    assert "ip saddr 192.168.0.1" in run_nft("list", "ruleset")
 
 
 def test_without_nft_a_guarded_guest_does_not_start(lab: Path, kvmrun: Cli) -> None:
@@ -201,12 +190,12 @@ def test_a_kept_tap_is_guarded_by_its_network(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1", "vm2")
     before = world()
     kvmrun.ok("net", "up", "--owner", "nobody")
-    shown = rules()
+    shown = run_nft("list", "ruleset")
     assert 'device "tap-vm1"' in shown
     assert 'device "tap-vm2"' in shown
-    flush()
+    run_nft("flush", "ruleset")
     assert "degraded" in kvmrun.ok("net", "status").out
     kvmrun.ok("net", "up")
-    assert "netdev kvmrun_net_lan" in tables()
+    assert "netdev kvmrun_net_lan" in run_nft("list", "tables")
     kvmrun.ok("net", "down")
     assert world_after(before) == before

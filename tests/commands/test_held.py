@@ -5,7 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 
 from kvmrun.host.process import confinement
 from kvmrun.model.guest.guest_status import Confinement

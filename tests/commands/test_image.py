@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Run, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Run
 from support.image_server import Handler, ImageServer, awaited, image_server, silent
 
 from kvmrun.cli import main

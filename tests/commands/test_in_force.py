@@ -5,7 +5,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import host, uplink
 from support.world import addresses, difference, ip, link, touchable, world, world_after
 

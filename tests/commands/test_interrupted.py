@@ -5,7 +5,8 @@ from pathlib import Path
 from signal import SIGKILL, Signals
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.world import difference, link, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")

@@ -5,7 +5,8 @@ import os
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.sector import sector
 from support.world import until
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.world import until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.world import difference, ip, link, touchable, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -250,11 +251,11 @@ def test_a_guest_runs_on_in_a_lab_that_was_moved(lab: Path, kvmrun: Cli, own_dir
     now = cli(moved)
     row = now.rows()["a"]
     assert (row["state"], row["problem"], row["lab"]) == ("running", None, str(moved))
-    (network,) = now.ok("net", "status", "-o", "json").json()["networks"]
+    network = now.network()
     assert (str(lab) in network["problem"], "net up lan" in network["problem"]) == (True, True)
     assert str(lab) in now("repair", "-n").out
     now.ok("repair")
-    (network,) = now.ok("net", "status", "-o", "json").json()["networks"]
+    network = now.network()
     assert (network["state"], network["problem"], now("repair", "-n").code) == ("up", None, 0)
     assert (now.rows()["a"]["state"], now.rows()["a"]["pid"]) == ("running", row["pid"])
     now.ok("stop", "a", "--force")

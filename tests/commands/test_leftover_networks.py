@@ -5,7 +5,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.world import ip, link, world, world_after
 
 from kvmrun.host.firewall import nfnetlink

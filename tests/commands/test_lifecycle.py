@@ -6,13 +6,13 @@ import time
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import ALONE, TCG, guests
+from support.cli import Cli
 from support.sector import PANIC, pause, sector
 from support.world import until
 
 from kvmrun.model.guest.guest_state import HALTED, guest_state
 
-ALONE = TCG + "nic = []\n"
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
 pytestmark = needs_root
 

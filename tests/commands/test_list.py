@@ -6,7 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.screen import COMMAND, screen
 from support.world import ip, world
 

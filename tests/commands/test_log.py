@@ -4,35 +4,16 @@ import os
 import re
 import signal
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
+from support.proc import logger
 from support.sector import sector
 from support.world import opened, until
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
-
-
-@pytest.fixture
-def echo(lab: Path, kvmrun: Cli) -> Cli:
-    """A running guest, vm1, that says hello and echoes what is typed."""
-    sector(lab, "vm1", b"hello\r\n")
-    kvmrun.ok("vm1", "--wait=console:hello")
-    return kvmrun
-
-
-def logger(guest: str) -> int:
-    """The pid of the guest's logger, 0 when there is none."""
-    for one in Path("/proc").iterdir():
-        if one.name.isdigit():
-            with suppress(OSError):
-                words = (one / "cmdline").read_bytes().split(b"\0")
-                mine = words[-2:-1] == [f"{os.environ['KVMRUN_STATE_DIR']}/log/{guest}".encode()]
-                if mine and words[0].endswith(b"s6-log"):
-                    return int(one.name)
-    return 0
 
 
 def test_it_outlives_the_guest(lab: Path, kvmrun: Cli) -> None:

@@ -17,7 +17,8 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.screen import COMMAND, screen
 
 import kvmrun

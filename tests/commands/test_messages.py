@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from support import golden
-from support.cli import TCG, Cli
+from support.builders import TCG
+from support.cli import Cli
 
 from kvmrun.cli import commands
 

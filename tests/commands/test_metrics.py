@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support.cli import TCG, Cli
+from support.builders import TCG
+from support.cli import Cli
 from support.world import until, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")

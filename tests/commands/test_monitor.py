@@ -7,8 +7,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
-from support.guest_socket import own
+from support.builders import TCG, guests, own_socket
+from support.cli import Cli
 from support.qemu import needs_qemu, qemu
 from support.qmp import WAYS, serve
 from support.screen import Screen, command, screen
@@ -43,7 +43,7 @@ def arguments(*words: str, timeout: float | None = 20) -> argparse.Namespace:
 
 
 def converse(path: str, *words: str) -> int | None:
-    return qmp_session.converse(own(path), "", arguments(*words))
+    return qmp_session.converse(own_socket(path), "", arguments(*words))
 
 
 @pytest.fixture
@@ -125,13 +125,13 @@ def test_nobody_there(path: str) -> None:
 
 def test_the_time_limit_is_ours_to_set(path: str) -> None:
     with serve(path, WAYS["accepts-then-silent"]), pytest.raises(Unresponsive, match="query-qmp-schema"):
-        qmp_session.converse(own(path), "", arguments("-c", "query-status", timeout=0.2))
+        qmp_session.converse(own_socket(path), "", arguments("-c", "query-status", timeout=0.2))
 
 
 @pytest.mark.parametrize("way", ["random-bytes", "half-a-reply", "too-deep", "unsolicited-error", "line-without-end"])
 def test_hostile_peers_end_in_our_errors(way: str, path: str) -> None:
     with serve(path, WAYS[way]), pytest.raises(KvmrunError):
-        qmp_session.converse(own(path), "", arguments("-c", "query-status", timeout=5))
+        qmp_session.converse(own_socket(path), "", arguments("-c", "query-status", timeout=5))
 
 
 def answered(one: Screen, line: str, wanted: str) -> None:
@@ -140,7 +140,7 @@ def answered(one: Screen, line: str, wanted: str) -> None:
 
 
 async def stop_and_go(path: str) -> None:
-    async with connect(own(path), limit=20) as other:
+    async with connect(own_socket(path), limit=20) as other:
         await other.execute("cont")
 
 

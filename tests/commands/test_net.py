@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.world import bridge, ip, link, touchable, world
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -41,7 +42,7 @@ def test_a_bridge_of_ours_that_went_wrong_is_repaired_by_the_next_start(lab: Pat
     right = bridge("br0")
     ip(*harm.split())
     assert bridge("br0") != right
-    assert kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["state"].startswith("degraded")
+    assert kvmrun.network()["state"].startswith("degraded")
     kvmrun.ok("vm1")
     kvmrun.ok("kill", "vm1")
     assert bridge("br0") == right
@@ -58,7 +59,7 @@ def test_a_link_that_is_not_ours_is_refused_and_unchanged(lab: Path, kvmrun: Cli
     for words in (("vm1",), ("net", "up"), ("net", "down"), ("net", "down", "--force")):
         result = kvmrun(*words)
         assert (result.code, result.err.startswith("kvmrun: br0 ")) == (6, True)
-    assert kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["state"] == "refused"
+    assert kvmrun.network()["state"] == "refused"
     assert world() == before
 
 
@@ -108,7 +109,7 @@ def test_a_definition_written_while_the_network_is_up_is_no_fault_of_it(
     kvmrun.ok("vm1")
 
     def state() -> tuple[str, int, bool]:
-        network = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
+        network = kvmrun.network()
         found = kvmrun("doctor", "-o", "json").json()["findings"]
         wrong = any("kvmrun net up lan" in one["fix"] for one in found if one["subject"] == "network lan")
         return network["state"], kvmrun("repair", "--dry-run").code, wrong

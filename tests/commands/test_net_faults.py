@@ -3,32 +3,23 @@
 import os
 import signal
 import socket
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.hosts import ask, host, uplink
-from support.world import bridge, ip, link, until, world, world_after
+from support.world import bridge, ip, link, run_nft, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
 TWO = '[network.lan]\n[network.dmz]\nbridge = "br1"\nsubnet = "192.168.1.0/24"\n'
 
 
-def status(kvmrun: Cli, name: str = "lan") -> dict[str, Any]:
-    networks = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
-    return next(dict(one) for one in networks if one["name"] == name)
-
-
 def names(kvmrun: Cli) -> int:
     """The pid of dnsmasq."""
-    return int(status(kvmrun)["dnsmasq"].split()[-1].strip(")"))
-
-
-def nft(*words: str) -> str:
-    return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
+    return int(kvmrun.network()["dnsmasq"].split()[-1].strip(")"))
 
 
 def sysctl(name: str, value: str | None = None) -> str:
@@ -39,7 +30,7 @@ def sysctl(name: str, value: str | None = None) -> str:
 
 
 def a_rule() -> str:
-    listing = nft("-a", "list", "chain", "inet", "kvmrun_lan", "forward").splitlines()
+    listing = run_nft("-a", "list", "chain", "inet", "kvmrun_lan", "forward").splitlines()
     return next(line.split()[-1] for line in listing if "iifname" in line)
 
 
@@ -56,11 +47,11 @@ HARMS = {
     "address removed": lambda _: ip("address", "delete", "192.168.0.254/24", "dev", "br0"),
     "bridge down": lambda _: ip("link", "set", "br0", "down"),
     "tap unplugged": lambda _: ip("link", "set", "tap-vm1", "nomaster"),
-    "ruleset flushed": lambda _: nft("flush", "ruleset"),
-    "table deleted": lambda _: nft("delete", "table", "inet", "kvmrun_lan"),
-    "table emptied": lambda _: nft("flush", "table", "inet", "kvmrun_lan"),
-    "rule deleted": lambda _: nft("delete", "rule", "inet", "kvmrun_lan", "forward", "handle", a_rule()),
-    "rule inserted": lambda _: nft("insert", "rule", "inet", "kvmrun_lan", "forward", "drop"),
+    "ruleset flushed": lambda _: run_nft("flush", "ruleset"),
+    "table deleted": lambda _: run_nft("delete", "table", "inet", "kvmrun_lan"),
+    "table emptied": lambda _: run_nft("flush", "table", "inet", "kvmrun_lan"),
+    "rule deleted": lambda _: run_nft("delete", "rule", "inet", "kvmrun_lan", "forward", "handle", a_rule()),
+    "rule inserted": lambda _: run_nft("insert", "rule", "inet", "kvmrun_lan", "forward", "drop"),
     "forwarding off": lambda _: sysctl("ipv4/conf/br0/forwarding", "0"),
     "forwarding of the uplink off": lambda _: sysctl("ipv4/conf/wan0/forwarding", "0"),
     "everything forwards, then nothing": lambda _: (sysctl("ipv4/ip_forward", "1"), sysctl("ipv4/ip_forward", "0")),
@@ -79,13 +70,13 @@ def test_it_is_found_shown_and_mended_under_a_running_guest(lab: Path, kvmrun: C
         right = standing()
         for harm in harms:
             HARMS[harm](kvmrun)
-            found = status(kvmrun)
+            found = kvmrun.network()
             assert (harm, found["state"], "kvmrun net up lan" in found["problem"]) == (harm, "degraded", True)
             if harm in LISTED:
                 row = kvmrun.rows()["vm1"]
                 assert (harm, row["state"], bool(row["problem"])) == (harm, "degraded", True)
             kvmrun.ok("net", "up")
-            found = status(kvmrun)
+            found = kvmrun.network()
             assert (harm, found["state"], found["problem"], found["rules"]) == (harm, "up", None, "present")
             assert (harm, found["ports"]) == (harm, [{"guest": "vm1", "tap": "tap-vm1"}])
             assert (harm, standing()) == (harm, right)
@@ -98,7 +89,7 @@ def standing() -> dict[str, Any]:
     names = ("ipv4/conf/br0/forwarding", "ipv4/conf/wan0/forwarding", "ipv6/conf/br0/disable_ipv6")
     return {
         "bridge": {**(bridge("br0") or {}), "ifindex": 0},
-        "rules": nft("list", "table", "inet", "kvmrun_lan"),
+        "rules": run_nft("list", "table", "inet", "kvmrun_lan"),
         "settings": [sysctl(name) for name in names],
     }
 
@@ -140,7 +131,7 @@ def test_a_restart_keeps_the_guests(lab: Path, kvmrun: Cli) -> None:
     pid = names(kvmrun)
     kvmrun.ok("net", "restart")
     assert {row["state"] for row in kvmrun.rows().values()} == {"running"}
-    assert [port["guest"] for port in status(kvmrun)["ports"]] == ["vm1", "vm2"]
+    assert [port["guest"] for port in kvmrun.network()["ports"]] == ["vm1", "vm2"]
     assert names(kvmrun) != pid
 
 
@@ -179,7 +170,7 @@ class TestEdits:
         kvmrun.ok("net", "up")
         pid = names(kvmrun)
         guests(lab, "vm2")
-        assert status(kvmrun)["problem"] is None  # the file has just not been read yet
+        assert kvmrun.network()["problem"] is None  # the file has just not been read yet
         kvmrun.ok("net", "up")
         nic = kvmrun.rows()["vm2"]["nics"][0]
         assert until(lambda: ask("192.168.0.254", "vm2")) == [nic["address"]]
@@ -191,11 +182,11 @@ class TestEdits:
         kvmrun.ok("net", "up")
         with host("v1", bridge="br0") as one:
             first = one.lease()
-            leases = status(kvmrun)["leases"]
+            leases = kvmrun.network()["leases"]
             assert [lease["address"] for lease in leases] == [first["ip"]]
             (lab / "networks.toml").write_text("[network.lan]\ndhcp = { lease = '1h', options = { 26 = '1400' } }\n")
             kvmrun.ok("net", "up")
-            kept = status(kvmrun)["leases"]
+            kept = kvmrun.network()["leases"]
             assert [(lease["mac"], lease["address"]) for lease in kept] == [(leases[0]["mac"], first["ip"])]
             again = one.lease()
         assert (first["mtu"], again["mtu"], again["lease"], again["ip"]) == ("", "1400", "3600", first["ip"])
@@ -217,18 +208,18 @@ class TestEdits:
         right = bridge("br0")
         (lab / "networks.toml").write_text(f"[network.lan]\n{ipv6}\n")
         kvmrun.ok("net", "up")
-        assert status(kvmrun)["state"] == "up"
+        assert kvmrun.network()["state"] == "up"
         (lab / "networks.toml").write_text("[network.lan]\n")
         kvmrun.ok("net", "up")
-        assert (status(kvmrun)["state"], bridge("br0")) == ("up", right)
+        assert (kvmrun.network()["state"], bridge("br0")) == ("up", right)
 
     @pytest.mark.parametrize("firewall", ["none", "shorewall"])
     def test_rules_go_when_the_firewall_is_anothers(self, lab: Path, kvmrun: Cli, firewall: str) -> None:
         kvmrun.ok("net", "up")
         (lab / "networks.toml").write_text(f'firewall = "{firewall}"\n[network.lan]\n')
         kvmrun.ok("net", "up")
-        assert "kvmrun" not in nft("list", "ruleset")
-        assert status(kvmrun)["rules"] == f"left to {firewall}"
+        assert "kvmrun" not in run_nft("list", "ruleset")
+        assert kvmrun.network()["rules"] == f"left to {firewall}"
 
 
 @pytest.mark.parametrize(
@@ -334,10 +325,10 @@ def test_settings_that_were_right_already_are_left_alone(lab: Path, kvmrun: Cli)
 def test_a_flushed_table_is_seen_by_a_list_that_loads_no_netlink(lab: Path, kvmrun: Cli) -> None:
     guests(lab, "vm1")
     kvmrun.ok("vm1")
-    nft("delete", "table", "inet", "kvmrun_lan")
+    run_nft("delete", "table", "inet", "kvmrun_lan")
     row = kvmrun.rows()["vm1"]
     assert row["state"] == "degraded"
     assert "network lan" in row["problem"]
     assert "net up" in row["problem"]
     kvmrun.ok("vm1")  # the next command that needs the network mends it, too
-    assert status(kvmrun)["state"] == "up"
+    assert kvmrun.network()["state"] == "up"

@@ -10,8 +10,7 @@ from typing import Any
 
 import pytest
 from support.cli import Cli
-from support.etc import name_servers, own_etc
-from support.hosts import Host, ask, name_server, reverse, uplink
+from support.hosts import Host, ask, name_server, name_servers, own_etc, reverse, uplink
 from support.world import ip, world, world_after
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun", "plain")]

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import Cli, guests, has_line
-from support.etc import name_servers, own_etc
-from support.hosts import Host, ask, fetch, host, name_server, reverse, served, uplink
+from support.builders import guests
+from support.cli import Cli, has_line
+from support.hosts import Host, ask, fetch, host, name_server, name_servers, own_etc, reverse, served, uplink
 from support.world import ip, until
 
 pytestmark = [

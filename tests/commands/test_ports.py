@@ -4,7 +4,8 @@ import socket
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import Host, host, uplink
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, Cli, guests
-from support.world import ip, link, opened, touchable, until, world, world_after
+from support.builders import TCG, guests
+from support.cli import Cli
+from support.world import ip, link, opened, run_nft, touchable, until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -18,10 +19,6 @@ pytestmark = pytest.mark.usefixtures("netns", "tun")
 @pytest.fixture
 def run(own_directories: Path) -> Path:
     return own_directories / "run"
-
-
-def nft(*words: str) -> str:
-    return subprocess.run(["nft", *words], check=True, capture_output=True, text=True).stdout
 
 
 def repair(kvmrun: Cli, *, code: int = 0) -> list[dict[str, Any]]:
@@ -118,7 +115,7 @@ class TestAGuestThatRuns:
         assert (fault["subject"], fault["steps"], "kvmrun stop vm1" in fault["fix"]) == ("vm1", [], True)
         kvmrun.ok("stop", "vm1", "--timeout", "1")
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
-        assert "netdev" not in nft("list", "tables")
+        assert "netdev" not in run_nft("list", "tables")
         kvmrun.ok("vm1")
         kvmrun.ok("kill", "--all")
         kvmrun.ok("net", "down")
@@ -128,9 +125,9 @@ class TestAGuestThatRuns:
     def test_is_guarded_and_logged_again(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
-        nft("flush", "ruleset")
+        run_nft("flush", "ruleset")
         assert subjects(repair(kvmrun)) == ["vm1", "network lan"]
-        assert {"kvmrun", "kvmrun_lan"} <= set(nft("list", "tables").split())
+        assert {"kvmrun", "kvmrun_lan"} <= set(run_nft("list", "tables").split())
         assert kvmrun.rows()["vm1"]["problem"] is None
 
 
@@ -177,11 +174,11 @@ class TestWhatIsLeft:
         kvmrun.ok("net", "up", "--owner", "nobody")
         assert repair(kvmrun) == []
         (lab / "vm2.toml").unlink()
-        nft("add table netdev kvmrun; add chain netdev kvmrun from_vm9_eth0")
-        nft("add", "table", "netdev", "not_ours")
+        run_nft("add table netdev kvmrun; add chain netdev kvmrun from_vm9_eth0")
+        run_nft("add", "table", "netdev", "not_ours")
         assert subjects(repair(kvmrun)) == ["network lan", "tap-vm2", "vm9"]
         assert (link("tap-vm1") is None, link("tap-vm2")) == (False, None)
-        assert set(nft("list", "tables", "netdev").split()) == {"table", "netdev", "kvmrun_net_lan", "not_ours"}
+        assert set(run_nft("list", "tables", "netdev").split()) == {"table", "netdev", "kvmrun_net_lan", "not_ours"}
 
     def test_of_another_lab_is_left_alone(self, kvmrun: Cli, own_directories: Path) -> None:
         there = own_directories / "other"

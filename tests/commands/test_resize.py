@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Run, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Run
 from support.world import until
 
 DRIVE = '[[drive]]\nimage = "{0}"\n'

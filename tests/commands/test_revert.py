@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Run, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Run
 from support.screen import screen
 
 TYPED = "import sys; from kvmrun.cli.main import run; sys.exit(run(sys.argv[1:]))"

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from support import disc
+from support import sector
 from support.cli import Cli
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
@@ -19,7 +19,7 @@ def test_in_the_example_lab_a_new_guest_boots_its_own_medium(
     kvmrun.ok("init", target)
     kvmrun.words[-1] = target
     path = images / ("own.raw" if kind == "--image" else "own.iso")
-    (disc.disk if kind == "--image" else disc.cdrom)(path, b"hello from the medium")
+    (sector.disk if kind == "--image" else sector.cdrom)(path, b"hello from the medium")
     kvmrun.ok("new", "own", kind, str(path))
     text = Path(target, "own.toml").read_text().replace('display = "vnc"', 'display = "none"')
     Path(target, "own.toml").write_text(text)
@@ -28,7 +28,7 @@ def test_in_the_example_lab_a_new_guest_boots_its_own_medium(
 
 
 def test_a_start_says_that_a_kernel_of_the_defaults_boots_instead(lab: Path, images: Path, kvmrun: Cli) -> None:
-    disc.disk(images / "own.raw", b"hello")
+    sector.disk(images / "own.raw", b"hello")
     (images / "k").write_bytes(Path(__file__).read_bytes())
     (lab / "defaults.toml").write_text('accel = "tcg"\nmemory = "32M"\nnic = []\n[boot]\nkernel = "k"\n')
     (lab / "own.toml").write_text('[[drive]]\nimage = "own.raw"\n')

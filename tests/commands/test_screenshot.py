@@ -5,11 +5,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import ALONE, guests
+from support.cli import Cli
 from support.world import opened
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="QEMU as another user needs root")
-ALONE = TCG + "nic = []\n"
 
 
 def test_a_picture_is_written(lab: Path, kvmrun: Cli, tmp_path: Path) -> None:

@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import host, served
 from support.sector import sector
 

@@ -15,10 +15,9 @@ from pathlib import Path
 
 import pytest
 from support.cli import Cli, has_line
-from support.elsewhere import elsewhere
-from support.hosts import Host, ask, fetch, host, served
+from support.hosts import Host, ask, fetch, guest_host, host, served
 from support.lan import forwarding
-from support.world import ip, until
+from support.world import ip, run_nft, until
 
 from kvmrun.cli.manual_pages import topics
 
@@ -140,13 +139,9 @@ def in_the_way(kvmrun: Cli) -> list[str]:
 
 def provider(kvmrun: Cli, name: str) -> tuple[bool, bool]:
     """Whether Shorewall has it enabled, and whether it answers."""
-    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     (state,) = (one for one in network["providers"] if one.startswith(f"{name}:"))
     return ", enabled," in state, state.endswith(", answers")
-
-
-def tables() -> str:
-    return subprocess.run(["nft", "list", "tables"], capture_output=True, text=True, check=True).stdout
 
 
 @pytest.mark.parametrize(
@@ -190,7 +185,7 @@ def test_guests_reach_out_masqueraded_and_nobody_reaches_in(lab: Path, kvmrun: C
         assert not isp.reaches("192.168.0.1")
         assert isp.page("172.20.1.130", 8080) == "I am ursa-vm1"
         assert kvmrun.ok("net", "status").out.startswith("lan: up\n")
-        assert "kvmrun_lan" not in tables()
+        assert "kvmrun_lan" not in run_nft("list", "tables")
         assert in_the_way(kvmrun) == []
 
 
@@ -236,19 +231,19 @@ def test_of_two_wires_one_may_be_absent(lab: Path, kvmrun: Cli, files: Path) -> 
 
 def test_a_stricter_policy_leaves_guests_addresses_and_names(lab: Path, kvmrun: Cli, files: Path) -> None:
     (lab / "networks.toml").write_text(ONE)
-    with elsewhere("vm1", "vm2") as (vm1, vm2):
+    with ExitStack() as stack:
         ip("link", "add", "eth0", "type", "veth", "peer", "name", "isp")
         kvmrun.ok("net", "up")
         kvmrun.ok("export", "shorewall", str(files))
         policy = (files / "policy").read_text()
         assert "lan\tall\tACCEPT" in policy
         (files / "policy").write_text(policy.replace("lan\tall\tACCEPT", "lan\tnet\tACCEPT"))
-        vm1.plugged("br0", "192.168.0.1/24", via="192.168.0.254")
-        vm2.plugged("br0")
+        vm1, vm2 = stack.enter_context(guest_host(1)), stack.enter_context(host("port2", bridge="br0"))
         shorewall("start", files)
-        assert vm1.asks("vm2", "192.168.0.254") == "192.168.0.2"
-        assert vm1.hears("192.168.0.254", 22).endswith("refused")
-        assert vm2.is_offered() in {f"192.168.0.{last}" for last in range(200, 220)}
+        assert ask("192.168.0.254", "vm2", at=vm1.socket(socket.SOCK_DGRAM)) == ["192.168.0.2"]
+        with vm1.socket() as at, pytest.raises(ConnectionRefusedError):
+            at.connect(("192.168.0.254", 22))
+        assert vm2.lease()["ip"] in {f"192.168.0.{last}" for last in range(200, 220)}
 
 
 @contextmanager

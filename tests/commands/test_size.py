@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, guests
+from support.builders import TCG, guests
 
 pytestmark = pytest.mark.usefixtures("netns")
 

@@ -4,12 +4,12 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from support import proc
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.world import link, processes, until, world, world_after
 
 from kvmrun.host.rundir import lock
@@ -115,7 +115,7 @@ class TestCrashes:
         guests(lab, "vm1")
         kvmrun.ok("vm1")
         pid = kvmrun.pid("vm1")
-        os.kill(logger(), signal.SIGKILL)
+        os.kill(proc.logger("vm1"), signal.SIGKILL)
         assert kvmrun.ok("monitor", "vm1", "-c", "query-status", "-o", "json").json()["running"] is True
         row = kvmrun.rows()["vm1"]
         assert (row["state"], row["pid"]) == ("running", pid)
@@ -218,14 +218,3 @@ def has_open(pid: int, ending: str) -> bool:
         return any(what.endswith(ending) for what in proc.held(pid).values())
     except OSError:
         return False
-
-
-def logger() -> int:
-    """The pid of this test's only logger."""
-    for one in Path("/proc").iterdir():
-        if one.name.isdigit():
-            with suppress(OSError):
-                words = (one / "cmdline").read_bytes().split(b"\0")
-                if words[0].endswith(b"s6-log") and words[-2].startswith(os.environ["KVMRUN_STATE_DIR"].encode()):
-                    return int(one.name)
-    raise AssertionError("no logger")

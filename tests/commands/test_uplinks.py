@@ -3,12 +3,13 @@
 import json
 import subprocess
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests, has_line
-from support.hosts import Host, fetch, host, served, uplink
+from support.builders import TCG, guests
+from support.cli import Cli, has_line
+from support.hosts import Host, fetch, guest_host, host, served, uplink
 from support.world import difference, ip, touchable, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -33,14 +34,6 @@ def write(lab: Path, networks: str = "[network.lan]\n", **uplinks: str) -> None:
         (lab / f"{name}.toml").write_text(f'{chosen}{TCG}[[nic]]\naddress = "192.168.0.{number}"\n')
 
 
-@contextmanager
-def guest(number: int) -> Iterator[Host]:
-    """The far end of a port of br0, with the address of a guest."""
-    with host(f"port{number}", bridge="br0", address=f"192.168.0.{number}/24") as one:
-        one("ip", "route", "add", "default", "via", "192.168.0.254")
-        yield one
-
-
 @pytest.fixture
 def world_beyond(netns: None) -> Iterator[Host]:
     """Two ways out; the first is the one everybody takes who is not told. The host beyond the second."""
@@ -55,7 +48,7 @@ def tables() -> str:
 
 
 def status(kvmrun: Cli) -> dict[str, tuple[str | None, str | None]]:
-    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     return {way["guest"]: (way["egress"], way["uplink"]) for way in network["ways"]}
 
 
@@ -65,7 +58,7 @@ class TestTwo:
         write(lab, vm2="second")
         before = world()
         kvmrun.ok("net", "up")
-        with guest(1) as vm1, guest(2) as vm2:
+        with guest_host(1) as vm1, guest_host(2) as vm2:
             assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
             assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
             with served(vm1), served(vm2):
@@ -80,7 +73,7 @@ class TestTwo:
     def test_a_network_may_be_told_and_a_guest_of_it_otherwise(self, lab: Path, kvmrun: Cli) -> None:
         write(lab, '[network.lan]\nuplink = "second"\n', vm1="first")
         kvmrun.ok("net", "up")
-        with guest(1) as vm1, guest(2) as vm2, guest(77) as stranger:
+        with guest_host(1) as vm1, guest_host(2) as vm2, guest_host(77) as stranger:
             assert vm1.page(WORLD) == "you are 10.1.0.2 at wan1"
             assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
             assert stranger.page(WORLD) == "you are 10.2.0.2 at wan2"
@@ -90,14 +83,14 @@ class TestTwo:
         for link in ("all", "wan1", "wan2"):
             Path(f"/proc/sys/net/ipv4/conf/{link}/rp_filter").write_text("1")
         kvmrun.ok("net", "up")
-        with guest(2) as vm2:
+        with guest_host(2) as vm2:
             assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
 
     def test_two_networks_reach_each_other_whatever_their_uplinks(self, lab: Path, kvmrun: Cli) -> None:
         dmz = '[network.dmz]\nbridge = "br1"\nsubnet = "192.168.7.0/24"\ndomain = "dmz"\nuplink = "first"\n'
         write(lab, f'[network.lan]\nuplink = "second"\n{dmz}')
         kvmrun.ok("net", "up")
-        with guest(1) as vm1, host("far", bridge="br1", address="192.168.7.1/24") as far:
+        with guest_host(1) as vm1, host("far", bridge="br1", address="192.168.7.1/24") as far:
             far("ip", "route", "add", "default", "via", "192.168.7.254")
             with served(far), served(vm1):
                 assert vm1.page("192.168.7.1") == "you are 192.168.0.1 at far"
@@ -137,7 +130,7 @@ class TestTwo:
         """A new address, as DHCP gives it, and a better way out than the one before."""
         write(lab, vm2="second")
         kvmrun.ok("net", "up")
-        with guest(1) as vm1, guest(2) as vm2:
+        with guest_host(1) as vm1, guest_host(2) as vm2:
             assert (vm1.page(WORLD), vm2.page(WORLD)) == ("you are 10.1.0.2 at wan1", "you are 10.2.0.2 at wan2")
             ip("address", "flush", "dev", "wan2")  # the kernel takes every route through it away
             assert status(kvmrun) == {"vm1": ("wan1 via 10.1.0.1", "first"), "vm2": ("wan1 via 10.1.0.1", "first")}
@@ -180,7 +173,7 @@ def test_an_uplink_that_is_absent_at_the_start_costs_nothing(lab: Path, kvmrun: 
     with uplink("wan1", 1):
         said = kvmrun.ok("net", "up")
         assert has_line(said.out + said.err, "warning", "second", "192.168.0.2")
-        with guest(2) as vm2:
+        with guest_host(2) as vm2:
             assert vm2.page(WORLD) == "you are 10.1.0.2 at wan1"
             with uplink("wan2", 2, metric=200):
                 kvmrun.ok("net", "up")
@@ -207,7 +200,7 @@ def test_two_gateways_on_one_wire(lab: Path, kvmrun: Cli) -> None:
             one("ip", "address", "add", f"{WORLD}/32", "dev", "lo")
             stack.enter_context(served(one))
         kvmrun.ok("net", "up")
-        with guest(1) as vm1, guest(2) as vm2:
+        with guest_host(1) as vm1, guest_host(2) as vm2:
             assert vm1.page(WORLD) == "you are 172.20.1.130 at comcast"
             assert vm2.page(WORLD) == "you are 172.20.1.130 at avvanta"
         assert status(kvmrun) == {
@@ -225,7 +218,7 @@ class TestAnswers:
         with uplink("wan1", 1, metric=100) as one, uplink("wan2", 2, metric=200) as two, uplink("wan3", 3, metric=300):
             inside = world()
             kvmrun.ok("net", "up")
-            with guest(1) as vm1, guest(2) as vm2, served(vm1), served(vm2):
+            with guest_host(1) as vm1, guest_host(2) as vm2, served(vm1), served(vm2):
                 for far, own in ((one, "10.1.0.2"), (two, "10.2.0.2")):
                     for number in (1, 2):
                         with far.socket() as at:
@@ -257,7 +250,7 @@ class TestTables:
         ip("route", "add", "default", "via", "10.2.0.1", "dev", "wan2", "table", "102")
         before = world()
         kvmrun.ok("net", "up")
-        with guest(2) as vm2:
+        with guest_host(2) as vm2:
             assert vm2.page(WORLD) == "you are 10.2.0.2 at wan2"
         kvmrun.ok("net", "down")
         assert world_after(before) == before
@@ -351,7 +344,7 @@ def test_a_subnet_behind_a_guest_that_routes(lab: Path, kvmrun: Cli) -> None:
     before = world()
     with uplink("wan1", 1, metric=100) as beyond:
         kvmrun.ok("net", "up")
-        with guest(1) as router:
+        with guest_host(1) as router:
             router("ip", "link", "set", "eth0", "address", "52:54:00:00:00:01")
             router("sysctl", "-qw", "net.ipv4.ip_forward=1")
             router("ip", "address", "add", "10.9.9.1/24", "dev", "lo")

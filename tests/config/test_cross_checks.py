@@ -3,8 +3,8 @@
 from pathlib import Path
 
 import pytest
+from support.builders import loaded_lab
 
-from kvmrun.config.load_lab import load_lab
 from kvmrun.config.standard_paths import resolve_paths
 from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.errors import Refused
@@ -12,14 +12,6 @@ from kvmrun.model.lab import Lab
 
 HOST = "laptop"
 NAMES = '[network.lan]\nnames = {{ {} = "172.20.1.1" }}\n'
-
-
-def lab_of(directory: Path, networks: str = "", **guests: str) -> Lab:
-    if networks:
-        (directory / "networks.toml").write_text(networks)
-    for name, text in guests.items():
-        (directory / f"{name.replace('_', '-')}.toml").write_text(text)
-    return load_lab(str(directory), "/images", hostname=HOST)
 
 
 def told(lab: Lab, file: str = "", *, warning: bool = False) -> list[str]:
@@ -34,7 +26,7 @@ def told(lab: Lab, file: str = "", *, warning: bool = False) -> list[str]:
     ],
 )
 def test_a_subnet_that_no_network_can_have(lab: Path, subnet: str) -> None:
-    found = lab_of(lab, f'[network.lan]\nsubnet = "{subnet}"\n', vm1="", vm2="")
+    found = loaded_lab(lab, f'[network.lan]\nsubnet = "{subnet}"\n', vm1="", vm2="")
     [problem] = told(found)  # once, and not for every guest
     assert problem.startswith(f"networks.toml: network.lan.subnet: found {subnet}, expected a ")
     assert (found.invalid, dict(found.networks)) == (("vm1", "vm2"), {})
@@ -42,12 +34,12 @@ def test_a_subnet_that_no_network_can_have(lab: Path, subnet: str) -> None:
 
 @pytest.mark.parametrize("subnet", ["10.0.0.0/8", "172.16.0.0/12", "100.64.0.0/10", "198.18.0.0/28", "203.0.113.0/24"])
 def test_a_subnet_that_a_lab_may_have(lab: Path, subnet: str) -> None:
-    assert told(lab_of(lab, f'[network.lan]\nsubnet = "{subnet}"\n')) == []
+    assert told(loaded_lab(lab, f'[network.lan]\nsubnet = "{subnet}"\n')) == []
 
 
 @pytest.mark.parametrize("prefix", ["fe80::/64", "ff02::/64", "::/64", "::ffff:0:0/96"])
 def test_a_prefix_that_no_network_can_have(lab: Path, prefix: str) -> None:
-    [problem] = told(lab_of(lab, f'[network.lan]\nipv6 = "{prefix}"\n', vm1=""))
+    [problem] = told(loaded_lab(lab, f'[network.lan]\nipv6 = "{prefix}"\n', vm1=""))
     assert problem.startswith("networks.toml: network.lan.ipv6")
 
 
@@ -68,7 +60,7 @@ def test_a_prefix_that_no_network_can_have(lab: Path, prefix: str) -> None:
     ],
 )
 def test_a_value_that_says_nothing_is_an_error(lab: Path, line: str, key: str) -> None:
-    problems = told(lab_of(lab, f"[network.lan]\n{line}\n", vm1=""))
+    problems = told(loaded_lab(lab, f"[network.lan]\n{line}\n", vm1=""))
     assert [one.split(": ")[:2] for one in problems] == [["networks.toml", f"network.lan.{key}"]]
 
 
@@ -76,17 +68,17 @@ def test_a_value_that_says_nothing_is_an_error(lab: Path, line: str, key: str) -
     "line", ["dhcp = false", "dns = false", "dhcp = true", "dns = true", "nat = false", "ipv6 = false"]
 )
 def test_what_can_be_switched_off_is(lab: Path, line: str) -> None:
-    assert told(lab_of(lab, f"[network.lan]\n{line}\n", vm1="")) == []
+    assert told(loaded_lab(lab, f"[network.lan]\n{line}\n", vm1="")) == []
 
 
 @pytest.mark.parametrize("gateway", ["0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255"])
 def test_a_gateway_that_nobody_is(lab: Path, gateway: str) -> None:
-    [problem] = told(lab_of(lab, f'[uplink.a]\ninterface = "eth0"\ngateway = "{gateway}"\n'))
+    [problem] = told(loaded_lab(lab, f'[uplink.a]\ninterface = "eth0"\ngateway = "{gateway}"\n'))
     assert problem.startswith("networks.toml: uplink.a.gateway")
 
 
 def test_a_network_that_shorewall_would_take_for_all_of_them(lab: Path) -> None:
-    [problem] = told(lab_of(lab, "[network.any]\n"))
+    [problem] = told(loaded_lab(lab, "[network.any]\n"))
     assert "Shorewall" in problem
 
 
@@ -94,33 +86,33 @@ def test_a_network_that_shorewall_would_take_for_all_of_them(lab: Path) -> None:
 def test_a_provider_may_have_the_name_it_had(lab: Path, name: str) -> None:
     text = f'[uplink.{name}]\ninterface = "eth0"\ngateway = "172.20.1.1"\n'
     text += f'[network.lan]\nuplink = "{name}"\nnat = ["{name}"]\n'
-    found = lab_of(lab, text, vm1=f'uplink = "{name}"\n')
+    found = loaded_lab(lab, text, vm1=f'uplink = "{name}"\n')
     assert (told(found), list(found.uplinks), list(found.guests)) == ([], [name], ["vm1"])
 
 
 @pytest.mark.parametrize("name", ["localhost", "ip6-localhost", HOST])
 def test_a_guest_that_is_called_as_the_machine_itself(lab: Path, name: str) -> None:
     (lab / f"{name}.toml").touch()
-    found = lab_of(lab, vm1="")
+    found = loaded_lab(lab, vm1="")
     assert (found.invalid, list(found.guests)) == ((name,), ["vm1"])
     [problem] = told(found)
     assert "expected another name" in problem
 
 
 def test_a_guest_that_is_called_as_the_second_card_of_another(lab: Path) -> None:
-    found = lab_of(lab, longguest="[[nic]]\n[[nic]]\n", longguest_eth1="")
+    found = loaded_lab(lab, longguest="[[nic]]\n[[nic]]\n", longguest_eth1="")
     [problem] = told(found, "longguest-eth1.toml")
     assert "a card of longguest is called longguest-eth1 in DNS" in problem
 
 
 @pytest.mark.parametrize("name", ["vm1", HOST, "localhost", '"vm1.lan"'])
 def test_a_name_that_is_taken_cannot_be_given_to_another_machine(lab: Path, name: str) -> None:
-    [problem] = told(lab_of(lab, NAMES.format(name), vm1=""), "networks.toml")
+    [problem] = told(loaded_lab(lab, NAMES.format(name), vm1=""), "networks.toml")
     assert "another name" in problem
 
 
 def test_one_port_shows_one_guest(lab: Path) -> None:
-    found = lab_of(lab, vm1='display = "vnc:5901"\n', vm2='display = "vnc:5901"\n', vm3='display = "vnc:5902"\n')
+    found = loaded_lab(lab, vm1='display = "vnc:5901"\n', vm2='display = "vnc:5901"\n', vm3='display = "vnc:5902"\n')
     assert told(found) == [
         "vm1.toml: display: found vnc:5901, expected another port: vm2 has that one",
         "vm2.toml: display: found vnc:5901, expected another port: vm1 has that one",
@@ -150,7 +142,7 @@ CROWDS = [
 def test_more_devices_than_slots(lab: Path, machine: str, more: str, devices: tuple[int, int], fits: bool) -> None:
     drives, nics = devices
     text = f'machine = "{machine}"\n{more}' + "".join(DRIVE.format(one, "") for one in range(drives)) + NICS * nics
-    found = lab_of(lab, vm1=text if nics else f"nic = []\n{text}")
+    found = loaded_lab(lab, vm1=text if nics else f"nic = []\n{text}")
     assert (found.invalid == ()) == fits, told(found)
     if not fits:
         assert "slots" in told(found)[0]
@@ -158,7 +150,7 @@ def test_more_devices_than_slots(lab: Path, machine: str, more: str, devices: tu
 
 def test_drives_on_a_controller_take_no_slot_of_their_own(lab: Path) -> None:
     text = "nic = []\n" + "".join(DRIVE.format(one, 'interface = "scsi"\n') for one in range(40))
-    assert told(lab_of(lab, vm1=text)) == []
+    assert told(loaded_lab(lab, vm1=text)) == []
 
 
 @pytest.mark.parametrize(
@@ -172,7 +164,7 @@ def test_drives_on_a_controller_take_no_slot_of_their_own(lab: Path) -> None:
     ],
 )
 def test_a_domain_that_hides_a_real_one_is_warned_of(lab: Path, domain: str, warned: bool) -> None:
-    found = lab_of(lab, f'[network.lan]\ndomain = "{domain}"\n', vm1="")
+    found = loaded_lab(lab, f'[network.lan]\ndomain = "{domain}"\n', vm1="")
     assert (len(told(found, warning=True)), told(found)) == (int(warned), [])
 
 
@@ -201,18 +193,18 @@ ABSENT = (
     ],
 )
 def test_an_empty_text_is_not_an_absent_key(lab: Path, text: str) -> None:
-    found = lab_of(lab, vm1=f"{text}\n")
+    found = loaded_lab(lab, vm1=f"{text}\n")
     assert (found.invalid, len(told(found))) == (("vm1",), 1), told(found)
 
 
 def test_one_error_in_networks_is_said_once(lab: Path) -> None:
-    found = lab_of(lab, "[network.lan]\nmtu = 1\n", vm1="", vm2="", vm3="nic = []\n")
+    found = loaded_lab(lab, "[network.lan]\nmtu = 1\n", vm1="", vm2="", vm3="nic = []\n")
     assert told(found) == ["networks.toml: network.lan.mtu: found 1, expected 1280 to 65521"]
     assert (found.invalid, list(found.guests)) == (("vm1", "vm2"), ["vm3"])
-    found = lab_of(lab, "not toml", vm1="")
+    found = loaded_lab(lab, "not toml", vm1="")
     assert [one.split(":")[0] for one in told(found)] == ["networks.toml"]
     assert found.invalid == ("vm1", "vm2")
-    found = lab_of(lab, '[uplink.a]\ninterface = ""\n', vm1='uplink = "a"\n')
+    found = loaded_lab(lab, '[uplink.a]\ninterface = ""\n', vm1='uplink = "a"\n')
     assert [one.split(":")[0] for one in told(found)] == ["networks.toml"]
 
 
@@ -261,7 +253,7 @@ ERRORS = {
 @pytest.mark.parametrize("error", ERRORS)
 def test_a_guest_with_an_error_is_told_what_it_shares_with_another_guest(lab: Path, what: str, error: str) -> None:
     (shared, shared_key), (wrong, wrong_key) = SHARED[what], ERRORS[error]
-    found = lab_of(lab, vm1=wrong + shared, vm2=shared)
+    found = loaded_lab(lab, vm1=wrong + shared, vm2=shared)
     assert sorted(one.key for one in found.problems if one.file == "vm1.toml") == sorted([wrong_key, shared_key])
     assert told(found, "vm2.toml") == []
     assert (list(found.guests), found.invalid) == (["vm2"], ("vm1",))
@@ -271,21 +263,21 @@ def test_a_guest_with_an_error_is_told_what_it_shares_with_another_guest(lab: Pa
 def test_what_two_guests_with_errors_share_is_told_of_both(lab: Path, what: str) -> None:
     shared, key = SHARED[what]
     wrong = ERRORS["a value"][0]
-    found = lab_of(lab, vm1=wrong + shared, vm2=wrong + shared)
+    found = loaded_lab(lab, vm1=wrong + shared, vm2=wrong + shared)
     files = {one.file for one in found.problems if one.key == key}
     assert files == ({"vm2.toml"} if what == "image" else {"vm1.toml", "vm2.toml"})  # the first guest keeps the image
 
 
 def test_errors_of_a_nic_do_not_hide_its_mac(lab: Path) -> None:
     mac = 'mac = "52:54:00:00:00:01"\n'
-    found = lab_of(lab, vm1=f'[[nic]]\n[[nic]]\nguard = "strict"\n{mac}', vm2=f"[[nic]]\n{mac}")
+    found = loaded_lab(lab, vm1=f'[[nic]]\n[[nic]]\nguard = "strict"\n{mac}', vm2=f"[[nic]]\n{mac}")
     assert [one.key for one in found.problems] == ["nic[1].guard", "nic[1].mac"]
 
 
 def test_a_guest_without_its_defaults_is_told_what_it_shares(lab: Path) -> None:
     mac = '[[nic]]\nmac = "52:54:00:00:00:01"\n'
     (lab / "defaults.toml").write_text('memory = "lots"\n')
-    found = lab_of(lab, vm1=mac, vm2=mac)
+    found = loaded_lab(lab, vm1=mac, vm2=mac)
     assert [(one.file, one.key) for one in found.problems] == [
         ("defaults.toml", "memory"),
         ("vm2.toml", "nic[0].mac"),
@@ -297,5 +289,5 @@ def test_a_guest_without_its_defaults_is_told_what_it_shares(lab: Path) -> None:
     "text", ["memory = [", "nic = 3\n", "nic = [3]\n", 'nic = [{ network = "dmz", mac = "no" }]\n']
 )
 def test_what_is_left_of_a_broken_definition_makes_no_more_errors(lab: Path, text: str) -> None:
-    found = lab_of(lab, vm1=text, vm2="")
+    found = loaded_lab(lab, vm1=text, vm2="")
     assert (len(told(found, "vm1.toml")), told(found, "vm2.toml"), list(found.guests)) == (1, [], ["vm2"])

@@ -3,17 +3,11 @@
 from pathlib import Path
 
 import pytest
+from support.builders import loaded_lab
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
-
-
-def lab_of(directory: Path, **files: str) -> Lab:
-    """The lab of these files, each named without its suffix, "_" for "-"."""
-    for stem, text in files.items():
-        (directory / f"{stem.replace('_', '-')}.toml").write_text(text)
-    return load_lab(str(directory), "/images")
 
 
 def said(lab: Lab) -> list[str]:
@@ -29,7 +23,7 @@ def drive(**keys: object) -> str:
 
 
 def test_without_networks_there_is_the_one_of_the_laptop(lab: Path) -> None:
-    (network,) = lab_of(lab, vm1="").networks.values()
+    (network,) = loaded_lab(lab, vm1="").networks.values()
     assert (network.name, network.bridge, str(network.host_address())) == ("lan", "br0", "192.168.0.254/24")
 
 
@@ -43,14 +37,14 @@ def test_no_directory_is_an_empty_lab(lab: Path, name: str) -> None:
 def test_only_definitions_are_read(lab: Path) -> None:
     for name in ("README.md", ".vm2.toml", "vm3.toml~", "vm4.toml.bak", ".toml"):
         (lab / name).write_text("rubbish")
-    assert list(lab_of(lab, vm1="").guests) == ["vm1"]
-    assert lab_of(lab).problems == ()
+    assert list(loaded_lab(lab, vm1="").guests) == ["vm1"]
+    assert loaded_lab(lab).problems == ()
 
 
 def test_defaults_are_under_every_guest_key_by_key(lab: Path) -> None:
     defaults = 'memory = "1G"\ncpus = 2\n[boot]\nkernel = "k"\ninitrd = "i"\n[[nic]]\n[[nic]]\n'
     own = 'cpus = 3\nnic = [{ name = "wan" }]\n[boot]\ninitrd = "own"\n'
-    found = lab_of(lab, defaults=defaults, vm1=own, vm2="").guests
+    found = loaded_lab(lab, defaults=defaults, vm1=own, vm2="").guests
     assert (str(found["vm1"].memory), found["vm1"].cpus, len(found["vm1"].nic)) == ("1G", 3, 1)
     assert (found["vm1"].boot.kernel, found["vm1"].boot.initrd) == ("/images/k", "/images/own")
     assert (found["vm2"].cpus, len(found["vm2"].nic)) == (2, 2)
@@ -58,7 +52,7 @@ def test_defaults_are_under_every_guest_key_by_key(lab: Path) -> None:
 
 @pytest.mark.parametrize("broken", ["x = [", "memroy = 5", "cpus = true"])
 def test_with_broken_defaults_no_guest_is_what_it_says(lab: Path, broken: str) -> None:
-    found = lab_of(lab, defaults=broken, vm1="", vm2="")
+    found = loaded_lab(lab, defaults=broken, vm1="", vm2="")
     assert (found.guests, found.invalid) == ({}, ("vm1", "vm2"))
     (problem,) = said(found)
     assert problem.startswith("defaults.toml: ")
@@ -68,7 +62,7 @@ def test_with_broken_defaults_no_guest_is_what_it_says(lab: Path, broken: str) -
     "broken", ["x = [", "network = 5", "[network.lan]\nmtu = 5", "[network.LAN]", "[network]\nlan = 5"]
 )
 def test_with_broken_networks_their_guests_are_invalid(lab: Path, broken: str) -> None:
-    found = lab_of(lab, networks=broken, vm1="", vm2="nic = []")
+    found = loaded_lab(lab, networks=broken, vm1="", vm2="nic = []")
     assert (list(found.guests), found.invalid) == (["vm2"], ("vm1",))
     assert said(found)[0].startswith("networks.toml: ")
 
@@ -76,7 +70,7 @@ def test_with_broken_networks_their_guests_are_invalid(lab: Path, broken: str) -
 def test_one_bad_file_among_two_hundred_costs_one_row(lab: Path) -> None:
     for number in range(200):
         (lab / f"vm{number}.toml").write_text("")
-    found = lab_of(lab, bad="cpus = [")
+    found = loaded_lab(lab, bad="cpus = [")
     assert (len(found.guests), found.invalid) == (200, ("bad",))
     assert [problem.file for problem in found.problems if not problem.warning] == ["bad.toml"]
 
@@ -98,20 +92,20 @@ def test_one_bad_file_among_two_hundred_costs_one_row(lab: Path) -> None:
 )
 def test_a_file_with_a_bad_name_is_one_invalid_row(lab: Path, stem: str) -> None:
     (lab / f"x{stem}.toml" if stem.startswith(".") else lab / f"{stem}.toml").write_text("")
-    found = lab_of(lab, good="")
+    found = loaded_lab(lab, good="")
     assert (list(found.guests), len(found.invalid), len(found.problems)) == (["good"], 1, 1)
     assert (said(found)[0] + found.invalid[0]).isprintable()
 
 
 def test_an_unknown_network_is_named_with_a_near_one(lab: Path) -> None:
-    found = lab_of(
+    found = loaded_lab(
         lab, networks="[network.lan]\n[network.dmz]\nbridge='br1'\nsubnet='10.0.0.0/24'", vm1=nic(network="dnz")
     )
     assert said(found) == ["vm1.toml: nic[0].network: found dnz, expected a network of networks.toml, such as dmz"]
 
 
 def test_what_a_definition_says_cannot_act_on_the_terminal(lab: Path) -> None:
-    found = lab_of(lab, vm1=nic(network="\\u001b[31m"))
+    found = loaded_lab(lab, vm1=nic(network="\\u001b[31m"))
     assert said(found)[0].isprintable()
 
 
@@ -134,7 +128,7 @@ WRITTEN = drive(image='"a.qcow2"')
     ],
 )  # fmt: skip
 def test_what_two_guests_may_not_share(lab: Path, one: str, other: str, wanted: tuple[str, ...]) -> None:
-    found = lab_of(lab, vm1=one, vm2=other, vm3="")
+    found = loaded_lab(lab, vm1=one, vm2=other, vm3="")
     errors = sorted(said(found))
     assert len(errors) == len(wanted)
     assert all(error.startswith(start) for error, start in zip(errors, wanted, strict=True))
@@ -154,7 +148,7 @@ def test_what_two_guests_may_not_share(lab: Path, one: str, other: str, wanted: 
     ],
 )
 def test_what_one_guest_may_not_have_twice(lab: Path, text: str) -> None:
-    assert lab_of(lab, vm1=text).invalid == ("vm1",)
+    assert loaded_lab(lab, vm1=text).invalid == ("vm1",)
 
 
 @pytest.mark.parametrize(
@@ -166,22 +160,22 @@ def test_what_one_guest_may_not_have_twice(lab: Path, text: str) -> None:
     ],
 )
 def test_what_two_guests_may_share(lab: Path, one: str, other: str) -> None:
-    assert lab_of(lab, vm1=one, vm2=other).problems == ()
+    assert loaded_lab(lab, vm1=one, vm2=other).problems == ()
 
 
 @pytest.mark.parametrize("address", ["192.168.1.1", "192.168.0.0", "192.168.0.255", "192.168.0.254"])
 def test_an_address_a_guest_cannot_have_is_refused(lab: Path, address: str) -> None:
-    (problem,) = said(lab_of(lab, vm1=nic(address=address)))
+    (problem,) = said(loaded_lab(lab, vm1=nic(address=address)))
     assert problem.startswith(f"vm1.toml: nic[0].address: found {address}, expected an address of 192.168.0.0/24")
 
 
 def test_a_mac_that_is_the_bridges_is_refused(lab: Path) -> None:
-    (problem,) = said(lab_of(lab, vm1=nic(mac=derive.mac("", "bridge", "br0"))))
+    (problem,) = said(loaded_lab(lab, vm1=nic(mac=derive.mac("", "bridge", "br0"))))
     assert problem.endswith("expected another one than br0 has")
 
 
 def test_a_guest_named_like_anothers_card_is_told(lab: Path) -> None:
-    found = lab_of(lab, a="nic = [{}, {}]", a_eth1="")
+    found = loaded_lab(lab, a="nic = [{}, {}]", a_eth1="")
     assert [one for one in said(found) if "tap-a-eth1" in one]
 
 
@@ -189,22 +183,22 @@ def test_a_guest_named_like_anothers_card_is_told(lab: Path) -> None:
 def test_two_networks_share_neither_bridge_nor_subnet(lab: Path, key: str, value: str) -> None:
     tables = {"bridge": '"br1"', "subnet": '"10.0.0.0/24"', key: value}
     text = "[network.lan]\n[network.dmz]\n" + "".join(f"{name} = {one}\n" for name, one in tables.items())
-    (problem,) = said(lab_of(lab, networks=text, vm1=""))
+    (problem,) = said(loaded_lab(lab, networks=text, vm1=""))
     assert problem.startswith(f"networks.toml: network.dmz.{key}")
 
 
 def test_addresses_are_derived_and_no_two_alike(lab: Path) -> None:
     for number in range(200):
         (lab / f"vm{number}.toml").write_text("")
-    ports = lab_of(lab).ports()
+    ports = loaded_lab(lab).ports()
     addresses = [port.address for some in ports.values() for port in some]
     assert len(set(addresses)) == 200
     assert "192.168.0.254" not in addresses
 
 
 def test_an_address_that_steps_aside_is_a_warning_with_the_line_to_paste(lab: Path) -> None:
-    derived = lab_of(lab, vm2="").ports()["vm2"][0].address
-    found = lab_of(lab, vm1=nic(address=derived))
+    derived = loaded_lab(lab, vm2="").ports()["vm2"][0].address
+    found = loaded_lab(lab, vm1=nic(address=derived))
     (problem,) = found.problems
     assert (problem.warning, problem.file, list(found.guests)) == (True, "vm2.toml", ["vm1", "vm2"])
     assert f'address = "{found.ports()["vm2"][0].address}"' in problem.wanted
@@ -212,14 +206,14 @@ def test_an_address_that_steps_aside_is_a_warning_with_the_line_to_paste(lab: Pa
 
 def test_a_full_network_refuses_the_one_too_many(lab: Path) -> None:
     text = '[network.lan]\nsubnet = "10.0.0.0/28"\ndhcp = false'
-    found = lab_of(lab, networks=text, **dict.fromkeys((f"vm{number}" for number in range(10, 24)), ""))
+    found = loaded_lab(lab, networks=text, **dict.fromkeys((f"vm{number}" for number in range(10, 24)), ""))
     errors = [str(problem) for problem in found.problems if not problem.warning]
     assert errors == ["vm23.toml: nic[0].address: 10.0.0.0/28 has no free address for this NIC"]
 
 
 def test_the_seed_changes_every_name(lab: Path) -> None:
-    (before,) = lab_of(lab, vm1="").ports()["vm1"]
-    (after,) = lab_of(lab, networks='seed = "x"').ports()["vm1"]
+    (before,) = loaded_lab(lab, vm1="").ports()["vm1"]
+    (after,) = loaded_lab(lab, networks='seed = "x"').ports()["vm1"]
     assert (before.mac != after.mac, before.tap == after.tap) == (True, True)
 
 
@@ -231,21 +225,21 @@ def test_the_example_lab_is_valid() -> None:
 
 class TestOrder:
     def test_groups_order_and_readiness_are_read(self, lab: Path) -> None:
-        found = lab_of(lab, vm1='ready = "port:22"\n', vm2='after = ["vm1"]\ngroups = ["lab", "web"]\n')
+        found = loaded_lab(lab, vm1='ready = "port:22"\n', vm2='after = ["vm1"]\ngroups = ["lab", "web"]\n')
         assert (found.problems, found.guests["vm2"].after, found.guests["vm2"].groups) == ((), ("vm1",), ("lab", "web"))
         assert (found.guests["vm1"].ready.kind, found.guests["vm1"].ready.text) == ("port", "22")
 
     def test_an_unknown_guest_before_it_is_named(self, lab: Path) -> None:
-        found = lab_of(lab, vm1="", vm2='after = ["vm1", "vmm1"]\n')
+        found = loaded_lab(lab, vm1="", vm2='after = ["vm1", "vmm1"]\n')
         assert said(found) == ["vm2.toml: after[1]: found vmm1, expected a guest of this lab, such as vm1"]
         assert found.invalid == ("vm2",)
 
     def test_an_invalid_guest_is_no_unknown_one(self, lab: Path) -> None:
-        found = lab_of(lab, vm1="cpus = 0\n", vm2='after = ["vm1"]\n')
+        found = loaded_lab(lab, vm1="cpus = 0\n", vm2='after = ["vm1"]\n')
         assert (found.invalid, list(found.guests)) == (("vm1",), ["vm2"])
 
     def test_a_circle_is_told_to_each_guest_in_it(self, lab: Path) -> None:
-        found = lab_of(
+        found = loaded_lab(
             lab, vm1='after = ["vm2"]\n', vm2='after = ["vm1"]\n', vm3='after = ["vm1"]\n', vm4='after = ["vm4"]\n'
         )
         assert said(found) == [
@@ -273,7 +267,7 @@ class TestOrder:
         ],
     )
     def test_what_is_no_value_of_these_keys(self, lab: Path, key: str, value: str) -> None:
-        (problem,) = lab_of(lab, vm1=f"{key} = {value}\n").problems
+        (problem,) = loaded_lab(lab, vm1=f"{key} = {value}\n").problems
         assert problem.key.startswith(key)
 
     @pytest.mark.parametrize(
@@ -286,4 +280,4 @@ class TestOrder:
         ],
     )
     def test_keys_that_exclude_each_other(self, lab: Path, text: str) -> None:
-        assert len(lab_of(lab, vm1=text).problems) == 1
+        assert len(loaded_lab(lab, vm1=text).problems) == 1

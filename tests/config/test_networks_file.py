@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.builders import loaded_lab
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.lab import Lab
@@ -12,15 +13,8 @@ OTHER = '[network.dmz]\nbridge = "br1"\nsubnet = "10.0.0.0/24"\n'
 HERE, THERE = "", '[[nic]]\nnetwork = "dmz"\n'
 
 
-def lab_of(directory: Path, text: str, **guests: str) -> Lab:
-    (directory / "networks.toml").write_text(text)
-    for name, definition in guests.items():
-        (directory / f"{name}.toml").write_text(definition)
-    return load_lab(str(directory), "/images")
-
-
 def lan(directory: Path, text: str, **guests: str) -> Network:
-    found = lab_of(directory, f"[network.lan]\n{text}", **guests)
+    found = loaded_lab(directory, f"[network.lan]\n{text}", **guests)
     assert found.problems == ()
     return found.networks["lan"]
 
@@ -158,7 +152,7 @@ WRONG = [
 
 @pytest.mark.parametrize(("text", "key", "wanted"), WRONG)
 def test_a_bad_value_is_told_and_costs_its_network_with_its_guests(lab: Path, text: str, key: str, wanted: str) -> None:
-    found = lab_of(lab, f"{OTHER}[network.lan]\n{text}\n", vm1=HERE, vm2=THERE)
+    found = loaded_lab(lab, f"{OTHER}[network.lan]\n{text}\n", vm1=HERE, vm2=THERE)
     (problem,) = said(found)
     assert problem.startswith(f"networks.toml: network.lan.{key}: ")
     assert wanted in problem
@@ -179,7 +173,7 @@ def test_a_bad_value_is_told_and_costs_its_network_with_its_guests(lab: Path, te
 )
 def test_two_networks_may_not_want_the_same(lab: Path, text: str, key: str, wanted: str) -> None:
     first = '[network.lan]\nipv6 = "fd00:77::/64"\nforward = ["udp 53 -> vm1:53"]\n'
-    found = lab_of(lab, first + text, vm1=HERE, vm2=THERE)
+    found = loaded_lab(lab, first + text, vm1=HERE, vm2=THERE)
     (problem,) = said(found)
     assert problem.startswith(f"networks.toml: {key}: ")
     assert wanted in problem
@@ -202,35 +196,35 @@ def test_two_networks_may_not_want_the_same(lab: Path, text: str, key: str, want
     ],
 )
 def test_an_error_in_the_file_is_told(lab: Path, text: str, key: str) -> None:
-    (problem,) = said(lab_of(lab, text))
+    (problem,) = said(loaded_lab(lab, text))
     assert problem.startswith(f"networks.toml: {key}: ")
 
 
 @pytest.mark.parametrize("address", ["192.168.0.200", "192.168.0.205", "192.168.0.219"])
 def test_a_reservation_inside_the_pool_is_told_with_the_pool(lab: Path, address: str) -> None:
-    found = lab_of(lab, "[network.lan]", vm1=f'[[nic]]\naddress = "{address}"', vm2="")
+    found = loaded_lab(lab, "[network.lan]", vm1=f'[[nic]]\naddress = "{address}"', vm2="")
     (problem,) = said(found, "vm1.toml")
     assert "nor in the pool 192.168.0.200-192.168.0.219" in problem
     assert (list(found.networks), list(found.guests)) == (["lan"], ["vm2"])
-    assert lab_of(lab, "[network.lan]\ndhcp = false").problems == ()
+    assert loaded_lab(lab, "[network.lan]\ndhcp = false").problems == ()
 
 
 def test_no_derived_address_is_the_hosts_or_the_pools(lab: Path) -> None:
     text = '[network.lan]\nhost = "192.168.0.9"\ndhcp = { pool = "192.168.0.10-192.168.0.250" }'
-    found = lab_of(lab, text, **dict.fromkeys((f"vm{number}" for number in range(12)), ""))
+    found = loaded_lab(lab, text, **dict.fromkeys((f"vm{number}" for number in range(12)), ""))
     addresses = {port.address for ports in found.ports().values() for port in ports}
     assert addresses == {f"192.168.0.{last}" for last in (*range(1, 9), *range(251, 255))}
 
 
 def test_a_port_to_a_guest_with_errors_costs_that_guest_alone(lab: Path) -> None:
-    found = lab_of(lab, '[network.lan]\nforward = ["tcp 80 -> vm1:80"]', vm1="cpus = 0", vm2="")
+    found = loaded_lab(lab, '[network.lan]\nforward = ["tcp 80 -> vm1:80"]', vm1="cpus = 0", vm2="")
     assert said(found) == []
     assert (list(found.networks), list(found.guests), found.invalid) == (["lan"], ["vm2"], ("vm1",))
 
 
 def test_all_errors_are_told_at_once(lab: Path) -> None:
     text = '[network.lan]\nmtu = "x"\nbrigde = "y"\n[network.dmz]\nmtu = 5\nforward = ["tcp 80 -> vm1:80"]'
-    assert len(said(lab_of(lab, text))) == 3
+    assert len(said(loaded_lab(lab, text))) == 3
 
 
 @pytest.mark.parametrize("dhcp", ["false", '{ pool = "10.0.0.5-10.0.0.9" }'])
@@ -246,6 +240,6 @@ def test_a_lab_reduced_to_one_network_keeps_the_ports_on_it(lab: Path) -> None:
     text = (
         '[network.one]\nbridge = "br1"\nsubnet = "10.1.0.0/24"\n[network.two]\nbridge = "br2"\nsubnet = "10.2.0.0/24"\n'
     )
-    found = lab_of(lab, text, vm1='[[nic]]\nnetwork = "one"\n[[nic]]\nnetwork = "two"\n')
+    found = loaded_lab(lab, text, vm1='[[nic]]\nnetwork = "one"\n[[nic]]\nnetwork = "two"\n')
     both = found.ports()["vm1"]
     assert found.replace(networks={"two": found.networks["two"]}).ports()["vm1"] == both[1:]

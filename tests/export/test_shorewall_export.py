@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from support.builders import loaded_lab
 from support.golden import same
 
 from kvmrun.config.load_lab import load_lab
@@ -47,10 +48,7 @@ OWN = {"comcast": "172.20.1.130", "avvanta": "172.20.1.130"}
 
 
 def lab(tmp_path: Path, networks: str, **guests: str) -> Lab:
-    (tmp_path / "networks.toml").write_text(networks)
-    for name, text in ({"vm1": '[[nic]]\naddress = "192.168.0.1"\n'} | guests).items():
-        (tmp_path / f"{name}.toml").write_text(text)
-    found = load_lab(str(tmp_path), "/images")
+    found = loaded_lab(tmp_path, networks, **({"vm1": '[[nic]]\naddress = "192.168.0.1"\n'} | guests))
     assert not [one for one in found.problems if not one.warning]
     return found
 

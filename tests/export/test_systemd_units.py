@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from support.builders import loaded_lab
 from support.golden import same
 
-from kvmrun.config.load_lab import load_lab
 from kvmrun.export import systemd_units
 from kvmrun.model.lab import Lab
 
@@ -21,10 +21,8 @@ ANALYZE = shutil.which("systemd-analyze")
 
 
 def lab(tmp_path: Path, firewall: str = "nftables") -> Lab:
-    (tmp_path / "networks.toml").write_text(f'firewall = "{firewall}"\n[network.lan]\n')
-    for name, text in GUESTS.items():
-        (tmp_path / f"{name}.toml").write_text(text)
-    return load_lab(str(tmp_path), "/images").replace(directory="/etc/kvmrun/vms.d")
+    networks = f'firewall = "{firewall}"\n[network.lan]\n'
+    return loaded_lab(tmp_path, networks, **GUESTS).replace(directory="/etc/kvmrun/vms.d")
 
 
 @pytest.mark.parametrize("firewall", ["nftables", "shorewall"])

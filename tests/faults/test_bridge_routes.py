@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import uplink
 from support.tally import Tally
 from support.world import ip, until
@@ -84,7 +85,7 @@ READERS: dict[str, Callable[[Cli], str]] = {
 
 
 def status(kvmrun: Cli) -> dict[str, Any]:
-    found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
+    found = kvmrun.network()
     assert (found["state"] == "up") == (not found["problem"])
     return found
 
@@ -206,7 +207,7 @@ def test_what_is_down_is_not_shown_as_if_it_were_there(lab: Path, kvmrun: Cli) -
     """Nor is a bridge that is somebody else's, which may be the host's own uplink, given to a resolver."""
     (lab / "networks.toml").write_text("[network.lan]\n")
     with uplink("wan0", 1):
-        found = status_as_it_is(kvmrun)
+        found = kvmrun.network()
         assert (found["state"], found["address"], found["domain"], found["uplink"]) == ("down", None, None, None)
         text = kvmrun.ok("net", "status").out
         assert "br0" in text
@@ -214,16 +215,11 @@ def test_what_is_down_is_not_shown_as_if_it_were_there(lab: Path, kvmrun: Cli) -
         assert "resolvectl" not in text
         ip("link", "add", "br0", "up", "type", "bridge")
         ip("address", "add", "10.9.0.2/24", "dev", "br0")
-        found = status_as_it_is(kvmrun)
+        found = kvmrun.network()
         assert (found["state"], found["address"], found["domain"]) == ("refused", "10.9.0.2/24", None)
         text = kvmrun.ok("net", "status").out
         assert "192.168.0.254" not in text
         assert "resolvectl" not in text
-
-
-def status_as_it_is(kvmrun: Cli) -> dict[str, Any]:
-    found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
-    return found
 
 
 def test_a_host_that_is_made_a_router_later_is_told_what_its_rules_do(lab: Path, kvmrun: Cli) -> None:

@@ -1,16 +1,15 @@
 """Killed at, and failed by, every system call with which a start, a stop and `net up` change anything."""
 
 import re
-from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.inject import Call, calls, struck
 from support.scene import IMAGE, NetDown, NetUp, Scene, Start, Stop, again, converges, honest
-from support.tally import Row, Tally
+from support.tally import Tally
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -44,7 +43,7 @@ def scene(request: pytest.FixtureRequest, lab: Path, kvmrun: Cli, own_directorie
 def test_a_kill_at_any_call_is_mended_by_the_same_command(scene: Scene, tally: Tally) -> None:
     planned, quick = KILLS[scene.name]
     row = tally.row("C-02", "killed at a system call that changes something", planned)
-    for call in some(recorded(scene), row, quick):
+    for call in row.sample(recorded(scene), quick):
         with scene.cell(row, call):
             assert struck(scene.kvmrun, call, "signal=SIGKILL", *scene.words), "it came to no such call"
             converges(scene)
@@ -60,7 +59,7 @@ def test_a_call_that_fails_is_told_in_one_line_and_undone(scene: Scene, tally: T
         [cell for cell in found if re.match(one, f"{cell[1]} {cell[0].name} {cell[0].words}")][:2]
         for one in SHOWN[scene.name]
     ]
-    sample = [*chain.from_iterable(shown), *some(found, row, quick)]
+    sample = [*chain.from_iterable(shown), *row.sample(found, quick)]
     for call, error, turn in found if row.full else sample:
         with scene.cell(row, f"{error} {call}"):
             result = struck(scene.kvmrun, call, f"error={error}", *scene.words)
@@ -81,8 +80,3 @@ def recorded(scene: Scene) -> list[Call]:
     found = calls(scene.kvmrun, *scene.words)
     scene.back()
     return found
-
-
-def some(cells: Sequence[Any], row: Row, quick: int) -> Sequence[Any]:
-    """All of them in the full tier, else a few from all over."""
-    return cells if row.full else cells[:: -(-len(cells) // quick)]

@@ -5,7 +5,8 @@ from collections.abc import Collection
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Result
 from support.tally import Tally
 from support.world import world, world_after
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, Cli
+from support.builders import TCG
+from support.cli import Cli
 from support.hosts import uplink
 from support.tally import Row, Tally
 from support.world import addresses, difference, link, world, world_after

@@ -9,7 +9,8 @@ from itertools import product
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.pretender import Pretender
 from support.proc import status
 from support.tally import Tally

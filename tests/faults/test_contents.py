@@ -6,7 +6,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, has_line
+from support.builders import TCG
+from support.cli import Cli, has_line
 from support.tally import Tally
 
 from kvmrun.host.files import image_files

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli
+from support.builders import TCG
+from support.cli import Cli
 
 from kvmrun.errors import Refused
 from kvmrun.host.facts import block_device

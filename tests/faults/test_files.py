@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from support import herd
-from support.cli import Cli, guests
+from support.builders import RECORD, guests
+from support.cli import Cli
 from support.tally import Tally
 from support.world import until
 
@@ -19,7 +20,6 @@ from kvmrun.config.standard_paths import resolve_paths
 from kvmrun.host import dnsmasq
 from kvmrun.host.rundir import rundir
 from kvmrun.model import derive
-from kvmrun.model.guest.launch_record import Record
 from kvmrun.plan.network import dnsmasq_config
 from kvmrun.plan.steps.network_steps import StartDnsmasq
 
@@ -196,10 +196,7 @@ def test_a_crash_at_any_point_of_the_writing(
 ) -> None:
     row = tally.row("S-03", "the writing of a record cut short, and its parts in another order", 400)
     path = own_directories / "record"
-    old, new = (
-        Record(name="vm1", uuid=derive.uuid("", "vm1"), accel="tcg", cpus=cpus, memory=1 << 25, ports=(), pid=cpus)
-        for cpus in (1, 2)
-    )
+    old, new = (RECORD.replace(uuid=derive.uuid("", "vm1"), cpus=cpus, pid=cpus) for cpus in (1, 2))
     steps: list[str] = []
     replaced = os.rename
     monkeypatch.setattr(os, "rename", lambda a, b, **_: (steps.append(Path(a).read_text()), replaced(a, b)))

@@ -10,6 +10,7 @@ from support.doctor import DOCKER, DOCKER_LAST, FIREWALLD, UFW, Doctor, well
 from support.hosts import Host, host, served
 from support.lan import forwarding
 from support.tally import Tally
+from support.world import load_rules
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 
@@ -59,7 +60,7 @@ def test_a_chain_that_drops_is_named_and_its_mend_mends_it(lab: Path, kvmrun: Cl
 
 def named_and_mended(doctor: Doctor, shape: str, guest: Host | None = None) -> None:
     rules, chain, mend, lasting = SHAPES[shape]
-    subprocess.run(["nft", "-f", "-"], input=rules, text=True, check=True)
+    load_rules(rules)
     if guest:
         assert not guest.reaches("172.20.1.254")
     found = doctor.only("filter")

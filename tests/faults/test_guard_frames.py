@@ -13,6 +13,7 @@ from itertools import combinations
 
 import pytest
 from support import frames
+from support.builders import PORT
 from support.frames import (
     ADDRESS_HOSTILE6,
     BRIDGE_DROPS,
@@ -32,16 +33,15 @@ from support.frames import (
 from support.hosts import host, inside
 from support.lan import Lan, forwarding, one_queue, quiet, raw, wired
 from support.tally import Tally
-from support.world import ip
+from support.world import ip, load_rules
 
 from kvmrun.model.guest.nic import Port
 from kvmrun.plan.network import nft_guard
 
 pytestmark = pytest.mark.usefixtures("netns")
 
-PORT = Port(name="eth0", network="lan", bridge="br0", tap="port1", mac=OWN, address=OWN_IP,
-            subnet="192.168.0.0/24", bridge_mac=frames.BRIDGE)  # fmt: skip
-MAC, ADDRESS = PORT.replace(guard="mac"), PORT.replace(guard="address")
+CARD = PORT.replace(tap="port1", mac=OWN, address=OWN_IP, subnet="192.168.0.0/24", bridge_mac=frames.BRIDGE)
+MAC, ADDRESS = CARD.replace(guard="mac"), CARD.replace(guard="address")
 IPV6: dict[str, object] = {"prefix6": frames.PREFIX, "hosts6": (frames.HOST6, frames.BRIDGE_LINK6)}
 MAC6, ADDRESS6 = MAC.replace(**IPV6), ADDRESS.replace(**IPV6)
 SERVES = ("dhcp", "ra")
@@ -72,7 +72,7 @@ def load(rules: list[str], port: Port) -> None:
         text = text.replace(f"    {rule}\n", "", 1)
     chain = "    policy drop;\n"
     text = text.replace(chain, chain + "".join(f"    {rule}\n" for rule in rules))
-    subprocess.run(["nft", "-f", "-"], input=f"flush ruleset\n{text}", text=True, check=True)
+    load_rules(f"flush ruleset\n{text}")
 
 
 def guarded(port: Port) -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from support import hostile
 from support.agent import ANSWERS, GREETINGS, STALE, agent, stale
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.pretender import Pretender
 from support.tally import Tally
 

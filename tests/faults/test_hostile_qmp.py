@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 from support import hostile, qmp
-from support.cli import TCG, Cli, guests
-from support.guest_socket import own
+from support.builders import ALONE, guests, own_socket
+from support.cli import Cli
 from support.pretender import Pretender
 from support.tally import Row, Tally
 
@@ -24,7 +24,6 @@ from kvmrun.monitor.qmp.qmp_socket import QmpSocket
 
 WAYS = {**qmp.WAYS, **qmp.MORE}
 MORE_MEMORY = 32 << 10
-ALONE = TCG + "nic = []\n"
 
 
 class Bench:
@@ -221,7 +220,7 @@ def conversation(chance: random.Random) -> bytes:
 
 def _answer(data: bytes) -> query_many.Reply:
     """What the probe makes of it."""
-    question = query_many._PendingQuery(own(""), ("query-status", "query-uuid", "query-kvm"))
+    question = query_many._PendingQuery(own_socket(""), ("query-status", "query-uuid", "query-kvm"))
     ours, theirs = socket.socketpair()
     with ours, theirs:
         question._qmp = QmpSocket(ours)
@@ -264,8 +263,8 @@ def test_no_words_of_a_peer_are_a_bug(tally: Tally, monkeypatch: pytest.MonkeyPa
         data = conversation(random.Random(seed))
         with row.case(f"{seed}: {data!r:.200}"):
             given[""] = _answer(data)
-            _ours(lambda: startup_check.verify_started(own(""), uuid=qmp.UUID, accel="tcg"))
-            _ours(lambda: startup_check.resume(own("")))
+            _ours(lambda: startup_check.verify_started(own_socket(""), uuid=qmp.UUID, accel="tcg"))
+            _ours(lambda: startup_check.resume(own_socket("")))
             _ours(lambda: guest_state("vm1", given[""].silence, given[""].replies, None, limit=2))
             _ours(lambda: pause_resume_reset._state("vm1", given[""]))
             asyncio.run(_understood(data))

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 from support import hostile
 from support.agent import agent, greeted, hear
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import ask, host
 from support.pretender import Pretender
 from support.qmp import Peer
@@ -72,9 +73,7 @@ def test_a_name_in_a_lease_is_shown_as_it_is_written(
         f"1900000000 52:54:00:00:00:{number:02x} 192.168.0.{number} {word} *" for number, word in enumerate(every, 1)
     ]
     (leases / "leases").write_text("\n".join(lines) + "\n")
-    told = {
-        one["address"]: one["name"] for one in kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["leases"]
-    }
+    told = {one["address"]: one["name"] for one in kvmrun.network()["leases"]}
     shown = kvmrun.ok("net", "status").out
     for number, word in enumerate(every, 1):
         with row.case(f"lease {word!r:.40}"):

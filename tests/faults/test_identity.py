@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests, has_line
+from support.builders import TCG, guests
+from support.cli import Cli, has_line
 from support.world import difference, ip, link, until, world, world_after
 
 from kvmrun.host.firewall import nfnetlink
@@ -54,7 +55,7 @@ CASES += [(kind, "renamed and unmarked", ("net", "up")) for kind in HARMS]
 def seen(kvmrun: Cli) -> tuple[str, str, str]:
     """The state of the guest and of its network, and how the dry repair ends."""
     row = {one["name"]: one for one in kvmrun.ok("list", "-o", "json").json()["guests"]}["a"]
-    [network] = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     return row["state"], network["state"], "well" if kvmrun("repair", "-n").code == 0 else "wrong"
 
 
@@ -120,7 +121,7 @@ def test_what_somebody_has_made_in_the_place_of_a_bridge_stays(lab: Path, kvmrun
     REMADE[harm]()
     foreign = link("br0")
     assert kvmrun.rows()["a"]["state"] == "degraded"
-    [network] = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     assert network["state"] == "refused"
     for words in (("repair", "-n"), ("repair",), ("net", "up"), ("net", "restart"), ("b",)):
         said = kvmrun(*words)

@@ -12,7 +12,8 @@ from fcntl import F_WRLCK, fcntl
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.proc import held
 from support.tally import Tally
 from support.world import world, world_after

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import ALONE, guests
+from support.cli import Cli
 from support.tally import Tally
 from support.world import until
 
@@ -22,7 +23,6 @@ TOOL_USERS = ("host/files/image_files.py", "host/images/convert.py")
 USED = {"sh", "capsh", "prlimit", "s6-log", "qemu-system-x86_64", "python", "nft"}
 _CALL = re.compile(r'^(?P<pid>\d+) +(?P<call>execve|openat)\((?:AT_FDCWD, |\d+, )?"(?P<path>[^"]*)"(?P<rest>.*)')
 MIB = 1 << 20
-ALONE = TCG + "nic = []\n"
 
 
 def test_the_code_runs_no_tool_on_an_image(tally: Tally) -> None:

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from support import hostile, proc
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.tally import Tally
 from support.world import difference, until, world, world_after
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from support.agent import hear, synced
-from support.cli import Cli, Result, guests
+from support.builders import guests
+from support.cli import Cli, Result
 from support.qmp import Peer, serve
 from support.tally import Row, Tally
 from support.world import difference, world, world_after

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 from support import herd
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.tally import Tally
 
 from kvmrun.api.status.status import LIMIT

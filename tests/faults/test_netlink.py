@@ -16,7 +16,8 @@ from typing import Any
 import pyroute2
 import pytest
 from pyroute2.netlink.exceptions import NetlinkError
-from support.cli import TCG, Cli
+from support.builders import TCG
+from support.cli import Cli
 from support.tally import Tally
 from support.world import difference, ip, world, world_after
 

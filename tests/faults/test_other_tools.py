@@ -10,10 +10,11 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests, has_line
+from support.builders import guests
+from support.cli import Cli, has_line
 from support.hosts import ask, uplink
 from support.tally import Tally
-from support.world import difference, ip, until, world, world_after
+from support.world import difference, ip, ruleset, until, world, world_after
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 
@@ -39,21 +40,11 @@ def sysctl(name: str, value: str | None = None) -> str:
     return path.read_text().strip()
 
 
-def rules() -> list[str]:
-    """All there are, every chain under its table's name, in one order."""
-    text = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    found = []
-    for table in f"\n{text}".split("\ntable ")[1:]:
-        name, *chains = (part.rstrip("}\n\t ") for part in table.split("\tchain "))
-        found += [f"{name} {chain}" for chain in chains or [""]]
-    return sorted(found)
-
-
 def test_a_flushed_ruleset_is_told_and_put_back_by_the_next_command(lab: Path, kvmrun: Cli, tally: Tally) -> None:
     row = tally.row("F-18", "the whole ruleset flushed: the list says unguarded, the next command puts it back", 20)
     guests(lab, "vm1", "vm2")
     kvmrun.ok("vm1", "vm2")
-    right = rules()
+    right = ruleset()
     for turn in range(row.count(5)):
         name = list(RESTORES)[turn % 5]
         with row.case(f"{turn}: {name}"):
@@ -65,7 +56,7 @@ def test_a_flushed_ruleset_is_told_and_put_back_by_the_next_command(lab: Path, k
             if name == "a start of one":
                 assert kvmrun.rows()["vm1"]["state"] == "running"
                 kvmrun.ok("vm2")
-            assert rules() == right
+            assert ruleset() == right
             assert {(one["state"], one["problem"]) for one in kvmrun.rows().values()} == {("running", None)}
 
 
@@ -107,7 +98,7 @@ def forwarding() -> dict[str, str]:
 
 def killed(kvmrun: Cli) -> None:
     """Kill the guest and the name server, and wait until both are gone."""
-    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     for pid in (kvmrun.pid("vm1"), int(network["dnsmasq"].split()[-1].strip(")"))):
         with closing(Pid(pid)) as one:
             os.kill(pid, signal.SIGKILL)
@@ -130,7 +121,7 @@ class Pid:
 
 def another_tool(kvmrun: Cli, *, on: bool) -> None:
     """Switch all forwarding on or off; off takes ours away, which is told and put back, and on is left alone."""
-    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     assert network["state"] == "up", network["problem"]
     sysctl("ipv4/ip_forward", "1")
     if on:
@@ -138,7 +129,7 @@ def another_tool(kvmrun: Cli, *, on: bool) -> None:
         assert set(forwarding().values()) == {"1"}
     sysctl("ipv4/ip_forward", "0")
     assert set(forwarding().values()) == {"0"}
-    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     assert (network["state"], "net.ipv4.conf.br0.forwarding = 1" in network["problem"]) == ("degraded", True)
     kvmrun.ok("net", "up")
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from support import hostile
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.tally import Tally
 from support.world import until
 

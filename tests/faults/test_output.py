@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 from support import hostile
-from support.cli import TCG, Cli, Result, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Result
 from support.pretender import Pretender
 from support.tally import Tally
 

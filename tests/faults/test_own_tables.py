@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.tally import Tally
+from support.world import load_rules, ruleset
 
 pytestmark = [pytest.mark.usefixtures("netns", "tun"), pytest.mark.timeout(900)]
 
@@ -19,20 +21,6 @@ TABLES = (NETWORK, GUARD, KEPT)
 FOREIGN = (
     "add table inet {0} {{ {1}; }}\nadd chain inet {0} ahead {{ type filter hook forward priority 5; policy drop; }}\n"
 )
-
-
-def nft(text: str) -> None:
-    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
-
-
-def ruleset() -> list[str]:
-    """All there is, a chain a line, in one order."""
-    text = subprocess.run(["nft", "-s", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
-    found = []
-    for table in f"\n{text}".split("\ntable ")[1:]:
-        name, *chains = (part.rstrip("}\n\t ") for part in table.split("\tchain "))
-        found += [f"{name} {chain}" for chain in chains or [""]]
-    return sorted(found)
 
 
 def rules(table: str) -> list[tuple[str, int]]:
@@ -86,15 +74,10 @@ CHANGES: dict[str, Callable[[str], str]] = {
 }
 READERS: dict[str, Callable[[Cli], bool]] = {
     "list": lambda kvmrun: any(one["problem"] for one in kvmrun.rows().values()),
-    "net status": lambda kvmrun: status(kvmrun)["state"] != "up" and bool(status(kvmrun)["problem"]),
+    "net status": lambda kvmrun: kvmrun.network()["state"] != "up" and bool(kvmrun.network()["problem"]),
     "doctor": lambda kvmrun: bool(findings(kvmrun)),
     "repair": lambda kvmrun: kvmrun("repair", "-n").code == 1,
 }
-
-
-def status(kvmrun: Cli) -> dict[str, Any]:
-    found: dict[str, Any] = kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]
-    return found
 
 
 def findings(kvmrun: Cli, *subjects: str) -> list[dict[str, Any]]:
@@ -122,19 +105,19 @@ def test_each_change_is_said_by_each_reader_and_undone_by_repair(running: Cli, t
     assert [name for name, says in READERS.items() if says(running)] == []
     for change, table in cells if tally.full else [*random.Random(3).sample(cells, 4), ("dormant", GUARD)]:
         with row.case(f"{change}: {table}"):
-            nft(CHANGES[change](table))
+            load_rules(CHANGES[change](table))
             silent = [name for name, says in READERS.items() if not says(running)]
             running("repair")
             assert (silent, ruleset() == right) == ([], True)
             assert [name for name, says in READERS.items() if says(running)] == []
-        nft("flush ruleset")
+        load_rules("flush ruleset")
         running("repair")
 
 
 def test_a_start_wakes_a_table_that_is_dormant(running: Cli, lab: Path) -> None:
     """One transaction cannot wake a table and add chains to it."""
     guests(lab, "vm3", text=TCG)
-    nft(CHANGES["dormant"](GUARD))
+    load_rules(CHANGES["dormant"](GUARD))
     running.ok("vm3", "--paused")
     assert "dormant" not in "".join(ruleset())
     assert running("repair", "-n").code == 0
@@ -143,12 +126,12 @@ def test_a_start_wakes_a_table_that_is_dormant(running: Cli, lab: Path) -> None:
 @pytest.mark.parametrize("ours", [(), TABLES], ids=["theirs alone", "ours as well"])
 def test_what_is_dormant_does_nothing_and_hides_nothing(running: Cli, ours: tuple[str, ...]) -> None:
     """nft 1.0.6 cannot list a table with one flag as JSON, and stops there."""
-    nft(FOREIGN.format("theirs", "flags dormant"))
+    load_rules(FOREIGN.format("theirs", "flags dormant"))
     for table in ours:
-        nft(CHANGES["dormant"](table))
+        load_rules(CHANGES["dormant"](table))
     assert findings(running, "filter") == []
-    nft(FOREIGN.format("also", ""))
+    load_rules(FOREIGN.format("also", ""))
     (found,) = findings(running, "filter")
     assert "inet also ahead" in found["text"]
-    nft("add table inet theirs")
+    load_rules("add table inet theirs")
     assert any("inet theirs ahead" in one["text"] for one in findings(running, "filter"))

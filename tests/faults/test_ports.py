@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import Host, host
 from support.tally import Tally
 from support.world import ip, link, until
@@ -134,7 +135,7 @@ HARMS = {f"port: {name}": harm for name, harm in PORT.items()} | {
 }
 READERS: dict[str, Callable[[Cli], str]] = {
     "list": lambda kvmrun: rows(kvmrun)["vm1"]["problem"] or "",
-    "net status": lambda kvmrun: kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["problem"] or "",
+    "net status": lambda kvmrun: kvmrun.network()["problem"] or "",
     "doctor": lambda kvmrun: "\n".join(one["text"] for one in findings(kvmrun)),
     "repair": lambda kvmrun: kvmrun("repair", "-n").out.replace("nothing to repair\n", ""),
 }

@@ -12,7 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.proc import held, limit, sockets_of, status
 from support.tally import Tally
 from support.world import until, world

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from support import herd
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import host
 from support.tally import Tally
 from support.world import until, world, world_after

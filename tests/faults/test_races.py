@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from support import herd
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.tally import Row, Tally
 from support.world import touchable, world, world_after
 

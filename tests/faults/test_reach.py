@@ -9,7 +9,8 @@ from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.hosts import Host, host, inside, served, uplink
 from support.lan import forwarding
 from support.tally import Tally

@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Result
 from support.harm import empty, fill
 from support.scene import IMAGE, Whole, honest
 from support.screen import screen

@@ -3,12 +3,12 @@
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
-from support.cli import Cli, Result, guests
+from support.builders import guests
+from support.cli import Cli, Result
 from support.scene import IMAGE, Joined, Killed, NetDown, Scene, Stopped, Whole, converges, honest
-from support.tally import Row, Tally
+from support.tally import Tally
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -50,18 +50,13 @@ def steps(scene: Scene) -> list[str]:
     return path.read_text().splitlines()
 
 
-def some(cells: Sequence[Any], row: Row, quick: int) -> Sequence[Any]:
-    """All of them in the full tier, else a few from all over."""
-    return cells if row.full else cells[:: -(-len(cells) // quick)]
-
-
 @pytest.mark.parametrize("made", VICTIMS, ids=[made.name for made in VICTIMS])
 def test_a_kill_at_any_step_is_mended_by_the_same_command(begin: Begin, tally: Tally, made: type[Scene]) -> None:
     scene = begin(made)
     names = steps(scene)
     for victim, (planned, quick) in VICTIMS[made].items():
         row = tally.row("C-01", "launcher, QEMU or dnsmasq killed at a step", planned)
-        for number, when in some(moments(names, launched=made is Joined and victim == "qemu"), row, quick):
+        for number, when in row.sample(moments(names, launched=made is Joined and victim == "qemu"), quick):
             with scene.cell(row, f"{victim} {when} {names[number]}"):
                 result = harmed(scene, f"KILL:{victim}", when, number)
                 if victim == "launcher":
@@ -84,7 +79,7 @@ def test_an_interrupt_at_any_step_is_undone(begin: Begin, tally: Tally) -> None:
     names = steps(scene)
     for name, (planned, quick) in SIGNALS.items():
         row = tally.row("C-07", "told to end at a step, or nobody reads what it says", planned)
-        for number, when in some(moments(names, launched=False), row, quick):
+        for number, when in row.sample(moments(names, launched=False), quick):
             with scene.cell(row, f"{name} {when} {names[number]}"):
                 interrupted(scene, name, when, number, begun=number < names.index(RESUME))
 

@@ -10,7 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result, guests
+from support.builders import TCG, guests
+from support.cli import Cli, Result
 from support.proc import held, logger
 from support.tally import Tally
 from support.world import processes, until
@@ -173,7 +174,7 @@ def _is_whole(kvmrun: Cli, root: Path, image: bytes) -> None:
     assert mine[0] == "/dev/null"
     assert mine[1] == mine[2]
     assert mine[1].startswith("pipe:")
-    beside = held(logger(state, "vm1"))
+    beside = held(logger("vm1"))
     assert (beside[0], beside[1], beside[2]) == (mine[1], "/dev/null", "/dev/null")
     for told in (state / "log/vm1").iterdir():
         assert b"is running" not in told.read_bytes()

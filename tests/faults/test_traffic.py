@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from support import frames
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.hosts import host
 from support.lan import Card, card, forwarding, one_queue, raw, wired
 from support.tally import Tally
@@ -74,7 +75,7 @@ def test_cards_that_are_made_up_cost_no_honest_guest_its_address(
 
 def leased(kvmrun: Cli) -> list[tuple[str, str]]:
     """(MAC, address) of every lease."""
-    (network,) = kvmrun.ok("net", "status", "-o", "json").json()["networks"]
+    network = kvmrun.network()
     return [(one["mac"], one["address"]) for one in network["leases"]]
 
 

@@ -5,7 +5,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.hosts import Host, host, uplink
 from support.tally import Tally
 from support.world import ip, until
@@ -111,6 +112,6 @@ def test_whatever_the_uplink_becomes(lab: Path, kvmrun: Cli, tally: Tally) -> No
                     assert [
                         entry for entry in found if entry["subject"] == "network lan" and entry["level"] != "ok"
                     ] == []
-                    assert kvmrun.ok("net", "status", "-o", "json").json()["networks"][0]["problem"] is None
+                    assert kvmrun.network()["problem"] is None
                 ends()
                 assert until(lambda: guest.page(WORLD))

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.hosts import host
 from support.tally import Tally
 from support.traffic import Traffic, traffic

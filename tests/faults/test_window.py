@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 from support import frames
-from support.cli import TCG, Cli, guests
+from support.builders import TCG, guests
+from support.cli import Cli
 from support.sender import WATCH, as_user, counted, from_guest
 from support.tally import Tally
-from support.world import ip, until
+from support.world import ip, load_rules, until
 
 from kvmrun.host.rundir import rundir
 
@@ -25,7 +26,7 @@ BETWEEN = (("net", "restart"), ("net", "up"), ("repair",))
 def watched(lab: Path, netns: None) -> None:
     """A guest whose card has the MAC of the frames, and what counts those that come to a bridge."""
     guests(lab, "vm1", text=f'{TCG}[[nic]]\nmac = "{frames.OWN}"\naddress = "{frames.OWN_IP}"\n')
-    subprocess.run(["nft", "-f", "-"], input=WATCH, text=True, check=True)
+    load_rules(WATCH)
 
 
 @pytest.mark.usefixtures("watched")

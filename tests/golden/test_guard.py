@@ -4,22 +4,21 @@ import os
 from pathlib import Path
 
 import pytest
+from support.builders import PORT
 
 from kvmrun.config.load_lab import load_lab
-from kvmrun.model.guest.nic import Port
 from kvmrun.plan.network import nft_guard
 
 HERE = Path(__file__).parent
-PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1",
-            subnet="192.168.0.0/24", bridge_mac="52:54:00:00:00:fe")  # fmt: skip
+CARD = PORT.replace(subnet="192.168.0.0/24", bridge_mac="52:54:00:00:00:fe")
 HOSTS6 = ("fd00:77::1", "fe80::5054:ff:fe00:fe")
 PORTS = {
-    "mac": PORT.replace(guard="mac", prefix6="fd00:77::/64", hosts6=HOSTS6),
-    "address": PORT.replace(guard="address"),
-    "address6": PORT.replace(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6),
-    "router": PORT.replace(guard="address", forwarding=True),
-    "serves": PORT.replace(guard="mac", forwarding=True, prefix6="fd00:77::/64", serves=("dhcp", "ra")),
-    "serves-address": PORT.replace(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6, serves=("dhcp", "ra")),
+    "mac": CARD.replace(guard="mac", prefix6="fd00:77::/64", hosts6=HOSTS6),
+    "address": CARD.replace(guard="address"),
+    "address6": CARD.replace(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6),
+    "router": CARD.replace(guard="address", forwarding=True),
+    "serves": CARD.replace(guard="mac", forwarding=True, prefix6="fd00:77::/64", serves=("dhcp", "ra")),
+    "serves-address": CARD.replace(guard="address", prefix6="fd00:77::/64", hosts6=HOSTS6, serves=("dhcp", "ra")),
 }
 
 
@@ -34,7 +33,7 @@ def test_the_rules_are_those_in_the_file(kind: str) -> None:
 
 
 def test_a_port_without_a_guard_has_no_chain() -> None:
-    ports = (PORTS["mac"], PORT.replace(name="eth1", tap="tap-vm1-eth1"))
+    ports = (PORTS["mac"], CARD.replace(name="eth1", tap="tap-vm1-eth1"))
     step = nft_guard.load_step("vm1", ports, "/run/guard")
     assert step
     assert "from_vm1_eth0" in step.text

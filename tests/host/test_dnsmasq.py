@@ -7,19 +7,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.builders import LAN
 from support.hosts import ask
 from support.world import ip, processes, until
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import dnsmasq
-from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.network import dnsmasq_config
 from kvmrun.plan.steps.network_steps import StartDnsmasq, WriteDnsmasqFiles
 
 pytestmark = pytest.mark.usefixtures("netns")
 
-LAN = Network(name=NicName("lan"))
 UID = 0x70000777
 THREE = (1 << 10) | (1 << 12) | (1 << 13)  # net_bind_service, net_admin, net_raw
 GOOD = "4000000000 52:54:00:00:00:01 192.168.0.1 vm1 *"

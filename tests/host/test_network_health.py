@@ -7,14 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from support.builders import LAN
 
 from kvmrun.host.facts import network_health
 from kvmrun.host.firewall import nft
-from kvmrun.model.network.network import Network
-from kvmrun.model.scalars import NicName
 from kvmrun.plan.network import nft_network
 
-TEXT = nft_network.network_text(Network(name=NicName("lan")), ["br0"], {}, {})
+TEXT = nft_network.network_text(LAN, ["br0"], {}, {})
 UID = 0x70000777  # nobody's, as that of a dnsmasq is
 NAMES, RULES = "dnsmasq is not running", "its packet filter was changed"
 

@@ -1,11 +1,11 @@
 """Chains of several owners in one table: each owner's are known, replaced and removed by themselves."""
 
-import subprocess
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from support.world import run_nft
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.firewall import nfnetlink, nft
@@ -32,12 +32,8 @@ def load(at: Path, owner: str, *cards: str, rule: str = "accept") -> None:
     )
 
 
-def run(*words: str) -> str:
-    return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
-
-
 def chains() -> set[str]:
-    return {line.split()[1] for line in run("list", "ruleset").splitlines() if line.strip().startswith("chain ")}
+    return {line.split()[1] for line in run_nft("list", "ruleset").splitlines() if line.strip().startswith("chain ")}
 
 
 def side_by_side(do: Callable[[str], None]) -> None:
@@ -53,7 +49,7 @@ def test_each_is_known_by_itself(own_directories: Path) -> None:
     load(own_directories, "b", "eth0", "eth1")
     assert nfnetlink.existing_parts("netdev") == {TABLE, part("a"), part("b")}
     assert nft.is_modified({part(owner): str(own_directories / owner) for owner in "ab"}) == set()
-    run("add rule netdev kvmrun from_b_eth1 drop")
+    run_nft("add rule netdev kvmrun from_b_eth1 drop")
     assert nft.is_modified({part(owner): str(own_directories / owner) for owner in "ab"}) == {part("b")}
     assert nft.loaded_digest(part("a"), str(own_directories / "a")).startswith("a ")
     assert nft.loaded_digest(part("b"), str(own_directories / "b")) == "changed"
@@ -85,12 +81,12 @@ def test_what_is_told_of_one_alone_is_what_is_told_of_it_among_all(own_directori
 def test_loading_it_again_puts_it_back_whole_and_leaves_the_others(own_directories: Path, harm: str) -> None:
     load(own_directories, "a")
     load(own_directories, "b")
-    before = {line.strip() for line in run("list", "ruleset").splitlines()}
-    run(harm)
+    before = {line.strip() for line in run_nft("list", "ruleset").splitlines()}
+    run_nft(harm)
     load(own_directories, "a")
-    if "from_b" not in run("list", "ruleset"):
+    if "from_b" not in run_nft("list", "ruleset"):
         load(own_directories, "b")
-    assert {line.strip() for line in run("list", "ruleset").splitlines()} == before
+    assert {line.strip() for line in run_nft("list", "ruleset").splitlines()} == before
     assert nft.loaded_digest(part("a"), str(own_directories / "a")) != "changed"
 
 
@@ -103,27 +99,27 @@ def test_the_table_goes_with_the_last_of_them_and_not_before(own_directories: Pa
     nft.drop_ruleset(part("nobody"), str(own_directories / "nobody"))
     assert chains() == {"from_ab_eth0"}
     nft.drop_ruleset(part("ab"), str(own_directories / "ab"))
-    assert run("list", "tables") == ""
+    assert run_nft("list", "tables") == ""
 
 
 def test_an_empty_table_goes_with_whoever_goes_next(own_directories: Path) -> None:
-    run("add table netdev kvmrun")
+    run_nft("add table netdev kvmrun")
     nft.drop_ruleset(part("a"), str(own_directories / "a"))
-    assert run("list", "tables") == ""
+    assert run_nft("list", "tables") == ""
 
 
 def test_a_chain_that_others_still_jump_to_is_not_taken_from_them(own_directories: Path) -> None:
     load(own_directories, "a")
-    run("add chain netdev kvmrun from_b_eth0")
-    run("add rule netdev kvmrun from_a_eth0 jump from_b_eth0")
+    run_nft("add chain netdev kvmrun from_b_eth0")
+    run_nft("add rule netdev kvmrun from_a_eth0 jump from_b_eth0")
     with pytest.raises(KvmrunError, match="netdev kvmrun from_b_"):
         nft.drop_ruleset(part("b"), str(own_directories / "b"))
     assert chains() == {"from_a_eth0", "from_b_eth0"}
 
 
 def test_one_that_cannot_go_is_in_nobody_elses_way(own_directories: Path) -> None:
-    run("add table netdev kvmrun; add chain netdev kvmrun from_g0_eth0; add chain netdev kvmrun mine")
-    run("add rule netdev kvmrun mine jump from_g0_eth0")
+    run_nft("add table netdev kvmrun; add chain netdev kvmrun from_g0_eth0; add chain netdev kvmrun mine")
+    run_nft("add rule netdev kvmrun mine jump from_g0_eth0")
     for owner in OWNERS[1:]:
         load(own_directories, owner)
     errors: list[KvmrunError] = []
@@ -155,4 +151,4 @@ def test_some_come_while_others_go(own_directories: Path) -> None:
         for owner in OWNERS[::2]:
             assert nft.loaded_digest(part(owner), str(own_directories / owner)) not in {"", "changed"}
             nft.drop_ruleset(part(owner), str(own_directories / owner))
-        assert run("list", "tables") == ""
+        assert run_nft("list", "tables") == ""

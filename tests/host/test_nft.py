@@ -5,12 +5,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from support.world import world
+from support.builders import LAN, lab_of, network
+from support.world import run_nft, world
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host.firewall import nfnetlink, nft, ruleset
 from kvmrun.model import derive
-from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Forward, Network
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.doctor import doctor_firewall
@@ -19,19 +19,15 @@ from kvmrun.plan.network import nft_network
 
 pytestmark = pytest.mark.usefixtures("netns")
 
-TEXT = nft_network.network_text(Network(name=NicName("lan")), ["br0"], {}, {})
-OTHER = nft_network.network_text(Network(name=NicName("lan"), isolate=True), ["br0"], {}, {})
+TEXT = nft_network.network_text(LAN, ["br0"], {}, {})
+OTHER = nft_network.network_text(network(isolate=True), ["br0"], {}, {})
 DIGEST = derive.digest(TEXT)
 TABLE = "inet kvmrun_lan"
 
 
-def run(*words: str) -> str:
-    return subprocess.run(["nft", *words], capture_output=True, text=True, check=True).stdout
-
-
 def handle() -> str:
     """The number of the first rule of our forward chain."""
-    listing = run("-a", "list", "chain", *TABLE.split(), "forward").splitlines()
+    listing = run_nft("-a", "list", "chain", *TABLE.split(), "forward").splitlines()
     return next(line.split()[-1] for line in listing if "iifname" in line)
 
 
@@ -70,25 +66,25 @@ def test_what_was_loaded_is_known_again_until_it_is_dropped(record: str) -> None
 )
 def test_any_change_to_it_is_seen_and_mended_by_loading_again(record: str, harm: str) -> None:
     nft.load_ruleset(TABLE, TEXT, record, DIGEST)
-    listing = run("list", "table", *TABLE.split())
-    run(harm.format(number=handle()))
+    listing = run_nft("list", "table", *TABLE.split())
+    run_nft(harm.format(number=handle()))
     assert nft.loaded_digest(TABLE, record) == "changed"
     nft.load_ruleset(TABLE, TEXT, record, DIGEST)
-    assert (nft.loaded_digest(TABLE, record), run("list", "table", *TABLE.split())) == (DIGEST, listing)
+    assert (nft.loaded_digest(TABLE, record), run_nft("list", "table", *TABLE.split())) == (DIGEST, listing)
 
 
 def test_the_work_of_others_is_no_change(record: str) -> None:
     nft.load_ruleset(TABLE, TEXT, record, DIGEST)
-    run("add table ip others; add chain ip others forward { type filter hook forward priority 0; policy drop; }")
+    run_nft("add table ip others; add chain ip others forward { type filter hook forward priority 0; policy drop; }")
     assert nft.loaded_digest(TABLE, record) == DIGEST
     nft.drop_ruleset(TABLE, record)
-    assert "table ip others" in run("list", "ruleset")
+    assert "table ip others" in run_nft("list", "ruleset")
 
 
 def test_the_kernel_counts_changes() -> None:
     first = nfnetlink.generation_id()
     assert first == nfnetlink.generation_id() > 0
-    run("add", "table", "ip", "others")
+    run_nft("add", "table", "ip", "others")
     assert nfnetlink.generation_id() > first
 
 
@@ -103,13 +99,13 @@ def test_rules_the_kernel_refuses_change_nothing(record: str) -> None:
 
 def test_the_undo_brings_back_what_was_there(record: str) -> None:
     nft.load_ruleset(TABLE, TEXT, record, DIGEST)()
-    assert (nft.loaded_digest(TABLE, record), "kvmrun" in run("list", "ruleset")) == ("", False)
+    assert (nft.loaded_digest(TABLE, record), "kvmrun" in run_nft("list", "ruleset")) == ("", False)
     nft.load_ruleset(TABLE, TEXT, record, DIGEST)
-    listing = run("list", "ruleset")
+    listing = run_nft("list", "ruleset")
     undo = nft.load_ruleset(TABLE, OTHER, record, derive.digest(OTHER))
-    assert run("list", "ruleset") != listing
+    assert run_nft("list", "ruleset") != listing
     undo()
-    assert (nft.loaded_digest(TABLE, record), run("list", "ruleset")) == (DIGEST, listing)
+    assert (nft.loaded_digest(TABLE, record), run_nft("list", "ruleset")) == (DIGEST, listing)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "5", "{}", '{"digest": 1}', "\x00"])
@@ -131,12 +127,10 @@ def in_the_way(*bridges: str) -> list[str]:
     names = {bridge: NicName(f"lan{number}") for number, bridge in enumerate(bridges)}
     networks = {name: Network(name=name, bridge=LinkName(bridge)) for bridge, name in names.items()}
     now = HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0 via 10.0.0.1")
-    found = list(doctor_firewall.dropped_packets(Lab(directory="", networks=networks), now))
+    found = list(doctor_firewall.dropped_packets(lab_of(networks=networks), now))
     for one in found:
         subprocess.run(["sh", "-ec", one.fix], check=True)
-    after = doctor_firewall.dropped_packets(
-        Lab(directory="", networks=networks), now.replace(ruleset=ruleset.read_ruleset())
-    )
+    after = doctor_firewall.dropped_packets(lab_of(networks=networks), now.replace(ruleset=ruleset.read_ruleset()))
     assert list(after) == []
     return [one.text.partition(";")[0] for one in found]
 
@@ -148,7 +142,7 @@ class TestOthers:
     pair = 'iifname "%s" accept', 'oifname "%s" accept'
 
     def load(self, hook: str, policy: str, *rules: str) -> None:
-        run("; ".join([self.head % (hook, policy), *(f"add rule ip others FWD {one}" for one in rules)]))
+        run_nft("; ".join([self.head % (hook, policy), *(f"add rule ip others FWD {one}" for one in rules)]))
 
     @pytest.mark.parametrize(
         ("policy", "rules", "what", "reason"),
@@ -202,24 +196,24 @@ class TestOthers:
         assert in_the_way("br0") == ([f"chain ip others FWD drops {what} ({reason})"] if what else [])
 
     def test_sets_and_maps_with_names_are_looked_into(self) -> None:
-        run(
+        run_nft(
             "add table ip others; add set ip others mine { type ifname; elements = { br0, br1 }; };"
             "add set ip others nets { type ipv4_addr; flags interval, timeout; };"
             "add element ip others nets { 192.168.0.0/16 timeout 1h };"
             "add map ip others ways { type ifname : verdict; }; add chain ip others ok; add rule ip others ok accept;"
             "add element ip others ways { br0 : jump ok }"
         )
-        run("add chain ip others FWD { type filter hook forward priority 0; policy drop; }")
-        run("add rule ip others FWD iifname @mine ip saddr @nets accept; add rule ip others FWD oifname vmap @ways")
+        run_nft("add chain ip others FWD { type filter hook forward priority 0; policy drop; }")
+        run_nft("add rule ip others FWD iifname @mine ip saddr @nets accept; add rule ip others FWD oifname vmap @ways")
         assert in_the_way("br0") == []
         assert in_the_way("br1") == [f"chain ip others FWD drops {BACK} ({POLICY})"]
-        run("flush set ip others nets")
+        run_nft("flush set ip others nets")
         assert in_the_way("br0") == [f"chain ip others FWD drops {OUT} ({POLICY})"]
 
     def test_what_drops_between_a_port_forward_and_its_guest(self) -> None:
         self.load("forward", "drop", 'iifname "br0" accept', "ct state established accept")
-        web = Network(name=NicName("lan"), forward=(Forward(protocol="tcp", port=8080, guest="vm1", to=80),))
-        lab = Lab(directory="", firewall="none", networks={"lan": web.replace(nat=False)})
+        web = network(forward=(Forward(protocol="tcp", port=8080, guest="vm1", to=80),))
+        lab = lab_of(firewall="none", networks={"lan": web.replace(nat=False)})
         (found,) = doctor_firewall.dropped_packets(
             lab, HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0")
         )
@@ -233,8 +227,8 @@ class TestOthers:
     def test_only_the_bridges_it_drops_are_mended(self) -> None:
         self.load("forward", "drop", *(one % "br1" for one in self.pair))
         assert in_the_way("br0", "br1", "br2") == [f"chain ip others FWD drops {OUT}, {BACK} ({POLICY})"]
-        assert 'iifname "br1"' in run("list", "ruleset")
-        assert run("list", "ruleset").count('iifname "br1"') == 1
+        assert 'iifname "br1"' in run_nft("list", "ruleset")
+        assert run_nft("list", "ruleset").count('iifname "br1"') == 1
 
     def test_our_own_tables_are_no_matter(self, record: str) -> None:
         nft.load_ruleset(TABLE, OTHER, record, "")
@@ -253,7 +247,7 @@ class TestOthers:
     def test_a_rule_that_cannot_be_judged_is_shown(self) -> None:
         self.load("forward", "accept", 'iifname "br0" numgen random mod 2 == 1 drop')
         (found,) = doctor_firewall.dropped_packets(
-            Lab(directory="", networks={"lan": Network(name=NicName("lan"))}),
+            lab_of(),
             HostNetworkFacts(ruleset=ruleset.read_ruleset(), way_out="eth0 via 10.0.0.1"),
         )
         assert (found.level, found.fix) == ("warning", "nft list chain ip others FWD")

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from support.builders import RECORD
 
 from kvmrun.config.networks_file import convert_networks
 from kvmrun.config.toml_values import Converter
 from kvmrun.host.rundir import records, rundir
 from kvmrun.model import derive
-from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.scalars import PathBase
 
 FOUND = convert_networks(Converter("networks.toml", PathBase(directory="/", images="/")), {"network": {"lan": {}}})
-GUEST = Record(name="a", uuid=derive.uuid("", "a"), accel="tcg", cpus=1, memory=1 << 25, ports=(), lab="/lab")
+GUEST = RECORD.replace(name="a", uuid=derive.uuid("", "a"), lab="/lab")
 NETWORK = NetworkRecord(
     lab="/lab", network=FOUND.network["lan"], mac="52:54:00:00:00:01", uid=1, log_uid=2, config="/c"
 )

@@ -19,7 +19,7 @@ from support import rulesets
 from support.hosts import Host, host, inside
 from support.lan import forwarding, one_queue, raw
 from support.rulesets import GUEST, HOST, OUTSIDE, PORT
-from support.world import ip
+from support.world import ip, load_rules
 
 from kvmrun.host.firewall import ruleset
 from kvmrun.plan.packets.nft_simulator import Packet, journey
@@ -132,7 +132,7 @@ def wires(netns: None) -> Iterator[Wires]:
         ip("address", "add", "203.0.113.1/24", "dev", "eth9")
         world("ip", "route", "add", "192.168.0.0/24", "via", "203.0.113.1")
         forwarding("v1")
-        subprocess.run(["nft", "-f", "-"], input=_OWN, text=True, check=True)
+        load_rules(_OWN)
         stack.enter_context(one_queue())
         made = Wires(guest, world)
         stack.callback(made.close)
@@ -212,7 +212,7 @@ def agrees(wires: Wires, rules: str) -> tuple[int, int]:
         assert said == "unknown" or (said == "passes") == came, ("back", said, came, rules)
         judged, unknown = judged + 1, unknown + (said == "unknown")
     finally:
-        subprocess.run(["nft", "-f", "-"], input=f"flush ruleset; {_OWN}", text=True, check=True)
+        load_rules(f"flush ruleset; {_OWN}")
     return judged, unknown
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, guests, has_line
+from support.builders import ALONE, guests
+from support.cli import Cli, has_line
 from support.world import until
 
 CGROUPS = Path("/sys/fs/cgroup/unified" if os.path.isdir("/sys/fs/cgroup/unified") else "/sys/fs/cgroup")
-ALONE = TCG + "nic = []\n"
 LIMITS = ALONE + '[limits]\nmemory = "1G"\ncpu = 50\n'
 PROGRAM = """
 import sys

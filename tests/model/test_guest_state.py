@@ -1,11 +1,11 @@
 """The state of a guest, by what its QEMU replied."""
 
 import pytest
+from support.builders import RECORD
 
 from kvmrun.model.guest.guest_state import HALTED, guest_state, is_half_started, qemu_state
 from kvmrun.model.guest.launch_record import Record
 
-RECORD = Record(name="vm1", uuid="u", accel="tcg", cpus=1, memory=1 << 25, ports=(), pid=7)
 PAUSED = RECORD.replace(paused=True)
 
 

@@ -6,31 +6,22 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from support.builders import JSON_VALUES, PORT, RECORD
 from support.table import each
 
 from kvmrun.model.guest.launch_record import Record, record_from_json
-from kvmrun.model.guest.nic import Port
 
-PORT = Port(
-    name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1", queues=2
-)
-RECORD = Record(
-    name="vm1",
+FULL = RECORD.replace(
     uuid="6b76",
     accel="kvm",
-    cpus=2,
-    memory=1 << 30,
-    ports=(PORT,),
+    ports=(PORT.replace(queues=2),),
     raw=("-S",),
-    pid=7,
     started=9,
     boot="b",
     display="127.0.0.1:5901",
     throwaway=True,
 )
-TEXT = json.dumps(RECORD.to_json())
-leaves = st.none() | st.booleans() | st.integers() | st.floats() | st.text()
-trees = st.recursive(leaves, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=5)
+TEXT = json.dumps(FULL.to_json())
 
 
 def data(**changes: Any) -> dict[str, Any]:
@@ -42,7 +33,7 @@ def port(**changes: Any) -> list[dict[str, Any]]:
 
 
 def test_a_record_is_read_as_it_was_written() -> None:
-    assert record_from_json(json.loads(TEXT)) == RECORD
+    assert record_from_json(json.loads(TEXT)) == FULL
     assert json.loads(TEXT)["schema"] == 1
 
 
@@ -92,15 +83,15 @@ def test_a_wrong_type_anywhere_is_no_record(changes: dict[str, Any]) -> None:
 
 
 def test_what_a_later_version_wrote_is_passed_over() -> None:
-    assert record_from_json(data(schema=2, colour="blue", ports=port(vlan=5))) == RECORD
+    assert record_from_json(data(schema=2, colour="blue", ports=port(vlan=5))) == FULL
 
 
-@given(trees)
+@given(JSON_VALUES)
 def test_any_json_is_a_record_or_none(tree: object) -> None:
     assert record_from_json(tree) is None
 
 
-@given(st.sampled_from(sorted(Record.FIELDS)), trees)
+@given(st.sampled_from(sorted(Record.FIELDS)), JSON_VALUES)
 def test_any_value_anywhere_is_a_record_or_none(field: str, value: object) -> None:
     found = record_from_json(data(**{field: value}))
     assert found is None or found.to_json() == {**RECORD.to_json(), field: found.to_json()[field]}

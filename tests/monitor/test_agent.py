@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from support.agent import ANSWERS, GREETINGS, STALE, agent, says, stale, twice
-from support.guest_socket import own
+from support.builders import own_socket
 from support.qmp import Peer
 
 from kvmrun.errors import Busy, KvmrunError, NotRunning, Unresponsive
@@ -37,7 +37,7 @@ UNANSWERED = {
 
 
 def asked(path: str, limit: float = 0.5, command: str = "guest-ping") -> object:
-    with connect(own(path), limit=limit) as one:
+    with connect(own_socket(path), limit=limit) as one:
         return one.ask(command, limit=limit)
 
 
@@ -66,7 +66,7 @@ def test_what_is_no_agent_is_told_in_time(way: str, tmp_path: Path) -> None:
 def test_an_answer_that_is_none_is_told_in_time(way: str, tmp_path: Path) -> None:
     with agent(tmp_path, ANSWERS[way]) as path:
         begun = time.monotonic()
-        with pytest.raises(UNANSWERED.get(way, Garbled)) as caught, connect(own(path), limit=20) as one:
+        with pytest.raises(UNANSWERED.get(way, Garbled)) as caught, connect(own_socket(path), limit=20) as one:
             one.ask("guest-ping", limit=0.3 if way == "no-answer" else 20)
         assert time.monotonic() - begun < 20
     assert harmless(caught.value)
@@ -92,7 +92,7 @@ def test_no_more_is_read_than_was_agreed(tmp_path: Path) -> None:
 
 
 def test_an_answer_that_came_too_late_is_not_taken_for_the_next(tmp_path: Path) -> None:
-    with agent(tmp_path, twice) as path, connect(own(path), limit=20) as one:
+    with agent(tmp_path, twice) as path, connect(own_socket(path), limit=20) as one:
         with pytest.raises(KvmrunError):
             one.ask("guest-ping", limit=0.2)
         assert one.broken
@@ -116,7 +116,7 @@ def test_two_take_turns(tmp_path: Path) -> None:
     found: list[object] = []
     with agent(tmp_path, says({"return": {}})) as path:
         other = threading.Thread(target=lambda: found.append(asked(path, 20)))
-        with connect(own(path), limit=20) as one:
+        with connect(own_socket(path), limit=20) as one:
             with pytest.raises(Busy):
                 asked(path, 0.1)
             other.start()

@@ -4,7 +4,7 @@ import socket
 import time
 
 import pytest
-from support.guest_socket import own
+from support.builders import own_socket
 from support.qemu import needs_qemu, qemu
 from support.qmp import UUID, WAYS, serve, stranger
 
@@ -43,7 +43,7 @@ WANTED = {
 
 
 async def ask(path: str, command: str = "query-status", *, limit: float = 1.0, events: bool = True) -> object:
-    async with connect(own(path), limit=limit, events=events) as monitor:
+    async with connect(own_socket(path), limit=limit, events=events) as monitor:
         return await monitor.execute(command)
 
 
@@ -95,7 +95,7 @@ def test_events_before_the_end_are_kept_and_then_the_end_is_told(tmp_path) -> No
             peer.say({"event": f"E{number}"})
 
     async def listen(path: str) -> list[object]:
-        async with connect(own(path), limit=30, events=True) as monitor:
+        async with connect(own_socket(path), limit=30, events=True) as monitor:
             with pytest.raises(NotRunning):
                 await monitor.execute("query-status")
             return await events_until_the_end(monitor)
@@ -131,7 +131,7 @@ def test_a_full_backlog_is_not_taken_for_a_connection(tmp_path) -> None:
 
 def test_a_stranger_is_refused(tmp_path) -> None:
     async def meet(uuid: str) -> None:
-        async with connect(own(path), uuid=uuid):
+        async with connect(own_socket(path), uuid=uuid):
             pass
 
     path = f"{tmp_path}/p"
@@ -158,7 +158,7 @@ def test_a_real_conversation(tmp_path) -> None:
         assert await events_until_the_end(monitor) == ["SHUTDOWN"]
 
     async def main() -> None:
-        async with connect(own(path), uuid="00000000-0000-0000-0000-000000000000", events=True) as monitor:
+        async with connect(own_socket(path), uuid="00000000-0000-0000-0000-000000000000", events=True) as monitor:
             assert monitor.version.count(".") == 2
             await talk(monitor)
 
@@ -170,7 +170,7 @@ def test_a_real_conversation(tmp_path) -> None:
 @needs_qemu
 def test_the_second_client_is_told_why_it_waits_and_the_first_goes_on(tmp_path) -> None:
     async def main() -> None:
-        async with connect(own(path)) as first:
+        async with connect(own_socket(path)) as first:
             with pytest.raises(Unresponsive, match="vm2 does not answer"):
                 await ask(path, limit=0.2)
             assert await first.execute("query-name") == {}

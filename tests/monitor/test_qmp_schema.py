@@ -1,7 +1,7 @@
 import asyncio
 
 import pytest
-from support.guest_socket import own
+from support.builders import own_socket
 from support.qemu import needs_qemu, qemu
 from support.schema import REPLY
 
@@ -110,7 +110,7 @@ def test_what_is_no_schema_is_refused(reply: object) -> None:
 @needs_qemu
 def test_the_schema_of_a_real_qemu(tmp_path) -> None:
     async def ask() -> object:
-        async with connect(own(path), limit=10) as monitor:
+        async with connect(own_socket(path), limit=10) as monitor:
             return await monitor.execute("query-qmp-schema")
 
     path = f"{tmp_path}/p"

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from support.guest_socket import own
+from support.builders import own_socket
 from support.qemu import needs_qemu, qemu
 from support.qmp import GREETING, WAYS, Peer, serve
 
@@ -72,7 +72,7 @@ def bounded(seconds: float, size: int) -> Iterator[None]:
 @needs_qemu
 def test_a_guest_answers_everything_in_one_go(path: str) -> None:
     with qemu(path, "-uuid", UUID):
-        answer = query(own(path), "query-status", "query-uuid", "no-such-thing", limit=20)
+        answer = query(own_socket(path), "query-status", "query-uuid", "no-such-thing", limit=20)
     assert answer.silence == ""
     assert answer.replies["query-uuid"] == {"UUID": UUID}
     assert answer.replies["query-status"]["status"] == "prelaunch"
@@ -85,7 +85,7 @@ def test_a_monitor_that_another_client_has_is_silent(path: str) -> None:
     with qemu(path), socket.socket(socket.AF_UNIX) as other:
         other.connect(path)
         assert other.recv(1000)
-        assert query(own(path), "query-status", limit=0.3) == Reply(silence="silent")
+        assert query(own_socket(path), "query-status", limit=0.3) == Reply(silence="silent")
 
 
 @needs_qemu
@@ -93,7 +93,7 @@ def test_many_who_ask_at_once_wait_for_each_other(path: str) -> None:
     answers: list[Reply] = []
 
     def one() -> None:
-        answers.append(query(own(path), "query-status", limit=20))
+        answers.append(query(own_socket(path), "query-status", limit=20))
 
     with qemu(path):
         threads = [threading.Thread(target=one) for _ in range(20)]
@@ -106,21 +106,21 @@ def test_many_who_ask_at_once_wait_for_each_other(path: str) -> None:
 
 def test_one_that_another_of_us_is_asking_is_busy(path: str) -> None:
     with serve(path, WAYS["silent"]):
-        first = threading.Thread(target=query, args=(own(path), "query-status"), kwargs={"limit": 1.0})
-        question = query_many._PendingQuery(own(path), ())
+        first = threading.Thread(target=query, args=(own_socket(path), "query-status"), kwargs={"limit": 1.0})
+        question = query_many._PendingQuery(own_socket(path), ())
         assert question.send()
         first.start()
-        assert query(own(path), "query-status", limit=0.2) == Reply(silence="busy")
+        assert query(own_socket(path), "query-status", limit=0.2) == Reply(silence="busy")
         question.close()
         first.join()
 
 
 def test_nobody_there_is_gone(path: str) -> None:
     with bounded(seconds=10, size=1 << 20):
-        assert query(own(path), "query-status", limit=60).silence == "gone"
+        assert query(own_socket(path), "query-status", limit=60).silence == "gone"
         with socket.socket(socket.AF_UNIX) as dead:
             dead.bind(path)
-        assert query(own(path), "query-status", limit=60).silence == "gone"
+        assert query(own_socket(path), "query-status", limit=60).silence == "gone"
     assert query_many.query_many({}, ("query-status",), limit=5) == {}
 
 
@@ -151,7 +151,7 @@ def test_a_peer_that_misbehaves_costs_a_bounded_time_and_memory(
 ) -> None:
     with serve(path, way), bounded(seconds=20, size=4 << 20):
         limit = 0.3 if silence == "silent" else 15  # what else is wrong comes first
-        answer = query(own(path), "query-status", limit=limit)
+        answer = query(own_socket(path), "query-status", limit=limit)
     assert answer.silence == silence
     assert answer.replies == {}
 
@@ -161,7 +161,7 @@ def test_a_peer_that_misbehaves_costs_a_bounded_time_and_memory(
 )
 def test_an_answer_of_an_odd_shape_is_no_crash(path: str, result: str) -> None:
     with serve(path, opening(said('{"return": {}}', result))):
-        answer = query(own(path), "query-status", limit=30)
+        answer = query(own_socket(path), "query-status", limit=30)
     assert answer.silence in {"", "garbled"}
     assert all(type(text) is str for text in answer.errors.values())
 
@@ -169,7 +169,7 @@ def test_an_answer_of_an_odd_shape_is_no_crash(path: str, result: str) -> None:
 def test_events_between_the_answers_are_passed_over(path: str) -> None:
     data = said('{"event": "RESUME"}', '{"return": {}}', '{"event": "STOP"}', '{"return": {"status": "running"}}')
     with serve(path, opening(data)):
-        answer = query(own(path), "query-status", limit=30)
+        answer = query(own_socket(path), "query-status", limit=30)
     assert (answer.silence, answer.replies["query-status"]) == ("", {"status": "running"})
 
 
@@ -183,7 +183,7 @@ def test_one_that_is_silent_costs_only_its_own_answer(own_directories: Path) -> 
         stack.enter_context(serve(paths["mad"], flood))
         stack.enter_context(qemu(paths["well"]))
         answers = query_many.query_many(
-            {name: own(path, name) for name, path in paths.items()}, ("query-status",), limit=2.0
+            {name: own_socket(path, name) for name, path in paths.items()}, ("query-status",), limit=2.0
         )
     assert {name: one.silence for name, one in answers.items()} == {"well": "", "silent": "silent", "mad": "garbled"}
     assert answers["well"].replies["query-status"]["running"] is False
@@ -211,8 +211,8 @@ def _waits(one: socket.socket, path: str) -> bool:
 
 def test_a_monitor_that_lets_nobody_in_any_more_is_silent_not_busy(path: str) -> None:
     with crowded(path):
-        assert query(own(path), "query-status", limit=0.2).silence == "silent"
-        with pytest.raises(Unresponsive), open_connection(own(path), 0.2):
+        assert query(own_socket(path), "query-status", limit=0.2).silence == "silent"
+        with pytest.raises(Unresponsive), open_connection(own_socket(path), 0.2):
             pass
         with pytest.raises(Unresponsive):
-            connect_console(own(path))
+            connect_console(own_socket(path))

@@ -5,21 +5,17 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from typing import Any
 
 import pytest
+from support.builders import BRIDGE, LAN
 
 from kvmrun.errors import Refused
-from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
-from kvmrun.model.scalars import NicName
 from kvmrun.plan.host_facts import Bridge, Route
 from kvmrun.plan.network.bridge_plan import accept_external, address_steps, bridge_steps
 from kvmrun.plan.steps.network_steps import AddAddress, MakeBridge, NetworkStep, RemoveAddress, SetBridge, SetLinkUp
 
-LAN = Network(name=NicName("lan"))
-MAC = derive.mac("", "bridge", "br0")
-OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
 MADE = MakeBridge(name="br0", alias="kvmrun:net:lan")
-SET = SetBridge(name="br0", mac=MAC, mtu=1500)
+SET = SetBridge(name="br0", mac=BRIDGE.mac, mtu=1500)
 GIVEN = AddAddress(link="br0", address="192.168.0.254/24")
 UP = SetLinkUp(link="br0")
 
@@ -36,38 +32,40 @@ def elsewhere(*destinations: str) -> list[Route]:
     ("network", "found", "steps"),
     [
         (LAN, None, (MADE, SET, GIVEN, UP)),
-        (LAN, OURS, ()),
-        (LAN, OURS.replace(ports=("tap-vm1",)), ()),
-        (LAN, OURS.replace(mac="52:54:00:00:00:01"), (SET,)),
-        (LAN, OURS.replace(mtu=9000), (SET,)),
-        (LAN, OURS.replace(stp=True), (SET,)),
-        (LAN, OURS.replace(forward_delay=1500), (SET,)),
-        (LAN, OURS.replace(addresses=()), (GIVEN,)),
-        (LAN, OURS.replace(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
+        (LAN, BRIDGE, ()),
+        (LAN, BRIDGE.replace(ports=("tap-vm1",)), ()),
+        (LAN, BRIDGE.replace(mac="52:54:00:00:00:01"), (SET,)),
+        (LAN, BRIDGE.replace(mtu=9000), (SET,)),
+        (LAN, BRIDGE.replace(stp=True), (SET,)),
+        (LAN, BRIDGE.replace(forward_delay=1500), (SET,)),
+        (LAN, BRIDGE.replace(addresses=()), (GIVEN,)),
+        (LAN, BRIDGE.replace(addresses=("10.0.0.1/8",)), (RemoveAddress(link="br0", address="10.0.0.1/8"), GIVEN)),
         (
             LAN,
-            OURS.replace(addresses=("192.168.0.254/24", "192.168.0.1/24")),  # ours may have been the other's secondary
+            BRIDGE.replace(
+                addresses=("192.168.0.254/24", "192.168.0.1/24")
+            ),  # ours may have been the other's secondary
             (RemoveAddress(link="br0", address="192.168.0.1/24", keeps=("192.168.0.254/24",)),),
         ),
         (
             LAN,
-            OURS.replace(addresses=("192.168.0.254/24", "10.0.0.1/8", "fd00::1/64")),
+            BRIDGE.replace(addresses=("192.168.0.254/24", "10.0.0.1/8", "fd00::1/64")),
             (RemoveAddress(link="br0", address="10.0.0.1/8"), RemoveAddress(link="br0", address="fd00::1/64")),
         ),
         (
             LAN,
-            OURS.replace(addresses=("192.168.0.254/16",)),
+            BRIDGE.replace(addresses=("192.168.0.254/16",)),
             (RemoveAddress(link="br0", address="192.168.0.254/16"), GIVEN),
         ),
-        (LAN, OURS.replace(up=False), (UP,)),
-        (LAN, OURS.replace(mac="", addresses=(), up=False), (SET, GIVEN, UP)),
-        (LAN.replace(mtu=9000), OURS, (SET.replace(mtu=9000),)),
+        (LAN, BRIDGE.replace(up=False), (UP,)),
+        (LAN, BRIDGE.replace(mac="", addresses=(), up=False), (SET, GIVEN, UP)),
+        (LAN.replace(mtu=9000), BRIDGE, (SET.replace(mtu=9000),)),
         (
             LAN.replace(host=IPv4Address("192.168.0.1")),
-            OURS.replace(addresses=()),
+            BRIDGE.replace(addresses=()),
             (GIVEN.replace(address="192.168.0.1/24"),),
         ),
-        (LAN.replace(ipv6=IPv6Network("fd00:77::/64")), OURS, (GIVEN.replace(address="fd00:77::1/64"),)),
+        (LAN.replace(ipv6=IPv6Network("fd00:77::/64")), BRIDGE, (GIVEN.replace(address="fd00:77::1/64"),)),
     ],
 )
 def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, steps: tuple[Any, ...]) -> None:
@@ -78,11 +76,11 @@ def test_only_what_is_wrong_is_done(network: Network, found: Bridge | None, step
 @pytest.mark.parametrize(
     ("found", "reason"),
     [
-        (OURS.replace(alias=""), "bridge without our mark"),
-        (OURS.replace(alias="my bridge"), "bridge without our mark"),
-        (OURS.replace(alias="kvmrun:net:dmz"), "another network's: kvmrun:net:dmz"),
-        (OURS.replace(kind=""), "physical interface"),
-        (OURS.replace(kind="tun"), "it is a tun"),
+        (BRIDGE.replace(alias=""), "bridge without our mark"),
+        (BRIDGE.replace(alias="my bridge"), "bridge without our mark"),
+        (BRIDGE.replace(alias="kvmrun:net:dmz"), "another network's: kvmrun:net:dmz"),
+        (BRIDGE.replace(kind=""), "physical interface"),
+        (BRIDGE.replace(kind="tun"), "it is a tun"),
     ],
 )
 def test_what_is_not_ours_is_refused(found: Bridge, reason: str) -> None:
@@ -96,8 +94,8 @@ def test_what_is_not_ours_is_refused(found: Bridge, reason: str) -> None:
     ("found", "message", "reason"),
     [
         (None, "br0 does not exist", "never made by us"),
-        (OURS.replace(kind=""), "br0 is not a bridge", "physical"),
-        (OURS.replace(kind="vlan"), "br0 is not a bridge", "vlan"),
+        (BRIDGE.replace(kind=""), "br0 is not a bridge", "physical"),
+        (BRIDGE.replace(kind="vlan"), "br0 is not a bridge", "vlan"),
     ],
 )
 def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, reason: str) -> None:
@@ -108,7 +106,7 @@ def test_an_external_bridge_must_be_one(found: Bridge | None, message: str, reas
 
 
 def test_an_external_bridge_is_taken_as_it_is() -> None:
-    accept_external(LAN, OURS.replace(alias="", mac="", addresses=(), up=False))
+    accept_external(LAN, BRIDGE.replace(alias="", mac="", addresses=(), up=False))
 
 
 @pytest.mark.parametrize(

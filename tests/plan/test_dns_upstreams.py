@@ -3,10 +3,11 @@
 from ipaddress import IPv4Address, IPv4Network, IPv6Network
 
 import pytest
+from support import builders
+from support.builders import lab_of
 
-from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dns, Network, Upstream
-from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.model.scalars import LinkName
 from kvmrun.plan.network.dns_upstreams import circular_upstreams, upstream_names
 
 LAN, DMZ = "192.168.0.254", "192.168.1.254"
@@ -15,7 +16,7 @@ LAN, DMZ = "192.168.0.254", "192.168.1.254"
 def network(name: str, number: int, *upstream: str) -> Network:
     dns = Dns(upstream=Upstream(IPv4Address(one) for one in upstream))
     subnet, six = IPv4Network(f"192.168.{number}.0/24"), IPv6Network(f"fd00:{number}::/64")
-    return Network(name=NicName(name), bridge=LinkName(f"br{number}"), subnet=subnet, dns=dns, ipv6=six)
+    return builders.network(name, bridge=LinkName(f"br{number}"), subnet=subnet, dns=dns, ipv6=six)
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def network(name: str, number: int, *upstream: str) -> Network:
 )
 def test_who_has_nobody_to_ask(lan: tuple[str, ...], dmz: tuple[str, ...], servers: tuple[str, ...], lost: str) -> None:
     both = {"lan": network("lan", 0, *lan), "dmz": network("dmz", 1, *dmz)}
-    lab = Lab(directory="/lab", networks=both)
+    lab = lab_of(networks=both)
     assert " ".join(name for name, one in both.items() if circular_upstreams(lab, one, servers)[0]) == lost
 
 

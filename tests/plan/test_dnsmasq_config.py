@@ -1,22 +1,15 @@
 """What dnsmasq is told: whole files are golden, here is what each key adds or takes away."""
 
 from ipaddress import IPv4Address, IPv6Network
-from typing import Any
 
 import pytest
+from support.builders import LAN, PORT
 
-from kvmrun.model.guest.nic import Port
 from kvmrun.model.network.network import Dhcp, Dns, Domain, Lease, Network, OptionValue, Pool, Upstream
-from kvmrun.model.scalars import LinkName, NicName
+from kvmrun.model.scalars import LinkName
 from kvmrun.plan.network import dnsmasq_config
 
-LAN = Network(name=NicName("lan"))
 AT = dnsmasq_config.dnsmasq_paths("/state", "lan")
-
-
-def port(network: str = "lan", address: str | None = "192.168.0.1", **changes: Any) -> Port:
-    plain = Port(name="eth0", network=network, bridge="br0", tap="tap", mac="52:54:00:00:00:01", address=address)
-    return plain.replace(**changes)
 
 
 def told(network: Network) -> set[str]:
@@ -84,9 +77,9 @@ def test_the_hosts_name_is_the_bridges_address(ipv6: IPv6Network | None, more: s
 
 def test_every_nic_on_the_network_has_a_name_and_a_reservation() -> None:
     ports = {
-        "vm2": (port(network="dmz"), port(address="192.168.0.2", name="eth1")),
-        "vm1": (port(), port(address="192.168.0.9", name="wan", mac="52:54:00:00:00:09")),
-        "vm3": (port(address=None),),
+        "vm2": (PORT.replace(network="dmz"), PORT.replace(address="192.168.0.2", name="eth1")),
+        "vm1": (PORT, PORT.replace(address="192.168.0.9", name="wan", mac="52:54:00:00:00:09")),
+        "vm3": (PORT.replace(address=None),),
     }
     assert dnsmasq_config.hosts_text(LAN, ports, "ursa").splitlines()[1:] == [
         "192.168.0.1 vm1",
@@ -112,7 +105,7 @@ HOSTS_FILE = """127.0.0.1 localhost
 
 def test_names_of_other_machines_are_answered_beside_guests() -> None:
     network = LAN.replace(names={"linksys": IPv4Address("172.20.1.1"), "fw.example": IPv4Address("10.0.0.1")})
-    lines = dnsmasq_config.hosts_text(network, {"vm1": (port(),)}, "laptop", HOSTS_FILE).splitlines()
+    lines = dnsmasq_config.hosts_text(network, {"vm1": (PORT,)}, "laptop", HOSTS_FILE).splitlines()
     assert lines == [
         "192.168.0.254 laptop",
         "192.168.0.1 vm1",

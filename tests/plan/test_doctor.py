@@ -4,14 +4,14 @@ from ipaddress import IPv6Network
 from typing import Any
 
 import pytest
+from support.builders import guest, lab_of, network
 
 from kvmrun.model.finding import Finding
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network.network import Network
-from kvmrun.model.scalars import GuestName, NicName, Size
+from kvmrun.model.scalars import Size
 from kvmrun.plan.doctor import doctor_host, doctor_networks
 from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts, MachineFacts, Trial
 from kvmrun.plan.host_facts import Bridge, NetworkFacts, PortOwner
@@ -27,27 +27,14 @@ HOST = Trial(cpu="host", worked=False, seconds=0.1, reason="QEMU died of SIGABRT
 PLAIN = Trial(cpu="qemu64", worked=True, seconds=3.3)
 
 
-def guest(name: str = "vm1", **more: Any) -> Guest:
-    return Guest(name=GuestName(name), **more)
-
-
-def lab(*guests: Guest, **more: Any) -> Lab:
-    return Lab(
-        directory="/vms.d",
-        networks={"lan": Network(name=NicName("lan"))},
-        guests={str(one.name): one for one in guests},
-        **more,
-    )
-
-
 def found(subject: str, now: MachineFacts, some: Lab | None = None) -> Finding:
-    (one,) = [one for one in doctor_host.machine_findings(some or lab(guest()), now) if one.subject == subject]
+    (one,) = [one for one in doctor_host.machine_findings(some or lab_of(guest()), now) if one.subject == subject]
     assert one.fix if one.level != "ok" else not one.fix
     return one
 
 
 def test_a_good_machine_has_nothing_to_mend() -> None:
-    assert {one.level for one in doctor_host.machine_findings(lab(guest()), GOOD)} == {"ok"}
+    assert {one.level for one in doctor_host.machine_findings(lab_of(guest()), GOOD)} == {"ok"}
 
 
 class TestKvm:
@@ -64,7 +51,7 @@ class TestKvm:
         ],
     )
     def test_a_refused_processor(self, guests: tuple[Guest, ...], level: str) -> None:
-        one = found("kvm", GOOD.replace(trials=(HOST, PLAIN)), lab(*guests))
+        one = found("kvm", GOOD.replace(trials=(HOST, PLAIN)), lab_of(*guests))
         assert one.level == level
         if level != "ok":
             assert one.fix == 'cpu = "qemu64" in /vms.d/defaults.toml'
@@ -74,7 +61,7 @@ class TestKvm:
     )
     def test_none_at_all(self, guests: tuple[Guest, ...], level: str) -> None:
         for now in (GOOD.replace(kvm="absent"), GOOD.replace(kvm="forbidden"), GOOD.replace(trials=(HOST,))):
-            assert found("kvm", now, lab(*guests)).level == level
+            assert found("kvm", now, lab_of(*guests)).level == level
 
     def test_the_module_is_that_of_the_processor(self) -> None:
         assert found("kvm", GOOD.replace(kvm="absent", extension="kvm_amd")).fix == "modprobe kvm_amd"
@@ -113,14 +100,16 @@ class TestKvm:
     ],
 )
 def test_what_a_machine_lacks(changes: dict[str, Any], subject: str, level: str, fix: str) -> None:
-    one = found(subject, GOOD.replace(**changes), lab(guest(memory=Size(512 << 20))))
+    one = found(subject, GOOD.replace(**changes), lab_of(guest(memory=Size(512 << 20))))
     assert (one.level, fix in one.fix) == (level, True)
 
 
 def test_units_are_wanted_only_for_guests_that_start_at_boot() -> None:
     assert found("boot", GOOD.replace(units=False)).level == "ok"
-    assert found("boot", GOOD.replace(units=False), lab(guest(autostart=True))).fix.startswith("kvmrun export systemd")
-    two = lab(guest(autostart=True), guest("vm2", autostart=True))
+    assert found("boot", GOOD.replace(units=False), lab_of(guest(autostart=True))).fix.startswith(
+        "kvmrun export systemd"
+    )
+    two = lab_of(guest(autostart=True), guest("vm2", autostart=True))
     one = found("boot", GOOD.replace(units=True, started=frozenset({"vm1"})), two)
     assert (one.level, one.text[:4]) == ("warning", "vm2:")
     assert found("boot", GOOD.replace(units=True, started=frozenset({"vm1", "vm2"})), two).level == "ok"
@@ -132,11 +121,11 @@ class TestNetworks:
     good = HostNetworkFacts(networks={"lan": NetworkFacts(bridge=None)}, way_out="eth0 via 10.0.0.1", ruleset=())
 
     def of(self, subject: str, some: Lab | None = None, **changes: Any) -> list[Finding]:
-        all_of = doctor_networks.network_findings(some or lab(), WHERE, self.good.replace(**changes))
+        all_of = doctor_networks.network_findings(some or lab_of(), WHERE, self.good.replace(**changes))
         return [one for one in all_of if one.subject == subject and one.level != "ok"]
 
     def test_a_good_one_has_nothing_to_mend(self) -> None:
-        assert {one.level for one in doctor_networks.network_findings(lab(), WHERE, self.good)} == {"ok"}
+        assert {one.level for one in doctor_networks.network_findings(lab_of(), WHERE, self.good)} == {"ok"}
 
     def test_without_root_the_packet_filter_is_not_looked_at(self) -> None:
         (one,) = self.of("filter", ruleset=None, uid=1000)
@@ -182,37 +171,37 @@ class TestNetworks:
         owner = PortOwner(port=53, address="0.0.0.0", process="another process")
         now = self.good.replace(networks={"lan": NetworkFacts(bridge=ours, owners=(owner,))}, uid=1000)
         user = WHERE.replace(root=False)
-        (one,) = [one for one in doctor_networks.network_findings(lab(guest()), user, now) if one.level == "problem"]
+        (one,) = [one for one in doctor_networks.network_findings(lab_of(guest()), user, now) if one.level == "problem"]
         assert (one.subject, one.fix) == ("network lan", "sudo kvmrun net up lan --owner $USER")
         tap = PersistentTap(name="tap-vm1", alias="", owner=1000, held=False, queues=1)
         mine = now.replace(networks={"lan": NetworkFacts(bridge=ours, kept={"tap-vm1": tap})})
         assert [
-            one for one in doctor_networks.network_findings(lab(guest()), user, mine) if one.level == "problem"
+            one for one in doctor_networks.network_findings(lab_of(guest()), user, mine) if one.level == "problem"
         ] == []
 
     def test_networks_without_masquerading_need_no_way_out(self) -> None:
-        alone = lab().replace(networks={"lan": Network(name=NicName("lan"), nat=False)})
+        alone = lab_of().replace(networks={"lan": network(nat=False)})
         assert self.of("uplink", alone, way_out="")[0].level == "warning"
         assert self.of("uplink", way_out="")[0].level == "problem"
 
     def test_ipv6_is_a_way_out_of_networks_that_forward_it(self) -> None:
-        six = Network(name=NicName("six"), ipv6=IPv6Network("fd00:77::/64"), ipv6_egress="nat")
-        networks = {"six": six, "lan": Network(name=NicName("lan"))}
+        six = network("six", ipv6=IPv6Network("fd00:77::/64"), ipv6_egress="nat")
+        networks = {"six": six, "lan": network()}
         only: dict[str, Any] = {"way_out": "", "way_out6": "eth0 via fe80::1", "networks": {}}
-        assert self.of("uplink", lab().replace(networks={"six": six}), **only) == []
-        (both,) = self.of("uplink", lab().replace(networks=networks), **only)
+        assert self.of("uplink", lab_of().replace(networks={"six": six}), **only) == []
+        (both,) = self.of("uplink", lab_of().replace(networks=networks), **only)
         assert (both.level, "not forwarded for lan" in both.text) == ("problem", True)
         assert both.fix == 'a prefix in ipv6, and ipv6_egress = "nat" in network.lan'
 
     def test_with_shorewall_the_fix_is_to_start_it_or_lines_for_its_files(self) -> None:
         """Never an export over files that somebody wrote."""
-        (one,) = self.of("filter", lab(firewall="shorewall"))
+        (one,) = self.of("filter", lab_of(firewall="shorewall"))
         assert one.fix == "shorewall start"
         closed = {"family": "ip", "table": "filter", "name": "FORWARD", "hook": "forward", "prio": 0, "policy": "drop"}
-        for one in self.of("filter", lab(firewall="shorewall"), ruleset=({"chain": closed},)):
+        for one in self.of("filter", lab_of(firewall="shorewall"), ruleset=({"chain": closed},)):
             assert (one.fix, one.permanent) == ("shorewall start", "")
         started = {"family": "ip", "table": "filter", "name": "shorewall"}
-        (one,) = self.of("filter", lab(firewall="shorewall"), ruleset=({"chain": started},))
+        (one,) = self.of("filter", lab_of(firewall="shorewall"), ruleset=({"chain": started},))
         assert one.fix == "kvmrun export shorewall --lines"
 
     def test_the_older_iptables_is_mended_where_it_drops(self) -> None:

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from support.builders import PORT, defined_guest
 
-from kvmrun.config.toml_values import Converter
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.nic import PersistentTap, Port
+from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_argv import Image
-from kvmrun.model.scalars import GuestName, PathBase
 from kvmrun.plan.guest.guest_start import split_at_launch, start_steps
 from kvmrun.plan.host_facts import ImageFacts, StartFacts
 from kvmrun.plan.steps.guest_steps import (
@@ -26,18 +25,11 @@ from kvmrun.plan.steps.guest_steps import (
     WriteRecord,
 )
 
-PORT = Port(name="eth0", network="lan", bridge="br0", tap="tap-vm1", mac="52:54:00:00:00:01", address="192.168.0.1")
 PLACE = GuestRuntime(guest="vm1", uuid="u", directory="/run/vm1", log="/log/vm1", ports=(PORT,), uid=1000, log_uid=1001)
 HOST = StartFacts(qemu="/usr/bin/qemu", kvm="ready", kvm_gid=36, vhost=True, nft=True, root=True, uid=0, memory=8 << 30)
 IMAGE = {"drive": [{"image": "a.qcow2"}]}
 OVERLAY = {"drive": [{"image": "a.qcow2", "base": "b.raw", "size": "20G"}]}
 HERE = ImageFacts(kind="file", size=1)
-
-
-def guest(**table: object) -> Guest:
-    found = Converter("vm1.toml", PathBase(directory="/lab", images="/i")).convert(Guest, table, name=GuestName("vm1"))
-    assert isinstance(found, Guest)
-    return found
 
 
 def on(**files: ImageFacts | None) -> StartFacts:
@@ -51,7 +43,7 @@ def words(steps: tuple[GuestStep, ...]) -> list[str]:
 
 
 def test_the_steps_are_in_their_order() -> None:
-    one = guest(**OVERLAY, boot={"kernel": "k"}, display="vnc")
+    one = defined_guest(**OVERLAY, boot={"kernel": "k"}, display="vnc")
     assert words(start_steps(one, PLACE, on(b=HERE, k=HERE))) == [
         "make qcow2 image /i/a.qcow2 of 20G over /i/b.raw",
         "claim the runtime directory /run/vm1 for vm1",
@@ -80,48 +72,48 @@ def step(
 
 
 def test_a_guest_without_console_and_cards_needs_less() -> None:
-    steps = start_steps(guest(console=False, nic=[]), PLACE.replace(ports=()), HOST)
+    steps = start_steps(defined_guest(console=False, nic=[]), PLACE.replace(ports=()), HOST)
     assert not [one for one in words(steps) if "tap" in one or one.endswith("/c")]
 
 
 def test_the_tap_carries_our_mark_and_its_own_mac() -> None:
-    plug = step(PlugTap, guest())
+    plug = step(PlugTap, defined_guest())
     assert (plug.alias, plug.mac) == ("kvmrun:vm1:eth0", "fe:54:00:00:00:01")
-    assert step(OpenTap, guest()).tap == PORT.handle(vhost=True)
+    assert step(OpenTap, defined_guest()).tap == PORT.handle(vhost=True)
 
 
 def test_what_needs_the_network_comes_after_the_launch() -> None:
-    now, then = split_at_launch(start_steps(guest(), PLACE, HOST))
+    now, then = split_at_launch(start_steps(defined_guest(), PLACE, HOST))
     assert [type(one) for one in then] == [PlugTap]
     assert [type(one).__name__ for one in now[-2:]] == ["Launch", "StartLogger"]
-    assert split_at_launch(start_steps(guest(nic=[]), PLACE.replace(ports=()), HOST))[1] == ()
+    assert split_at_launch(start_steps(defined_guest(nic=[]), PLACE.replace(ports=()), HOST))[1] == ()
 
 
 @pytest.mark.parametrize(("accel", "group"), [("kvm", 36), ("tcg", None)])
 def test_only_a_guest_with_kvm_gets_its_group(accel: str, group: int | None) -> None:
-    launch = step(Launch, guest(accel=accel))
+    launch = step(Launch, defined_guest(accel=accel))
     assert (launch.uid, launch.group) == (1000, group)
 
 
 def test_raw_words_are_launched_and_recorded() -> None:
-    one = guest(args=["-rtc base=utc"])
+    one = defined_guest(args=["-rtc base=utc"])
     assert step(Launch, one, raw=("-snapshot",)).raw == ("-rtc base=utc", "-snapshot")
     assert step(WriteRecord, one, raw=("-snapshot",)).record.raw == ("-rtc base=utc", "-snapshot")
 
 
 def test_without_root_everything_runs_as_the_caller() -> None:
     place = PLACE.replace(uid=None, log_uid=None)
-    launch = step(Launch, guest(nic=[]), place.replace(ports=()), HOST.replace(root=False))
+    launch = step(Launch, defined_guest(nic=[]), place.replace(ports=()), HOST.replace(root=False))
     assert (launch.uid, str(launch)) == (None, "start /usr/bin/qemu, paused")
-    assert step(MakeVncDirectory, guest(display="vnc"), place).uid is None
+    assert step(MakeVncDirectory, defined_guest(display="vnc"), place).uid is None
 
 
 def test_a_display_on_a_port_is_bound_before_qemu_begins() -> None:
-    one = guest(display="vnc:5901", nic=[])
+    one = defined_guest(display="vnc:5901", nic=[])
     steps = words(start_steps(one, PLACE.replace(ports=()), HOST))
     assert "listen on 127.0.0.1:5901 for VNC viewers" in steps
     assert step(WriteRecord, one).record.display == "127.0.0.1:5901"
-    assert step(WriteRecord, guest(display="vnc")).record.display == "/run/vm1/vnc/v"
+    assert step(WriteRecord, defined_guest(display="vnc")).record.display == "/run/vm1/vnc/v"
     with pytest.raises(Refused, match="vm1 cannot have port 5901 for its display") as refused:
         start_steps(one, PLACE, HOST.replace(taken_ports={5901: "vm2"}))
     assert (refused.value.reason, "vnc:5902" in refused.value.fix) == ("vm2 has it", True)
@@ -136,7 +128,7 @@ def test_a_display_on_a_port_is_bound_before_qemu_begins() -> None:
     ],
 )
 def test_an_image_that_is_not_there_is_made(drive: Mapping[str, str], base: str | None, size: int | None) -> None:
-    made = step(MakeImage, guest(drive=[drive]), host=on(b=HERE))
+    made = step(MakeImage, defined_guest(drive=[drive]), host=on(b=HERE))
     assert (made.path, made.format, made.base, made.size) == ("/i/a.qcow2", "qcow2", base, size)
     assert made.base_format == ("raw" if base else "")
 
@@ -160,7 +152,7 @@ THROWAWAY = [
 def test_nothing_of_a_throwaway_guest_is_written(
     drive: Mapping[str, str], files: dict[str, ImageFacts], opened: list[str], size: int
 ) -> None:
-    steps = start_steps(guest(throwaway=True, drive=[drive]), PLACE, on(**{"a": None, **files}))
+    steps = start_steps(defined_guest(throwaway=True, drive=[drive]), PLACE, on(**{"a": None, **files}))
     assert [
         (one.file.path, one.file.readonly) for one in steps if isinstance(one, OpenFile) and isinstance(one.file, Image)
     ] == [(path, True) for path in opened]
@@ -182,12 +174,14 @@ def test_nothing_of_a_throwaway_guest_is_written(
     [{"a": HERE.replace(backing=True), "b": HERE}, {"a": HERE.replace(backing=True), "b": HERE.replace(reader="vm2")}],
 )
 def test_an_overlay_that_is_there_is_used(files: dict[str, ImageFacts]) -> None:
-    assert not [one for one in words(start_steps(guest(**OVERLAY), PLACE, on(**files))) if one.startswith("make")]
+    assert not [
+        one for one in words(start_steps(defined_guest(**OVERLAY), PLACE, on(**files))) if one.startswith("make")
+    ]
 
 
 def test_a_base_of_two_drives_is_opened_once() -> None:
     both = [{"image": "a.qcow2", "base": "b.raw"}, {"image": "c.qcow2", "base": "b.raw"}]
-    assert words(start_steps(guest(drive=both), PLACE, on(b=HERE))).count("open /i/b.raw read-only") == 1
+    assert words(start_steps(defined_guest(drive=both), PLACE, on(b=HERE))).count("open /i/b.raw read-only") == 1
 
 
 CDROM = {"drive": [{"image": "a.iso", "media": "cdrom"}]}
@@ -240,7 +234,7 @@ def test_what_is_in_the_way_is_said(
     table: dict[str, Any], host: StartFacts, kind: type[KvmrunError], says: tuple[str, ...]
 ) -> None:
     with pytest.raises(kind) as refused:
-        start_steps(guest(**table), PLACE, host)
+        start_steps(defined_guest(**table), PLACE, host)
     error = refused.value
     assert error.fix
     assert not [one for one in says if one not in f"{error.message} {error.reason} {error.fix}"]
@@ -260,7 +254,7 @@ def test_what_is_in_the_way_is_said(
     ],
 )
 def test_what_is_not_in_the_way_is_let_pass(table: dict[str, Any], host: StartFacts) -> None:
-    assert step(Launch, guest(**table), host=host).qemu == HOST.qemu
+    assert step(Launch, defined_guest(**table), host=host).qemu == HOST.qemu
 
 
 KEPT = PersistentTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues=1, held=False)
@@ -268,7 +262,7 @@ KEPT = PersistentTap(name="tap-vm1", alias="kvmrun:vm1:eth0", owner=1000, queues
 
 def test_a_kept_tap_is_opened_and_not_plugged() -> None:
     host = HOST.replace(root=False, uid=1000, kept_taps={"tap-vm1": KEPT}, taken_taps=frozenset({"tap-vm1"}))
-    steps = start_steps(guest(accel="tcg"), PLACE, host)
+    steps = start_steps(defined_guest(accel="tcg"), PLACE, host)
     opened = [OpenTap(tap=PORT.handle(vhost=True), kept=True)]
     assert [step for step in steps if isinstance(step, OpenTap | PlugTap)] == opened
 
@@ -288,4 +282,4 @@ def test_a_tap_that_is_not_for_this_guest_and_user_is_refused(
 ) -> None:
     host = HOST.replace(root=root, uid=1000, kept_taps=kept, taken_taps=frozenset(kept))
     with pytest.raises(error):
-        start_steps(guest(accel="tcg"), PLACE, host)
+        start_steps(defined_guest(accel="tcg"), PLACE, host)

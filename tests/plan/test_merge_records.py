@@ -4,6 +4,7 @@ from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
 import pytest
+from support.builders import LAN, guest, lab_of
 
 from kvmrun.errors import Refused
 from kvmrun.model.guest.guest import Guest
@@ -11,9 +12,9 @@ from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
-from kvmrun.model.network.network import Network, Uplink
+from kvmrun.model.network.network import Uplink
 from kvmrun.model.network.network_record import NetworkRecord
-from kvmrun.model.scalars import GuestName, LinkName, Mac, NicName
+from kvmrun.model.scalars import LinkName, Mac, NicName
 from kvmrun.plan import merge_records
 from kvmrun.plan.guest.guest_start import launch_record as guest_record
 from kvmrun.plan.merge_records import Recorded, merge
@@ -21,17 +22,11 @@ from kvmrun.plan.network import uplink_routing
 from kvmrun.plan.network.network_plan import record as network_record
 
 WHERE = Paths(vms="/lab", run="/run", state="/state", root=True, lab="/lab")
-LAN = Network(name=NicName("lan"))
 WAN = Uplink(name=NicName("wan"), interface=LinkName("wan0"), gateway=IPv4Address("10.0.0.1"))
 
 
-def guest(name: str, **keys: Any) -> Guest:
-    return Guest(name=GuestName(name), **keys)
-
-
 def lab(*guests: Guest, identity: str = "/lab", **keys: Any) -> Lab:
-    known = {"networks": {"lan": LAN}, "uplinks": {"wan": WAN}} | keys
-    return Lab(directory=identity, identity=identity, guests={one.name: one for one in guests}, **known)
+    return lab_of(*guests, directory=identity, identity=identity, **{"uplinks": {"wan": WAN}} | keys)
 
 
 def started(one: Lab, *names: str) -> dict[str, Record]:

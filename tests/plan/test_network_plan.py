@@ -4,15 +4,15 @@ from ipaddress import IPv4Address, IPv6Network
 from typing import Any
 
 import pytest
+from support.builders import BRIDGE, LAN, guest, lab_of
 
 from kvmrun.errors import NotPermitted, Refused
 from kvmrun.model import derive
-from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic, PersistentTap
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
-from kvmrun.model.scalars import GuestName, LinkName, NicName
+from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.host_facts import Bridge, ChangedSysctl, Link, NetworkFacts, PortOwner, Route
 from kvmrun.plan.network import dnsmasq_config
 from kvmrun.plan.network.dnsmasq_plan import note as names_note
@@ -38,14 +38,11 @@ from kvmrun.plan.steps.network_steps import (
 )
 
 WHERE = Paths(vms="/lab", run="/run", state="/state", root=True)
-LAN = Network(name=NicName("lan"))
 AT = dnsmasq_config.dnsmasq_paths("/state", "lan")
 NOTE = names_note(WHERE, LAN)
 BARE = LAN.replace(dhcp=None, dns=None, nat=False)
 SIX = LAN.replace(ipv6=IPv6Network("fd00:77::/64"))
 EXTERNAL = LAN.replace(external=True)
-MAC = derive.mac("", "bridge", "br0")
-OURS = Bridge(kind="bridge", alias="kvmrun:net:lan", mac=MAC, addresses=("192.168.0.254/24",), up=True, mtu=1500)
 LINKS = ("br0", "docker0", "eth0", "wlan0")
 FORWARDING = {DEFAULT, *(f"ipv4/conf/{link}/forwarding" for link in LINKS)}
 LOOSE = Link(name="tap-vm1", index=7, alias="kvmrun:vm1:eth0", mac="fe:00:00:00:00:01", up=True, carrier=True,
@@ -56,13 +53,13 @@ EXIT = "ipv4/conf/eth0/forwarding"
 LOCAL = "ipv4/conf/br0/route_localnet"
 CHANGED = ChangedSysctl(before="0", general="0", users=("lan",))
 GUESTS = {
-    name: Guest(name=GuestName(name), nic=(Nic(address=IPv4Address(f"192.168.0.{number}")),))
+    name: guest(name, nic=(Nic(address=IPv4Address(f"192.168.0.{number}")),))
     for number, name in enumerate(("vm1", "vm2"), 1)
 }
 
 
 def lab(network: Network, **changes: Any) -> Lab:
-    whole = Lab(directory="/lab", networks={network.name: network}, uplinks=UPLINKS, guests=GUESTS)
+    whole = lab_of(*GUESTS.values(), networks={network.name: network}, uplinks=UPLINKS)
     return whole.replace(**changes)
 
 
@@ -70,7 +67,7 @@ def wire(network: Network, whole: Lab | None = None, **changes: Any) -> NetworkF
     """Everything as `network` wants it, but for `changes`."""
     whole = whole or lab(network)
     six = [address] if (address := network.host_address6()) else []
-    bridge = OURS.replace(addresses=(str(network.host_address()), *six), mtu=network.mtu)
+    bridge = BRIDGE.replace(addresses=(str(network.host_address()), *six), mtu=network.mtu)
     now = NetworkFacts(bridge=bridge, dnsmasq=7 if network.needs_dnsmasq() else 0, uplinks=("eth0",), links=LINKS)
     now = now.replace(changed={DEFAULT: CHANGED} if carries(network) else {})
     files = names_texts(whole, network, WHERE, now) if network.needs_dnsmasq() else {}
@@ -122,11 +119,11 @@ def sysctl(name: str, value: str) -> SetSysctl:
 @pytest.mark.parametrize(
     ("changes", "wanted"),
     [
-        ({"bridge": OURS.replace(mac="02:00:00:00:00:01")}, [SetBridge]),
-        ({"bridge": OURS.replace(mtu=1300)}, [SetBridge]),
-        ({"bridge": OURS.replace(addresses=())}, [AddAddress]),
-        ({"bridge": OURS.replace(addresses=("192.168.0.254/24", "192.168.0.77/24"))}, [RemoveAddress]),
-        ({"bridge": OURS.replace(up=False)}, [SetLinkUp]),
+        ({"bridge": BRIDGE.replace(mac="02:00:00:00:00:01")}, [SetBridge]),
+        ({"bridge": BRIDGE.replace(mtu=1300)}, [SetBridge]),
+        ({"bridge": BRIDGE.replace(addresses=())}, [AddAddress]),
+        ({"bridge": BRIDGE.replace(addresses=("192.168.0.254/24", "192.168.0.77/24"))}, [RemoveAddress]),
+        ({"bridge": BRIDGE.replace(up=False)}, [SetLinkUp]),
         ({"rules": ""}, [LoadRules]),
         ({"rules": "changed"}, [LoadRules]),
         ({"dnsmasq": 0}, [StartDnsmasq]),
@@ -186,7 +183,7 @@ def test_an_edit_costs_what_it_changes(before: Network, after: Network, wanted: 
 
 
 def test_another_guest_is_told_to_the_dnsmasq_that_runs() -> None:
-    more = lab(LAN, guests={**GUESTS, "vm3": Guest(name=GuestName("vm3"), nic=(Nic(),))})
+    more = lab(LAN, guests={**GUESTS, "vm3": guest("vm3", nic=(Nic(),))})
     steps = up_steps(more, LAN, WHERE, wire(LAN))
     assert kinds(steps) == ["WriteDnsmasqFiles", "WriteDnsmasqFiles", "ReloadDnsmasq"]
     assert {step.path for step in steps if isinstance(step, WriteDnsmasqFiles)} == {AT.hosts, AT.reservations}
@@ -258,7 +255,12 @@ def test_with_another_firewall_there_are_no_rules_of_ours(firewall: str) -> None
 
 @pytest.mark.parametrize(
     "found",
-    [OURS.replace(alias=""), OURS.replace(kind=""), OURS.replace(kind="veth"), OURS.replace(alias="kvmrun:net:dmz")],
+    [
+        BRIDGE.replace(alias=""),
+        BRIDGE.replace(kind=""),
+        BRIDGE.replace(kind="veth"),
+        BRIDGE.replace(alias="kvmrun:net:dmz"),
+    ],
 )
 def test_what_is_not_ours_is_refused(found: Bridge) -> None:
     with pytest.raises(Refused, match="br0 exists and is not ours"):
@@ -275,13 +277,13 @@ def test_a_subnet_that_overlaps_a_route_is_refused() -> None:
     assert "eth0" in refused.value.reason
 
 
-@pytest.mark.parametrize("found", [OURS, OURS.replace(alias="", mac="", addresses=(), up=False)])
+@pytest.mark.parametrize("found", [BRIDGE, BRIDGE.replace(alias="", mac="", addresses=(), up=False)])
 def test_an_external_network_is_left_as_it_is(found: Bridge) -> None:
     assert up_steps(lab(EXTERNAL), EXTERNAL, WHERE, NetworkFacts(bridge=found)) == ()
     assert down_steps(lab(EXTERNAL), EXTERNAL, WHERE, NetworkFacts(bridge=found), force=True) == ()
 
 
-@pytest.mark.parametrize("found", [None, OURS.replace(kind="veth")])
+@pytest.mark.parametrize("found", [None, BRIDGE.replace(kind="veth")])
 def test_an_external_network_must_be_a_bridge(found: Bridge | None) -> None:
     with pytest.raises(Refused, match="br0"):
         up_steps(lab(EXTERNAL), EXTERNAL, WHERE, NetworkFacts(bridge=found))
@@ -381,7 +383,7 @@ class TestDown:
             (NetworkFacts(bridge=None, rules="changed"), ["DropRules"]),
             (NetworkFacts(bridge=None, changed={"ipv4/conf/eth0/forwarding": CHANGED}), ["RestoreSysctls"]),
             (NetworkFacts(bridge=None, files={AT.hosts: "x", "/etc/passwd": "y"}), ["RemoveFiles"]),
-            (NetworkFacts(bridge=OURS), ["RestoreSysctls", "RemoveBridge"]),
+            (NetworkFacts(bridge=BRIDGE), ["RestoreSysctls", "RemoveBridge"]),
         ],
     )
     def test_it_takes_away_what_is_left(self, found: NetworkFacts, wanted: list[str]) -> None:
@@ -394,7 +396,7 @@ class TestDown:
         assert AT.leases not in f"{steps[-1]}"
 
     def test_ports_in_use_are_named(self) -> None:
-        found = wire(LAN, bridge=OURS.replace(ports=("tap-vm1", "tap-vm2")))
+        found = wire(LAN, bridge=BRIDGE.replace(ports=("tap-vm1", "tap-vm2")))
         with pytest.raises(Refused, match="lan is in use") as refused:
             down_steps(lab(LAN), LAN, WHERE, found, force=False)
         assert refused.value.reason == "vm1 (tap-vm1), vm2 (tap-vm2) on br0"
@@ -402,7 +404,7 @@ class TestDown:
         assert RemoveBridge(name="br0") in down_steps(lab(LAN), LAN, WHERE, found, force=True)
 
     def test_settings_go_back_before_the_bridge_goes(self) -> None:
-        steps = down_steps(lab(LAN), LAN, WHERE, NetworkFacts(bridge=OURS), force=False)
+        steps = down_steps(lab(LAN), LAN, WHERE, NetworkFacts(bridge=BRIDGE), force=False)
         assert steps == (RestoreSysctls(user="lan"), RemoveBridge(name="br0"))
 
 
@@ -412,7 +414,7 @@ class TestWithoutRoot:
     user = WHERE.replace(root=False)
 
     def test_one_that_is_there_is_used_unchanged(self) -> None:
-        assert up_steps(lab(LAN), LAN, self.user, NetworkFacts(bridge=OURS.replace(addresses=()))) == ()
+        assert up_steps(lab(LAN), LAN, self.user, NetworkFacts(bridge=BRIDGE.replace(addresses=()))) == ()
 
     def test_one_that_is_down_needs_root(self) -> None:
         with pytest.raises(NotPermitted, match="network lan is down") as refused:
@@ -421,7 +423,7 @@ class TestWithoutRoot:
 
     def test_one_that_is_not_ours_is_refused(self) -> None:
         with pytest.raises(Refused, match="not ours"):
-            up_steps(lab(LAN), LAN, self.user, NetworkFacts(bridge=OURS.replace(alias="")))
+            up_steps(lab(LAN), LAN, self.user, NetworkFacts(bridge=BRIDGE.replace(alias="")))
 
 
 class TestKept:

@@ -3,12 +3,12 @@
 import re
 
 import pytest
+from support.builders import LAN
 
 from kvmrun.model.network.network import Forward, Network, Uplink
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.network import nft_network
 
-LAN = Network(name=NicName("lan"))
 UPLINKS = {
     name: Uplink(name=NicName(name), interface=LinkName(link))
     for name, link in (("wire", "eth0"), ("air", "wlan0"), ("wire2", "eth0"))

@@ -1,23 +1,21 @@
 """What is wrong with a guest, by what was found of it, and who it was by its QEMU's own words."""
 
 import pytest
+from support.builders import guest, lab_of
 
-from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.guest.qemu_argv import argv
-from kvmrun.model.lab import Lab
-from kvmrun.model.network.network import Network
-from kvmrun.model.scalars import GuestName, NicName, Size
+from kvmrun.model.scalars import Size
 from kvmrun.plan import repair_plan
 from kvmrun.plan.guest.guest_start import launch_record as record_of
 from kvmrun.plan.network import nft_guard
 from kvmrun.plan.repair_plan import Fault, GuestFacts, OwnedLink
 
 WHERE = Paths(vms="/l", run="/r", state="/s", root=True)
-VM1 = Guest(name=GuestName("vm1"), accel="tcg", cpus=3, memory=Size(96 << 20), nic=(Nic(), Nic(queues=2)))
-LAB = Lab(directory="/l", networks={"lan": Network(name=NicName("lan"))}, guests={"vm1": VM1})
+VM1 = guest(accel="tcg", cpus=3, memory=Size(96 << 20), nic=(Nic(), Nic(queues=2)))
+LAB = lab_of(VM1, directory="/l")
 PLACE = LAB.derived_runtimes(WHERE)["vm1"]
 RECORD = record_of(VM1, PLACE, ()).replace(pid=7, started=70, boot="b")
 WELL = GuestFacts(name="vm1", pid=7, started=70, locked=True, monitors=("q",), record=RECORD, boot="b")

@@ -1,14 +1,14 @@
 """The scope of a guest: its limits, who keeps them, and how systemd is asked."""
 
 import pytest
+from support.builders import guest
 
 from kvmrun.errors import HostLacks
-from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.resource_limits import Limits
-from kvmrun.model.scalars import GuestName, Size
+from kvmrun.model.scalars import Size
 from kvmrun.plan.guest.scope_plan import call, enter
 
-GUEST = Guest(name=GuestName("vm1"))
+GUEST = guest()
 LIMITED = GUEST.replace(limits=Limits(memory=Size(1 << 30), cpu=150))
 
 

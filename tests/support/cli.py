@@ -10,16 +10,12 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from support import warm
 
 Run = Callable[..., "Result"]
 """A call of the command within this process."""
-
-TCG = 'accel = "tcg"\nmemory = "32M"\n'
-"""A guest with nothing to boot that starts anywhere: emulated, small, on the usual network."""
 
 
 @dataclass(frozen=True)
@@ -108,6 +104,11 @@ class Cli:
         """The list as JSON, by name."""
         return {guest["name"]: guest for guest in self.ok("list", "-o", "json").json()["guests"]}
 
+    def network(self, name: str = "lan") -> dict[str, Any]:
+        """One network as `net status` tells it."""
+        networks = self.ok("net", "status", "-o", "json").json()["networks"]
+        return next(dict(one) for one in networks if one["name"] == name)
+
     def pid(self, name: str) -> int:
         """The pid of a running guest's QEMU, as the list tells it."""
         return int(self.rows()[name]["pid"])
@@ -116,9 +117,3 @@ class Cli:
 def has_line(text: str, *facts: str) -> bool:
     """Whether a line of `text` has all these names, addresses or options, whatever the sentence around them is."""
     return any(all(fact in line for fact in facts) for line in text.splitlines())
-
-
-def guests(lab: Path, *names: str, text: str = TCG) -> None:
-    """Writes the same definition for each of `names`."""
-    for name in names:
-        (lab / f"{name}.toml").write_text(text)

@@ -9,7 +9,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.hosts import Host, host, name_server
 from support.world import ip
 

@@ -113,6 +113,14 @@ def host(link: str, *, mac: str = "", bridge: str = "", address: str = "") -> It
 
 
 @contextmanager
+def guest_host(number: int = 1, bridge: str = "br0", subnet: str = "192.168.0") -> Iterator[Host]:
+    """The far end of a port of a bridge, with the address of a guest and its default route."""
+    with host(f"port{number}", bridge=bridge, address=f"{subnet}.{number}/24") as one:
+        one("ip", "route", "add", "default", "via", f"{subnet}.254")
+        yield one
+
+
+@contextmanager
 def uplink(link: str, number: int, metric: int = 100) -> Iterator[Host]:
     """A way out: 10.NUMBER.0.1 over there, with a page that says who asks; a default route goes through it.
 
@@ -261,3 +269,24 @@ def _name(answer: bytes, place: int) -> tuple[str, int]:
 
 def _address(data: bytes) -> str:
     return socket.inet_ntop(socket.AF_INET if len(data) == 4 else socket.AF_INET6, data)
+
+
+@contextmanager
+def own_etc(root: Path) -> Iterator[Path]:
+    """Needs a mount namespace of the run's own; `root` is an empty place for what is written."""
+    for name in ("upper", "work"):
+        (root / name).mkdir()
+    layers = f"lowerdir=/etc,upperdir={root / 'upper'},workdir={root / 'work'}"
+    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", layers, "/etc"], check=True)
+    try:
+        yield Path("/etc")
+    finally:
+        subprocess.run(["umount", "--lazy", "/etc"], check=True)
+
+
+def name_servers(*addresses: str) -> None:
+    """What the host's /etc/resolv.conf says from now on, put there in one move as others do."""
+    new = Path("/etc/resolv.conf.new")
+    new.write_text("".join(f"nameserver {address}\n" for address in addresses))
+    new.chmod(0o644)
+    new.rename("/etc/resolv.conf")

@@ -33,16 +33,19 @@ def taps(pid: int) -> list[str]:
     return sorted(found[1] for text in texts if (found := re.search(r"^iff:\s*(\S+)", text, re.MULTILINE)))
 
 
-def logger(state: Path, name: str) -> int:
+def logger(name: str) -> int:
+    """The pid of the logger of a guest, or of "net-NETWORK"; 0 when there is none."""
     for one in Path("/proc").iterdir():
         if one.name.isdigit():
             try:
                 words = (one / "cmdline").read_bytes().split(b"\0")
             except OSError:
                 continue
-            if words[0].endswith(b"s6-log") and words[-2] == f"{state}/log/{name}".encode():
+            if words[0].endswith(b"s6-log") and words[-2:-1] == [
+                f"{os.environ['KVMRUN_STATE_DIR']}/log/{name}".encode()
+            ]:
                 return int(one.name)
-    raise AssertionError("no logger")
+    return 0
 
 
 def sockets_of(directory: Path) -> set[str]:

@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from support.cli import TCG, Cli, Result
+from support.builders import TCG
+from support.cli import Cli, Result
 from support.tally import Row
 from support.world import difference, disks, world
 
@@ -117,13 +118,8 @@ class NetUp(Scene):
     name = "net-up"
     words = ("net", "up")
 
-    def state(self) -> str:
-        """The state of the network as it is shown."""
-        (one,) = self.kvmrun.ok("net", "status", "-o", "json").json()["networks"]
-        return str(one["state"])
-
     def done(self) -> bool:
-        return self.state() == "up" and self.kvmrun("repair", "-n").code == 0
+        return self.kvmrun.network()["state"] == "up" and self.kvmrun("repair", "-n").code == 0
 
     def end(self) -> None:
         self.kvmrun.ok("net", "down")
@@ -136,7 +132,7 @@ class NetDown(NetUp):
     undoes = False
 
     def done(self) -> bool:
-        return self.state() == "down" and self.kvmrun("repair", "-n").code == 0
+        return self.kvmrun.network()["state"] == "down" and self.kvmrun("repair", "-n").code == 0
 
 
 class Whole(Scene):

@@ -5,7 +5,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,6 +39,10 @@ class Row:
     def count(self, quick: int) -> int:
         """How many cases to make: as many as are planned in the full tier, else `quick`."""
         return self.planned if self.full else quick
+
+    def sample(self, cells: Sequence[Any], quick: int) -> Sequence[Any]:
+        """All of them in the full tier, else about `quick` from all over."""
+        return cells if self.full else cells[:: -(-len(cells) // quick)]
 
 
 class Tally:

@@ -87,11 +87,11 @@ def touchable() -> dict[str, Any]:
     """
     now = world()
     links = [(one["ifindex"], one["ifname"], one.get("master"), one.get("ifalias")) for one in now["links"]]
-    nft = subprocess.run(["nft", "-a", "list", "ruleset"], capture_output=True, text=True, check=True).stdout
+    rules = run_nft("-a", "list", "ruleset")
     paths = {path: path.lstat() for path in Path(os.environ["KVMRUN_RUN_DIR"]).rglob("*")}
     files = {str(path): (found.st_ino, found.st_mode, found.st_mtime_ns) for path, found in paths.items()}
     steady = {key: now[key] for key in ("rules", "sysctls", "processes")}
-    return steady | {"links": links, "nft": nft, "files": files}
+    return steady | {"links": links, "nft": rules, "files": files}
 
 
 def link(name: str) -> dict[str, Any] | None:
@@ -125,6 +125,25 @@ def bridge(name: str) -> dict[str, Any] | None:
 def ip(*words: str) -> None:
     """Changes this namespace as another administrator might."""
     subprocess.run(["ip", *words], check=True)
+
+
+def run_nft(*words: str) -> str:
+    """What nft prints."""
+    return subprocess.run(["nft", *words], check=True, capture_output=True, text=True).stdout
+
+
+def load_rules(text: str) -> None:
+    """Have nft carry out these lines."""
+    subprocess.run(["nft", "-f", "-"], input=text, text=True, check=True)
+
+
+def ruleset() -> list[str]:
+    """All rules there are, every chain under its table's name, in one order."""
+    found = []
+    for table in f"\n{run_nft('-s', 'list', 'ruleset')}".split("\ntable ")[1:]:
+        name, *chains = (part.rstrip("}\n\t ") for part in table.split("\tchain "))
+        found += [f"{name} {chain}" for chain in chains or [""]]
+    return sorted(found)
 
 
 def opened(pid: int) -> list[str]:

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from support.cli import Cli, guests
+from support.builders import guests
+from support.cli import Cli
 from support.warm import MODULE
 
 from kvmrun.ui.text import caller

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, guests
+from support.builders import TCG, guests
 from support.screen import command, screen
 
 from kvmrun.ui.text.line_folding import fold_to_terminal, proposed
