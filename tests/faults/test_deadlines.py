@@ -55,7 +55,7 @@ def quick(lab: Path, kvmrun: Cli, own_directories: Path, netns: None) -> Pretend
 
 
 def words(root: Path, command: tuple[str, ...]) -> list[str]:
-    return ["--timeout", "1", *(word.format(big=root / "big", out=root / "out") for word in command)]
+    return ["--timeout", "0.5", *(word.format(big=root / "big", out=root / "out") for word in command)]
 
 
 @pytest.mark.timeout(900)

@@ -123,7 +123,7 @@ def agents(*, frozen: bool) -> Iterator[dict[str, Inside]]:
 def chosen(row: Row) -> list[tuple[int, str]]:
     """All moments and kinds in the full tier; else one moment each of some kinds."""
     cells = list(itertools.product(range(MOMENTS), KINDS))
-    return cells if row.full else cells[len(row.what) % 7 :: 57]
+    return cells if row.full else cells[len(row.what) % 7 :: 101]
 
 
 def begin(many: Cli, ready: tuple[str, ...]) -> None:

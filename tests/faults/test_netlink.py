@@ -228,7 +228,7 @@ def test_a_write_that_fails_is_undone_and_done_the_next_time(kvmrun: Cli, bench:
     row = tally.row("F-13", "each write to links, routes and settings x 6 errors and no answer: undone, then done", 140)
     writes, run = bench.writes, bench.run
     cells = _cells(bench)
-    for job, number, what, kind in cells if tally.full else random.Random(4).sample(cells, 14):
+    for job, number, what, kind in cells if tally.full else random.Random(4).sample(cells, 8):
         do, undo = JOBS[job]
         _prepared(job, run)
         before = _without_carrier(world())
@@ -290,7 +290,7 @@ def test_a_write_that_does_nothing_is_noticed(kvmrun: Cli, bench: Bench, tally: 
     writes, run = bench.writes, bench.run
     cells = [cell for cell in _cells(bench) if cell[3] == errno.EBUSY]
     complete = {job: _complete(bench, job) for job in JOBS}
-    for job, number, what, _ in cells if tally.full else random.Random(5).sample(cells, 10):
+    for job, number, what, _ in cells if tally.full else random.Random(5).sample(cells, 6):
         do, undo = JOBS[job]
         _prepared(job, run)
         with row.case(f"{job}, {number} {what}"):

@@ -137,7 +137,7 @@ READERS: dict[str, Callable[[Cli], str]] = {
     "list": lambda kvmrun: rows(kvmrun)["vm1"]["problem"] or "",
     "net status": lambda kvmrun: kvmrun.network()["problem"] or "",
     "doctor": lambda kvmrun: "\n".join(one["text"] for one in findings(kvmrun)),
-    "repair": lambda kvmrun: kvmrun("repair", "-n").out.replace("nothing to repair\n", ""),
+    "repair": lambda kvmrun: "\n".join(one["text"] for one in kvmrun("repair", "-n", "-o", "json").json()["faults"]),
 }
 MENDS = {"repair": ("repair",), "net up": ("net", "up"), "the next start": ("vm3", "--paused")}
 
@@ -148,7 +148,7 @@ def rows(kvmrun: Cli) -> dict[str, Any]:
 
 def findings(kvmrun: Cli) -> list[dict[str, Any]]:
     found = kvmrun("doctor", "-o", "json").json()["findings"]
-    return [one for one in found if one["subject"] == "network lan" and "differs from its definition" in one["text"]]
+    return [one for one in found if one["subject"] == "network lan" and "kvmrun net up lan" in one["fix"]]
 
 
 @pytest.fixture
@@ -179,7 +179,7 @@ def test_what_was_changed_is_said_by_all_and_put_back_by_each(two: Cli, tally: T
     row = tally.row("F-32", "each attribute of port and bridge: said by each reader, put back by each command", 153)
     cells = [(harm, mend) for harm in HARMS for mend in MENDS]
     right = standing()
-    for harm, mend in cells if tally.full else random.Random(7).sample(cells, 12):
+    for harm, mend in cells if tally.full else random.Random(7).sample(cells, 6):
         with row.case(f"{harm}, {mend}"):
             HARMS[harm]()
             silent = [name for name, said in READERS.items() if not said(two)]
@@ -191,9 +191,9 @@ def test_what_was_changed_is_said_by_all_and_put_back_by_each(two: Cli, tally: T
         subprocess.run(["ip", "link", "delete", "br7"], capture_output=True, check=False)
 
 
-def test_every_change_is_said_by_the_list(two: Cli) -> None:
+def test_every_change_is_said_by_the_list(two: Cli, tally: Tally) -> None:
     """Without what it costs to put each back by each command."""
-    for name, harm in HARMS.items():
+    for name, harm in list(HARMS.items())[:: 1 if tally.full else 2]:
         harm()
         row = rows(two)["vm1"]
         assert (name, row["state"], bool(row["problem"])) == (name, "paused", True)
@@ -293,7 +293,8 @@ HARMLESS: dict[str, tuple[int, int | bytes]] = {
 def test_what_the_holder_of_a_tap_changes_is_said_and_put_back(two: Cli, tally: Tally, mend: str) -> None:
     row = tally.row("F-33", "each ioctl that the holder of a tap needs no privilege for: said, put back", 5)
     right = standing()
-    for name, (number, argument) in IOCTLS.items():
+    every, turn = list(IOCTLS.items()), list(MENDS).index(mend)
+    for name, (number, argument) in every if row.full else every[turn :: len(MENDS)]:
         with row.case(f"{name}, {mend}"):
             fd = descriptor(rows(two)["vm1"]["pid"])
             try:

@@ -68,7 +68,7 @@ def test_a_pid_that_is_somebody_elses_now(tally: Tally, lab: Path, kvmrun: Cli, 
         ("net", "restart", "--force"),
     )
     record, pid, uid = "", 0, 0
-    for number in range(row.count(12)):
+    for number in range(row.count(6)):
         with row.case(number):
             if number % 20 == 0:
                 kvmrun.ok("vm1")
@@ -242,7 +242,7 @@ def test_what_a_guest_is_known_by_is_taken(tally: Tally, lab: Path, kvmrun: Cli,
     guests(lab, "vm1", text=TCG)
     clean = world()
     rounds = [(name, harm) for name in LOST for harm in (FILE_HARMS if name in LOST[:2] else TREE_HARMS)]
-    rounds = rounds * 4 if row.full else rounds[::3]
+    rounds = rounds * 4 if row.full else rounds[::5]
     for name, harm in rounds:
         with row.case(f"{name or 'everything'}: {getattr(harm, '__qualname__', harm)}"):
             kvmrun.ok("vm1")

@@ -14,14 +14,14 @@ pytestmark = pytest.mark.usefixtures("netns", "tun")
 
 LAUNCH, RESUME = "apply start /usr", "resume"
 VICTIMS: dict[type[Scene], dict[str, tuple[int, int]]] = {
-    Whole: {"launcher": (70, 6)},
-    Joined: {"qemu": (14, 3), "dnsmasq": (44, 3)},
-    Stopped: {"launcher": (16, 2), "qemu": (16, 2), "dnsmasq": (16, 1)},
+    Whole: {"launcher": (70, 4)},
+    Joined: {"qemu": (14, 2), "dnsmasq": (44, 2)},
+    Stopped: {"launcher": (16, 1), "qemu": (16, 1), "dnsmasq": (16, 1)},
     Killed: {"launcher": (12, 1), "qemu": (12, 1)},
     NetDown: {"launcher": (14, 2), "dnsmasq": (12, 1)},
 }
 """Who is killed, in the midst of what: how many cells there are at least, and how many of them make a sample."""
-SIGNALS = {"SIGINT": (50, 3), "SIGTERM": (50, 2), "SIGHUP": (50, 1), "unread": (50, 3)}
+SIGNALS = {"SIGINT": (50, 2), "SIGTERM": (50, 1), "SIGHUP": (50, 1), "unread": (50, 2)}
 Begin = Callable[[type[Scene]], Scene]
 
 
