@@ -322,8 +322,9 @@ def test_without_a_pager_the_page_is_printed() -> None:
 @pytest.mark.skipif(not shutil.which("man"), reason="needs man")
 def test_man_shows_a_page_at_a_terminal() -> None:
     with screen(COMMAND, "man", "lab", MANPAGER="cat") as one:
-        one.wait_for("the directory that describes guests")
+        shown = one.wait_for("the directory that describes guests")
         assert one.end() == 0
+    assert "\u2010" not in shown + one.text, "a name is hyphenated"
 
 
 def test_pages_are_installed_where_man_finds_them_and_removed_again(tmp_path: Path, kvmrun: Cli) -> None:

@@ -8,11 +8,15 @@ from kvmrun.ui.page.markdown import Block
 _FONTS = {"code": r"\fB", "bold": r"\fB", "italic": r"\fI"}
 _MACROS = {"section": ".SH", "subsection": ".SS"}
 _INDENT = 4
+# Names of files and commands must not be hyphenated. groff 1.24 resets both requests at each paragraph, to what the
+# register HY and the string AD say; older versions and mandoc have only the requests.
+_LAYOUT = ".nh\n.ad l\n.nr HY 0\n.ds AD l\n"
 
 
 def page(name: str, section: str, date: str, source: str, blocks: Iterable[Block]) -> str:
     """A whole page. `date` is when it was made, and `source` the program with its version."""
-    return f'.TH {name.upper()} {section} "{date}" "{source}" "kvmrun manual"\n.nh\n.ad l\n' + "".join(_body(blocks))
+    header = f'.TH {name.upper()} {section} "{date}" "{source}" "kvmrun manual"\n'
+    return header + _LAYOUT + "".join(_body(blocks))
 
 
 def _body(blocks: Iterable[Block]) -> Iterator[str]:
