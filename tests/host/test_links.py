@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -164,3 +165,29 @@ class TestPort:
         with pytest.raises(KvmrunError, match="br9"):
             port_settings.configure_port(ONE.replace(bridge="br9"))
         assert tap_device.master("one") == ""
+
+
+class TestRelease:
+    """QEMU 11 has ended a moment before the kernel closes its taps: a thread stands in for the kernel."""
+
+    @pytest.mark.parametrize("persistent", [False, True])
+    def test_a_tap_is_waited_for(self, persistent: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(tap_device, "_RELEASED", 60.0)
+        if persistent:
+            tap_device.make_persistent("one", 1, os.geteuid())
+        [fd] = tap_device.open_tap("one", 1, kept=persistent)
+        ip("link", "set", "one", "up")
+        closing = threading.Timer(0.1, os.close, [fd])
+        closing.start()
+        try:
+            tap_device.wait_until_released(["one"])
+            now = tap_device.persistent_tap("one")
+            assert bool(now) == persistent == bool(tap_device.ifindex("one"))
+            assert not (now and now.held)
+        finally:
+            closing.join()
+
+    def test_one_that_stays_is_not_waited_for_without_end(self, taps: list[int]) -> None:
+        taps += tap_device.open_tap("one", 1)
+        tap_device.wait_until_released(["one", "none"])
+        assert tap_device.ifindex("one")

@@ -15,6 +15,7 @@ from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import ownership
+from kvmrun.host.links import tap_device
 from kvmrun.host.process import log_reader
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
@@ -84,6 +85,7 @@ def start(job: Job, name: str, report: Report) -> None:
         else:
             lab = _afresh(job.lab, name)
             runtime = guest_runtimes(lab, job.where)[name]
+            tap_device.wait_until_released([port.tap for port in runtime.ports])
             steps, notes = plan(lab, job.where, runtime, job.raw, job.others)
             _launch(job, runtime, steps, report)
             for note in notes:

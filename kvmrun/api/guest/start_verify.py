@@ -1,7 +1,6 @@
 """The second half of a start, loaded while QEMU starts: QMP handshake, record, resume."""
 
 import os
-import time
 
 from kvmrun.api.guest.wait_types import Wait, Watch
 from kvmrun.api.guest_socket import monitor_of
@@ -15,8 +14,6 @@ from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.monitor.qmp import startup_check
 from kvmrun.monitor.qmp.query_many import query
 
-_TAPS_GO = 0.5
-"""How long the taps of a killed QEMU may take to go, in seconds."""
 _ENDS = 0.3
 """How long after a failure QEMU may take to end that was its cause, in seconds: its taps and sockets go first."""
 
@@ -72,19 +69,4 @@ def kill_half_started(runtime: GuestRuntime) -> bool:
     if not is_half_started(answer.replies, rundir.read_record(runtime.directory)):
         return False
     with rundir.qemu_pidfd(runtime.directory) as pidfd:
-        ended = pidfd is None or process.kill(pidfd)
-    _wait_for_taps(runtime)
-    return ended
-
-
-def _wait_for_taps(runtime: GuestRuntime) -> None:
-    """Wait until the kernel has removed the taps of a QEMU that was killed.
-
-    One that uses io_uring has ended before its descriptors are closed: the kernel closes them a moment later. What it
-    held has no mark yet, so that the start could not tell it from a tap of somebody else; one that stays is refused.
-    """
-    until = time.monotonic() + _TAPS_GO
-    while any(port.tap and os.path.exists(f"/sys/class/net/{port.tap}") for port in runtime.ports):
-        if time.monotonic() > until:
-            return
-        time.sleep(0.01)
+        return pidfd is None or process.kill(pidfd)

@@ -103,9 +103,11 @@ def _remove_leftovers(where: Paths, name: str, record: Record | None, *, locked:
         raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", reason=reason)
     from kvmrun.host.firewall import port_guard
     from kvmrun.host.firmware import running_tpm
-    from kvmrun.host.links import persistent_taps  # loaded while others still end
+    from kvmrun.host.links import persistent_taps, tap_device  # loaded while others still end
 
-    persistent_taps.drop_leftovers(where, name, record.ports if record else ())  # while they are guarded
+    ports = record.ports if record else ()
+    persistent_taps.drop_leftovers(where, name, ports)  # while they are guarded
+    tap_device.wait_until_released([port.tap for port in ports])
     running_tpm.end_leftover(where, name)
     (port_guard.remove_guard if locked else port_guard.force_remove_guard)(directory, name)
     rundir.remove_leftovers(directory)

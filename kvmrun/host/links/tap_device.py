@@ -5,6 +5,8 @@ import fcntl
 import os
 import socket
 import struct
+import time
+from collections.abc import Iterable
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest.nic import PersistentTap
@@ -16,6 +18,8 @@ _IFF_TAP, _IFF_NO_PI, _IFF_VNET_HDR, _IFF_MULTI_QUEUE = 0x0002, 0x1000, 0x4000, 
 _IFF_TUN_EXCL = 0x8000
 _IFF_UP, _IFF_PERSIST = 1, 0x0800
 NET = "/sys/class/net"
+_RELEASED = 0.5
+"""How long the taps of a QEMU that has ended may be held, in seconds."""
 
 
 def ifindex(name: str) -> int:
@@ -115,6 +119,24 @@ def has_carrier(name: str) -> bool:
         return read(f"{NET}/{name}/carrier") == "1"
     except OSError:
         return False
+
+
+def wait_until_released(names: Iterable[str]) -> None:
+    """Wait until nobody holds these taps, or for half a second: their QEMU has ended.
+
+    The kernel closes what a process polled by io_uring, as QEMU 11 does its taps, a moment after the process has ended.
+    """
+    until = time.monotonic() + _RELEASED
+    while any(_is_held(name) for name in names) and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _is_held(name: str) -> bool:
+    """Whether a process holds the tap, as far as sysfs tells; one that is not persistent vanishes with its holder."""
+    if not ifindex(name) or not sysfs_is_ours(name):
+        return False
+    kept = persistent_tap(name)
+    return kept is None or kept.held
 
 
 def enslave(name: str, bridge: str) -> None:
