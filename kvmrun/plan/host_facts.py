@@ -209,6 +209,8 @@ class ImageFacts(Value):
     content: str = ""
     changed: str = ""
     """Why it is not the image that was verified, of one that is in the store; "" where it is."""
+    base_differs: bool = False
+    """Whether the base of this overlay is another file, or has other content, than when the overlay was made."""
     writer: str = ""
     reader: str = ""
 

@@ -80,6 +80,27 @@ class TestOverlays:
         result = kvmrun("vm1")
         assert (result.code, "qemu-img convert" in result.err) == (6, True)
 
+    def test_a_base_that_changes_later_is_noticed(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        base = make(images / "base.raw", form="raw")
+        guests(lab, "vm1", text=drive(image="own.qcow2", base="base.raw"))
+        kvmrun.ok("vm1", "--paused")
+        kvmrun.ok("kill", "vm1")
+        if "user.kvmrun.base" not in os.listxattr(images / "own.qcow2"):
+            pytest.skip("this file system keeps no attributes")
+        kvmrun.ok("clone", "vm1", "vm2")
+
+        def noticed() -> list[str]:
+            problems = kvmrun.ok("check", "-o", "json").json()["problems"]
+            return [one["file"] for one in problems if one["key"] == "drive[0].base" and one["warning"]]
+
+        assert noticed() == []
+        base.write_bytes(b"other" + bytes((1 << 20) - 5))
+        assert noticed() == ["vm1.toml", "vm2.toml"]
+        assert "drive[0].base" in kvmrun.ok("vm1", "--paused").out
+        kvmrun.ok("kill", "vm1")
+        kvmrun.ok("revert", "vm1", "--yes")
+        assert noticed() == ["vm2.toml"]
+
 
 class TestInUse:
     def test_the_image_of_a_running_guest_is_refused_naming_it(self, lab: Path, kvmrun: Cli, images: Path) -> None:

@@ -130,6 +130,7 @@ def _copy(one: DriveCopy, new: NewImage, report: Report, deadline: Deadline) -> 
         if one.way == "copied":
             with open_image.opened(drive.image, readonly=True) as source:
                 copy_image.copy_content(source, new.fd, moved, deadline)
+                image_files.copy_base_note(source, new.fd)
             return
         image_files.format_image(new.fd, MakeImage(path=drive.image, format=kind, size=one.size), deadline)
         with ExitStack() as files:

@@ -5,7 +5,7 @@ import stat
 import struct
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from kvmrun.errors import KvmrunError, Refused, Unresponsive
 from kvmrun.host.files import atomic_write, safe_directory
@@ -39,6 +39,8 @@ _MAGIC = (
 )
 """(format, offset, bytes) by which files are told that are called raw and are not; as in QEMU's own block/*.c."""
 _LIMIT = 60.0
+_BASE_NOTE = "user.kvmrun.base"
+"""The attribute of an overlay that says what its base was like: bytes, and nanoseconds of the last change."""
 
 
 def image_facts(path: str, image_format: str = "") -> ImageFacts | None:
@@ -170,6 +172,28 @@ def format_image(fd: int, step: MakeImage, deadline: Deadline = NEVER) -> None:
     if done.returncode:
         lines = tuple(line.replace(f"/proc/self/fd/{fd}", step.path) for line in done.stderr.splitlines()[-3:])
         raise KvmrunError(f"could not make the image {step.path}", "free some room, or correct the drive", lines=lines)
+    if step.base and step.notes_base:
+        with suppress(OSError):  # not every file system has such attributes, and then nothing is noticed
+            os.setxattr(fd, _BASE_NOTE, _base_note(step.base))
+
+
+def base_differs(image: str, base: str) -> bool:
+    """Whether a base is not what it was when its overlay was made, as far as size and time tell."""
+    try:
+        return os.getxattr(image, _BASE_NOTE) != _base_note(base)
+    except OSError:
+        return False
+
+
+def copy_base_note(source: int, target: int) -> None:
+    """Let a copy of an overlay know what its base was like, if the overlay does."""
+    with suppress(OSError):
+        os.setxattr(target, _BASE_NOTE, os.getxattr(source, _BASE_NOTE))
+
+
+def _base_note(base: str) -> bytes:
+    found = os.stat(base)
+    return f"{found.st_size} {found.st_mtime_ns}".encode()
 
 
 @contextmanager

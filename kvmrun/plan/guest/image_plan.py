@@ -103,9 +103,15 @@ def _named_files(guest: Guest, missing: Mapping[str, Sequence[str]], images: str
 
 
 def image_notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
-    """Sizes in the definition that are not those of the images, as (key, found, wanted)."""
+    """What of the definition is not so of the images, as (key, found, wanted): sizes, and bases that were changed."""
     for number, drive in enumerate(guest.drive):
         found = files.get(drive.image)
+        if drive.base and found is not None and found.base_differs:
+            wanted = (
+                f"the file over which {drive.image} was made; its size or its time is another now, and the guest may "
+            )
+            wanted += f"find damaged files; kvmrun revert {guest.name} makes a fresh overlay"
+            yield f"drive[{number}].base", drive.base, wanted
         if found is not None and drive.size and found.size != drive.size:
             has = Size(found.size)
             wanted = f"{has}, which is the size that {drive.image} has already"
@@ -151,6 +157,7 @@ def _missing(guest: Guest, drive: Drive, host: DiskFacts) -> MakeImage:
         size=drive.size,
         base=drive.base,
         base_format=drive.chain_format(),
+        notes_base=bool(drive.base) and os.path.dirname(f"{drive.base}") != store_beside(host.images),
     )
 
 

@@ -10,13 +10,17 @@ from kvmrun.plan.steps.firmware_steps import FirmwareStep
 
 
 class MakeImage(Value):
-    """An empty image, or an overlay of `base`. `size` in bytes, None for the base's own."""
+    """An empty image, or an overlay of `base`. `size` in bytes, None for the base's own.
+
+    With `notes_base` the image keeps what its base was like, so that a later start notices a change.
+    """
 
     path: str
     format: str
     size: int | None
     base: str | None = None
     base_format: str = ""
+    notes_base: bool = False
 
     def __str__(self) -> str:
         size = f" of {self.size}" if self.size else ""
