@@ -9,7 +9,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-_HELPERS = {f"{path}/{name}" for path in ("/usr/sbin", "/usr/bin", "/sbin", "/bin") for name in ("dnsmasq", "s6-log")}
+_HELPERS = {
+    f"{path}/{name}" for path in ("/usr/sbin", "/usr/bin", "/sbin", "/bin") for name in ("dnsmasq", "s6-log", "swtpm")
+}
 _CARRIER = ("NO-CARRIER", "LOWER_UP", "linkdown")
 
 

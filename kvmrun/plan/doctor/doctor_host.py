@@ -129,9 +129,8 @@ def _programs(lab: Lab, now: MachineFacts) -> Iterator[Finding]:
 
 def _firmware(now: MachineFacts) -> Iterator[Finding]:
     """The firmware of guests with UEFI; nothing where no guest asks for it."""
-    for guest, error in now.firmware.items():
-        if error:
-            yield problem("firmware", f"{guest}: {error.message}: {error.reason}", error.fix)
+    for error in filter(None, now.firmware.values()):
+        yield problem("firmware", f"{error.message}: {error.reason}", error.fix)
     if now.firmware and not any(now.firmware.values()):
         yield ok("firmware", f"there is UEFI firmware for {', '.join(now.firmware)}")
     for path, reason in now.bad_descriptors.items():
