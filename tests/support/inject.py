@@ -2,6 +2,7 @@
 
 import os
 import re
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +20,8 @@ _PATH = re.compile(r'AT_FDCWD[^,]*, "(?P<path>[^"]*)", (?P<flags>[A-Z_|]+)')
 _FILE = re.compile(r"\d+<(?P<path>/(?!memfd:)[^>]*)>(?!\(deleted\))")
 """A descriptor with its file. Calls are told apart by files where there is one: how often the kernel begins a write to
 /proc/sys again is nobody's to say."""
+_NAMED_ANEW = re.compile(r"\.[0-9a-f]{12}$")
+"""The end of a name that no file has twice: calls on it are told apart among all calls of their name."""
 _TYPE = re.compile(r"nlmsg_type=(?:(?P<number>0x[0-9a-f]+)|(?P<name>RTM_\w+))")
 _GETS = {0xA01, 0xA04, 0xA07, 0xA10}
 """Questions to the packet filter: tables, chains, rules, generation."""
@@ -72,7 +75,8 @@ def _strace(log: Path, *more: str, trace: str) -> list[str]:
 
 
 def _calls(log: str) -> list[Call]:
-    counts: dict[tuple[str, str], int] = {}
+    counts: Counter[tuple[str, str]] = Counter()
+    all_of: Counter[str] = Counter()
     found = []
     for line in log.splitlines():
         if (match := _LINE.match(line)) is None:
@@ -82,9 +86,13 @@ def _calls(log: str) -> list[Call]:
             continue
         opened = _PATH.match(words) if name == "openat" else _FILE.match(words)
         path = opened["path"] if opened else ""
-        counts[name, path] = counts.get((name, path), 0) + 1
-        if name not in _SOME or _changes(name, words):
-            found.append(Call(name=name, path=path, nth=counts[name, path], words=words))
+        counts[name, path] += 1
+        all_of[name] += 1
+        if name in _SOME and not _changes(name, words):
+            continue
+        anew = _NAMED_ANEW.search(path)
+        nth = all_of[name] if anew else counts[name, path]
+        found.append(Call(name=name, path="" if anew else path, nth=nth, words=words))
     return found
 
 
