@@ -1,13 +1,16 @@
 """The list: what it says is what is there, whatever the records say."""
 
+import errno
 import os
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from support.builders import TCG, guests
 from support.cli import Cli
+from support.hosts import host
 from support.screen import COMMAND, screen
 from support.world import ip, world
 
@@ -210,3 +213,26 @@ def test_a_person_with_an_empty_lab_is_told_what_fills_it(lab: Path, kvmrun: Cli
         text = " ".join(one.text.split())
     assert f"kvmrun -C {lab} new NAME" in text
     assert "ADDRESS" in kvmrun.ok("list").out
+
+
+def test_an_address_that_nobody_reserved_is_shown_with_how_it_is_known(lab: Path, kvmrun: Cli) -> None:
+    (lab / "networks.toml").write_text(
+        '[network.lan]\n[network.office]\nbridge = "office0"\nexternal = true\nsubnet = "10.9.9.0/24"\n'
+    )
+    guests(lab, "vm1", text=f'{TCG}[[nic]]\nnetwork = "office"\n')
+    guests(lab, "vm2", text=f'{TCG}[[nic]]\naddress = "192.168.0.7"\n')
+    ip("link", "add", "office0", "type", "bridge")
+    ip("address", "add", "10.9.9.1/24", "dev", "office0")
+    ip("link", "set", "office0", "up")
+    kvmrun.ok("vm1", "vm2")
+    one, two = (kvmrun.rows()[name]["nics"][0] for name in ("vm1", "vm2"))
+    assert (one["address"], one["address_source"]) == (None, None)
+    assert (two["address"], two["address_source"]) == ("192.168.0.7", "reservation")
+    with host("v1", bridge="office0", mac=one["mac"], address="10.9.9.9/24"), socket.socket() as client:
+        assert client.connect_ex(("10.9.9.9", 9)) == errno.ECONNREFUSED
+        seen = kvmrun.rows()["vm1"]["nics"][0]
+        assert (seen["address"], seen["address_source"]) == ("10.9.9.9", "neighbour")
+        assert "10.9.9.9 (neighbour)" in kvmrun.ok("list", "-v").out
+        assert "hostname 10.9.9.9" in kvmrun("ssh", "vm1", "--", "-G").out.splitlines()
+    kvmrun.ok("kill", "vm1")
+    assert kvmrun.rows()["vm1"]["nics"][0]["address"] is None

@@ -8,6 +8,7 @@ from kvmrun.api.conversation.agent import agent_session
 from kvmrun.api.lab import LabHandle, read_definitions, require_running, runtime_of
 from kvmrun.errors import HostLacks, KvmrunError, Refused
 from kvmrun.host.files import safe_directory
+from kvmrun.host.links import neighbours
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
@@ -114,13 +115,15 @@ def _user(where: Paths, name: str) -> str:
 
 
 def reachable_address(runtime: GuestRuntime, deadline: Deadline) -> str:
-    """Its reserved address; of a running guest without one the first its agent tells.
+    """Its reserved address; else one that the host has seen it use, or the first its agent tells.
 
     Raises: Refused where there is none.
     """
     if reserved := next((port.address for port in runtime.ports if port.address), None):
         return reserved
-    name = runtime.guest
+    name, known = runtime.guest, neighbours.addresses_by_mac()
+    if seen := next((known[port.mac] for port in runtime.ports if port.mac in known), None):
+        return seen
     try:
         with agent_session(runtime.directory, name, deadline=deadline) as agent:
             found = [one for card in agent_commands.interfaces(agent) for one in card.addresses]

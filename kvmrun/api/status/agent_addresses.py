@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 from kvmrun.api.conversation.agent import agent_session
 from kvmrun.api.parallel import each
+from kvmrun.api.status.seen_addresses import with_agents
 from kvmrun.model.guest.guest_status import AgentInterface, Status
 from kvmrun.monitor.agent import agent_commands
 
@@ -20,4 +21,4 @@ def with_agent_addresses(rows: list[Status], here: Mapping[str, str]) -> list[St
             found[name] = agent_commands.interfaces(agent, limit=_LIMIT)
 
     each([row.name for row in rows if row.state in {"running", "degraded"} and row.name in here], one)
-    return [row.replace(agent=found[row.name]) if row.name in found else row for row in rows]
+    return [with_agents(row.replace(agent=found[row.name])) if row.name in found else row for row in rows]

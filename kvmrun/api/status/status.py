@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import partial
 
 from kvmrun.api.guest_socket import monitor_of, pid_finder
+from kvmrun.api.status.seen_addresses import with_neighbours
 from kvmrun.api.status.status_checks import (
     WELL,
     degraded_state,
@@ -82,7 +83,7 @@ def statuses_and_answers(
             row = _stopped_row(name, lab, lab.guests.get(name), runtime, record)
             rows.append(row if where.root else _mark_foreign_holder(row))
         rows[-1] = rows[-1].replace(lab=_lab_of(where, lab, name, record))
-    rows = with_tpm_problems(with_tap_problems(rows, where, plugged, runtimes), where, ours)
+    rows = with_tpm_problems(with_tap_problems(with_neighbours(rows), where, plugged, runtimes), where, ours)
     return _with_networks(with_guard_problems(rows, guarded if where.root else {}), where, lab), answers
 
 
@@ -276,5 +277,13 @@ def _mark_dead_logger(row: Status, where: Paths) -> Status:
 
 def _nics(ports: tuple[Port, ...]) -> tuple[NicStatus, ...]:
     return tuple(
-        NicStatus(name=one.name, network=one.network, tap=one.tap, mac=one.mac, address=one.address) for one in ports
+        NicStatus(
+            name=one.name,
+            network=one.network,
+            tap=one.tap,
+            mac=one.mac,
+            address=one.address,
+            address_source="reservation" if one.address else None,
+        )
+        for one in ports
     )

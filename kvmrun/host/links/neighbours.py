@@ -1,9 +1,10 @@
-"""Whether a guest answers on its address: asked by ARP, which no firewall inside the guest hides."""
+"""What the host knows of its neighbours by ARP, which no firewall inside a guest hides."""
 
 import fcntl
 import os
 import socket
 import struct
+from collections.abc import Iterator
 
 _SIOCDARP = 0x8953
 _COMPLETE = 0x2
@@ -27,9 +28,17 @@ def has_answered(bridge: str, address: str, mac: str) -> bool:
             at.sendto(b"", (address, _DISCARD_PORT))
         except OSError:
             return False
+    return any((one, link, known) == (address, bridge, mac) for one, link, known in _complete_entries())
+
+
+def addresses_by_mac() -> dict[str, str]:
+    """The IPv4 address of every neighbour that has answered, by its MAC; of several the last in the kernel's table."""
+    return {mac: address for address, _, mac in _complete_entries()}
+
+
+def _complete_entries() -> Iterator[tuple[str, str, str]]:
+    """(address, link, MAC) of each that has answered, in the caller's network namespace."""
     with open(f"/proc/{os.getpid()}/net/arp", encoding="utf-8") as file:
-        for line in file:
-            fields = line.split()
-            if len(fields) == 6 and fields[0] == address and fields[5] == bridge:
-                return bool(int(fields[2], 16) & _COMPLETE) and fields[3] == mac
-    return False
+        for fields in map(str.split, file):
+            if len(fields) == 6 and fields[2].startswith("0x") and int(fields[2], 16) & _COMPLETE:
+                yield fields[0], fields[5], fields[3]

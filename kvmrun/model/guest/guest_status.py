@@ -6,11 +6,18 @@ from kvmrun.model.value import Value
 
 
 class NicStatus(Value):
+    """A NIC of a guest, and its address.
+
+    `address_source` says how the address is known: "reservation" for the one that its network gives it, "neighbour"
+    where the host has spoken with it, "agent" where only the guest says so.
+    """
+
     name: str
     network: str
     tap: str
     mac: str
     address: str | None
+    address_source: str | None = None
 
 
 class Confinement(Value):

@@ -1,13 +1,13 @@
 """The list as columns of text: what a terminal's table and a pipe's plain lines have in common."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from kvmrun.model.guest.guest_status import Confinement, Status
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 
 HEADS = ("NAME", "STATE", "ACCEL", "PID", "UPTIME", "CPU%", "MEMORY", "TAP", "MAC", "ADDRESS", "DISPLAY", "PROBLEM")
-HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "AGENT", "PROBLEM")
+HELD = ("NAME", "STATE", "UID", "SECCOMP", "CAPS", "NEWPRIVS", "GUARD", "KVM", "ARGS", "ADDRESS", "PROBLEM")
 _RARE = frozenset({"DISPLAY", "PROBLEM"})
 _DASH = "-"
 
@@ -55,9 +55,17 @@ def confinement_cells(status: Status) -> tuple[str, ...]:
         {"gone": "GONE", "none": "NONE"}.get(now.guard or _DASH, now.guard or _DASH),
         _word(now.kvm, "on", "off"),
         "raw" if status.raw_args else "none",
-        "\n".join(printable(one, 60) for card in status.agent or () for one in card.addresses) or _DASH,
+        "\n".join(printable(one, 80) for one in _addresses(status)) or _DASH,
         printable(status.problem or "", 400),
     )
+
+
+def _addresses(status: Status) -> Iterator[str]:
+    """Each address of a guest once, with how it is known."""
+    known = [nic.address for nic in status.nics if nic.address]
+    yield from (f"{nic.address} ({nic.address_source})" for nic in status.nics if nic.address)
+    told = (one for card in status.agent or () for one in card.addresses)
+    yield from (f"{one} (agent)" for one in told if one.partition("/")[0] not in known)
 
 
 LIVE = View(heads=HEADS, cells=guest_cells, spare=("DISPLAY", "ACCEL", "PID", "TAP", "CPU%", "UPTIME", "MAC", "MEMORY"))

@@ -1,0 +1,39 @@
+"""The addresses of NICs that have none reserved, as the host or the guest's agent knows them."""
+
+from collections.abc import Mapping
+
+from kvmrun.host.links import neighbours
+from kvmrun.model.guest.guest_status import NicStatus, Status
+
+
+def with_neighbours(rows: list[Status]) -> list[Status]:
+    """The rows, with addresses that the host's neighbours have, by their MACs; looked up only where one is missing."""
+    if not any(row.pid and _missing(row) for row in rows):
+        return rows
+    known = neighbours.addresses_by_mac()
+    return [with_addresses(row, known, "neighbour") if row.pid else row for row in rows]
+
+
+def with_agents(row: Status) -> Status:
+    """The row, with addresses that the guest's agent reports for its NICs."""
+    told = {card.mac: next(iter(_global(card.addresses)), "") for card in row.agent or ()}
+    return with_addresses(row, told, "agent")
+
+
+def with_addresses(row: Status, known: Mapping[str, str], source: str) -> Status:
+    """The row, with `known` addresses by MAC for those NICs that have none."""
+    return (
+        row.replace(nics=tuple(_filled(nic, known.get(nic.mac), source) for nic in row.nics)) if _missing(row) else row
+    )
+
+
+def _missing(row: Status) -> bool:
+    return any(nic.address is None for nic in row.nics)
+
+
+def _filled(nic: NicStatus, address: str | None, source: str) -> NicStatus:
+    return nic.replace(address=address, address_source=source) if address and nic.address is None else nic
+
+
+def _global(addresses: tuple[str, ...]) -> list[str]:
+    return [one.partition("/")[0] for one in addresses if not one.startswith("fe80:")]
