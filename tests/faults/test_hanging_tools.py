@@ -34,7 +34,7 @@ COMMANDS = {
     "doctor": ("doctor",),
     "repair": ("repair",),
     "rename": ("rename", "vm3", "vm4", "--keep"),
-    "revert": ("revert", "vm4", "-y"),
+    "revert": ("revert", "vm1", "-y"),
     "rm": ("rm", "vm3", "-y"),
 }
 
