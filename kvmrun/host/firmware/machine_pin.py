@@ -50,5 +50,5 @@ def _aliases(qemu: str) -> dict[str, str]:
         done = subprocess.run(words, capture_output=True, text=True, errors="replace", timeout=limit, check=False)
     except (OSError, subprocess.TimeoutExpired):
         return {}
-    rows = (line.split() for line in done.stdout.splitlines() if "(alias of " in line)
-    return {row[0]: row[-1].rstrip(")") for row in rows if row}
+    rows = (line.partition(" (alias of ") for line in done.stdout.splitlines())
+    return {name.split()[0]: rest.partition(")")[0] for name, found, rest in rows if found and name.strip()}
