@@ -114,7 +114,7 @@ def no_firmware(_own_mounts: None) -> Iterator[Path]:
 
 def answer(console: socket.socket, said: str) -> str:
     """What comes on the console after an echoed line, up to `said`."""
-    console.settimeout(120)
+    console.settimeout(240)
     found = ""
     while said not in found.partition("\n")[2]:
         found += console.recv(4096).decode(errors="replace")
@@ -204,10 +204,10 @@ class TestUefi:
     @pytest.mark.slow
     def test_the_shell_keeps_a_variable_over_a_restart(self, lab: Path, kvmrun: Cli) -> None:
         (lab / "vm1.toml").write_text(UEFI.replace("32M", "128M"))
-        kvmrun.limit = 240
+        kvmrun.limit = 500
         name = b"setvar kept -guid 11111111-2222-3333-4444-555555555555"
         for typed, said in ((name + b" -bs -nv =4b\r", "Shell>"), (name + b"\r", "4B")):
-            kvmrun.ok("vm1", "--wait", "console:Shell>", "--timeout", "200")
+            kvmrun.ok("vm1", "--wait", "console:Shell>", "--timeout", "450")
             with socket.socket(socket.AF_UNIX) as console:
                 console.connect(f"{os.environ['KVMRUN_RUN_DIR']}/vm/vm1/c")
                 console.sendall(typed)
@@ -217,8 +217,8 @@ class TestUefi:
     @pytest.mark.slow
     def test_secure_boot_refuses_what_is_not_signed(self, lab: Path, kvmrun: Cli) -> None:
         (lab / "vm1.toml").write_text(UEFI.replace("32M", "128M") + "secure_boot = true\n")
-        kvmrun.limit = 240
-        kvmrun.ok("vm1", "--wait", "console:Security Violation", "--timeout", "200")
+        kvmrun.limit = 500
+        kvmrun.ok("vm1", "--wait", "console:Security Violation", "--timeout", "450")
 
 
 @pytest.fixture
@@ -337,8 +337,8 @@ class TestTpm:
     def test_linux_finds_uefi_and_the_tpm(self, lab: Path, kvmrun: Cli, demo: str) -> None:
         boot = f'[boot]\nkernel = "{demo}/demo-vmlinuz"\ninitrd = "{demo}/demo-initrd"\ncmdline = "console=ttyS0"\n'
         (lab / "vm1.toml").write_text(f'{self.text.replace("32M", "256M")}firmware = "uefi"\n{boot}')
-        kvmrun.limit = 240
-        kvmrun.ok("vm1", "--wait", "console:built-in shell", "--timeout", "200")
+        kvmrun.limit = 500
+        kvmrun.ok("vm1", "--wait", "console:built-in shell", "--timeout", "450")
         with socket.socket(socket.AF_UNIX) as console:
             console.connect(f"{os.environ['KVMRUN_RUN_DIR']}/vm/vm1/c")
             console.sendall(b"cat /sys/class/tpm/tpm0/tpm_version_major; ls /sys/firmware; echo do'ne'\r")
