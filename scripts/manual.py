@@ -39,16 +39,17 @@ from kvmrun.model.image.catalogue_entry import CatalogueEntry, Release
 from kvmrun.model.image.pinned_image import PinnedImage
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
 from kvmrun.model.scalars import OneLine, SafeWord
+from kvmrun.model.seed.seed import Seed, SeedFile
 from kvmrun.model.value import Value
 
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
 TABLES: dict[str, type[Value]] = {
     "guest": Guest, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic,
-    "pin": PinnedImage, "catalogue": CatalogueEntry, "release": Release,
+    "seed": Seed, "seed-file": SeedFile, "pin": PinnedImage, "catalogue": CatalogueEntry, "release": Release,
     "file": NetworksFile, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink,
 }
-_TABLES_OF_THEIR_OWN = {"boot", "limits", "drive", "nic", "network", "uplink"}
+_TABLES_OF_THEIR_OWN = {"boot", "seed", "limits", "drive", "nic", "network", "uplink"}
 _KINDS = {
     "bool": "`true` or `false`", "int": "integer", "str": "name of a network", "Size": 'size, as `"2G"`',
 
@@ -65,6 +66,9 @@ _KINDS = {
     "NicName": "name", "LinkName": "name of an interface", "IPv4Address": "IPv4 address", "Lease": "time",
     "IPv4Network": "IPv4 subnet", "IPv6Network": "IPv6 prefix", "Pool": "range of addresses", "Forward": "forward",
     "Behind": "route", "Upstream": '`"host"` or list of IPv4 addresses', "Mapping": "table",
+    "AccountName": "name of an account", "PublicKey": "public key", "PackageName": "name of a package",
+    "ShellCommand": "command", "SeedFile": "table", "TimeZone": "name of a time zone", "LocaleName": "name of a locale",
+    "LabFile": "path", "GuestPath": "path", "Text": "text", "FileMode": "mode", "FileOwner": "`ACCOUNT:GROUP`",
     "Digest": "digest", "Url": "address", "Fingerprint": "fingerprint",
     "Dhcp": "table, or `false`", "Dns": "table, or `false`",
 }
@@ -113,7 +117,7 @@ def keys(table: str, kept: Descriptions) -> str:
 
 def _is_own_table(cls: type[Value], key: str) -> bool:
     return key in _TABLES_OF_THEIR_OWN and not (
-        (cls is Network and key == "uplink") or (cls is Guest and key == "uplink") or cls is Nic
+        (cls in {Network, Guest} and key == "uplink") or (cls is not Guest and key == "seed") or cls is Nic
     )
 
 

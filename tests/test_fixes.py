@@ -53,6 +53,7 @@ REVIEWED = {
     r"nft list (table|chain|ruleset)": "shows",
     r"iptables(-legacy)?-save": "shows",
     r"systemctl status ": "shows",
+    r"systemctl is-system-running; systemctl show ": "asks, in a guest",
     # what moves a file of ours away, for the next start to make another
     r"mv \{…\} \{…\}\.old": "loses nothing",
     # what the host lacks: a module, a group, the mode that udev gives these two devices everywhere

@@ -31,12 +31,14 @@ CHANGES_SIGNALS = {"kvmrun.host.process.signals": {"signal.signal"}}
 """Who replaces handlers of signals: for a command alone."""
 ONLY_IN = {
     "pyroute2": "kvmrun.host.links.pyroute2_links",
+    "pycdlib": "kvmrun.host.seed.iso_image",
     "qemu": "kvmrun.monitor.",
     "requests": "kvmrun.host.images.http_client",
     "urllib3": "kvmrun.host.images.http_client",
     "rich": "kvmrun.ui.",
     "markdown_it": "kvmrun.ui.",
     "prompt_toolkit": "kvmrun.ui.",
+    "yaml": "kvmrun.host.seed.yaml_check",
 }
 
 

@@ -9,9 +9,9 @@ class StartOptions(Value):
     """How guests are started.
 
     With `throwaway` nothing is written to their images: what they write is lost when QEMU ends.
-    `wait` is "qmp", "running", "address", "agent", "port:NUMBER" or "console:TEXT". `timeout` limits the whole start;
-    without it QEMU may take 30 s to answer, another command 10 s, and what `wait` names 60 s. `raw` are arguments for
-    QEMU as they are, for a single guest.
+    `wait` is "qmp", "running", "address", "agent", "seed", "port:NUMBER" or "console:TEXT". `timeout` limits the whole
+    start; without it QEMU may take 30 s to answer, another command 10 s, and what `wait` names 60 s, or 600 s for the
+    seed. `raw` are arguments for QEMU as they are, for a single guest.
     """
 
     paused: bool = False

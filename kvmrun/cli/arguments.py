@@ -27,7 +27,7 @@ __all__ = [
     "selected",
     "start_options",
 ]
-_WAIT = "return when COND holds: address, agent, port:NUMBER or console:TEXT; without it, when the guest runs"
+_WAIT = "return when COND holds: address, agent, seed, port:NUMBER or console:TEXT; without it, when the guest runs"
 
 
 def opened(args: Args) -> "kvmrun.LabHandle":

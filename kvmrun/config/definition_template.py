@@ -17,7 +17,7 @@ _TOLD = (
     ("groups", "kvmrun up @GROUP starts all guests of a group"),
     ("autostart", "started by kvmrun up --autostart and by the units of kvmrun export systemd"),
     ("after", "guests that have to be ready before this one starts"),
-    ("ready", '"address", "port:22", "console:TEXT": when guests after it start'),
+    ("ready", '"address", "seed", "port:22", "console:TEXT": when guests after it start'),
     ("protect", "true: stop, kill, reset and restart need --force"),
 )
 
@@ -48,6 +48,18 @@ def definition_text(
     cards = [format_array_table("nic", ((key, value, "") for key, value in one.items())) for one in nics]
     body += "" if cards else "nic = []\n"
     return "\n".join([head + body, _boot(now.boot, images), *map(partial(format_array_table, "drive"), drives), *cards])
+
+
+def seed_text(user: str) -> str:
+    """The table of a guest whose image takes a seed and has that account."""
+    entries: tuple[Entry, ...] = (
+        ("user", user, "the account, which may use sudo"),
+        ("ssh_keys", ["~/.ssh/id_ed25519.pub"], "not set: the public keys of whoever starts it"),
+        ("packages", ["qemu-guest-agent"], "for kvmrun exec and kvmrun wait --for seed"),
+        ("run", ["echo ready"], "commands of root, one after the other"),
+    )
+    head = f"{'[seed]':<31} # what the system is given at its first boot; kvmrun help seeds\n"
+    return head + "".join(f"# {format_entry(entry)}" for entry in entries)
 
 
 def _boot(boot: Boot, images: str) -> str:

@@ -18,6 +18,12 @@ from kvmrun.model.value import EMPTY
 RESERVED = ("networks", "defaults", "images")
 
 
+class _LabBase(PathBase):
+    """Where paths start, and the images that the lab pins, each a PinnedImage by its path."""
+
+    systems: Mapping[str, Any] = EMPTY
+
+
 def load_lab(
     directory: str,
     images: str,
@@ -91,9 +97,9 @@ def path_base(directory: str, images: str) -> PathBase:
     return _path_base(directory, images, table, [])
 
 
-def _path_base(directory: str, images: str, table: dict[str, Any] | None, problems: list[Problem]) -> PathBase:
+def _path_base(directory: str, images: str, table: dict[str, Any] | None, problems: list[Problem]) -> _LabBase:
     """The same, with the files of the pinned images, which are kept beside the directory of images."""
-    base = PathBase(directory=directory, images=images)
+    base = _LabBase(directory=directory, images=images)
     if not table:
         return base
     from kvmrun.config.image.images_file import convert_images  # only a lab that pins images needs it
@@ -101,7 +107,8 @@ def _path_base(directory: str, images: str, table: dict[str, Any] | None, proble
     file = Converter("images.toml", base)
     pins = convert_images(file, table).pin
     problems += file.problems
-    return base.replace(pins={name: f"{store_beside(images)}/{pin.file}" for name, pin in pins.items()})
+    paths = {name: f"{store_beside(images)}/{pin.file}" for name, pin in pins.items()}
+    return base.replace(pins=paths, systems={paths[name]: pin for name, pin in pins.items()})
 
 
 def _networks(table: dict[str, Any] | None, base: PathBase, problems: list[Problem]) -> NetworksFile:
@@ -125,7 +132,7 @@ def _defaults(table: dict[str, Any] | None, base: PathBase, problems: list[Probl
 
 
 def _guest(
-    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: PathBase, problems: list[Problem]
+    stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: _LabBase, problems: list[Problem]
 ) -> Guest | None:
     if table is None or defaults is None:  # a guest without the defaults it counts on is another guest
         return None
@@ -143,6 +150,10 @@ def _guest(
             file.problem(key, found, wanted_text)
         for number, wanted_text in unset_keys.unset_problems(guest.unset):
             file.problem(f"unset[{number}]", f'"{guest.unset[number]}"', wanted_text)
+        if guest.seed is not None:
+            from kvmrun.config.image.image_seed import with_image_seed  # only a guest with a seed needs it
+
+            guest = with_image_seed(file, guest, base.systems)
     problems += file.problems
     if guest is None or file.problems:
         return None

@@ -4,9 +4,10 @@ from collections.abc import Mapping
 from ipaddress import IPv4Network
 from typing import Literal
 
+from kvmrun.errors import Refused
 from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.nic import PersistentTap
-from kvmrun.model.network.network import Uplink
+from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.firmware_facts import FirmwareFacts
 from kvmrun.plan.network.reach import Reach
@@ -229,6 +230,21 @@ class DiskFacts(Value):
     exchangeable: Mapping[str, str] = EMPTY
 
 
+class SeedFacts(Value):
+    """What a seed is made of on this host.
+
+    `networks` are those of the lab. `keys` are the caller's public keys, and `places` where they were looked for;
+    `files` the contents of the files that the definition names, by path, or why one cannot be used. `written` is the
+    instance ID of the seed that is there, "" for none.
+    """
+
+    networks: Mapping[str, Network]
+    keys: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+    files: Mapping[str, bytes | Refused] = EMPTY
+    written: str = ""
+
+
 class StartFacts(DiskFacts):
     """The rest of the host for one start.
 
@@ -254,6 +270,8 @@ class StartFacts(DiskFacts):
     taken_ports: Mapping[int, str] = EMPTY
     accounts: Mapping[str, int] = EMPTY
     uplink: Uplink | None = None
+    seed: SeedFacts | None = None
+    """Of a guest that has a seed."""
     machine: MachineType | None = None
     """The version that its machine got at the first start, None before that."""
     swtpm: bool = False

@@ -30,9 +30,34 @@ readonly = true
 """
 
 
+SEEDED = """
+accel = "tcg"
+cpus = 2
+memory = "1G"
+[boot]
+kernel = "{images}/debian-vmlinuz"
+initrd = "{images}/debian-initrd"
+cmdline = "root=/dev/vda rw console=ttyS0"
+[[drive]]
+image = "deb2.qcow2"
+base = "{images}/debian.raw"
+size = "4G"
+[seed]
+backend = "cloud-init"
+user = "alice"
+run = ["echo begun > /root/begun", "no-such-command --now", "echo never > /root/never"]
+[[seed.files]]
+path = "/home/alice/note"
+content = "it's \\"mine\\"\\n"
+owner = "alice:alice"
+mode = "0600"
+"""
+IN_IT = "hostname; id -un; sudo cat /root/begun; cat note; stat -c %a:%U note; ip -4 -o address show dev eth0"
+
+
 @pytest.fixture
 def debian(lab: Path, own_directories: Path, kvmrun: Cli) -> Cli:
-    """The command, with the definition of deb1, and the key that its seed lets in."""
+    """The command, with the definitions of deb1 and deb2, and the key that is let in."""
     for state in (os.environ.get("KVMRUN_TEST_STATE", ""), "/var/lib/kvmrun"):
         if state and all(os.path.exists(f"{state}/{one}") for one in ("images/debian-seed.iso", "ssh/id_ed25519")):
             break
@@ -40,8 +65,10 @@ def debian(lab: Path, own_directories: Path, kvmrun: Cli) -> Cli:
         pytest.skip("needs the Debian guest: scripts/guest debian")
     (own_directories / "state/images").mkdir(parents=True)
     (own_directories / "state/ssh").mkdir(mode=0o700)
-    shutil.copy(f"{state}/ssh/id_ed25519", own_directories / "state/ssh")
+    for name in ("id_ed25519", "id_ed25519.pub"):
+        shutil.copy(f"{state}/ssh/{name}", own_directories / "state/ssh")
     (lab / "deb1.toml").write_text(GUEST.format(images=f"{state}/images"))
+    (lab / "deb2.toml").write_text(SEEDED.format(images=f"{state}/images"))
     kvmrun.limit = 600
     return kvmrun
 
@@ -79,3 +106,23 @@ def login(debian: Cli, root: Path) -> None:
     assert debian.ok("ssh", "-l", "debian", "deb1", "--", "id -un").out == "debian\n"
     assert (root / "state/ssh/known_hosts").read_text().count("ssh-ed25519") == 1
     assert (mine.read_bytes() if mine.exists() else None) == before
+
+
+@pytest.mark.timeout(1800)
+def test_a_seed_of_its_own(debian: Cli, lab: Path) -> None:
+    """The first start ends with the words of cloud-init about a command; the next applies the corrected seed."""
+    debian.limit = 1000
+    failed = debian("deb2", "--wait=seed", "--timeout", "900")
+    assert failed.code == 1
+    assert "no-such-command: not found" in failed.err
+    address = debian.ok("show", "deb2", "-o", "json").json()["runtime"]["ports"][0]["address"]
+    name, user, begun, *note, mode, interface = debian.ok("ssh", "deb2", "--", IN_IT).out.splitlines()
+    assert (name, user, begun, note, mode) == ("deb2", "alice", "begun", ['it\'s "mine"'], "600:alice")
+    assert f" {address}/24 " in interface
+    assert debian("exec", "deb2", "--", "test", "-e", "/root/never").code == 1, "a failed command is the last one"
+    debian.ok("stop", "deb2", "--timeout", "120")
+    file = lab / "deb2.toml"
+    file.write_text(file.read_text().replace("no-such-command --now", "true"))
+    debian.ok("deb2", "--wait=seed", "--timeout", "900")
+    debian.ok("exec", "deb2", "--", "test", "-e", "/root/never")
+    debian.ok("stop", "deb2", "--force")

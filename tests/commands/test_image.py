@@ -1,5 +1,6 @@
 """kvmrun image, and new --image: from a catalogue on loopback to a pinned, verified base that guests use."""
 
+import base64
 import gzip
 import hashlib
 import json
@@ -22,6 +23,7 @@ from kvmrun.cli import main
 
 MIB = 1 << 20
 DIGEST = hashlib.sha256
+KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
 
 
 @pytest.fixture
@@ -64,6 +66,8 @@ def catalogue(lab: Path, server: ImageServer, more: str = "", *, listed: bool = 
         '1 = { codename = "bear" }',
     ]
     (lab / "images.toml").write_text("\n".join(lines) + "\n")
+    (lab.parent / "state/ssh").mkdir(parents=True, exist_ok=True)
+    (lab.parent / "state/ssh/id_ed25519.pub").write_text(f"{KEY}\n")  # so that guests may be logged in to
 
 
 @pytest.fixture
@@ -101,6 +105,7 @@ def test_a_system_in_one_command(lab: Path, run: Run, server: ImageServer, toy: 
     assert 'verified = "checksum"' in pinned
     assert 'build = "20260305"' in pinned
     assert run("check").code == 0
+    assert run("show", "web", "-o", "json").json()["definition"]["seed"]["user"] == "toy"
     assert f'base = "{stored(lab, toy)}"' in run("show", "web").out
 
 

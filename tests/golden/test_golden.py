@@ -17,13 +17,16 @@ import pytest
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.paths import Paths
-from kvmrun.model.guest.qemu_argv import Handle, Option, Tap, argv
+from kvmrun.model.guest.qemu_argv import BootFile, Handle, Option, Tap, argv
 from kvmrun.model.lab import Lab
 
 HERE = Path(__file__).parent
 QEMU = shutil.which("qemu-system-x86_64")
 WHERE = Paths(vms=str(HERE / "vms.d"), run="/@TMP@/run", state="/@TMP@/state", root=True)
-GUESTS = ("minimal", "drives", "microvm", "cards", "screen", "viewer", "pc", "events")
+GUESTS = (
+    *("minimal", "drives", "microvm", "cards", "screen", "viewer", "pc", "events"),
+    *("seeded", "ignited", "credentialed"),
+)
 ALONE = {"-enable-kvm": ["-accel", "tcg"], "host": ["max"]}
 HELLO = '{"execute": "qmp_capabilities"} {"execute": "query-status"} {"execute": "quit"}'
 
@@ -81,9 +84,13 @@ def test_no_drive_or_display_is_before_a_nic_on_the_bus(lab: Lab, guest: str) ->
 @pytest.mark.parametrize("guest", GUESTS)
 def test_qemu_takes_the_command(lab: Lab, guest: str, own_directories: Path) -> None:
     place = lab.derived_runtimes(WHERE)[guest]
-    for path in (place.directory, place.log, place.vnc, WHERE.images):
+    for path in (place.directory, place.log, place.vnc, place.seed, WHERE.images):
         Path(here(path, own_directories)).mkdir(parents=True, exist_ok=True)
-    for drive in lab.guests[guest].drive:
+    for option in options(lab, guest):
+        for handle in option.handles():
+            if isinstance(handle, BootFile) and handle.path.startswith(place.seed):
+                Path(here(handle.path, own_directories)).write_text("io.systemd.credential:name=value")
+    for drive in lab.guests[guest].drives(place):
         make(drive.base, drive.chain_format(), own_directories)
         make(drive.image, drive.image_format(), own_directories)
     make(lab.guests[guest].boot.kernel, "kernel", own_directories)

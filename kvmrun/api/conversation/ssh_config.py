@@ -43,5 +43,5 @@ def _section(where: Paths, guest: Guest, defined: GuestRuntime) -> str:
         address = reachable_address(runtime, Deadline.begin(_AGENT_LIMIT))
     except KvmrunError as error:
         return f"# {printable(error.message)}\n"
-    told = {"HostName": address, **client_options(where, guest.name, user=guest.ssh_user)}
+    told = {"HostName": address, **client_options(where, guest.name, user=guest.login())}
     return f"Host {guest.name}\n" + "".join(f"    {key} {value}\n" for key, value in told.items())

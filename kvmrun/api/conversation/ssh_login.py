@@ -11,6 +11,7 @@ from kvmrun.host.files import safe_directory
 from kvmrun.host.links import neighbours
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir
+from kvmrun.host.seed.caller_keys import private_keys
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
@@ -49,6 +50,7 @@ def ssh_command(
     address = reachable_address(runtime_of(where, name), Deadline.begin(options.timeout))
     told = client_options(where, name, user=options.user or _user(where, name), timeout=options.timeout)
     words = [word for key, value in told.items() if key != "User" for word in ("-o", f"{key}={value}")]
+    words += [word for path in private_keys(where) for word in ("-o", f"IdentityFile={_quoted(path)}")]
     login = ["-l", told["User"]] if "User" in told else []
     return [program, *words, *login, address, *arguments]
 
@@ -111,7 +113,7 @@ def _user(where: Paths, name: str) -> str:
         guest = read_definitions(where).guests.get(name)
     except KvmrunError:
         return ""
-    return (guest.ssh_user if guest else None) or ""
+    return (guest.login() if guest else None) or ""
 
 
 def reachable_address(runtime: GuestRuntime, deadline: Deadline) -> str:

@@ -10,11 +10,14 @@ from kvmrun.host.files import named_files
 from kvmrun.host.links import bridges
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
+from kvmrun.host.seed import seed_facts
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.value import Value
 from kvmrun.plan.guest import firmware_plan, image_plan
 from kvmrun.plan.network import dnsmasq_config, dnsmasq_plan
+from kvmrun.plan.seed import seed_plan
 
 
 class LabCheck(Value):
@@ -44,6 +47,8 @@ def check_lab(lab: LabHandle) -> LabCheck:
         for guest in guests
         for one in image_plan.missing_problems(guest, named_files.missing_files(guest), lab.paths.images)
     ]
+    seeds = [one for guest in guests for one in _seeds(guest)]
+    networks = [*_bridges(definitions), *_leases(definitions, lab.paths)]
     return LabCheck(
         directory=definitions.directory,
         guests=tuple(definitions.guests),
@@ -54,10 +59,16 @@ def check_lab(lab: LabHandle) -> LabCheck:
             *images,
             *missing,
             *_firmware(definitions, lab.paths),
-            *_bridges(definitions),
-            *_leases(definitions, lab.paths),
+            *seeds,
+            *networks,
         ),
     )
+
+
+def _seeds(guest: Guest) -> Iterator[Problem]:
+    """An error for every file that the seed of the guest names and that cannot be used."""
+    if guest.seed is not None:
+        yield from seed_plan.seed_problems(guest.name, guest.seed, seed_facts.named_files(guest.seed))
 
 
 def _firmware(lab: Lab, where: Paths) -> Iterator[Problem]:

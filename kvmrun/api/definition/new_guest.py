@@ -91,7 +91,9 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
     cards = [_explicit_nic_keys(nic) for nic in nics]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
     text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
-    return drives.with_image_kernel(text, pulled)
+    text = drives.with_image_kernel(text, pulled)
+    takes_seed = pulled.pin.user and pulled.pin.seed != "none"
+    return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}')}" if takes_seed else text
 
 
 def _machine_key(now: Guest) -> list[Entry]:

@@ -168,6 +168,10 @@ def plan(
     merge_records.refuse_taken(lab, guest.name)
     refuse_other_image(where, guest)
     facts = guest_facts.start_facts(guest, runtime, where, others).replace(uplink=lab.uplinks.get(guest.uplink or ""))
+    if guest.seed is not None:
+        from kvmrun.host.seed.seed_facts import seed_facts  # only a guest with a seed needs it
+
+        facts = facts.replace(seed=seed_facts(guest, runtime, where, lab.networks))
     notes = [
         f"{key} = {found} does not hold: {wanted}" for key, found, wanted in image_plan.image_notes(guest, facts.files)
     ]

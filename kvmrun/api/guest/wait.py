@@ -38,10 +38,11 @@ def wait(
     timeout: float | None = None,
     report: Report = discard,
 ) -> dict[str, Met | KvmrunError]:
-    """Wait until guests are as `until` says, each for `timeout` seconds at most, or 60. What became of each, by name.
+    """Wait until guests are as `until` says. What became of each, by name.
 
-    `until` is "running", "address", "agent", "port:NUMBER", "console:TEXT" or "stopped". A guest that is not so in time
-    has the error Unresponsive, and goes on as it is.
+    Each is waited for `timeout` seconds at most; without it 60, and 600 for "seed".
+    `until` is "running", "address", "agent", "seed", "port:NUMBER", "console:TEXT" or "stopped". A guest that is not so
+    in time has the error Unresponsive, and goes on as it is.
 
     Raises: UsageError for another condition, ConfigError and Refused for a lab that cannot be read, Interrupted where a
     signal came first.

@@ -16,6 +16,8 @@ from kvmrun.model.scalars import Size
 from kvmrun.model.value import Value
 
 _LIMIT = 60.0
+_SEED_LIMIT = 600.0
+"""How long a first boot may take, which downloads packages, in seconds."""
 _TAIL = 3
 _NO_MEDIUM = ("No bootable device", "Boot failed")
 """What SeaBIOS prints when it has found nothing to boot, and then halts."""
@@ -33,7 +35,11 @@ class Condition(Value):
     @property
     def limit(self) -> float:
         """The seconds it may take."""
-        return _LIMIT if self.deadline.limit is None else self.deadline.limit
+        return self._usual if self.deadline.limit is None else self.deadline.limit
+
+    @property
+    def _usual(self) -> float:
+        return _SEED_LIMIT if self.kind == "seed" else _LIMIT
 
     def begin(self, runtime: GuestRuntime, *, running: bool) -> Watch:
         """Begin to watch `runtime`, before its guest runs unless `running`."""
@@ -41,7 +47,7 @@ class Condition(Value):
 
     def finish(self, name: str, directory: str, watch: Watch) -> None:
         """Wait until `watch` is met. Raises Unresponsive when the time is over; the guest goes on as it is."""
-        deadline = time.monotonic() + self.deadline.granted(_LIMIT)
+        deadline = time.monotonic() + self.deadline.granted(self._usual)
         try:
             while not watch.met():
                 if self.kind != "running" and not rundir.is_running(directory):
@@ -125,7 +131,7 @@ def parse_start_condition(word: str, deadline: Deadline) -> Condition | None:
     try:
         wanted = Ready.parse("running" if word == "qmp" else word)
     except ValueError:
-        fix = "--wait=qmp, --wait=address, --wait=agent, --wait=port:NUMBER or --wait=console:TEXT"
+        fix = "--wait=qmp, --wait=address, --wait=agent, --wait=seed, --wait=port:NUMBER or --wait=console:TEXT"
         raise UsageError(f"cannot wait for {word}", fix) from None
     return None if wanted.kind == "running" else parse_condition(wanted, deadline)
 

@@ -6,7 +6,7 @@ import time
 from kvmrun.api.conversation.agent import absence_reason, agent_session
 from kvmrun.api.guest.wait_types import Watch
 from kvmrun.api.guest_socket import monitor_of, socket_of
-from kvmrun.errors import Busy, NotRunning, Unresponsive, UsageError
+from kvmrun.errors import Busy, KvmrunError, NotRunning, Unresponsive, UsageError
 from kvmrun.host.links import neighbours
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import lock, rundir
@@ -14,7 +14,7 @@ from kvmrun.model.guest.guest import CONSOLE
 from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.monitor.agent.agent_client import Garbled
+from kvmrun.monitor.agent.agent_client import AgentError, Garbled
 from kvmrun.monitor.console.console_relay import Listening
 from kvmrun.monitor.qmp.query_many import query
 
@@ -23,6 +23,8 @@ _GLANCE = 0.2
 _IDLE = 5.0
 """How long a guest that does not run is watched for somebody to start it, in seconds."""
 _WHOLE_LOG = 1 << 20
+_SEED_PAUSE = 0.5
+_NO_AGENT = "no process in the guest has opened the port of the agent"
 
 
 def begin(kind: str, text: str, runtime: GuestRuntime, *, running: bool) -> Watch:
@@ -36,6 +38,8 @@ def begin(kind: str, text: str, runtime: GuestRuntime, *, running: bool) -> Watc
             return _Console(runtime, text, running=running)
         case "agent":
             return _Agent(runtime)
+        case "seed":
+            return _Seed(runtime)
         case "stopped":
             return _Stopped(runtime)
         case _:
@@ -109,10 +113,38 @@ class _Agent(_Watching):
             except (Busy, Garbled, Unresponsive) as error:
                 self.seen = error.reason or error.message
                 return False
-        paused = "the guest is paused"
-        self.seen = paused if silence == "paused" else "no process in the guest has opened the port of the agent"
+        self.seen = "the guest is paused" if silence == "paused" else _NO_AGENT
         time.sleep(_PAUSE)
         return False
+
+
+class _Seed(_Watching):
+    """Whether the guest's system has applied its seed, which its agent tells."""
+
+    def __init__(self, runtime: GuestRuntime) -> None:
+        super().__init__(runtime, "the seed to be applied", "its seed was not applied")
+
+    def met(self) -> bool:
+        """Raises KvmrunError with the guest's own words where it has failed."""
+        from kvmrun.api.conversation.seed_status import SeedStatus, seed_status  # only where it is waited for
+
+        found, name = SeedStatus(state="unknown"), self.runtime.guest
+        self.seen = _NO_AGENT
+        if not (silence := absence_reason(self.runtime.directory, name, limit=_GLANCE)):
+            try:
+                with agent_session(self.runtime.directory, name, limit=1.0) as agent:
+                    found = seed_status(agent)
+                self.seen = "the guest is at work on it" if found.state == "running" else "the guest does not tell"
+            except (Busy, Garbled, Unresponsive, AgentError) as error:
+                self.seen = error.reason or error.message
+        elif silence == "paused":
+            self.seen = "the guest is paused"
+        if found.state == "failed":
+            fix = f"kvmrun exec {name} -- cat /var/log/cloud-init-output.log"
+            raise KvmrunError(f"the seed of {name} has failed", fix, reason=found.error, lines=found.lines)
+        if found.state != "done":
+            time.sleep(_PAUSE if silence else _SEED_PAUSE)
+        return found.state == "done"
 
 
 class _Console(_Watching):

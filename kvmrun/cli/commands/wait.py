@@ -8,8 +8,8 @@ from kvmrun.errors import KvmrunError, UsageError
 from kvmrun.model.printable import printable
 
 HELP = "wait until guests run, answer, accept connections, print a text, or have ended"
-TIMEOUT = "60 s"
-_FOR = "the condition: running (the default), address, agent, port:NUMBER, console:TEXT or stopped"
+TIMEOUT = "60 s, or 600 s for seed"
+_FOR = "the condition: running (the default), address, agent, seed, port:NUMBER, console:TEXT or stopped"
 
 
 def configure(parser: Parser) -> None:

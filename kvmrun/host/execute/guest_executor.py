@@ -51,6 +51,8 @@ class GuestExecutor:
         match step:
             case guest_steps.MakeImage() | guest_steps.MakeTemporaryImage():
                 return self._make_image(step)
+            case guest_steps.WriteSeed():
+                return self._write_seed(step)
             case guest_steps.ClaimRunDirectory():
                 return self._take_place(step)
             case guest_steps.OpenFile():
@@ -132,6 +134,11 @@ class GuestExecutor:
             return None
         image_files.make_image(step, self.deadline)
         return lambda: image_files.remove_image(step.path)
+
+    def _write_seed(self, step: guest_steps.WriteSeed) -> Undo:
+        from kvmrun.host.seed import seed_files  # only for a guest whose seed is written
+
+        return seed_files.write_seed(step)
 
     def _take_place(self, step: guest_steps.ClaimRunDirectory) -> Undo:
         life = lock.open_lock(f"{step.directory}/life")

@@ -13,6 +13,8 @@ from kvmrun.model.guest.qemu_argv import Listener, Log, Option, TpmSocket, VncDi
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
+from kvmrun.model.seed import seed_medium
+from kvmrun.model.seed.seed import Seed
 from kvmrun.model.value import EMPTY, Value
 
 MONITORS = ("q", "e", "p")
@@ -38,6 +40,7 @@ class Guest(Value):
     memory: Size = Size(512 << 20)
     limits: Limits = Limits()
     boot: Boot = Boot()
+    seed: Seed | None = None
     drive: tuple[Drive, ...] = ()
     nic: tuple[Nic, ...] = (Nic(),)
     console: bool = True
@@ -105,7 +108,7 @@ class Guest(Value):
             yield "watchdog", self.watchdog, "no value, because microvm has no PCI bus for the device"
         if self.ready.kind == "console" and not self.console:
             yield "ready", self.ready, "another condition, because this guest has no console"
-        if self.ready.kind == "agent" and not self.agent:
+        if self.ready.kind in {"agent", "seed"} and not self.agent:
             yield "ready", self.ready, "another condition, because this guest has no port for an agent"
         if self.ready.kind in {"address", "port"} and not self.nic:
             yield "ready", self.ready, "another condition, because this guest has no NIC"
@@ -156,18 +159,32 @@ class Guest(Value):
         # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
         for number, port in enumerate(runtime.ports):
             yield from port.options(number, self.kind, vhost=vhost, bootindex=turns.next("network"))
-        if any(drive.bus(self.kind) == "scsi" for drive in self.drive):
-            yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
         use = FileUse(devices=devices, throwaway=self.throwaway, missing=missing)
-        for number, drive in enumerate(self.drive):
-            turn = turns.next("cdrom" if drive.media == "cdrom" else "drive")
-            ide = len(self._ide(self.drive[:number]))
-            yield from drive.options(number, self.kind, ide=ide, bootindex=turn, use=use)
+        yield from self._drive_options(self.drives(runtime), turns, use)
         if self.display != "none":
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
         yield from self._agent(runtime)
+        if self.seed:
+            yield from seed_medium.seed_options(self.seed, runtime.seed, len(runtime.ports))
+
+    def _drive_options(self, drives: tuple[Drive, ...], turns: BootTurns, use: FileUse) -> Iterator[Option]:
+        if any(drive.bus(self.kind) == "scsi" for drive in drives):
+            yield Option(flag="device", props={"driver": f"virtio-scsi-{self.bus()}", "id": "scsi0"})
+        for number, drive in enumerate(drives):
+            is_seed = number >= len(self.drive)  # nothing boots from it
+            turn = None if is_seed else turns.next("cdrom" if drive.media == "cdrom" else "drive")
+            ide = len(self._ide(drives[:number]))
+            yield from drive.options(number, self.kind, ide=ide, bootindex=turn, use=use)
+
+    def drives(self, runtime: GuestRuntime) -> tuple[Drive, ...]:
+        """The drives of the definition, and the CD-ROM with the seed."""
+        return (*self.drive, *(seed_medium.seed_drive(self.seed, runtime.seed) if self.seed else ()))
+
+    def login(self) -> str | None:
+        """The account that ssh logs in as, None where nothing says which."""
+        return self.ssh_user or (self.seed.user if self.seed else None)
 
     def bus(self) -> str:
         return "device" if self.kind == "microvm" else "pci"

@@ -96,5 +96,9 @@ class GuestRuntime(Value):
         return tpm_lock(self.state)
 
     @property
+    def seed(self) -> str:
+        return f"{self.state}/seed"
+
+    @property
     def vnc(self) -> str:
         return f"{self.directory}/vnc"

@@ -6,10 +6,10 @@ from kvmrun.model.scalars import PathBase, is_host_label
 
 
 class Ready(str):
-    """What a guest must show: "running", "address", "agent", "port:22" or "console:TEXT"."""
+    """What a guest must show: "running", "address", "agent", "seed", "port:22" or "console:TEXT"."""
 
     __slots__ = ()
-    WANTED = '"running", "address", "agent", "port:NUMBER" or "console:TEXT"'
+    WANTED = '"running", "address", "agent", "seed", "port:NUMBER" or "console:TEXT"'
 
     @classmethod
     def parse(cls, raw: object, _base: PathBase | None = None) -> Self:
@@ -43,4 +43,4 @@ def _known(word: str) -> bool:
     kind, colon, text = word.partition(":")
     if kind == "port":
         return text.isascii() and text.isdigit() and 0 < int(text) < 1 << 16
-    return bool(text) if kind == "console" else kind in {"running", "address", "agent"} and not colon
+    return bool(text) if kind == "console" else kind in {"running", "address", "agent", "seed"} and not colon

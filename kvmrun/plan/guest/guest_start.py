@@ -12,6 +12,7 @@ from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, TpmSocket, Vnc
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
+from kvmrun.model.seed import seed_medium
 from kvmrun.plan.guest import firmware_plan, image_plan, scope_plan, throwaway_plan, vnc_port
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
@@ -32,6 +33,7 @@ from kvmrun.plan.steps.guest_steps import (
     RemoveTap,
     StartLogger,
     WriteRecord,
+    WriteSeed,
 )
 
 
@@ -51,11 +53,13 @@ def start_steps(
     firmware = firmware_plan.require_firmware(guest, runtime, host.firmware) if host.firmware else None
     return (
         *(() if guest.throwaway else image_plan.image_steps(guest, host)),
+        *_seed(guest, runtime, host),
         *(RemoveTap(tap=one.tap) for one in runtime.ports if one.tap in host.leftover_taps),  # while it is guarded
         ClaimRunDirectory(guest=guest.name, directory=runtime.directory),
         *variables,
         *_tpm(guest, runtime),
         *_files(guest, host),
+        *_seed_files(guest, runtime),
         *firmware_plan.firmware_files(firmware, runtime, host.firmware),
         *(OpenTap(tap=one.handle(vhost=host.vhost), kept=one.tap in host.kept_taps) for one in runtime.ports),
         *_sockets(guest, runtime),
@@ -176,6 +180,21 @@ def _tap(guest: Guest, one: Port, host: StartFacts) -> None:
 def _needs_root(guest: str, reason: str) -> NotPermitted:
     fix = f"sudo kvmrun {guest}; or once: sudo kvmrun net up --owner $USER"
     return NotPermitted(f"you may not plug {guest} into its network", fix, reason=reason)
+
+
+def _seed(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> Iterator[WriteSeed]:
+    if host.seed is not None:
+        from kvmrun.plan.seed import seed_plan  # only a guest with a seed needs its makers
+
+        yield from seed_plan.seed_steps(guest, runtime, host.seed)
+
+
+def _seed_files(guest: Guest, runtime: GuestRuntime) -> Iterator[OpenFile]:
+    if guest.seed:
+        for drive in seed_medium.seed_drive(guest.seed, runtime.seed):
+            yield from (OpenFile(file=image) for image in drive.files())
+        for file in seed_medium.boot_files(guest.seed, runtime.seed, len(runtime.ports)):
+            yield OpenFile(file=file)
 
 
 def _files(guest: Guest, host: StartFacts) -> Iterator[OpenFile | MakeTemporaryImage]:

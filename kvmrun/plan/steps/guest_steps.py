@@ -39,6 +39,18 @@ class MakeTemporaryImage(Value):
         return f"make a temporary image of {self.size} in {self.directory}, which is gone when QEMU is"
 
 
+class WriteSeed(Value):
+    """The files of a seed, contents by name, or with `iso` a medium with these files."""
+
+    directory: str
+    instance: str
+    documents: tuple[tuple[str, bytes], ...]
+    iso: bool
+
+    def __str__(self) -> str:
+        return f"write the seed {self.instance} to {self.directory}"
+
+
 class ClaimRunDirectory(Value):
     """The guest's runtime directory with the lock that proves that the guest runs."""
 
@@ -143,7 +155,7 @@ class Launch(Value):
         return f"start {self.qemu}, paused" + (f", as uid {self.uid}" if self.uid is not None else "")
 
 
-FileStep = MakeImage | MakeTemporaryImage | ClaimRunDirectory | OpenFile | MakeVncDirectory | WriteRecord
+FileStep = MakeImage | MakeTemporaryImage | WriteSeed | ClaimRunDirectory | OpenFile | MakeVncDirectory | WriteRecord
 GuestStep = (
     FileStep
     | BindVncPort

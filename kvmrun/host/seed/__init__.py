@@ -1,0 +1,1 @@
+"""Seeds on this host: the files they are made of, and where they are kept."""

@@ -1,0 +1,1 @@
+"""The seed of a guest as the documents that its system reads."""
