@@ -8,7 +8,8 @@ from kvmrun.model.firmware.machine_type import MachineType, pinned_machine
 
 PRIVATE = 0o700
 """What a guest keeps is given to its processes by descriptor: none of them comes there by a path."""
-_LIMIT = 5.0
+_LIMIT = 30.0
+"""How long QEMU may take on a busy machine: without a version no firmware fits the machine."""
 _LONGEST = 100
 _told: dict[str, dict[str, str]] = {}
 """What each QEMU has said as long as we run: a check asks for every guest that was not started yet."""
