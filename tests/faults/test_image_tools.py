@@ -16,7 +16,7 @@ from support.world import until
 import kvmrun as package
 
 WHAT = "image tools that root runs: only to make new ones, and these open no other"
-TOOLS = re.compile(r"qemu-(img|io|nbd|storage-daemon)|losetup|blkid|guestfish|virt-|dmsetup|\bmount\b|\bfile\b")
+TOOLS = re.compile(r"qemu-(img|io|nbd|storage-daemon)|losetup|blkid|guestfish|virt-|dmsetup|\bmount\b|(?<![-\w])file\b")
 RUNS = ("require_program", "run", "spawn", "Popen", "execve", "execv")
 TOOL_USERS = ("host/files/image_files.py", "host/images/convert.py")
 """Who runs qemu-img: to make images, and, as an account of its own, to convert what is imported."""
