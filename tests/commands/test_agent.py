@@ -128,7 +128,7 @@ def tells(inside: Cli) -> None:
     told = inside.ok("list", "-v", "-o", "json").json()["guests"][0]["agent"]
     address = inside.rows()["vm1"]["nics"][0]["address"]
     assert f"{address}/24" in told[0]["addresses"]
-    assert f"agent      {address}/24" in inside.ok("show", "vm1").out
+    assert f"address    {address} (reservation)" in inside.ok("show", "vm1").out
     assert inside("freeze", "vm1").code == 1
     inside.ok("thaw", "vm1")
 
