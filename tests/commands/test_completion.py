@@ -67,7 +67,7 @@ def test_what_may_come_next(filled: Path) -> None:
         "kvmrun vm1 --wait=p": {"port:"},
         "kvmrun vm1 -- -d": set(),
         "kvmrun help ne": {"networks", "net", "new"},
-        "kvmrun man s": {"security"},
+        "kvmrun man s": {"security", "seeds"},
         "kvmrun man --install --rem": {"--remove"},
         "kvmrun nothing --nonsense ": some | {"@lab"},
     }
