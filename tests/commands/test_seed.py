@@ -6,7 +6,8 @@ import stat
 from pathlib import Path
 
 import pytest
-from support.cli import TCG, Cli, Result
+from support.builders import TCG
+from support.cli import Cli, Result
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
