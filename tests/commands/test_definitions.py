@@ -145,7 +145,7 @@ class TestNew:
         assert (lab / "vm2.toml").read_text() == wanted
         (lab / "vm3.toml").write_text('[[drive]]\nimage = "vm3.qcow2"\n')
         refused = run("new", "vm4", "--copy", "vm3")
-        assert (refused.code, "--image FILE" in refused.err) == (6, True)
+        assert (refused.code, "clone vm3 vm4 --full" in refused.err) == (6, True)
         (lab / "vm5.toml").write_text('nic = [{mac = "52:54:00:00:00:02"}]\n')
         assert run("new", "vm6", "--copy", "vm5").code == 5
         assert run("new", "vm6", "--copy", "nobody").code == 4
