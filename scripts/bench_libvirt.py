@@ -26,7 +26,8 @@ while os.wait()[0] != child:
 LIMIT = 60
 STATE = ("/etc/libvirt", "/var/lib/libvirt", "/var/log/libvirt", "/var/cache/libvirt")
 DOMAIN = """<domain type="{kind}"><name>{name}</name><memory unit="MiB">16</memory><vcpu>1</vcpu>
-<os><type arch="x86_64" machine="q35">hvm</type></os><cpu mode="custom" match="exact"><model>qemu64</model></cpu>
+<os><type arch="x86_64" machine="q35">hvm</type></os>
+<cpu mode="custom" match="exact" check="none"><model>qemu64</model></cpu>
 <devices><emulator>{qemu}</emulator>
 <interface type="bridge"><source bridge="br0"/><model type="virtio"/><rom enabled="no"/></interface>
 <rng model="virtio"><backend model="builtin"/></rng>
