@@ -10,6 +10,7 @@ import pytest
 from support import proc
 from support.builders import TCG, guests
 from support.cli import Cli
+from support.qemu import held_by_another
 from support.world import until, world, world_after
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -126,15 +127,8 @@ class TestInUse:
     def test_somebody_else_who_has_it_is_told_by_qemu(self, lab: Path, kvmrun: Cli, images: Path) -> None:
         make(images / "one.qcow2")
         guests(lab, "vm1", text=drive(image="one.qcow2"))
-        words = ["qemu-io", "-f", "qcow2", str(images / "one.qcow2")]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-            assert other.stdin
-            assert other.stdout
-            other.stdin.write(b"length\n")
-            other.stdin.flush()
-            until(lambda: b"1 MiB" in other.stdout.readline())  # type: ignore[union-attr]
+        with held_by_another(images / "one.qcow2"):
             result = kvmrun("vm1")
-            other.stdin.close()
         assert (result.code, "lock" in result.err) == (1, True)
         kvmrun.ok("vm1")
 

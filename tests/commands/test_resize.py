@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support.builders import TCG, guests
 from support.cli import Cli, Run
+from support.qemu import held_by_another
 from support.world import until
 
 DRIVE = '[[drive]]\nimage = "{0}"\n'
@@ -98,15 +99,8 @@ class TestStopped:
     def test_what_another_program_has_open_is_left(self, lab: Path, run: Run, images: Path) -> None:
         path = made(images / "own.qcow2")
         guests(lab, "vm1", text=TCG + DRIVE.format("own.qcow2") + 'size = "1M"\n')
-        words = ["qemu-io", "-f", "qcow2", str(path)]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-            assert other.stdin
-            assert other.stdout
-            other.stdin.write(b"length\n")
-            other.stdin.flush()
-            until(lambda: b"1 MiB" in other.stdout.readline())  # type: ignore[union-attr]
+        with held_by_another(path):
             done = run("resize", "vm1", "2M")
-            other.stdin.close()
         assert (done.code, "lock" in done.err) == (1, True), done.err
         assert 'size = "1M"' in (lab / "vm1.toml").read_text()
 

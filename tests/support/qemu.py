@@ -1,12 +1,14 @@
-"""A real QEMU without a machine: a monitor to talk to within 50 ms."""
+"""A real QEMU without a machine, whose monitor can be talked to within 50 ms, and a qemu-io that holds an image."""
 
 import shutil
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from support.world import until
 
 QEMU = shutil.which("qemu-system-x86_64")
 needs_qemu = pytest.mark.skipif(QEMU is None, reason="no qemu-system-x86_64")
@@ -39,3 +41,17 @@ def _await_listener(child: subprocess.Popen[bytes], path: str) -> None:
 def _listens(path: str) -> bool:
     with open("/proc/net/unix") as table:  # a socket is there from its bind(); its flags tell when it listens
         return any(line.rstrip().endswith(path) and " 00010000 " in line for line in table)
+
+
+@contextmanager
+def held_by_another(image: Path) -> Iterator[None]:
+    """While the block lasts, a qemu-io has the qcow2 image of 1 MiB open for writing, with its lock."""
+    words = ["qemu-io", "-f", "qcow2", str(image)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdin
+        assert other.stdout
+        other.stdin.write(b"length\n")
+        other.stdin.flush()
+        until(lambda: b"1 MiB" in other.stdout.readline())  # type: ignore[union-attr]
+        yield
+        other.stdin.close()
