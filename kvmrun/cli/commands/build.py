@@ -1,11 +1,11 @@
 """kvmrun build: build a guest to try things with, from packages of Debian or Ubuntu."""
 
 import os
-import sys
 from typing import NoReturn
 
 from kvmrun.api.image.build_recipe import build_call
 from kvmrun.cli.arguments import Args, Parser, opened
+from kvmrun.cli.terminal.other_program import become
 from kvmrun.errors import UsageError
 
 HELP = "build the demo guest, or a whole Debian guest, from packages"
@@ -23,6 +23,4 @@ def run(args: Args) -> NoReturn:
     if args.key and args.kind != "debian":
         raise UsageError("--key is for debian", f"kvmrun build debian --key {args.key}")
     words = [*(["--force"] if args.force else []), *(["--key", os.path.abspath(args.key)] if args.key else [])]
-    command, environment = build_call(lab, args.kind, words)
-    sys.stdout.flush()
-    os.execve(command[0], command, environment)  # noqa: S606 - a list of words, no shell reads them
+    become(*build_call(lab, args.kind, words))

@@ -2,7 +2,7 @@
 
 from kvmrun.api.conversation.ssh_login import SshOptions, ssh_command, ssh_obstacle
 from kvmrun.cli.arguments import Args, Parser, opened
-from kvmrun.cli.commands import console
+from kvmrun.cli.commands import console, ssh
 from kvmrun.cli.terminal.console_terminal import tell
 from kvmrun.cli.terminal.other_program import become
 
@@ -11,9 +11,7 @@ TIMEOUT = "10 s to connect"
 
 
 def configure(parser: Parser) -> None:
-    parser.add_argument(
-        "-l", "--login", metavar="USER", help="the account in the guest; ssh_user of the definition if not given"
-    )
+    ssh.add_login_option(parser)
     console.configure(parser)
 
 

@@ -13,6 +13,11 @@ COMMAND_LINE = "NAME [[--] COMMAND [ARGUMENT ...]]"
 
 def configure(parser: Parser) -> None:
     parser.add_argument("guest", metavar="NAME", help="a running guest; the arguments after it are the command")
+    add_login_option(parser)
+
+
+def add_login_option(parser: Parser) -> None:
+    """The option that names the account."""
     parser.add_argument(
         "-l", "--login", metavar="USER", help="the account in the guest; ssh_user of the definition if not given"
     )
