@@ -25,9 +25,8 @@ _MODELS = ("host", "qemu64")
 def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = discard) -> list[Finding]:
     """What prevents guests from running on this host, and what does not; nothing is changed.
 
-    Where a guest asks for KVM one of a single sector is tried with at most two
-    processor models, each for a quarter of `timeout` seconds, or 10. A lab that cannot be read
-    is one of the findings.
+    Where a guest of the lab asks for KVM, KVM is tried with a guest that is one boot sector, with at most two processor
+    models, each for a quarter of `timeout` seconds, or 10. A lab that cannot be read is one of the findings.
 
     Raises: nothing for what it finds; KvmrunError where the kernel cannot be asked.
     """

@@ -1,5 +1,7 @@
 """What OpenSSH needs to know of the guests of a lab, as a file that ssh, scp, rsync, Ansible and editors include."""
 
+from collections.abc import Mapping
+
 from kvmrun.api.conversation.ssh_login import client_options, reachable_address
 from kvmrun.api.lab import LabHandle, read_definitions, running_runtime
 from kvmrun.config.standard_paths import make_absolute
@@ -25,7 +27,8 @@ def ssh_config(lab: LabHandle) -> str:
     where = lab.paths
     now = read_definitions(where)
     defined = guest_runtimes(now, where)
-    sections = (_section(where, now.guests[name], defined[name]) for name in sorted(now.guests))
+    common = client_options(where)
+    sections = (_section(where, now.guests[name], defined[name], common) for name in sorted(now.guests))
     return f"# the guests of {printable(where.vms)}\n" + "".join(f"\n{section}" for section in sections)
 
 
@@ -37,11 +40,12 @@ def write_ssh_config(lab: LabHandle, path: str) -> None:
     export_files.put(make_absolute(path), ssh_config(lab))
 
 
-def _section(where: Paths, guest: Guest, defined: GuestRuntime) -> str:
+def _section(where: Paths, guest: Guest, defined: GuestRuntime, common: Mapping[str, str]) -> str:
     try:
         runtime = running_runtime(where, guest.name) or defined
         address = reachable_address(runtime, Deadline.begin(_AGENT_LIMIT))
     except KvmrunError as error:
         return f"# {printable(error.message)}\n"
-    told = {"HostName": address, **client_options(where, guest.name, user=guest.login())}
+    told = {"HostName": address, "HostKeyAlias": guest.name, **common}
+    told |= {"User": user} if (user := guest.login()) else {}
     return f"Host {guest.name}\n" + "".join(f"    {key} {value}\n" for key, value in told.items())

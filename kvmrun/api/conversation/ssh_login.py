@@ -48,11 +48,11 @@ def ssh_command(
     if not program:
         raise HostLacks("ssh is not installed", "apt install openssh-client")
     address = reachable_address(runtime_of(where, name), Deadline.begin(options.timeout))
-    told = client_options(where, name, user=options.user or _user(where, name), timeout=options.timeout)
-    words = [word for key, value in told.items() if key != "User" for word in ("-o", f"{key}={value}")]
+    told = client_options(where, options.timeout) | {"HostKeyAlias": name}
+    words = [word for key, value in told.items() for word in ("-o", f"{key}={value}")]
     words += [word for path in private_keys(where) for word in ("-o", f"IdentityFile={_quoted(path)}")]
-    login = ["-l", told["User"]] if "User" in told else []
-    return [program, *words, *login, address, *arguments]
+    user = options.user or _user(where, name)
+    return [program, *words, *(["-l", user] if user else []), address, *arguments]
 
 
 def ssh_obstacle(lab: LabHandle, name: str, timeout: float | None = None) -> str:
@@ -75,8 +75,8 @@ def ssh_obstacle(lab: LabHandle, name: str, timeout: float | None = None) -> str
     return ""
 
 
-def client_options(where: Paths, name: str, *, user: str | None = None, timeout: float | None = None) -> dict[str, str]:
-    """What ssh is told of a guest beside its address, as keys of ssh_config(5). The directory of keys is made.
+def client_options(where: Paths, timeout: float | None = None) -> dict[str, str]:
+    """What ssh is told of every guest, as keys of ssh_config(5). The directory of keys is made.
 
     Raises: KvmrunError where it cannot be made.
     """
@@ -90,15 +90,12 @@ def client_options(where: Paths, name: str, *, user: str | None = None, timeout:
         "UserKnownHostsFile": _quoted(f"{keys}/known_hosts"),
         "GlobalKnownHostsFile": "/dev/null",
         "StrictHostKeyChecking": "accept-new",
-        "HostKeyAlias": name,
         "CheckHostIP": "no",
         "ConnectTimeout": f"{max(1, int(timeout or _CONNECT))}",
         "ServerAliveInterval": f"{_ALIVE}",  # a guest that died says nothing, and ssh would wait for ever
     }
     if os.path.exists(f"{keys}/id_ed25519"):
         told["IdentityFile"] = _quoted(f"{keys}/id_ed25519")
-    if user:
-        told["User"] = user
     return told
 
 
@@ -128,13 +125,12 @@ def reachable_address(runtime: GuestRuntime, deadline: Deadline) -> str:
         return seen
     try:
         with agent_session(runtime.directory, name, deadline=deadline) as agent:
-            found = [one for card in agent_commands.interfaces(agent) for one in card.addresses]
+            told = [one for card in agent_commands.interfaces(agent) for one in card.routable()]
     except KvmrunError as no:
         raise _no_address_error(name, no.message) from None
-    told = next((one.partition("/")[0] for one in found if not one.startswith("fe80:")), "")
     if not told:
         raise _no_address_error(name, "its agent reports none either")
-    return told
+    return told[0]
 
 
 def _no_address_error(name: str, reason: str) -> Refused:

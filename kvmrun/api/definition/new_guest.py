@@ -84,10 +84,8 @@ def _pulled(lab: LabHandle, name: str, options: NewGuestOptions, report: Report)
 def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: PulledImage) -> str:
     """The text of a guest whose system is that image."""
     now, nics = _defaults_applied(lab, name)
-    asked, keys = (
-        drives.drives_over_image(now, pulled, options),
-        [*_machine_key(now), *drives.keys_for_image(now, pulled)],
-    )
+    asked = drives.drives_over_image(now, pulled, options)
+    keys = [*_machine_key(now), *drives.keys_for_image(now, pulled)]
     cards = [_explicit_nic_keys(nic) for nic in nics]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
     text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)

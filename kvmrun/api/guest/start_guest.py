@@ -31,6 +31,8 @@ from kvmrun.plan.guest.guest_start import split_at_launch
 from kvmrun.plan.guest.guest_start import start_steps as plan_up
 from kvmrun.plan.steps.guest_steps import GuestStep
 
+_THROWAWAY = "; what it writes to its drives is lost when QEMU ends"
+
 
 class Started(Value):
     """A guest that runs now, or is paused as asked; of one that ran already only the ports are told."""
@@ -48,7 +50,7 @@ class Started(Value):
             return f"{self.guest} is {self.state}"
         ports = ", ".join(f"{one.tap} on {one.bridge}, {one.mac}, {one.address or 'no address'}" for one in self.ports)
         screen = f"; its display is VNC at {self.display}" if self.display else ""
-        screen += "; what it writes to its drives is lost when QEMU ends" if self.throwaway else ""
+        screen += _THROWAWAY if self.throwaway else ""
         return f"{self.guest} is {self.state} ({self.accel}, pid {self.pid}): {ports or 'no network'}{screen}"
 
 
@@ -78,7 +80,7 @@ def start(job: Job, name: str, report: Report) -> None:
             throwaway = _is_throwaway(runtime, wanted=job.lab.guests[name].throwaway)
             news = ", and has a new logger" if _replaced_dead_logger(runtime) else ""
             news += ", and is guarded again" if job.where.root and _reloaded_lost_guard(runtime) else ""
-            news += "; what it writes to its drives is lost when QEMU ends" if throwaway else ""
+            news += _THROWAWAY if throwaway else ""
             job.started[name] = Started(guest=name, state="running already", ports=runtime.ports, throwaway=throwaway)
             report(Done(guest=name, text=f"{name} is running already{news}"))
             _keep_watch(job, name, _begin_watch(job, name, runtime))

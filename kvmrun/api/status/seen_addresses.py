@@ -16,7 +16,7 @@ def with_neighbours(rows: list[Status]) -> list[Status]:
 
 def with_agents(row: Status) -> Status:
     """The row, with addresses that the guest's agent reports for its NICs."""
-    told = {card.mac: next(iter(_global(card.addresses)), "") for card in row.agent or ()}
+    told = {card.mac: next(iter(card.routable()), "") for card in row.agent or ()}
     return with_addresses(row, told, "agent")
 
 
@@ -33,7 +33,3 @@ def _missing(row: Status) -> bool:
 
 def _filled(nic: NicStatus, address: str | None, source: str) -> NicStatus:
     return nic.replace(address=address, address_source=source) if address and nic.address is None else nic
-
-
-def _global(addresses: tuple[str, ...]) -> list[str]:
-    return [one.partition("/")[0] for one in addresses if not one.startswith("fe80:")]

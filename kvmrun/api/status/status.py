@@ -120,7 +120,7 @@ def _running_without_lock(
 
 
 def _mark_lost_lock(row: Status) -> Status:
-    """The row of a guest whose lock, or whole run directory, was taken from its runtime."""
+    """The row of a guest whose lock, or whole run directory, was moved or removed."""
     if row.state == "unresponsive":
         return row.replace(
             problem="its lock and its monitor were removed; kvmrun repair reconnects to it, or says why it cannot"

@@ -41,6 +41,10 @@ class AgentInterface(Value):
     mac: str
     addresses: tuple[str, ...]
 
+    def routable(self) -> tuple[str, ...]:
+        """The addresses without their prefixes, less those that are valid on their link alone."""
+        return tuple(one.partition("/")[0] for one in self.addresses if not one.startswith("fe80:"))
+
 
 class Status(Value):
     """One guest. None is "unknown"; bytes and seconds are whole; `cpu_percent` is the mean since start, 100 a core.
