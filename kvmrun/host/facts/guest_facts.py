@@ -231,8 +231,8 @@ def _files(guest: Guest, others: RunningGuests, store: str) -> dict[str, ImageFa
                 **({drive.base: drive.chain_format()} if drive.base else {}),
             }
             files |= {path: _with_users(image_files.image_facts(path, formats[path]), path, opened) for path in formats}
-            if drive.base and (overlay := files.get(drive.image)) is not None:
-                files[drive.image] = overlay.replace(base_differs=image_files.base_differs(drive.image, drive.base))
+            if drive.base:
+                image_files.mark_changed_base(files, drive.image, drive.base)
             found = files.get(drive.base or "")
             if found is not None and os.path.dirname(f"{drive.base}") == store:
                 from kvmrun.host.images import image_store  # only for a guest over an image of the store

@@ -185,6 +185,12 @@ def base_differs(image: str, base: str) -> bool:
         return False
 
 
+def mark_changed_base(files: dict[str, ImageFacts | None], image: str, base: str) -> None:
+    """Have the facts of an overlay among `files` say whether its base has changed."""
+    if (overlay := files.get(image)) is not None:
+        files[image] = overlay.replace(base_differs=base_differs(image, base))
+
+
 def copy_base_note(source: int, target: int) -> None:
     """Let a copy of an overlay know what its base was like, if the overlay does."""
     with suppress(OSError):

@@ -17,8 +17,8 @@ def guest_image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
         for path, kind in ((drive.image, drive.image_format()), (drive.base, drive.chain_format())):
             with suppress(KvmrunError):
                 found[path or ""] = image_files.image_facts(path, kind) if path else None
-        if drive.base and (overlay := found.get(drive.image)) is not None:
-            found[drive.image] = overlay.replace(base_differs=image_files.base_differs(drive.image, drive.base))
+        if drive.base:
+            image_files.mark_changed_base(found, drive.image, drive.base)
     return found
 
 

@@ -1,7 +1,7 @@
 """Small values of a seed, each of which parses itself and says what it wanted when it cannot."""
 
 import os
-from base64 import b64decode
+from binascii import a2b_base64
 from typing import Self
 
 from kvmrun.model.scalars import DIGITS, LETTERS, LOWER, PathBase, consists_of
@@ -65,7 +65,7 @@ def is_public_key(line: str) -> bool:
     if len(words) < 2 or not line.isprintable() or len(line) > 8000 or not words[0].startswith(_KEY_TYPES):
         return False
     try:
-        blob = b64decode(words[1], validate=True)
+        blob = a2b_base64(words[1], strict_mode=True)
     except ValueError:
         return False
     return _fields(blob)[:1] == [words[0].encode()]

@@ -7,7 +7,7 @@ from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.value import Value
 from kvmrun.plan.guest import image_plan
-from kvmrun.plan.host_facts import DiskFacts, ImageFacts
+from kvmrun.plan.host_facts import DiskFacts
 
 Way = Literal["shared", "made", "copied", "whole"]
 
@@ -33,8 +33,8 @@ def _drive_copy(guest: Guest, drive: Drive, host: DiskFacts, *, full: bool) -> D
     found = host.files.get(drive.image)
     if found is None:
         [made] = image_plan.drive_steps(guest, drive, host)
-        below = host.files.get(drive.base or "")
-        return DriveCopy(drive=drive, way="whole" if full and drive.base else "made", size=_size(made.size, below))
+        size = image_plan.made_size(made, host)
+        return DriveCopy(drive=drive, way="whole" if full and drive.base else "made", size=size)
     list(image_plan.drive_steps(guest, drive.replace(readonly=True), host))
     if found.kind != "file":
         reason = "it is a block device, which two guests cannot share"
@@ -46,7 +46,3 @@ def _drive_copy(guest: Guest, drive: Drive, host: DiskFacts, *, full: bool) -> D
 
 
 _REASON = "only what a guest wrote over a base is copied without --full"
-
-
-def _size(given: int | None, below: ImageFacts | None) -> int:
-    return given or (below.size if below else 0)

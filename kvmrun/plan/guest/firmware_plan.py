@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused
+from kvmrun.model.firmware.descriptor import Descriptor
 from kvmrun.model.firmware.uefi_firmware import UefiFirmware, firmware_of
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import GuestRuntime
@@ -41,25 +42,29 @@ def require_firmware(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts) 
     if facts.absent:
         reason = f"{facts.chosen.name} names {facts.absent[0]}, which is not there"
         raise HostLacks(f"the {what} of {guest.name} is incomplete", _INSTALL, reason=reason)
-    return firmware_of(facts.chosen, runtime.uefi_variables(secure_boot=guest.secure_boot), throwaway=guest.throwaway)
+    return _firmware(guest, runtime, facts.chosen)
 
 
 def firmware_files(
     firmware: UefiFirmware | None, runtime: GuestRuntime, facts: FirmwareFacts | None
 ) -> Iterator[OpenFile | MakeTemporaryImage]:
     """How the files of the firmware are opened, or made for one run."""
-    for file in firmware.files() if firmware and facts else ():
+    if firmware is None or facts is None:
+        return
+    for file in firmware.files():
         if isinstance(file, TemporaryImage):
-            yield MakeTemporaryImage(file=file, size=facts.size if facts else 0, directory=runtime.state)
+            yield MakeTemporaryImage(file=file, size=facts.size, directory=runtime.state)
         else:
             yield OpenFile(file=file)
 
 
 def known_firmware(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> UefiFirmware | None:
     """The firmware that the guest would get, None where that is the machine's own, or none that fits is there."""
-    if facts is None or facts.chosen is None:
-        return None
-    return firmware_of(facts.chosen, runtime.uefi_variables(secure_boot=guest.secure_boot), throwaway=guest.throwaway)
+    return _firmware(guest, runtime, facts.chosen) if facts and facts.chosen else None
+
+
+def _firmware(guest: Guest, runtime: GuestRuntime, chosen: Descriptor) -> UefiFirmware:
+    return firmware_of(chosen, runtime.uefi_variables(secure_boot=guest.secure_boot), throwaway=guest.throwaway)
 
 
 def firmware_error(guest: Guest, runtime: GuestRuntime, facts: FirmwareFacts | None) -> KvmrunError | None:

@@ -46,6 +46,12 @@ def drive_steps(guest: Guest, drive: Drive, host: DiskFacts) -> Iterator[MakeIma
         raise error
 
 
+def made_size(made: MakeImage, host: DiskFacts) -> int:
+    """The bytes that an image has once it is made: its own size, or that of its base."""
+    below = host.files.get(made.base or "")
+    return made.size or (below.size if below else 0)
+
+
 def require_declared(guest: Guest, drive: Drive, found: ImageFacts) -> None:
     """Raises Refused where the image is an overlay and the drive has no base, or the reverse."""
     if drive.base and not found.backing:

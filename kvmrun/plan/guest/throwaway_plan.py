@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.plan.guest import image_plan
-from kvmrun.plan.host_facts import DiskFacts, ImageFacts
+from kvmrun.plan.host_facts import DiskFacts
 from kvmrun.plan.steps.guest_steps import MakeTemporaryImage, OpenFile
 
 
@@ -28,9 +28,5 @@ def _temporary_image(guest: Guest, drive: Drive, host: DiskFacts) -> Iterator[Ma
     # what only reads an image is not refused because of another guest that does
     made = list(image_plan.drive_steps(guest, drive.replace(readonly=True) if found else drive, host))
     if not drive.is_readonly():
-        size = found.size if found else made[0].size or _size(host.files.get(drive.base or ""))
+        size = found.size if found else image_plan.made_size(made[0], host)
         yield MakeTemporaryImage(file=drive.temporary(), size=size, directory=host.images)
-
-
-def _size(base: ImageFacts | None) -> int:
-    return base.size if base else 0

@@ -5,22 +5,11 @@ from collections.abc import Iterator
 
 from kvmrun.model.seed.seed_medium import credential_names
 from kvmrun.plan.seed.network_config import networkd_file
-from kvmrun.plan.seed.seed_input import Documents, SeedInput
+from kvmrun.plan.seed.seed_input import Documents, SeedInput, commands_unit
 
 _SCRIPT = "/var/lib/kvmrun/seed"
 _HOMES = "/home"
 _ID = 1000
-_UNIT = """[Unit]
-Description=Commands of the seed
-Wants=network-online.target
-After=network-online.target systemd-tmpfiles-setup.service
-ConditionPathExists=!{script}.{instance}
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh {script}
-ExecStartPost=/bin/touch {script}.{instance}
-"""
 LIMIT = 48 << 10
 """The bytes of all strings together: the structures of SMBIOS 2 share 64 KiB."""
 
@@ -45,7 +34,8 @@ def _credentials(given: SeedInput, instance: str) -> Iterator[tuple[str, bytes]]
     for number, nic in enumerate(given.nics):
         yield f"network.network.00-kvmrun-{number}", networkd_file(nic).encode()
     if seed.run:
-        yield "systemd.extra-unit.kvmrun-seed.service", _UNIT.format(script=_SCRIPT, instance=instance).encode()
+        unit = commands_unit(_SCRIPT, f"{_SCRIPT}.{instance}", after="systemd-tmpfiles-setup.service")
+        yield "systemd.extra-unit.kvmrun-seed.service", unit.encode()
         yield "systemd.unit-dropin.multi-user.target", b"[Unit]\nWants=kvmrun-seed.service\n"
 
 

@@ -8,23 +8,11 @@ from base64 import b64encode
 
 from kvmrun.model.seed.seed import SeedFile
 from kvmrun.plan.seed.network_config import keyfile
-from kvmrun.plan.seed.seed_input import Documents, SeedInput
+from kvmrun.plan.seed.seed_input import Documents, SeedInput, commands_unit
 
 _GROUPS = ["sudo", "wheel"]
-_SCRIPT = "/usr/local/libexec/kvmrun-seed"
-_UNIT = """[Unit]
-Description=Commands of the seed
-Wants=network-online.target
-After=network-online.target
-ConditionPathExists=!/var/lib/kvmrun-seed
-[Service]
-Type=oneshot
-RemainAfterExit=yes
-ExecStart=/bin/sh {script}
-ExecStartPost=/bin/touch /var/lib/kvmrun-seed
-[Install]
-WantedBy=multi-user.target
-"""
+_SCRIPT, _DONE = "/usr/local/libexec/kvmrun-seed", "/var/lib/kvmrun-seed"
+_INSTALL = "[Install]\nWantedBy=multi-user.target\n"
 
 
 def documents(given: SeedInput, _instance: str) -> Documents:
@@ -34,7 +22,7 @@ def documents(given: SeedInput, _instance: str) -> Documents:
     found: dict[str, object] = {"ignition": {"version": "3.3.0"}, "passwd": {"users": [_account(given)]}}
     found["storage"] = {"files": _files(given)} | _links(given)
     if given.seed.run:
-        unit = {"name": "kvmrun-seed.service", "enabled": True, "contents": _UNIT.format(script=_SCRIPT)}
+        unit = {"name": "kvmrun-seed.service", "enabled": True, "contents": commands_unit(_SCRIPT, _DONE) + _INSTALL}
         found["systemd"] = {"units": [unit]}
     return {"config.ign": f"{json.dumps(found, indent=2, sort_keys=True)}\n".encode()}
 

@@ -26,5 +26,20 @@ class SeedInput(Value):
         return "".join(f"{line}\n" for line in ("#!/bin/sh", "set -e", *self.seed.run))
 
 
+def commands_unit(script: str, done: str, *, after: str = "") -> str:
+    """A systemd service that runs `script` once the network is there, and once for all: `done` is made when it has."""
+    return f"""[Unit]
+Description=Commands of the seed
+Wants=network-online.target
+After=network-online.target{after and f" {after}"}
+ConditionPathExists=!{done}
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=/bin/sh {script}
+ExecStartPost=/bin/touch {done}
+"""
+
+
 Documents = Mapping[str, bytes]
 """What the system reads: contents by name."""
