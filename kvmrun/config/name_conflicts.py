@@ -60,8 +60,8 @@ def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
     """More devices than the machine has slots for: QEMU would refuse the last one by a name nobody gave it."""
     if len(guest.nic) + len(guest.drive) < _FEW:
         return
-    place = GuestRuntime(guest=guest.name, uuid="", directory="", log="", ports=lab.ports()[guest.name])
-    room, wanted = SLOTS[guest.kind], used_slots(guest.options(place, vhost=False))
+    runtime = GuestRuntime(guest=guest.name, uuid="", directory="", log="", ports=lab.ports()[guest.name])
+    room, wanted = SLOTS[guest.kind], used_slots(guest.options(runtime, vhost=False))
     if wanted > room:
         found = f"{len(guest.nic)} cards and {len(guest.drive)} drives"
         text = f"{wanted - room} fewer: {guest.kind} has {room} slots, and with all other devices {wanted} are needed"

@@ -27,8 +27,8 @@ def write_pin(path: str, machine: MachineType) -> None:
     """Write the version down at `path`. Raises OSError, KvmrunError."""
     directory, name = os.path.split(path)
     with (
-        safe_directory.opened(directory, make=PRIVATE) as place,
-        atomic_write.replacing(name, f".{name}.new", dir_fd=place.fd) as fd,
+        safe_directory.opened(directory, make=PRIVATE) as parent,
+        atomic_write.replacing(name, f".{name}.new", dir_fd=parent.fd) as fd,
     ):
         atomic_write.fill(fd, f"{machine}\n".encode(), 0o644)
 

@@ -22,15 +22,15 @@ def state_copy(source: str, target: str, owners: Mapping[int, int]) -> Iterator[
             reason = "it is what an earlier guest of that name kept"
             raise Refused(f"{target} exists already", "choose another name", reason=reason)
         part = f".{name}.{os.urandom(6).hex()}"
-        place = f"/proc/self/fd/{parent.fd}/{part}"
+        copy = f"/proc/self/fd/{parent.fd}/{part}"
         try:
-            shutil.copytree(source, place, symlinks=True)
-            _give_owners(source, place, owners)
+            shutil.copytree(source, copy, symlinks=True)
+            _give_owners(source, copy, owners)
             yield lambda: parent.move(part, name)
         except OSError as error:
             raise refused_by_host(f"copy {source}", error) from None
         finally:
-            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(copy, ignore_errors=True)
 
 
 def _give_owners(source: str, target: str, owners: Mapping[int, int]) -> None:

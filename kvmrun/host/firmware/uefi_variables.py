@@ -23,12 +23,12 @@ def make_variables(step: MakeVariables, deadline: Deadline) -> None:
     """Carry out `step`. Raises KvmrunError where the template cannot be used, or the file not be made."""
     from kvmrun.host.images import convert  # brings decompressors, which only a first start needs
 
-    with safe_directory.holding(step.path, make=PRIVATE) as (place, name):
-        here, part = f"/proc/self/fd/{place.fd}", f".{name}.new"
-        atomic_write.remove(part, dir_fd=place.fd)  # of a start that was killed
+    with safe_directory.holding(step.path, make=PRIVATE) as (parent, name):
+        here, part = f"/proc/self/fd/{parent.fd}", f".{name}.new"
+        atomic_write.remove(part, dir_fd=parent.fd)  # of a start that was killed
         try:
             convert.write_qcow2(step.template.path, f"{here}/{part}", step.template.format, deadline)
-            fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+            fd = os.open(part, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=parent.fd)
             try:
                 os.fsync(fd)
                 os.fchmod(fd, 0o600)
@@ -36,11 +36,11 @@ def make_variables(step: MakeVariables, deadline: Deadline) -> None:
                     os.fchown(fd, step.uid, step.uid)
             finally:
                 os.close(fd)
-            place.publish(part, name)
+            parent.publish(part, name)
         except OSError as error:
             raise KvmrunError(f"cannot make {step.path}", host_fix(error), reason=host_reason(error)) from None
         finally:
-            atomic_write.remove(part, dir_fd=place.fd)
+            atomic_write.remove(part, dir_fd=parent.fd)
 
 
 def variables_facts(path: str) -> VariablesFacts | None:

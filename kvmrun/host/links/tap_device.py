@@ -6,7 +6,7 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Iterable
+from collections.abc import Collection
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest.nic import PersistentTap
@@ -121,7 +121,7 @@ def has_carrier(name: str) -> bool:
         return False
 
 
-def wait_until_released(names: Iterable[str]) -> None:
+def wait_until_released(names: Collection[str]) -> None:
     """Wait until nobody holds these taps, or for half a second: their QEMU has ended.
 
     The kernel closes what a process polled by io_uring, as QEMU 11 does its taps, a moment after the process has ended.

@@ -1,4 +1,4 @@
-"""A directory of ours that belongs to an account of its own: nobody else's to read, and passed through by nobody."""
+"""A directory of ours that belongs to an account of its own, for nobody else to read."""
 
 import errno
 import os
@@ -17,14 +17,14 @@ def made(path: str, uid: int | None, *, passage: bool) -> int:
     Raises Refused where something else has its name.
     """
     parent, name = os.path.split(path)
-    with safe_directory.opened(parent, make=0o711 if passage else 0o700) as place:
+    with safe_directory.opened(parent, make=0o711 if passage else 0o700) as above:
         if uid is not None and passage:
             os.chmod(os.path.dirname(parent), 0o755)  # noqa: S103 - to pass through to what is its own
-            os.fchmod(place.fd, 0o711)
+            os.fchmod(above.fd, 0o711)
         with suppress(FileExistsError):
-            os.mkdir(name, 0o700, dir_fd=place.fd)
+            os.mkdir(name, 0o700, dir_fd=above.fd)
         try:
-            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=place.fd)
+            fd = os.open(name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above.fd)
         except OSError as error:
             if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
                 raise

@@ -26,13 +26,13 @@ def write_seed(step: WriteSeed) -> Callable[[], None]:
     """
     safe_directory.made(os.path.dirname(step.directory), 0o711)
     try:
-        with safe_directory.opened(step.directory, make=0o700) as place:
-            atomic_write.remove(_INSTANCE, dir_fd=place.fd)
-            names = [_INSTANCE, *(_written(place, step))]
-            for name in set(place.names()) - set(names):
+        with safe_directory.opened(step.directory, make=0o700) as seed:
+            atomic_write.remove(_INSTANCE, dir_fd=seed.fd)
+            names = [_INSTANCE, *(_written(seed, step))]
+            for name in set(seed.names()) - set(names):
                 with suppress(OSError):
-                    atomic_write.remove(name, dir_fd=place.fd)
-            place.write(_INSTANCE, step.instance.encode(), 0o600)
+                    atomic_write.remove(name, dir_fd=seed.fd)
+            seed.write(_INSTANCE, step.instance.encode(), 0o600)
     except BaseException as error:
         remove_seed(step.directory)
         if isinstance(error, OSError):
@@ -44,22 +44,22 @@ def write_seed(step: WriteSeed) -> Callable[[], None]:
 def remove_seed(directory: str) -> None:
     """Remove a seed; nothing there is no error, and what cannot be removed stays."""
     with suppress(KvmrunError, OSError):
-        with safe_directory.opened(directory) as place:
-            for name in sorted(place.names(), key=lambda name: name != _INSTANCE):
-                atomic_write.remove(name, dir_fd=place.fd)
+        with safe_directory.opened(directory) as seed:
+            for name in sorted(seed.names(), key=lambda name: name != _INSTANCE):
+                atomic_write.remove(name, dir_fd=seed.fd)
         os.rmdir(directory)
 
 
-def _written(place: Directory, step: WriteSeed) -> list[str]:
+def _written(seed: Directory, step: WriteSeed) -> list[str]:
     """Write the files; their names."""
     if step.iso:
-        with place.part(ISO) as (fd, part):
+        with seed.part(ISO) as (fd, part):
             _write_medium(fd, dict(step.documents))
             os.fsync(fd)
-            place.move(part, ISO)
+            seed.move(part, ISO)
         return [ISO]
     for name, data in step.documents:
-        place.write(name, data, 0o600)
+        seed.write(name, data, 0o600)
     return [name for name, _ in step.documents]
 
 
