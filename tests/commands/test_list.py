@@ -224,10 +224,16 @@ def test_an_address_that_nobody_reserved_is_shown_with_how_it_is_known(lab: Path
     ip("link", "add", "office0", "type", "bridge")
     ip("address", "add", "10.9.9.1/24", "dev", "office0")
     ip("link", "set", "office0", "up")
+    ip("link", "add", "other0", "up", "type", "bridge")
+    ip("address", "add", "10.9.8.1/24", "dev", "other0")
     kvmrun.ok("vm1", "vm2")
     one, two = (kvmrun.rows()[name]["nics"][0] for name in ("vm1", "vm2"))
     assert (one["address"], one["address_source"]) == (None, None)
     assert (two["address"], two["address_source"]) == ("192.168.0.7", "reservation")
+    with host("v2", bridge="other0", mac=one["mac"], address="10.9.8.9/24"), socket.socket() as client:
+        assert client.connect_ex(("10.9.8.9", 9)) == errno.ECONNREFUSED
+        assert kvmrun.rows()["vm1"]["nics"][0]["address"] is None, "another machine with its MAC, on another bridge"
+        assert "10.9.8.9" not in kvmrun("ssh", "vm1", "--timeout", "1", "--", "-G").out
     with host("v1", bridge="office0", mac=one["mac"], address="10.9.9.9/24"), socket.socket() as client:
         assert client.connect_ex(("10.9.9.9", 9)) == errno.ECONNREFUSED
         seen = kvmrun.rows()["vm1"]["nics"][0]

@@ -120,8 +120,8 @@ def reachable_address(runtime: GuestRuntime, deadline: Deadline) -> str:
     """
     if reserved := next((port.address for port in runtime.ports if port.address), None):
         return reserved
-    name, known = runtime.guest, neighbours.addresses_by_mac()
-    if seen := next((known[port.mac] for port in runtime.ports if port.mac in known), None):
+    name, known = runtime.guest, neighbours.known_addresses()
+    if seen := next((known[at] for port in runtime.ports if (at := (port.bridge, port.mac)) in known), None):
         return seen
     try:
         with agent_session(runtime.directory, name, deadline=deadline) as agent:

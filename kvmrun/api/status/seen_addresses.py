@@ -6,12 +6,20 @@ from kvmrun.host.links import neighbours
 from kvmrun.model.guest.guest_status import NicStatus, Status
 
 
-def with_neighbours(rows: list[Status]) -> list[Status]:
-    """The rows, with addresses that the host's neighbours have, by their MACs; looked up only where one is missing."""
+def with_neighbours(rows: list[Status], bridges: Mapping[str, str]) -> list[Status]:
+    """The rows, with addresses that the host's neighbours have; looked up only where one is missing.
+
+    `bridges` are those that taps are ports of: what a machine with the same MAC says elsewhere is not the guest's word.
+    """
     if not any(row.pid and _missing(row) for row in rows):
         return rows
-    known = neighbours.addresses_by_mac()
-    return [with_addresses(row, known, "neighbour") if row.pid else row for row in rows]
+    known = neighbours.known_addresses()
+    return [_with_seen(row, known, bridges) if row.pid else row for row in rows]
+
+
+def _with_seen(row: Status, known: Mapping[tuple[str, str], str], bridges: Mapping[str, str]) -> Status:
+    places = {nic.mac: (bridges.get(nic.tap, ""), nic.mac) for nic in row.nics}
+    return with_addresses(row, {mac: known[at] for mac, at in places.items() if at in known}, "neighbour")
 
 
 def with_agents(row: Status) -> Status:

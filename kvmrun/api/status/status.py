@@ -64,8 +64,7 @@ def statuses_and_answers(
     pid_of = pid_finder(here, known)
     monitors = {name: monitor_of(here[name], name, pid=partial(pid_of, name)) for name in (*alive, *astray)}
     answers = query_many(monitors, (*_QUESTIONS, *more), limit=max(remaining(LIMIT), _LEAST))
-    now = process.uptime()
-    rows, guarded, plugged = [], {}, {}
+    rows, guarded, plugged, now = [], {}, {}, process.uptime()
     for name in wanted:
         runtime, record = runtimes.get(name), known.get(name) if name in here else None
         if name in answers:
@@ -83,7 +82,8 @@ def statuses_and_answers(
             row = _stopped_row(name, lab, lab.guests.get(name), runtime, record)
             rows.append(row if where.root else _mark_foreign_holder(row))
         rows[-1] = rows[-1].replace(lab=_lab_of(where, lab, name, record))
-    rows = with_tpm_problems(with_tap_problems(with_neighbours(rows), where, plugged, runtimes), where, ours)
+    rows = with_neighbours(rows, _bridges(lab, known, runtimes, answers))
+    rows = with_tpm_problems(with_tap_problems(rows, where, plugged, runtimes), where, ours)
     return _with_networks(with_guard_problems(rows, guarded if where.root else {}), where, lab), answers
 
 
@@ -97,6 +97,14 @@ def _current(lab: Lab, record: Record | None) -> Record | None:
     if record is None or record.name not in lab.now.running:
         return record
     return record.replace(ports=lab.ports()[record.name])
+
+
+def _bridges(
+    lab: Lab, known: Mapping[str, Record | None], runtimes: Mapping[str, GuestRuntime], names: Iterable[str]
+) -> dict[str, str]:
+    """The bridge of each tap of these guests."""
+    sources = (_current(lab, known.get(name)) or runtimes.get(name) for name in names)
+    return {port.tap: port.bridge for source in sources if source for port in source.ports}
 
 
 def _lab_of(where: Paths, lab: Lab, name: str, record: Record | None) -> str | None:

@@ -31,9 +31,12 @@ def has_answered(bridge: str, address: str, mac: str) -> bool:
     return any((one, link, known) == (address, bridge, mac) for one, link, known in _complete_entries())
 
 
-def addresses_by_mac() -> dict[str, str]:
-    """The IPv4 address of every neighbour that has answered, by its MAC; of several the last in the kernel's table."""
-    return {mac: address for address, _, mac in _complete_entries()}
+def known_addresses() -> dict[tuple[str, str], str]:
+    """The IPv4 address of every neighbour that has answered, by the link it answered on and its MAC.
+
+    Of several the last in the kernel's table.
+    """
+    return {(link, mac): address for address, link, mac in _complete_entries()}
 
 
 def _complete_entries() -> Iterator[tuple[str, str, str]]:
