@@ -109,6 +109,12 @@ def test_a_system_in_one_command(lab: Path, run: Run, server: ImageServer, toy: 
     assert f'base = "{stored(lab, toy)}"' in run("show", "web").out
 
 
+def test_a_guest_has_the_firmware_that_its_image_needs(lab: Path, run: Run, server: ImageServer, toy: bytes) -> None:
+    catalogue(lab, server, 'firmware = "uefi"')
+    assert run("new", "web", "--image", "toy:2").code == 0
+    assert run("show", "web", "-o", "json").json()["definition"]["firmware"] == "uefi"
+
+
 def test_the_second_guest_needs_no_byte(lab: Path, run: Run, server: ImageServer, toy: bytes) -> None:
     assert run("new", "web", "--image", "toy").code == 0
     server.asked.clear()

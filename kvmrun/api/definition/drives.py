@@ -79,6 +79,8 @@ def keys_for_image(now: Guest, pulled: PulledImage) -> list[Entry]:
         found.append(("unset", ["boot"], "without the kernel of defaults.toml it boots from its drive"))
     if now.memory < _SYSTEM:
         found.append(("memory", f"{_SYSTEM}", ""))
+    if pulled.pin.firmware == "uefi" != now.firmware:
+        found.append(("firmware", pulled.pin.firmware, "that the image boots with"))
     if pulled.pin.user:
         found.append(("ssh_user", f"{pulled.pin.user}", "the account that the image has"))
     return found
