@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.guest.guest import AGENT
 from kvmrun.model.guest.guest_state import qemu_state
+from kvmrun.model.machine.channels import AGENT
 from kvmrun.monitor.agent.agent_client import LIMIT, TURN, Agent, connect
 from kvmrun.monitor.qmp.query_many import query
 

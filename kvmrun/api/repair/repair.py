@@ -19,11 +19,11 @@ from kvmrun.host.firmware import running_tpm
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import lock, records, rundir, socket_lookup
-from kvmrun.model.guest.guest import MONITORS
 from kvmrun.model.guest.guest_state import is_half_started
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.machine.channels import MONITORS
 from kvmrun.model.network.network import Network
 from kvmrun.model.scalars import GuestName
 from kvmrun.model.value import Value

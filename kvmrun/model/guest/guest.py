@@ -9,18 +9,15 @@ from kvmrun.model.firmware.uefi_firmware import UefiFirmware
 from kvmrun.model.guest.drive import IDE_PORTS, Drive, FileUse
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import Listener, Log, Option, TpmSocket, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_argv import Option, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.machine import channels, processor
 from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
 from kvmrun.model.seed import seed_medium
 from kvmrun.model.seed.seed import Seed
 from kvmrun.model.value import EMPTY, Value
 
-MONITORS = ("q", "e", "p")
-"""The monitors' sockets: short probes, followers of events, people."""
-CONSOLE = "c"
-AGENT = "a"
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
 """What QEMU's -sandbox is given, everywhere."""
 
@@ -127,10 +124,8 @@ class Guest(Value):
         return [number for number, drive in enumerate(drives) if drive.bus(self.kind) == "ide"]
 
     def cpu_model(self) -> str:
-        """The CPU model asked of QEMU; `host` needs KVM, so under TCG it becomes `max`."""
-        if self.accel == "tcg":
-            return "max" if self.cpu in {None, "host"} else str(self.cpu)
-        return self.cpu or "host"
+        """The CPU model asked of QEMU."""
+        return processor.cpu_model(self.cpu, self.accel)
 
     def options(
         self,
@@ -148,12 +143,12 @@ class Guest(Value):
         """
         yield from self._board(runtime, firmware.machine_properties() if firmware else EMPTY)
         yield from firmware.options() if firmware else ()
-        yield from self._tpm(runtime)
-        yield from self._memory_and_cpu()
+        yield from channels.tpm_options(runtime, self.kind) if self.tpm else ()
+        yield from processor.options(self.cpu_model(), self.cpus, self.memory)
         yield from self.boot.options()
-        yield from _monitors(runtime)
-        yield from self._console(runtime)
-        yield from self._display(runtime)
+        yield from channels.monitor_options(runtime)
+        yield from channels.console_options(runtime) if self.console else ()
+        yield from channels.display_options(runtime, self.display)
         yield from self._events()
         turns = BootTurns(self.boot)
         # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
@@ -165,7 +160,7 @@ class Guest(Value):
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
-        yield from self._agent(runtime)
+        yield from channels.agent_options(runtime, self.bus()) if self.agent else ()  # last: it moves no other device
         if self.seed:
             yield from seed_medium.seed_options(self.seed, runtime.seed, len(runtime.ports))
 
@@ -200,15 +195,6 @@ class Guest(Value):
         yield Option(flag="enable-kvm") if self.accel == "kvm" else Option(flag="accel", text="tcg")
         yield Option(flag="S")
 
-    def _tpm(self, runtime: GuestRuntime) -> Iterator[Option]:
-        """A TPM 2.0: by the command response buffer, which q35 has in its ACPI tables, on pc at its usual address."""
-        if self.tpm:
-            channel = {"id": "tpm", "channel": TpmSocket(path=runtime.socket("tpm"))}
-            yield Option(flag="chardev", text="socket", props=channel)
-            yield Option(flag="tpmdev", text="emulator", props={"id": "tpm0", "chardev": "tpm"})
-            driver = "tpm-crb" if self.kind == "q35" else "tpm-tis"
-            yield Option(flag="device", props={"driver": driver, "id": "tpm-device", "tpmdev": "tpm0"})
-
     def _firmware_console(self) -> Mapping[str, str]:
         """Machine properties that make SeaBIOS, and the boot loaders that print through it, use the serial line.
 
@@ -216,33 +202,6 @@ class Guest(Value):
         """
         serial = self.console and self.display == "none" and self.kind != "microvm"
         return {"graphics": "off"} if serial else EMPTY
-
-    def _memory_and_cpu(self) -> Iterator[Option]:
-        yield Option(flag="cpu", text=self.cpu_model())
-        yield Option(flag="smp", text=str(self.cpus))
-        yield Option(flag="m", text=f"size={self.memory // 1024}k")
-
-    def _console(self, runtime: GuestRuntime) -> Iterator[Option]:
-        if self.console:
-            log = {"logfile": Log(path=runtime.log), "logappend": "on"}
-            listen = {"listen": Listener(path=runtime.socket(CONSOLE)), "server": "on", "wait": "off"}
-            yield Option(flag="chardev", text="socket", props={"id": "c", **listen, **log})
-            yield Option(flag="serial", text="chardev:c")
-
-    def _agent(self, runtime: GuestRuntime) -> Iterator[Option]:
-        """The agent's port, the last device, so that it moves no other on the bus."""
-        if self.agent:
-            listen = {"listen": Listener(path=runtime.socket(AGENT)), "server": "on", "wait": "off"}
-            yield Option(flag="device", props={"driver": f"virtio-serial-{self.bus()}", "id": "agent-bus"})
-            yield Option(flag="chardev", text="socket", props={"id": AGENT, **listen})
-            port = {"driver": "virtserialport", "id": "agent-port", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
-            yield Option(flag="device", props=port)
-
-    def _display(self, runtime: GuestRuntime) -> Iterator[Option]:
-        yield Option(flag="display", text="none")
-        if self.display != "none":
-            port = self.display.port
-            yield Option(flag="vnc", text=VncPort(number=port) if port else VncDirectory(path=runtime.vnc))
 
     def shown_at(self, runtime: GuestRuntime) -> str:
         """Where a VNC viewer finds the guest: the path of a socket or an address with its port, "" for nowhere."""
@@ -268,11 +227,3 @@ def _splits(words: str) -> bool:
         return bool(shlex.split(words))
     except ValueError:
         return False
-
-
-def _monitors(runtime: GuestRuntime) -> Iterator[Option]:
-    for name in MONITORS:
-        listen = {"listen": Listener(path=runtime.socket(name)), "server": "on", "wait": "off"}
-        yield Option(flag="chardev", text="socket", props={"id": name, **listen})
-        # not -mon, which QEMU 11 complains about, nor -object monitor-qmp, which QEMU 7 does not have
-        yield Option(flag="qmp", text=f"chardev:{name}")

@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.model.firmware.uefi_firmware import UefiFirmware
-from kvmrun.model.guest.guest import AGENT, CONSOLE, MONITORS, Guest
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, TpmSocket, VncDirectory, VncPort
+from kvmrun.model.machine.channels import AGENT, CONSOLE, MONITORS
 from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.printable import quoted
