@@ -37,6 +37,7 @@ from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.image.catalogue_entry import CatalogueEntry, Release
 from kvmrun.model.image.pinned_image import PinnedImage
+from kvmrun.model.machine.processor import Topology
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
 from kvmrun.model.scalars import OneLine, SafeWord
 from kvmrun.model.seed.seed import Seed, SeedFile
@@ -45,11 +46,11 @@ from kvmrun.model.value import Value
 PACKAGE = Path(kvmrun.__file__).parent
 PAGES = PACKAGE / "manual"
 TABLES: dict[str, type[Value]] = {
-    "guest": Guest, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic,
+    "guest": Guest, "topology": Topology, "limits": Limits, "boot": Boot, "drive": Drive, "nic": Nic,
     "seed": Seed, "seed-file": SeedFile, "pin": PinnedImage, "catalogue": CatalogueEntry, "release": Release,
     "file": NetworksFile, "network": Network, "dhcp": Dhcp, "dns": Dns, "uplink": Uplink,
 }
-_TABLES_OF_THEIR_OWN = {"boot", "seed", "limits", "drive", "nic", "network", "uplink"}
+_TABLES_OF_THEIR_OWN = {"topology", "boot", "seed", "limits", "drive", "nic", "network", "uplink"}
 _KINDS = {
     "bool": "`true` or `false`", "int": "integer", "str": "name of a network", "Size": 'size, as `"2G"`',
 

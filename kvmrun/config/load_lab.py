@@ -143,9 +143,11 @@ def _guest(
         file.sentence("", f"the name of the file is not that of a guest, which is {wanted}")
         problems += file.problems
         return None
-    inherited = unset_keys.apply_unset(defaults, table.get("unset"))
-    guest: Guest | None = file.convert(Guest, _merged(inherited, table), name=name)
+    merged = _merged(unset_keys.inherited(defaults, table), table)
+    guest: Guest | None = file.convert(Guest, merged, name=name)
     if guest is not None:
+        if guest.topology and "cpus" not in merged:
+            guest = guest.replace(cpus=guest.topology.count())
         for key, found, wanted_text in guest.problems():
             file.problem(key, found, wanted_text)
         for number, wanted_text in unset_keys.unset_problems(guest.unset):
@@ -167,8 +169,7 @@ def _valid_part(
     """The valid part of a guest with errors."""
     if not table:
         return None
-    inherited = unset_keys.apply_unset(defaults or {}, table.get("unset"))
-    return partial_guest.valid_part(stem, _merged(inherited, table), base)
+    return partial_guest.valid_part(stem, _merged(unset_keys.inherited(defaults or {}, table), table), base)
 
 
 def _kernel_of_the_defaults(guest: Guest, table: Mapping[str, Any]) -> Iterator[Problem]:

@@ -9,6 +9,8 @@ from kvmrun.model.suggest import closest
 from kvmrun.model.value import Value
 
 _OWN = ("name", "unset")
+_INSTEAD = {"cpus": "topology", "topology": "cpus"}
+"""Of two keys that say the same, the one in the file of the guest applies."""
 
 
 def apply_unset(defaults: Mapping[str, Any], keys: object) -> dict[str, Any]:
@@ -18,6 +20,12 @@ def apply_unset(defaults: Mapping[str, Any], keys: object) -> dict[str, Any]:
         if isinstance(key, str):
             kept = _less(kept, key.split("."))
     return kept
+
+
+def inherited(defaults: Mapping[str, Any], table: Mapping[str, Any]) -> dict[str, Any]:
+    """What a guest with that table takes over from `defaults`."""
+    given = {other for key, other in _INSTEAD.items() if key in table}
+    return {key: value for key, value in apply_unset(defaults, table.get("unset")).items() if key not in given}
 
 
 def unset_problems(keys: Sequence[str]) -> Iterator[tuple[int, str]]:

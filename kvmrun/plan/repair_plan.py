@@ -192,7 +192,7 @@ def reconstruct_record(found: GuestFacts, definition: Guest | None, runtime: Gue
         name=found.name,
         uuid=uuid,
         accel="kvm" if "-enable-kvm" in words else "tcg",
-        cpus=running_cmdline.number(running_cmdline.after(words, "-smp")),
+        cpus=running_cmdline.number(running_cmdline.after(words, "-smp").partition(",")[0]),
         memory=running_cmdline.number(running_cmdline.after(words, "-m").removeprefix("size=")[:-1]) * 1024,
         ports=tuple(port for port in ports if macs.get(port.mac) == port.tap),
         lab=runtime.lab if runtime else "",

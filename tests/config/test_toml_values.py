@@ -32,7 +32,7 @@ def test_an_empty_file_is_a_guest_with_every_default() -> None:
 
 def test_keys_of_every_kind_are_taken() -> None:
     table = {
-        "description": "x", "machine": "pc", "accel": "tcg", "cpu": "qemu64", "cpus": 2, "memory": "1G", "user": "ann",
+        "description": "x", "machine": "pc", "accel": "tcg", "cpu": "qemu64", "cpus": 2, "topology": {"cores": 2}, "clock": "local", "memory": "1G", "user": "ann",
         "console": False, "display": "vnc", "args": ["-S"], "uuid": "6b766d72-756e-4d8a-9c0e-5b3f1d2a7c64",
         "boot": {"kernel": "k", "initrd": "./i", "cmdline": "quiet", "order": ["network"]},
         "drive": [{"image": "a.raw", "size": "1G", "interface": "ide", "cache": "none", "discard": False}],
@@ -55,6 +55,9 @@ def test_keys_of_every_kind_are_taken() -> None:
         ({"nic": [{}, {"bridge": "br0"}]}, "nic[1].bridge: there is no such key"),
         ({"drive": [{}]}, "drive[0].image: this key is missing"),
         ({"cpus": "2"}, 'cpus: found "2", expected a whole number'),
+        ({"topology": {"core": 2}}, "topology.core: there is no such key; did you mean cores?"),
+        ({"topology": "2,cores=2"}, 'topology: found "2,cores=2", expected a table with sockets, cores, threads'),
+        ({"clock": "localtime"}, 'clock: found "localtime", expected one of "utc", "local"'),
         ({"cpus": True}, "cpus: found true, expected a whole number"),
         ({"cpus": 1.0}, "cpus: found 1.0, expected a whole number"),
         ({"console": 1}, "console: found 1, expected true or false"),
@@ -134,6 +137,9 @@ GOOD = {"drive": [{"image": "a.raw"}]}
     [
         ({"cpus": 0}, "cpus: 0: 1 to 255"),
         ({"cpus": 256}, "cpus: 256: 1 to 255"),
+        ({"cpus": 4, "topology": {"cores": 3}}, "topology: 1 * 3 * 1 = 3: "),
+        ({"cpus": 256, "topology": {"cores": 64, "threads": 4}}, "topology: 1 * 64 * 4 = 256: at most 255"),
+        ({"topology": {"threads": -1}}, "topology.threads: -1: 1 to 255"),
         ({"machine": "microvm", "display": "vnc"}, "display: vnc: "),
         ({"boot": {"initrd": "i"}}, "boot.initrd: /images/i: a kernel beside it"),
         ({"boot": {"cmdline": "quiet"}}, "boot.cmdline: quiet: a kernel beside it"),

@@ -15,8 +15,9 @@ from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
+from kvmrun.model.machine.processor import Topology
 
-INNER = {"boot": Boot, "limits": Limits, "drive": Drive, "nic": Nic}
+INNER = {"topology": Topology, "boot": Boot, "limits": Limits, "drive": Drive, "nic": Nic}
 
 
 def keys() -> Iterator[str]:
@@ -72,6 +73,37 @@ def test_what_is_unset_has_its_usual_value_and_the_files_own_key_applies(lab: Pa
     assert (found["vm1"].boot, found["vm1"].nic, found["vm1"].cpus) == (Boot(), (Nic(),), 3)
     assert (found["vm2"].boot.kernel, found["vm2"].boot.initrd) == ("/images/own", None)
     assert (found["vm3"].boot.initrd, found["vm3"].nic[0].queues) == ("/images/i", 2)
+
+
+@pytest.mark.parametrize(
+    ("defaults", "own", "cpus", "threads"),
+    [
+        ("cpus = 3", "topology = { cores = 2, threads = 2 }", 4, 2),
+        ("topology = { cores = 2, threads = 2 }", "cpus = 3", 3, None),
+        ("topology = { cores = 2, threads = 2 }", "topology = { cores = 4 }", 8, 2),
+        ("cpus = 4\ntopology = { cores = 2, threads = 2 }", "", 4, 2),
+        ("topology = { threads = 2 }", 'unset = ["topology"]', 1, None),
+        ("", "topology = { sockets = 2 }\ncpus = 2", 2, 1),
+    ],
+)
+def test_of_cpus_and_topology_that_of_the_guest_applies(
+    lab: Path, defaults: str, own: str, cpus: int, threads: int | None
+) -> None:
+    (lab / "defaults.toml").write_text(defaults)
+    (lab / "vm1.toml").write_text(own)
+    found = load_lab(str(lab), "/images").guests["vm1"]
+    assert (found.cpus, found.topology and found.topology.threads) == (cpus, threads)
+
+
+@pytest.mark.parametrize(
+    "defaults", ["cpus = 4\ntopology = { cores = 2 }", "topology = { cores = 256 }", "topology = { sockets = 0 }"]
+)
+def test_a_topology_that_does_not_fit_costs_the_guest(lab: Path, defaults: str) -> None:
+    (lab / "defaults.toml").write_text(defaults)
+    (lab / "vm1.toml").write_text("")
+    found = load_lab(str(lab), "/images")
+    assert found.invalid == ("vm1",)
+    assert [one.key.partition(".")[0] for one in found.problems] == ["topology"]
 
 
 DRIVE = '[[drive]]\nimage = "x.qcow2"\nsize = "1G"\n'

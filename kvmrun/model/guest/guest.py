@@ -13,6 +13,7 @@ from kvmrun.model.guest.qemu_argv import Option, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.machine import channels, processor
+from kvmrun.model.machine.processor import Topology
 from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
 from kvmrun.model.seed import seed_medium
 from kvmrun.model.seed.seed import Seed
@@ -34,7 +35,9 @@ class Guest(Value):
     accel: Literal["kvm", "tcg"] = "kvm"
     cpu: CpuModel | None = None
     cpus: int = 1
+    topology: Topology | None = None
     memory: Size = Size(512 << 20)
+    clock: Literal["utc", "local"] = "utc"
     limits: Limits = Limits()
     boot: Boot = Boot()
     seed: Seed | None = None
@@ -67,8 +70,7 @@ class Guest(Value):
 
     def problems(self) -> Iterator[tuple[str, str, str]]:
         """What is wrong across the keys of this guest, as (key, found, wanted)."""
-        if not 1 <= self.cpus <= 255:
-            yield "cpus", str(self.cpus), "1 to 255"
+        yield from processor.problems(self.cpus, self.topology)
         if self.display != "none" and self.kind == "microvm":
             yield "display", self.display, '"none", because microvm has no display'
         yield from self._firmware_problems()
@@ -144,7 +146,8 @@ class Guest(Value):
         yield from self._board(runtime, firmware.machine_properties() if firmware else EMPTY)
         yield from firmware.options() if firmware else ()
         yield from channels.tpm_options(runtime, self.kind) if self.tpm else ()
-        yield from processor.options(self.cpu_model(), self.cpus, self.memory)
+        yield from processor.options(self.cpu_model(), self.cpus, self.topology, self.memory)
+        yield from processor.clock_options(self.clock)
         yield from self.boot.options()
         yield from channels.monitor_options(runtime)
         yield from channels.console_options(runtime) if self.console else ()
