@@ -275,5 +275,7 @@ class StartFacts(DiskFacts):
     machine: MachineType | None = None
     """The version that its machine got at the first start, None before that."""
     swtpm: bool = False
+    aio: Mapping[str, str] = EMPTY
+    """The ways of asynchronous I/O beside threads, with why QEMU cannot use one, "" where it can."""
     firmware: FirmwareFacts | None = None
     """None for a guest without UEFI."""

@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,3 +210,80 @@ class TestWhatIsRead:
         kernel.chmod(0o600)
         guests(lab, "vm1", text='accel = "tcg"\nmemory = "128M"\n[boot]\nkernel = "kernel"\n')
         kvmrun.ok("vm1")
+
+
+def attached(kvmrun: Cli, name: str) -> dict[str, int]:
+    """The node that each device of the guest reads and writes, and its size as the device knows it."""
+    found = kvmrun.ok("monitor", name, "-c", "query-block", "-o", "json").json()
+    inside = [one["inserted"] for one in found if "inserted" in one]
+    return {one["node-name"]: one["image"]["virtual-size"] for one in inside}
+
+
+def word(kvmrun: Cli, name: str, path: str, key: str) -> Any:
+    """What QEMU's own object of that path says."""
+    words = ("monitor", name, "-o", "json", "-c", f"qom-get path={path} property={key}")
+    return kvmrun.ok(*words).json()
+
+
+@pytest.fixture
+def _disabled_io_uring(_own_mounts: None, own_directories: Path) -> Iterator[None]:
+    """A kernel that permits io_uring to nobody, as far as the setting tells."""
+    setting = Path("/proc/sys/kernel/io_uring_disabled")
+    if not setting.exists():
+        pytest.skip("this kernel has no such setting")
+    (own_directories / "disabled").write_text("2\n")
+    subprocess.run(["mount", "--bind", str(own_directories / "disabled"), str(setting)], check=True)
+    yield
+    subprocess.run(["umount", str(setting)], check=True)
+
+
+class TestSpeed:
+    def test_limits_are_those_that_qemu_holds_to(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "a.qcow2")
+        make(images / "b.raw", form="raw")
+        one = '[[drive]]\nimage = "a.qcow2"\niops = 100\nread_bps = "2M"\nwrite_bps = "512K"\n'
+        other = '[[drive]]\nimage = "b.raw"\nread_iops = 7\nbps = "1G"\ninterface = "nvme"\n'
+        guests(lab, "vm1", text=f"{TCG}{one}{other}[[drive]]\nimage = 'c.raw'\nsize = '1M'\n")
+        kvmrun.ok("vm1")
+        found = [word(kvmrun, "vm1", f"/objects/limits{number}", "limits") for number in (0, 1)]
+        given = [{key: value for key, value in limits.items() if value and "length" not in key} for limits in found]
+        assert given == [
+            {"iops-total": 100, "bps-read": 2 << 20, "bps-write": 512 << 10},
+            {"iops-read": 7, "bps-total": 1 << 30},
+        ]
+        assert attached(kvmrun, "vm1") == {"d0t": 1 << 20, "d1t": 1 << 20, "d2": 1 << 20}
+        kvmrun.ok("resize", "vm1:0", "2M")
+        assert attached(kvmrun, "vm1") == {"d0t": 2 << 20, "d1t": 1 << 20, "d2": 1 << 20}
+
+    def test_zeros_are_released_unless_discard_is_off(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        for name in ("a", "b", "c", "d"):
+            make(images / f"{name}.raw", form="raw")
+        keys = ("", "discard = false\n", 'detect_zeroes = "on"\n', "readonly = true\n")
+        drives = [f'[[drive]]\nimage = "{name}.raw"\n{more}' for name, more in zip("abcd", keys, strict=True)]
+        guests(lab, "vm1", text=TCG + "".join(drives))
+        kvmrun.ok("vm1")
+        found = nodes(kvmrun, "vm1")
+        assert [found[f"d{number}"]["detect_zeroes"] for number in range(4)] == ["unmap", "off", "on", "off"]
+
+    @pytest.mark.usefixtures("_disabled_io_uring")
+    def test_a_kernel_that_disables_io_uring_is_no_obstacle(self, lab: Path, kvmrun: Cli, images: Path) -> None:
+        make(images / "a.qcow2")
+        guests(lab, "vm1", text=drive(image="a.qcow2"))
+        guests(lab, "vm2", text=drive(image="b.qcow2", size="1M", aio="io_uring"))
+        kvmrun.ok("vm1")
+        command = Path(f"/proc/{kvmrun.pid('vm1')}/cmdline").read_text()
+        assert '"aio": "threads"' in command
+        assert "io_uring" not in command
+        assert '"aio": "threads"' in kvmrun.ok("show", "vm1").out
+        refused = kvmrun("vm2")
+        assert refused.code == 69
+        assert "kernel.io_uring_disabled is 2" in refused.err
+
+    def test_a_qemu_without_io_uring_is_no_obstacle(self, lab: Path, kvmrun: Cli, images: Path, tmp_path: Path) -> None:
+        make(images / "a.qcow2")
+        script = tmp_path / "qemu"
+        script.write_text('#!/bin/sh\nexec qemu-system-x86_64 "$@"\n')
+        script.chmod(0o755)
+        tmp_path.chmod(0o755)
+        guests(lab, "vm1", text=drive(image="a.qcow2", cache="none"))
+        assert '"aio": "threads"' in kvmrun.ok("show", "vm1", KVMRUN_QEMU=str(script)).out

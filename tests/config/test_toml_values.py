@@ -32,7 +32,8 @@ def test_an_empty_file_is_a_guest_with_every_default() -> None:
 
 def test_keys_of_every_kind_are_taken() -> None:
     table = {
-        "description": "x", "machine": "pc", "accel": "tcg", "cpu": "qemu64", "cpus": 2, "topology": {"cores": 2}, "clock": "local", "memory": "1G", "user": "ann",
+        "description": "x", "machine": "pc", "accel": "tcg", "cpu": "qemu64", "cpus": 2, "topology": {"cores": 2},
+        "clock": "local", "memory": "1G", "user": "ann",
         "console": False, "display": "vnc", "args": ["-S"], "uuid": "6b766d72-756e-4d8a-9c0e-5b3f1d2a7c64",
         "boot": {"kernel": "k", "initrd": "./i", "cmdline": "quiet", "order": ["network"]},
         "drive": [{"image": "a.raw", "size": "1G", "interface": "ide", "cache": "none", "discard": False}],
@@ -88,6 +89,13 @@ def test_keys_of_every_kind_are_taken() -> None:
         ({"uuid": "5"}, 'uuid: found "5", expected a UUID'),
         ({"user": "a b"}, 'user: found "a b", expected one word'),
         ({"cpu": "a b"}, 'cpu: found "a b", expected a CPU model'),
+        ({"drive": [{"image": "a.raw", "bps": 5}]}, "drive[0].bps: found 5, expected a size with its unit"),
+        ({"drive": [{"image": "a.raw", "bps": "0M"}]}, 'drive[0].bps: found "0M", expected a size above zero'),
+        ({"drive": [{"image": "a.raw", "bps": "-1M"}]}, 'drive[0].bps: found "-1M", expected a size with its unit'),
+        ({"drive": [{"image": "a.raw", "iops": "5"}]}, 'drive[0].iops: found "5", expected a whole number'),
+        ({"drive": [{"image": "a.raw", "iops": True}]}, "drive[0].iops: found true, expected a whole number"),
+        ({"drive": [{"image": "a.raw", "aio": "uring"}]}, 'drive[0].aio: found "uring", expected one of "io_uring"'),
+        ({"drive": [{"image": "a.raw", "detect_zeroes": True}]}, "drive[0].detect_zeroes: found true, expected one of"),
         ({"drive": [{"image": ""}]}, 'drive[0].image: found "", expected a path'),
     ],
 )  # fmt: skip
@@ -156,6 +164,24 @@ GOOD = {"drive": [{"image": "a.raw"}]}
         (
             {"drive": [{"image": f"{n}.raw", "interface": "ide"} for n in range(5)], "machine": "pc"},
             "drive[4].interface",
+        ),
+        *(
+            ({"drive": [{"image": "a.raw", **keys}]}, f"drive[0].{problem}")
+            for keys, problem in (
+                ({"detect_zeroes": "unmap", "discard": False}, 'detect_zeroes: unmap: "on" or "off"'),
+                ({"aio": "native"}, 'aio: native: cache = "none"'),
+                ({"aio": "native", "cache": "unsafe"}, "aio: native: "),
+                ({"iops": 0}, "iops: 0: 1 to 1000000000000000"),
+                ({"write_iops": -5}, "write_iops: -5: 1 to "),
+                ({"read_iops": 10**15 + 1}, "read_iops: 1000000000000001: 1 to "),
+                ({"bps": "910T"}, "bps: 910T: 1 to 909T"),
+                ({"bps": "1M", "read_bps": "1M"}, "bps: 1M: no value beside read_bps"),
+                ({"iops": 5, "write_iops": 5}, "iops: 5: no value beside read_iops"),
+            )
+        ),
+        *(
+            ({"drive": [{"image": "a.iso", "media": "cdrom", key: value}]}, f"drive[0].{key}: {value}: no value")
+            for key, value in (("aio", "threads"), ("detect_zeroes", "off"), ("bps", "1M"), ("write_iops", 3))
         ),
         ({"nic": [{"queues": 0}]}, "nic[0].queues"),
         ({"nic": [{"queues": 17}]}, "nic[0].queues"),

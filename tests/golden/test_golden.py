@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from kvmrun.config.load_lab import load_lab
+from kvmrun.model.guest.drive import FileUse
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.guest.qemu_argv import BootFile, Handle, Option, Tap, argv
 from kvmrun.model.lab import Lab
@@ -37,7 +38,8 @@ def lab() -> Lab:
 
 
 def options(lab: Lab, guest: str) -> tuple[Option, ...]:
-    return tuple(lab.guests[guest].options(lab.derived_runtimes(WHERE)[guest], vhost=True))
+    use = FileUse(aio=("io_uring", "native"))
+    return tuple(lab.guests[guest].options(lab.derived_runtimes(WHERE)[guest], vhost=True, use=use))
 
 
 def table(options: Iterable[Option]) -> dict[Handle, Sequence[int]]:

@@ -179,6 +179,34 @@ def test_an_overlay_that_is_there_is_used(files: dict[str, ImageFacts]) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("keys", "lacks", "used"),
+    [
+        ({}, {}, "io_uring"),
+        ({"cache": "none"}, {}, "io_uring"),
+        ({}, {"io_uring": "no"}, "threads"),
+        ({"cache": "none"}, {"io_uring": "no"}, "native"),
+        ({"cache": "directsync"}, {"io_uring": "no"}, "native"),
+        ({"cache": "none"}, {"io_uring": "no", "native": "no"}, "threads"),
+        ({"aio": "threads"}, {}, "threads"),
+        ({"aio": "native", "cache": "none"}, {}, "native"),
+        ({"aio": "native", "cache": "none"}, {"io_uring": "no"}, "native"),
+    ],
+)
+def test_images_are_used_by_the_best_way_there_is(keys: dict[str, str], lacks: dict[str, str], used: str) -> None:
+    one = defined_guest(drive=[{"image": "a.qcow2", "base": "b.raw", **keys}])
+    host = on(a=HERE.replace(backing=True), b=HERE).replace(aio={"io_uring": "", "native": "", **lacks})
+    [node] = [option.props for option in step(Launch, one, host=host).options if option.flag == "blockdev"]
+    assert (node["file"]["aio"], node["backing"]["file"]["aio"]) == (used, used)
+
+
+def test_a_temporary_image_is_never_used_past_the_page_cache() -> None:
+    one = defined_guest(throwaway=True, drive=[{"image": "a.qcow2", "cache": "none", "aio": "native"}])
+    host = on(a=HERE).replace(aio={"io_uring": "", "native": ""})
+    [node] = [option.props for option in step(Launch, one, host=host).options if option.flag == "blockdev"]
+    assert (node["file"]["aio"], node["backing"]["file"]["aio"]) == ("threads", "native")
+
+
 def test_a_base_of_two_drives_is_opened_once() -> None:
     both = [{"image": "a.qcow2", "base": "b.raw"}, {"image": "c.qcow2", "base": "b.raw"}]
     assert words(start_steps(defined_guest(drive=both), PLACE, on(b=HERE))).count("open /i/b.raw read-only") == 1
@@ -218,6 +246,12 @@ REFUSALS: list[tuple[dict[str, Any], StartFacts, type[KvmrunError], tuple[str, .
     (OVERLAY, on(b=HERE.replace(backing=True)), Refused, ("cannot use /i/b.raw", "is an overlay", "qemu-img convert")),
     (OVERLAY, on(b=HERE.replace(data_file=True)), Refused, ("cannot use /i/b.raw", "data file")),
     (OVERLAY, on(b=HERE.replace(writer="vm2")), Refused, ("cannot read /i/b.raw", "vm2 is running")),
+    (
+        {"drive": [{"image": "a.qcow2", "aio": "io_uring"}]},
+        on(a=HERE).replace(aio={"io_uring": "kernel.io_uring_disabled is 2", "native": ""}),
+        HostLacks,
+        ("io_uring", "leave aio out in drive 0 of vm1.toml"),
+    ),
     (CDROM, HOST, Refused, ("has no image /i/a.iso", "remove the [[drive]] of this CD-ROM")),
     (CDROM, on(iso=HERE.replace(writer="vm2")), Refused, ("cannot read /i/a.iso", "vm2")),
     (KERNEL, HOST, Refused, ("has no /i/k", "vm1.toml")),

@@ -16,7 +16,7 @@ from kvmrun.host.images import image_process, open_image
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.drive import Drive
+from kvmrun.model.guest.drive import Drive, throttle_node
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.scalars import Size
@@ -163,5 +163,7 @@ def _node_of(nodes: Any, sets: set[str]) -> tuple[str, int]:
             if file.startswith("json:"):
                 file = str(json.loads(file[5:])["file"]["filename"])
             if name[:1] == "d" and name[1:].isdigit() and file in sets:
-                return name, int(image["virtual-size"])
+                above = throttle_node(name)  # the device hears of its size only where it is attached
+                is_throttled = any(other["node-name"] == above for other in nodes)
+                return above if is_throttled else name, int(image["virtual-size"])
     return "", 0

@@ -50,11 +50,10 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     options = asked.options(
         runtime,
         vhost=guest_facts.has_vhost(),
-        devices=guest_facts.block_devices(guest),
-        missing=named_files.missing_files(guest) if guest.throwaway else (),
+        use=named_files.file_use(guest, program := guest_facts.qemu_facts()),
         firmware=firmware_plan.known_firmware(guest, runtime, found),
     )
-    command = ((guest_facts.qemu_facts(),), *(tuple(option) for option in argv(options, None)))
+    command = ((program,), *(tuple(option) for option in argv(options, None)))
     display = guest.shown_at(runtime) or None
     status = _status(definitions, where, guest.name)
     return GuestDetails(

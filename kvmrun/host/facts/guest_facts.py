@@ -11,6 +11,7 @@ from kvmrun.host.facts import block_device
 from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.files import named_files, ownership, small_files
 from kvmrun.host.firmware import machine_pin
+from kvmrun.host.images import image_aio
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
@@ -110,6 +111,7 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         accounts=account_ids([guest.user] if guest.user else []),
         machine=known_machine(guest, where),
         firmware=firmware_facts(guest, where),
+        aio=image_aio.aio_facts(guest, program),
         swtpm=bool(guest.tpm and process.find_program("swtpm")),
     )
 
@@ -188,18 +190,6 @@ def systemd(*, root: bool) -> bool:
 
 def has_vhost() -> bool:
     return os.access("/dev/vhost-net", os.R_OK | os.W_OK)
-
-
-def block_devices(guest: Guest) -> set[str]:
-    """Those of its images that are block devices."""
-    return {file.path for drive in guest.drive for file in drive.files() if stat.S_ISBLK(_mode(file.path))}
-
-
-def _mode(path: str) -> int:
-    try:
-        return os.stat(path).st_mode
-    except OSError:
-        return 0
 
 
 def kvm_facts(*, root: bool) -> tuple[Literal["ready", "absent", "forbidden"], int]:

@@ -1,9 +1,12 @@
 """The files that the definition of a guest names: what they are, and which do not exist."""
 
 import os
+import stat
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
+from kvmrun.host.images import image_aio
+from kvmrun.model.guest.drive import FileUse
 from kvmrun.model.guest.guest import Guest
 from kvmrun.plan.host_facts import ImageFacts
 
@@ -48,3 +51,20 @@ def names_beside(path: str) -> tuple[str, ...]:
         return tuple(sorted(os.listdir(os.path.dirname(path)))[:1000])
     except OSError:
         return ()
+
+
+def file_use(guest: Guest, qemu: str) -> FileUse:
+    """How a start would use the files of the guest's drives."""
+    files = [file.path for drive in guest.drive for file in drive.files()]
+    return FileUse(
+        devices={path for path in files if stat.S_ISBLK(_mode(path))},
+        missing=missing_files(guest) if guest.throwaway else (),
+        aio=[way for way, lack in image_aio.aio_facts(guest, qemu).items() if not lack],
+    )
+
+
+def _mode(path: str) -> int:
+    try:
+        return os.stat(path).st_mode
+    except OSError:
+        return 0

@@ -4,6 +4,7 @@ from collections.abc import Container, Iterator
 from typing import Literal
 
 from kvmrun.model.guest.qemu_argv import Image, Option, TemporaryImage
+from kvmrun.model.machine import throttle
 from kvmrun.model.scalars import BaseImage, FilePath, Size
 from kvmrun.model.value import Value
 
@@ -11,18 +12,21 @@ SUFFIXES = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".iso": "raw"}
 _DEVICES = {"virtio": "virtio-blk-{bus}", "scsi": "scsi-{kind}", "ide": "ide-{kind}", "nvme": "nvme"}
 IDE_PORTS = {"q35": ("ide.0", "ide.1", "ide.2", "ide.3", "ide.4", "ide.5"), "pc": ("ide.0", "ide.0", "ide.1", "ide.1")}
 """The bus of each IDE drive in turn: left to itself QEMU puts all on the first, where q35 has room for one."""
+_LIMITS = ("bps", "read_bps", "write_bps", "iops", "read_iops", "write_iops")
 _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "scsi")}
 
 
 class FileUse(Value):
     """How the files of a guest's drives are used: `devices` are the paths of block devices.
 
-    With `throwaway` nothing is written to them, and `missing` are those that are still to be made.
+    With `throwaway` nothing is written to them, and `missing` are those that are still to be made. `aio` are the ways
+    of asynchronous I/O that QEMU and the kernel have beside threads.
     """
 
     devices: Container[str] = ()
     throwaway: bool = False
     missing: Container[str] = ()
+    aio: Container[str] = ()
 
 
 class Drive(Value):
@@ -38,6 +42,14 @@ class Drive(Value):
     interface: Literal["virtio", "scsi", "ide", "nvme"] | None = None
     cache: Literal["writeback", "none", "writethrough", "directsync", "unsafe"] = "writeback"
     discard: bool = True
+    detect_zeroes: Literal["unmap", "on", "off"] | None = None
+    aio: Literal["io_uring", "native", "threads"] | None = None
+    bps: Size | None = None
+    read_bps: Size | None = None
+    write_bps: Size | None = None
+    iops: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
 
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with this drive as (key, found, wanted)."""
@@ -55,6 +67,25 @@ class Drive(Value):
             yield "interface", self.interface or "", '"ide" or "scsi" for a CD-ROM'
         if self.media == "disk" and self.readonly and self.bus(machine) == "ide":
             yield "interface", self.interface or "", "another one, because an IDE disk cannot be read-only"
+        yield from self._speed_problems()
+
+    def _speed_problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.media == "cdrom":
+            for key in ("detect_zeroes", "aio", *_LIMITS):
+                if (found := getattr(self, key)) is not None:
+                    yield key, f"{found}", "no value, because this drive is a CD-ROM"
+            return
+        if self.detect_zeroes == "unmap" and not self.discard:
+            yield "detect_zeroes", "unmap", '"on" or "off", because discard is off'
+        if self.aio == "native" and not self._is_direct():
+            yield "aio", "native", 'cache = "none" or "directsync" beside it'
+        yield from throttle.problems(self._limits())
+
+    def _limits(self) -> dict[str, int | None]:
+        return {key: getattr(self, key) for key in _LIMITS}
+
+    def _is_direct(self) -> bool:
+        return self.cache in {"none", "directsync"}
 
     def image_format(self) -> str:
         return self.format or _told_by(self.image)
@@ -90,13 +121,19 @@ class Drive(Value):
 
         `bootindex` is its turn when the firmware looks for something to boot.
         """
-        yield Option(flag="blockdev", props=self._blockdev(f"d{number}", use))
+        node, limits = self._blockdev(f"d{number}", use), throttle.limits(self._limits())
+        if limits:
+            yield throttle.group_option(f"limits{number}", limits)
+            flags = {key: node[key] for key in ("read-only", "discard", "cache") if key in node}
+            above = {"driver": "throttle", "node-name": throttle_node(f"d{number}"), **flags}
+            node = {**above, "throttle-group": f"limits{number}", "file": node}
+        yield Option(flag="blockdev", props=node)
         bus = self.bus(machine)
         kind = "cd" if self.media == "cdrom" else "hd"
         device: dict[str, object] = {
             "driver": _DEVICES[bus].format(bus="device" if machine == "microvm" else "pci", kind=kind),
             "id": f"drive{number}",
-            "drive": f"d{number}",
+            "drive": node["node-name"],
         }
         if bus == "scsi":
             device["bus"] = "scsi0.0"
@@ -122,26 +159,38 @@ class Drive(Value):
         layers += [(self.image_format() if file.path == self.image else self.chain_format(), file) for file in files]
         found: dict[str, object] | None = None
         for depth, (driver, file) in reversed([*enumerate(layers)]):
-            below, found = found, self._layer(f"{node}{'b' * depth}", driver, file, use.devices)
+            below, found = found, self._layer(f"{node}{'b' * depth}", driver, file, use)
             if driver == "qcow2":
                 found["backing"] = below
         assert found is not None
+        if not self.is_readonly():
+            found["detect-zeroes"] = self.detect_zeroes or ("unmap" if self.discard else "off")
         return found
 
-    def _layer(
-        self, node: str, driver: str, image: Image | TemporaryImage, devices: Container[str]
-    ) -> dict[str, object]:
+    def _layer(self, node: str, driver: str, image: Image | TemporaryImage, use: FileUse) -> dict[str, object]:
         temporary = isinstance(image, TemporaryImage)
         readonly = isinstance(image, Image) and image.readonly
         flags: dict[str, object] = {"read-only": readonly}
         if not readonly:
             flags |= {"discard": "unmap" if self.discard else "ignore"}
-        cache = {"direct": self.cache in {"none", "directsync"}, "no-flush": self.cache == "unsafe"}
+        cache = {"direct": self._is_direct(), "no-flush": self.cache == "unsafe"}
         if temporary:
             cache = {"direct": False, "no-flush": True}  # nobody reads it after the guest
-        kind = "host_device" if image.path in devices else "file"
-        file = {"driver": kind, "filename": image, "cache": cache, **flags}
+        kind = "host_device" if image.path in use.devices else "file"
+        file: dict[str, object] = {"driver": kind, "filename": image, "cache": cache, **flags}
+        if self.media == "disk":
+            file["aio"] = self._way(use.aio, direct=cache["direct"])
         return {"driver": driver, "node-name": node, **flags, "cache": cache, "file": file}
+
+    def _way(self, known: Container[str], *, direct: bool) -> str:
+        """The way of asynchronous I/O for one file; QEMU takes "native" only past the page cache of the host."""
+        wanted = [self.aio] if self.aio else [way for way in ("io_uring", "native") if way in known]
+        return next((way for way in wanted if way != "native" or direct), "threads")
+
+
+def throttle_node(node: str) -> str:
+    """The node that holds the requests to another one back, where the drive has limits."""
+    return f"{node}t"
 
 
 def _told_by(path: str) -> str:

@@ -1,6 +1,6 @@
 """A guest: a virtual machine as the lab describes it, and how it says itself to QEMU."""
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from kvmrun.model.firmware.boot import Boot, BootTurns
@@ -134,14 +134,12 @@ class Guest(Value):
         runtime: GuestRuntime,
         *,
         vhost: bool,
-        devices: Container[str] = (),
-        missing: Container[str] = (),
+        use: FileUse | None = None,
         firmware: UefiFirmware | None = None,
     ) -> Iterator[Option]:
         """The whole QEMU command but for the binary's own name.
 
-        `devices` are those of its files that are none, `missing` those that are not there: a throwaway guest does
-        without them. `firmware` is that of a guest with UEFI, None where it is not known.
+        `use` is how its files are used. `firmware` is that of a guest with UEFI. None: not known.
         """
         yield from self._board(runtime, firmware.machine_properties() if firmware else EMPTY)
         yield from firmware.options() if firmware else ()
@@ -157,8 +155,8 @@ class Guest(Value):
         # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
         for number, port in enumerate(runtime.ports):
             yield from port.options(number, self.kind, vhost=vhost, bootindex=turns.next("network"))
-        use = FileUse(devices=devices, throwaway=self.throwaway, missing=missing)
-        yield from self._drive_options(self.drives(runtime), turns, use)
+        files = (use or FileUse()).replace(throwaway=self.throwaway)
+        yield from self._drive_options(self.drives(runtime), turns, files)
         if self.display != "none":
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})

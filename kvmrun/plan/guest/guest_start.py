@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from kvmrun.errors import HostLacks, NotPermitted, Refused
 from kvmrun.model.firmware.uefi_firmware import UefiFirmware
+from kvmrun.model.guest.drive import FileUse
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
@@ -50,6 +51,7 @@ def start_steps(
     if guest.tpm and not host.swtpm:
         raise HostLacks(f"{guest.name} asks for a TPM, and swtpm is not installed", "apt install swtpm")
     vnc_port.check_vnc_port(guest, host)
+    image_plan.require_aio(guest, host.aio)
     variables = tuple(firmware_plan.firmware_steps(guest, runtime, host.firmware))
     firmware = firmware_plan.require_firmware(guest, runtime, host.firmware) if host.firmware else None
     return (
@@ -265,9 +267,10 @@ def _launch(
 ) -> Launch:
     devices = {path for path, file in host.files.items() if file and file.kind == "device"}
     missing = {path for path, file in host.files.items() if file is None}
+    use = FileUse(devices=devices, missing=missing, aio=[way for way, lack in host.aio.items() if not lack])
     return Launch(
         qemu=host.qemu,
-        options=tuple(guest.options(runtime, vhost=host.vhost, devices=devices, missing=missing, firmware=firmware)),
+        options=tuple(guest.options(runtime, vhost=host.vhost, use=use, firmware=firmware)),
         raw=raw,
         uid=runtime.uid,
         group=host.kvm_gid if guest.accel == "kvm" else None,

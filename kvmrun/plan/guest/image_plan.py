@@ -3,7 +3,7 @@
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
-from kvmrun.errors import Refused
+from kvmrun.errors import HostLacks, Refused
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import store_beside
@@ -29,6 +29,14 @@ def require_kernel(guest: Guest, host: DiskFacts) -> None:
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             usable(guest, path, host, writing=False)
+
+
+def require_aio(guest: Guest, ways: Mapping[str, str]) -> None:
+    """Raises HostLacks for a way of asynchronous I/O that was asked for and is not there; `ways` has the reasons."""
+    for number, drive in enumerate(guest.drive):
+        if drive.aio and (lack := ways.get(drive.aio)):
+            fix = f"leave aio out in drive {number} of {guest.name}.toml: the best way there is is used then"
+            raise HostLacks(f"{guest.name} asks for {drive.aio} and cannot have it", fix, reason=lack)
 
 
 def drive_steps(guest: Guest, drive: Drive, host: DiskFacts) -> Iterator[MakeImage]:
