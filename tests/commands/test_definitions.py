@@ -45,6 +45,20 @@ class TestNew:
             assert run("new", "bad", *words).code in {2, 5}
         assert not (lab / "bad.toml").exists()
 
+    def test_processors_of_a_copy_replace_the_topology(self, lab: Path, run: Run) -> None:
+        guests(lab, "one", text=f"{TCG}topology = {{ cores = 2, threads = 2 }}\n")
+        assert run("new", "two", "--copy", "one", "--cpus", "3").code == 0
+        found = run("show", "two", "-o", "json").json()["definition"]
+        assert (found["cpus"], found["topology"]) == (3, None)
+
+    def test_only_a_new_guest_reports_its_free_memory(self, lab: Path, run: Run) -> None:
+        guests(lab, "old")
+        assert run("new", "web").code == 0
+        for name, device in (("web", ["balloon0"]), ("old", [])):
+            command = run("show", name, "-o", "json").json()["command"]
+            devices = [word for word in command if word.startswith('{"driver": "virtio-')]
+            assert [word for word in ("balloon0",) if f'"{word}"' in devices[-1]] == device
+
     def test_a_new_guest_is_valid_and_says_what_may_be_changed(self, lab: Path, run: Run) -> None:
         (lab / "defaults.toml").write_text('memory = "300M"\naccel = "tcg"\n')
         assert run("new", "web").code == 0

@@ -3,10 +3,12 @@
 import pytest
 from support.builders import guest, lab_of
 
+from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.paths import Paths
 from kvmrun.model.guest.qemu_argv import argv
+from kvmrun.model.machine.processor import Topology
 from kvmrun.model.scalars import Size
 from kvmrun.plan import repair_plan
 from kvmrun.plan.guest.guest_start import launch_record as record_of
@@ -21,9 +23,9 @@ RECORD = record_of(VM1, PLACE, ()).replace(pid=7, started=70, boot="b")
 WELL = GuestFacts(name="vm1", pid=7, started=70, locked=True, monitors=("q",), record=RECORD, boot="b")
 
 
-def command(raw: tuple[str, ...] = ()) -> tuple[str, ...]:
+def command(raw: tuple[str, ...] = (), one: Guest = VM1) -> tuple[str, ...]:
     """The words of its QEMU, with descriptors for its handles."""
-    options = tuple(VM1.options(PLACE, vhost=False))
+    options = tuple(one.options(PLACE, vhost=False))
     handles = dict.fromkeys(handle for option in options for handle in option.handles())
     table = {handle: [10 * number, 10 * number + 1] for number, handle in enumerate(handles, 1)}
     return ("qemu", *(word for option in argv(options, table) for word in option), *raw)
@@ -72,8 +74,9 @@ def test_what_is_well_has_none() -> None:
 
 
 @pytest.mark.parametrize("raw", [(), ("-device", "virtio-balloon", "-name", "it's"), ("-uuid", "x")])
-def test_a_record_is_read_from_the_command(raw: tuple[str, ...]) -> None:
-    words = command(raw)
+@pytest.mark.parametrize("more", [{}, {"free_page_reporting": True, "topology": Topology(cores=3), "clock": "local"}])
+def test_a_record_is_read_from_the_command(raw: tuple[str, ...], more: dict[str, object]) -> None:
+    words = command(raw, VM1.replace(**more))
     found = WELL.replace(record=None, command=words, taps=taps(words))
     made = repair_plan.reconstruct_record(found, VM1, PLACE)
     assert made == RECORD.replace(raw=made.raw)

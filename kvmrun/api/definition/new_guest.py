@@ -63,7 +63,7 @@ def _new_text(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
     now, nics = _defaults_applied(lab, name)
     asked = drives.drives_from_options(lab, now, options)
-    keys = [*_machine_key(now), *(drives.keys_for_drives(now, options) if asked else [])]
+    keys = [*_hardware_keys(now), *(drives.keys_for_drives(now, options) if asked else [])]
     if any(key == "unset" for key, _, _ in keys):
         now = now.replace(boot=Boot())
     return definition_template.definition_text(
@@ -85,7 +85,7 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
     """The text of a guest whose system is that image."""
     now, nics = _defaults_applied(lab, name)
     asked = drives.drives_over_image(now, pulled, options)
-    keys = [*_machine_key(now), *drives.keys_for_image(now, pulled)]
+    keys = [*_hardware_keys(now), *drives.keys_for_image(now, pulled)]
     cards = [_explicit_nic_keys(nic) for nic in nics]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
     text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
@@ -94,10 +94,15 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
     return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}')}" if takes_seed else text
 
 
-def _machine_key(now: Guest) -> list[Entry]:
-    """The version that its machine has today, so that the guest is the same with another QEMU."""
+def _hardware_keys(now: Guest) -> list[Entry]:
+    """The version that its machine has today, so that the guest is the same with another QEMU, and devices that only
+    new guests get, because those that are there would find other hardware.
+    """
     newest = machine_pin.newest_version(guest_facts.qemu_facts(), now.machine)
-    return [("machine", f"{newest}", "stays the same with a newer QEMU")] if newest != now.machine else []
+    keys: list[Entry] = [("machine", f"{newest}", "stays the same with a newer QEMU")] if newest != now.machine else []
+    if not now.free_page_reporting:
+        keys.append(("free_page_reporting", True, "memory that the guest does not use is the host's again"))
+    return keys
 
 
 def _sized(text: str, values: Mapping[str, object]) -> str:
@@ -105,7 +110,8 @@ def _sized(text: str, values: Mapping[str, object]) -> str:
     lines = [
         line for line in text.splitlines(keepends=True) if line.split(" =")[0] not in {f"# {key}" for key in values}
     ]
-    plain = toml_edit.drop_keys("".join(lines), *(("", key) for key in values))
+    given = (*values, *(["topology"] if "cpus" in values else []))  # which says the same
+    plain = toml_edit.drop_keys("".join(lines), *(("", key) for key in given))
     return toml_edit.insert_keys(plain, toml_edit.TOP, values) if values else text
 
 

@@ -37,6 +37,7 @@ class Guest(Value):
     cpus: int = 1
     topology: Topology | None = None
     memory: Size = Size(512 << 20)
+    free_page_reporting: bool = False
     clock: Literal["utc", "local"] = "utc"
     limits: Limits = Limits()
     boot: Boot = Boot()
@@ -85,6 +86,8 @@ class Guest(Value):
         for number, nic in enumerate(self.nic):
             for key, found, wanted in nic.problems(self.kind):
                 yield f"nic[{number}].{key}", found, wanted
+        if self.free_page_reporting and any("virtio-balloon" in words for words in self.args):
+            yield "free_page_reporting", "true", "no value, because args add a balloon, of which a guest has one"
         for number, words in enumerate(self.args):
             if not _splits(words):
                 yield f"args[{number}]", words, "words as on a command line, with every quote closed"
@@ -161,7 +164,9 @@ class Guest(Value):
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
-        yield from channels.agent_options(runtime, self.bus()) if self.agent else ()  # last: it moves no other device
+        yield from channels.agent_options(runtime, self.bus()) if self.agent else ()
+        # a device that only some guests have comes last, where it moves no other one
+        yield from processor.balloon_options(self.bus()) if self.free_page_reporting else ()
         if self.seed:
             yield from seed_medium.seed_options(self.seed, runtime.seed, len(runtime.ports))
 

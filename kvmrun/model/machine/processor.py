@@ -6,6 +6,7 @@ from typing import Literal
 from kvmrun.model.guest.qemu_argv import Option
 from kvmrun.model.value import EMPTY, Value
 
+BALLOON = "balloon0"
 MOST = 255
 """Processors of a guest: more need an interrupt controller that the guest would have to know."""
 
@@ -55,6 +56,12 @@ def options(model: str, cpus: int, topology: Topology | None, memory: int) -> It
     yield Option(flag="cpu", text=model)
     yield Option(flag="smp", text=f"{cpus}", props=topology.as_dict() if topology else EMPTY)
     yield Option(flag="m", text=f"size={memory // 1024}k")
+
+
+def balloon_options(bus: str) -> Iterator[Option]:
+    """A balloon that is never inflated: by it the guest reports the pages that it does not use."""
+    props = {"driver": f"virtio-balloon-{bus}", "id": BALLOON, "free-page-reporting": True}
+    yield Option(flag="device", props=props)
 
 
 def clock_options(clock: Literal["utc", "local"]) -> Iterator[Option]:

@@ -22,6 +22,7 @@ _CAUSES = (
     (r"Cannot allocate memory|cannot set up guest memory", "lower memory, or stop another guest"),
     (r"Address already in use|Failed to find an available port", "another guest has that port: correct args"),
     (r"io_uring|linux.AIO|aio context", 'choose another way for its drives: aio = "threads"'),
+    (r"Only one balloon device", "free_page_reporting = false, or raw arguments without a balloon"),
     (r"Image is not in qcow2 format", 'correct the format of the drive (format = "raw"?)'),
     (r"failed to find romfile", "apt install ipxe-qemu, which has the boot ROMs of NICs"),
     (

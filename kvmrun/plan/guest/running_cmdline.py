@@ -4,7 +4,9 @@ import itertools
 import json
 from collections.abc import Iterator, Sequence
 
-_LAST = ("rng0", "agent-port")
+from kvmrun.model.machine.processor import BALLOON
+
+_LAST = ("rng0", "agent-port", BALLOON)
 """The devices of which one is the last of our own options."""
 
 
