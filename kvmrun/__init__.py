@@ -24,6 +24,7 @@ _PUBLIC = {
     "kvmrun.api.definition.remove_guest": ("Removal", "remove_guest"),
     "kvmrun.api.definition.rename_guest": ("IdentityChange", "Renamed", "current_identity", "rename_guest"),
     "kvmrun.api.disk.clone": ("Cloned", "clone_guest"),
+    "kvmrun.api.disk.media": ("Medium", "change_medium", "media"),
     "kvmrun.api.disk.resize": ("Resized", "resize_drive"),
     "kvmrun.api.disk.revert": ("Reversal", "revert_guest"),
     "kvmrun.api.doctor": ("doctor",),

@@ -48,6 +48,9 @@ from kvmrun.api.definition.rename_guest import current_identity as current_ident
 from kvmrun.api.definition.rename_guest import rename_guest as rename_guest
 from kvmrun.api.disk.clone import Cloned as Cloned
 from kvmrun.api.disk.clone import clone_guest as clone_guest
+from kvmrun.api.disk.media import Medium as Medium
+from kvmrun.api.disk.media import change_medium as change_medium
+from kvmrun.api.disk.media import media as media
 from kvmrun.api.disk.resize import Resized as Resized
 from kvmrun.api.disk.resize import resize_drive as resize_drive
 from kvmrun.api.disk.revert import Reversal as Reversal

@@ -4,7 +4,6 @@ import os
 from collections.abc import Iterable, Mapping
 from itertools import chain
 
-from kvmrun.api.options import StartOptions
 from kvmrun.config import standard_paths
 from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, NotRunning, OtherLab, Refused
 from kvmrun.host.facts.guest_runtime import guest_runtimes
@@ -202,15 +201,6 @@ def definitions_or_empty(where: Paths) -> Lab:
         return read_definitions(where)
     except KvmrunError:
         return Lab(directory=where.vms, identity=where.lab)
-
-
-def with_start_options(lab: Lab, options: StartOptions) -> Lab:
-    """The lab with what the options say in place of its definitions, for this one start."""
-    changes: dict[str, object] = {"accel": options.accel} if options.accel else {}
-    changes |= {"throwaway": True} if options.throwaway else {}
-    if not changes:
-        return lab
-    return lab.replace(guests={name: guest.replace(**changes) for name, guest in lab.guests.items()})
 
 
 def require_running(where: Paths, name: str) -> str:

@@ -9,6 +9,7 @@ class StartOptions(Value):
     """How guests are started.
 
     With `throwaway` nothing is written to their images: what they write is lost when QEMU ends.
+    `cdrom` is a file that is in the first CD-ROM drive, or in one of its own, and is booted before all else.
     `wait` is "qmp", "running", "address", "agent", "seed", "port:NUMBER" or "console:TEXT". `timeout` limits the whole
     start; without it QEMU may take 30 s to answer, another command 10 s, and what `wait` names 60 s, or 600 s for the
     seed. `raw` are arguments for QEMU as they are, for a single guest.
@@ -17,6 +18,7 @@ class StartOptions(Value):
     paused: bool = False
     throwaway: bool = False
     accel: Literal["kvm", "tcg"] | None = None
+    cdrom: str | None = None
     wait: str = "qmp"
     timeout: float | None = None
     raw: tuple[str, ...] = ()

@@ -78,6 +78,7 @@ def add_start_options(parser: Parser) -> None:
     parser.add_argument(
         "--accel", choices=("kvm", "tcg"), help="use this accelerator instead of that of the definition"
     )
+    parser.add_argument("--cdrom", metavar="FILE", help="insert this CD-ROM and boot it first, for this start alone")
     parser.add_argument("--wait", nargs="?", const="qmp", default="qmp", metavar="COND", help=_WAIT)
 
 
@@ -87,6 +88,7 @@ def start_options(args: Args) -> StartOptions:
         paused=args.paused,
         throwaway=args.throwaway,
         accel=args.accel,
+        cdrom=args.cdrom,
         wait=args.wait,
         timeout=args.timeout,
         raw=tuple(args.raw),

@@ -146,6 +146,10 @@ TASKS: Mapping[str, Mapping[str, tuple[Example, Example]]] = {
             ("kvmrun resize web 40G", "make its drive larger, whether it runs or not"),
             ("kvmrun resize web:1 100G", "the second of several drives"),
         ),
+        "media": (
+            ("kvmrun media web debian-13.iso", "insert a medium into its CD-ROM drive, while it runs"),
+            ("kvmrun media web:1 --eject", "leave the tray of the second drive empty"),
+        ),
         "revert": (
             ("kvmrun revert web", "give it a fresh overlay on the base of its drive"),
             ("kvmrun revert @lab --yes", "every guest of a group, without a question"),

@@ -32,6 +32,8 @@ _COMMANDS: Mapping[str, str] = {
         "rm {}": "delete del remove undefine erase purge drop unregister",
         "revert {}": "rollback snapshot-revert restore-base discard pristine",
         "resize {} SIZE": "grow enlarge expand extend blockresize vol-resize",
+        "media {} FILE": "change-media cdrom insert dvd iso storageattach",
+        "media {} --eject": "eject",
         "rename {} NEW": "move mv domrename",
         "new NEW": "create define make add import register install createvm",
         "clone {} NEW": "duplicate virt-clone clonevm vol-clone",
@@ -96,7 +98,7 @@ _NOTES: Mapping[str, str] = {
         "directories cannot be shared with guests: kvmrun cp copies files": "mount umount unmount share",
         "a running guest cannot be changed: kvmrun edit changes its definition, kvmrun restart takes what is new": (
             "attach-disk attach-device attach-interface detach detach-disk detach-device detach-interface hotplug "
-            "plug unplug eject insert change-media setlink"
+            "plug unplug setlink"
         ),
         "images are files: kvmrun new --base and --image name them, qemu-img makes and converts them": (
             "image images volume volumes vol pool pools vol-list pool-list vol-create pool-create box boxes storage "
@@ -107,7 +109,7 @@ _NOTES: Mapping[str, str] = {
 }
 _HARMFUL = frozenset({"kill", "rm", "reset", "restart", "stop", "rename", "revert", "pause", "freeze"})
 """What somebody who meant something else would be sorry for: suggested for one typing error, after the first letter."""
-_ONE = frozenset({"console", "ssh", "monitor", "log", "show", "edit"})
+_ONE = frozenset({"console", "ssh", "monitor", "log", "show", "edit", "media"})
 """The commands that take one guest, and what follows it is not for them."""
 ALL = frozenset({"up", "stop", "kill", "restart", "reset", "pause", "resume", "freeze", "thaw"})
 """The commands that have --all."""

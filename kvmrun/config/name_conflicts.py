@@ -75,7 +75,7 @@ def image_conflicts(lab: Lab) -> Iterator[Problem]:
     for name, guest in lab.guests.items():
         for number, drive in enumerate(guest.drive):
             me = name, number
-            if _writes(guest, drive) and writers.setdefault(drive.image, me) != me:
+            if drive.image and _writes(guest, drive) and writers.setdefault(drive.image, me) != me:
                 wanted = f"an image of its own: {writers[drive.image][0]} writes to it"
                 yield _problem(name, f"drive[{number}].image", drive.image, wanted)
     for name, guest in lab.guests.items():

@@ -42,6 +42,7 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "list": ("", "-v", "vm1 nobody", "@web", "@wbe", "@other", "-o yaml"),
     "log": ("vm1", "nobody"),
     "man": ("nonsense",),
+    "media": ("vm1", "nobody", "vm1 no-such.iso", "vm1 --eject", "vm1 a.iso --eject"),
     "metrics": ("/no/such/directory/kvmrun.prom",),
     "monitor": ("vm1 -c query-status", "nobody"),
     "net": ("status nowhere", "up nowhere", "down nowhere", "restart nowhere", "sideways"),

@@ -30,7 +30,7 @@ def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions) ->
         return [[("image", _file(where, options.image), ""), *_format("format", options)]]
     if not (options.base or options.cdrom or options.size):
         return []
-    if options.base and _is_disc(_path(where, options.base)):
+    if options.base and _is_disc(path_of_file(where, options.base)):
         raise UsageError(
             f"{options.base} cannot be a base",
             f"kvmrun new {now.name} --cdrom {quoted(options.base)}",
@@ -130,7 +130,11 @@ def _is_disc(path: str) -> bool:
     return head[0x8001:] == b"CD001" and path.lower().endswith(".iso")
 
 
-def _path(where: Paths, word: str) -> str:
+def path_of_file(where: Paths, word: str) -> str:
+    """The path of a file that is there, which a person named as on the command line, or as an image of ours.
+
+    Raises: UsageError where there is none; Refused for root where another user could put another file there.
+    """
     file = _file(where, word)
     return file if os.path.isabs(file) else f"{where.images}/{file}"
 

@@ -6,15 +6,16 @@ from contextlib import nullcontext
 from itertools import chain
 
 from kvmrun.api.guest import start_guest
+from kvmrun.api.guest.start_changes import with_start_options
 from kvmrun.api.guest.start_guest import Started
 from kvmrun.api.guest.wait_types import Wait
-from kvmrun.api.lab import LabHandle, expand_groups, guest_or_error, with_start_options
+from kvmrun.api.lab import LabHandle, expand_groups, guest_or_error
 from kvmrun.api.network.network_hold import NetworkHold
 from kvmrun.api.options import StartOptions
 from kvmrun.api.parallel import each
 from kvmrun.api.report import Detail, Done, Report, Warned, details, discard, waiting
 from kvmrun.api.selection import in_order
-from kvmrun.errors import KvmrunError, Several, UsageError
+from kvmrun.errors import KvmrunError, Refused, Several, UsageError
 from kvmrun.host.facts.guest_facts import RunningGuests
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.process.signals import note_signals
@@ -23,7 +24,8 @@ from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest import start_order
 from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.printable import duration
+from kvmrun.model.printable import duration, quoted
+from kvmrun.model.scalars import GuestName
 from kvmrun.model.value import Value
 from kvmrun.plan.guest.guest_start import launch_record
 
@@ -75,7 +77,8 @@ def start_defined(
     wait = _wait(options.wait, deadline)
     errors = definition_errors(lab, names)
     others = RunningGuests(where)
-    defined = with_start_options(lab, options)
+    defined = with_start_options(lab, where, names, options)
+    errors |= _running_without_cdrom(where, names, options) if options.cdrom else {}
     lab = records.in_force(defined, where, others.records())
     before = start_order.without_cycles(
         start_order.restrict({name: one.after for name, one in lab.guests.items()}, names)
@@ -121,6 +124,16 @@ def _look(defined: Lab, lab: Lab, where: Paths, names: list[str]) -> Callable[[]
     uplinks = {name: lab.uplinks.get(lab.guests[name].uplink or "") for name in names}
     starting = {name: launch_record(lab.guests[name], runtimes[name], (), uplinks[name]) for name in names}
     return lambda: records.in_force(defined, where, starting=starting)
+
+
+def _running_without_cdrom(where: Paths, names: Iterable[str], options: StartOptions) -> dict[str, KvmrunError]:
+    """An error for each guest that runs already, and would not boot that CD-ROM."""
+    file = quoted(options.cdrom or "")
+    return {
+        name: Refused(f"{name} is running already", f"kvmrun media {name} {file} inserts it while the guest runs")
+        for name in names
+        if GuestName.fits(name) and rundir.is_running(where.guest(name))
+    }
 
 
 def definition_errors(lab: Lab, names: Iterable[str]) -> dict[str, KvmrunError]:

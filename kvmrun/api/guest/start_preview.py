@@ -5,7 +5,8 @@ from collections.abc import Iterable
 
 from kvmrun.api.guest import start_guest
 from kvmrun.api.guest.start import definition_errors, guests_to_start, quoted_arguments
-from kvmrun.api.lab import LabHandle, with_start_options
+from kvmrun.api.guest.start_changes import with_start_options
+from kvmrun.api.lab import LabHandle
 from kvmrun.api.network import network_use
 from kvmrun.api.network.network_hold import bridges_exist
 from kvmrun.api.options import StartOptions
@@ -41,7 +42,7 @@ def preview_start(
     wanted = guests_to_start(defined, names, options)
     errors = definition_errors(defined, wanted)
     others = RunningGuests(where)
-    now = records.in_force(with_start_options(defined, options), where, others.records())
+    now = records.in_force(with_start_options(defined, where, wanted, options), where, others.records())
     runtimes = guest_runtimes(now, where)
     found: dict[str, StartPreview] = {}
     shared = _Shared(now, where, others)

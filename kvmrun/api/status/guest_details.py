@@ -1,8 +1,10 @@
 """One guest: its definition with every default, what follows from its name, its QEMU command, and how it is now."""
 
+from kvmrun.api.disk.media import Medium, media
 from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.api.status import agent_addresses, status_confinement
 from kvmrun.api.status.status import guest_statuses, visible_run_directories
+from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import named_files
@@ -13,7 +15,10 @@ from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.guest.qemu_argv import argv
 from kvmrun.model.lab import Lab
 from kvmrun.model.value import Value
-from kvmrun.plan.guest import firmware_plan
+from kvmrun.plan.guest import firmware_plan, image_plan
+
+_PATIENCE = 2.0
+"""How long QEMU may take to say what is in its drives, in seconds."""
 
 
 class GuestDetails(Value):
@@ -22,7 +27,8 @@ class GuestDetails(Value):
     `command` is for reading, with paths where descriptors are passed: a tuple for the program and one for each option.
     The arguments that the definition adds as they are come after it. Without a definition it is one tuple, the command
     line of the QEMU that runs. `machine` is the version of its machine, or the kind before the first start. `display`
-    says where a viewer finds the display, None where there is none.
+    says where a viewer finds the display, None where there is none. `media` are those in its CD-ROM drives, None where
+    it does not run, or does not say.
     """
 
     definition: Guest | None
@@ -31,6 +37,7 @@ class GuestDetails(Value):
     display: str | None
     status: Status
     machine: str | None = None
+    media: tuple[Medium, ...] | None = None
 
 
 def guest_details(lab: LabHandle, name: str) -> GuestDetails:
@@ -45,19 +52,24 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     guest = guest_or_error(definitions, name)
     runtime = guest_runtimes(lab_now, where)[guest.name]
     machine = guest_facts.known_machine(guest, where) or guest.machine
-    asked = guest.replace(machine=machine)
+    missing = named_files.missing_files(guest) if any(drive.optional for drive in guest.drive) else ()
+    asked = image_plan.without_absent(guest.replace(machine=machine), missing)
     found = guest_facts.firmware_facts(guest, where)
     options = asked.options(
         runtime,
         vhost=guest_facts.has_vhost(),
-        use=named_files.file_use(guest, program := guest_facts.qemu_facts()),
+        use=named_files.file_use(asked, program := guest_facts.qemu_facts()),
         firmware=firmware_plan.known_firmware(guest, runtime, found),
     )
     command = ((program,), *(tuple(option) for option in argv(options, None)))
-    display = guest.shown_at(runtime) or None
-    status = _status(definitions, where, guest.name)
     return GuestDetails(
-        definition=guest, runtime=runtime, command=command, display=display, status=status, machine=machine
+        definition=guest,
+        runtime=runtime,
+        command=command,
+        display=guest.shown_at(runtime) or None,
+        status=_status(definitions, where, guest.name),
+        machine=machine,
+        media=_media(where, name) if any(drive.media == "cdrom" for drive in guest.drive) else None,
     )
 
 
@@ -75,8 +87,21 @@ def _recorded(lab: Lab, where: Paths, name: str) -> GuestDetails:
     command = tuple(socket_lookup.command_line(rundir.qemu_pid(runtime.directory, record.pid)))
     status = _status(lab, where, record.name)
     return GuestDetails(
-        definition=None, runtime=runtime, command=(command,), display=record.display or None, status=status
+        definition=None,
+        runtime=runtime,
+        command=(command,),
+        display=record.display or None,
+        status=status,
+        media=_media(where, name) or None,
     )
+
+
+def _media(where: Paths, name: str) -> tuple[Medium, ...] | None:
+    """What its CD-ROM drives hold, where it runs and says so in time."""
+    try:
+        return media(LabHandle(where), name, timeout=_PATIENCE)
+    except KvmrunError:
+        return None
 
 
 def _status(lab: Lab, where: Paths, name: str) -> Status:

@@ -23,17 +23,19 @@ def run(args: Args) -> int:
     lab = opened(args)
     found = guest_details(lab, args.guest)
     guest, runtime, now = found.definition, found.runtime, pasteable([found.status], lab)[0]
+    media = [f"{one}" for one in found.media or ()]
     if args.output == "json":
         qemu = [*(word for option in found.command for word in option), *(guest.args if guest else ())]
         document: dict[str, object] = {"definition": guest and guest.as_dict(), "runtime": runtime.as_dict()}
         document |= {"command": qemu, "display": found.display, "machine": found.machine}
+        document["media"] = None if found.media is None else [one.as_dict() for one in found.media]
         document |= {key: value for key, value in now.as_dict().items() if key in _LIVE}
         print_document(**document)
     elif guest:
-        sys.stdout.write(
-            f"{guest_text(guest, runtime, now, found.machine or '')}{QEMU}{command_text(found.command, guest.args)}"
-        )
+        text = guest_text(guest, runtime, now, found.machine or "", media=media)
+        sys.stdout.write(f"{text}{QEMU}{command_text(found.command, guest.args)}")
     else:
         [command] = found.command
-        sys.stdout.write(recorded_text(runtime, now, f"{lab.paths.vms}/{runtime.guest}.toml", command))
+        definition = f"{lab.paths.vms}/{runtime.guest}.toml"
+        sys.stdout.write(recorded_text(runtime, now, definition, command, media=media))
     return 0

@@ -217,7 +217,7 @@ def _files(guest: Guest, others: RunningGuests, store: str) -> dict[str, ImageFa
         opened = others.opened()
         for drive in guest.drive:
             formats: dict[str, str] = {
-                drive.image: drive.image_format(),
+                **({drive.image: drive.image_format()} if drive.image else {}),
                 **({drive.base: drive.chain_format()} if drive.base else {}),
             }
             files |= {path: _with_users(image_files.image_facts(path, formats[path]), path, opened) for path in formats}

@@ -30,14 +30,18 @@ class FileUse(Value):
 
 
 class Drive(Value):
-    """One drive. `format` and `base_format` are never probed: given, or told by the suffix of the file's name."""
+    """One drive. `format` and `base_format` are never probed: given, or told by the suffix of the file's name.
 
-    image: FilePath
+    A CD-ROM without an image is an empty tray, and so is an `optional` one whose image is not there.
+    """
+
+    image: FilePath = FilePath("")
     format: Literal["qcow2", "raw"] | None = None
     base: BaseImage | None = None
     base_format: Literal["qcow2", "raw"] | None = None
     size: Size | None = None
     media: Literal["disk", "cdrom"] = "disk"
+    optional: bool = False
     readonly: bool = False
     interface: Literal["virtio", "scsi", "ide", "nvme"] | None = None
     cache: Literal["writeback", "none", "writethrough", "directsync", "unsafe"] = "writeback"
@@ -53,7 +57,8 @@ class Drive(Value):
 
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
         """What is wrong with this drive as (key, found, wanted)."""
-        if not self.image_format():
+        yield from self._image_problems()
+        if self.image and not self.image_format():
             yield "format", "", f'"qcow2" or "raw", because the suffix of {self.image} does not tell which'
         if self.base and not self.chain_format():
             yield "base_format", "", f'"qcow2" or "raw", because the suffix of {self.base} does not tell which'
@@ -68,6 +73,25 @@ class Drive(Value):
         if self.media == "disk" and self.readonly and self.bus(machine) == "ide":
             yield "interface", self.interface or "", "another one, because an IDE disk cannot be read-only"
         yield from self._speed_problems()
+
+    def _image_problems(self) -> Iterator[tuple[str, str, str]]:
+        if self.media == "disk":
+            if not self.image:
+                yield "image", "", 'a path: only media = "cdrom" can be without'
+            if self.optional:
+                yield "optional", "true", 'media = "cdrom" beside it: a disk cannot be absent'
+        elif not self.image:
+            for key in ("format", "base", "base_format", "size", "optional"):
+                if found := getattr(self, key):
+                    yield key, "true" if found is True else f"{found}", "no value, because this CD-ROM has no image"
+
+    def emptied(self) -> "Drive":
+        """The CD-ROM with an empty tray."""
+        return self.replace(image=FilePath(""), format=None, base=None, base_format=None, size=None, optional=False)
+
+    def with_medium(self, path: FilePath) -> "Drive":
+        """The CD-ROM with that file in its tray: a raw one where the suffix does not tell."""
+        return self.replace(image=path, format=None if _told_by(path) else "raw")
 
     def _speed_problems(self) -> Iterator[tuple[str, str, str]]:
         if self.media == "cdrom":
@@ -104,7 +128,8 @@ class Drive(Value):
 
     def files(self) -> Iterator[Image]:
         """The files QEMU is to have, each opened by us."""
-        yield Image(path=self.image, readonly=self.is_readonly())
+        if self.image:
+            yield Image(path=self.image, readonly=self.is_readonly())
         if self.base:
             yield Image(path=self.base, readonly=True)
 
@@ -121,19 +146,16 @@ class Drive(Value):
 
         `bootindex` is its turn when the firmware looks for something to boot.
         """
-        node, limits = self._blockdev(f"d{number}", use), throttle.limits(self._limits())
-        if limits:
-            yield throttle.group_option(f"limits{number}", limits)
-            flags = {key: node[key] for key in ("read-only", "discard", "cache") if key in node}
-            above = {"driver": "throttle", "node-name": throttle_node(f"d{number}"), **flags}
-            node = {**above, "throttle-group": f"limits{number}", "file": node}
-        yield Option(flag="blockdev", props=node)
+        above = ""
+        for option in self._nodes(f"d{number}", use):
+            yield option
+            above = f"{option.props.get('node-name', '')}"
         bus = self.bus(machine)
         kind = "cd" if self.media == "cdrom" else "hd"
         device: dict[str, object] = {
             "driver": _DEVICES[bus].format(bus="device" if machine == "microvm" else "pci", kind=kind),
             "id": f"drive{number}",
-            "drive": node["node-name"],
+            **({"drive": above} if above else {}),
         }
         if bus == "scsi":
             device["bus"] = "scsi0.0"
@@ -148,6 +170,22 @@ class Drive(Value):
         if bootindex is not None:
             device["bootindex"] = bootindex
         yield Option(flag="device", props=device)
+
+    def _nodes(self, node: str, use: FileUse) -> Iterator[Option]:
+        """The image, with its limits above it; nothing for an empty tray."""
+        if not self.image:
+            return
+        props = self._blockdev(node, use)
+        if limits := throttle.limits(self._limits()):
+            yield throttle.group_option(f"limits{node[1:]}", limits)
+            flags = {key: props[key] for key in ("read-only", "discard", "cache") if key in props}
+            above = {"driver": "throttle", "node-name": throttle_node(node), **flags}
+            props = {**above, "throttle-group": f"limits{node[1:]}", "file": props}
+        yield Option(flag="blockdev", props=props)
+
+    def medium(self, node: str, use: FileUse) -> Option:
+        """The image of a CD-ROM as a node by itself, to be inserted into its tray."""
+        return Option(flag="blockdev", props=self._blockdev(node, use))
 
     def _blockdev(self, node: str, use: FileUse) -> dict[str, object]:
         """The image with what it lies on; every element of the chain is listed, so that QEMU follows no name."""

@@ -163,6 +163,10 @@ class Option(Value):
         words = ([text] if text else []) + [f"{key}={str(value).replace(',', ',,')}" for key, value in props.items()]
         return (f"-{self.flag}", ",".join(words)) if words else (f"-{self.flag}",)
 
+    def spelled(self, table: Table) -> Mapping[str, object]:
+        """The props as QMP takes them, with these descriptors for the handles."""
+        return _spelled(self.props, table)
+
     def handles(self) -> Iterator[Handle]:
         """Every handle this option needs, in order."""
         if isinstance(self.text, HANDLES):

@@ -44,6 +44,7 @@ def start_steps(
 ) -> tuple[GuestStep, ...]:
     """The steps that start `guest`, which is not running. Raises what the host refuses, with a fix."""
     guest = guest.replace(machine=host.machine or guest.machine)
+    guest = image_plan.without_absent(guest, {path for path, file in host.files.items() if file is None})
     _program(host)
     _accelerator(guest, host)
     _memory(guest, host)

@@ -1,7 +1,7 @@
 """The images of one guest: what has to be made, and what is refused because of what a file is."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 
 from kvmrun.errors import HostLacks, Refused
 from kvmrun.model.guest.drive import Drive
@@ -24,6 +24,12 @@ def image_steps(guest: Guest, host: DiskFacts) -> Iterator[MakeImage]:
     require_kernel(guest, host)
 
 
+def without_absent(guest: Guest, missing: Container[str]) -> Guest:
+    """The guest with an empty tray in the place of each optional CD-ROM whose image is one of the `missing` files."""
+    drives = (one.emptied() if one.optional and one.image in missing else one for one in guest.drive)
+    return guest.replace(drive=tuple(drives))
+
+
 def require_kernel(guest: Guest, host: DiskFacts) -> None:
     """Raises Refused where the kernel or the initial RAM disk of the guest cannot be used."""
     for path in (guest.boot.kernel, guest.boot.initrd):
@@ -41,6 +47,8 @@ def require_aio(guest: Guest, ways: Mapping[str, str]) -> None:
 
 def drive_steps(guest: Guest, drive: Drive, host: DiskFacts) -> Iterator[MakeImage]:
     """The image of one drive, where it is to be made. Raises Refused for what cannot be used."""
+    if not drive.image:
+        return
     found = host.files.get(drive.image)
     if drive.base:
         below = usable(guest, drive.base, host, writing=False)
@@ -98,6 +106,11 @@ def missing_problems(guest: Guest, missing: Mapping[str, Sequence[str]], images:
 
     `missing` has them with the names of the files in their directories; `images` is where kvmrun keeps images.
     """
+    for number, drive in enumerate(guest.drive):
+        if drive.optional and drive.image in missing:
+            text = f"there is no file {drive.image}: the guest starts with an empty tray"
+            key, wanted = f"drive[{number}].image", "the image of a CD-ROM"
+            yield Problem(file=f"{guest.name}.toml", key=key, found=drive.image, wanted=wanted, warning=True, text=text)
     for key, path, fix in _named_files(guest, missing, images):
         if path in missing and not _built_by(path, images):
             text = f"there is no file {path}; {fix}"
@@ -107,7 +120,7 @@ def missing_problems(guest: Guest, missing: Mapping[str, Sequence[str]], images:
 def _named_files(guest: Guest, missing: Mapping[str, Sequence[str]], images: str) -> Iterator[tuple[str, str, str]]:
     """(key, path, what to do where it is missing) of every file that a start does not make."""
     for number, drive in enumerate(guest.drive):
-        if not _is_made(drive):
+        if drive.image and not (_is_made(drive) or drive.optional):
             yield f"drive[{number}].image", drive.image, _image_fix(drive, missing)
         if drive.base:
             yield f"drive[{number}].base", drive.base, _instead(guest, drive.base, images, missing)
@@ -182,7 +195,7 @@ def _is_made(drive: Drive) -> bool:
 
 def _image_fix(drive: Drive, beside: Mapping[str, Sequence[str]]) -> str:
     disk = drive.media == "disk"
-    other = "give size (and base) to have it made" if disk else "remove the [[drive]] of this CD-ROM"
+    other = "give size (and base) to have it made" if disk else "set optional = true to start with an empty tray"
     fix = f"correct the path, or {other}"
     near = closest(drive.image.rpartition("/")[2], beside.get(drive.image, ()))
     return fix + (f": did you mean {near}?" if near else "")

@@ -76,4 +76,4 @@ def require_growth(drive: Drive, size: int, now: int | None, base: ImageFacts | 
 
 
 def _file(drive: Drive) -> str:
-    return os.path.basename(drive.image)
+    return os.path.basename(drive.image) or "empty"

@@ -24,6 +24,8 @@ def file_steps(guest: Guest, host: DiskFacts) -> Iterator[OpenFile | MakeTempora
 
 
 def _temporary_image(guest: Guest, drive: Drive, host: DiskFacts) -> Iterator[MakeTemporaryImage]:
+    if not drive.image:
+        return
     found = host.files.get(drive.image)
     # what only reads an image is not refused because of another guest that does
     made = list(image_plan.drive_steps(guest, drive.replace(readonly=True) if found else drive, host))

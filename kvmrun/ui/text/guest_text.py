@@ -11,21 +11,27 @@ from kvmrun.model.printable import printable
 from kvmrun.ui.text import guest_columns
 
 
-def guest_text(guest: Guest, runtime: GuestRuntime, now: Status, machine: str = "") -> str:
-    """Everything but the QEMU command; `machine` is the one that the guest has since its first start."""
+def guest_text(
+    guest: Guest, runtime: GuestRuntime, now: Status, machine: str = "", *, media: Sequence[str] = ()
+) -> str:
+    """Everything but the QEMU command; `machine` is the one that the guest has since its first start, and `media` says
+    what its CD-ROM drives hold.
+    """
     definition = f"# {guest.name}.toml with its defaults\n{_definition(guest)}\n"
     fixed = f"{_derived(guest, runtime)}{_kept(guest, runtime, machine)}"
-    return f"{definition}{fixed}\n# how it is now, from the kernel\n{''.join(_lines(now))}\n"
+    return f"{definition}{fixed}\n# how it is now, from the kernel\n{''.join(_lines(now, media))}\n"
 
 
-def recorded_text(runtime: GuestRuntime, now: Status, definition: str, command: Sequence[str]) -> str:
+def recorded_text(
+    runtime: GuestRuntime, now: Status, definition: str, command: Sequence[str], *, media: Sequence[str] = ()
+) -> str:
     """The same of a guest that runs and whose file, `definition`, is gone or has errors, with its QEMU command."""
     import shlex
 
     head = f"# {runtime.guest} runs as it was started; {definition} is gone or has errors\n"
     names = f"uuid       {runtime.uuid}\ndirectory  {runtime.directory}\nlog        {runtime.log}\n"
     ports = "".join(_port(port) for port in runtime.ports)
-    status = f"# how it is now, from the kernel\n{''.join(_lines(now))}\n"
+    status = f"# how it is now, from the kernel\n{''.join(_lines(now, media))}\n"
     return f"{head}{names}{ports}\n{status}# the QEMU command as it runs\n{printable(shlex.join(command))}\n"
 
 
@@ -64,9 +70,10 @@ def _port(port: Port) -> str:
     return f"{port.name:<10} {port.mac} {where}: tap {port.tap}, bridge {port.bridge}\n"
 
 
-def _lines(now: Status) -> Iterator[str]:
+def _lines(now: Status, media: Sequence[str]) -> Iterator[str]:
     """The row of `list -v`, a line a column; of a guest that does not run there is little to say."""
     told = list(zip(guest_columns.CONFINEMENT.heads, guest_columns.CONFINEMENT.cells(now), strict=True))[1:]
     for head, cell in told if now.confinement else told[:1]:
         if cell:
             yield f"{head.lower():<10} {cell}\n".replace("\n", ", ", cell.count("\n"))
+    yield from (f"medium     {one}\n" for one in media)
