@@ -5,7 +5,6 @@ from collections.abc import Collection
 from kvmrun.api.definition.drives import path_of_file
 from kvmrun.api.options import StartOptions
 from kvmrun.errors import Refused
-from kvmrun.model.firmware.boot import Boot
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.paths import Paths
@@ -39,8 +38,7 @@ def _with_cdrom(guest: Guest, path: str) -> Guest:
     # a drive of its own is one that installers and rescue systems have a driver for
     before = drives[number] if number < len(drives) else Drive(media="cdrom", interface="ide")
     drives[number:] = [before.emptied().with_medium(FilePath(path)), *drives[number + 1 :]]
-    order = ("cdrom", *(kind for kind in guest.boot.order if kind != "cdrom"))
-    changed = guest.replace(drive=tuple(drives), boot=Boot(order=order, menu=guest.boot.menu))
+    changed = guest.replace(drive=tuple(drives), boot=guest.boot.cdrom_first())
     for _, _, wanted in changed.problems():
         raise Refused(f"{guest.name} has no room for a CD-ROM", 'media = "cdrom" in a [[drive]]', reason=wanted)
     return changed

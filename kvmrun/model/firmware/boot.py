@@ -28,6 +28,10 @@ class Boot(Value):
         if self.menu and self.kernel:
             yield "menu", "true", "no kernel beside it, which is booted without the firmware"
 
+    def cdrom_first(self) -> "Boot":
+        """The same with a CD-ROM before all else, which a kernel of ours would not let boot."""
+        return Boot(order=("cdrom", *(kind for kind in self.order if kind != "cdrom")), menu=self.menu)
+
     def options(self) -> Iterator[Option]:
         for flag, path in (("kernel", self.kernel), ("initrd", self.initrd)):
             if path:

@@ -155,8 +155,9 @@ class Drive(Value):
         device: dict[str, object] = {
             "driver": _DEVICES[bus].format(bus="device" if machine == "microvm" else "pci", kind=kind),
             "id": f"drive{number}",
-            **({"drive": above} if above else {}),
         }
+        if above:
+            device["drive"] = above
         if bus == "scsi":
             device["bus"] = "scsi0.0"
         if bus == "ide":
