@@ -179,8 +179,8 @@ class Drive(Value):
         props = self._blockdev(node, use)
         if limits := throttle.limits(self._limits()):
             yield throttle.group_option(f"limits{node[1:]}", limits)
-            flags = {key: props[key] for key in ("read-only", "discard", "cache") if key in props}
-            above = {"driver": "throttle", "node-name": throttle_node(node), **flags}
+            above: dict[str, object] = {"driver": "throttle", "node-name": throttle_node(node)}
+            above |= {key: value for key, value in props.items() if key in {"read-only", "discard", "cache"}}
             props = {**above, "throttle-group": f"limits{node[1:]}", "file": props}
         yield Option(flag="blockdev", props=props)
 
