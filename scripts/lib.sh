@@ -62,11 +62,16 @@ testing=(
     ping:iputils-ping systemd-analyze:systemd busybox:busybox-static ssh:openssh-client
 )
 
-# run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next
-# test when it has ended one; conftest.py puts those that take long first. The tests start kvmrun thousands of times, and
-# compiling it costs four times what a command does: it is compiled once, wherever the caller writes no bytecode.
-run_tests() {
+# compiled: compile the package, which the tests start thousands of times, also where the caller writes no bytecode: to
+# compile what a command loads takes four times as long as the command
+compiled() {
     unset PYTHONDONTWRITEBYTECODE
     "$venv/bin/python" -m compileall -q "$here/kvmrun"
+}
+
+# run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next
+# test when it has ended one; conftest.py puts those that take long first.
+run_tests() {
+    compiled
     "$venv/bin/python" -m pytest -n "${KVMRUN_TEST_WORKERS:-4}" --dist loadgroup "$@"
 }

@@ -68,7 +68,8 @@ KINDS: dict[str, tuple[str, dict[str, Callable[[Path], object]], bool]] = {
     "an image to be made": ('[[drive]]\nimage = "new.qcow2"\nsize = "1M"\n', {}, True),
     "a raw image to be made": ('[[drive]]\nimage = "new.raw"\nsize = "1M"\n', {}, True),
     "an overlay to be made": (OVERLAY.format("b.qcow2"), {"b.qcow2": _qcow2}, True),
-    "an overlay to be made over what is none": (OVERLAY.format("b.raw"), {"b.raw": _raw}, True),
+    "an overlay to be made over what looks like another": (OVERLAY.format("b.raw"), {"b.raw": _raw}, False),
+    "one over what is said to be raw": (OVERLAY.format("b.raw") + 'base_format = "raw"\n', {"b.raw": _raw}, True),
 }
 """What it is: the definition, the files there are, whether one is to be made."""
 

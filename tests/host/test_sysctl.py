@@ -50,6 +50,23 @@ def test_the_last_who_needed_it_puts_it_back(run: Paths) -> None:
     assert values() == ("0", "0")
 
 
+def test_a_copy_that_stays_is_told_and_removed_the_next_time(run: Paths) -> None:
+    sysctl.set_and_remember(run, ONE, "1", "lan")
+    copy = Path(run.state) / "sysctls"
+    kept = copy.read_bytes()
+    copy.unlink()
+    (copy / "in-the-way").mkdir(parents=True)
+    with pytest.raises(OSError, match="sysctls"):
+        sysctl.restore_settings(run, "lan")
+    assert values() == ("0", "0")
+    (copy / "in-the-way").rmdir()
+    copy.rmdir()
+    copy.write_bytes(kept)
+    assert sysctl.changed_settings(run)
+    sysctl.restore_settings(run, "lan")
+    assert not sysctl.changed_settings(run)
+
+
 def test_what_was_there_first_is_what_comes_back(run: Paths) -> None:
     sysctl.set_and_remember(run, ONE, "1", "lan")
     put(ONE, "0")

@@ -60,7 +60,8 @@ class Tally:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--full", action="store_true", help="the fault suite with every case of its plan")
-    parser.addoption("--rows", type=Path, help="a file that the rows of several runs are gathered in, for one table")
+    help_of_rows = "a file that the rows of several runs are gathered in, for one table: the last of each test counts"
+    parser.addoption("--rows", type=Path, help=help_of_rows)
     parser.addoption("--results", type=Path, help="a Markdown file that the table is written to")
 
 
@@ -71,7 +72,12 @@ def tally(request: pytest.FixtureRequest) -> Iterator[Tally]:
     yield found
     problems = []
     for row in found.rows:
-        told = {"failures": len(row.failures), "first": row.failures[:3]}
+        told = {
+            "failures": len(row.failures),
+            "first": row.failures[:3],
+            "test": request.node.nodeid,
+            "date": time.strftime("%Y-%m-%d", time.gmtime()),
+        }
         request.node.user_properties.append((_PROPERTY, json.dumps(vars(row) | told)))
         problems += [f"{row.check} {text}" for text in row.failures[:20]]
         least = row.planned if row.full else 1
@@ -105,10 +111,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
     found = [row for report in reports.values() for row in _rows_of(report)]
     kept = terminalreporter.config.getoption("--rows")
     if kept and not hasattr(terminalreporter.config, "workerinput"):
-        with kept.open("a+", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(row)}\n" for row in found)
-            file.seek(0)
-            found = [json.loads(line) for line in file]
+        found = _with_earlier(found, kept)
     rows: dict[str, dict[str, Any]] = {}
     for new in found:
         old = rows.setdefault(new["check"], new | {"cases": 0, "failures": 0, "planned": 0})
@@ -122,7 +125,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(line)
     if results := terminalreporter.config.getoption("--results"):
         tier = "full tier" if terminalreporter.config.getoption("--full") else "sample tier"
-        results.write_text(_document(table, tier), encoding="utf-8")
+        dates = sorted({row["date"] for row in found})
+        results.write_text(_document(table, tier, " to ".join(dates[:1] + dates[1:][-1:])), encoding="utf-8")
+
+
+def _with_earlier(found: list[dict[str, Any]], kept: Path) -> list[dict[str, Any]]:
+    """The rows, and those that the file has of other tests; the file has them all then."""
+    again = {row["test"] for row in found}
+    earlier = [json.loads(line) for line in kept.read_text(encoding="utf-8").splitlines()] if kept.exists() else []
+    rows = [*(row for row in earlier if row["test"] not in again), *found]
+    kept.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    return rows
 
 
 def _rows_of(report: pytest.TestReport) -> list[dict[str, Any]]:
@@ -148,11 +161,11 @@ _VERSIONS = {
 }
 
 
-def _document(table: list[str], tier: str) -> str:
-    """The Markdown document: the date, the machine and its versions, then the table."""
+def _document(table: list[str], tier: str, dates: str) -> str:
+    """The Markdown document: the dates, the machine and its versions, then the table."""
     versions = [f"{name}: {_first_line(command)}" for name, command in _VERSIONS.items()]
     facts = [
-        f"{time.strftime('%Y-%m-%d', time.gmtime())}, {tier}",
+        f"{dates}, {tier}",
         f"Linux {platform.release()}, {os.cpu_count()} processors",
         f"Python {platform.python_version()}",
         *versions,

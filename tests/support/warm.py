@@ -19,6 +19,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 TRACED = "/traced"
@@ -75,11 +76,10 @@ def _heard(readers: list[int], limit: float, tracer: Sequence[str], words: Seque
         while selector.get_map():
             ready = selector.select(max(deadline - time.monotonic(), 0))
             if not ready:
-                with suppress(ProcessLookupError, ValueError):
-                    os.kill(int(said[readers[2]].split(b"\n")[0]), signal.SIGKILL)
+                found = _ended_by_force(said[readers[2]].partition(b"\n")[0].decode())
                 for fd in selector.get_map():
                     os.close(fd)
-                raise subprocess.TimeoutExpired([*words], limit, *(said[fd] for fd in readers[:2]))
+                raise subprocess.TimeoutExpired([*words, *found], limit, *(said[fd] for fd in readers[:2]))
             for key, _ in ready:
                 data = os.read(key.fd, 1 << 16)
                 said[key.fd] += data
@@ -92,6 +92,19 @@ def _heard(readers: list[int], limit: float, tracer: Sequence[str], words: Seque
         watching.wait()
     out, err, ended = (said[fd].decode() for fd in readers)
     return int(ended.split("\n")[1]), out, err
+
+
+def _ended_by_force(pid: str) -> list[str]:
+    """Kill a call that takes too long; what it and its children were at, for the message."""
+    found = []
+    with suppress(OSError, ValueError):
+        family = [pid, *Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+        for one in family:
+            state = [Path(f"/proc/{one}/{name}").read_text(encoding="ascii") for name in ("wchan", "syscall")]
+            found.append(f"[{os.readlink(f'/proc/{one}/exe')}: {' '.join(state).strip()}]")
+    with suppress(ProcessLookupError, ValueError):
+        os.kill(int(pid), signal.SIGKILL)
+    return found
 
 
 def _settings(environ: dict[str, str]) -> dict[str, str]:
