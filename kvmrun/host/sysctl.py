@@ -156,8 +156,9 @@ def _book(where: Paths) -> Iterator[dict[str, Any]]:
         yield book
         if book:
             _rewrite(fd, text, json.dumps(book, sort_keys=True).encode())
-        _save(where, book)
-        if not book:
+            _save(where, book)
+        else:
+            atomic_write.remove(_copy(where))  # first: alone it would tell of settings that nobody needs
             os.unlink(path)
     except BaseException as error:
         _drop_empty(path, fd)
@@ -213,13 +214,10 @@ def _copy(where: Paths) -> str:
 
 def _save(where: Paths, book: Mapping[str, Any]) -> None:
     """Write the copy. One that cannot be written is missed only if the run directory is lost as well."""
-    path = _copy(where)
     with suppress(OSError):
-        if book:
-            os.makedirs(where.state, mode=0o755, exist_ok=True)
-            small_files.replace_atomically(path, f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode())
-        else:
-            atomic_write.remove(path)
+        os.makedirs(where.state, mode=0o755, exist_ok=True)
+        text = f"{_validity(where)}\n{json.dumps(book, sort_keys=True)}".encode()
+        small_files.replace_atomically(_copy(where), text)
 
 
 def _saved(where: Paths) -> dict[str, Any]:

@@ -41,7 +41,7 @@ def remove(name: str, *, dir_fd: int | None = None) -> None:
     """Remove what is called `name`, an empty directory, too; nothing there is no error."""
     try:
         os.unlink(name, dir_fd=dir_fd)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return
     except IsADirectoryError:
         with suppress(FileNotFoundError):
