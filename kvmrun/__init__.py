@@ -62,7 +62,7 @@ _PUBLIC = {
     "kvmrun.api.network.network_status": ("NetworkReport", "network_status"),
     "kvmrun.api.network.networks": ("NetworkChange", "network_down", "network_restart", "network_up"),
     "kvmrun.api.options": ("CloneOptions", "KillOptions", "StartOptions", "StatusOptions", "StopOptions"),
-    "kvmrun.api.repair.repair_all": ("repair",),
+    "kvmrun.api.repair.repair": ("repair",),
     "kvmrun.api.report": (
         "Detail",
         "Done",

@@ -94,7 +94,7 @@ from kvmrun.api.options import KillOptions as KillOptions
 from kvmrun.api.options import StartOptions as StartOptions
 from kvmrun.api.options import StatusOptions as StatusOptions
 from kvmrun.api.options import StopOptions as StopOptions
-from kvmrun.api.repair.repair_all import repair as repair
+from kvmrun.api.repair.repair import repair as repair
 from kvmrun.api.report import Detail as Detail
 from kvmrun.api.report import Done as Done
 from kvmrun.api.report import Event as Event

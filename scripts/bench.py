@@ -1,6 +1,6 @@
 """The measurements of scripts/bench: whole commands, in turn with their rivals, medians and ratios.
 
-All three ways start the same QEMU with the same board, memory and devices (a card, a source of random numbers, a port
+All three ways start the same QEMU with the same board, memory and devices (a NIC, a source of random numbers, a port
 for the agent) and a tap on the same bridge, paused; that of kvmrun has two monitors more, and its sandbox. What belongs
 to a run, sockets and process numbers, all three keep in memory, as in /run.
 """

@@ -10,10 +10,10 @@ from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.rundir import records
 from kvmrun.model import derive
 from kvmrun.model.finding import Finding, problem, warning
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.plan.doctor import doctor_host, doctor_networks
-from kvmrun.plan.doctor.doctor_facts_model import MachineFacts, Trial
+from kvmrun.plan.doctor.doctor_facts_model import BootTest, MachineFacts
 from kvmrun.plan.guest import firmware_plan
 
 _LIMIT = 10.0
@@ -79,17 +79,17 @@ def _lab(handle: LabHandle) -> tuple[Lab, list[Finding]]:
     return lab, [warning("lab", f"{len(errors)} errors in {lab.directory}", check)] if errors else []
 
 
-def _trials(lab: Lab, where: Paths, limit: float) -> tuple[Trial, ...]:
+def _trials(lab: Lab, where: Paths, limit: float) -> tuple[BootTest, ...]:
     """The processor's own model, and only if that fails a plain one; none where no guest asks for KVM."""
     state, group = guest_facts.kvm_facts(root=where.root)
     if state != "ready" or not guest_facts.qemu_facts() or (lab.guests and not doctor_host.guests_using_kvm(lab)):
         return ()
-    from kvmrun.host.facts import kvm_trial
+    from kvmrun.host.facts import kvm_boot_test
 
     account = (derive.uid(lab.seed, "doctor", "kvm"), group) if where.root else (None, None)
-    made: list[Trial] = []
+    made: list[BootTest] = []
     for model in _MODELS:
-        made.append(kvm_trial.run_kvm_trial(guest_facts.qemu_facts(), model, account, limit))
+        made.append(kvm_boot_test.run_boot_test(guest_facts.qemu_facts(), model, account, limit))
         if made[-1].worked:
             break
     return tuple(made)

@@ -6,7 +6,7 @@ from kvmrun.errors import KvmrunError, OtherUser
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir, socket_lookup
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 
 
@@ -23,7 +23,7 @@ def elsewhere(where: Paths, name: str) -> OtherUser | None:
 
 def _of_a_user(where: Paths, name: str) -> tuple[str, str] | None:
     """For root: whose run directory it is in, and what makes a command act as that user."""
-    from kvmrun.api.status.status import visible_run_directories
+    from kvmrun.api.status.live_status import visible_run_directories
 
     directory = visible_run_directories(where).get(name, where.guest(name))
     if directory == where.guest(name) or not rundir.is_locked(directory):

@@ -10,9 +10,9 @@ from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import ownership
 from kvmrun.host.rundir import records, rundir
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.printable import printable, quoted
 from kvmrun.model.scalars import GuestName
 from kvmrun.model.suggest import closest

@@ -11,7 +11,7 @@ from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest import start_order
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.value import Value
 
 Result = TypeVar("Result")

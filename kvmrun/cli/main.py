@@ -37,7 +37,7 @@ def run(words: list[str]) -> int:
     """Carry out one command line and return its exit code."""
     os.umask(0o077)
     if "_ARGCOMPLETE" in os.environ:
-        from kvmrun.cli.shell_completion import answer  # a shell asks, because somebody pressed Tab
+        from kvmrun.cli.completion_engine import answer  # a shell asks, because somebody pressed Tab
 
         return answer(_command)
     note_lab(None)

@@ -261,13 +261,11 @@ def _addresses(lab: Lab) -> Iterator[Problem]:
                 yield _problem(name, key, "no free address", f"room in {network.subnet}").replace(text=text)
             elif port.address is None and port.guard == "address":
                 text = '"address" needs an address of this NIC, because none is derived on an external network'
-                yield _problem(name, f"nic[{number}].guard", "address", 'an address on this card, or "mac"').replace(
+                yield _problem(name, f"nic[{number}].guard", "address", 'an address on this NIC, or "mac"').replace(
                     text=text
                 )
             elif "ra" in port.serves and port.guard == "address" and not port.prefix6:
-                wanted = (
-                    f'guard = "mac" on this card, or ipv6 in network.{network.name}: "address" lets no IPv6 through'
-                )
+                wanted = f'guard = "mac" on this NIC, or ipv6 in network.{network.name}: "address" lets no IPv6 through'
                 yield _problem(name, f"nic[{number}].serves", "ra", wanted)
             elif stepped := _displaced_address(lab, name, port.name, network, port.address):
                 text = (

@@ -45,9 +45,11 @@ def definition_text(
     commented = {key: f"# {format_entry((key, values[key], told))}" for key, told in _TOLD if key in values}
     body = "".join(map(format_entry, (entry for key, entry in given.items() if key not in commented)))
     body += "".join(format_entry(given[key]) if key in given else line for key, line in commented.items())
-    cards = [format_array_table("nic", ((key, value, "") for key, value in one.items())) for one in nics]
-    body += "" if cards else "nic = []\n"
-    return "\n".join([head + body, _boot(now.boot, images), *map(partial(format_array_table, "drive"), drives), *cards])
+    tables = [format_array_table("nic", ((key, value, "") for key, value in one.items())) for one in nics]
+    body += "" if tables else "nic = []\n"
+    return "\n".join(
+        [head + body, _boot(now.boot, images), *map(partial(format_array_table, "drive"), drives), *tables]
+    )
 
 
 def seed_text(user: str) -> str:

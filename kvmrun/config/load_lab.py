@@ -9,8 +9,8 @@ from kvmrun.config.networks_file import NetworksFile, convert_networks
 from kvmrun.config.toml_file import Unreadable, parse_toml, read_toml
 from kvmrun.config.toml_values import Converter
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import store_beside
 from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.paths import store_beside
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import GuestName, PathBase
 from kvmrun.model.value import EMPTY

@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.pci_slots import SLOTS, used_slots
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.printable import printable
 
 _LOCAL = frozenset({"localhost", "ip6-localhost", "ip6-loopback", "ip6-allnodes", "ip6-allrouters"})
@@ -45,7 +45,7 @@ def _named_alike(lab: Lab, guest: Guest, hostname: str) -> Iterator[Problem]:
 
 
 def _second_names(lab: Lab, guest: Guest) -> Iterator[tuple[str, str]]:
-    """(name, owner) where the guest's name is what dnsmasq calls another guest's second card: GUEST-NIC."""
+    """(name, owner) where the guest's name is what dnsmasq calls another guest's second NIC: GUEST-NIC."""
     mine = {nic.network for nic in guest.nic}
     for other, ports in lab.ports().items():
         if other == guest.name or not guest.name.startswith(f"{other}-"):
@@ -53,7 +53,7 @@ def _second_names(lab: Lab, guest: Guest) -> Iterator[tuple[str, str]]:
         for network in mine:
             here = [port for port in ports if port.network == network and port.address]
             if any(guest.name == f"{other}-{port.name}" for port in here[1:]):
-                yield guest.name, f"a card of {other}"
+                yield guest.name, f"a NIC of {other}"
 
 
 def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
@@ -63,7 +63,7 @@ def _crowded(lab: Lab, guest: Guest) -> Iterator[Problem]:
     runtime = GuestRuntime(guest=guest.name, uuid="", directory="", log="", ports=lab.ports()[guest.name])
     room, wanted = SLOTS[guest.kind], used_slots(guest.options(runtime, vhost=False))
     if wanted > room:
-        found = f"{len(guest.nic)} cards and {len(guest.drive)} drives"
+        found = f"{len(guest.nic)} NICs and {len(guest.drive)} drives"
         text = f"{wanted - room} fewer: {guest.kind} has {room} slots, and with all other devices {wanted} are needed"
         many = "nic" if len(guest.nic) >= len(guest.drive) else "drive"
         yield _problem(guest.name, many, found, text)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from kvmrun.errors import Refused
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable, quoted
 
 NETWORKS = "networks.toml"

@@ -15,7 +15,7 @@ from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.plan.host_facts import ChangedSysctl
 
 _ROOT = "/proc/sys/net"

@@ -7,9 +7,9 @@ from typing import Literal
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic, Port
-from kvmrun.model.guest.paths import GuestRuntime, Paths
+from kvmrun.model.in_force import InForce
 from kvmrun.model.network.network import Network, Uplink
-from kvmrun.model.recorded_state import InForce
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import EMPTY, Value
 
 
@@ -210,7 +210,7 @@ class Lab(Value):
 
 
 def nic_names(nics: tuple[Nic, ...]) -> tuple[str, ...]:
-    """The names of a guest's cards: as given, else eth0, eth1, … by position."""
+    """The names of a guest's NICs: as given, else eth0, eth1, … by position."""
     return tuple(nic.name or f"eth{number}" for number, nic in enumerate(nics))
 
 

@@ -55,7 +55,7 @@ class GuestName(str):
 
 
 class NicName(str):
-    """The name of a card inside its guest, such as eth0."""
+    """The name of a NIC inside its guest, such as eth0."""
 
     __slots__ = ()
 

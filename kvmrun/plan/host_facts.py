@@ -5,8 +5,8 @@ from ipaddress import IPv4Network
 from typing import Literal
 
 from kvmrun.errors import Refused
-from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.nic import PersistentTap
+from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.firmware_facts import FirmwareFacts

@@ -9,11 +9,11 @@ from typing import Literal
 
 from kvmrun.errors import Refused
 from kvmrun.model.guest.launch_record import Record
+from kvmrun.model.in_force import InForce, Pending
 from kvmrun.model.lab import Lab, nic_names
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.printable import quoted
-from kvmrun.model.recorded_state import InForce, Pending
 from kvmrun.model.value import EMPTY, Value
 
 FIXED = ("bridge", "subnet", "host", "isolate", "mtu", "ipv6", "external")

@@ -11,7 +11,7 @@ import pytest
 from support.builders import guests
 from support.screen import screen
 
-from kvmrun.cli import commands, main, shell_completion
+from kvmrun.cli import commands, completion_engine, main
 
 COMMANDS = set(commands.names())
 BASH = """
@@ -76,15 +76,15 @@ def test_what_may_come_next(filled: Path) -> None:
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
 def test_every_command_is_completed_by_being_there(name: str) -> None:
-    parser = shell_completion._parser([name, ""], main._command)
+    parser = completion_engine._parser([name, ""], main._command)
     assert {"--help", "--vms", "--timeout"} <= parser._option_string_actions.keys()
 
 
 def test_cards_are_those_of_the_guest_that_was_named(filled: Path) -> None:
     (filled / "vm1.toml").write_text('[[nic]]\nname = "wan"\n[[nic]]\nnetwork = "dmz"\n')
     typed = argparse.Namespace(vms=str(filled), guest="vm1")
-    assert list(shell_completion._COMPLETERS["NIC"](parsed_args=typed)) == ["wan", "eth1"]
-    assert not shell_completion._COMPLETERS["NIC"](parsed_args=argparse.Namespace(vms=str(filled), guest=None))
+    assert list(completion_engine._COMPLETERS["NIC"](parsed_args=typed)) == ["wan", "eth1"]
+    assert not completion_engine._COMPLETERS["NIC"](parsed_args=argparse.Namespace(vms=str(filled), guest=None))
 
 
 def test_a_lab_that_root_must_not_read_offers_nothing(filled: Path) -> None:

@@ -19,7 +19,7 @@ from kvmrun.host.firmware.descriptor_files import read_descriptors
 from kvmrun.host.process import process
 from kvmrun.host.process.confinement import read_confinement
 from kvmrun.model.firmware.descriptor import choose
-from kvmrun.model.firmware.machine_type import MachineType
+from kvmrun.model.machine.machine_type import MachineType
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 NEWEST = re.compile(r"pc-q35-[0-9.]+")

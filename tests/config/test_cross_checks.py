@@ -102,7 +102,7 @@ def test_a_guest_that_is_called_as_the_machine_itself(lab: Path, name: str) -> N
 def test_a_guest_that_is_called_as_the_second_card_of_another(lab: Path) -> None:
     found = loaded_lab(lab, longguest="[[nic]]\n[[nic]]\n", longguest_eth1="")
     [problem] = told(found, "longguest-eth1.toml")
-    assert "a card of longguest is called longguest-eth1 in DNS" in problem
+    assert "a NIC of longguest is called longguest-eth1 in DNS" in problem
 
 
 @pytest.mark.parametrize("name", ["vm1", HOST, "localhost", '"vm1.lan"'])

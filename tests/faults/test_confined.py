@@ -18,8 +18,8 @@ from support.world import processes, until, world, world_after
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.host.process import process
-from kvmrun.model.guest.paths import Paths
-from kvmrun.model.guest.qemu_argv import argv
+from kvmrun.model.guest.qemu_option import argv
+from kvmrun.model.paths import Paths
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: accounts, taps and devices")
 SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"

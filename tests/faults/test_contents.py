@@ -10,7 +10,7 @@ from support.builders import TCG
 from support.cli import Cli, has_line
 from support.tally import Tally
 
-from kvmrun.host.files import image_files
+from kvmrun.host.disk import image_files
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 FORMATS = ("qcow2", "vmdk", "vdi", "vhdx", "vpc", "qed", "parallels", "qcow")

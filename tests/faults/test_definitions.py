@@ -339,7 +339,7 @@ def _as_file(lab: Path, name: str) -> None:
 def test_no_socket_has_a_path_too_long(lab: Path, own_directories: Path, tally: Tally) -> None:
     from kvmrun.errors import Refused
     from kvmrun.host.rundir import rundir
-    from kvmrun.model.machine.channels import CONSOLE, MONITORS
+    from kvmrun.model.machine.chardevs import CONSOLE, MONITORS
 
     row = tally.row("V-07", "longest names below the longest run directory", 40)
     guest = "a" * 32

@@ -15,7 +15,7 @@ from support.tally import Tally
 from support.world import until
 
 from kvmrun.api.lab import read_definitions
-from kvmrun.api.status.status import guest_statuses
+from kvmrun.api.status.live_status import guest_statuses
 from kvmrun.config.standard_paths import resolve_paths
 from kvmrun.host import dnsmasq
 from kvmrun.host.rundir import rundir

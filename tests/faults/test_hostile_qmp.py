@@ -16,7 +16,7 @@ from support.pretender import Pretender
 from support.tally import Row, Tally
 
 from kvmrun.api.guest import pause_resume_reset
-from kvmrun.api.status import status
+from kvmrun.api.status import live_status
 from kvmrun.errors import KvmrunError
 from kvmrun.model.guest.guest_state import guest_state
 from kvmrun.monitor.qmp import qmp_client, query_many, startup_check
@@ -126,7 +126,7 @@ def _list(bench: Bench, row: Row, ways: list[str]) -> None:
     found = {one["name"]: one for one in json.loads(cost.out)["guests"]}
     for way in ways:
         with row.case(way):
-            bench.within(cost, status.LIMIT + 0.5, 0)
+            bench.within(cost, live_status.LIMIT + 0.5, 0)
             state, problem = found[_named(way)]["state"], found[_named(way)]["problem"]
             if way in {"ends-itself", "stops-itself"}:
                 assert state in {"unresponsive", "stopped", "stale"}, state

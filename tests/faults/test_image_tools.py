@@ -18,7 +18,7 @@ import kvmrun as package
 WHAT = "image tools that root runs: only to make new ones, and these open no other"
 TOOLS = re.compile(r"qemu-(img|io|nbd|storage-daemon)|losetup|blkid|guestfish|virt-|dmsetup|\bmount\b|(?<![-\w])file\b")
 RUNS = ("require_program", "run", "spawn", "Popen", "execve", "execv")
-TOOL_USERS = ("host/files/image_files.py", "host/images/convert.py")
+TOOL_USERS = ("host/disk/image_files.py", "host/images/convert.py")
 """Who runs qemu-img: to make images, and, as an account of its own, to convert what is imported."""
 USED = {"sh", "capsh", "prlimit", "s6-log", "qemu-system-x86_64", "python", "nft"}
 _CALL = re.compile(r'^(?P<pid>\d+) +(?P<call>execve|openat)\((?:AT_FDCWD, |\d+, )?"(?P<path>[^"]*)"(?P<rest>.*)')

@@ -18,9 +18,9 @@ from support.tally import Tally
 from support.world import difference, until, world, world_after
 
 from kvmrun.config.load_lab import load_lab
-from kvmrun.model.guest import qemu_argv
+from kvmrun.model.guest import qemu_option
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 MIB = 1 << 20
 _JSON = {"-blockdev", "-device", "-netdev", "-object"}
@@ -286,7 +286,7 @@ def _argv(guest: Guest, lab: Any, place: Any) -> list[str]:
     """The words as run, each handle given a number."""
     options = tuple(guest.options(place, vhost=False))
     table = {handle: [number] for number, handle in enumerate({h for one in options for h in one.handles()}, 10)}
-    return [word for one in qemu_argv.argv(options, table) for word in one]
+    return [word for one in qemu_option.argv(options, table) for word in one]
 
 
 def test_no_string_is_more_than_one_value(lab: Path, own_directories: Path, tally: Tally) -> None:

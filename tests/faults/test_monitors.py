@@ -16,7 +16,7 @@ from support.builders import TCG, guests
 from support.cli import Cli
 from support.tally import Tally
 
-from kvmrun.api.status.status import LIMIT
+from kvmrun.api.status.live_status import LIMIT
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be another user"),

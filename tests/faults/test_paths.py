@@ -26,7 +26,8 @@ from kvmrun.api.conversation.agent_copy import CopyOptions
 from kvmrun.api.report import discard
 from kvmrun.cli.commands import screenshot
 from kvmrun.errors import KvmrunError
-from kvmrun.host.files import export_files, image_files, safe_directory
+from kvmrun.host.disk import image_files
+from kvmrun.host.files import export_files, safe_directory
 from kvmrun.model.deadline import NEVER
 from kvmrun.monitor.agent import agent_files
 from kvmrun.plan.steps.guest_steps import MakeImage

@@ -17,9 +17,9 @@ import pytest
 
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.drive import FileUse
-from kvmrun.model.guest.paths import Paths
-from kvmrun.model.guest.qemu_argv import BootFile, Handle, Option, Tap, argv
+from kvmrun.model.guest.qemu_option import BootFile, Handle, Option, Tap, argv
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 
 HERE = Path(__file__).parent
 QEMU = shutil.which("qemu-system-x86_64")

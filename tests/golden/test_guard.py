@@ -65,8 +65,8 @@ def test_a_card_has_the_guard_of_its_network_unless_it_says_otherwise(
 @pytest.mark.parametrize(
     ("network", "nic", "key", "wanted"),
     [
-        ('external = true\nguard = "address"', "", "nic[0].guard", "an address on this card"),
-        ("external = true", 'guard = "address"', "nic[0].guard", "an address on this card"),
+        ('external = true\nguard = "address"', "", "nic[0].guard", "an address on this NIC"),
+        ("external = true", 'guard = "address"', "nic[0].guard", "an address on this NIC"),
         ("", 'guard = "arp"', "nic[0].guard", 'one of "none", "mac", "address"'),
         ("", "guard = false", "nic[0].guard", 'one of "none", "mac", "address"'),
     ],

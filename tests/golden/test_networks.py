@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Forward, Lease, Network, Uplink, Upstream
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import GuestName, LinkName, NicName
 from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network.dnsmasq_plan import texts as names_texts

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from support.builders import defined_guest
 
-from kvmrun.host.images import image_aio
+from kvmrun.host.disk import image_aio
 
 DISK = defined_guest(drive=[{"image": "a.raw"}])
 CDROM = defined_guest(drive=[{"image": "a.iso", "media": "cdrom"}])

@@ -9,7 +9,7 @@ from support.world import until
 
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.process import log_reader, process
-from kvmrun.model.guest.qemu_argv import Log
+from kvmrun.model.guest.qemu_option import Log
 from kvmrun.plan.steps.guest_steps import StartLogger
 
 CHUNK = b"".join(b"[%8d.000000] something happened on the console again\r\n" % number for number in range(1000))

@@ -17,7 +17,7 @@ from kvmrun.host.process import process
 from kvmrun.host.seed import caller_keys, seed_facts, seed_files
 from kvmrun.host.seed.iso_image import write_iso
 from kvmrun.host.seed.user_data_check import user_data_problem
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import PathBase
 from kvmrun.model.seed.seed import Seed
 from kvmrun.model.seed.seed_values import PublicKey

@@ -10,7 +10,7 @@ from support.world import ip, world
 
 from kvmrun.host import sysctl
 from kvmrun.host.process import process
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 ONE, TWO = "ipv4/conf/wan0/forwarding", "ipv4/conf/wan1/forwarding"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from kvmrun.host.images import unnamed_file
+from kvmrun.host.disk import unnamed_file
 from kvmrun.model.deadline import NEVER
-from kvmrun.model.guest.qemu_argv import TemporaryImage
+from kvmrun.model.guest.qemu_option import TemporaryImage
 from kvmrun.plan.steps.guest_steps import MakeTemporaryImage
 
 

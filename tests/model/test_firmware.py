@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from support.table import each
 
 from kvmrun.model.firmware.descriptor import choose, descriptor_from_json
-from kvmrun.model.firmware.machine_type import MachineType, pinned_machine
+from kvmrun.model.machine.machine_type import MachineType, pinned_machine
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import Any
 
 from support.table import each
 
-from kvmrun.model.guest.qemu_argv import argv
+from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.scalars import PathBase
 from kvmrun.model.seed import seed_medium
 from kvmrun.model.seed.seed import Seed, SeedFile

@@ -9,22 +9,22 @@ from support.builders import guest, lab_of, network
 from kvmrun.model.finding import Finding
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import PersistentTap
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import Size
 from kvmrun.plan.doctor import doctor_host, doctor_networks
-from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts, MachineFacts, Trial
+from kvmrun.plan.doctor.doctor_facts_model import BootTest, HostNetworkFacts, MachineFacts
 from kvmrun.plan.host_facts import Bridge, NetworkFacts, PortOwner
 
 WHERE = Paths(vms="/vms.d", run="/run/kvmrun", state="/state", root=True)
 GOOD = MachineFacts(
     root=True, vms="/vms.d", kvm="ready", kvm_mode="root:kvm 0660", extension="kvm_intel",
-    trials=(Trial(cpu="host", worked=True, seconds=0.2),), qemu="/usr/bin/qemu", qemu_given=False,
+    trials=(BootTest(cpu="host", worked=True, seconds=0.2),), qemu="/usr/bin/qemu", qemu_given=False,
     qemu_version=(7, 2, 0), qemu_says="", tun="ready", vhost=True, missing={}, memory=16 << 30, available=8 << 30,
     state="/state", state_writable=True, state_free=20 << 30, units=None,
 )  # fmt: skip
-HOST = Trial(cpu="host", worked=False, seconds=0.1, reason="QEMU died of SIGABRT")
-PLAIN = Trial(cpu="qemu64", worked=True, seconds=3.3)
+HOST = BootTest(cpu="host", worked=False, seconds=0.1, reason="QEMU died of SIGABRT")
+PLAIN = BootTest(cpu="qemu64", worked=True, seconds=3.3)
 
 
 def found(subject: str, now: MachineFacts, some: Lab | None = None) -> Finding:

@@ -10,13 +10,13 @@ from kvmrun.errors import Refused
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
 from kvmrun.model.network.network import Uplink
 from kvmrun.model.network.network_record import NetworkRecord
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import LinkName, Mac, NicName
 from kvmrun.plan import merge_records
-from kvmrun.plan.guest.guest_start import launch_record as guest_record
+from kvmrun.plan.guest.start_plan import launch_record as guest_record
 from kvmrun.plan.merge_records import Recorded, merge
 from kvmrun.plan.network import uplink_routing
 from kvmrun.plan.network.network_plan import record as network_record

@@ -9,9 +9,9 @@ from support.builders import BRIDGE, LAN, guest, lab_of
 from kvmrun.errors import NotPermitted, Refused
 from kvmrun.model import derive
 from kvmrun.model.guest.nic import Nic, PersistentTap
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Dhcp, Dns, Forward, Network, Uplink, Upstream
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.host_facts import Bridge, ChangedSysctl, Link, NetworkFacts, PortOwner, Route
 from kvmrun.plan.network import dnsmasq_config

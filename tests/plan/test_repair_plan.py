@@ -6,14 +6,15 @@ from support.builders import guest, lab_of
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import Paths
-from kvmrun.model.guest.qemu_argv import argv
+from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.machine.processor import Topology
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import Size
-from kvmrun.plan import repair_plan
-from kvmrun.plan.guest.guest_start import launch_record as record_of
+from kvmrun.plan.guest.start_plan import launch_record as record_of
 from kvmrun.plan.network import nft_guard
-from kvmrun.plan.repair_plan import Fault, GuestFacts, OwnedLink
+from kvmrun.plan.repair import orphan_links, repair_plan
+from kvmrun.plan.repair.orphan_links import OwnedLink
+from kvmrun.plan.repair.repair_plan import Fault, GuestFacts
 
 WHERE = Paths(vms="/l", run="/r", state="/s", root=True)
 VM1 = guest(accel="tcg", cpus=3, memory=Size(96 << 20), nic=(Nic(), Nic(queues=2)))
@@ -114,6 +115,6 @@ def test_orphans_are_told_from_what_may_be_anothers() -> None:
     ]
     tables = {nft_guard.TABLE, "netdev kvmrun_net_lan", "netdev kvmrun_net_lan from_vm8_", "netdev filter from_vm9_"}
     parts = tables | {nft_guard.nft_part(name) for name in ("vm1", "vm5", "vm6", "vm7")}
-    found = {fault.subject: fault for fault in repair_plan.orphan_faults(LAB, marked, ["vm7"], parts)}
+    found = {fault.subject: fault for fault in orphan_links.orphan_faults(LAB, marked, ["vm7"], parts)}
     assert list(found) == ["br9", "br8", "tap-vm2", "vm6"]
     assert [bool(one.steps) for one in found.values()] == [True, False, True, True]

@@ -14,8 +14,8 @@ from kvmrun.config.toml_values import Converter
 from kvmrun.errors import Refused
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.scalars import GuestName, LinkName, NicName, PathBase
 from kvmrun.model.seed.seed_medium import credential_names
 from kvmrun.plan.host_facts import SeedFacts

@@ -9,7 +9,7 @@ from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.errors import Refused, Unresponsive
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.guest_state import qemu_state
-from kvmrun.model.machine.channels import AGENT
+from kvmrun.model.machine.chardevs import AGENT
 from kvmrun.monitor.agent.agent_client import LIMIT, TURN, Agent, connect
 from kvmrun.monitor.qmp.query_many import query
 

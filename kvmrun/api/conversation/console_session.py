@@ -8,7 +8,7 @@ from kvmrun.api.guest_socket import socket_of
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.errors import Refused
 from kvmrun.host.rundir import console_lock
-from kvmrun.model.machine.channels import CONSOLE
+from kvmrun.model.machine.chardevs import CONSOLE
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.monitor.console.console_relay import ConsoleRelay, ConsoleUser, Ending, connect_console

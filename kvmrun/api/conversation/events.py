@@ -7,12 +7,12 @@ from contextlib import aclosing
 
 from kvmrun.api.guest_socket import socket_of
 from kvmrun.api.lab import LabHandle, expand_groups, no_such_guest, own_guests, read_definitions, refuse_other
-from kvmrun.api.status.status import visible_run_directories
+from kvmrun.api.status.live_status import visible_run_directories
 from kvmrun.errors import KvmrunError, NotRunning
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.event import GuestEvent
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.monitor.qmp import event_stream
 
 _LOOK = 0.25

@@ -12,8 +12,8 @@ from kvmrun.host.files import ownership
 from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import GuestName
 
 _LOGGER_ENDS = 2.0

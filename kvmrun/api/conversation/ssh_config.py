@@ -10,7 +10,7 @@ from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import export_files
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime, Paths
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.printable import printable
 
 _AGENT_LIMIT = 2.0

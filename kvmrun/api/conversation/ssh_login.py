@@ -13,7 +13,7 @@ from kvmrun.host.process import process
 from kvmrun.host.rundir import rundir
 from kvmrun.host.seed.caller_keys import private_keys
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import GuestRuntime, Paths
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_commands
 
@@ -125,7 +125,7 @@ def reachable_address(runtime: GuestRuntime, deadline: Deadline) -> str:
         return seen
     try:
         with agent_session(runtime.directory, name, deadline=deadline) as agent:
-            told = [one for card in agent_commands.interfaces(agent) for one in card.routable()]
+            told = [one for nic in agent_commands.interfaces(agent) for one in nic.routable()]
     except KvmrunError as no:
         raise _no_address_error(name, no.message) from None
     if not told:

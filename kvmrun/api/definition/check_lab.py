@@ -12,11 +12,11 @@ from kvmrun.host.process import process
 from kvmrun.host.rundir import records
 from kvmrun.host.seed import seed_facts
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.paths import Paths
 from kvmrun.model.value import Value
 from kvmrun.plan.guest import firmware_plan, image_plan
-from kvmrun.plan.network import dnsmasq_config, dnsmasq_plan
+from kvmrun.plan.network import dnsmasq_leases, dnsmasq_plan
 from kvmrun.plan.seed import seed_plan
 
 
@@ -104,6 +104,6 @@ def _leases(lab: Lab, where: Paths) -> Iterator[Problem]:
     for name in now.now.up:
         network = now.networks[name]
         path = dnsmasq_plan.files(now, network, where).leases
-        for address, mac in dnsmasq_config.taken_leases(network, now.ports(), network_facts.leases(path)):
+        for address, mac in dnsmasq_leases.taken_leases(network, now.ports(), network_facts.leases(path)):
             found, wanted = f"a lease of {address} to {mac}", f"none, it is reserved: kvmrun net up {name} drops it"
             yield Problem(file="networks.toml", key=f"network.{name}", found=found, wanted=wanted, warning=True)

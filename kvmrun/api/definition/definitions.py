@@ -7,8 +7,8 @@ from kvmrun.api.lab import LabHandle, read_definitions, refuse_other
 from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import AS_ROOT, ConfigError, NotPermitted, Refused, UsageError
 from kvmrun.host.rundir import rundir
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import GuestName
 

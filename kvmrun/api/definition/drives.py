@@ -10,7 +10,7 @@ from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.config.toml_writer import Entry, format_entry
 from kvmrun.errors import Refused, UsageError
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.plan.guest.image_plan import copy_to_images, exchangeable_reason

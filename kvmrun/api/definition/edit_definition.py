@@ -10,8 +10,8 @@ from kvmrun.config.load_lab import RESERVED
 from kvmrun.errors import ConfigError, Refused, UsageError
 from kvmrun.host.files import definition_files, draft_files
 from kvmrun.host.rundir import rundir
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Problem
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 

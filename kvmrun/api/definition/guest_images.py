@@ -12,7 +12,7 @@ from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.host.files import definition_files, ownership
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import BaseImage, FilePath
 
 

@@ -86,9 +86,9 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
     now, nics = _defaults_applied(lab, name)
     asked = drives.drives_over_image(now, pulled, options)
     keys = [*_hardware_keys(now), *drives.keys_for_image(now, pulled)]
-    cards = [_explicit_nic_keys(nic) for nic in nics]
+    keys_of_nics = [_explicit_nic_keys(nic) for nic in nics]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
-    text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
+    text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=keys_of_nics)
     text = drives.with_image_kernel(text, pulled)
     takes_seed = pulled.pin.user and pulled.pin.seed != "none"
     return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}')}" if takes_seed else text
@@ -127,7 +127,7 @@ def _defaults_applied(lab: LabHandle, name: str) -> tuple[Guest, tuple[Nic, ...]
 
 
 def _explicit_nic_keys(nic: Nic) -> dict[str, object]:
-    """What a card says of itself that is not the default, and its network."""
+    """What a NIC says of itself that is not the default, and its network."""
     told = {key: value for key, value in nic.as_dict().items() if value != Nic.DEFAULTS[key]}
     return {"network": nic.network} | told
 
@@ -143,7 +143,7 @@ def _copy_text(lab: LabHandle, name: str, other: str) -> str:
 
 
 def with_free_addresses(lab: LabHandle, name: str, text: str) -> str:
-    """The text with an address for each card whose own is taken, or that would take one from a guest there is."""
+    """The text with an address for each NIC whose own is taken, or that would take one from a guest there is."""
     after, _ = definitions.errors_added_by(lab, _draft(name, text))
     if name not in after.guests:
         return text

@@ -11,7 +11,7 @@ from kvmrun.api.options import StopOptions
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.value import Value
 
 

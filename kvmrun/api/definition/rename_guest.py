@@ -14,8 +14,8 @@ from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
 
 

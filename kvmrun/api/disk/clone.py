@@ -11,18 +11,18 @@ from kvmrun.api.lab import LabHandle, guest_or_error, refuse_other_image
 from kvmrun.api.options import CloneOptions
 from kvmrun.api.report import Report, discard, transferring
 from kvmrun.errors import KvmrunError, Unresponsive
+from kvmrun.host.disk import copy_image, image_files, image_process, open_image
+from kvmrun.host.disk.copy_image import NewImage
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
-from kvmrun.host.files import definition_files, image_files, known_hosts, ownership
+from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.firmware.state_copy import state_copy
-from kvmrun.host.images import copy_image, image_process, open_image
-from kvmrun.host.images.copy_image import NewImage
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.fd_passing import QmpConnection, QmpError

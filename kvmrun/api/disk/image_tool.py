@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
-from kvmrun.host.images import image_process
+from kvmrun.host.disk import image_process
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.printable import printable
 from kvmrun.monitor.qmp.fd_passing import QmpConnection

@@ -7,14 +7,14 @@ from kvmrun.api.definition.drives import path_of_file
 from kvmrun.api.guest_socket import monitor_of
 from kvmrun.api.lab import LabHandle, require_running
 from kvmrun.errors import KvmrunError, Refused, UsageError
+from kvmrun.host.disk import open_image
 from kvmrun.host.facts import guest_facts
-from kvmrun.host.images import open_image
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest.drive import Drive, FileUse
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime, Paths
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.scalars import FilePath, GuestName
 from kvmrun.model.value import Value

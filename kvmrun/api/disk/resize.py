@@ -10,15 +10,15 @@ from kvmrun.api.guest_socket import monitor_of
 from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions, refuse_other, refuse_other_image
 from kvmrun.config import toml_edit
 from kvmrun.errors import ConfigError, KvmrunError, Refused
+from kvmrun.host.disk import image_process, open_image
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.files import definition_files
-from kvmrun.host.images import image_process, open_image
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.guest.drive import Drive, throttle_node
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import Size
 from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.fd_passing import QmpError, open_connection

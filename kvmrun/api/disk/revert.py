@@ -6,8 +6,9 @@ from contextlib import ExitStack
 from kvmrun.api.definition import definitions, guest_images
 from kvmrun.api.lab import LabHandle, guest_or_error, refuse_other_image
 from kvmrun.errors import Refused
+from kvmrun.host.disk import image_files
 from kvmrun.host.facts import guest_facts
-from kvmrun.host.files import image_files, known_hosts, ownership
+from kvmrun.host.files import known_hosts, ownership
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import current

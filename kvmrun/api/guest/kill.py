@@ -12,7 +12,7 @@ from kvmrun.host.process import process
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline, within
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 
 def kill(

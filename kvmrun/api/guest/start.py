@@ -22,12 +22,12 @@ from kvmrun.host.process.signals import note_signals
 from kvmrun.host.rundir import records, rundir
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest import start_order
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.printable import duration, quoted
 from kvmrun.model.scalars import GuestName
 from kvmrun.model.value import Value
-from kvmrun.plan.guest.guest_start import launch_record
+from kvmrun.plan.guest.start_plan import launch_record
 
 _MANY = 8
 """So many guests take a second to start: a person sees that something goes on."""

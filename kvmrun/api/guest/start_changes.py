@@ -2,13 +2,12 @@
 
 from collections.abc import Collection
 
-from kvmrun.api.definition.drives import path_of_file
 from kvmrun.api.options import StartOptions
 from kvmrun.errors import Refused
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import FilePath
 
 
@@ -23,6 +22,8 @@ def with_start_options(lab: Lab, where: Paths, names: Collection[str], options: 
         return lab
     guests = {name: guest.replace(**changes) for name, guest in lab.guests.items()}
     if options.cdrom:
+        from kvmrun.api.definition.drives import path_of_file  # loads what makes and downloads images
+
         path = path_of_file(where, options.cdrom)
         guests |= {name: _with_cdrom(guests[name], path) for name in names if name in guests}
     return lab.replace(guests=guests)

@@ -21,14 +21,14 @@ from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
 from kvmrun.plan import merge_records
 from kvmrun.plan.guest import image_plan
-from kvmrun.plan.guest.guest_start import launch_record as record_of
-from kvmrun.plan.guest.guest_start import split_at_launch
-from kvmrun.plan.guest.guest_start import start_steps as plan_up
+from kvmrun.plan.guest.start_plan import launch_record as record_of
+from kvmrun.plan.guest.start_plan import split_at_launch
+from kvmrun.plan.guest.start_plan import start_steps as plan_up
 from kvmrun.plan.steps.guest_steps import GuestStep
 
 _THROWAWAY = "; what it writes to its drives is lost when QEMU ends"

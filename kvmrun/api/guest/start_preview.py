@@ -15,11 +15,11 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host.facts.guest_facts import RunningGuests
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.rundir import records
-from kvmrun.model.guest.paths import GuestRuntime, Paths
-from kvmrun.model.guest.qemu_argv import argv
+from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
-from kvmrun.plan.guest.guest_start import split_at_launch
+from kvmrun.plan.guest.start_plan import split_at_launch
 from kvmrun.plan.steps.guest_steps import Launch
 
 

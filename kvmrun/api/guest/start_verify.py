@@ -10,7 +10,7 @@ from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest_state import is_half_started
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.monitor.qmp import startup_check
 from kvmrun.monitor.qmp.query_many import query
 

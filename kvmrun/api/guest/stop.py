@@ -18,7 +18,7 @@ from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import frozen_mark
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest.guest_state import qemu_state
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.value import Value
 from kvmrun.monitor.qmp.query_many import Reply, query
 

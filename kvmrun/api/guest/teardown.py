@@ -13,7 +13,7 @@ from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import NEVER, Deadline, undoing
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.value import Value
 
 

@@ -12,7 +12,7 @@ from kvmrun.api.selection import in_order
 from kvmrun.errors import KvmrunError
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import duration
 from kvmrun.model.value import Value
 

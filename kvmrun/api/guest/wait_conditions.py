@@ -10,8 +10,8 @@ from kvmrun.host.process import log_reader
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.guest.readiness import Ready
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.scalars import Size
 from kvmrun.model.value import Value
 

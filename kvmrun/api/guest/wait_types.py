@@ -2,7 +2,7 @@
 
 from typing import Protocol
 
-from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.paths import GuestRuntime
 
 
 class Watch(Protocol):

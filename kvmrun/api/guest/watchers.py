@@ -12,8 +12,8 @@ from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import lock, rundir
 from kvmrun.model.guest.guest_state import qemu_state
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.machine.channels import CONSOLE
+from kvmrun.model.machine.chardevs import CONSOLE
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.monitor.agent.agent_client import AgentError, Garbled
 from kvmrun.monitor.console.console_relay import Listening
 from kvmrun.monitor.qmp.query_many import query

@@ -16,9 +16,9 @@ from kvmrun.host.files import definition_files
 from kvmrun.host.images.convert import Moved
 from kvmrun.host.images.image_store import ImageStore
 from kvmrun.model.deadline import Deadline, current
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.image.catalogue_entry import CatalogueEntry
 from kvmrun.model.image.pinned_image import PinnedImage
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import PathBase
 
 

@@ -5,11 +5,12 @@ from collections.abc import Iterable
 from typing import Any, Literal
 
 from kvmrun.api.image.image_lab import ImageLab, deadline_of, image_path, shown
-from kvmrun.api.image.image_use import ImageUse
+from kvmrun.api.image.image_references import ImageUse
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.report import Done, Noted, Report, discard
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
-from kvmrun.host.files import atomic_write, image_files
+from kvmrun.host.disk import image_files
+from kvmrun.host.files import atomic_write
 from kvmrun.host.images.image_store import StoredImage, changed_reason, hash_file
 from kvmrun.model.image.pinned_image import PinnedImage
 from kvmrun.model.printable import printable

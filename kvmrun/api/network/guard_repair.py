@@ -5,8 +5,8 @@ from collections.abc import Collection
 from kvmrun.api.report import Done, Report
 from kvmrun.host.firewall import port_guard
 from kvmrun.host.rundir import rundir
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 
 
 def update_guards(lab: Lab, where: Paths, networks: Collection[str]) -> None:

@@ -7,8 +7,8 @@ from types import TracebackType
 from typing import Self
 
 from kvmrun.host.links import tap_device
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 
 
 def bridges_exist(lab: Lab, names: Collection[str]) -> bool:

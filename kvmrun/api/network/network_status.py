@@ -12,17 +12,18 @@ from kvmrun.host.links import policy_routing, pyroute2_links
 from kvmrun.model import derive
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.finding import Finding, problem
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.network_status import EgressStatus, LeaseStatus, NetworkStatus, PortStatus
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.plan.doctor import doctor_firewall, doctor_networks, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.packet_routes import Trip
 from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
 from kvmrun.plan.host_facts import NetworkFacts
-from kvmrun.plan.network import dns_upstreams, dnsmasq_config, dnsmasq_plan, faults, network_plan, reach, uplink_routing
+from kvmrun.plan.network import dns_upstreams, dnsmasq_leases, dnsmasq_plan, network_plan, reach, uplink_routing
+from kvmrun.plan.repair import fault_texts
 
 _UP = ("up", "degraded")
 
@@ -176,7 +177,7 @@ def _state(lab: Lab, where: Paths, network: Network, now: NetworkFacts) -> tuple
         if lab.has_broken_networks():
             text = "networks.toml has errors, and the network stays as it was brought up: kvmrun check tells them"
         return ("degraded" if missing else "up"), text
-    wrong = [*dict.fromkeys(faults.summary(lab, network, now, missing))]
+    wrong = [*dict.fromkeys(fault_texts.summary(lab, network, now, missing))]
     wrong += [f"fix: kvmrun net up {network.name}"] if missing else []
     wrong += ["fix: kvmrun repair"] if now.names == "stopped" else []
     wrong += [f"fix: kvmrun net restart {network.name}"] if now.names == "silent" else []
@@ -201,7 +202,7 @@ def _rules(lab: Lab, network: Network, now: NetworkFacts) -> str:
 
 
 def _leases(path: str) -> tuple[LeaseStatus, ...]:
-    found = islice(dnsmasq_config.parse_leases(dnsmasq.read_file(path) or ""), 1000)
+    found = islice(dnsmasq_leases.parse_leases(dnsmasq.read_file(path) or ""), 1000)
     return tuple(
         LeaseStatus(
             expires=one.expires,

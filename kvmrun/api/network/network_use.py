@@ -11,8 +11,8 @@ from kvmrun.host.facts import network_facts
 from kvmrun.host.links import tap_device
 from kvmrun.host.rundir import lock, rundir
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.plan import merge_records
 from kvmrun.plan.network import network_plan
 from kvmrun.plan.steps.network_steps import NetworkStep

@@ -10,9 +10,9 @@ from kvmrun.api.report import Done, Report, details, discard
 from kvmrun.errors import ConfigError, UsageError
 from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.undo import undo_on_error
-from kvmrun.host.facts import leftover_networks, network_facts, port_owners, root_capabilities
+from kvmrun.host.facts import leftover_networks, listening_ports, network_facts, root_capabilities
 from kvmrun.host.facts.guest_runtime import account_ids
-from kvmrun.host.links import bridges, port_state
+from kvmrun.host.links import bridges, link_list
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.lab import Lab
@@ -154,7 +154,7 @@ def _up(lab: LabHandle, name: str, report: Report, *, owner: int | None) -> Netw
         if (circle := dns_upstreams.circular_upstreams(now, network, network_facts.servers()))[0]:
             warnings.append("; fix: ".join(circle))
         if network.forward:
-            owners = port_owners.port_owners({one.port for one in network.forward})
+            owners = listening_ports.port_owners({one.port for one in network.forward})
             warnings += [f"{text}; fix: {fix}" for text, fix in port_forward.hidden_listeners(network, owners)]
     change = NetworkChange(
         network=name,
@@ -203,7 +203,7 @@ def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
         network = lab.networks[name]
         if here := bridges.read(network.bridge):
             bridge_plan.refuse_foreign(now, network, here)
-        found, _ = bridges.find(now, now.as_up(network), port_state.port_links)
+        found, _ = bridges.find(now, now.as_up(network), link_list.port_links)
         routes = [one for one in network_facts.routes() if found is None or one.link != found.renamed]
         bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
 

@@ -7,8 +7,8 @@ from kvmrun.api.guest_socket import monitor_of
 from kvmrun.errors import KvmrunError
 from kvmrun.host.process import log_reader, log_writer, process
 from kvmrun.host.rundir import listening_socket, rundir
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.machine.channels import CONSOLE
+from kvmrun.model.machine.chardevs import CONSOLE
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.monitor.qmp.fd_passing import QmpConnection, open_connection
 
 _LIMIT = 10.0

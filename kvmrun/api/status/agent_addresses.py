@@ -13,7 +13,7 @@ _LIMIT = 1.0
 
 
 def with_agent_addresses(rows: list[Status], here: Mapping[str, str]) -> list[Status]:
-    """The rows, those of guests whose agent answers with their cards; `here` are the guests' run directories."""
+    """The rows, those of guests whose agent answers with their NICs; `here` are the guests' run directories."""
     found: dict[str, tuple[AgentInterface, ...]] = {}
 
     def one(name: str) -> None:

@@ -3,7 +3,7 @@
 from kvmrun.api.disk.media import Medium, media
 from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.api.status import agent_addresses, status_confinement
-from kvmrun.api.status.status import guest_statuses, visible_run_directories
+from kvmrun.api.status.live_status import guest_statuses, visible_run_directories
 from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
@@ -11,9 +11,9 @@ from kvmrun.host.files import named_files
 from kvmrun.host.rundir import rundir, socket_lookup
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
-from kvmrun.model.guest.paths import GuestRuntime, Paths
-from kvmrun.model.guest.qemu_argv import argv
+from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
 from kvmrun.plan.guest import firmware_plan, image_plan
 

@@ -4,12 +4,12 @@ from collections.abc import Iterable
 
 from kvmrun.api.lab import LabHandle, expand_groups, is_known, no_such_guest, own_guests, refuse_other
 from kvmrun.api.options import StatusOptions
-from kvmrun.api.status.status import guest_statuses, visible_run_directories
+from kvmrun.api.status.live_status import guest_statuses, visible_run_directories
 from kvmrun.errors import KvmrunError, Several
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.guest.guest_status import Status
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 
 
 def status(

@@ -1,10 +1,10 @@
 """Guests of other labs on this host, found by the records in the run directory."""
 
 from kvmrun.api.lab import definitions_or_empty
-from kvmrun.api.status.status import guest_statuses
+from kvmrun.api.status.live_status import guest_statuses
 from kvmrun.host.rundir import records
 from kvmrun.model.guest.guest_status import Status
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 
 def with_other_labs(rows: list[Status], where: Paths) -> list[Status]:

@@ -4,12 +4,12 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host.links import bridges, persistent_taps, port_state, raw_netlink
+from kvmrun.host.links import bridges, link_list, persistent_taps, raw_netlink
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 from kvmrun.plan.host_facts import Link
 from kvmrun.plan.network import bridge_plan, port_plan
 
@@ -19,7 +19,7 @@ _STP = 5
 def tap_problems(where: Paths, guests: Mapping[str, tuple[Port, ...]]) -> dict[str, str]:
     """What is wrong with the taps of guests that run, by guest; all of them by one look at the links."""
     try:
-        links = port_state.port_links() if any(guests.values()) else port_state.Links([])
+        links = link_list.port_links() if any(guests.values()) else link_list.Links([])
     except (OSError, raw_netlink.DumpInterrupted):
         return {}
     forwards = {one.bridge: _forwards(links, one.bridge) for mine in guests.values() for one in mine}
@@ -42,11 +42,11 @@ def outlived_taps(where: Paths, guests: Mapping[str, tuple[Port, ...]]) -> dict[
     found = {}
     for name, mine in guests.items():
         with suppress(OSError, raw_netlink.DumpInterrupted):
-            links = port_state.port_links()
+            links = link_list.port_links()
             for one in mine:
                 tap = links.tap(one.tap, one.alias(name), one.tap_mac())
                 made = persistent_taps.made(where, one.network)
-                if tap and tap.persistent and link_mark.is_same(tap.alias, one.alias(name)) and one.tap not in made:
+                if tap and tap.persistent and link_alias.is_same(tap.alias, one.alias(name)) and one.tap not in made:
                     found[name] = f"its tap {tap.name} outlived it; kvmrun repair removes it"
     return found
 
@@ -54,7 +54,7 @@ def outlived_taps(where: Paths, guests: Mapping[str, tuple[Port, ...]]) -> dict[
 def bridge_problem(lab: Lab, network: Network) -> str:
     """What is wrong with the bridge of a network that guests use, "" for nothing."""
     try:
-        found, _ = bridges.find(lab, network, port_state.port_links)
+        found, _ = bridges.find(lab, network, link_list.port_links)
     except (OSError, KvmrunError, raw_netlink.DumpInterrupted):
         return ""
     return bridge_plan.sentence(lab, network, found)
@@ -67,6 +67,6 @@ def _owner(where: Paths, one: Port, tap: Link | None) -> int | None:
     return persistent_taps.made(where, one.network).get(one.tap) if where.root else tap.owner
 
 
-def _forwards(links: port_state.Links, name: str) -> bool:
+def _forwards(links: link_list.Links, name: str) -> bool:
     found = links.named(name)
     return bool(found and found.up) and not links.bridge(name).get(_STP)

@@ -24,7 +24,7 @@ def _with_seen(row: Status, known: Mapping[tuple[str, str], str], bridges: Mappi
 
 def with_agents(row: Status) -> Status:
     """The row, with addresses that the guest's agent reports for its NICs."""
-    told = {card.mac: next(iter(card.routable()), "") for card in row.agent or ()}
+    told = {nic.mac: next(iter(nic.routable()), "") for nic in row.agent or ()}
     return with_addresses(row, told, "agent")
 
 

@@ -6,7 +6,7 @@ from kvmrun.host.links import tap_device
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime, Paths
+from kvmrun.model.paths import GuestRuntime, Paths
 
 WELL = ("running", "paused")
 """The states that are what was wanted: what else is wrong is told of these."""

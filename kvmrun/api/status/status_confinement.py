@@ -8,7 +8,7 @@ from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 _WEAKEST = ("none", "mac", "address")
 

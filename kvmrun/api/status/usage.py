@@ -4,7 +4,7 @@ import time
 from collections.abc import Mapping
 
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.status.status import statuses_and_answers
+from kvmrun.api.status.live_status import statuses_and_answers
 from kvmrun.host.facts import host_usage
 from kvmrun.host.process import process
 from kvmrun.model.guest.guest_status import Status

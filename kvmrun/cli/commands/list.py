@@ -6,7 +6,7 @@ import time
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.options import StatusOptions
 from kvmrun.api.status.guest_list import rows, unknown_guests
-from kvmrun.api.status.status import hidden_guests_note
+from kvmrun.api.status.live_status import hidden_guests_note
 from kvmrun.cli.arguments import Args, Parser, opened, pace
 from kvmrun.cli.guest_rows import pasteable, refuse_missing_lab, show, view
 from kvmrun.errors import Several

@@ -4,7 +4,7 @@ from kvmrun.api.definition.rename_guest import current_identity, rename_guest
 from kvmrun.api.report import Done
 from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.report import reporting
-from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.ui.text.prompt import confirm
 
 HELP = "give a guest another name"

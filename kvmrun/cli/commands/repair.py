@@ -2,7 +2,7 @@
 
 import sys
 
-from kvmrun.api.repair.repair_all import repair
+from kvmrun.api.repair.repair import repair
 from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.json_output import print_document
 from kvmrun.cli.report import reporting

@@ -4,7 +4,7 @@ import sys
 import time
 
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.status.status import hidden_guests_note
+from kvmrun.api.status.live_status import hidden_guests_note
 from kvmrun.api.status.usage import usage
 from kvmrun.cli.arguments import Args, Parser, opened, pace
 from kvmrun.cli.guest_rows import pasteable

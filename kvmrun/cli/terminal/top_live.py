@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 from kvmrun.api.guest.pause_resume_reset import pause, resume
 from kvmrun.api.lab import LabHandle
-from kvmrun.api.status.status import hidden_guests_note
+from kvmrun.api.status.live_status import hidden_guests_note
 from kvmrun.cli.arguments import Args
 from kvmrun.errors import KvmrunError
 from kvmrun.model.guest.guest_usage import UsageSnapshot

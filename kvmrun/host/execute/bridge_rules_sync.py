@@ -9,12 +9,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host.facts import network_facts
 from kvmrun.host.firewall import nft
-from kvmrun.host.links import port_state
+from kvmrun.host.links import link_list
 from kvmrun.host.rundir import rundir
 from kvmrun.model import derive
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.plan.network import nft_network, record_paths
 
 
@@ -46,7 +46,7 @@ def follow(look: Callable[[], Lab], where: Paths) -> None:
         ]
         if not up:
             return
-        bridges = sorted(network_facts.own_bridges(now, port_state.port_links()))
+        bridges = sorted(network_facts.own_bridges(now, link_list.port_links()))
         loadings = []
         for name in up:
             with suppress(Busy):

@@ -8,8 +8,8 @@ from kvmrun.host.files import atomic_write
 from kvmrun.host.firmware import machine_pin
 from kvmrun.host.firmware.running_tpm import RunningTpm
 from kvmrun.model.deadline import Deadline
-from kvmrun.model.firmware.machine_type import MachineType
-from kvmrun.model.guest.qemu_argv import Handle, Log
+from kvmrun.model.guest.qemu_option import Handle, Log
+from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.plan.steps.firmware_steps import FirmwareStep, MakeVariables, PinMachine, StartTpm
 
 Undo = Callable[[], None]
@@ -40,9 +40,9 @@ class FirmwareExecutor:
         return None
 
     def _start_tpm(self, step: StartTpm) -> Undo:
-        from kvmrun.host.firmware import tpm_process  # only for a guest with a TPM
+        from kvmrun.host.firmware import tpm_start  # only for a guest with a TPM
 
-        self.tpm = tpm_process.start_tpm(step, self._output(step.log), self._deadline)
+        self.tpm = tpm_start.start_tpm(step, self._output(step.log), self._deadline)
         self._table[step.channel] = [self.tpm.channel]
         return self.tpm.end
 

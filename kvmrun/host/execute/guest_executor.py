@@ -15,7 +15,7 @@ from kvmrun.host.links import port_settings, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import listening_socket, lock, rundir
 from kvmrun.model.deadline import NEVER, Deadline
-from kvmrun.model.guest.qemu_argv import BootFile, Handle, Image, Listener, Log, Tap, argv
+from kvmrun.model.guest.qemu_option import BootFile, Handle, Image, Listener, Log, Tap, argv
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort
 from kvmrun.plan.network.nft_guard import LoadGuard
@@ -125,10 +125,10 @@ class GuestExecutor:
         self._life = -1
 
     def _make_image(self, step: guest_steps.MakeImage | guest_steps.MakeTemporaryImage) -> Undo | None:
-        from kvmrun.host.files import image_files  # brings subprocess, which an ordinary start does not need
+        from kvmrun.host.disk import image_files  # brings subprocess, which an ordinary start does not need
 
         if isinstance(step, guest_steps.MakeTemporaryImage):
-            from kvmrun.host.images import unnamed_file
+            from kvmrun.host.disk import unnamed_file
 
             self.table[step.file] = [unnamed_file.make_temporary_image(step, self.deadline)]
             return None

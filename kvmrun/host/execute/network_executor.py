@@ -9,15 +9,15 @@ from kvmrun.host.files import atomic_write
 from kvmrun.host.firewall import nft
 from kvmrun.host.links import (
     kernel_routes,
+    link_list,
     persistent_taps,
     policy_routing,
     port_settings,
-    port_state,
     pyroute2_links,
     tap_device,
 )
 from kvmrun.host.rundir import records
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import AddDefaultRoute, AddRule, RemoveDefaultRoute, RemoveRule, WayStep
 from kvmrun.plan.steps import network_steps
@@ -145,7 +145,7 @@ def _rest(step: network_steps.OtherStep, where: Paths) -> Undo | None:
             port_settings.rename(tap_device.ifindex(step.name), step.to)
             return lambda: port_settings.rename(tap_device.ifindex(step.to), step.name)
         case network_steps.RecordBridge():
-            made = port_state.device(step.record.network.bridge)
+            made = link_list.device(step.record.network.bridge)
             records.write_network(step.path, step.record.replace(device=made))
         case network_steps.SetSysctl():
             return sysctl.set_and_remember(where, step.name, step.value, step.user)

@@ -10,15 +10,15 @@ from typing import Literal, TypeVar
 from kvmrun.errors import HostLacks, KvmrunError
 from kvmrun.export import systemd_units
 from kvmrun.host import sysctl
-from kvmrun.host.facts import doctor_probes, guest_facts, network_facts, port_owners, root_capabilities
+from kvmrun.host.facts import doctor_probes, guest_facts, listening_ports, network_facts, root_capabilities
 from kvmrun.host.firewall import ruleset
 from kvmrun.host.links import gateway_probe, policy_routing, pyroute2_links, tap_device
 from kvmrun.host.process import process
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
-from kvmrun.plan.doctor.doctor_facts_model import Access, HostNetworkFacts, MachineFacts, Trial
+from kvmrun.plan.doctor.doctor_facts_model import Access, BootTest, HostNetworkFacts, MachineFacts
 from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
 from kvmrun.plan.host_facts import NetworkFacts, PortOwner, Route
 from kvmrun.plan.network import uplink_routing
@@ -29,7 +29,7 @@ _UNITS = ("/etc/systemd/system", "/run/systemd/system", "/usr/lib/systemd/system
 _LIMIT = 10.0
 
 
-def machine_facts(where: Paths, guests: Iterable[str], trials: tuple[Trial, ...]) -> MachineFacts:
+def machine_facts(where: Paths, guests: Iterable[str], trials: tuple[BootTest, ...]) -> MachineFacts:
     """Everything about the machine but its networks, for the lab's `guests`; `trials` were made before."""
     import psutil
 
@@ -86,7 +86,7 @@ def host_network_facts(lab: Lab, where: Paths) -> HostNetworkFacts:
         for name in networks
     }
     ports = {one.port for network in lab.networks.values() for one in network.forward}
-    owners: tuple[PortOwner, ...] = _tried(errors, lambda: port_owners.port_owners(ports), ()) if ports else ()
+    owners: tuple[PortOwner, ...] = _tried(errors, lambda: listening_ports.port_owners(ports), ()) if ports else ()
     routes: tuple[Route, ...] = _tried(errors, network_facts.routes, ())
     served = {name: str(lab.networks[name].host_address().ip) for name, one in networks.items() if one.dnsmasq}
     servers = {name: address for name, address in served.items() if lab.networks[name].dns and not networks[name].names}

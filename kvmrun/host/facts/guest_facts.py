@@ -7,20 +7,20 @@ from typing import Literal
 
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.errors import Refused, host_reason
+from kvmrun.host.disk import image_aio
 from kvmrun.host.facts import block_device
 from kvmrun.host.facts.guest_runtime import account_ids
 from kvmrun.host.files import named_files, ownership, small_files
 from kvmrun.host.firmware import machine_pin
-from kvmrun.host.images import image_aio
 from kvmrun.host.links import persistent_taps, tap_device
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
-from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import PersistentTap
-from kvmrun.model.guest.paths import GuestRuntime, Paths
-from kvmrun.model.network import link_mark
+from kvmrun.model.machine.machine_type import MachineType
+from kvmrun.model.network import link_alias
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.plan.firmware_facts import FirmwareFacts
 from kvmrun.plan.host_facts import DiskFacts, ImageFacts, StartFacts
 
@@ -212,7 +212,7 @@ def _uids(others: Mapping[str, int]) -> dict[int, str]:
 def _files(guest: Guest, others: RunningGuests, store: str) -> dict[str, ImageFacts | None]:
     files: dict[str, ImageFacts | None] = {}
     if guest.drive:
-        from kvmrun.host.files import image_files
+        from kvmrun.host.disk import image_files
 
         opened = others.opened()
         for drive in guest.drive:
@@ -278,7 +278,7 @@ def _leftovers(
 ) -> Iterator[str]:
     """The taps that are left of a guest that does not run; `marks` are the aliases of those that are there."""
     for port in runtime.ports:
-        if port.tap not in kept and link_mark.is_same(marks.get(port.tap, ""), port.alias(guest)):
+        if port.tap not in kept and link_alias.is_same(marks.get(port.tap, ""), port.alias(guest)):
             yield port.tap
 
 

@@ -3,8 +3,8 @@
 import pwd
 from collections.abc import Iterable
 
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 
 
 def guest_runtimes(lab: Lab, where: Paths) -> dict[str, GuestRuntime]:

@@ -17,7 +17,7 @@ class LinkCounters(Value):
     sent_dropped: int
 
     def of_guest(self, nic: str) -> NicCount:
-        """The same for the card at the other end of the tap: what the tap sent, the guest received."""
+        """The same for the NIC at the other end of the tap: what the tap sent, the guest received."""
         return NicCount(
             name=nic,
             received_bytes=self.sent_bytes,

@@ -3,10 +3,10 @@
 from kvmrun.host.facts import network_facts
 from kvmrun.host.firewall import nfnetlink
 from kvmrun.host.links import pyroute2_links, raw_netlink
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import LinkName, NicName
 from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network import nft_guard, nft_network
@@ -17,9 +17,9 @@ _PREFIX = nft_network.table_name("")
 def find(lab: Lab) -> dict[str, Network]:
     """Those networks by name, each with its bridge; `lab` is as it holds now. Raises KvmrunError."""
     bridges = {
-        link_mark.name(one.alias): one.name
+        link_alias.name(one.alias): one.name
         for one in pyroute2_links.marked()
-        if one.bridge and one.alias == link_mark.of_bridge(link_mark.name(one.alias), lab.identity)
+        if one.bridge and one.alias == link_alias.of_bridge(link_alias.name(one.alias), lab.identity)
     }
     try:
         tables = nfnetlink.existing_parts("inet")
@@ -53,4 +53,4 @@ def _is_name(text: str) -> bool:
 
 
 def _is_marked(lab: Lab, name: str, table: str) -> bool:
-    return nfnetlink.comment(table) == link_mark.of_table(name, lab.identity)
+    return nfnetlink.comment(table) == link_alias.of_table(name, lab.identity)

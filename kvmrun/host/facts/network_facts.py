@@ -8,17 +8,17 @@ from typing import Literal
 from kvmrun.errors import Unresponsive
 from kvmrun.host import sysctl
 from kvmrun.host.facts.guest_facts import read
-from kvmrun.host.links import bridges, persistent_taps, port_state, raw_netlink, tap_device
+from kvmrun.host.links import bridges, link_list, persistent_taps, raw_netlink, tap_device
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.nic import PersistentTap, Port
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 from kvmrun.plan.host_facts import Bridge, Link, NetworkFacts, PortOwner, Route, RoutingFacts
 from kvmrun.plan.network import (
     dns_upstreams,
-    dnsmasq_config,
+    dnsmasq_leases,
     dnsmasq_plan,
     ip_forwarding,
     nft_guard,
@@ -37,7 +37,7 @@ _NO_LINKS = {"all", "default", "lo"}
 
 def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
     """Everything that `network` depends on. Slow lookups are made only where a plan needs them."""
-    seen = _links() if where.root else port_state.Links([], part=True)
+    seen = _links() if where.root else link_list.Links([], part=True)
     found, occupant = bridges.find(lab, network, lambda: seen)
     made = persistent_taps.made(where, network.name) if where.root else {}
     here, leftovers = _taps(lab, network, where, seen, made)
@@ -113,12 +113,12 @@ def _names(network: Network, now: NetworkFacts) -> Literal["", "stopped", "silen
     return "silent" if asked and not doctor_probes.serves(str(network.host_address().ip), str(network.domain)) else ""
 
 
-def _former(lab: Lab, network: Network, links: port_state.Links) -> Bridge | None:
+def _former(lab: Lab, network: Network, links: link_list.Links) -> Bridge | None:
     up = lab.as_up(network)
     return bridges.find(lab, up, lambda: links)[0] if up.bridge != network.bridge else None
 
 
-def own_bridges(lab: Lab, links: port_state.Links) -> Iterator[str]:
+def own_bridges(lab: Lab, links: link_list.Links) -> Iterator[str]:
     """The existing bridges of the lab's networks. A definition alone does not make a link ours."""
     for one in map(lab.as_up, lab.networks.values()):
         if not one.external and links.named(one.bridge) and is_ours(lab, one, bridges.read(one.bridge)):
@@ -141,14 +141,19 @@ def _kept(lab: Lab, network: Network, where: Paths, found: Bridge | None) -> dic
     made = persistent_taps.made(where, network.name) if where.root else {}
     for name in found.ports if found else ():
         tap = tap_device.persistent_tap(name) if name not in here else None
-        if tap and name in made and link_mark.subject(tap.alias) and link_mark.lab_of(tap.alias) in {"", lab.identity}:
+        if (
+            tap
+            and name in made
+            and link_alias.subject(tap.alias)
+            and link_alias.lab_of(tap.alias) in {"", lab.identity}
+        ):
             here[name] = tap
     return here
 
 
 def leases(path: str) -> tuple[tuple[str, str], ...]:
     """The IPv4 addresses that dnsmasq has given out by that file, each with the MAC that has it."""
-    found = dnsmasq_config.parse_leases(read(path) or "")
+    found = dnsmasq_leases.parse_leases(read(path) or "")
     return tuple((one.address, one.mac) for one in found if one.address.count(".") == 3)
 
 
@@ -170,9 +175,9 @@ def routing_facts_with_gateways(lab: Lab, network: Network) -> RoutingFacts:
     return routing_facts(lab, network).replace(silent=silent)
 
 
-def _links() -> port_state.Links:
+def _links() -> link_list.Links:
     try:
-        return port_state.port_links()
+        return link_list.port_links()
     except raw_netlink.DumpInterrupted:
         raise Unresponsive("could not read the links", "try again", reason="they change again and again") from None
 
@@ -183,7 +188,7 @@ def _ports(lab: Lab, network: Network) -> list[tuple[str, Port]]:
 
 
 def _taps(
-    lab: Lab, network: Network, where: Paths, links: port_state.Links, made: Mapping[str, int]
+    lab: Lab, network: Network, where: Paths, links: link_list.Links, made: Mapping[str, int]
 ) -> tuple[dict[str, Link], tuple[str, ...]]:
     """Our taps on this network, and those of them that outlived their guests without having been made persistent."""
     here: dict[str, Link] = {}
@@ -211,7 +216,7 @@ def _is_persistent(found: Link) -> bool:
 
 def _is_ours(where: Paths, guest: str, port: Port, found: Link) -> bool:
     """Whether the tap is the guest's: by its mark, or because its QEMU has it, whatever became of the mark."""
-    if link_mark.is_same(found.alias, port.alias(guest)):
+    if link_alias.is_same(found.alias, port.alias(guest)):
         return True
     record = rundir.read_record(where.guest(guest))
     return bool(record and record.pid and found.name in tap_device.held_taps(record.pid).values())
@@ -246,7 +251,7 @@ def links() -> tuple[str, ...]:
     """
     found = os.listdir("/proc/sys/net/ipv4/conf")
     routed = (one for one in found if one not in _NO_LINKS and not os.path.exists(f"{tap_device.NET}/{one}/brport"))
-    return tuple(sorted(one for one in routed if not tap_device.alias(one).startswith(link_mark.MARK)))
+    return tuple(sorted(one for one in routed if not tap_device.alias(one).startswith(link_alias.MARK)))
 
 
 def _dnsmasq(lab: Lab, where: Paths, network: Network) -> int:
@@ -271,9 +276,9 @@ def servers() -> tuple[str, ...]:
 
 def _owners(lab: Lab, where: Paths) -> tuple[PortOwner, ...]:
     """The owners of the name server's ports, except the dnsmasq of this lab's networks, bound to their own bridges."""
-    from kvmrun.host.facts import port_owners
+    from kvmrun.host.facts import listening_ports
 
-    return port_owners.port_owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
+    return listening_ports.port_owners({53, 67}, {_dnsmasq(lab, where, one) for one in lab.networks.values()})
 
 
 def _loaded(lab: Lab, network: Network, where: Paths, table: str, record_of: Callable[[Paths, Network], str]) -> str:
@@ -287,5 +292,5 @@ def _loaded(lab: Lab, network: Network, where: Paths, table: str, record_of: Cal
         return nft.loaded_digest(table, record)
     from kvmrun.host.firewall import nfnetlink
 
-    comment = link_mark.of_table(network.name, lab.identity) if where.root else ""
+    comment = link_alias.of_table(network.name, lab.identity) if where.root else ""
     return "changed" if comment and nfnetlink.comment(table) == comment else ""

@@ -21,9 +21,9 @@ def network_problem(directory: str, uid: int, tables: Mapping[str, str]) -> str:
             )
 
             if nft.loaded_digest(table, f"{directory}/{note}") in {"", "changed"}:
-                from kvmrun.plan.network import faults
+                from kvmrun.plan.repair import fault_texts
 
-                return faults.RULES_CHANGED
+                return fault_texts.RULES_CHANGED
     return ""
 
 
@@ -33,9 +33,9 @@ def _names(hint: str, uid: int) -> str:
     alive, stopped = _alive(hint, uid), noted.isdigit() and process.is_stopped(int(noted))
     if alive and not stopped:
         return ""
-    from kvmrun.plan.network import faults
+    from kvmrun.plan.repair import fault_texts
 
-    return faults.NAMES_STOPPED if alive else faults.NAMES_GONE
+    return fault_texts.NAMES_STOPPED if alive else fault_texts.NAMES_GONE
 
 
 def _alive(hint: str, uid: int) -> bool:

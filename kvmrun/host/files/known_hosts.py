@@ -6,7 +6,7 @@ from contextlib import suppress
 
 from kvmrun.host.process import process
 from kvmrun.model.deadline import remaining
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 _LIMIT = 10.0
 

@@ -5,7 +5,7 @@ import stat
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host.images import image_aio
+from kvmrun.host.disk import image_aio
 from kvmrun.model.guest.drive import FileUse
 from kvmrun.model.guest.guest import Guest
 from kvmrun.plan.host_facts import ImageFacts
@@ -13,7 +13,7 @@ from kvmrun.plan.host_facts import ImageFacts
 
 def guest_image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
     """The guest's images, as far as they are there and can be read."""
-    from kvmrun.host.files import image_files
+    from kvmrun.host.disk import image_files
 
     found: dict[str, ImageFacts | None] = {}
     for drive in guest.drive:

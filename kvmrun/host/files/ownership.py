@@ -14,7 +14,7 @@ from kvmrun.host.process import process
 from kvmrun.host.rundir import records
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 
 _ACCOUNTS = range(0x70000000, 0x78000000)
 """Those that derive.uid gives."""

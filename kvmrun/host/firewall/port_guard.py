@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from kvmrun.host.firewall import nft
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.plan.network import nft_guard
 
 _NOTE = "guard"

@@ -4,13 +4,14 @@ import os
 from collections.abc import Iterator
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host.files import image_files, ownership
+from kvmrun.host.disk import image_files
+from kvmrun.host.files import ownership
 from kvmrun.host.firmware import machine_pin
 from kvmrun.host.firmware.descriptor_files import read_descriptors
 from kvmrun.host.firmware.uefi_variables import variables_facts
 from kvmrun.model.firmware.descriptor import Descriptor, Flash, choose
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import Paths, uefi_variables
+from kvmrun.model.paths import Paths, uefi_variables
 from kvmrun.plan.firmware_facts import FirmwareFacts
 
 _SECTOR = 512

@@ -4,7 +4,7 @@ import os
 
 from kvmrun.host.files import atomic_write, safe_directory, small_files
 from kvmrun.model.deadline import remaining
-from kvmrun.model.firmware.machine_type import MachineType, pinned_machine
+from kvmrun.model.machine.machine_type import MachineType, pinned_machine
 
 PRIVATE = 0o700
 """What a guest keeps is given to its processes by descriptor: none of them comes there by a path."""

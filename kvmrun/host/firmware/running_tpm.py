@@ -5,7 +5,7 @@ import time
 
 from kvmrun.host.process import process
 from kvmrun.host.rundir import lock
-from kvmrun.model.guest.paths import Paths, tpm_lock
+from kvmrun.model.paths import Paths, tpm_lock
 
 ENDING = 1.0
 """How long one may take to end after its QEMU, in seconds."""

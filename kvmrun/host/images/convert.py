@@ -11,7 +11,8 @@ from contextlib import ExitStack, closing
 from typing import IO, BinaryIO
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive, UsageError, host_fix, host_reason
-from kvmrun.host.files import atomic_write, image_files
+from kvmrun.host.disk import image_files
+from kvmrun.host.files import atomic_write
 from kvmrun.host.process import process
 from kvmrun.model import derive
 from kvmrun.model.deadline import Deadline

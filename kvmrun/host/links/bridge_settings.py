@@ -6,7 +6,7 @@ from typing import Any
 
 from kvmrun.errors import KvmrunError
 from kvmrun.host import sysctl
-from kvmrun.host.links import port_state, raw_netlink
+from kvmrun.host.links import link_list, raw_netlink
 from kvmrun.plan.network.bridge_plan import CONF, SETTINGS
 
 _NEWLINK, _IFLA_LINKINFO = 16, 18
@@ -16,10 +16,10 @@ _FORMS = {4: "=I", 9: "=H"}
 
 def read(name: str) -> dict[str, Any]:
     """Which device a bridge is, what it is set to, and what it would be set to if nobody had touched it."""
-    links = port_state.one(name)
+    links = link_list.one(name)
     usual = {one: value for one in CONF if (value := sysctl.read(one.replace("/", "/conf/default/"))) is not None}
     own = {"settings": links.bridge(name), **links.behaviour(name)}
-    return {"device": port_state.device(name), "usual": usual, **own}
+    return {"device": link_list.device(name), "usual": usual, **own}
 
 
 def addresses(told: Iterable[tuple[str, bool]]) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def write_bridge_settings(name: str, number: int) -> None:
     """
     flags = struct.pack("=BxHiII", 0, 0, number, _IFF_MULTICAST, _IFF_NOARP | _IFF_MULTICAST)
     raw_netlink.send(raw_netlink.ROUTE, [(_NEWLINK, raw_netlink.ACK, flags)])
-    found = port_state.one(name).bridge(name)
+    found = link_list.one(name).bridge(name)
     wrong = {one: value for one, (_, value) in SETTINGS.items() if found.get(one, value) != value}
     if wrong:
         data = b"".join(
@@ -50,7 +50,7 @@ def write_bridge_settings(name: str, number: int) -> None:
         raw_netlink.send(
             raw_netlink.ROUTE, [(_NEWLINK, raw_netlink.ACK, struct.pack("=BxHiII", 0, 0, number, 0, 0) + info)]
         )
-        now = port_state.one(name).bridge(name)
+        now = link_list.one(name).bridge(name)
         for one, value in wrong.items():
             if now.get(one) != value:
                 what, fix = (

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from kvmrun.host.links import bridge_state, port_state
+from kvmrun.host.links import bridge_state, link_list
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.host_facts import Bridge
@@ -19,7 +19,7 @@ def read(name: str) -> Bridge | None:
         return pyroute2_links.read_bridge(name)
 
 
-def find(lab: Lab, network: Network, links: Callable[[], port_state.Links]) -> tuple[Bridge | None, Bridge | None]:
+def find(lab: Lab, network: Network, links: Callable[[], link_list.Links]) -> tuple[Bridge | None, Bridge | None]:
     """The network's bridge, or the link that has its name where there is none; and who has the name of a renamed one.
 
     `links` are asked for only where the link of that name is not the network's bridge.

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from kvmrun.host.files import atomic_write, small_files
 from kvmrun.host.links import port_settings, tap_device
 from kvmrun.model.guest.nic import PersistentTap, Port
-from kvmrun.model.guest.paths import Paths
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
+from kvmrun.model.paths import Paths
 
 _LIMIT = 64 << 10
 
@@ -54,7 +54,7 @@ def kept(where: Paths, ports: Iterable[tuple[str, Port]]) -> dict[str, Persisten
     found = {
         one.tap: (tap_device.persistent_tap(one.tap), one)
         for guest, one in ports
-        if link_mark.is_same(tap_device.alias(one.tap), one.alias(guest))
+        if link_alias.is_same(tap_device.alias(one.tap), one.alias(guest))
     }
     ours = {one.network: made(where, one.network) for tap, one in found.values() if tap and where.root}
     return {name: tap for name, (tap, one) in found.items() if tap and (not where.root or name in ours[one.network])}
@@ -65,7 +65,7 @@ def drop_leftovers(where: Paths, guest: str, ports: Iterable[Port]) -> None:
     for one in ports if where.root else ():
         if (
             tap_device.ifindex(one.tap)
-            and link_mark.is_same(tap_device.alias(one.tap), one.alias(guest))
+            and link_alias.is_same(tap_device.alias(one.tap), one.alias(guest))
             and one.tap not in made(where, one.network)
         ):
             port_settings.remove_port(one.tap)

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host.links import port_state, raw_netlink, tap_device
+from kvmrun.host.links import link_list, raw_netlink, tap_device
 from kvmrun.plan.host_facts import Link
 from kvmrun.plan.network import port_plan
 from kvmrun.plan.steps.guest_steps import PlugTap
@@ -80,7 +80,7 @@ def _join(step: PlugTap) -> None:
 
 def _read_back(step: PlugTap) -> None:
     """Raise unless the kernel says of the port what was written: a call that did nothing does not say so."""
-    found = port_state.one(step.tap, step.bridge).named(step.tap)
+    found = link_list.one(step.tap, step.bridge).named(step.tap)
     if wrong := port_plan.port_differences(step, found, held=False, forwards=False):
         fix = "report it with the version of your kernel"
         raise KvmrunError(
@@ -92,7 +92,7 @@ def _read_back(step: PlugTap) -> None:
 
 def _restore(step: PlugTap) -> None:
     """Write what differs, in the order in which the kernel takes it."""
-    found = port_state.port_links().tap(step.tap, step.alias, step.mac)
+    found = link_list.port_links().tap(step.tap, step.alias, step.mac)
     if found is None:
         return
     if found.name != step.tap:
@@ -110,7 +110,7 @@ def _restore(step: PlugTap) -> None:
     if wrong & port_plan.CONF.keys():
         _deafen(step.tap)
     raw_netlink.send(raw_netlink.ROUTE, [*_link(step, found), *_attributes(step, found, wrong), *_removals(found)])
-    now = port_state.one(step.tap, step.bridge).named(step.tap)
+    now = link_list.one(step.tap, step.bridge).named(step.tap)
     if now and any(one.what == "state" for one in port_plan.port_differences(step, now, held=True)):
         raw_netlink.send(raw_netlink.ROUTE, [_port(found, {port_plan.STATE: port_plan.FORWARDING})])
 

@@ -14,10 +14,10 @@ from pyroute2.netlink.exceptions import NetlinkError
 
 from kvmrun.errors import AS_ROOT, HostLacks, KvmrunError, NotPermitted, Unresponsive
 from kvmrun.host.links import bridge_settings
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.value import Value
 from kvmrun.plan.host_facts import Bridge, Protocol, Route
-from kvmrun.plan.repair_plan import OwnedLink
+from kvmrun.plan.repair.orphan_links import OwnedLink
 
 _IFF_UP = 1
 _LIMIT = 2.0
@@ -81,7 +81,7 @@ def routes() -> tuple[Route, ...]:
     with kernel("read the routes") as route:
         links = list(route.get_links())
         names = {link["index"]: link.get_attr("IFLA_IFNAME") for link in links}
-        labs = {link["index"]: link_mark.lab_of(link.get_attr("IFLA_IFALIAS") or "") for link in links}
+        labs = {link["index"]: link_alias.lab_of(link.get_attr("IFLA_IFALIAS") or "") for link in links}
         found = []
         for one in route.get_routes(family=socket.AF_INET):
             destination = one.get_attr("RTA_DST")
@@ -287,5 +287,5 @@ def marked() -> list[OwnedLink]:
             master=marks.get(link.get_attr("IFLA_MASTER"), ""),
         )
         for link in links
-        if marks[link["index"]].startswith(link_mark.MARK)
+        if marks[link["index"]].startswith(link_alias.MARK)
     ]

@@ -7,10 +7,10 @@ from kvmrun.config.recorded_network import network_from_json
 from kvmrun.host.links import tap_device
 from kvmrun.host.rundir import record_file, rundir, socket_lookup
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network_record import SCHEMA, NetworkRecord
+from kvmrun.model.paths import Paths
 from kvmrun.model.value import EMPTY
 from kvmrun.plan import merge_records
 from kvmrun.plan.merge_records import Recorded
@@ -98,5 +98,5 @@ def _attached(name: str, recorded: Recorded) -> tuple[str, ...]:
     for port in tap_device.ports(recorded.networks[name].network.bridge):
         kept = tap_device.persistent_tap(port)
         if kept is None or kept.held:
-            guests.add(link_mark.subject(tap_device.alias(port)) or port)
+            guests.add(link_alias.subject(tap_device.alias(port)) or port)
     return tuple(sorted(guests))

@@ -4,7 +4,7 @@ import os
 import pwd
 
 from kvmrun.host.files import small_files
-from kvmrun.model.guest.paths import Paths
+from kvmrun.model.paths import Paths
 from kvmrun.model.seed.seed_values import is_public_key
 from kvmrun.model.value import Value
 

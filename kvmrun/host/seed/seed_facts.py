@@ -10,8 +10,8 @@ from kvmrun.host.seed.caller_keys import caller_keys
 from kvmrun.host.seed.seed_files import written_instance
 from kvmrun.host.seed.user_data_check import user_data_problem
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.seed.seed import Seed
 from kvmrun.model.seed.seed_medium import seed_files
 from kvmrun.plan.host_facts import SeedFacts

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from kvmrun.model.guest.qemu_argv import BootFile, Option
+from kvmrun.model.guest.qemu_option import BootFile, Option
 from kvmrun.model.scalars import FilePath, OneLine
 from kvmrun.model.value import Value
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 
 from kvmrun.model.firmware.descriptor import Descriptor, Flash
-from kvmrun.model.guest.qemu_argv import BootFile, Image, Option, TemporaryImage
+from kvmrun.model.guest.qemu_option import BootFile, Image, Option, TemporaryImage
 from kvmrun.model.value import EMPTY, Value
 
 File = Image | TemporaryImage | BootFile

@@ -3,8 +3,8 @@
 from collections.abc import Container, Iterator
 from typing import Literal
 
-from kvmrun.model.guest.qemu_argv import Image, Option, TemporaryImage
-from kvmrun.model.machine import throttle
+from kvmrun.model.guest import drive_throttle
+from kvmrun.model.guest.qemu_option import Image, Option, TemporaryImage
 from kvmrun.model.scalars import BaseImage, FilePath, Size
 from kvmrun.model.value import Value
 
@@ -103,7 +103,7 @@ class Drive(Value):
             yield "detect_zeroes", "unmap", '"on" or "off", because discard is off'
         if self.aio == "native" and not self._is_direct():
             yield "aio", "native", 'cache = "none" or "directsync" beside it'
-        yield from throttle.problems(self._limits())
+        yield from drive_throttle.problems(self._limits())
 
     def _limits(self) -> dict[str, int | None]:
         return {key: getattr(self, key) for key in _LIMITS}
@@ -177,8 +177,8 @@ class Drive(Value):
         if not self.image:
             return
         props = self._blockdev(node, use)
-        if limits := throttle.limits(self._limits()):
-            yield throttle.group_option(f"limits{node[1:]}", limits)
+        if limits := drive_throttle.limits(self._limits()):
+            yield drive_throttle.group_option(f"limits{node[1:]}", limits)
             above: dict[str, object] = {"driver": "throttle", "node-name": throttle_node(node)}
             above |= {key: value for key, value in props.items() if key in {"read-only", "discard", "cache"}}
             props = {**above, "throttle-group": f"limits{node[1:]}", "file": props}

@@ -4,16 +4,16 @@ from collections.abc import Iterator, Mapping
 from typing import Literal
 
 from kvmrun.model.firmware.boot import Boot, BootTurns
-from kvmrun.model.firmware.machine_type import MachineType
 from kvmrun.model.firmware.uefi_firmware import UefiFirmware
 from kvmrun.model.guest.drive import IDE_PORTS, Drive, FileUse
 from kvmrun.model.guest.nic import Nic
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import Option, VncPort
+from kvmrun.model.guest.qemu_option import Option, VncPort
 from kvmrun.model.guest.readiness import GroupName, Ready
 from kvmrun.model.guest.resource_limits import Limits
-from kvmrun.model.machine import channels, processor
+from kvmrun.model.machine import chardevs, processor
+from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.machine.processor import Topology
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
 from kvmrun.model.seed import seed_medium
 from kvmrun.model.seed.seed import Seed
@@ -146,13 +146,13 @@ class Guest(Value):
         """
         yield from self._board(runtime, firmware.machine_properties() if firmware else EMPTY)
         yield from firmware.options() if firmware else ()
-        yield from channels.tpm_options(runtime, self.kind) if self.tpm else ()
+        yield from chardevs.tpm_options(runtime, self.kind) if self.tpm else ()
         yield from processor.options(self.cpu_model(), self.cpus, self.topology, self.memory)
         yield from processor.clock_options(self.clock)
         yield from self.boot.options()
-        yield from channels.monitor_options(runtime)
-        yield from channels.console_options(runtime) if self.console else ()
-        yield from channels.display_options(runtime, self.display)
+        yield from chardevs.monitor_options(runtime)
+        yield from chardevs.console_options(runtime) if self.console else ()
+        yield from chardevs.display_options(runtime, self.display)
         yield from self._events()
         turns = BootTurns(self.boot)
         # Linux names a NIC after its slot, which follows from the devices before it: no drive or display moves a NIC.
@@ -164,7 +164,7 @@ class Guest(Value):
             yield Option(flag="device", props={"driver": "VGA", "id": "vga0"})
         yield Option(flag="object", props={"qom-type": "rng-builtin", "id": "rng"})
         yield Option(flag="device", props={"driver": f"virtio-rng-{self.bus()}", "id": "rng0", "rng": "rng"})
-        yield from channels.agent_options(runtime, self.bus()) if self.agent else ()
+        yield from chardevs.agent_options(runtime, self.bus()) if self.agent else ()
         # a device that only some guests have comes last, where it moves no other one
         yield from processor.balloon_options(self.bus()) if self.free_page_reporting else ()
         if self.seed:

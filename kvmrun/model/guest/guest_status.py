@@ -23,7 +23,7 @@ class NicStatus(Value):
 class Confinement(Value):
     """How a QEMU is held, read from the kernel. `capabilities` is a mask of all it has, 0 for none.
 
-    `guard` is the weakest of its cards' guards while the rules stand as they were loaded, "gone" when they do not.
+    `guard` is the weakest of its NICs' guards while the rules stand as they were loaded, "gone" when they do not.
     """
 
     uid: int | None = None

@@ -51,7 +51,7 @@ class DriveCount(Value):
 
 
 class NicCount(Value):
-    """What went through one card since its guest began, as the guest sees it: received is what the host sent."""
+    """What went through one NIC since its guest began, as the guest sees it: received is what the host sent."""
 
     name: str
     received_bytes: int
@@ -118,7 +118,7 @@ class UsageRates(Value):
 
     @property
     def network(self) -> tuple[float, float] | None:
-        """Bytes received and sent, of all cards."""
+        """Bytes received and sent, of all NICs."""
         return _sums((one.received_bytes, one.sent_bytes) for one in self.nics)
 
     @classmethod

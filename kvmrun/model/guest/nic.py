@@ -1,11 +1,11 @@
-"""A NIC: the guest's card, and the tap on the bridge behind it."""
+"""A NIC: the network card of the guest, and the tap on the bridge behind it."""
 
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from typing import Literal
 
-from kvmrun.model.guest.qemu_argv import Option, Tap
-from kvmrun.model.network import link_mark
+from kvmrun.model.guest.qemu_option import Option, Tap
+from kvmrun.model.network import link_alias
 from kvmrun.model.scalars import Mac, NicName
 from kvmrun.model.value import Value
 
@@ -15,7 +15,7 @@ _MODELS = {"virtio": "virtio-net-{bus}", "e1000": "e1000", "e1000e": "e1000e", "
 
 
 class Nic(Value):
-    """One card. Name, MAC and address are derived where they are not given; `guard` is the network's unless given.
+    """One NIC. Name, MAC and address are derived where they are not given; `guard` is the network's unless given.
 
     With `forwarding` the guest routes for others: what it sends has their addresses as source, still its own MAC.
     `serves` is what the guest may be for its segment: a DHCP server or relay, a router that advertises itself.
@@ -32,7 +32,7 @@ class Nic(Value):
     serves: tuple[Service, ...] = ()
 
     def problems(self, machine: str) -> Iterator[tuple[str, str, str]]:
-        """What is wrong with this card as (key, found, wanted)."""
+        """What is wrong with this NIC as (key, found, wanted)."""
         if self.mac and self.mac.startswith("fe:"):
             yield "mac", self.mac, 'a first byte other than "fe", which is for the host\'s end of the tap'
         if machine == "microvm" and self.model != "virtio":
@@ -86,7 +86,7 @@ class Port(Value):
 
     def alias(self, guest: str) -> str:
         """The mark of the tap: whose it is, in full."""
-        return link_mark.of_tap(guest, self.name, self.lab)
+        return link_alias.of_tap(guest, self.name, self.lab)
 
     def handle(self, *, vhost: bool) -> Tap:
         return Tap(name=self.tap, queues=self.queues, vhost=vhost and self.model == "virtio")

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from kvmrun.model.guest.qemu_argv import Option
+from kvmrun.model.guest.qemu_option import Option
 
 SLOTS = {"q35": 30, "pc": 30, "microvm": 24}
 """Measured by adding devices until QEMU (7.2 and 10) refuses: 32 of a PCI bus less the chipset's, 24 of virtio-mmio."""

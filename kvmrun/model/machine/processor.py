@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Literal
 
-from kvmrun.model.guest.qemu_argv import Option
+from kvmrun.model.guest.qemu_option import Option
 from kvmrun.model.value import EMPTY, Value
 
 BALLOON = "balloon0"

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from kvmrun.model.guest.drive import Drive
-from kvmrun.model.guest.qemu_argv import BootFile, Option
+from kvmrun.model.guest.qemu_option import BootFile, Option
 from kvmrun.model.scalars import FilePath
 from kvmrun.model.seed.seed import Seed
 

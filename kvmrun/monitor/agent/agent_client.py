@@ -18,7 +18,7 @@ from kvmrun.errors import Busy, KvmrunError, NotPermitted, NotRunning, Unrespons
 from kvmrun.model.deadline import NEVER, Deadline
 from kvmrun.model.printable import printable
 from kvmrun.monitor.guest_socket import GuestSocket, dial
-from kvmrun.monitor.turn import wait_for_turn
+from kvmrun.monitor.monitor_lock import wait_for_turn
 
 LIMIT = 3.0
 """How long an answer may take, in seconds."""

@@ -13,8 +13,8 @@ from typing import Any
 from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
 from kvmrun.model.printable import printable
 from kvmrun.monitor.guest_socket import GuestSocket, dial
+from kvmrun.monitor.monitor_lock import wait_for_turn
 from kvmrun.monitor.qmp.qmp_socket import QmpSocket
-from kvmrun.monitor.turn import wait_for_turn
 
 
 class QmpError(KvmrunError):

@@ -12,8 +12,8 @@ from typing import Any, Literal
 
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.monitor.guest_socket import GuestSocket, WrongPeer, dial
+from kvmrun.monitor.monitor_lock import try_lock
 from kvmrun.monitor.qmp.qmp_socket import QmpSocket
-from kvmrun.monitor.turn import try_lock
 
 _LOCK_PAUSE_MS = 5
 Silence = Literal["", "busy", "silent", "gone", "garbled", "stranger"]

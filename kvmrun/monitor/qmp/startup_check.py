@@ -3,8 +3,8 @@
 from typing import Any
 
 from kvmrun.errors import HostLacks, KvmrunError, Refused, Unresponsive
-from kvmrun.model.firmware.machine_type import MachineType, pinned_machine
 from kvmrun.model.guest.guest_state import qemu_state
+from kvmrun.model.machine.machine_type import MachineType, pinned_machine
 from kvmrun.model.printable import printable
 from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.query_many import Reply, query

@@ -11,7 +11,7 @@ from kvmrun.plan.host_facts import NetworkFacts, PortOwner, Route
 Access = Literal["ready", "absent", "forbidden"]
 
 
-class Trial(Value):
+class BootTest(Value):
     """A guest of one sector that was started with KVM and this CPU model: how it went, and how long it took."""
 
     cpu: str
@@ -34,7 +34,7 @@ class MachineFacts(Value):
     kvm: Access
     kvm_mode: str
     extension: str
-    trials: tuple[Trial, ...]
+    trials: tuple[BootTest, ...]
     qemu: str
     qemu_given: bool
     qemu_version: tuple[int, ...]

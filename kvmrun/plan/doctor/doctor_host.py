@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from kvmrun.model.finding import Finding, ok, problem, warning
 from kvmrun.model.lab import Lab
-from kvmrun.plan.doctor.doctor_facts_model import MachineFacts, Trial
+from kvmrun.plan.doctor.doctor_facts_model import BootTest, MachineFacts
 
 OLDEST_QEMU = (7, 2)
 _SCARCE = 1 << 30
@@ -86,7 +86,7 @@ def guests_using_kvm(lab: Lab, cpu: str = "") -> list[str]:
     return [name for name, one in lab.guests.items() if one.accel == "kvm" and cpu in {"", one.cpu_model()}]
 
 
-def _failed(trial: Trial) -> str:
+def _failed(trial: BootTest) -> str:
     return f"-cpu {trial.cpu}: {trial.reason}"
 
 

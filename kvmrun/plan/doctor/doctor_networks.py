@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from kvmrun.errors import KvmrunError, Refused
 from kvmrun.model.finding import Finding, ok, problem, warning
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 from kvmrun.plan.doctor import doctor_firewall, doctor_uplinks, packet_routes
 from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.host_facts import NetworkFacts, PortOwner
@@ -14,12 +14,12 @@ from kvmrun.plan.network import (
     bridge_plan,
     dns_upstreams,
     dnsmasq_plan,
-    faults,
     ip_forwarding,
     network_plan,
     port_forward,
     reach,
 )
+from kvmrun.plan.repair import fault_texts
 
 
 def network_findings(lab: Lab, where: Paths, now: HostNetworkFacts) -> Iterator[Finding]:
@@ -40,7 +40,7 @@ def _network(lab: Lab, network: Network, where: Paths, wire: NetworkFacts, now: 
     yield from (problem(subject, *one) for one in reach.problems(lab, network, wire.reach))
     yield from (warning(subject, *one) for one in reach.shaped(wire.reach))
     if wire.names:
-        text, fix = faults.names(wire), "repair" if wire.names == "stopped" else f"net restart {network.name}"
+        text, fix = fault_texts.names(wire), "repair" if wire.names == "stopped" else f"net restart {network.name}"
         yield problem(subject, text, f"kvmrun {fix}")
     if wire.unguarded:
         yield problem(subject, unguarded(wire), "kvmrun repair")
@@ -134,7 +134,7 @@ def _right(subject: str, lab: Lab, network: Network, where: Paths, wire: Network
     if wire.bridge is None:
         return ok(subject, f"is down; the start of a guest brings {network.bridge} up on {network.subnet}")
     if steps:
-        text = f"differs from its definition: {'; '.join(faults.summary(lab, network, wire, steps))}"
+        text = f"differs from its definition: {'; '.join(fault_texts.summary(lab, network, wire, steps))}"
         return warning(subject, text, f"kvmrun net up {network.name}")
     return ok(subject, f"is up: {network.bridge} {network.host_address()}")
 

@@ -6,9 +6,9 @@ from kvmrun.errors import HostLacks, KvmrunError, Refused
 from kvmrun.model.firmware.descriptor import Descriptor
 from kvmrun.model.firmware.uefi_firmware import UefiFirmware, firmware_of
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import TemporaryImage
+from kvmrun.model.guest.qemu_option import TemporaryImage
 from kvmrun.model.lab import Problem
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.plan.firmware_facts import FirmwareFacts, VariablesFacts

@@ -6,8 +6,8 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from kvmrun.errors import HostLacks, Refused
 from kvmrun.model.guest.drive import Drive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import store_beside
 from kvmrun.model.lab import Problem
+from kvmrun.model.paths import store_beside
 from kvmrun.model.printable import quoted
 from kvmrun.model.scalars import Size
 from kvmrun.model.suggest import closest

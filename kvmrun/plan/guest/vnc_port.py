@@ -2,7 +2,7 @@
 
 from kvmrun.errors import Refused
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.qemu_argv import VncPort
+from kvmrun.model.guest.qemu_option import VncPort
 from kvmrun.model.value import Value
 from kvmrun.plan.host_facts import StartFacts
 

@@ -7,7 +7,7 @@ from itertools import product
 from kvmrun.errors import Refused
 from kvmrun.model import derive
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network import Network
 from kvmrun.model.printable import quoted
 from kvmrun.plan.host_facts import Bridge, Route
@@ -59,7 +59,7 @@ def bridge_steps(
 
     Raises Refused when the name belongs to somebody else's link, or the subnet to another route of the host.
     """
-    alias = link_mark.of_bridge(network.name, lab.identity)
+    alias = link_alias.of_bridge(network.name, lab.identity)
     if found is None:
         refuse_overlap(network, routes)
         yield MakeBridge(name=network.bridge, alias=alias)
@@ -201,22 +201,22 @@ def _is_marked(lab: Lab, network: Network, found: Bridge) -> bool:
     """Whether the mark is that of this network, also as the lab wrote it before its directory was moved."""
     record = lab.now.up.get(network.name)
     labs = [lab.identity, *([record.lab] if record else [])]
-    return any(link_mark.is_same(found.alias, link_mark.of_bridge(network.name, one)) for one in labs)
+    return any(link_alias.is_same(found.alias, link_alias.of_bridge(network.name, one)) for one in labs)
 
 
 def refuse_foreign(lab: Lab, network: Network, found: Bridge) -> None:
     """Raises Refused for a link that is not the network's own bridge."""
     if is_ours(lab, network, found):
         return
-    if found.kind == "bridge" and (other := link_mark.lab_of(found.alias)) not in {"", lab.identity}:
-        name = link_mark.name(found.alias)
+    if found.kind == "bridge" and (other := link_alias.lab_of(found.alias)) not in {"", lab.identity}:
+        name = link_alias.name(found.alias)
         fix = f"choose another bridge name in network.{network.name}, or kvmrun -C {quoted(other)} net down {name}"
         raise Refused(
             f"{network.bridge} is another lab's", fix, reason=f"it is the bridge of network {name} of {other}"
         )
     kind = found.kind or "physical interface"
-    reason = f"it is a {kind} without our mark ({link_mark.of_bridge(network.name, lab.identity)})"
-    if found.kind == "bridge" and found.alias.startswith(link_mark.MARK):
+    reason = f"it is a {kind} without our mark ({link_alias.of_bridge(network.name, lab.identity)})"
+    if found.kind == "bridge" and found.alias.startswith(link_alias.MARK):
         reason = f"it is another network's: {found.alias}"
     fix = f"choose another bridge name in network.{network.name}, or set external = true to use it unchanged"
     if network.name in lab.now.up:

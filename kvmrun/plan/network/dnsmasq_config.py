@@ -1,6 +1,6 @@
 """What dnsmasq is told about one network: its configuration, who has which address, who has which name."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from ipaddress import IPv4Address
 
@@ -105,7 +105,7 @@ def hosts_text(network: Network, ports: Ports, hostname: str, hosts_file: str = 
     lines = [f"{network.host_address().ip} {hostname}"]
     if network.ipv6:
         lines.append(f"{network.ipv6[1]} {hostname}")
-    lines += [f"{address} {name}" for name, address, _ in _named(network, ports)]
+    lines += [f"{address} {name}" for name, address, _ in reserved_names(network, ports)]
     lines += [f"{address} {name}" for name, address in sorted(network.names.items())]
     known = {line.split()[1] for line in lines}
     lines += _of_others(hosts_file, known)
@@ -130,35 +130,10 @@ def _is_name(word: str) -> bool:
 def dhcp_hosts_text(network: Network, ports: Ports) -> str:
     """One line a NIC: its address and name by its MAC, whatever client id it sends."""
     lease = network.dhcp.lease if network.dhcp else "24h"
-    return "".join(f"{mac},id:*,{address},{name},{lease}\n" for name, address, mac in _named(network, ports))
+    return "".join(f"{mac},id:*,{address},{name},{lease}\n" for name, address, mac in reserved_names(network, ports))
 
 
-class Lease(Value):
-    """A line of dnsmasq's lease file: when it ends (Unix time, 0 for never), and who has what. `name` may be "*"."""
-
-    expires: int
-    mac: str
-    address: str
-    name: str
-
-
-def parse_leases(text: str) -> Iterator[Lease]:
-    """The leases in dnsmasq's file, of IPv4 and IPv6; lines that are something else are left out."""
-    for fields in map(str.split, text.splitlines()):
-        if len(fields) == 5 and fields[0].isdecimal():
-            yield Lease(expires=int(fields[0]), mac=fields[1], address=fields[2], name=fields[3])
-
-
-def taken_leases(network: Network, ports: Ports, leases: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """Those of the leases, as (address, MAC), whose address is reserved for another NIC.
-
-    dnsmasq gives a reserved address away only once no other MAC holds a lease of it.
-    """
-    reserved = {address: mac for _, address, mac in _named(network, ports)}
-    return tuple((address, mac) for address, mac in leases if reserved.get(address, mac) != mac)
-
-
-def _named(network: Network, ports: Ports) -> Iterator[tuple[str, str, str]]:
+def reserved_names(network: Network, ports: Ports) -> Iterator[tuple[str, str, str]]:
     """(name, address, MAC) of every NIC on the network; a guest's second one there is called GUEST-NIC."""
     for guest in sorted(ports):
         here = [port for port in ports[guest] if port.network == network.name and port.address]

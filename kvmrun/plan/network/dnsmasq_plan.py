@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from kvmrun.errors import Refused
 from kvmrun.model import derive
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import quoted
 from kvmrun.plan.host_facts import NetworkFacts, PortOwner
-from kvmrun.plan.network import dnsmasq_config
+from kvmrun.plan.network import dnsmasq_config, dnsmasq_leases
 from kvmrun.plan.steps.network_steps import NetworkStep, ReloadDnsmasq, StartDnsmasq, StopDnsmasq, WriteDnsmasqFiles
 
 
@@ -54,7 +54,7 @@ def steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts) -> Iterat
     yield from (WriteDnsmasqFiles(path=path, text=wanted[path], uid=uid) for path in changed)
     if not now.dnsmasq:
         _refuse_taken(network, now.owners)
-    drop = dnsmasq_config.taken_leases(network, lab.ports(), now.leases)
+    drop = dnsmasq_leases.taken_leases(network, lab.ports(), now.leases)
     if not now.dnsmasq or now.names == "stopped" or at.config in changed or drop:
         yield StartDnsmasq(
             network=network.name,

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from kvmrun.errors import NotPermitted, Refused
 from kvmrun.model import derive
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network import Network
 from kvmrun.model.network.network_record import NetworkRecord
+from kvmrun.model.paths import Paths
 from kvmrun.plan import merge_records
 from kvmrun.plan.host_facts import NetworkFacts, Route
 from kvmrun.plan.network import (
@@ -213,7 +213,7 @@ def _kept_guard(
     here = {name: port for name, port in named.items() if port.network == network.name and port.guard != "none"}
     kept = {name: port for name, port in here.items() if everybody or port.tap in now.kept}
     table, record = nft_guard.kept_table(network.name), guard_record(where, network)
-    text = nft_guard.guard_text(table, kept, link_mark.of_table(network.name, lab.identity))
+    text = nft_guard.guard_text(table, kept, link_alias.of_table(network.name, lab.identity))
     if kept and now.guard != derive.digest(text):
         yield LoadRules(table=table, text=text, digest=derive.digest(text), record=record)
     elif now.guard and not kept:
@@ -254,7 +254,7 @@ def rules_text(lab: Lab, network: Network, now: NetworkFacts) -> str:
         strangers=tuple(ip_forwarding.foreign_links(lab, network, now)),
         routers=tuple(port.mac for _, port in _ports(lab, network) if port.forwarding),
         mac=lab.bridge_mac(network),
-        comment=link_mark.of_table(network.name, lab.identity),
+        comment=link_alias.of_table(network.name, lab.identity),
         answers=tuple(
             (str(lab.uplinks[name].interface), mark) for name, mark in uplink_routing.answering(lab, network).items()
         ),

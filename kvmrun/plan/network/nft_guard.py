@@ -88,7 +88,7 @@ def guard_rules(port: Port) -> Iterator[str]:
 
 
 def _mac4(port: Port) -> Iterator[str]:
-    """IPv4 of any source, but to the host's MAC only what may be routed; DHCP of its own card."""
+    """IPv4 of any source, but to the host's MAC only what may be routed; DHCP of its own NIC."""
     if port.subnet and not port.forwarding:
         yield f"ether type ip ether daddr {port.bridge_mac} ip saddr != {port.subnet} drop"
     yield f"ether type ip {_client(port)} accept"
@@ -106,7 +106,7 @@ def _mac6(port: Port) -> Iterator[str]:
 
 
 def _address4(port: Port) -> Iterator[str]:
-    """IPv4 and ARP of the port's own address; DHCP of its own card, whole in one packet."""
+    """IPv4 and ARP of the port's own address; DHCP of its own NIC, whole in one packet."""
     arp = f"{_SANE_ARP} arp saddr ether {port.mac} arp saddr ip"
     yield f"{arp} {port.address} arp operation 1-2 accept"
     yield f"{arp} 0.0.0.0 arp operation 1 accept"  # the question whether somebody has the address already
@@ -120,7 +120,7 @@ def _address4(port: Port) -> Iterator[str]:
 
 
 def _client(port: Port) -> str:
-    """A DHCP client's message about its own card, whole in one packet: a BOOTP request, Ethernet, its MAC."""
+    """A DHCP client's message about its own NIC, whole in one packet: a BOOTP request, Ethernet, its MAC."""
     return f"ip frag-off & 0x3fff == 0 udp dport 67 @th,64,24 0x010106 @th,288,48 0x{port.mac.replace(':', '')}"
 
 

@@ -16,7 +16,7 @@ STRANGERS_HOOK = "type filter hook postrouting priority 200;"
 
 class Surroundings(Value):
     """What the table of a network says of others: matches for the packets of `strangers`, whom the host would route
-    for our sake alone; the MACs of its `routers`, the cards that may send with the addresses of others; the addresses
+    for our sake alone; the MACs of its `routers`, the NICs that may send with the addresses of others; the addresses
     that our own `servers` have; the MAC of the bridge; the `answers`, links by which what came in to a forwarded port
     is answered, each with its mark; the `comment` by which the table is known when nothing else tells whose it is.
     """

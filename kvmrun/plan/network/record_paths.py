@@ -1,7 +1,7 @@
 """The files in which a network notes what was made and loaded for it."""
 
-from kvmrun.model.guest.paths import Paths
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 
 
 def taps_record(where: Paths, network: Network) -> str:

@@ -9,7 +9,7 @@ from kvmrun.model.value import Value
 
 _METRIC = 100
 _RESERVED = {"lo", "all", "default"}
-"""Names that Linux uses for something else than a card."""
+"""Names that Linux uses for something else than a NIC."""
 
 
 class NicConfig(Value):

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from kvmrun.errors import Refused
 from kvmrun.model import derive
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime
 from kvmrun.model.lab import Problem
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.seed.seed import Seed
 from kvmrun.model.seed.seed_values import is_public_key
 from kvmrun.plan.host_facts import SeedFacts

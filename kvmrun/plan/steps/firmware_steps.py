@@ -1,8 +1,8 @@
 """What the start of a guest does for its machine, its firmware and its TPM."""
 
 from kvmrun.model.firmware.descriptor import Flash
-from kvmrun.model.firmware.machine_type import MachineType
-from kvmrun.model.guest.qemu_argv import Log, TpmSocket
+from kvmrun.model.guest.qemu_option import Log, TpmSocket
+from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.value import Value
 
 

@@ -1,7 +1,7 @@
 """Everything that is done to start a guest. A step says what it is in words; host.execute performs it."""
 
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.qemu_argv import BootFile, Image, Listener, Log, Option, Tap, TemporaryImage, VncDirectory
+from kvmrun.model.guest.qemu_option import BootFile, Image, Listener, Log, Option, Tap, TemporaryImage, VncDirectory
 from kvmrun.model.value import Value
 from kvmrun.plan.guest.scope_plan import EnterScope
 from kvmrun.plan.guest.vnc_port import BindVncPort

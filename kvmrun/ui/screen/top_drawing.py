@@ -34,7 +34,7 @@ Enter, c         its console; Ctrl-] comes back here
 p                pause it, or let it go on: asks first
 s, < >           sort by the next column; C, M, D, N, A: by CPU, memory, disk,
                  network, name
-v                each drive and card on a line of its own
+v                each drive and NIC on a line of its own
 a                also guests that do not run
 space            hold the display, or let it go on
 q, Ctrl-C        quit; guests go on
@@ -57,7 +57,7 @@ class GuestRow(Value):
 
 
 class Row(Value):
-    """A row of the table: a guest, or with a name of its own one of its drives or cards."""
+    """A row of the table: a guest, or with a name of its own one of its drives or NICs."""
 
     line: GuestRow
     part: tuple[str, ...] = ()
@@ -76,7 +76,7 @@ class TopFrame(Value):
 
 
 def rows(lines: Sequence[GuestRow], *, details: bool) -> list[Row]:
-    """Each guest, with `details` followed by its drives and cards."""
+    """Each guest, with `details` followed by its drives and NICs."""
     found = []
     for line in lines:
         found.append(Row(line=line))

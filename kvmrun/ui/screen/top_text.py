@@ -33,7 +33,7 @@ def cells(sample: GuestUsage, rates: UsageRates) -> tuple[str, ...]:
 
 
 def parts(rates: UsageRates) -> Iterator[tuple[str, ...]]:
-    """The drives and cards of a guest, each as the cells of a row of its own."""
+    """The drives and NICs of a guest, each as the cells of a row of its own."""
     for drive in rates.drives:
         yield printable(drive.name, 40), "", "", "", rate(drive.read_bytes), rate(drive.written_bytes), "", ""
     for nic in rates.nics:
@@ -41,7 +41,7 @@ def parts(rates: UsageRates) -> Iterator[tuple[str, ...]]:
 
 
 def plain(now: UsageSnapshot, before: UsageSnapshot, *, everybody: bool, details: bool) -> str:
-    """Lines for a pipe: one a guest, with `details` one a drive and card as well."""
+    """Lines for a pipe: one a guest, with `details` one a drive and NIC as well."""
     rates = now.rates(before)
     table: list[tuple[str, ...]] = [HEADS]
     for sample in now.guests:

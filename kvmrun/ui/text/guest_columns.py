@@ -64,7 +64,7 @@ def _addresses(status: Status) -> Iterator[str]:
     """Each address of a guest once, with how it is known."""
     known = [nic.address for nic in status.nics if nic.address]
     yield from (f"{nic.address} ({nic.address_source})" for nic in status.nics if nic.address)
-    told = (one for card in status.agent or () for one in card.addresses)
+    told = (one for nic in status.agent or () for one in nic.addresses)
     yield from (f"{one} (agent)" for one in told if one.partition("/")[0] not in known)
 
 

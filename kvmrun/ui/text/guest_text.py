@@ -6,7 +6,7 @@ from kvmrun.config.toml_writer import format_document
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.printable import printable
 from kvmrun.ui.text import guest_columns
 

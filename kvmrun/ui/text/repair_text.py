@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from kvmrun.model.printable import printable
-from kvmrun.plan.repair_plan import RepairResult
+from kvmrun.plan.repair.repair_plan import RepairResult
 from kvmrun.ui.text.caller import fix
 from kvmrun.ui.text.line_folding import proposed
 

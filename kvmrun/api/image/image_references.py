@@ -10,8 +10,8 @@ from kvmrun.config.image import catalogue_file
 from kvmrun.config.image.images_file import IMAGES
 from kvmrun.config.load_lab import load_lab
 from kvmrun.errors import ConfigError
+from kvmrun.host.disk import image_files
 from kvmrun.host.facts.guest_facts import RunningGuests
-from kvmrun.host.files import image_files
 from kvmrun.host.images.image_store import StoredImage
 
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import Listener, Log, Option, TpmSocket, VncDirectory, VncPort
+from kvmrun.model.guest.qemu_option import Listener, Log, Option, TpmSocket, VncDirectory, VncPort
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.scalars import Display
 
 MONITORS = ("q", "e", "p")

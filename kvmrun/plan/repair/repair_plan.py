@@ -1,76 +1,29 @@
 """What a crash, a reboot or another tool left, and how it is repaired: facts to faults, each with its steps."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from kvmrun.errors import KvmrunError
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
-from kvmrun.model.network import link_mark
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.guest import running_cmdline
 from kvmrun.plan.host_facts import NetworkFacts
-from kvmrun.plan.network import bridge_plan, dnsmasq_plan, faults, network_plan, nft_guard, reach, uplink_routing
+from kvmrun.plan.network import bridge_plan, dnsmasq_plan, network_plan, reach, uplink_routing
+from kvmrun.plan.repair import fault_texts
 from kvmrun.plan.steps.guest_steps import WriteRecord
-from kvmrun.plan.steps.network_steps import DropRules, NetworkStep, RemoveBridge, RemovePersistentTap
-
-
-class RemoveLeftovers(Value):
-    """Remove what a guest that has ended left in its run directory, and the guard of its ports."""
-
-    guest: str
-
-    def __str__(self) -> str:
-        return "remove what it left"
-
-
-class KillHalfStarted(Value):
-    """End a QEMU that never ran an instruction of its guest, because its start was cut short."""
-
-    guest: str
-
-    def __str__(self) -> str:
-        return "end the QEMU that was never let run"
-
-
-class RelinkMonitor(Value):
-    """Another of its monitors also under the name of the first."""
-
-    guest: str
-    source: str
-
-    def __str__(self) -> str:
-        return f"reach it by its monitor {self.source}"
-
-
-class ReissueLock(Value):
-    guest: str
-
-    def __str__(self) -> str:
-        return "give it a new lock"
-
-
-class ReloadGuard(Value):
-    guest: str
-
-    def __str__(self) -> str:
-        return "guard its ports again"
-
-
-class RestartLogger(Value):
-    guest: str
-
-    def __str__(self) -> str:
-        return "give it a new logger"
-
-
-GuestRepair = (
-    RemoveLeftovers | KillHalfStarted | RelinkMonitor | ReissueLock | ReloadGuard | RestartLogger | WriteRecord
+from kvmrun.plan.steps.repair_steps import (
+    KillHalfStarted,
+    ReissueLock,
+    RelinkMonitor,
+    ReloadGuard,
+    RemoveLeftovers,
+    RepairStep,
+    RestartLogger,
 )
-RepairStep = GuestRepair | NetworkStep
 
 
 class RepairResult(Value):
@@ -115,19 +68,6 @@ class GuestFacts(Value):
     tpm_ended: bool = False
     command: tuple[str, ...] = ()
     taps: Mapping[str, str] = EMPTY
-
-
-class OwnedLink(Value):
-    """A link that carries our mark. `master` is the mark of the bridge it is a port of; `kept` a tap that stays."""
-
-    name: str
-    alias: str
-    bridge: bool
-    ports: int = 0
-    master: str = ""
-    kept: bool = False
-    held: bool = False
-    queues: int = 1
 
 
 def guest_faults(
@@ -213,7 +153,7 @@ def network_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts, *, u
     try:
         if ours or used or now.kept or now.former or (now.bridge and one.name in lab.now.up):
             steps = network_plan.persistent_up_steps(lab, one, where, now)
-            text = "; ".join(faults.sentences(lab, one, now)) or "it is up in part"
+            text = "; ".join(fault_texts.sentences(lab, one, now)) or "it is up in part"
         elif now.bridge is None and _traces(lab, one, where, now):
             steps = network_plan.down_steps(lab, lab.as_up(one), where, now, force=False)
             text = "it is down in part"
@@ -225,7 +165,7 @@ def network_faults(lab: Lab, one: Network, where: Paths, now: NetworkFacts, *, u
     if steps := dnsmasq_plan.without_pending_names(lab, one, where, now, steps):
         yield Fault(subject=f"network {one.name}", text=text, steps=steps)
     if now.names == "silent":
-        yield Fault(subject=f"network {one.name}", text=faults.NAMES_SILENT, fix=f"kvmrun net restart {one.name}")
+        yield Fault(subject=f"network {one.name}", text=fault_texts.NAMES_SILENT, fix=f"kvmrun net restart {one.name}")
     for text, fix in reach.problems(lab, one, now.reach):
         yield Fault(subject=f"network {one.name}", text=text, fix=fix)
 
@@ -263,38 +203,3 @@ def _traces(lab: Lab, one: Network, where: Paths, now: NetworkFacts) -> bool:
         or note
         or list(uplink_routing.down_steps(lab, one, now.ways))
     )
-
-
-def orphan_faults(
-    lab: Lab, marked: Iterable[OwnedLink], present: Collection[str], parts: Collection[str]
-) -> Iterator[Fault]:
-    """Links, and parts of the packet filter, that are ours and belong to nobody. Another lab's are left alone.
-
-    The guests that are `present` in the run directory look after their own parts.
-    """
-    links = list(marked)
-    bridges = {one.name for one in links if one.bridge}
-    known = {port.alias(name) for name, ports in lab.ports().items() for port in ports}
-    for one in (link for link in links if link_mark.lab_of(link.alias) in {"", lab.identity}):
-        network_name = link_mark.name(one.alias)
-        if one.bridge and network_name in lab.now.up:
-            continue  # what belongs to a network that is up is looked at with it
-        if one.bridge and network_name in lab.networks and lab.networks[network_name].bridge in bridges - {one.name}:
-            steps = () if one.ports else (RemoveBridge(name=one.name),)
-            text = f"it was the bridge of network {network_name}, which is called otherwise now"
-            yield Fault(subject=one.name, text=text, steps=steps, fix="stop the guests that are plugged into it")
-        elif any(link_mark.is_same(one.alias, alias) for alias in known):
-            continue
-        elif one.kept and not one.held and _is_this_labs(lab, one):
-            drop = RemovePersistentTap(tap=one.name, queues=one.queues)
-            yield Fault(subject=one.name, text=f"a persistent tap for {one.alias}, which is no card", steps=(drop,))
-    guests = {link_mark.subject(one.alias) for one in links if not one.bridge}
-    for part in sorted(parts):
-        name = nft_guard.guest_of_part(part)
-        if name and name not in guests and name not in present:
-            yield Fault(subject=name, text="its packet filter outlived it", steps=(DropRules(table=part, record=""),))
-
-
-def _is_this_labs(lab: Lab, one: OwnedLink) -> bool:
-    """A kept tap whose mark names no lab is another lab's while its bridge is that of a network this lab has not."""
-    return not one.master or link_mark.name(one.master) in lab.networks

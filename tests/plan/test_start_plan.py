@@ -9,9 +9,9 @@ from support.builders import PORT, defined_guest
 from kvmrun.errors import HostLacks, KvmrunError, NotPermitted, Refused
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import PersistentTap
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import Image
-from kvmrun.plan.guest.guest_start import split_at_launch, start_steps
+from kvmrun.model.guest.qemu_option import Image
+from kvmrun.model.paths import GuestRuntime
+from kvmrun.plan.guest.start_plan import split_at_launch, start_steps
 from kvmrun.plan.host_facts import ImageFacts, StartFacts
 from kvmrun.plan.steps.guest_steps import (
     GuestStep,

@@ -6,14 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from kvmrun.host.facts import port_owners
+from kvmrun.host.facts import listening_ports
 from kvmrun.plan.host_facts import PortOwner, Protocol
 
 pytestmark = pytest.mark.usefixtures("netns")
 
 
 def test_nobody() -> None:
-    assert port_owners.port_owners({53, 67}) == ()
+    assert listening_ports.port_owners({53, 67}) == ()
 
 
 @pytest.mark.parametrize(
@@ -37,15 +37,15 @@ def test_its_address_and_its_name_are_told(
         protocol: Protocol = "tcp" if kind == socket.SOCK_STREAM else "udp"
         process = f"{comm} (pid {os.getpid()})"
         wanted = PortOwner(protocol=protocol, port=port, address=address, process=process)
-        assert port_owners.port_owners({53, 67}) == (wanted,)
-        assert port_owners.port_owners({53, 67}, {os.getpid()}) == ()
+        assert listening_ports.port_owners({53, 67}) == (wanted,)
+        assert listening_ports.port_owners({53, 67}, {os.getpid()}) == ()
 
 
 def test_one_bound_to_a_link_is_told_with_it() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
         other.bind(("0.0.0.0", 67))
-        assert [(one.address, one.link) for one in port_owners.port_owners({53, 67})] == [("0.0.0.0", "lo")]
+        assert [(one.address, one.link) for one in listening_ports.port_owners({53, 67})] == [("0.0.0.0", "lo")]
 
 
 def test_other_ports_and_connections_are_no_matter() -> None:
@@ -53,4 +53,4 @@ def test_other_ports_and_connections_are_no_matter() -> None:
         other.bind(("127.0.0.1", 5353))
         other.listen()
         client.connect(("127.0.0.1", 53))
-        assert port_owners.port_owners({53, 67}) == ()
+        assert listening_ports.port_owners({53, 67}) == ()

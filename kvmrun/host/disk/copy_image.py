@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from kvmrun.errors import KvmrunError, Refused, Unresponsive, host_fix, host_reason
+from kvmrun.host.disk import unnamed_file
 from kvmrun.host.files import safe_directory
-from kvmrun.host.images import unnamed_file
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.value import Value
 

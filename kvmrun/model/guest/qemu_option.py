@@ -93,7 +93,7 @@ class VncPort(Value):
 
 
 class Tap(Value):
-    """The host end of a card; one descriptor a queue, then one of /dev/vhost-net a queue where that is used."""
+    """The host end of a NIC; one descriptor a queue, then one of /dev/vhost-net a queue where that is used."""
 
     name: str
     queues: int

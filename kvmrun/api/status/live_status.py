@@ -26,8 +26,8 @@ from kvmrun.model.guest.guest_state import guest_state
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime, Paths
 from kvmrun.model.lab import Lab
+from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.printable import printable
 from kvmrun.monitor.guest_socket import GuestSocket
 from kvmrun.monitor.qmp.query_many import Reply, query_many

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
-from kvmrun.model.guest.qemu_argv import Option
+from kvmrun.model.guest.qemu_option import Option
 from kvmrun.model.scalars import Size
 
 MOST = 10**15

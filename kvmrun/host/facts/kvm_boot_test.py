@@ -9,7 +9,7 @@ import time
 from kvmrun.host.process import process
 from kvmrun.model.guest.guest import SANDBOX
 from kvmrun.model.printable import printable
-from kvmrun.plan.doctor.doctor_facts_model import Trial
+from kvmrun.plan.doctor.doctor_facts_model import BootTest
 
 _SECTOR = bytes.fromhex("ba f400 b0 2a ee fa f4 eb fd")
 """mov dx,0xf4; mov al,42; out dx,al; cli; hlt; again. QEMU's isa-debug-exit ends with twice that and one."""
@@ -17,7 +17,7 @@ _ALIVE = 2 * 42 + 1
 _IMAGE = (_SECTOR.ljust(510, b"\0") + b"\x55\xaa").ljust(1 << 20, b"\0")
 
 
-def run_kvm_trial(qemu: str, cpu: str, account: tuple[int | None, int | None], limit: float) -> Trial:
+def run_boot_test(qemu: str, cpu: str, account: tuple[int | None, int | None], limit: float) -> BootTest:
     """Boot the sector with `cpu` as `account` (uid and group, None for the caller's own), for `limit` seconds."""
     image = _image()
     begin = time.monotonic()
@@ -25,7 +25,7 @@ def run_kvm_trial(qemu: str, cpu: str, account: tuple[int | None, int | None], l
         reason = _boot(process.drop_privileges_command([qemu, *_words(cpu, image)], *account), image, limit)
     finally:
         os.close(image)
-    return Trial(cpu=cpu, worked=not reason, seconds=time.monotonic() - begin, reason=reason)
+    return BootTest(cpu=cpu, worked=not reason, seconds=time.monotonic() - begin, reason=reason)
 
 
 def _image() -> int:

@@ -1,4 +1,4 @@
-"""The answer when a shell asks what may come next: commands, flags and choices, guests, groups, networks, cards.
+"""The answer when a shell asks what may come next: commands, flags and choices, guests, groups, networks, NICs.
 
 What a word may be follows from its metavar, the same that --help shows: a new command is completed by being there.
 """
@@ -143,7 +143,7 @@ def _network(parsed_args: Namespace, **_: object) -> Found:
 
 
 def _nic(parsed_args: Namespace, **_: object) -> Found:
-    """The cards of the guest that was named before."""
+    """The NICs of the guest that was named before."""
     guest = _lab(parsed_args).guests.get(getattr(parsed_args, "guest", None) or "")
     return nic_names(guest.nic) if guest else ()
 

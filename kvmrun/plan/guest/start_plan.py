@@ -8,11 +8,11 @@ from kvmrun.model.guest.drive import FileUse
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import BootFile, Listener, Log, TpmSocket, VncDirectory, VncPort
-from kvmrun.model.machine.channels import AGENT, CONSOLE, MONITORS
-from kvmrun.model.network import link_mark
+from kvmrun.model.guest.qemu_option import BootFile, Listener, Log, TpmSocket, VncDirectory, VncPort
+from kvmrun.model.machine.chardevs import AGENT, CONSOLE, MONITORS
+from kvmrun.model.network import link_alias
 from kvmrun.model.network.network import Uplink
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.printable import quoted
 from kvmrun.model.seed import seed_medium
 from kvmrun.plan.guest import firmware_plan, image_plan, scope_plan, throwaway_plan, vnc_port
@@ -161,8 +161,8 @@ def _identity(guest: Guest, runtime: GuestRuntime, host: StartFacts) -> None:
 def _tap(guest: Guest, one: Port, host: StartFacts) -> None:
     """A tap of that name: kept for us, or nobody's. Without root there must be one. Another lab's is named."""
     kept = host.kept_taps.get(one.tap)
-    other = link_mark.lab_of(host.marks.get(one.tap, ""))
-    if kept and link_mark.is_same(kept.alias, one.alias(guest.name)):
+    other = link_alias.lab_of(host.marks.get(one.tap, ""))
+    if kept and link_alias.is_same(kept.alias, one.alias(guest.name)):
         if kept.held:
             raise Refused(
                 f"{guest.name} is running already", "kvmrun --list", reason=f"a process holds its tap {one.tap}"
@@ -170,7 +170,7 @@ def _tap(guest: Guest, one: Port, host: StartFacts) -> None:
         if not host.root and kept.owner != host.uid:
             raise _needs_root(guest.name, f"its tap {one.tap} is kept for uid {kept.owner}")
     elif other not in {"", one.lab}:
-        name = link_mark.subject(host.marks[one.tap])
+        name = link_alias.subject(host.marks[one.tap])
         fix = f"kvmrun -C {quoted(other)} stop {name}, or give one of the two guests another name"
         reason = f"it is that of the guest {name} of the lab {other}"
         raise Refused(f"the interface {one.tap} of {guest.name} is another lab's", fix, reason=reason)

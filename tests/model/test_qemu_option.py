@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from kvmrun.config.toml_values import Converter
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.paths import GuestRuntime
-from kvmrun.model.guest.qemu_argv import Option, VncDirectory, argv
+from kvmrun.model.guest.qemu_option import Option, VncDirectory, argv
+from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.scalars import GuestName, PathBase
 
 PLACE = GuestRuntime(guest="vm1", uuid="u", directory="/run/vm1", log="/state/log/vm1", ports=())

@@ -3,7 +3,8 @@
 import errno
 import os
 
-from kvmrun.host.files import image_files, safe_directory
+from kvmrun.host.disk import image_files
+from kvmrun.host.files import safe_directory
 from kvmrun.model.deadline import Deadline
 from kvmrun.plan.steps.guest_steps import MakeImage, MakeTemporaryImage
 

@@ -1,0 +1,1 @@
+"""The images behind the drives of guests: made, opened, copied and resized."""

@@ -1,0 +1,1 @@
+"""What is wrong with guests, networks and links, and the steps that repair it."""
