@@ -182,3 +182,11 @@ class TestNetworks:
         (lab / "networks.toml").write_text('[network.lan]\nsubnet = "10.9.0.0/24"\n')
         assert kvmrun("net", "restart").code == 6
         assert (link("tap-a") or {})["master"] == "br0"
+
+    @pytest.mark.parametrize("bridge", ["br0", "br9"])
+    def test_nor_one_that_would_have_no_bridge(self, lab: Path, kvmrun: Cli, bridge: str) -> None:
+        guests(lab, "a")
+        kvmrun.ok("a", "--paused")
+        (lab / "networks.toml").write_text(f'[network.lan]\nbridge = "{bridge}"\nexternal = true\n')
+        assert kvmrun("net", "restart").code == 6
+        assert (link("tap-a") or {})["master"] == "br0"

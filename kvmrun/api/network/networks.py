@@ -7,7 +7,7 @@ from kvmrun.api.lab import LabHandle
 from kvmrun.api.network import guard_repair, network_use
 from kvmrun.api.network.network_selection import definition_problems, select_networks
 from kvmrun.api.report import Done, Report, details, discard
-from kvmrun.errors import ConfigError, UsageError
+from kvmrun.errors import ConfigError, Refused, UsageError
 from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, listening_ports, network_facts, root_capabilities
@@ -199,13 +199,22 @@ def _down(handle: LabHandle, name: str, report: Report, *, force: bool) -> Netwo
 
 def _refuse_in_the_way(lab: Lab, now: Lab, name: str) -> None:
     """Raises Refused where the network could not come up again as it is defined: then it is not taken down."""
-    if name in lab.networks and not lab.networks[name].external:
-        network = lab.networks[name]
-        if here := bridges.read(network.bridge):
-            bridge_plan.refuse_foreign(now, network, here)
-        found, _ = bridges.find(now, now.as_up(network), link_list.port_links)
-        routes = [one for one in network_facts.routes() if found is None or one.link != found.renamed]
-        bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
+    network = lab.networks.get(name)
+    if network is None:
+        return
+    here = bridges.read(network.bridge)
+    if network.external:
+        bridge_plan.accept_external(network, here)
+        if name in now.now.up and bridge_plan.is_ours(now, now.as_up(network), here):
+            fix = f"name the bridge of another program in network.{name}"
+            reason = f"{network.bridge} was made for it and is removed with it"
+            raise Refused(f"network {name} cannot become external", fix, reason=reason)
+        return
+    if here:
+        bridge_plan.refuse_foreign(now, network, here)
+    found, _ = bridges.find(now, now.as_up(network), link_list.port_links)
+    routes = [one for one in network_facts.routes() if found is None or one.link != found.renamed]
+    bridge_plan.refuse_overlap(network, network_plan.other_routes(now, network, routes))
 
 
 def _refresh(lab: LabHandle, report: Report) -> None:
