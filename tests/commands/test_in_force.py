@@ -1,6 +1,7 @@
 """What runs and what was done is the truth: definitions that change, break and go do not harm what is there."""
 
 import os
+import socket
 import subprocess
 from pathlib import Path
 
@@ -190,3 +191,19 @@ class TestNetworks:
         (lab / "networks.toml").write_text(f'[network.lan]\nbridge = "{bridge}"\nexternal = true\n')
         assert kvmrun("net", "restart").code == 6
         assert (link("tap-a") or {})["master"] == "br0"
+
+    def test_what_cannot_come_up_as_defined_comes_up_as_it_was(self, lab: Path, kvmrun: Cli) -> None:
+        (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\ndns = false\n")
+        guests(lab, "a")
+        kvmrun.ok("a", "--paused")
+        (lab / "networks.toml").write_text("[network.lan]\ndhcp = false\n")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind(("0.0.0.0", 53))
+            said = kvmrun("net", "restart")
+        assert said.code == 6, said
+        assert "port 53" in said.err
+        assert (link("tap-a") or {})["master"] == "br0"
+        assert kvmrun.network()["bridge"] == "br0"
+        assert kvmrun.rows()["a"]["state"] == "paused"
+        kvmrun.ok("net", "restart")
+        assert kvmrun.network()["state"] == "up"

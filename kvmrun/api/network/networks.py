@@ -6,8 +6,8 @@ from typing import Literal
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.network import guard_repair, network_use
 from kvmrun.api.network.network_selection import definition_problems, select_networks
-from kvmrun.api.report import Done, Report, details, discard
-from kvmrun.errors import ConfigError, Refused, UsageError
+from kvmrun.api.report import Done, Report, Warned, details, discard
+from kvmrun.errors import ConfigError, KvmrunError, Refused, UsageError
 from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, listening_ports, network_facts, root_capabilities
@@ -16,6 +16,7 @@ from kvmrun.host.links import bridges, link_list
 from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.lab import Lab
+from kvmrun.model.network.network import Network
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.plan import merge_records
@@ -102,7 +103,7 @@ def network_restart(
 ) -> list[NetworkChange]:
     """Take networks down under their guests and bring them up as they are defined now; None means all defined ones.
 
-    A network that could not come up again is not taken down. `owner` and `timeout` in seconds as of `network_up`.
+    A network that could not come up again is not taken down, or comes up as it was before. `owner` and `timeout` in seconds as of `network_up`.
 
     Raises: what `network_up` raises.
     """
@@ -115,8 +116,21 @@ def network_restart(
         for name in wanted:
             _refuse_in_the_way(lab.definitions, now, name)
             made.append(_down(lab, name, report, force=True))
-            made.append(_up(lab, name, report, owner=uid))
+            try:
+                made.append(_up(lab, name, report, owner=uid))
+            except (KvmrunError, OSError):
+                if name in now.now.up:
+                    _up_as_before(lab, now.as_up(now.networks[name]), report, owner=uid)
+                raise
     return _all_valid(made, lab, names)
+
+
+def _up_as_before(lab: LabHandle, network: Network, report: Report, *, owner: int | None) -> None:
+    """Bring up what was taken down, for the guests on it, because its new definition cannot come up."""
+    try:
+        _up(lab.with_networks({network.name: network}), network.name, report, owner=owner)
+    except (KvmrunError, OSError) as error:
+        report(Warned(text=f"network {network.name} cannot come up as it was before either: {error}"))
 
 
 def _begin(lab: LabHandle, verb: str, names: Iterable[str] | None) -> tuple[LabHandle, list[str]]:
