@@ -103,7 +103,8 @@ def network_restart(
 ) -> list[NetworkChange]:
     """Take networks down under their guests and bring them up as they are defined now; None means all defined ones.
 
-    A network that could not come up again is not taken down, or comes up as it was before. `owner` and `timeout` in seconds as of `network_up`.
+    A network that could not come up again is not taken down, or comes up as it was before. `owner` and `timeout` in
+    seconds as of `network_up`.
 
     Raises: what `network_up` raises.
     """
