@@ -176,7 +176,7 @@ def standing() -> dict[str, Any]:
 
 @pytest.mark.timeout(900)
 def test_what_was_changed_is_said_by_all_and_put_back_by_each(two: Cli, tally: Tally) -> None:
-    row = tally.row("F-32", "each attribute of port and bridge: said by each reader, put back by each command", 153)
+    row = tally.row("F-32", "each attribute of port and bridge: said by each reader, put back by each command", 147)
     cells = [(harm, mend) for harm in HARMS for mend in MENDS]
     right = standing()
     for harm, mend in cells if tally.full else random.Random(7).sample(cells, 6):
