@@ -278,6 +278,10 @@ class TestSpeed:
         refused = kvmrun("vm2")
         assert refused.code == 69
         assert "kernel.io_uring_disabled is 2" in refused.err
+        found = {
+            one["file"]: (one["key"], one["warning"]) for one in kvmrun.ok("check", "-o", "json").json()["problems"]
+        }
+        assert found == {"vm2.toml": ("drive[0].aio", True)}
 
     def test_a_qemu_without_io_uring_is_no_obstacle(self, lab: Path, kvmrun: Cli, images: Path, tmp_path: Path) -> None:
         make(images / "a.qcow2")

@@ -7,6 +7,7 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host.facts import guest_facts, network_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import named_files
+from kvmrun.host.images import image_aio
 from kvmrun.host.links import bridges
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
@@ -58,11 +59,22 @@ def check_lab(lab: LabHandle) -> LabCheck:
             *definitions.problems,
             *images,
             *missing,
+            *(one for guest in guests for one in _ways(guest)),
             *_firmware(definitions, lab.paths),
             *seeds,
             *networks,
         ),
     )
+
+
+def _ways(guest: Guest) -> Iterator[Problem]:
+    """A warning for every way of asynchronous I/O that a drive names and this host does not have."""
+    if any(drive.aio for drive in guest.drive):
+        lacks = image_aio.aio_facts(guest, guest_facts.qemu_facts())
+        for number, drive in enumerate(guest.drive):
+            if drive.aio and (lack := lacks.get(drive.aio)):
+                key, wanted = f"drive[{number}].aio", f"no value, or a way that this host has: {lack}"
+                yield Problem(file=f"{guest.name}.toml", key=key, found=drive.aio, wanted=wanted, warning=True)
 
 
 def _seeds(guest: Guest) -> Iterator[Problem]:

@@ -22,9 +22,9 @@ def configure(parser: Parser) -> None:
 
 def run(args: Args) -> int:
     name, _, drive = args.guest.partition(":")
-    if args.eject and args.file:
+    if args.eject and args.file is not None:
         raise UsageError("--eject takes no FILE", f"kvmrun media {args.guest} --eject")
-    if args.eject or args.file:
+    if args.eject or args.file is not None:
         return _change(args, name, drive)
     found = [one for one in media(opened(args), name, timeout=args.timeout) if drive in {"", f"{one.drive}"}]
     if args.output == "json":

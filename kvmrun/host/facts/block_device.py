@@ -1,8 +1,10 @@
 """The identity of files and block devices, so that two names of one disk are recognised."""
 
 import errno
+import fcntl
 import os
 import stat
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -15,6 +17,9 @@ Key = tuple[int, int]
 _DEVICES = "/sys/dev/block"
 _LOOPS = "/sys/block"
 _DEEPEST = 16
+_FLOCK = "hhqqi4x"
+_WRITER, _ANYBODY = (101, 1), (100, 200)
+"""(first byte, length) of the locks by which QEMU says that it writes to an image, and that it uses it at all."""
 _ENDING = 1.0
 """How long a guest that has just ended may keep its disk, in seconds: its descriptors are closed one after another."""
 
@@ -81,8 +86,24 @@ def claim_exclusively(at: int, path: str, *, readonly: bool) -> int:
         if stat.S_ISREG(found.st_mode):
             _unused_by_loops(found, path)
         fd = os.open(f"/proc/self/fd/{at}", flags)
+        if stat.S_ISREG(found.st_mode):
+            _await_locks(fd, readonly=readonly)
     os.set_blocking(fd, True)
     return fd
+
+
+def _await_locks(fd: int, *, readonly: bool) -> None:
+    """Wait a moment for the locks on an image whose QEMU has just ended; whoever keeps them is told of by QEMU itself.
+
+    Requests of io_uring that were under way keep the file open for some milliseconds after the end of their process.
+    """
+    deadline = time.monotonic() + _ENDING
+    first, length = _WRITER if readonly else _ANYBODY
+    while time.monotonic() < deadline:
+        found = fcntl.fcntl(fd, fcntl.F_OFD_GETLK, struct.pack(_FLOCK, fcntl.F_WRLCK, os.SEEK_SET, first, length, 0))
+        if struct.unpack(_FLOCK, found)[0] == fcntl.F_UNLCK:
+            return
+        time.sleep(0.005)
 
 
 def _exclusive(at: int, path: str, flags: int) -> int:
