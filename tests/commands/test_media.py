@@ -1,5 +1,6 @@
 """Media of CD-ROM drives: trays that are empty, and media that are changed while the guest runs."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -157,3 +158,24 @@ def test_a_cdrom_that_cannot_be_booted_is_refused(lab: Path, kvmrun: Cli, isos: 
     guests(lab, "vm2", text=f'{ALONE}machine = "pc"\n{crowded}')
     assert [kvmrun(name, "--cdrom", "a.iso").code for name in ("vm1", "vm2")] == [6, 6]
     assert kvmrun("vm1", "--cdrom", "no-such.iso").code == 2
+
+
+def test_a_change_that_was_cut_short_is_mended_by_the_next(lab: Path, kvmrun: Cli, isos: tuple[Path, Path]) -> None:
+    """Killed between the two media: the tray is open and empty, and QEMU still has both."""
+    first, second = isos
+    guests(lab, "vm1", text=f'{ALONE}{TRAY}image = "a.iso"\n')
+    kvmrun.ok("vm1")
+    kvmrun.ok("media", "vm1", "b.iso")
+    node = {"driver": "raw", "node-name": "d0", "read-only": True, "file": {"driver": "null-co", "read-only": True}}
+    for command, arguments in (
+        ("blockdev-add", node),
+        ("blockdev-open-tray", {"id": "drive0"}),
+        ("blockdev-remove-medium", {"id": "drive0"}),
+    ):
+        kvmrun.ok("monitor", "vm1", "-c", json.dumps({"execute": command, "arguments": arguments}))
+    assert (media(kvmrun)[0]["image"], media(kvmrun)[0]["is_open"], opened(kvmrun)) == (None, True, {str(second)})
+    kvmrun.ok("media", "vm1", "a.iso")
+    assert (media(kvmrun)[0]["image"], media(kvmrun)[0]["is_open"]) == (str(first), False)
+    found = kvmrun.ok("monitor", "vm1", "-o", "json", "-c", "query-named-block-nodes").json()
+    assert [one["node-name"] for one in found if one["node-name"].startswith("d")] == ["d0"]
+    assert opened(kvmrun) == {str(first)}

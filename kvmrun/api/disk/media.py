@@ -82,6 +82,10 @@ def change_medium(
 
 
 def _replace(where: Paths, name: str, qmp: QmpConnection, tray: Tray, path: str | None) -> None:
+    names = f"d{tray.drive}", f"d{tray.drive}m"
+    for stale in names:
+        if stale != tray.node:
+            trays.discard_node(qmp, stale, -1)  # of a change that was cut short
     if path is None:
         trays.open_tray(qmp, tray)
         trays.replace_medium(qmp, tray, "")
@@ -92,10 +96,9 @@ def _replace(where: Paths, name: str, qmp: QmpConnection, tray: Tray, path: str 
     list(image_plan.drive_steps(guest, medium, facts))
     found = facts.files[path]
     use = FileUse(devices={path} if found and found.kind == "device" else ())
-    node = f"d{tray.drive}" if tray.node != f"d{tray.drive}" else f"d{tray.drive}m"
+    node = names[tray.node == names[0]]
     [file] = medium.files()
     with open_image.opened(path, readonly=True) as fd:
-        trays.discard_node(qmp, node, -1)  # of a change that was cut short
         fdset = qmp.execute("add-fd", {"opaque": "medium"}, fd=fd)["fdset-id"]
     try:
         qmp.execute("blockdev-add", medium.medium(node, use).spelled({file: [fdset]}))
