@@ -1,5 +1,6 @@
 """Media of CD-ROM drives: trays that are empty, and media that are changed while the guest runs."""
 
+import base64
 import json
 import os
 from pathlib import Path
@@ -78,6 +79,15 @@ def test_one_of_several_is_named(lab: Path, kvmrun: Cli, isos: tuple[Path, Path]
     assert opened(kvmrun) == {str(first), str(second)}
     kvmrun.ok("media", "vm1:0", "--eject")
     assert opened(kvmrun) == {str(second)}
+
+
+def test_the_medium_of_the_seed_is_not_the_users(lab: Path, kvmrun: Cli, isos: tuple[Path, Path]) -> None:
+    key = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
+    guests(lab, "vm1", text=f'{ALONE}{TRAY}[seed]\nbackend = "cloud-init"\nssh_keys = ["{key}"]\n')
+    kvmrun.ok("vm1")
+    assert [*media(kvmrun)] == [0]
+    kvmrun.ok("media", "vm1", "a.iso")
+    assert kvmrun("media", "vm1:1", "--eject").code == 2
 
 
 def test_an_optional_medium_may_be_absent(lab: Path, kvmrun: Cli, images: Path, isos: tuple[Path, Path]) -> None:
