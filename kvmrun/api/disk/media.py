@@ -87,7 +87,7 @@ def _replace(where: Paths, name: str, qmp: QmpConnection, tray: Tray, path: str 
         if stale != tray.node:
             trays.discard_node(qmp, stale, -1)  # of a change that was cut short
     if path is None:
-        trays.open_tray(qmp, tray)
+        trays.open_tray(qmp, tray, name)
         trays.replace_medium(qmp, tray, "")
         return
     medium = Drive(media="cdrom").with_medium(FilePath(path))
@@ -102,7 +102,7 @@ def _replace(where: Paths, name: str, qmp: QmpConnection, tray: Tray, path: str 
         fdset = qmp.execute("add-fd", {"opaque": "medium"}, fd=fd)["fdset-id"]
     try:
         qmp.execute("blockdev-add", medium.medium(node, use).spelled({file: [fdset]}))
-        trays.open_tray(qmp, tray)
+        trays.open_tray(qmp, tray, name)
         trays.replace_medium(qmp, tray, node)
     except KvmrunError:
         trays.discard_node(qmp, node, fdset)

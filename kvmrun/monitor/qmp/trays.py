@@ -60,7 +60,7 @@ def descriptors_of(qmp: QmpConnection, fdset: int) -> list[int]:
     return []
 
 
-def open_tray(qmp: QmpConnection, tray: Tray) -> None:
+def open_tray(qmp: QmpConnection, tray: Tray, guest: str) -> None:
     """Open a tray. Of one that is locked the guest is asked to release the medium, as by the button of the drive.
 
     Raises: Refused where it does not.
@@ -69,8 +69,10 @@ def open_tray(qmp: QmpConnection, tray: Tray) -> None:
     deadline = time.monotonic() + _PATIENCE
     while not any(one.is_open for one in read_trays(qmp) if one.drive == tray.drive):
         if time.monotonic() > deadline:
-            reason = "the guest has locked its tray, and did not release the medium when it was asked to"
-            raise Refused(f"drive {tray.drive} cannot be opened", "unmount the medium in the guest", reason=reason)
+            reason = "the guest uses the medium, and did not release it when it was asked to"
+            raise Refused(
+                f"the tray of drive {tray.drive} of {guest} is locked", f"unmount it in {guest}", reason=reason
+            )
         time.sleep(0.05)
 
 
