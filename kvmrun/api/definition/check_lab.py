@@ -4,10 +4,10 @@ from collections.abc import Iterator
 
 from kvmrun.api.lab import LabHandle, read_definitions
 from kvmrun.errors import KvmrunError
+from kvmrun.host.disk import image_aio
 from kvmrun.host.facts import guest_facts, network_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import named_files
-from kvmrun.host.images import image_aio
 from kvmrun.host.links import bridges
 from kvmrun.host.process import process
 from kvmrun.host.rundir import records
