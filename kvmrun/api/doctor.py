@@ -1,7 +1,5 @@
 """Whether guests can run here and reach out, who is in the way, and what fixes it."""
 
-from collections.abc import Mapping
-
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.report import Report, discard, waiting
 from kvmrun.errors import KvmrunError
@@ -49,13 +47,12 @@ def doctor(lab: LabHandle, *, timeout: float | None = None, report: Report = dis
 
 def _with_firmware(lab: Lab, where: Paths, now: MachineFacts) -> MachineFacts:
     """The facts with what is to be said of the firmware of each guest with UEFI."""
-    errors: dict[str, KvmrunError | None] = {}
-    bad: Mapping[str, str] = {}
-    runtimes = guest_runtimes(lab, where)
-    for guest in lab.guests.values():
-        if (facts := guest_facts.firmware_facts(guest, where)) is not None:
-            bad = facts.bad
-            errors[guest.name] = firmware_plan.firmware_error(guest, runtimes[guest.name], facts)
+    found = guest_facts.firmware_facts(lab.guests.values(), where)
+    runtimes = guest_runtimes(lab, where) if found else {}
+    errors = {
+        name: firmware_plan.firmware_error(lab.guests[name], runtimes[name], facts) for name, facts in found.items()
+    }
+    bad = next((facts.bad for facts in found.values()), {})
     return now.replace(firmware=errors, bad_descriptors=bad)
 
 

@@ -8,13 +8,14 @@ import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from support.builders import TCG, guests
-from support.cli import Cli
+from support.cli import Cli, Run, has_line
 from support.world import until, world, world_after
 
-from kvmrun.host.firmware import machine_pin
+from kvmrun.host.firmware import descriptor_files, machine_pin
 from kvmrun.host.firmware.descriptor_files import read_descriptors
 from kvmrun.host.process import process
 from kvmrun.host.process.confinement import read_confinement
@@ -85,7 +86,7 @@ class TestMachine:
         guests(lab, "vm1")
         state("vm1").parent.mkdir(parents=True)
         state("vm1").write_text("not a directory")
-        assert "another machine" in kvmrun.ok("vm1").out
+        assert has_line(kvmrun.ok("vm1").out, "pc-q35", "newer QEMU", str(state("vm1")))
         assert kvmrun.rows()["vm1"]["state"] == "running"
 
     def test_a_new_definition_has_the_version(self, lab: Path, kvmrun: Cli) -> None:
@@ -126,6 +127,24 @@ UEFI = f'{TCG}nic = []\nfirmware = "uefi"\n'
 
 @pytest.mark.usefixtures("ovmf")
 class TestUefi:
+    def test_descriptors_are_read_once_and_the_version_of_the_machine_once_for_a_guest(
+        self, lab: Path, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        guests(lab, "vm1", "vm2", text=UEFI)
+        asked: list[str] = []
+
+        def counted(module: ModuleType, name: str) -> None:
+            real = getattr(module, name)
+            monkeypatch.setattr(module, name, lambda *given, **named: asked.append(name) or real(*given, **named))
+
+        counted(descriptor_files, "read_descriptors")
+        counted(machine_pin, "read_pin")
+        run("check")
+        assert sorted(asked) == ["read_descriptors", "read_pin", "read_pin"]
+        asked.clear()
+        run("up", "vm1", "--dry-run")
+        assert sorted(asked) == ["read_descriptors", "read_pin"]
+
     def test_variables_are_the_guests_own_and_stay(self, lab: Path, kvmrun: Cli) -> None:
         (lab / "vm1.toml").write_text(UEFI)
         assert "make UEFI variables" in kvmrun.ok("vm1", "--dry-run").out
@@ -141,7 +160,8 @@ class TestUefi:
         kvmrun.ok("kill", "vm1")
         kvmrun.ok("rename", "vm1", "vm2")
         kvmrun.ok("vm2", "--paused")
-        assert (state("vm2") / path.name).stat().st_ino == there.st_ino
+        moved = (state("vm2") / path.name).stat()
+        assert (moved.st_ino, moved.st_uid) == (there.st_ino, Path(f"/proc/{kvmrun.pid('vm2')}").stat().st_uid)
         kvmrun.ok("kill", "vm2")
         kvmrun.ok("rm", "vm2", "-y")
         assert not state("vm2").exists()

@@ -112,6 +112,20 @@ def test_it_is_told_of_a_guest_that_runs(lab: Path, kvmrun: Cli, images: Path) -
     assert set(before) <= set(digests(images))
 
 
+def test_it_is_known_after_the_record_was_lost(lab: Path, kvmrun: Cli, images: Path, own_directories: Path) -> None:
+    make(images)
+    guests(lab, "vm1", "vm2", text=TCG + 'nic = []\n[[drive]]\nimage = "NAME.qcow2"\nsize = "1M"\ncache = "unsafe"\n')
+    for name in ("vm1", "vm2"):
+        path = lab / f"{name}.toml"
+        path.write_text(path.read_text().replace("NAME", name))
+    kvmrun.ok("vm1", "--throwaway")
+    kvmrun.ok("vm2")
+    for name in ("vm1", "vm2"):
+        (own_directories / f"run/vm/{name}/record").unlink()
+    kvmrun.ok("repair")
+    assert {name: row["throwaway"] for name, row in kvmrun.rows().items()} == {"vm1": True, "vm2": False}
+
+
 def test_a_definition_may_say_so_and_several_share_an_image(lab: Path, kvmrun: Cli, images: Path) -> None:
     before = make(images)
     text = TCG + 'nic = []\nthrowaway = true\n[[drive]]\nimage = "own.qcow2"\n'

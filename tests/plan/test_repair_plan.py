@@ -84,6 +84,13 @@ def test_a_record_is_read_from_the_command(raw: tuple[str, ...], more: dict[str,
     assert len(made.raw) == len(raw)
 
 
+def test_a_record_tells_of_a_temporary_image_and_of_a_tpm() -> None:
+    words = command(("-tpmdev", "emulator,id=tpm0"))
+    found = WELL.replace(record=None, command=words, taps=taps(words), temporary=True)
+    made = repair_plan.reconstruct_record(found, VM1, PLACE)
+    assert (made.throwaway, made.tpm) == (True, True)
+
+
 def test_a_record_keeps_what_it_tells_and_is_told_who_it_is() -> None:
     words = command()
     old = RECORD.replace(pid=1, started=1, paused=True, said=99)

@@ -85,11 +85,10 @@ def _seeds(guest: Guest) -> Iterator[Problem]:
 
 def _firmware(lab: Lab, where: Paths) -> Iterator[Problem]:
     """A warning for every guest that this host has no firmware or no TPM for, or whose own part of it is damaged."""
-    asking = [guest for guest in lab.guests.values() if guest.firmware == "uefi"]
-    runtimes = guest_runtimes(lab, where) if asking else {}
-    for guest in asking:
-        facts = guest_facts.firmware_facts(guest, where)
-        yield from firmware_plan.firmware_problems(guest, runtimes[guest.name], facts)
+    found = guest_facts.firmware_facts(lab.guests.values(), where)
+    runtimes = guest_runtimes(lab, where) if found else {}
+    for name, facts in found.items():
+        yield from firmware_plan.firmware_problems(lab.guests[name], runtimes[name], facts)
     for guest in lab.guests.values():
         if guest.tpm and not process.find_program("swtpm"):
             wanted = "swtpm, which emulates it: apt install swtpm"

@@ -12,6 +12,7 @@ from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.errors import ConfigError
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
+from kvmrun.host.firmware.state_copy import change_owner
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.lab import Lab
@@ -76,6 +77,7 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
             definition_files.replace(f"{where.vms}/{file}", data)
         definition_files.rename(definitions.definition_path(where, old), definitions.definition_path(where, new))
         _move(where, "log", old, new)
+        _give(ownership.guest_state(where, old), guest_runtimes(before, where)[old], guest_runtimes(after, where)[new])
         _move(where, "guest", old, new)
         known_hosts.forget(where, old, new)
         teardown.remove_leftovers(where, old)
@@ -95,6 +97,12 @@ def _move(where: Paths, kind: Literal["log", "guest"], old: str, new: str) -> No
         ownership.claim(where.state, kind, new, where.lab)
         if found == path(old):
             ownership.forget(where.state, kind, old)
+
+
+def _give(kept: str, old: GuestRuntime, new: GuestRuntime) -> None:
+    """Give what the guest keeps to the account that it has by its new name."""
+    if os.path.isdir(kept) and old.uid is not None and new.uid is not None:
+        change_owner(kept, old.uid, new.uid)
 
 
 def _lab_with(lab: LabHandle, old: str, new: str, texts: Mapping[str, bytes]) -> Lab:

@@ -9,6 +9,7 @@ from kvmrun.api.guest_socket import monitor_of, socket_of
 from kvmrun.api.lab import own_guests
 from kvmrun.api.network import guard_repair
 from kvmrun.api.repair import reattach
+from kvmrun.host.disk import unnamed_file
 from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.guest_executor import GuestExecutor
 from kvmrun.host.execute.undo import undo_on_error
@@ -170,6 +171,7 @@ def _observe_guest(where: Paths, name: str) -> repair_plan.GuestFacts:
         tpm_ended=bool(record and record.tpm) and not running_tpm.is_running(where, name),
         command=tuple(command),
         taps=tap_device.held_taps(pid),
+        temporary=unnamed_file.holds_temporary_image(pid),
     )
 
 

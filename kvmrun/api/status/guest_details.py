@@ -54,7 +54,7 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
     machine = guest_facts.known_machine(guest, where) or guest.machine
     missing = named_files.missing_files(guest) if any(drive.optional for drive in guest.drive) else ()
     asked = image_plan.without_absent(guest.replace(machine=machine), missing)
-    found = guest_facts.firmware_facts(guest, where)
+    found = guest_facts.firmware_facts([guest], where, {guest.name: machine}).get(guest.name)
     options = asked.options(
         runtime,
         vhost=guest_facts.has_vhost(),

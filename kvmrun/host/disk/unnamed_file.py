@@ -2,6 +2,8 @@
 
 import errno
 import os
+import re
+from contextlib import suppress
 
 from kvmrun.host.disk import image_files
 from kvmrun.host.files import safe_directory
@@ -10,6 +12,11 @@ from kvmrun.plan.steps.guest_steps import MakeImage, MakeTemporaryImage
 
 _NOT_SUPPORTED = {errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL}
 """What file systems say that have no O_TMPFILE: NFS, older overlayfs."""
+
+
+_PREFIX = ".throwaway."
+_UNNAMED = re.compile(rf"/(#\d+|{re.escape(_PREFIX)}[0-9a-f]+) \(deleted\)$")
+"""What the kernel calls a file that never had a name, and one that lost ours at once."""
 
 
 def make_temporary_image(step: MakeTemporaryImage, deadline: Deadline) -> int:
@@ -24,6 +31,15 @@ def make_temporary_image(step: MakeTemporaryImage, deadline: Deadline) -> int:
         os.close(fd)
         raise
     return fd
+
+
+def holds_temporary_image(pid: int) -> bool:
+    """Whether a process has such an image open."""
+    places = list[str]()
+    with suppress(OSError):  # it ends, or is another user's
+        for number in os.listdir(f"/proc/{pid}/fd"):
+            places.append(os.readlink(f"/proc/{pid}/fd/{number}"))
+    return any(_UNNAMED.search(place) for place in places)
 
 
 def open_unnamed(directory: safe_directory.Directory) -> int | None:
@@ -42,7 +58,7 @@ def give_name(fd: int, directory: safe_directory.Directory, name: str) -> None:
 
 
 def _open_and_unlink(directory: safe_directory.Directory) -> int:
-    name = f".throwaway.{os.urandom(6).hex()}"
+    name = f"{_PREFIX}{os.urandom(6).hex()}"
     fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory.fd)
     os.unlink(name, dir_fd=directory.fd)
     return fd

@@ -70,5 +70,5 @@ class FirmwareExecutor:
             machine_pin.write_pin(self.pin.path, machine)
         except (OSError, KvmrunError) as error:
             reason = host_reason(error) if isinstance(error, OSError) else f"{error}"
-            return f"another QEMU may give it another machine than {machine}: {reason}"
+            return f"its machine {machine} is not written down, and may be another one with a newer QEMU: {reason}"
         return ""

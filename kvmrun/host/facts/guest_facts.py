@@ -21,6 +21,7 @@ from kvmrun.model.guest.nic import PersistentTap
 from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.network import link_alias
 from kvmrun.model.paths import GuestRuntime, Paths
+from kvmrun.model.value import EMPTY
 from kvmrun.plan.firmware_facts import FirmwareFacts
 from kvmrun.plan.host_facts import DiskFacts, ImageFacts, StartFacts
 
@@ -88,6 +89,7 @@ class RunningGuests:
 def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: RunningGuests) -> StartFacts:
     """Everything about the host but its networks that starting `guest` depends on."""
     access, gid = kvm_facts(root=where.root)
+    machine = known_machine(guest, where)
     kept = persistent_taps.kept(where, ((guest.name, port) for port in runtime.ports))
     marks = {port.tap: alias for port in runtime.ports if (alias := tap_device.alias(port.tap))}
     return StartFacts(
@@ -109,8 +111,8 @@ def start_facts(guest: Guest, runtime: GuestRuntime, where: Paths, others: Runni
         taken_uids=_uids(others.pids()) if runtime.uid is not None else {},
         taken_ports=_ports(guest, others),
         accounts=account_ids([guest.user] if guest.user else []),
-        machine=known_machine(guest, where),
-        firmware=firmware_facts(guest, where),
+        machine=machine,
+        firmware=firmware_facts([guest], where, {guest.name: machine}).get(guest.name),
         aio=image_aio.aio_facts(guest, program),
         swtpm=bool(guest.tpm and process.find_program("swtpm")),
     )
@@ -133,14 +135,19 @@ def known_machine(guest: Guest, where: Paths) -> MachineType | None:
     return found if found != guest.machine else None
 
 
-def firmware_facts(guest: Guest, where: Paths) -> FirmwareFacts | None:
-    """What this host has for the firmware of the guest, None for one without UEFI."""
-    if guest.firmware != "uefi":
-        return None
-    from kvmrun.host.firmware import firmware_lookup  # only for a guest with UEFI
+def firmware_facts(
+    guests: Iterable[Guest], where: Paths, machines: Mapping[str, MachineType | None] = EMPTY
+) -> dict[str, FirmwareFacts]:
+    """What this host has for the firmware of those with UEFI, by name; `machines` are those that are known already."""
+    asking = [guest for guest in guests if guest.firmware == "uefi"]
+    if not asking:
+        return {}
+    from kvmrun.host.firmware import descriptor_files, firmware_lookup  # only for guests with UEFI
 
-    machine = known_machine(guest, where) or guest.machine
-    return firmware_lookup.firmware_facts(guest.replace(machine=machine), where, qemu_facts())
+    found = descriptor_files.read_descriptors(root=where.root)
+    known = {one.name: machines[one.name] if one.name in machines else known_machine(one, where) for one in asking}
+    asked = [guest.replace(machine=known[guest.name] or guest.machine) for guest in asking]
+    return {guest.name: firmware_lookup.firmware_facts(guest, where, qemu_facts(), found) for guest in asked}
 
 
 def _ports(guest: Guest, others: RunningGuests) -> dict[int, str]:

@@ -16,10 +16,12 @@ from kvmrun.model.printable import printable
 
 _DIRECTORIES = ("/usr/share/qemu/firmware", "/etc/qemu/firmware")
 _LARGEST = 64 << 10
+Descriptors = tuple[tuple[Descriptor, ...], Mapping[str, str]]
+"""The descriptors in their order, and what is wrong with each file that is none, by path."""
 
 
-def read_descriptors(*, root: bool) -> tuple[tuple[Descriptor, ...], Mapping[str, str]]:
-    """The descriptors in their order, and what is wrong with each file that is none, by path."""
+def read_descriptors(*, root: bool) -> Descriptors:
+    """Everything that the directories of this host have."""
     found, bad = [], {}
     for name, path in sorted(_files(root=root).items(), key=lambda one: os.fsencode(one[0])):
         try:

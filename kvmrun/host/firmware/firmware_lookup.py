@@ -7,7 +7,7 @@ from kvmrun.errors import KvmrunError
 from kvmrun.host.disk import image_files
 from kvmrun.host.files import ownership
 from kvmrun.host.firmware import machine_pin
-from kvmrun.host.firmware.descriptor_files import read_descriptors
+from kvmrun.host.firmware.descriptor_files import Descriptors
 from kvmrun.host.firmware.uefi_variables import variables_facts
 from kvmrun.model.firmware.descriptor import Descriptor, Flash, choose
 from kvmrun.model.guest.guest import Guest
@@ -18,12 +18,13 @@ _SECTOR = 512
 """What the sizes of images are multiples of."""
 
 
-def firmware_facts(guest: Guest, where: Paths, qemu: str) -> FirmwareFacts:
-    """The firmware for a guest with UEFI, which has the machine that it was first started with.
+def firmware_facts(guest: Guest, where: Paths, qemu: str, found: Descriptors) -> FirmwareFacts:
+    """The firmware for a guest with UEFI, which has the machine that it was first started with; `found` is what
+    `read_descriptors` did.
 
     What is written for versions of a machine fits the newest one that `qemu` has where the guest has none yet.
     """
-    descriptors, bad = read_descriptors(root=where.root)
+    descriptors, bad = found
     machine = machine_pin.newest_version(qemu, guest.machine)
     chosen = choose(descriptors, machine, secure_boot=guest.secure_boot)
     own = uefi_variables(ownership.guest_state(where, guest.name), secure_boot=guest.secure_boot)

@@ -1,7 +1,10 @@
-"""A copy of what a guest keeps besides its images: the version of its machine, its UEFI variables."""
+"""What a guest keeps besides its images, for another guest or another account: the version of its machine, its UEFI
+variables, its TPM.
+"""
 
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
@@ -31,6 +34,24 @@ def state_copy(source: str, target: str, owners: Mapping[int, int]) -> Iterator[
             raise refused_by_host(f"copy {source}", error) from None
         finally:
             shutil.rmtree(copy, ignore_errors=True)
+
+
+def change_owner(directory: str, old: int, new: int) -> None:
+    """Give what is below the directory, and the account `old` owns, to the account `new`.
+
+    The former account may have linked somebody else's file into it: one with a second name is not given away.
+
+    Raises: KvmrunError where the host refuses.
+    """
+    try:
+        for _, names, files, fd in os.fwalk(directory, follow_symlinks=False):
+            for name in (*names, *files):
+                found = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                if found.st_uid == old and (stat.S_ISDIR(found.st_mode) or found.st_nlink == 1):
+                    group = new if found.st_gid == old else found.st_gid
+                    os.chown(name, new, group, dir_fd=fd, follow_symlinks=False)
+    except OSError as error:
+        raise refused_by_host(f"give {directory} to uid {new}", error) from None
 
 
 def _give_owners(source: str, target: str, owners: Mapping[int, int]) -> None:

@@ -51,7 +51,7 @@ class GuestFacts(Value):
 
     `monitors` are those that answer with its UUID; `unheard` says that nobody listens at the first any more. `unbegun`:
     a start was cut short before the guest was let run. `command` are its QEMU's words, `taps` what it has open, by
-    descriptor.
+    descriptor. `temporary`: it has an image open that is gone with it.
     """
 
     name: str
@@ -68,6 +68,7 @@ class GuestFacts(Value):
     tpm_ended: bool = False
     command: tuple[str, ...] = ()
     taps: Mapping[str, str] = EMPTY
+    temporary: bool = False
 
 
 def guest_faults(
@@ -139,6 +140,8 @@ def reconstruct_record(found: GuestFacts, definition: Guest | None, runtime: Gue
         raw=running_cmdline.raw(words),
         protect=bool(definition and definition.protect),
         after=definition.after if definition else (),
+        throwaway=found.temporary,
+        tpm="-tpmdev" in words,
         display=definition.shown_at(runtime) if definition and runtime and "-vnc" in words else "",
         **now,
     )
