@@ -59,6 +59,7 @@ _KINDS = {
         "BaseImage": "path, or name of a pinned image",
         "CpuModel": "CPU model",
         "MachineType": "machine type",
+        "OsName": "ID in osinfo-db",
         "Uuid": "UUID",
         SafeWord.__name__: "one word"
     ,

@@ -63,6 +63,8 @@ def own_directories(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("KVMRUN_RUN_DIR", str(root / "run"))
     monkeypatch.setenv("KVMRUN_STATE_DIR", str(root / "state"))
+    for name in ("SYSTEM", "LOCAL", "USER"):  # whether osinfo-db is installed decides no test
+        monkeypatch.setenv(f"OSINFO_{name}_DIR", str(root / f"osinfo-{name.lower()}"))
     yield root
     if (root / "run").exists() or (root / "state").exists():
         _end_what_is_left(root)

@@ -71,7 +71,9 @@ def open_lab(directory: str | None = None, *, run_dir: str | None = None, state_
 
 def read_definitions(where: Paths, drafts: Mapping[str, bytes | None] = EMPTY) -> Lab:
     """The lab, refused when root is to read what others could have written; `drafts` as load() takes them."""
-    from kvmrun.config.load_lab import load_lab  # those who only speak to guests that run need none
+    # those who only speak to guests that run need none
+    from kvmrun.api.this_host import this_host
+    from kvmrun.config.load_lab import load_lab
 
     if os.path.lexists(where.vms) and not os.path.isdir(where.vms):
         raise ConfigError(f"{where.vms} is not a directory", "name the directory of a lab: -C DIR")
@@ -79,8 +81,8 @@ def read_definitions(where: Paths, drafts: Mapping[str, bytes | None] = EMPTY) -
     if where.root:
         standard_paths.require_trusted_lab(where.vms, os.environ)
         distrusted = standard_paths.is_distrusted(where.vms, os.environ)
-    hostname = os.uname().nodename.partition(".")[0].lower()
-    return load_lab(where.vms, where.images, drafts, distrusted, hostname=hostname).replace(identity=where.lab)
+    host = this_host(root=where.root)
+    return load_lab(where.vms, where.images, drafts, distrusted, host=host).replace(identity=where.lab)
 
 
 def guest_or_error(lab: Lab, name: str) -> Guest:

@@ -13,6 +13,7 @@ from argcomplete.completers import DirectoriesCompleter, FilesCompleter
 from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
 
+from kvmrun.api.definition.new_guest_os import os_names
 from kvmrun.api.lab import own_guests, read_definitions
 from kvmrun.cli import commands
 from kvmrun.cli.arguments import everywhere, opened
@@ -136,6 +137,11 @@ def _is_name(word: str) -> bool:
         return False
 
 
+def _system(prefix: str, parsed_args: Namespace, **_: object) -> Found:
+    """The operating systems of osinfo-db whose IDs begin so."""
+    return os_names(opened(parsed_args), prefix)
+
+
 def _network(parsed_args: Namespace, **_: object) -> Found:
     if getattr(parsed_args, "verb", "") is None:  # a network is named after the verb
         return ()
@@ -203,6 +209,7 @@ _COMPLETERS: Mapping[str, Callable[..., Found]] = {
     "FILE": FilesCompleter(),
     "IMAGE": _image,
     "ISO": FilesCompleter(),
+    "OS": _system,
     "SRC": _file_or_guest,
     "DST": _file_or_guest,
 }

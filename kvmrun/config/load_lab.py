@@ -4,7 +4,9 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from kvmrun.config import cross_checks, partial_guest, unset_keys
+from kvmrun.config import cross_checks
+from kvmrun.config.guest import guest_size, partial_guest, unset_keys
+from kvmrun.config.lab_host import ANY_HOST, LabHost
 from kvmrun.config.networks_file import NetworksFile, convert_networks
 from kvmrun.config.toml_file import Unreadable, parse_toml, read_toml
 from kvmrun.config.toml_values import Converter
@@ -22,6 +24,7 @@ class _LabBase(PathBase):
     """Where paths start, and the images that the lab pins, each a PinnedImage by its path."""
 
     systems: Mapping[str, Any] = EMPTY
+    host: LabHost = ANY_HOST
 
 
 def load_lab(
@@ -30,12 +33,12 @@ def load_lab(
     drafts: Mapping[str, bytes | None] = EMPTY,
     distrusted: Mapping[str, str] = EMPTY,
     *,
-    hostname: str = "",
+    host: LabHost = ANY_HOST,
 ) -> Lab:
     """The lab in `directory`; bare image names mean files in `images`. A missing directory is an empty lab.
 
     `drafts` are files by name that are not written yet, and count as if they were; None is one that is to go.
-    `distrusted` are files that are not read, by name with the reason; `hostname` is the host's own name.
+    `distrusted` are files that are not read, by name with the reason; `host` is where the lab is read.
     """
     files = _listed(directory, drafts)
     problems: list[Problem] = []
@@ -45,25 +48,25 @@ def load_lab(
     tables = dict.fromkeys(name[:-5] for name in files) | {
         name[:-5]: _read(directory, name, problems, drafts.get(name)) for name in readable
     }
-    base = _path_base(directory, images, tables.get("images"), problems)
+    base = _path_base(directory, images, tables.get("images"), problems).replace(host=host)
     networks = _networks(tables.get("networks", {}), base, problems)
     defaults = _defaults(tables.get("defaults", {}), base, problems)
-    guests: dict[str, Guest] = {}
     stems = [stem for stem in tables if stem not in RESERVED]
-    for stem in stems:
-        if (guest := _guest(stem, tables[stem], defaults, base, problems)) is not None:
-            guests[stem] = guest
+    guests = {
+        stem: found for stem in stems if (found := _guest(stem, tables[stem], defaults, base, problems)) is not None
+    }
     lab = Lab(
         directory=directory,
         seed=networks.seed,
         firewall=networks.firewall,
         networks=networks.network,
         uplinks=networks.uplink,
-        guests=guests,
+        guests={stem: guest for stem, (guest, _) in guests.items()},
+        sources={stem: sources for stem, (_, sources) in guests.items()},
         problems=tuple(problems),
     )
     parts = {one: _valid_part(one, tables[one], defaults, base) for one in stems if one not in guests}
-    return cross_checks.cross_check(lab, _printable(stems), hostname, parts)
+    return cross_checks.cross_check(lab, _printable(stems), host.name, parts)
 
 
 def _listed(directory: str, drafts: Mapping[str, bytes | None]) -> list[str]:
@@ -133,7 +136,7 @@ def _defaults(table: dict[str, Any] | None, base: PathBase, problems: list[Probl
 
 def _guest(
     stem: str, table: dict[str, Any] | None, defaults: dict[str, Any] | None, base: _LabBase, problems: list[Problem]
-) -> Guest | None:
+) -> tuple[Guest, Mapping[str, str]] | None:
     if table is None or defaults is None:  # a guest without the defaults it counts on is another guest
         return None
     file = Converter(f"{printable(stem, 60)}.toml", base)
@@ -143,11 +146,13 @@ def _guest(
         file.sentence("", f"the name of the file is not that of a guest, which is {wanted}")
         problems += file.problems
         return None
-    merged = _merged(unset_keys.inherited(defaults, table), table)
+    inherited = unset_keys.inherited(defaults, table)
+    merged = _merged(inherited, table)
     guest: Guest | None = file.convert(Guest, merged, name=name)
+    sources: Mapping[str, str] = EMPTY
     if guest is not None:
-        if guest.topology and "cpus" not in merged:
-            guest = guest.replace(cpus=guest.topology.count())
+        guest, sources, warnings = guest_size.sized(guest, table, inherited, base.host)
+        problems += [one for one in warnings if one not in problems]
         for key, found, wanted_text in guest.problems():
             file.problem(key, found, wanted_text)
         for number, wanted_text in unset_keys.unset_problems(guest.unset):
@@ -160,7 +165,7 @@ def _guest(
     if guest is None or file.problems:
         return None
     problems += _kernel_of_the_defaults(guest, table)
-    return guest
+    return guest, sources
 
 
 def _valid_part(

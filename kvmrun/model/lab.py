@@ -39,7 +39,8 @@ _known: list[tuple[tuple[object, ...], Mapping[str, tuple[Port, ...]]]] = []
 
 
 class Lab(Value):
-    """The guests and networks of one directory. `invalid` names the guests whose files have errors.
+    """The guests and networks of one directory. `invalid` names the guests whose files have errors. `sources` says of
+    each guest where its memory and its processors come from.
 
     `identity` is the directory with every link resolved, "" where nobody asks. `now` is what runs and what was done,
     which plan.in_force adds: ports, places and uplinks are then those of running guests as they were started.
@@ -51,6 +52,7 @@ class Lab(Value):
     uplinks: Mapping[str, Uplink] = EMPTY
     networks: Mapping[str, Network] = EMPTY
     guests: Mapping[str, Guest] = EMPTY
+    sources: Mapping[str, Mapping[str, str]] = EMPTY
     invalid: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     identity: str = ""

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support import osinfo
 from support.builders import TCG, guests
 from support.cli import Cli, Run
 from support.image_server import Handler, ImageServer, awaited, image_server, silent
@@ -113,6 +114,22 @@ def test_a_guest_has_the_firmware_that_its_image_needs(lab: Path, run: Run, serv
     catalogue(lab, server, 'firmware = "uefi"')
     assert run("new", "web", "--image", "toy:2").code == 0
     assert run("show", "web", "-o", "json").json()["definition"]["firmware"] == "uefi"
+
+
+def test_the_size_of_a_guest_follows_from_the_system_that_the_image_is(
+    lab: Path, run: Run, toy_at: tuple[Path, ImageServer, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    needed = osinfo.needs(osinfo.resources("recommended", 1, 3 << 28, 9 << 30))
+    file = lab.parent / "db/os/toy.example/toy-2.xml"
+    file.parent.mkdir(parents=True)
+    file.write_text(osinfo.system("toy2", needed, identity="http://toy.example/toy/2"))
+    monkeypatch.setenv("OSINFO_SYSTEM_DIR", str(lab.parent / "db"))
+    assert run("new", "web", "--image", "toy:2").code == 0
+    found = run("show", "web", "-o", "json").json()["definition"]
+    assert (found["os"], found["memory"], found["drive"][0]["size"]) == ("toy2", 3 << 28, 9 << 30)
+    assert run("new", "own", "--image", "toy:2", "--size", "5G", "--memory", "2G").code == 0
+    found = run("show", "own", "-o", "json").json()["definition"]
+    assert (found["memory"], found["drive"][0]["size"]) == (2 << 30, 5 << 30)
 
 
 def test_the_second_guest_needs_no_byte(lab: Path, run: Run, server: ImageServer, toy: bytes) -> None:

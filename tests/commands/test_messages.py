@@ -46,7 +46,7 @@ LINES: Mapping[str, tuple[str, ...]] = {
     "metrics": ("/no/such/directory/kvmrun.prom",),
     "monitor": ("vm1 -c query-status", "nobody"),
     "net": ("status nowhere", "up nowhere", "down nowhere", "restart nowhere", "sideways"),
-    "new": ("vm1", "a/b", "vm9 --memory lots", "vm9 --copy nobody", "vm9 --base missing.qcow2"),
+    "new": ("vm1", "a/b", "vm9 --memory lots", "vm9 --copy nobody", "vm9 --base missing.qcow2", "vm9 --os a/b"),
     "pause": ("vm1", "nobody", ""),
     "rename": ("nobody vm9", "vm1 vm2", "vm1 a/b"),
     "repair": ("nobody",),

@@ -169,6 +169,7 @@ def test_a_domain_that_hides_a_real_one_is_warned_of(lab: Path, domain: str, war
 
 
 ABSENT = (
+    "os",
     "machine",
     "accel",
     "description",

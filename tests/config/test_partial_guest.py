@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kvmrun.config.partial_guest import valid_part
+from kvmrun.config.guest.partial_guest import valid_part
 from kvmrun.model.guest.guest import Guest
 
 NAMES = st.sampled_from([*Guest.FIELDS, ".", "]", "[0]", "a.b", "", "nic[0].mac"]) | st.text(max_size=8)

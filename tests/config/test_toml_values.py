@@ -33,7 +33,7 @@ def test_an_empty_file_is_a_guest_with_every_default() -> None:
 def test_keys_of_every_kind_are_taken() -> None:
     table = {
         "description": "x", "machine": "pc", "accel": "tcg", "cpu": "qemu64", "cpus": 2, "topology": {"cores": 2},
-        "clock": "local", "free_page_reporting": True, "memory": "1G", "user": "ann",
+        "clock": "local", "free_page_reporting": True, "memory": "1G", "user": "ann", "os": "toy1",
         "console": False, "display": "vnc", "args": ["-S"], "uuid": "6b766d72-756e-4d8a-9c0e-5b3f1d2a7c64",
         "boot": {"kernel": "k", "initrd": "./i", "cmdline": "quiet", "order": ["network"]},
         "drive": [{"image": "a.raw", "size": "1G", "interface": "ide", "cache": "none", "discard": False}],

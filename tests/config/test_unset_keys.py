@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from support.table import each
 
-from kvmrun.config import unset_keys
+from kvmrun.config.guest import unset_keys
 from kvmrun.config.load_lab import load_lab
 from kvmrun.model.firmware.boot import Boot
 from kvmrun.model.guest.drive import Drive

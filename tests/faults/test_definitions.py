@@ -24,7 +24,8 @@ IMAGES = "/images"
 STEMS = ("vm1", "networks", "defaults")
 KEYS = re.findall(
     r"\S+",
-    """description machine accel cpu cpus memory boot boot.kernel boot.cmdline boot.order drive nic console display args
+    """description os
+    machine accel cpu cpus memory boot boot.kernel boot.cmdline boot.order drive nic console display args
     uuid user uplink groups autostart after ready protect on_reboot on_crash watchdog image base format size media
     network mac address model queues guard forwarding seed firewall network.lan network.lan.dhcp network.lan.dns
     network.lan.bridge network.lan.subnet network.lan.host network.lan.forward network.lan.nat network.lan.ipv6

@@ -5,6 +5,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from kvmrun.config.lab_host import LabHost
 from kvmrun.config.load_lab import load_lab
 from kvmrun.config.toml_values import Converter
 from kvmrun.model import derive
@@ -39,7 +40,7 @@ def loaded_lab(directory: Path, networks: str | None = None, **files: str) -> La
     """The lab of these definitions, which are written; each is named without its suffix, "_" for "-"."""
     for stem, text in {**({} if networks is None else {"networks": networks}), **files}.items():
         guests(directory, stem.replace("_", "-"), text=text)
-    return load_lab(str(directory), "/images", hostname="laptop")
+    return load_lab(str(directory), "/images", host=LabHost(name="laptop"))
 
 
 def network(name: str = "lan", **keys: Any) -> Network:

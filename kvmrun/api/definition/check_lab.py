@@ -14,9 +14,11 @@ from kvmrun.host.rundir import records
 from kvmrun.host.seed import seed_facts
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.lab import Lab, Problem
+from kvmrun.model.osinfo.os_facts import OsFacts, OsMissing
+from kvmrun.model.osinfo.os_name import OsName
 from kvmrun.model.paths import Paths
 from kvmrun.model.value import Value
-from kvmrun.plan.guest import firmware_plan, image_plan
+from kvmrun.plan.guest import firmware_plan, image_plan, os_plan
 from kvmrun.plan.network import dnsmasq_leases, dnsmasq_plan
 from kvmrun.plan.seed import seed_plan
 
@@ -56,7 +58,7 @@ def check_lab(lab: LabHandle) -> LabCheck:
         invalid=tuple(definitions.invalid),
         networks=tuple(definitions.networks),
         problems=(
-            *definitions.problems,
+            *_with_systems(definitions, lab.paths),
             *images,
             *missing,
             *(one for guest in guests for one in _ways(guest)),
@@ -81,6 +83,34 @@ def _seeds(guest: Guest) -> Iterator[Problem]:
     """An error for every file that the seed of the guest names and that cannot be used."""
     if guest.seed is not None:
         yield from seed_plan.seed_problems(guest.name, guest.seed, seed_facts.named_files(guest.seed))
+
+
+def _with_systems(lab: Lab, where: Paths) -> Iterator[Problem]:
+    """The problems of the lab, a warning for every operating system that is not known, and for what does not suit one.
+
+    Without osinfo-db only those guests are told of whose size would follow from it.
+    """
+    asking = [(guest, guest.os) for guest in lab.guests.values() if guest.os]
+    if not asking:
+        yield from lab.problems
+        return
+    from kvmrun.host.osinfo.database import database  # only for a lab that names an operating system
+
+    known = database(root=where.root)
+    found = {name: known.facts(name) for name in dict.fromkeys(name for _, name in asking)}
+    told = set[str]()
+    for one in lab.problems:
+        if one.key == "os" and one.warning and isinstance(missing := found.get(OsName(one.found)), OsMissing):
+            told.add(one.found)
+            yield one.replace(text=one.text.replace(one.wanted, missing.fix), wanted=missing.fix)
+        else:
+            yield one
+    for guest, name in asking:
+        if isinstance(facts := found[name], OsFacts):
+            yield from os_plan.os_problems(guest, facts, named_files.missing_files(guest))
+        elif facts.why != "no database" and name not in told:
+            text, file = f"{facts.reason}; {facts.fix}", f"{guest.name}.toml"
+            yield Problem(file=file, key="os", found=name, wanted=facts.fix, warning=True, text=text)
 
 
 def _firmware(lab: Lab, where: Paths) -> Iterator[Problem]:

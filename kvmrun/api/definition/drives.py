@@ -4,11 +4,13 @@ import os
 
 from kvmrun.api.definition import guest_images
 from kvmrun.api.definition.definition_options import NewGuestOptions
+from kvmrun.api.definition.new_guest_os import NewGuestOs
 from kvmrun.api.image.pull_image import PulledImage
 from kvmrun.api.lab import LabHandle
 from kvmrun.config.standard_paths import make_absolute, untrusted_fix
 from kvmrun.config.toml_writer import Entry, format_entry
 from kvmrun.errors import Refused, UsageError
+from kvmrun.host.disk import image_files
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.paths import Paths
 from kvmrun.model.printable import quoted
@@ -16,12 +18,14 @@ from kvmrun.model.scalars import Size
 from kvmrun.plan.guest.image_plan import copy_to_images, exchangeable_reason
 
 _SIZE = "20G"
+"""The size of a new image where nothing tells another."""
 _SYSTEM = Size(1 << 30)
 """The least memory that a whole system is given."""
 
 
-def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions) -> list[list[Entry]]:
-    """The drives that are asked for, each a list of keys; `now` is the guest without them.
+def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions, system: NewGuestOs) -> list[list[Entry]]:
+    """The drives that are asked for, each a list of keys; `now` is the guest without them, `system` what
+    it is to run.
 
     Raises: UsageError for a base that cannot be one; Refused for an image that there is.
     """
@@ -41,7 +45,8 @@ def drives_from_options(lab: LabHandle, now: Guest, options: NewGuestOptions) ->
     if options.base:
         drive += [("base", _file(where, options.base), "stays unchanged"), *_format("base_format", options)]
     if options.size or not options.base:
-        drive.append(("size", options.size or _SIZE, ""))
+        drive.append(("size", options.size or system.disk_size() or _SIZE, ""))
+    drive += [] if options.base else system.drive_keys(now)
     cdrom: list[Entry] = [
         ("image", _file(where, options.cdrom or ""), ""),
         *_format("format", options),
@@ -65,11 +70,15 @@ def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
     return found
 
 
-def drives_over_image(now: Guest, pulled: PulledImage, options: NewGuestOptions) -> list[list[Entry]]:
-    """The drive of a guest whose system comes from a pinned image."""
+def drives_over_image(
+    now: Guest, pulled: PulledImage, options: NewGuestOptions, system: NewGuestOs
+) -> list[list[Entry]]:
+    """The drive of a guest whose system comes from a pinned image, as large as the system is to have it."""
+    base = image_files.image_facts(pulled.path, "qcow2")
+    size = options.size or system.disk_size(base.size if base else 0)
     drive: list[Entry] = [("image", f"{now.name}.qcow2", "created by the first start")]
     drive.append(("base", pulled.name, "pinned in images.toml; stays unchanged"))
-    return [drive + ([("size", options.size, "")] if options.size else [])]
+    return [drive + ([("size", size, "")] if size else [])]
 
 
 def keys_for_image(now: Guest, pulled: PulledImage) -> list[Entry]:

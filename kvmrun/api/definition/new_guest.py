@@ -1,12 +1,13 @@
 """Writing the definition of a new guest, with comments, once it is known to be valid."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 
 from kvmrun.api.definition import definitions, drives
 from kvmrun.api.definition.copied_text import copied_text
 from kvmrun.api.definition.definition_options import NewGuestOptions
+from kvmrun.api.definition.new_guest_os import system_of
 from kvmrun.api.image.image_lab import ImageLab
 from kvmrun.api.image.pull_image import PulledImage, PullOptions, pull_image
 from kvmrun.api.image.resolve_image import is_source
@@ -43,9 +44,9 @@ def new_guest(lab: LabHandle, name: str, options: NewGuestOptions, report: Repor
     if options.copy:
         text = _copy_text(lab, name, options.copy)
     elif pulled := _pulled(lab, name, options, report):
-        text = _image_text(lab, name, options, pulled)
+        text = _image_text(lab, name, options, pulled, report)
     else:
-        text = _new_text(lab, name, options)
+        text = _new_text(lab, name, options, report)
     text = with_free_addresses(lab, name, _sized(text, options.sizes()))
     _, errors = definitions.errors_added_by(lab, _draft(name, text))
     definitions.raise_config_error(f"{name} would not be valid", "nothing was written; correct that first", errors)
@@ -59,16 +60,26 @@ def _draft(name: str, text: str) -> dict[str, bytes]:
     return {f"{name}.toml": text.encode(errors="surrogateescape")}
 
 
-def _new_text(lab: LabHandle, name: str, options: NewGuestOptions) -> str:
+def _new_text(lab: LabHandle, name: str, options: NewGuestOptions, report: Report) -> str:
     """The text of a guest with nothing but what was asked for; the rest in comments."""
-    now, nics = _defaults_applied(lab, name)
-    asked = drives.drives_from_options(lab, now, options)
-    keys = [*_hardware_keys(now), *(drives.keys_for_drives(now, options) if asked else [])]
+    after = _defaults_applied(lab, name)
+    now = after.guests[name]
+    known = options.replace(cdrom=drives.path_of_file(lab.paths, options.cdrom)) if options.cdrom else options
+    system = system_of(lab, known, None, now.os, report)
+    now = system.on_known_machine(now)
+    asked = drives.drives_from_options(lab, now, options, system)
+    keys = [*_hardware_keys(now, after.guests[name]), *system.keys(now, after.sources[name])]
+    keys = _added(keys, drives.keys_for_drives(now, options) if asked else ())
     if any(key == "unset" for key, _, _ in keys):
         now = now.replace(boot=Boot())
-    return definition_template.definition_text(
-        now, lab.paths.images, keys=keys, drives=asked, nics=[_explicit_nic_keys(nic) for nic in nics]
-    )
+    cards = [_explicit_nic_keys(system.with_known_nic(now, nic)) for nic in now.nic]
+    return definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
+
+
+def _added(keys: list[Entry], more: Iterable[Entry]) -> list[Entry]:
+    """The keys, and those of `more` that nothing is said of yet: what the system needs counts before what is usual."""
+    known = {key for key, _, _ in keys}
+    return [*keys, *(one for one in more if one[0] not in known)]
 
 
 def _pulled(lab: LabHandle, name: str, options: NewGuestOptions, report: Report) -> PulledImage | None:
@@ -81,12 +92,15 @@ def _pulled(lab: LabHandle, name: str, options: NewGuestOptions, report: Report)
     return pull_image(lab, word, PullOptions(unverified=options.unverified), report)
 
 
-def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: PulledImage) -> str:
+def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: PulledImage, report: Report) -> str:
     """The text of a guest whose system is that image."""
-    now, nics = _defaults_applied(lab, name)
-    asked = drives.drives_over_image(now, pulled, options)
-    keys = [*_hardware_keys(now), *drives.keys_for_image(now, pulled)]
-    keys_of_nics = [_explicit_nic_keys(nic) for nic in nics]
+    after = _defaults_applied(lab, name)
+    now = after.guests[name]
+    system = system_of(lab, options, pulled.pin, now.os, report)
+    asked = drives.drives_over_image(now, pulled, options, system)
+    keys = [*_hardware_keys(now, now), *system.keys(now, after.sources[name])]
+    keys = _added(keys, drives.keys_for_image(now, pulled))
+    keys_of_nics = [_explicit_nic_keys(system.with_known_nic(now, nic)) for nic in now.nic]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
     text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=keys_of_nics)
     text = drives.with_image_kernel(text, pulled)
@@ -94,12 +108,15 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
     return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}')}" if takes_seed else text
 
 
-def _hardware_keys(now: Guest) -> list[Entry]:
+def _hardware_keys(now: Guest, default: Guest) -> list[Entry]:
     """The version that its machine has today, so that the guest is the same with another QEMU, and devices that only
     new guests get, because those that are there would find other hardware.
+
+    `default` is the guest that the defaults make.
     """
     newest = machine_pin.newest_version(guest_facts.qemu_facts(), now.machine)
-    keys: list[Entry] = [("machine", f"{newest}", "stays the same with a newer QEMU")] if newest != now.machine else []
+    told = newest != default.machine
+    keys: list[Entry] = [("machine", f"{newest}", "stays the same with a newer QEMU")] if told else []
     if not now.free_page_reporting:
         keys.append(("free_page_reporting", True, "memory that the guest does not use is the host's again"))
     return keys
@@ -115,13 +132,13 @@ def _sized(text: str, values: Mapping[str, object]) -> str:
     return toml_edit.insert_keys(plain, toml_edit.TOP, values) if values else text
 
 
-def _defaults_applied(lab: LabHandle, name: str) -> tuple[Guest, tuple[Nic, ...]]:
-    """The guest that an empty file makes of the lab's defaults; on the first network where they name none there is."""
+def _defaults_applied(lab: LabHandle, name: str) -> Lab:
+    """The lab with the guest that an empty file makes of its defaults, on its first network where they name none."""
     network = next(iter(lab.definitions.networks), "")
     for text in ("", f'[[nic]]\nnetwork = "{network}"\n' if network else "nic = []\n"):
         after, errors = definitions.errors_added_by(lab, _draft(name, text))
         if name in after.guests:
-            return after.guests[name], after.guests[name].nic
+            return after
     lines = tuple(f"{one}" for one in (*lab.definitions.problems, *errors) if not one.warning)
     raise ConfigError("the lab's own files are not valid", "kvmrun edit defaults, or kvmrun edit networks", lines=lines)
 

@@ -1,7 +1,7 @@
 """Starting guests together: on networks that are ready, in their order, and waiting for what they are to do."""
 
 import time
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import nullcontext
 from itertools import chain
 
@@ -92,7 +92,7 @@ def start_defined(
     }
     runtimes = guest_runtimes(lab, where)
     used = {port.network for name in good for port in runtimes[name].ports}
-    _report_kernels(lab, good, report)
+    _report_warnings(lab, good, report)
     job = start_guest.Job(
         lab=lab,
         where=where,
@@ -111,10 +111,15 @@ def start_defined(
     return in_order(names, job.started, errors)
 
 
-def _report_kernels(lab: Lab, names: Container[str], report: Report) -> None:
-    """Warn of guests whose own drive is not booted, because the lab's defaults give them a kernel."""
+def _report_warnings(lab: Lab, names: Iterable[str], report: Report) -> None:
+    """Warn of guests whose own drive is not booted, because the lab's defaults give them a kernel, and of those whose
+    size is the built-in one, because nothing is known of their operating system.
+    """
+    systems = {lab.guests[name].os for name in names}
     for problem in lab.problems:
-        if problem.key == "boot.kernel" and problem.warning and problem.file.removesuffix(".toml") in names:
+        of_defaults = problem.file == "defaults.toml" and problem.found in systems
+        concerns = of_defaults or problem.file.removesuffix(".toml") in names
+        if problem.key in {"boot.kernel", "os"} and problem.warning and concerns:
             report(Warned(text=f"{problem}"))
 
 

@@ -1,5 +1,7 @@
 """One guest: its definition with every default, what follows from its name, its QEMU command, and how it is now."""
 
+from collections.abc import Mapping
+
 from kvmrun.api.disk.media import Medium, media
 from kvmrun.api.lab import LabHandle, guest_or_error
 from kvmrun.api.status import agent_addresses, status_confinement
@@ -14,7 +16,7 @@ from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.qemu_option import argv
 from kvmrun.model.lab import Lab
 from kvmrun.model.paths import GuestRuntime, Paths
-from kvmrun.model.value import Value
+from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.guest import firmware_plan, image_plan
 
 _PATIENCE = 2.0
@@ -28,7 +30,7 @@ class GuestDetails(Value):
     The arguments that the definition adds as they are come after it. Without a definition it is one tuple, the command
     line of the QEMU that runs. `machine` is the version of its machine, or the kind before the first start. `display`
     says where a viewer finds the display, None where there is none. `media` are those in its CD-ROM drives, None where
-    it does not run, or does not say.
+    it does not run, or does not say. `sources` says where its memory and its processors come from.
     """
 
     definition: Guest | None
@@ -38,6 +40,7 @@ class GuestDetails(Value):
     status: Status
     machine: str | None = None
     media: tuple[Medium, ...] | None = None
+    sources: Mapping[str, str] = EMPTY
 
 
 def guest_details(lab: LabHandle, name: str) -> GuestDetails:
@@ -70,6 +73,7 @@ def guest_details(lab: LabHandle, name: str) -> GuestDetails:
         status=_status(definitions, where, guest.name),
         machine=machine,
         media=_media(where, name) if any(drive.media == "cdrom" for drive in guest.drive) else None,
+        sources=definitions.sources[guest.name],
     )
 
 

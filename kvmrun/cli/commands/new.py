@@ -11,6 +11,7 @@ from kvmrun.ui.text.caller import fix
 from kvmrun.ui.text.line_folding import proposed
 
 _IMAGE = "a system, such as debian:13, which is downloaded and pinned; or a file, to which the guest writes"
+_OS = "the operating system by its ID in osinfo-db, such as debian12: sizes and drivers are chosen for it"
 HELP = "write a definition for a new guest"
 
 
@@ -23,6 +24,7 @@ def configure(parser: Parser) -> None:
     )
     parser.add_argument("--cdrom", metavar="ISO", help="create an empty drive, and attach this CD-ROM to install from")
     parser.add_argument("--copy", metavar="NAME", help="copy this guest, with drives and addresses of its own")
+    parser.add_argument("--os", metavar="OS", help=_OS)
     parser.add_argument("--size", metavar="SIZE", help="the size of the new image, such as 20G")
     parser.add_argument("--memory", metavar="SIZE", help="the memory, such as 2G")
     parser.add_argument("--cpus", type=int, metavar="N", help="the number of processors")
@@ -36,6 +38,7 @@ def run(args: Args) -> int:
         base=args.base,
         cdrom=args.cdrom,
         copy=args.copy,
+        os=args.os,
         size=args.size,
         memory=args.memory,
         cpus=args.cpus,

@@ -7,7 +7,7 @@ from kvmrun.cli.arguments import Args, Parser, opened
 from kvmrun.cli.guest_rows import pasteable
 from kvmrun.cli.json_output import print_document
 from kvmrun.ui.text.command_text import QEMU, command_text
-from kvmrun.ui.text.guest_text import guest_text, recorded_text
+from kvmrun.ui.text.guest_text import guest_text, recorded_text, size_text
 
 _LIVE = {"state", "throwaway", "confinement", "agent"}
 """What is told of the status of the guest."""
@@ -29,10 +29,12 @@ def run(args: Args) -> int:
         document: dict[str, object] = {"definition": guest and guest.as_dict(), "runtime": runtime.as_dict()}
         document |= {"command": qemu, "display": found.display, "machine": found.machine}
         document["media"] = None if found.media is None else [one.as_dict() for one in found.media]
+        document["sources"] = dict(found.sources)
         document |= {key: value for key, value in now.as_dict().items() if key in _LIVE}
         print_document(**document)
     elif guest:
         text = guest_text(guest, runtime, now, found.machine or "", media=media)
+        text += size_text(guest, now, found.sources)
         sys.stdout.write(f"{text}{QEMU}{command_text(found.command, guest.args)}")
     else:
         [command] = found.command

@@ -13,6 +13,7 @@ from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.machine import chardevs, processor
 from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.machine.processor import Topology
+from kvmrun.model.osinfo.os_name import OsName
 from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.scalars import CpuModel, Display, GuestName, OneLine, SafeWord, Size, UplinkName, Uuid
 from kvmrun.model.seed import seed_medium
@@ -28,6 +29,7 @@ class Guest(Value):
 
     name: GuestName
     description: OneLine = OneLine("")
+    os: OsName | None = None
     machine: MachineType = MachineType("q35")
     firmware: Literal["bios", "uefi"] = "bios"
     secure_boot: bool = False

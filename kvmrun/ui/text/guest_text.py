@@ -1,6 +1,6 @@
 """One guest as text: its definition as TOML, what follows from its name, and how it is now."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from kvmrun.config.toml_writer import format_document
 from kvmrun.model.guest.guest import Guest
@@ -8,6 +8,7 @@ from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.nic import Port
 from kvmrun.model.paths import GuestRuntime
 from kvmrun.model.printable import printable
+from kvmrun.model.scalars import Size
 from kvmrun.ui.text import guest_columns
 
 
@@ -20,6 +21,17 @@ def guest_text(
     definition = f"# {guest.name}.toml with its defaults\n{_definition(guest)}\n"
     fixed = f"{_derived(guest, runtime)}{_kept(guest, runtime, machine)}"
     return f"{definition}{fixed}\n# how it is now, from the kernel\n{''.join(_lines(now, media))}\n"
+
+
+def size_text(guest: Guest, now: Status, sources: Mapping[str, str]) -> str:
+    """Where its memory and its processors come from, and what it has now, where it was started with others."""
+    started = {"memory": now.memory_bytes and Size(now.memory_bytes), "cpus": now.cpus}
+    lines = ["# where its size comes from\n"]
+    for key, source in sources.items():
+        value = getattr(guest, key)
+        others = f"; it was started with {started[key]}" if started[key] not in {None, value} else ""
+        lines.append(f"{key:<10} {value}, {printable(source)}{others}\n")
+    return f"{''.join(lines)}\n"
 
 
 def recorded_text(
