@@ -9,7 +9,6 @@ from kvmrun.api.guest_socket import monitor_of, pid_finder
 from kvmrun.api.status.seen_addresses import with_neighbours
 from kvmrun.api.status.status_checks import (
     WELL,
-    degraded_state,
     with_guard_problems,
     with_tap_problems,
     with_tpm_problems,
@@ -22,7 +21,7 @@ from kvmrun.host.process import log_reader, process
 from kvmrun.host.rundir import records, rundir, socket_lookup
 from kvmrun.model.deadline import remaining
 from kvmrun.model.guest.guest import Guest
-from kvmrun.model.guest.guest_state import guest_state
+from kvmrun.model.guest.guest_state import degraded_state, guest_state
 from kvmrun.model.guest.guest_status import NicStatus, Status
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
@@ -133,8 +132,7 @@ def _mark_lost_lock(row: Status) -> Status:
         return row.replace(
             problem="its lock and its monitor were removed; kvmrun repair reconnects to it, or says why it cannot"
         )
-    state = "degraded" if row.state == "running" else row.state
-    return row.replace(state=state, problem="its lock was removed; kvmrun repair gives it another")
+    return row.replace(state=degraded_state(row.state), problem="its lock was removed; kvmrun repair gives it another")
 
 
 def _mark_invisible(row: Status) -> Status:

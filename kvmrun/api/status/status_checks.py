@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from kvmrun.host.links import tap_device
+from kvmrun.model.guest.guest_state import degraded_state
 from kvmrun.model.guest.guest_status import Status
 from kvmrun.model.guest.launch_record import Record
 from kvmrun.model.guest.nic import Port
@@ -61,8 +62,3 @@ def with_guard_problems(rows: list[Status], guarded: dict[str, str]) -> list[Sta
         else row
         for row in rows
     ]
-
-
-def degraded_state(state: str) -> str:
-    """The state of a guest with something wrong; one that is paused stays what it is."""
-    return "degraded" if state == "running" else state

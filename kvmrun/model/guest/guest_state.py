@@ -37,6 +37,11 @@ def is_half_started(replies: Mapping[str, object], record: Record | None) -> boo
     return qemu_state(replies) == "prelaunch" and not (record and record.paused and record.pid)
 
 
+def degraded_state(state: str) -> str:
+    """The state of a guest with something wrong; one that is paused stays what it is."""
+    return "degraded" if state == "running" else state
+
+
 def guest_state(
     name: str, silence: str, replies: Mapping[str, object], record: Record | None, *, limit: float
 ) -> tuple[str, str | None]:
