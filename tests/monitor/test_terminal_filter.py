@@ -149,3 +149,13 @@ def test_leaving_undoes_what_was_set_and_no_more() -> None:
     assert b"?1000" not in left
     assert b"\x1b[r" in left
     assert left.endswith(b"\x1b[0m")
+
+
+def test_what_follows_stands_below_what_was_drawn() -> None:
+    one = TerminalFilter()
+    one.feed(b"a line\r\n\x1b[31mred\x1b[2K")
+    assert b"H" not in one.leave()
+    for placed in (b"\x1b[8;5Hbox", b"\x1b[8;5fbox", b"\x1b[8dbox"):
+        one = TerminalFilter()
+        one.feed(placed)
+        assert b"\x1b[999H" in one.leave(), placed

@@ -81,6 +81,7 @@ class TerminalFilter:
         self._string_left = 0
         self._changed: dict[bytes, bytes] = {}
         self._region = False
+        self._placed = False
 
     def feed(self, data: bytes) -> bytes:
         """What may be shown of `data`, and of what was held back before."""
@@ -107,14 +108,15 @@ class TerminalFilter:
         return found
 
     def leave(self) -> bytes:
-        """What brings a terminal back to its usual modes after all that has passed."""
+        """What brings a terminal back to its usual modes after all that has passed, and below what was drawn."""
         modes = [
             b"\x1b[?" + mode + (b"l" if state == b"h" else b"h")
             for mode, state in self._changed.items()
             if mode not in _NOT_UNDONE
         ]
         region = b"\x1b7\x1b[r\x1b8" if self._region else b""
-        return b"".join(modes) + region + b"\x1b>\x1b[4l\x0f\x1b(B\x1b[0m"
+        below = b"\x1b[%dH" % _FAR if self._placed else b""
+        return b"".join(modes) + region + below + b"\x1b>\x1b[4l\x0f\x1b(B\x1b[0m"
 
     def _skip(self, data: bytes, at: int) -> int:
         """Drop a string up to its end, which is not dropped where it means something itself."""
@@ -156,6 +158,7 @@ class TerminalFilter:
         if private or final not in _CSI or (final == ord("J") and b"3" in numbers):
             return b""
         self._region |= final == ord("r")
+        self._placed |= final in b"Hdf"
         return sequence
 
     def _asked(self, words: bytes, final: int) -> None:
