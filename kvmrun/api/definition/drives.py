@@ -66,7 +66,8 @@ def keys_for_drives(now: Guest, options: NewGuestOptions) -> list[Entry]:
     if now.memory < least:
         found.append(("memory", str(least), ""))
     if options.cdrom and now.display == "none" and now.kind != "microvm":
-        found.append(("display", "vnc", "for a graphical installer; kvmrun show says where a viewer finds it"))
+        told = f'kvmrun view {now.name} shows it; "none": a text installer on kvmrun console {now.name}'
+        found.append(("display", "vnc", told))
     return found
 
 
