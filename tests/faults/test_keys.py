@@ -14,6 +14,7 @@ from kvmrun.model.guest.guest import Guest
 from kvmrun.model.guest.nic import Nic
 from kvmrun.model.guest.resource_limits import Limits
 from kvmrun.model.lab import Lab
+from kvmrun.model.machine.processor import Topology
 from kvmrun.model.network.network import Dhcp, Dns, Network, Uplink
 from kvmrun.model.value import Value
 
@@ -47,7 +48,14 @@ ODD = {
     "digits": '"123"',
     "hexadecimal": "0xff",
 }
-GUEST: dict[str, type[Value]] = {"": Guest, "boot": Boot, "limits": Limits, "drive": Drive, "nic": Nic}
+GUEST: dict[str, type[Value]] = {
+    "": Guest,
+    "topology": Topology,
+    "boot": Boot,
+    "limits": Limits,
+    "drive": Drive,
+    "nic": Nic,
+}
 NETWORKS: dict[str, type[Value]] = {
     "": NetworksFile,
     "network.lan": Network,
@@ -94,7 +102,7 @@ def _judge(lab: Lab, file: str, key: str, what: str) -> None:
         assert errors or empty_table, f"{key} = {ODD[what]} was taken in silence"
 
 
-TABLES = {"boot", "limits", "dhcp", "dns", "options", "names", "network", "uplink"}
+TABLES = {"topology", "boot", "limits", "dhcp", "dns", "options", "names", "network", "uplink"}
 """Keys whose value is a table, of which the empty one says what holds anyhow."""
 
 
