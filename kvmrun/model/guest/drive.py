@@ -203,7 +203,7 @@ class Drive(Value):
                 found["backing"] = below
         assert found is not None
         if not self.is_readonly():
-            found["detect-zeroes"] = self.detect_zeroes or ("unmap" if self.discard else "off")
+            found["detect-zeroes"] = self.detect_zeroes or ("on" if self.discard else "off")
         return found
 
     def _layer(self, node: str, driver: str, image: Image | TemporaryImage, use: FileUse) -> dict[str, object]:
