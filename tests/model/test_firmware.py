@@ -121,6 +121,15 @@ def test_the_first_that_fits_is_chosen() -> None:
     assert choose(found[1:], "pc-q35-7.2", secure_boot=True) is None
 
 
+def test_one_that_keeps_variables_comes_before_one_that_does_not() -> None:
+    sev = {**OVMF, "mapping": {"device": "memory", "filename": "/f/OVMF.amdsev.fd"}, "features": ["amd-sev"]}
+    found = [descriptor_from_json("60-amdsev", sev), descriptor_from_json("60-x86_64", OVMF)]
+    chosen = choose(found, "pc-q35-11.0", secure_boot=False)
+    assert chosen
+    assert chosen.name == "60-x86_64"
+    assert choose(found[:1], "pc-q35-11.0", secure_boot=False) == found[0]
+
+
 WRONG: list[object] = [
     *(None, [], "x", 7, {}, {**OVMF, "mapping": []}, {**OVMF, "mapping": {"device": "memory"}}),
     *({**OVMF, "targets": {}}, {**OVMF, "targets": ["x86_64"]}, {**OVMF, "targets": [{"architecture": 7}]}),

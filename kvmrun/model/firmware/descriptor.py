@@ -1,6 +1,8 @@
 """QEMU's descriptors of firmware, as docs/interop/firmware.json of QEMU defines them, and which of them a guest gets.
 
-The choice is that of libvirt: the first descriptor by file name whose interface, target, features and mapping fit.
+As in libvirt the first descriptor by file name is chosen whose interface, target and features fit. But those that keep
+variables come before the others: edk2 for confidential guests (AMD SEV, Intel TDX) is made for the same machines, has
+no variables, and the names of its descriptors sort before that of the usual one in Debian 14.
 """
 
 import fnmatch
@@ -61,8 +63,9 @@ class Descriptor(Value):
 
 
 def choose(descriptors: Iterable[Descriptor], machine: str, *, secure_boot: bool) -> Descriptor | None:
-    """The first that fits, None where none does."""
-    return next((one for one in descriptors if one.fits(machine, secure_boot=secure_boot)), None)
+    """The first that fits and keeps variables, else the first that fits; None where none does."""
+    fitting = [one for one in descriptors if one.fits(machine, secure_boot=secure_boot)]
+    return next((one for one in fitting if one.template is not None), next(iter(fitting), None))
 
 
 def descriptor_from_json(name: str, data: object) -> Descriptor:
