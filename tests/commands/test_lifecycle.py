@@ -259,7 +259,7 @@ class TestOrder:
         guests(lab, "vm2", text='after = ["vm1"]\n' + ALONE)
         guests(lab, "vm3", text='after = ["vm2"]\n' + ALONE)
         guests(lab, "vm4", text=ALONE)
-        done = kvmrun("up", "--all", "--timeout", "1")
+        done = kvmrun("up", "--all", "--timeout", "4")
         assert done.code == 7
         assert re.findall(r"kvmrun: (vm[23]) .*\n.* after (vm\d)", done.err) == [("vm2", "vm1"), ("vm3", "vm2")]
         assert states(kvmrun) == {"vm1": "running", "vm2": "stopped", "vm3": "stopped", "vm4": "running"}

@@ -23,7 +23,8 @@ with Progress(quiet=False, verbose=0) as progress:
 def test_a_wait_shows_its_seconds_its_limit_and_the_last_line_of_the_console() -> None:
     with screen(WAIT) as one:
         assert one.end() == 0
-        for told in ("waiting 0 of 60 s: vm1: port 22", "waiting 1 of 60 s", "console: [ 3.0] booting", "ready after"):
+        assert re.search(r"waiting \d of 60 s: vm1: port 22", one.text)
+        for told in ("console: [ 3.0] booting", "ready after"):
             assert told in one.text
 
 
