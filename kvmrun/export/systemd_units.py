@@ -10,6 +10,7 @@ from kvmrun.model.lab import Lab
 KIND = "systemd"
 NETWORKS = "kvmrun-net.service"
 _OTHERS_FIREWALLS = "nftables.service firewalld.service ufw.service"
+_RESOLVER = "systemd-resolved.service"
 _STARTED = "7 75"
 """Codes that leave a guest running: no sign of life in time, and running already."""
 
@@ -44,11 +45,14 @@ def unit_name(guest: str) -> str:
 
 
 def _networks(lab: Lab, command: str, environment: Mapping[str, str]) -> str:
-    """Before Shorewall, which wants to find the bridges; after a firewall that would flush our tables."""
+    """Before Shorewall, which wants to find the bridges; after a firewall that would flush our tables.
+
+    And after systemd-resolved, which is told of the domains of networks.
+    """
     if lab.firewall == "nftables":
-        ordering = ["Wants=network-online.target", f"After=network-online.target {_OTHERS_FIREWALLS}"]
+        ordering = ["Wants=network-online.target", f"After=network-online.target {_RESOLVER} {_OTHERS_FIREWALLS}"]
     else:
-        ordering = ["After=network.target", "Before=shorewall.service"]
+        ordering = [f"After=network.target {_RESOLVER}", "Before=shorewall.service"]
     service = [f"ExecStart={command} net up", f"ExecStop={command} net down", "TimeoutStartSec=60", "TimeoutStopSec=60"]
     return _unit("networks", ordering, service, environment)
 

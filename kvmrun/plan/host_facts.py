@@ -10,6 +10,7 @@ from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.firmware_facts import FirmwareFacts
+from kvmrun.plan.network.host_resolver import ResolverFacts
 from kvmrun.plan.network.reach import Reach
 
 Protocol = Literal["udp", "tcp"]
@@ -164,7 +165,8 @@ class NetworkFacts(Value):
     `links` all that could be routed through: not the loopback, and not those that are ports of a bridge;
     `hosts_file` is the text of the host's own /etc/hosts, where the network answers for it; `unguarded` are the guests
     that run on it without their guards, looked for only by who reports on the network; `reach` is how the kernel routes
-    between it and the host; `names` tells whether its dnsmasq was found to be stopped, or was asked and said nothing.
+    between it and the host; `names` tells whether its dnsmasq was found to be stopped, or was asked and said nothing;
+    `resolver` is what systemd-resolved knows of it.
     """
 
     bridge: Bridge | None
@@ -194,6 +196,7 @@ class NetworkFacts(Value):
     unguarded: tuple[str, ...] = ()
     reach: Reach = Reach()
     names: Literal["", "stopped", "silent"] = ""
+    resolver: ResolverFacts = ResolverFacts()
 
 
 class ImageFacts(Value):

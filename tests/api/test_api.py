@@ -133,7 +133,7 @@ def test_a_qemu_has_nothing_of_the_program(lab: Path, own_directories: Path) -> 
         limits = Path(f"/proc/{pid}/limits").read_text()
         assert next(line.split()[4:6] for line in limits.splitlines() if "core file" in line) == ["0", "0"]
         assert {*Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")} - {b""} == {
-            f"{key}={value}".encode() for key, value in process._ENVIRONMENT.items()
+            f"{key}={value}".encode() for key, value in process.ENVIRONMENT.items()
         }
         for socket in (own_directories / "run/vm/vm1").glob("[qepc]"):
             assert socket.stat().st_mode & 0o777 == 0o600

@@ -2,12 +2,15 @@
 
 import base64
 import json
+import subprocess
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
 from typing import Any
 
 import pytest
 from support import golden
+from support.packages import packaged
 from support.table import each
 
 from kvmrun.config.toml_values import Converter
@@ -103,6 +106,32 @@ def test_the_documents_are_the_ones_in_the_files() -> None:
         "credentials-root": "".join(map(readable, documents(guest("credentials")).values())),
     }
     golden.same("seed", texts)
+
+
+def test_ignition_accepts_its_document(own_directories: Path) -> None:
+    """Ignition itself reads it; a key that it does not know is a warning of its."""
+    program = packaged("usr/lib/dracut/modules.d/30ignition/ignition")
+    if not program:
+        pytest.skip("needs Ignition, which scripts/test unpacks")
+    document = own_directories / "config.ign"
+
+    def said(text: str) -> str:
+        document.write_text(text)
+        words = [f"-root={own_directories}", f"-config-cache={own_directories}/cache", f"-state-file={document}.state"]
+        (own_directories / "cache").unlink(missing_ok=True)
+        done = subprocess.run(
+            [program, "-platform=file", "-stage=fetch", "-log-to-stdout", *words],
+            env={"IGNITION_CONFIG_FILE": str(document)},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        return "".join(line for line in done.stdout.splitlines() if line.startswith(("WARNING", "CRITICAL")))
+
+    text = documents(guest("ignition", **FULL))["config.ign"]
+    assert said(text) == ""
+    assert "grups" in said(text.replace('"groups"', '"grups"'))
 
 
 def readable(credential: str) -> str:

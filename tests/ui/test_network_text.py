@@ -20,6 +20,7 @@ UP = NetworkStatus(
     bridge="br0",
     address="192.168.0.254/24",
     domain="lan",
+    resolver="systemd-resolved",
     ports=(PortStatus(tap="tap-vm1", guest="vm1"), PortStatus(tap="veth0", guest="")),
     dnsmasq="serving (pid 7)",
     rules="present",
@@ -42,8 +43,7 @@ def told(*networks: NetworkStatus, problems: tuple[Finding, ...] = ()) -> str:
         "present",
         "eth0 via 172.20.1.1",
         "192.168.0.1     52:54:00:00:00:01  vm1  for good",
-        "*.lan at 192.168.0.254",
-        "resolvectl dns br0 192.168.0.254; resolvectl domain br0 '~lan'",
+        "*.lan at 192.168.0.254; on this host by systemd-resolved",
     ],
 )
 def test_every_fact_is_told(fact: str) -> None:
@@ -54,7 +54,8 @@ def test_what_there_is_not_is_said() -> None:
     text = told(UP.replace(ports=(), uplink=None, leases=(), domain=""))
     assert "ports    none" in text
     assert "uplink   none" in text
-    assert "resolvectl" not in text
+    assert "names" not in text
+    assert "*.lan at 192.168.0.254; this host asks another server" in told(UP.replace(resolver=None))
 
 
 def test_what_is_wrong_comes_first_and_what_is_wrong_with_the_host_last() -> None:

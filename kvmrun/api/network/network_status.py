@@ -22,7 +22,7 @@ from kvmrun.plan.doctor import doctor_firewall, doctor_networks, doctor_uplinks,
 from kvmrun.plan.doctor.packet_routes import Trip
 from kvmrun.plan.doctor.required_packets import ANYWHERE, ANYWHERE6
 from kvmrun.plan.host_facts import NetworkFacts
-from kvmrun.plan.network import dns_upstreams, dnsmasq_leases, dnsmasq_plan, network_plan, reach, uplink_routing
+from kvmrun.plan.network import dnsmasq_leases, dnsmasq_plan, host_resolver, network_plan, reach, uplink_routing
 from kvmrun.plan.repair import fault_texts
 
 _UP = ("up", "degraded")
@@ -77,9 +77,10 @@ def status_of_network(lab: Lab, where: Paths, network: Network) -> NetworkStatus
         dnsmasq=_dnsmasq(network, now) if where.root else None,
         domain=network.domain if network.dns and not network.external and state in _UP else None,
         rules=_rules(lab, network, now) if where.root else None,
+        resolver=host_resolver.resolver(network, now.resolver, network_facts.servers(lab)) if state in _UP else None,
         uplink=_uplink(network, trip) if state in _UP else None,
         ways=tuple(_ways(lab, network, now)),
-        warnings=(*_warnings(lab, network, trip), *("; fix: ".join(one) for one in reach.shaped(now.reach))),
+        warnings=(*_warnings(lab, network, now, trip), *("; fix: ".join(one) for one in reach.shaped(now.reach))),
         providers=_providers(lab, where, network),
         leases=_leases(dnsmasq_plan.files(lab, network, where).leases),
     )
@@ -125,12 +126,14 @@ def _uplink(network: Network, trip: Trip | None) -> str | None:
     return way_out or (pyroute2_links.way_out(ANYWHERE6) if network.has_ipv6_egress() else None)
 
 
-def _warnings(lab: Lab, network: Network, trip: Trip | None) -> Iterator[str]:
+def _warnings(lab: Lab, network: Network, now: NetworkFacts, trip: Trip | None) -> Iterator[str]:
     if trip and trip.link and (wrong := packet_routes.problem(lab, network, trip))[0]:
         yield "; fix: ".join(wrong)
     yield from uplink_routing.unavailable_uplinks(lab, network, network_facts.routing_facts_with_gateways(lab, network))
-    if (circle := dns_upstreams.circular_upstreams(lab, network, network_facts.servers()))[0]:
+    if (circle := host_resolver.circular_upstreams(lab, network, network_facts.servers(lab)))[0]:
         yield "; fix: ".join(circle)
+    if now.bridge is not None:
+        yield from ("; fix: ".join(one) for one in host_resolver.problems(lab, network, now.resolver))
 
 
 def _ways(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[EgressStatus]:

@@ -1,6 +1,6 @@
 """Bringing networks up, taking them down, and restarting them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from kvmrun.api.lab import LabHandle
@@ -8,6 +8,7 @@ from kvmrun.api.network import guard_repair, network_use
 from kvmrun.api.network.network_selection import definition_problems, select_networks
 from kvmrun.api.report import Done, Report, Warned, details, discard
 from kvmrun.errors import ConfigError, KvmrunError, Refused, UsageError
+from kvmrun.host import resolved
 from kvmrun.host.execute import bridge_rules_sync
 from kvmrun.host.execute.undo import undo_on_error
 from kvmrun.host.facts import leftover_networks, listening_ports, network_facts, root_capabilities
@@ -17,10 +18,11 @@ from kvmrun.host.rundir import rundir
 from kvmrun.model.deadline import Deadline, within
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
+from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.model.value import Value
 from kvmrun.plan import merge_records
-from kvmrun.plan.network import bridge_plan, dns_upstreams, network_plan, port_forward, uplink_routing
+from kvmrun.plan.network import bridge_plan, host_resolver, network_plan, port_forward, uplink_routing
 
 
 class NetworkChange(Value):
@@ -166,8 +168,9 @@ def _up(lab: LabHandle, name: str, report: Report, *, owner: int | None) -> Netw
         warnings = [
             *uplink_routing.unavailable_uplinks(now, network, network_facts.routing_facts_with_gateways(now, network))
         ]
-        if (circle := dns_upstreams.circular_upstreams(now, network, network_facts.servers()))[0]:
+        if (circle := host_resolver.circular_upstreams(now, network, network_facts.servers(now)))[0]:
             warnings.append("; fix: ".join(circle))
+        warnings += [*_resolution_warnings(now, network, lab.paths)]
         if network.forward:
             owners = listening_ports.port_owners({one.port for one in network.forward})
             warnings += [f"{text}; fix: {fix}" for text, fix in port_forward.hidden_listeners(network, owners)]
@@ -183,6 +186,15 @@ def _up(lab: LabHandle, name: str, report: Report, *, owner: int | None) -> Netw
     for warning in warnings:
         report(Done(text=f"warning: {warning}"))
     return change
+
+
+def _resolution_warnings(lab: Lab, network: Network, where: Paths) -> Iterator[str]:
+    """Why names of the network do not resolve on this host, although they should."""
+    found, _ = bridges.find(lab, network, link_list.port_links)
+    now = resolved.with_rivals(network, found, resolved.resolver_facts(network, where, found))
+    if text := host_resolver.sentence(network, now):
+        yield f"{text}; fix: kvmrun net up {network.name}; or host_resolution = false in network.{network.name}.dns"
+    yield from ("; fix: ".join(one) for one in host_resolver.problems(lab, network, now))
 
 
 def _uid(user: str) -> int:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import assert_never
 
 from kvmrun.errors import KvmrunError
-from kvmrun.host import dnsmasq, sysctl
+from kvmrun.host import dnsmasq, resolved, sysctl
 from kvmrun.host.files import atomic_write
 from kvmrun.host.firewall import nft
 from kvmrun.host.links import (
@@ -18,6 +18,7 @@ from kvmrun.host.links import (
 )
 from kvmrun.host.rundir import records
 from kvmrun.model.paths import Paths
+from kvmrun.plan.network.host_resolver import RevertHostResolution, SetHostResolution
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import AddDefaultRoute, AddRule, RemoveDefaultRoute, RemoveRule, WayStep
 from kvmrun.plan.steps import network_steps
@@ -157,6 +158,10 @@ def _rest(step: network_steps.OtherStep, where: Paths) -> Undo | None:
             nft.drop_ruleset(step.table, step.record)
         case network_steps.WriteDnsmasqFiles():
             return dnsmasq.write_files(step)
+        case SetHostResolution():
+            return resolved.set_resolution(step)
+        case RevertHostResolution():
+            resolved.revert_resolution(step)
         case network_steps.RemoveFiles():
             for path in step.paths:
                 atomic_write.remove(path)

@@ -98,7 +98,7 @@ def host_network_facts(lab: Lab, where: Paths) -> HostNetworkFacts:
         networks=networks,
         routes=routes,
         trips={name: trip for name, trip in found_trips.items() if trip is not None},
-        servers=network_facts.servers(),
+        servers=network_facts.servers(lab),
         silent=gateway_probe.silent_gateways(gateways),
         probes=doctor_probes.answered_echoes(lab.uplinks.values()) if where.root else {},
         names={name: doctor_probes.answered_names(address) for name, address in servers.items()},

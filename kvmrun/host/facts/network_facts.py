@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from kvmrun.errors import Unresponsive
-from kvmrun.host import sysctl
+from kvmrun.host import resolved, sysctl
 from kvmrun.host.facts.guest_facts import read
 from kvmrun.host.links import bridges, link_list, persistent_taps, raw_netlink, tap_device
 from kvmrun.host.rundir import rundir
@@ -17,9 +17,9 @@ from kvmrun.model.network.network import Network
 from kvmrun.model.paths import Paths
 from kvmrun.plan.host_facts import Bridge, Link, NetworkFacts, PortOwner, Route, RoutingFacts
 from kvmrun.plan.network import (
-    dns_upstreams,
     dnsmasq_leases,
     dnsmasq_plan,
+    host_resolver,
     ip_forwarding,
     nft_guard,
     nft_network,
@@ -43,9 +43,8 @@ def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
     here, leftovers = _taps(lab, network, where, seen, made)
     if network.external:
         return NetworkFacts(bridge=found, ports=here if found else {}, leftovers=leftovers, made=made)
-    at = dnsmasq_plan.files(lab, network, where)
-    paths = (at.config, at.hosts, at.reservations, dnsmasq_plan.note(where, network))
-    files = {path: text for path in paths if (text := read(path)) is not None}
+    at, note = dnsmasq_plan.files(lab, network, where), dnsmasq_plan.note(where, network)
+    files = {path: text for path in (at.config, at.hosts, at.reservations, note) if (text := read(path)) is not None}
     pid = _dnsmasq(lab, where, network)
     now = NetworkFacts(
         bridge=found,
@@ -72,6 +71,7 @@ def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
         links=links(),
         ways=routing_facts(lab, network),
         reach=_reach(lab, network, found),
+        resolver=resolved.resolver_facts(network, where, found),
     )
     now = now.replace(sysctls=_values([*now.changed, *ip_forwarding.asked(lab, network, now)]))
     return now.replace(sysctls={**now.sysctls, **_values(ip_forwarding.wanted_sysctls(lab, network, now))})
@@ -97,7 +97,8 @@ def reported(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
 
     found = tuple(port_guard.unguarded(where, lab.now.running, network.name))
     reach = _reach(lab, network, now.bridge, thorough=True)
-    return now.replace(unguarded=found, reach=reach, names=_names(network, now))
+    resolver = resolved.with_rivals(network, now.bridge, now.resolver)
+    return now.replace(unguarded=found, reach=reach, names=_names(network, now), resolver=resolver)
 
 
 def _names(network: Network, now: NetworkFacts) -> Literal["", "stopped", "silent"]:
@@ -269,9 +270,11 @@ def _resolv() -> str:
     return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
 
 
-def servers() -> tuple[str, ...]:
-    """The name servers the host asks now."""
-    return dns_upstreams.upstream_names(read(_resolv()) or "")
+def servers(lab: Lab) -> tuple[str, ...]:
+    """The name servers the host asks now: of those that systemd-resolved lists, the lab's own are asked for guests."""
+    path = _resolv()
+    found = host_resolver.upstream_names(read(path) or "")
+    return found if path == "/etc/resolv.conf" else host_resolver.without_own(lab, found)
 
 
 def _owners(lab: Lab, where: Paths) -> tuple[PortOwner, ...]:

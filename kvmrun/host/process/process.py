@@ -12,7 +12,7 @@ from kvmrun.host.rundir import lock
 from kvmrun.model.value import Value
 
 _PATH = ("/usr/local/sbin", "/usr/local/bin", "/usr/sbin", "/usr/bin", "/sbin", "/bin")
-_ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C"}
+ENVIRONMENT = {"PATH": ":".join(_PATH), "LANG": "C"}
 _PACKAGES = {
     "s6-log": "s6",
     "capsh": "libcap2-bin",
@@ -103,7 +103,7 @@ def spawn(
     ]
     argv = ["/bin/sh", "-c", _DETACH, *argv] if detached else argv
     plain = [signal.SIGPIPE, signal.SIGINT, signal.SIGXFSZ]
-    pid = os.posix_spawn(argv[0], argv, _ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain)
+    pid = os.posix_spawn(argv[0], argv, ENVIRONMENT, file_actions=actions, setsid=True, setsigmask=[], setsigdef=plain)
     try:
         return pid, os.pidfd_open(pid)
     except BaseException:

@@ -138,11 +138,15 @@ class Dhcp(Value):
 
 
 class Dns(Value):
-    """The names dnsmasq answers. With `hosts` those of the host's own /etc/hosts, too."""
+    """The names dnsmasq answers. With `hosts` those of the host's own /etc/hosts, too.
+
+    With `host_resolution` the resolver of the host asks it for the names of the network.
+    """
 
     upstream: Upstream = Upstream()
     search: Domain | None = None
     hosts: bool = False
+    host_resolution: bool = True
 
 
 class Uplink(Value):

@@ -29,7 +29,7 @@ class EgressStatus(Value):
 
 class NetworkStatus(Value):
     """One network. `state` is up, down, degraded or refused; `uplink` the link its traffic leaves by,
-    `domain` the one whose names dnsmasq answers; None for none.
+    `domain` the one whose names dnsmasq answers, `resolver` by what they resolve on the host; None for none.
     `providers` are those of Shorewall that the lab names, each with its state in words.
     `dnsmasq` and `rules` are None where only root may look, `address` where there is no bridge.
     """
@@ -48,3 +48,4 @@ class NetworkStatus(Value):
     ways: tuple[EgressStatus, ...] = ()
     warnings: tuple[str, ...] = ()
     providers: tuple[str, ...] = ()
+    resolver: str | None = None

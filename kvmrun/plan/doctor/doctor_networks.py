@@ -12,8 +12,8 @@ from kvmrun.plan.doctor.doctor_facts_model import HostNetworkFacts
 from kvmrun.plan.host_facts import NetworkFacts, PortOwner
 from kvmrun.plan.network import (
     bridge_plan,
-    dns_upstreams,
     dnsmasq_plan,
+    host_resolver,
     ip_forwarding,
     network_plan,
     port_forward,
@@ -45,10 +45,11 @@ def _network(lab: Lab, network: Network, where: Paths, wire: NetworkFacts, now: 
     if wire.unguarded:
         yield problem(subject, unguarded(wire), "kvmrun repair")
     yield from _hidden(subject, network, now)
-    if (circle := dns_upstreams.circular_upstreams(lab, network, now.servers))[0]:
+    if (circle := host_resolver.circular_upstreams(lab, network, now.servers))[0]:
         yield warning(subject, *circle)
     if wire.bridge is not None:
         yield from _forwarding(subject, lab, network, wire)
+        yield from _resolution(subject, lab, network, wire, now)
     yield from _six(subject, network, wire, now)
     if trip := now.trips.get(network.name):
         yield from _trip(subject, lab, network, trip)
@@ -114,6 +115,20 @@ def _forwarding(subject: str, lab: Lab, network: Network, wire: NetworkFacts) ->
         yield problem(subject, f"forwarding is off on {', '.join(off)}", f"kvmrun net up {network.name}")
     elif network.nat is not False and not network.external:
         yield ok(subject, "the host forwards between its guests and its uplinks")
+
+
+def _resolution(
+    subject: str, lab: Lab, network: Network, wire: NetworkFacts, now: HostNetworkFacts
+) -> Iterator[Finding]:
+    """Whether names of guests resolve on this host. Where nothing is to make them, there are other ways in."""
+    yield from (warning(subject, *one) for one in host_resolver.problems(lab, network, wire.resolver))
+    if network.external or not network.dns:
+        return
+    if by := host_resolver.resolver(network, wire.resolver, now.servers):
+        yield ok(subject, f"names below {network.domain} resolve on this host by {by}")
+    elif wire.resolver.state == "absent" or not network.dns.host_resolution:
+        server = network.host_address().ip
+        yield ok(subject, f"names below {network.domain} are known to {server}; kvmrun ssh needs no name server")
 
 
 def _trip(subject: str, lab: Lab, network: Network, trip: packet_routes.Trip) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ from kvmrun.plan.host_facts import NetworkFacts, Route
 from kvmrun.plan.network import (
     bridge_plan,
     dnsmasq_plan,
+    host_resolver,
     ip_forwarding,
     nft_guard,
     nft_network,
@@ -82,6 +83,7 @@ def persistent_up_steps(
         *_plugs(lab, network, now, owner),  # once it is guarded: who has a kept tap may send at any time
         *uplink_routing.up_steps(lab, network, now.ways),
         *dnsmasq_plan.steps(lab, network, where, now),
+        *host_resolver.up_steps(network, where, now.resolver),
     )
 
 
@@ -102,10 +104,8 @@ def down_steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts, *, f
         others = [one for one in found.ports if one not in idle and one not in now.leftovers]
         guests = {port.tap: guest for guest, port in _ports(lab, network)}
         bridge_plan.refuse_in_use(network, guests, others, force=force)
-    drop = [
-        RemovePersistentTap(tap=tap.name, queues=tap.queues, record=taps_record(where, network))
-        for tap in idle.values()
-    ]
+    taps = taps_record(where, network)
+    drop = [RemovePersistentTap(tap=tap.name, queues=tap.queues, record=taps) for tap in idle.values()]
     at = dnsmasq_plan.files(lab, network, where)
     note = () if now.dnsmasq else (dnsmasq_plan.note(where, network),)  # of one that ended by itself
     written = [path for path in (*note, at.config, at.hosts, at.reservations) if path in now.files]
@@ -120,8 +120,9 @@ def down_steps(lab: Lab, network: Network, where: Paths, now: NetworkFacts, *, f
     if now.guard and len(idle) == len(now.kept):  # a tap that is held stays with whoever has it, and guarded
         steps.append(DropRules(table=nft_guard.kept_table(network.name), record=guard_record(where, network)))
     steps += uplink_routing.down_steps(lab, network, now.ways)
-    if found is not None:
-        steps.append(RemoveBridge(name=found.renamed or network.bridge))
+    link = (found.renamed or network.bridge) if found is not None else ""
+    steps += host_resolver.down_steps(network, where, now.resolver, link)
+    steps += [RemoveBridge(name=link)] if link else []
     return (*steps, *([RemoveFiles(paths=tuple(written))] if written else []))
 
 

@@ -17,3 +17,8 @@ def rules_record(where: Paths, network: Network) -> str:
 def guard_record(where: Paths, network: Network) -> str:
     """The same for the guard of the taps that are kept on it."""
     return f"{where.network(network.name)}/guard"
+
+
+def resolution_record(where: Paths, network: Network) -> str:
+    """The file that says that systemd-resolved was told of the network, or why it could not be."""
+    return f"{where.network(network.name)}/resolution"

@@ -6,7 +6,8 @@ from kvmrun.model import derive
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.host_facts import NetworkFacts
-from kvmrun.plan.network import bridge_plan, ip_forwarding, port_plan
+from kvmrun.plan.network import bridge_plan, host_resolver, ip_forwarding, port_plan
+from kvmrun.plan.network.host_resolver import SetHostResolution
 from kvmrun.plan.network.network_plan import rules_text
 from kvmrun.plan.steps.guest_steps import PlugTap
 from kvmrun.plan.steps.network_steps import (
@@ -24,7 +25,10 @@ NAMES_GONE = "dnsmasq is not running"
 NAMES_STOPPED = "dnsmasq is stopped and does not answer"
 NAMES_SILENT = "dnsmasq does not answer"
 RULES_CHANGED = "its packet filter was changed"
-_OBVIOUS = (RecordNetwork, SetBridge, MarkBridge, RenameBridge, RemoveAddress, AddAddress, SetLinkUp, PlugTap)
+_OBVIOUS = (
+    *(RecordNetwork, SetBridge, MarkBridge, RenameBridge, RemoveAddress, AddAddress, SetLinkUp, PlugTap),
+    SetHostResolution,
+)
 """Steps that only restore what a sentence says is different."""
 
 
@@ -72,6 +76,8 @@ def _own(lab: Lab, network: Network, now: NetworkFacts) -> Iterator[str]:
         yield text
     elif now.guard == "changed" or (lab.firewall == "nftables" and now.rules in {"", "changed"}):
         yield RULES_CHANGED
+    if text := host_resolver.sentence(network, now.resolver):
+        yield text
 
 
 def routing(lab: Lab, network: Network, now: NetworkFacts) -> str:

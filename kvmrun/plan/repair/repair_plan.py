@@ -197,7 +197,7 @@ def _waiting(lab: Lab, one: Network) -> Iterator[Fault]:
 
 def _traces(lab: Lab, one: Network, where: Paths, now: NetworkFacts) -> bool:
     """Whether anything of a network is left that has no bridge."""
-    note = one.name in lab.now.up or dnsmasq_plan.note(where, one) in now.files
+    note = one.name in lab.now.up or dnsmasq_plan.note(where, one) in now.files or now.resolver.note is not None
     return bool(
         now.dnsmasq
         or now.rules

@@ -2,6 +2,7 @@
 
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.value import Value
+from kvmrun.plan.network.host_resolver import RevertHostResolution, SetHostResolution
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import WayStep
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
@@ -250,6 +251,8 @@ OtherStep = (
     | LoadRules
     | DropRules
     | WriteDnsmasqFiles
+    | SetHostResolution
+    | RevertHostResolution
     | RemoveFiles
 )
 NetworkStep = LinkStep | NamesStep | OtherStep | WayStep

@@ -30,7 +30,8 @@ def network_lines(found: Iterable[NetworkStatus], problems: Iterable[Finding]) -
         yield f"  dnsmasq  {one.dnsmasq or _HIDDEN}"
         if one.domain and one.address:
             server = one.address.partition("/")[0]
-            yield f"  names    *.{one.domain} at {server}; for the host: {_resolver(one.bridge, server, one.domain)}"
+            here = f"on this host by {one.resolver}" if one.resolver else "this host asks another server"
+            yield f"  names    *.{one.domain} at {server}; {here}"
         yield f"  rules    {one.rules or _HIDDEN}"
         yield f"  uplink   {printable(one.uplink or 'none')}"
         for egress, guests in _ways(one.ways).items():
@@ -56,8 +57,3 @@ def _ways(ways: Iterable[EgressStatus]) -> dict[str, list[str]]:
         words += f", not by {way.told} as told" if way.told and way.told != way.uplink else ""
         found.setdefault(words, []).append(f"{way.guest} ({way.address})")
     return found
-
-
-def _resolver(bridge: str, server: str, domain: str) -> str:
-    """What has systemd-resolved ask for the guests' names; offered, never done."""
-    return f"resolvectl dns {bridge} {server}; resolvectl domain {bridge} '~{domain}'"
