@@ -69,6 +69,22 @@ compiled() {
     "$venv/bin/python" -m compileall -q "$here/kvmrun"
 }
 
+# unpack_packages PACKAGE...: their files beside the guests of the tests. Installed, systemd-resolved would take over
+# resolv.conf, and Ignition would go into the initramfs of this host.
+unpack_packages() {
+    local into=${KVMRUN_TEST_STATE:-/var/lib/kvmrun}/packages work one
+    [[ ! -d $into ]] || return 0
+    work=$(mktemp -d)
+    if (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$@" > /dev/null 2>&1); then
+        for one in "$work"/*.deb; do dpkg-deb -x "$one" "$work/files"; done
+        mkdir -p "${into%/*}"
+        mv "$work/files" "$into"
+    else
+        say "cannot download $*: what needs them is skipped"
+    fi
+    rm -rf "$work"
+}
+
 # run_tests WORDS: pytest with WORDS; guests mostly wait, so four at a time are right for two cores. Each takes the next
 # test when it has ended one; conftest.py puts those that take long first.
 run_tests() {
