@@ -22,7 +22,9 @@ from support.cli import Cli, Result, Run
 from support.sector import sector
 
 from kvmrun.cli import main
+from kvmrun.host.facts import kvm_boot_test
 from kvmrun.host.firewall import nfnetlink
+from kvmrun.host.process import process
 
 pytest_plugins = ["support.tally"]
 
@@ -218,6 +220,16 @@ def kvm(_own_mounts: None, own_directories: Path) -> Iterator[None]:
     subprocess.run(["mount", "--bind", str(node), "/dev/kvm"], check=True)
     yield
     subprocess.run(["umount", "/dev/kvm"], check=True)
+
+
+@pytest.fixture(scope="session")
+def hardware() -> None:
+    """Skips where KVM runs no guest with the QEMU there is: one that is itself emulated can be too slow for it."""
+    if not os.path.exists("/dev/kvm"):
+        pytest.skip("needs /dev/kvm")
+    found = kvm_boot_test.run_boot_test(process.require_program("qemu-system-x86_64"), "qemu64", (None, None), 30.0)
+    if not found.worked:
+        pytest.skip(f"KVM runs no guest here: {found.reason}")
 
 
 @pytest.fixture(scope="session")

@@ -274,7 +274,7 @@ def test_no_kvm(doctor: Doctor, lab: Path) -> None:
     doctor.mended(found, to="warning")
 
 
-@pytest.mark.usefixtures("closed_kvm")
+@pytest.mark.usefixtures("hardware", "closed_kvm")
 def test_kvm_not_permitted(doctor: Doctor, lab: Path) -> None:
     (lab / "vm1.toml").write_text('cpu = "qemu64"\n')
     found = doctor.only("kvm")

@@ -37,7 +37,7 @@ def forbidden(_own_mounts: None, own_directories: Path) -> Iterator[None]:
     subprocess.run(["umount", "/dev/kvm"], check=True)
 
 
-@pytest.mark.usefixtures("kvm", "sector")
+@pytest.mark.usefixtures("hardware", "kvm", "sector")
 def test_a_boot_sector_runs_on_the_hardware(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
     guests(lab, "vm1", text=KVM + '[[drive]]\nimage = "sector.raw"\n')
     before = world()
