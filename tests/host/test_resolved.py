@@ -13,7 +13,7 @@ import pytest
 from support.builders import TCG, guests
 from support.cli import Cli
 from support.hosts import guest_host, host, name_server
-from support.resolver import Resolver, looked_up, resolver
+from support.resolver import DOMAINS, Resolver, looked_up, resolver
 from support.table import each
 from support.world import ip, until, world, world_after
 
@@ -206,3 +206,11 @@ def test_one_that_hangs_and_a_bus_that_has_ended(named: Resolver, kvmrun: Cli) -
     kvmrun.ok("net", "up", "lan")
     assert kvmrun.network()["state"] == "up"
     kvmrun.ok("net", "down", "lan")
+
+
+def test_one_of_another_network_namespace_is_not_told(named: Resolver, kvmrun: Cli, own_directories: Path) -> None:
+    """The number of a link there means another one here."""
+    own = {"KVMRUN_RUN_DIR": f"{own_directories}/run2", "KVMRUN_STATE_DIR": f"{own_directories}/state2"}
+    script = f'"$@" net up lan >&2; {" ".join(DOMAINS)}; "$@" net down lan >&2'
+    there = Cli(["unshare", "--net", "--", "sh", "-ec", script, "sh", *kvmrun.words], limit=60)
+    assert there.ok(**own).json()["data"] == []
