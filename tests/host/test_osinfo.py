@@ -287,4 +287,6 @@ def test_the_installed_database_is_read_whole() -> None:
     assert {file for file, one in entries.items() if one and OsName.parse(one.id).file != file} == set()
     assert all(OsName.parse(name) for one in entries.values() if one for name in one.names)
     told = facts(found, "debian11")
-    assert (told.recommended.memory, told.storage(), told.bios, told.uefi) == (GIB, 20 * GIB, True, True)
+    assert (told.recommended.memory or 0) >= GIB
+    assert (told.storage() or 0) >= 8 * GIB
+    assert (told.bios, told.uefi) == (True, True)
