@@ -75,7 +75,7 @@ unpack_packages() {
     local into=${KVMRUN_TEST_STATE:-/var/lib/kvmrun}/packages work one
     [[ ! -d $into ]] || return 0
     work=$(mktemp -d)
-    if (cd "$work" && apt-get download -qq -o APT::Sandbox::User=root "$@" > /dev/null 2>&1); then
+    if (cd "$work" && timeout 120 apt-get download -qq -o APT::Sandbox::User=root "$@" > /dev/null 2>&1); then
         for one in "$work"/*.deb; do dpkg-deb -x "$one" "$work/files"; done
         mkdir -p "${into%/*}"
         mv "$work/files" "$into"
