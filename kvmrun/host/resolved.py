@@ -207,3 +207,15 @@ def _run(name: str, *words: str) -> str:
     if done.returncode:
         raise _Refused
     return done.stdout
+
+
+def name_server_file() -> str:
+    """The file that names the servers the host really asks: behind a local stub, the stub's own list. "" for none.
+
+    dnsmasq watches the directory of the file that a link leads to, and ends where there is no such directory: that is
+    where systemd-resolved is installed and does not run.
+    """
+    stub = "/run/systemd/resolve/resolv.conf"
+    text = small_files.read_text("/etc/resolv.conf") or ""
+    path = stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
+    return path if os.path.isdir(os.path.dirname(os.path.realpath(path))) else ""

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -332,3 +333,19 @@ def test_a_flushed_table_is_seen_by_a_list_that_loads_no_netlink(lab: Path, kvmr
     assert "net up" in row["problem"]
     kvmrun.ok("vm1")  # the next command that needs the network mends it, too
     assert kvmrun.network()["state"] == "up"
+
+
+def test_a_resolv_conf_that_leads_nowhere_is_no_obstacle(lab: Path, kvmrun: Cli, own_directories: Path) -> None:
+    """As where systemd-resolved is installed and does not run: names of guests resolve, others do not."""
+    etc = own_directories / "etc"
+    subprocess.run(["cp", "-a", "/etc", etc], check=True)
+    (etc / "resolv.conf").unlink(missing_ok=True)
+    (etc / "resolv.conf").symlink_to("../run/nowhere/stub-resolv.conf")
+    subprocess.run(["mount", "--bind", etc, "/etc"], check=True)
+    try:
+        guests(lab, "vm1")
+        kvmrun.ok("vm1", "--paused")
+        assert kvmrun.network()["state"] == "up"
+        assert kvmrun("repair", "-n").code == 0
+    finally:
+        subprocess.run(["umount", "/etc"], check=True)

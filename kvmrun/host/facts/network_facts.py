@@ -53,7 +53,7 @@ def network_facts(lab: Lab, network: Network, where: Paths) -> NetworkFacts:
         own=tuple(sorted({*own_bridges(lab, seen)} - {network.bridge})),
         hostname=os.uname().nodename.partition(".")[0].lower() or "host",
         hosts_file=(read("/etc/hosts") or "") if network.dns and network.dns.hosts else "",
-        resolv=_resolv(),
+        resolv=resolved.name_server_file(),
         ports={name: _as_port(network, found, tap) for name, tap in here.items()},
         leftovers=leftovers,
         made=made,
@@ -263,17 +263,10 @@ def _dnsmasq(lab: Lab, where: Paths, network: Network) -> int:
     return dnsmasq.running_pid(lab.dnsmasq_uid(network.name), config, dnsmasq_plan.note(where, network))
 
 
-def _resolv() -> str:
-    """The file that names the servers the host really asks: behind a local stub, the stub's own list."""
-    stub = "/run/systemd/resolve/resolv.conf"
-    text = read("/etc/resolv.conf") or ""
-    return stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
-
-
 def servers(lab: Lab) -> tuple[str, ...]:
     """The name servers the host asks now: of those that systemd-resolved lists, the lab's own are asked for guests."""
-    path = _resolv()
-    found = host_resolver.upstream_names(read(path) or "")
+    path = resolved.name_server_file()
+    found = host_resolver.upstream_names((path and read(path)) or "")
     return found if path == "/etc/resolv.conf" else host_resolver.without_own(lab, found)
 
 

@@ -40,7 +40,7 @@ def files_at(config: str) -> DnsmasqPaths:
 
 
 def config_text(network: Network, at: DnsmasqPaths, resolv: str) -> str:
-    """The whole configuration. `resolv` is the file that names the host's current name servers."""
+    """The whole configuration. `resolv` is the file that names the host's current name servers, "" for none."""
     return "".join(f"{line}\n" for line in _config(network, at, resolv))
 
 
@@ -72,7 +72,7 @@ def _dns(network: Network, at: DnsmasqPaths, resolv: str) -> Iterator[str]:
         yield "no-resolv"
         yield from (f"server={server}" for server in network.dns.upstream)
     else:
-        yield f"resolv-file={resolv}"
+        yield f"resolv-file={resolv}" if resolv else "no-resolv"
 
 
 def _dhcp(network: Network, at: DnsmasqPaths) -> Iterator[str]:
