@@ -85,7 +85,7 @@ def _replace(where: Paths, name: str, qmp: QmpConnection, tray: Tray, path: str 
     names = f"d{tray.drive}", f"d{tray.drive}m"
     for stale in names:
         if stale != tray.node:
-            trays.discard_node(qmp, stale, -1)  # of a change that was cut short
+            trays.discard_node(qmp, stale, trays.fdset_of(qmp, stale))  # of a change that was cut short
     if path is None:
         trays.open_tray(qmp, tray, name)
         trays.replace_medium(qmp, tray, "")

@@ -60,6 +60,15 @@ def descriptors_of(qmp: QmpConnection, fdset: int) -> list[int]:
     return []
 
 
+def fdset_of(qmp: QmpConnection, node: str) -> int:
+    """The descriptor set that a node of QEMU has open, -1 for none."""
+    with suppress(KeyError, TypeError, ValueError):
+        for one in qmp.execute("query-named-block-nodes", {"flat": True}):
+            if one["node-name"] == node and (found := _SET.search(one["file"])):
+                return int(found[1])
+    return -1
+
+
 def open_tray(qmp: QmpConnection, tray: Tray, guest: str) -> None:
     """Open a tray. Of one that is locked the guest is asked to release the medium, as by the button of the drive.
 
