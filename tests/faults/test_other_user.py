@@ -290,8 +290,8 @@ def test_no_lock_of_theirs_stops_us(lab: Path, kvmrun: Cli, own_directories: Pat
 USERS = """
 import sys
 from kvmrun.cli import main as cli
-from kvmrun.api.status import status as _status
-_status._USERS = sys.argv[1]
+from kvmrun.api.status import live_status
+live_status._USERS = sys.argv[1]
 sys.exit(cli.run(sys.argv[2:]))
 """
 
