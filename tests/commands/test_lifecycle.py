@@ -70,7 +70,7 @@ class TestTelling:
         kvmrun.ok("vm1")
         pid = kvmrun.pid("vm1")
         guests(lab, "vm1", text=ALONE.replace("32M", "48M"))
-        kvmrun.ok("restart", "vm1", "--timeout", "0.5")
+        kvmrun.ok("restart", "vm1", "-f")
         row = kvmrun.rows()["vm1"]
         assert (row["state"], row["memory_bytes"], row["pid"] == pid) == ("running", 48 << 20, False)
 

@@ -179,7 +179,7 @@ class TestBystanders:
         guests(lab, "vm1", "vm2")
         with kvmrun.begun("vm1", "vm2", KVMRUN_QEMU=str(stalling)) as start:
             until(lambda: stalled() == 2)
-            with kvmrun.begun("stop", "vm1", "--timeout", "0.5") as end:
+            with kvmrun.begun("stop", "vm1", "--force") as end:
                 until(lambda: has_open(end.pid, "/vm1/op"))
                 (stalling.parent / "go").write_text("")
                 said = start.communicate(timeout=60)[0]
