@@ -21,8 +21,9 @@ from kvmrun.model.paths import Paths
 from kvmrun.model.printable import printable
 from kvmrun.plan.host_facts import Bridge
 from kvmrun.plan.network import host_resolver
-from kvmrun.plan.network.host_resolver import LinkSettings, ResolverFacts, RevertHostResolution, SetHostResolution
 from kvmrun.plan.network.record_paths import resolution_record
+from kvmrun.plan.resolver_facts import LinkSettings, ResolverFacts
+from kvmrun.plan.steps.network_steps import RevertHostResolution, SetHostResolution
 
 _PLACE = "/run/systemd/resolve"
 _NAME, _OBJECT = "org.freedesktop.resolve1", "/org/freedesktop/resolve1"

@@ -10,8 +10,8 @@ from kvmrun.model.machine.machine_type import MachineType
 from kvmrun.model.network.network import Network, Uplink
 from kvmrun.model.value import EMPTY, Value
 from kvmrun.plan.firmware_facts import FirmwareFacts
-from kvmrun.plan.network.host_resolver import ResolverFacts
 from kvmrun.plan.network.reach import Reach
+from kvmrun.plan.resolver_facts import ResolverFacts
 
 Protocol = Literal["udp", "tcp"]
 

@@ -11,8 +11,6 @@ from kvmrun.model.network.network import Dns, Network, Upstream
 from kvmrun.model.paths import Paths
 from kvmrun.model.scalars import LinkName
 from kvmrun.plan.network.host_resolver import (
-    LinkSettings,
-    ResolverFacts,
     circular_upstreams,
     down_steps,
     problems,
@@ -21,6 +19,7 @@ from kvmrun.plan.network.host_resolver import (
     up_steps,
     upstream_names,
 )
+from kvmrun.plan.resolver_facts import LinkSettings, ResolverFacts
 
 WHERE = Paths(vms="/lab", run="/run", state="/state", root=True)
 

@@ -18,11 +18,11 @@ from kvmrun.host.links import (
 )
 from kvmrun.host.rundir import records
 from kvmrun.model.paths import Paths
-from kvmrun.plan.network.host_resolver import RevertHostResolution, SetHostResolution
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import AddDefaultRoute, AddRule, RemoveDefaultRoute, RemoveRule, WayStep
 from kvmrun.plan.steps import network_steps
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
+from kvmrun.plan.steps.network_steps import RevertHostResolution, SetHostResolution
 
 Undo = Callable[[], None]
 

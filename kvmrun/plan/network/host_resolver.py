@@ -5,62 +5,13 @@ those of the host about the rest of the world.
 """
 
 from collections.abc import Collection, Iterable, Iterator
-from typing import Literal
 
 from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.model.paths import Paths
-from kvmrun.model.value import Value
 from kvmrun.plan.network.record_paths import resolution_record
-
-
-class LinkSettings(Value):
-    """What systemd-resolved was told of a link. A domain that is only routed to its servers begins with "~".
-
-    `protocols` are those that it may use there besides plain DNS.
-    """
-
-    servers: tuple[str, ...] = ()
-    domains: tuple[str, ...] = ()
-    default_route: bool = False
-    protocols: tuple[str, ...] = ()
-
-
-class ResolverFacts(Value):
-    """systemd-resolved as it was found: "silent" where it, or the bus, does not answer.
-
-    `link` is what it was told of the bridge, `used` whether programs of the host ask it, and `rivals` are other links
-    with the domain of the network. `note` is None where kvmrun has told it nothing, "" where it has, and otherwise why
-    it could not.
-    """
-
-    state: Literal["absent", "silent", "running"] = "absent"
-    link: LinkSettings = LinkSettings()
-    used: bool = True
-    rivals: tuple[str, ...] = ()
-    note: str | None = None
-
-
-class SetHostResolution(Value):
-    """Have systemd-resolved ask the server of a network for its domain. What came of it is written into `record`."""
-
-    link: str
-    server: str
-    domain: str
-    record: str
-
-    def __str__(self) -> str:
-        return f"have systemd-resolved ask {self.server} for names below {self.domain}"
-
-
-class RevertHostResolution(Value):
-    """Have systemd-resolved forget what it was told of `link`, "" where it does not run or the link has gone."""
-
-    link: str
-    record: str
-
-    def __str__(self) -> str:
-        return f"have systemd-resolved forget the name server of {self.link}" if self.link else f"remove {self.record}"
+from kvmrun.plan.resolver_facts import LinkSettings, ResolverFacts
+from kvmrun.plan.steps.network_steps import RevertHostResolution, SetHostResolution
 
 
 def wanted_settings(network: Network) -> LinkSettings | None:

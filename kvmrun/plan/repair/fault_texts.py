@@ -7,7 +7,6 @@ from kvmrun.model.lab import Lab
 from kvmrun.model.network.network import Network
 from kvmrun.plan.host_facts import NetworkFacts
 from kvmrun.plan.network import bridge_plan, host_resolver, ip_forwarding, port_plan
-from kvmrun.plan.network.host_resolver import SetHostResolution
 from kvmrun.plan.network.network_plan import rules_text
 from kvmrun.plan.steps.guest_steps import PlugTap
 from kvmrun.plan.steps.network_steps import (
@@ -18,6 +17,7 @@ from kvmrun.plan.steps.network_steps import (
     RemoveAddress,
     RenameBridge,
     SetBridge,
+    SetHostResolution,
     SetLinkUp,
 )
 

@@ -2,7 +2,6 @@
 
 from kvmrun.model.network.network_record import NetworkRecord
 from kvmrun.model.value import Value
-from kvmrun.plan.network.host_resolver import RevertHostResolution, SetHostResolution
 from kvmrun.plan.network.reach import KernelRoute, Neighbour
 from kvmrun.plan.network.uplink_routing import WayStep
 from kvmrun.plan.steps.guest_steps import PlugTap, RemoveTap
@@ -224,6 +223,28 @@ class RemoveBridge(Value):
 
     def __str__(self) -> str:
         return f"remove bridge {self.name}"
+
+
+class SetHostResolution(Value):
+    """Have systemd-resolved ask the server of a network for its domain. What came of it is written into `record`."""
+
+    link: str
+    server: str
+    domain: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"have systemd-resolved ask {self.server} for names below {self.domain}"
+
+
+class RevertHostResolution(Value):
+    """Have systemd-resolved forget what it was told of `link`, "" where it does not run or the link has gone."""
+
+    link: str
+    record: str
+
+    def __str__(self) -> str:
+        return f"have systemd-resolved forget the name server of {self.link}" if self.link else f"remove {self.record}"
 
 
 LinkStep = (
