@@ -12,7 +12,6 @@ SUFFIXES = {".qcow2": "qcow2", ".raw": "raw", ".img": "raw", ".iso": "raw"}
 _DEVICES = {"virtio": "virtio-blk-{bus}", "scsi": "scsi-{kind}", "ide": "ide-{kind}", "nvme": "nvme"}
 IDE_PORTS = {"q35": ("ide.0", "ide.1", "ide.2", "ide.3", "ide.4", "ide.5"), "pc": ("ide.0", "ide.0", "ide.1", "ide.1")}
 """The bus of each IDE drive in turn: left to itself QEMU puts all on the first, where q35 has room for one."""
-_LIMITS = ("bps", "read_bps", "write_bps", "iops", "read_iops", "write_iops")
 _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "scsi")}
 
 
@@ -95,7 +94,7 @@ class Drive(Value):
 
     def _speed_problems(self) -> Iterator[tuple[str, str, str]]:
         if self.media == "cdrom":
-            for key in ("detect_zeroes", "aio", *_LIMITS):
+            for key in ("detect_zeroes", "aio", *drive_throttle.KEYS):
                 if (found := getattr(self, key)) is not None:
                     yield key, f"{found}", "no value, because this drive is a CD-ROM"
             return
@@ -106,7 +105,7 @@ class Drive(Value):
         yield from drive_throttle.problems(self._limits())
 
     def _limits(self) -> dict[str, int | None]:
-        return {key: getattr(self, key) for key in _LIMITS}
+        return {key: getattr(self, key) for key in drive_throttle.KEYS}
 
     def _is_direct(self) -> bool:
         return self.cache in {"none", "directsync"}

@@ -16,6 +16,8 @@ _NAMES = {
     "write_iops": "iops-write",
 }
 """QEMU's name of each key."""
+KEYS = tuple(_NAMES)
+"""The keys of a drive."""
 
 
 def problems(given: Mapping[str, int | None]) -> Iterator[tuple[str, str, str]]:

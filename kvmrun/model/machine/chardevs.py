@@ -12,25 +12,27 @@ CONSOLE = "c"
 AGENT = "a"
 
 
+def _listening(runtime: GuestRuntime, name: str, **more: object) -> Option:
+    """The character device behind the socket of that name, which QEMU serves."""
+    listen = {"listen": Listener(path=runtime.socket(name)), "server": "on", "wait": "off"}
+    return Option(flag="chardev", text="socket", props={"id": name, **listen, **more})
+
+
 def monitor_options(runtime: GuestRuntime) -> Iterator[Option]:
     for name in MONITORS:
-        listen = {"listen": Listener(path=runtime.socket(name)), "server": "on", "wait": "off"}
-        yield Option(flag="chardev", text="socket", props={"id": name, **listen})
+        yield _listening(runtime, name)
         # not -mon, which QEMU 11 complains about, nor -object monitor-qmp, which QEMU 7 does not have
         yield Option(flag="qmp", text=f"chardev:{name}")
 
 
 def console_options(runtime: GuestRuntime) -> Iterator[Option]:
-    log = {"logfile": Log(path=runtime.log), "logappend": "on"}
-    listen = {"listen": Listener(path=runtime.socket(CONSOLE)), "server": "on", "wait": "off"}
-    yield Option(flag="chardev", text="socket", props={"id": CONSOLE, **listen, **log})
+    yield _listening(runtime, CONSOLE, logfile=Log(path=runtime.log), logappend="on")
     yield Option(flag="serial", text=f"chardev:{CONSOLE}")
 
 
 def agent_options(runtime: GuestRuntime, bus: str) -> Iterator[Option]:
-    listen = {"listen": Listener(path=runtime.socket(AGENT)), "server": "on", "wait": "off"}
     yield Option(flag="device", props={"driver": f"virtio-serial-{bus}", "id": "agent-bus"})
-    yield Option(flag="chardev", text="socket", props={"id": AGENT, **listen})
+    yield _listening(runtime, AGENT)
     port = {"driver": "virtserialport", "id": "agent-port", "chardev": AGENT, "name": "org.qemu.guest_agent.0"}
     yield Option(flag="device", props=port)
 
