@@ -26,6 +26,7 @@ from kvmrun.plan.resolver_facts import LinkSettings, ResolverFacts
 from kvmrun.plan.steps.network_steps import RevertHostResolution, SetHostResolution
 
 _PLACE = "/run/systemd/resolve"
+_RESOLV_CONF = "/etc/resolv.conf"
 _NAME, _OBJECT = "org.freedesktop.resolve1", "/org/freedesktop/resolve1"
 _BUS = ("org.freedesktop.DBus", "/org/freedesktop/DBus", "org.freedesktop.DBus")
 _PROTOCOLS = ("LLMNR", "MulticastDNS", "DNSSEC", "DNSOverTLS")
@@ -128,7 +129,7 @@ def _properties(path: str, interface: str, *names: str) -> list[Any]:
 
 def _is_used() -> bool:
     """Whether programs of the host ask it: by its stub in resolv.conf, or by nss-resolve."""
-    servers = small_files.read_text("/etc/resolv.conf") or ""
+    servers = small_files.read_text(_RESOLV_CONF) or ""
     services = (small_files.read_text("/etc/nsswitch.conf") or "").splitlines()
     hosts = next((line.split() for line in services if line.startswith("hosts:")), [])
     return "resolve" in hosts or any(stub in servers for stub in _STUBS)
@@ -216,7 +217,7 @@ def name_server_file() -> str:
     dnsmasq watches the directory of the file that a link leads to, and ends where there is no such directory: that is
     where systemd-resolved is installed and does not run.
     """
-    stub = "/run/systemd/resolve/resolv.conf"
-    text = small_files.read_text("/etc/resolv.conf") or ""
-    path = stub if "127.0.0.53" in text and os.path.exists(stub) else "/etc/resolv.conf"
+    behind = f"{_PLACE}/resolv.conf"
+    text = small_files.read_text(_RESOLV_CONF) or ""
+    path = behind if _STUBS[0] in text and os.path.exists(behind) else _RESOLV_CONF
     return path if os.path.isdir(os.path.dirname(os.path.realpath(path))) else ""
