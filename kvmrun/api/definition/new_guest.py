@@ -7,7 +7,7 @@ from ipaddress import IPv4Address
 from kvmrun.api.definition import definitions, drives
 from kvmrun.api.definition.copied_text import copied_text
 from kvmrun.api.definition.definition_options import NewGuestOptions
-from kvmrun.api.definition.new_guest_os import system_of
+from kvmrun.api.definition.new_guest_os import NewGuestOs, system_of
 from kvmrun.api.image.image_lab import ImageLab
 from kvmrun.api.image.pull_image import PulledImage, PullOptions, pull_image
 from kvmrun.api.image.resolve_image import is_source
@@ -72,8 +72,8 @@ def _new_text(lab: LabHandle, name: str, options: NewGuestOptions, report: Repor
     keys = _added(keys, drives.keys_for_drives(now, options) if asked else ())
     if any(key == "unset" for key, _, _ in keys):
         now = now.replace(boot=Boot())
-    cards = [_explicit_nic_keys(system.with_known_nic(now, nic)) for nic in now.nic]
-    return definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=cards)
+    nics = _keys_of_nics(now, system)
+    return definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=nics)
 
 
 def _added(keys: list[Entry], more: Iterable[Entry]) -> list[Entry]:
@@ -100,9 +100,10 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
     asked = drives.drives_over_image(now, pulled, options, system)
     keys = [*_hardware_keys(now, now), *system.keys(now, after.sources[name])]
     keys = _added(keys, drives.keys_for_image(now, pulled))
-    keys_of_nics = [_explicit_nic_keys(system.with_known_nic(now, nic)) for nic in now.nic]
     now = now.replace(boot=Boot()) if now.boot.kernel else now
-    text = definition_template.definition_text(now, lab.paths.images, keys=keys, drives=asked, nics=keys_of_nics)
+    text = definition_template.definition_text(
+        now, lab.paths.images, keys=keys, drives=asked, nics=_keys_of_nics(now, system)
+    )
     text = drives.with_image_kernel(text, pulled)
     takes_seed = pulled.pin.user and pulled.pin.seed != "none"
     return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}')}" if takes_seed else text
@@ -143,10 +144,11 @@ def _defaults_applied(lab: LabHandle, name: str) -> Lab:
     raise ConfigError("the lab's own files are not valid", "kvmrun edit defaults, or kvmrun edit networks", lines=lines)
 
 
-def _explicit_nic_keys(nic: Nic) -> dict[str, object]:
-    """What a NIC says of itself that is not the default, and its network."""
-    told = {key: value for key, value in nic.as_dict().items() if value != Nic.DEFAULTS[key]}
-    return {"network": nic.network} | told
+def _keys_of_nics(now: Guest, system: NewGuestOs) -> list[dict[str, object]]:
+    """What each NIC says of itself that is not the default, and its network; the model is one that the system knows."""
+    known = [system.with_known_nic(now, nic) for nic in now.nic]
+    told = [{key: value for key, value in nic.as_dict().items() if value != Nic.DEFAULTS[key]} for nic in known]
+    return [{"network": nic.network} | keys for nic, keys in zip(known, told, strict=True)]
 
 
 def _copy_text(lab: LabHandle, name: str, other: str) -> str:

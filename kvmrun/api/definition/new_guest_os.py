@@ -68,7 +68,7 @@ class NewGuestOs:
         return [("interface", hardware.drive_interface(self.facts), f"{self.facts.name} has no driver for virtio")]
 
     def with_known_nic(self, now: Guest, nic: Nic) -> Nic:
-        """The card as a model that the system has a driver for."""
+        """The NIC as a model that the system has a driver for."""
         if self.facts is None or now.kind == "microvm" or hardware.has_nic_driver(self.facts, nic.model):
             return nic
         return nic.replace(model=hardware.nic_model(self.facts))
