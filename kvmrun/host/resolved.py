@@ -145,7 +145,7 @@ def set_resolution(step: SetHostResolution) -> Callable[[], None]:
 
 
 def revert_resolution(step: RevertHostResolution | SetHostResolution) -> None:
-    """Have it forget the link. Where it does not, it forgets when the bridge goes."""
+    """Undo it as `resolvectl revert` does. Where that fails, resolved forgets the link when the bridge goes."""
     if step.link:
         with suppress(_Silent, _Refused):
             _run("resolvectl", "revert", step.link)

@@ -279,6 +279,6 @@ class StartFacts(DiskFacts):
     """The version that its machine got at the first start, None before that."""
     swtpm: bool = False
     aio: Mapping[str, str] = EMPTY
-    """The ways of asynchronous I/O beside threads, with why QEMU cannot use one, "" where it can."""
+    """The aio modes of QEMU beside "threads", with why it cannot use one, "" where it can."""
     firmware: FirmwareFacts | None = None
     """None for a guest without UEFI."""

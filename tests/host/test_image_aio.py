@@ -1,4 +1,4 @@
-"""The ways of asynchronous I/O: what a program is linked with, and what the kernel permits."""
+"""The aio modes: what a program is linked with, and what the kernel permits."""
 
 import errno
 from collections.abc import Iterator

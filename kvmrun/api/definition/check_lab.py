@@ -70,7 +70,7 @@ def check_lab(lab: LabHandle) -> LabCheck:
 
 
 def _ways(guest: Guest) -> Iterator[Problem]:
-    """A warning for every way of asynchronous I/O that a drive names and this host does not have."""
+    """A warning for every aio mode that a drive names and this host does not have."""
     if any(drive.aio for drive in guest.drive):
         lacks = image_aio.aio_facts(guest, guest_facts.qemu_facts())
         for number, drive in enumerate(guest.drive):

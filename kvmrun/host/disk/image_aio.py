@@ -1,4 +1,4 @@
-"""The ways of asynchronous I/O beside threads: whether the QEMU that is used and this kernel have them."""
+"""The aio modes of QEMU beside "threads": whether the QEMU that is used and this kernel have them."""
 
 import errno
 import os

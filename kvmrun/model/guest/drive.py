@@ -18,8 +18,8 @@ _BUSES = {"q35": tuple(_DEVICES), "pc": tuple(_DEVICES), "microvm": ("virtio", "
 class FileUse(Value):
     """How the files of a guest's drives are used: `devices` are the paths of block devices.
 
-    With `throwaway` nothing is written to them, and `missing` are those that are still to be made. `aio` are the ways
-    of asynchronous I/O that QEMU and the kernel have beside threads.
+    With `throwaway` nothing is written to them, and `missing` are those that are still to be made. `aio` are the aio
+    modes of QEMU beside "threads" that it and the kernel have.
     """
 
     devices: Container[str] = ()
@@ -221,7 +221,7 @@ class Drive(Value):
         return {"driver": driver, "node-name": node, **flags, "cache": cache, "file": file}
 
     def _way(self, known: Container[str], *, direct: bool) -> str:
-        """The way of asynchronous I/O for one file; QEMU takes "native" only past the page cache of the host."""
+        """The aio mode of QEMU for one file; QEMU takes "native" only past the page cache of the host."""
         wanted = [self.aio] if self.aio else [way for way in ("io_uring", "native") if way in known]
         return next((way for way in wanted if way != "native" or direct), "threads")
 

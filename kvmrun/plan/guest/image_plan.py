@@ -38,7 +38,7 @@ def require_kernel(guest: Guest, host: DiskFacts) -> None:
 
 
 def require_aio(guest: Guest, ways: Mapping[str, str]) -> None:
-    """Raises HostLacks for a way of asynchronous I/O that was asked for and is not there; `ways` has the reasons."""
+    """Raises HostLacks for an aio mode that was asked for and is not there; `ways` has the reasons."""
     for number, drive in enumerate(guest.drive):
         if drive.aio and (lack := ways.get(drive.aio)):
             fix = f"leave aio out in drive {number} of {guest.name}.toml: the best way there is is used then"
