@@ -227,7 +227,7 @@ def hardware() -> None:
     """Skips where KVM runs no guest with the QEMU there is: one that is itself emulated can be too slow for it."""
     if not os.path.exists("/dev/kvm"):
         pytest.skip("needs /dev/kvm")
-    found = kvm_boot_test.run_boot_test(process.require_program("qemu-system-x86_64"), "qemu64", (None, None), 30.0)
+    found = kvm_boot_test.run_boot_test(process.require_program("qemu-system-x86_64"), "qemu64", (None, None), 10.0)
     if not found.worked:
         pytest.skip(f"KVM runs no guest here: {found.reason}")
 
