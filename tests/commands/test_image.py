@@ -322,6 +322,8 @@ def test_a_changed_base_is_not_started_and_is_had_again(lab: Path, run: Run, toy
     base.write_bytes(toy[:-1] + b"!")
     done = run("up", "web", "--dry-run", "--accel", "tcg")
     assert (done.code, str(base) in done.err) == (6, True)
+    done = run("check")
+    assert (done.code, f"web.toml: drive[0].base: {base} " in done.out + done.err) == (5, True)
     assert run("image", "info", "toy:2").out.count("changed") == 1
     done = run("image", "verify", "toy:2")
     assert (done.code, DIGEST(base.read_bytes()).hexdigest() in done.err) == (6, True)

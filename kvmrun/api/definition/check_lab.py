@@ -44,7 +44,10 @@ def check_lab(lab: LabHandle) -> LabCheck:
     """
     definitions = read_definitions(lab.paths)
     guests = definitions.guests.values()
-    images = [one for guest in guests for one in image_plan.image_problems(guest, named_files.guest_image_facts(guest))]
+    store = lab.paths.store
+    images = [
+        one for guest in guests for one in image_plan.image_problems(guest, named_files.guest_image_facts(guest, store))
+    ]
     missing = [
         one
         for guest in guests

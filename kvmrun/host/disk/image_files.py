@@ -185,10 +185,14 @@ def base_differs(image: str, base: str) -> bool:
         return False
 
 
-def mark_changed_base(files: dict[str, ImageFacts | None], image: str, base: str) -> None:
-    """Have the facts of an overlay among `files` say whether its base has changed."""
+def mark_changed_base(files: dict[str, ImageFacts | None], image: str, base: str, store: str) -> None:
+    """Have the facts of an overlay among `files`, and of a base in the store, say whether the base has changed."""
     if (overlay := files.get(image)) is not None:
         files[image] = overlay.replace(base_differs=base_differs(image, base))
+    if (below := files.get(base)) is not None and os.path.dirname(base) == store:
+        from kvmrun.host.images import image_store  # only for a guest over an image of the store
+
+        files[base] = below.replace(changed=image_store.changed_reason(base))
 
 
 def copy_base_note(source: int, target: int) -> None:

@@ -229,12 +229,7 @@ def _files(guest: Guest, others: RunningGuests, store: str) -> dict[str, ImageFa
             }
             files |= {path: _with_users(image_files.image_facts(path, formats[path]), path, opened) for path in formats}
             if drive.base:
-                image_files.mark_changed_base(files, drive.image, drive.base)
-            found = files.get(drive.base or "")
-            if found is not None and os.path.dirname(f"{drive.base}") == store:
-                from kvmrun.host.images import image_store  # only for a guest over an image of the store
-
-                files[f"{drive.base}"] = found.replace(changed=image_store.changed_reason(f"{drive.base}"))
+                image_files.mark_changed_base(files, drive.image, drive.base, store)
     for path in (guest.boot.kernel, guest.boot.initrd):
         if path:
             files[path] = ImageFacts(kind="file", size=0) if os.path.isfile(path) else None

@@ -11,8 +11,8 @@ from kvmrun.model.guest.guest import Guest
 from kvmrun.plan.host_facts import ImageFacts
 
 
-def guest_image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
-    """The guest's images, as far as they are there and can be read."""
+def guest_image_facts(guest: Guest, store: str) -> dict[str, ImageFacts | None]:
+    """The guest's images, as far as they are there and can be read; `store` is the directory of verified ones."""
     from kvmrun.host.disk import image_files
 
     found: dict[str, ImageFacts | None] = {}
@@ -21,7 +21,7 @@ def guest_image_facts(guest: Guest) -> dict[str, ImageFacts | None]:
             with suppress(KvmrunError):
                 found[path or ""] = image_files.image_facts(path, kind) if path else None
         if drive.base:
-            image_files.mark_changed_base(found, drive.image, drive.base)
+            image_files.mark_changed_base(found, drive.image, drive.base, store)
     return found
 
 

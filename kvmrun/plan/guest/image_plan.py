@@ -84,6 +84,8 @@ def unfit_reason(guest: Guest, drive: Drive, files: Files) -> Iterator[tuple[str
         if path and found and found.content and kind == "raw" and not given:
             yield key, _another(guest, path, found.content, "format" if key == "image" else "base_format")
     if drive.base and (below := files.get(drive.base)) is not None:
+        if below.changed:
+            yield "base", _changed(guest, drive.base, below)
         found = files.get(drive.image)
         size = found.size if found else drive.size or below.size
         if size < below.size:
@@ -96,7 +98,8 @@ def image_problems(guest: Guest, files: Files) -> Iterator[Problem]:
     for number, drive in enumerate(guest.drive):
         for key, error in unfit_reason(guest, drive, files):
             path = (drive.base if key == "base" else drive.image) or ""
-            yield Problem(file=file, key=f"drive[{number}].{key}", found=f"{path}: {error.reason}", wanted=error.fix)
+            text = f"{path} cannot be used: {error.reason}; {error.fix}"
+            yield Problem(file=file, key=f"drive[{number}].{key}", found=path, wanted=error.fix, text=text)
     for key, found, wanted in image_notes(guest, files):
         yield Problem(file=file, key=key, found=found, wanted=wanted, warning=True)
 
@@ -147,6 +150,11 @@ def image_notes(guest: Guest, files: Files) -> Iterator[tuple[str, str, str]]:
             elif found.kind == "file" and has % 1024 == 0:
                 wanted += f"; kvmrun resize {guest.name}:{number} {has} writes that into the definition"
             yield f"drive[{number}].size", f"{drive.size}", wanted
+
+
+def _changed(guest: Guest, path: str, found: ImageFacts) -> Refused:
+    fix = "kvmrun image pull gets it again; kvmrun image verify compares its content"
+    return Refused(f"{guest.name} cannot use {path}", fix, reason=found.changed)
 
 
 def _another(guest: Guest, path: str, content: str, key: str) -> Refused:
@@ -232,8 +240,7 @@ def usable(guest: Guest, path: str, host: DiskFacts, *, writing: bool) -> ImageF
         raise Refused(f"{guest.name} cannot use {path}", "name a file or a block device", reason=reason)
     _exchangeable(guest, path, host)
     if found.changed:
-        fix = "kvmrun image pull gets it again; kvmrun image verify compares its content"
-        raise Refused(f"{guest.name} cannot use {path}", fix, reason=found.changed)
+        raise _changed(guest, path, found)
     if writing and os.path.dirname(path) == store_beside(host.images):
         fix = "name it as base, and give the guest an image of its own"
         raise Refused(
