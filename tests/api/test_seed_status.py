@@ -48,3 +48,4 @@ def test_the_words_of_the_guest_are_told_and_cannot_do_harm() -> None:
     assert all(line.isprintable() for line in found.lines)
     unit = parse_status("systemd\nrunning\nActiveState=failed\nsh: 3: no: not found\n")
     assert unit.lines == ("sh: 3: no: not found",)
+    assert ("cloud-init" in found.log, "kvmrun-seed.service" in unit.log) == (True, True), "where all of them are"

@@ -23,13 +23,16 @@ fi
 """
 """cloud-init writes result.json when its last stage has ended; below /run, so that it is always of this boot."""
 _POLLS, _PAUSE = 40, 0.05
+_OUTPUT = "cat /var/log/cloud-init-output.log"
+_JOURNAL = "journalctl -u kvmrun-seed.service"
 
 
 class SeedStatus(Value):
-    """`error` says what went wrong, and `lines` are the guest's own words about it."""
+    """`error` says what went wrong, `lines` are the guest's own words about it, and `log` prints all of them there."""
 
     state: Literal["unknown", "running", "done", "failed"]
     error: str = ""
+    log: str = _OUTPUT
     lines: tuple[str, ...] = ()
 
 
@@ -80,7 +83,9 @@ def _systemd(lines: list[str]) -> SeedStatus:
     state, *rest = [*lines, ""]
     if "ActiveState=failed" in rest:
         words = [line for line in rest if not line.startswith("ActiveState=")]
-        return SeedStatus(state="failed", error="kvmrun-seed.service has failed", lines=tuple(_told(words)))
+        return SeedStatus(
+            state="failed", error="kvmrun-seed.service has failed", log=_JOURNAL, lines=tuple(_told(words))
+        )
     return SeedStatus(state="running" if state in {"initializing", "starting"} else "done")
 
 

@@ -140,7 +140,7 @@ class _Seed(_Watching):
         elif silence == "paused":
             self.seen = "the guest is paused"
         if found.state == "failed":
-            fix = f"kvmrun exec {name} -- cat /var/log/cloud-init-output.log"
+            fix = f"kvmrun exec {name} -- {found.log}"
             raise KvmrunError(f"the seed of {name} has failed", fix, reason=found.error, lines=found.lines)
         if found.state != "done":
             time.sleep(_PAUSE if silence else _SEED_PAUSE)
