@@ -52,16 +52,19 @@ def definition_text(
     )
 
 
-def seed_text(user: str) -> str:
-    """The table of a guest whose image takes a seed and has that account."""
-    entries: tuple[Entry, ...] = (
+def seed_text(user: str, backend: str, *, has_agent: bool) -> str:
+    """The table of a guest whose image takes a seed by `backend` and has that account, and maybe qemu-guest-agent."""
+    agent: Entry = ("packages", ["qemu-guest-agent"], "for kvmrun exec and kvmrun wait --for seed")
+    installs = backend == "cloud-init"
+    told: list[Entry] = [
         ("user", user, "the account, which may use sudo"),
         ("ssh_keys", ["~/.ssh/id_ed25519.pub"], "not set: the public keys of whoever starts it"),
-        ("packages", ["qemu-guest-agent"], "for kvmrun exec and kvmrun wait --for seed"),
+        *([agent] if installs and has_agent else []),
         ("run", ["echo ready"], "commands of root, one after the other"),
-    )
+    ]
     head = f"{'[seed]':<31} # what the system is given at its first boot; kvmrun help seeds\n"
-    return head + "".join(f"# {format_entry(entry)}" for entry in entries)
+    given = format_entry(agent) if installs and not has_agent else ""
+    return head + given + "".join(f"# {format_entry(entry)}" for entry in told)
 
 
 def _boot(boot: Boot, images: str) -> str:

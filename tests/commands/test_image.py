@@ -106,7 +106,8 @@ def test_a_system_in_one_command(lab: Path, run: Run, server: ImageServer, toy: 
     assert 'verified = "checksum"' in pinned
     assert 'build = "20260305"' in pinned
     assert run("check").code == 0
-    assert run("show", "web", "-o", "json").json()["definition"]["seed"]["user"] == "toy"
+    seed = run("show", "web", "-o", "json").json()["definition"]["seed"]
+    assert (seed["user"], seed["packages"]) == ("toy", ["qemu-guest-agent"]), "the next start can wait for the seed"
     assert f'base = "{stored(lab, toy)}"' in run("show", "web").out
 
 
@@ -114,6 +115,15 @@ def test_a_guest_has_the_firmware_that_its_image_needs(lab: Path, run: Run, serv
     catalogue(lab, server, 'firmware = "uefi"')
     assert run("new", "web", "--image", "toy:2").code == 0
     assert run("show", "web", "-o", "json").json()["definition"]["firmware"] == "uefi"
+
+
+def test_a_seed_has_no_packages_where_the_image_cannot_install_them(
+    lab: Path, run: Run, server: ImageServer, toy: bytes
+) -> None:
+    catalogue(lab, server, 'seed = "ignition"')
+    assert run("new", "web", "--image", "toy:2").code == 0
+    assert "packages" not in (lab / "web.toml").read_text()
+    assert run("check").code == 0
 
 
 def test_the_size_of_a_guest_follows_from_the_system_that_the_image_is(

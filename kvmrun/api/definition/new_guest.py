@@ -105,8 +105,10 @@ def _image_text(lab: LabHandle, name: str, options: NewGuestOptions, pulled: Pul
         now, lab.paths.images, keys=keys, drives=asked, nics=_keys_of_nics(now, system)
     )
     text = drives.with_image_kernel(text, pulled)
-    takes_seed = pulled.pin.user and pulled.pin.seed != "none"
-    return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}')}" if takes_seed else text
+    if not pulled.pin.user or pulled.pin.seed == "none":
+        return text
+    built = pulled.pin.verified == "archive"  # here, with the agent; most publishers leave it out
+    return f"{text}\n{definition_template.seed_text(f'{pulled.pin.user}', pulled.pin.seed, has_agent=built)}"
 
 
 def _hardware_keys(now: Guest, default: Guest) -> list[Entry]:

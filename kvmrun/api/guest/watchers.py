@@ -129,7 +129,7 @@ class _Seed(_Watching):
         from kvmrun.api.conversation.seed_status import SeedStatus, seed_status  # only where it is waited for
 
         found, name = SeedStatus(state="unknown"), self.runtime.guest
-        self.seen = _NO_AGENT
+        self.seen = f"{_NO_AGENT}; packages in [seed] of {name} can install qemu-guest-agent"
         if not (silence := absence_reason(self.runtime.directory, name, limit=_GLANCE)):
             try:
                 with agent_session(self.runtime.directory, name, limit=1.0) as agent:
