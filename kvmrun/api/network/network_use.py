@@ -54,9 +54,7 @@ def hold_networks(
 
 
 @contextmanager
-def followed(
-    look: Look, where: Paths, names: Iterable[str], say: Say, *, owner: int | None = None
-) -> Iterator[None]:
+def followed(look: Look, where: Paths, names: Iterable[str], say: Say, *, owner: int | None = None) -> Iterator[None]:
     """The same, and the rules of the lab's other networks have followed when the body begins."""
     from kvmrun.host.execute import bridge_rules_sync
 
