@@ -42,12 +42,20 @@ def harmed(scene: Scene, what: str, when: str, step: int, *more: str) -> Result:
 
 
 def steps(scene: Scene) -> list[str]:
-    """The names of all the steps of the scene's command, in order."""
+    """The names of all the steps of the scene's command, in order.
+
+    It is carried out until two runs agree: on a busy machine one takes a lock at the second try.
+    """
     path = scene.images.parent / "steps"
-    scene.begin()
-    assert harmed(scene, "steps", str(path), -1).code == 0
-    scene.back()
-    return path.read_text().splitlines()
+    found: list[list[str]] = []
+    while len(found) < 2 or found[-1] != found[-2]:
+        assert len(found) < 5, "no two runs have the same steps"
+        scene.begin()
+        assert harmed(scene, "steps", str(path), -1).code == 0
+        scene.back()
+        found.append(path.read_text().splitlines())
+        path.unlink()
+    return found[-1]
 
 
 @pytest.mark.parametrize("made", VICTIMS, ids=[made.name for made in VICTIMS])
