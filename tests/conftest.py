@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from support.built import state_with
 from support.cli import Cli, Result, Run
 from support.sector import sector
 
@@ -227,7 +228,7 @@ def hardware() -> None:
     """Skips where KVM runs no guest with the QEMU there is: one that is itself emulated can be too slow for it."""
     if not os.path.exists("/dev/kvm"):
         pytest.skip("needs /dev/kvm")
-    found = kvm_boot_test.run_boot_test(process.require_program("qemu-system-x86_64"), "qemu64", (None, None), 10.0)
+    found = kvm_boot_test.run_boot_test(process.require_program("qemu-system-x86_64"), "qemu64", (None, None), 30.0)
     if not found.worked:
         pytest.skip(f"KVM runs no guest here: {found.reason}")
 
@@ -235,7 +236,4 @@ def hardware() -> None:
 @pytest.fixture(scope="session")
 def demo() -> str:
     """The directory of the demo guest's kernel and initrd, built by scripts/guest; skips where it is not."""
-    for state in (os.environ.get("KVMRUN_TEST_STATE", ""), "/var/lib/kvmrun"):
-        if state and os.path.exists(f"{state}/images/demo-vmlinuz"):
-            return f"{state}/images"
-    pytest.skip("needs the demo guest: scripts/guest")
+    return f"{state_with('images/demo-vmlinuz', script='scripts/guest')}/images"

@@ -6,10 +6,16 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.built import state_with
 from support.cli import Cli
 from support.world import until
 
-pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("netns", "tun")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.boots,
+    pytest.mark.xdist_group("systems"),
+    pytest.mark.usefixtures("netns", "tun"),
+]
 GUEST = """
 accel = "tcg"
 cpus = 2
@@ -58,11 +64,7 @@ IN_IT = "hostname; id -un; sudo cat /root/begun; cat note; stat -c %a:%U note; i
 @pytest.fixture
 def debian(lab: Path, own_directories: Path, kvmrun: Cli) -> Cli:
     """The command, with the definitions of deb1 and deb2, and the key that is let in."""
-    for state in (os.environ.get("KVMRUN_TEST_STATE", ""), "/var/lib/kvmrun"):
-        if state and all(os.path.exists(f"{state}/{one}") for one in ("images/debian-seed.iso", "ssh/id_ed25519")):
-            break
-    else:
-        pytest.skip("needs the Debian guest: scripts/guest debian")
+    state = state_with("images/debian-seed.iso", "ssh/id_ed25519", script="scripts/systems")
     (own_directories / "state/images").mkdir(parents=True)
     (own_directories / "state/ssh").mkdir(mode=0o700)
     for name in ("id_ed25519", "id_ed25519.pub"):
