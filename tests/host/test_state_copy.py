@@ -1,11 +1,13 @@
 """What a guest keeps, given to another account."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from kvmrun.host.firmware.state_copy import change_owner
+from kvmrun.errors import KvmrunError
+from kvmrun.host.firmware.state_copy import change_owner, state_copy
 
 OLD, NEW, OTHER = 70001, 70002, 70003
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -36,3 +38,17 @@ def test_what_the_account_owns_is_given_and_nothing_else(tmp_path: Path) -> None
     assert outside.stat().st_uid == OLD
     assert (kept / "tpm/link").lstat().st_gid == NEW
     assert (kept / "variables").stat().st_gid == NEW
+
+
+def test_a_copy_that_fails_is_an_error_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """shutil.copytree gathers what failed into an OSError without a number."""
+
+    def full(source: str, target: str, **_: object) -> None:
+        raise shutil.Error([(source, target, "[Errno 24] Too many open files")])
+
+    (tmp_path / "vm1").mkdir()
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(KvmrunError) as caught, state_copy(f"{tmp_path}/vm1", f"{tmp_path}/vm2", {}):
+        pass
+    assert "Too many open files" in caught.value.reason
+    assert [path.name for path in tmp_path.iterdir()] == ["vm1"]

@@ -3,11 +3,13 @@
 import errno
 import signal
 from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 
 import pytest
 
 from kvmrun.errors import KvmrunError, Refused
-from kvmrun.host.execute.undo import undo_on_error
+from kvmrun.host.execute.undo import undo_on_error, undone_on_error
 
 
 class Hand:
@@ -87,3 +89,15 @@ def test_an_interrupt_waits_until_the_undo_of_its_step_is_known() -> None:
         pass
     assert hand.done == ["a", "b", "-b", "-a"]
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_what_is_done_without_a_plan_is_taken_back_where_it_fails(fails: bool) -> None:
+    hand = Hand(undo_fails="b")
+    with suppress(OSError), undone_on_error() as undone_by:
+        for step in ("a", "b", "c"):
+            hand.done.append(step)
+            undone_by(partial(hand.back, step))
+        if fails:
+            raise OSError(errno.ENOSPC, "no room")
+    assert hand.done == ["a", "b", "c", *(["-c", "-a"] if fails else [])]

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 from kvmrun.api.definition import definitions
@@ -10,14 +11,19 @@ from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions
 from kvmrun.config import toml_edit
 from kvmrun.config.toml_file import Unreadable, parse_toml
 from kvmrun.errors import ConfigError
+from kvmrun.host.execute.undo import UndoneBy, undone_on_error
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
 from kvmrun.host.firmware.state_copy import change_owner
+from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
 from kvmrun.model.guest.guest import Guest
 from kvmrun.model.lab import Lab
 from kvmrun.model.paths import GuestRuntime, Paths
 from kvmrun.model.value import Value
+
+_Kind = Literal["log", "guest"]
+_KINDS: tuple[_Kind, ...] = ("log", "guest")
 
 
 class IdentityChange(Value):
@@ -73,35 +79,60 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
         definitions.require_stopped(where, new, "replaced")
         texts = _changed_files(lab, old, new, keep=keep_identity)
         after = _lab_with(lab, old, new, texts)
-        for file, data in texts.items():
-            definition_files.replace(f"{where.vms}/{file}", data)
-        definition_files.rename(definitions.definition_path(where, old), definitions.definition_path(where, new))
-        _move(where, "log", old, new)
-        _give(ownership.guest_state(where, old), guest_runtimes(before, where)[old], guest_runtimes(after, where)[new])
-        _move(where, "guest", old, new)
-        known_hosts.forget(where, old, new)
+        then, now = guest_runtimes(before, where)[old], guest_runtimes(after, where)[new]
         teardown.remove_leftovers(where, old)
+        with defer_signals(), undone_on_error() as undone_by:
+            _write(where, texts, undone_by)
+            _rename(definitions.definition_path(where, old), definitions.definition_path(where, new), undone_by)
+            _give(ownership.guest_state(where, old), then, now, undone_by)
+            moved = [kind for kind in _KINDS if _move(where, kind, old, new, undone_by)]
+        for kind in moved:
+            _note(where, kind, old, new)
+        known_hosts.forget(where, old, new)
     return Renamed(
         files=tuple(sorted(texts.keys() - {f"{old}.toml"})),
-        changes=tuple(_identity_changes(guest_runtimes(before, where)[old], guest_runtimes(after, where)[new])),
+        changes=tuple(_identity_changes(then, now)),
         images=tuple(drive.image for drive in guest.drive if not drive.is_readonly()),
     )
 
 
-def _move(where: Paths, kind: Literal["log", "guest"], old: str, new: str) -> None:
-    """Move the log of the guest, or what it keeps, unless something has that name."""
+def _write(where: Paths, texts: Mapping[str, bytes], undone_by: UndoneBy) -> None:
+    """Give the files of the lab these texts."""
+    for file, data in texts.items():
+        path = f"{where.vms}/{file}"
+        before = definition_files.read(path)
+        if data != before:
+            definition_files.replace(path, data)
+            undone_by(partial(definition_files.replace, path, before))
+
+
+def _rename(old: str, new: str, undone_by: UndoneBy) -> None:
+    definition_files.rename(old, new)
+    undone_by(partial(definition_files.rename, new, old))
+
+
+def _move(where: Paths, kind: _Kind, old: str, new: str, undone_by: UndoneBy) -> bool:
+    """Move the log of the guest, or what it keeps, unless something has that name; whether it was moved."""
     path = where.log if kind == "log" else where.guest_state
     found = ownership.log(where, old) if kind == "log" else ownership.guest_state(where, old)
-    if os.path.isdir(found) and not os.path.lexists(path(new)):
-        definition_files.rename(found, path(new))
-        ownership.claim(where.state, kind, new, where.lab)
-        if found == path(old):
-            ownership.forget(where.state, kind, old)
+    if not os.path.isdir(found) or os.path.lexists(path(new)):
+        return False
+    _rename(found, path(new), undone_by)
+    return True
 
 
-def _give(kept: str, old: GuestRuntime, new: GuestRuntime) -> None:
+def _note(where: Paths, kind: _Kind, old: str, new: str) -> None:
+    """Note whose it is by its new name; what another lab has in its former place remains that lab's."""
+    path = where.log if kind == "log" else where.guest_state
+    ownership.claim(where.state, kind, new, where.lab)
+    if not os.path.lexists(path(old)):
+        ownership.forget(where.state, kind, old)
+
+
+def _give(kept: str, old: GuestRuntime, new: GuestRuntime, undone_by: UndoneBy) -> None:
     """Give what the guest keeps to the account that it has by its new name."""
     if os.path.isdir(kept) and old.uid is not None and new.uid is not None:
+        undone_by(partial(change_owner, kept, new.uid, old.uid))
         change_owner(kept, old.uid, new.uid)
 
 

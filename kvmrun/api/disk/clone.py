@@ -4,6 +4,7 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, ExitStack, nullcontext
+from functools import partial
 
 from kvmrun.api.definition import copied_text, definitions, drives, new_guest
 from kvmrun.api.disk.image_tool import image_tool
@@ -13,6 +14,7 @@ from kvmrun.api.report import Report, discard, transferring
 from kvmrun.errors import KvmrunError, Unresponsive
 from kvmrun.host.disk import copy_image, image_files, image_process, open_image
 from kvmrun.host.disk.copy_image import NewImage
+from kvmrun.host.execute.undo import undone_on_error
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.files import definition_files, known_hosts, ownership
@@ -108,15 +110,14 @@ def _state_copy(lab: LabHandle, after: Lab, name: str, new: str) -> AbstractCont
 
 def _publish(where: Paths, copy: Guest, text: str, made: dict[str, NewImage], state: Callable[[], None] | None) -> None:
     """Give what was made its names, then write the definition; if that fails, the names are taken back."""
-    with ExitStack() as undo:
+    with undone_on_error() as undone_by:
         for path, image in made.items():
             image.publish()
-            undo.callback(image_files.remove_image, path)
+            undone_by(partial(image_files.remove_image, path))
         if state is not None:
             state()
-            undo.callback(definition_files.remove_tree, where.guest_state(copy.name))
+            undone_by(partial(definition_files.remove_tree, where.guest_state(copy.name)))
         definition_files.create(definitions.definition_path(where, copy.name), text.encode())
-        undo.pop_all()
     if state is not None:
         ownership.claim(where.state, "guest", copy.name, where.lab)
     ownership.claim_images(where, copy)

@@ -10,6 +10,7 @@ from kvmrun.model.deadline import undoing
 
 S = TypeVar("S")
 Undo = Callable[[], None]
+UndoneBy = Callable[[Undo], None]
 Say = Callable[[str], None]
 
 
@@ -26,6 +27,21 @@ def undo_on_error(plan: Iterable[S], executor: Callable[[S], Undo | None], say: 
                 if (back := _done(executor, step)) is not None:
                     undo.callback(_quietly, back, step, say)
         yield
+        undo.pop_all()
+
+
+@contextmanager
+def undone_on_error() -> Iterator[UndoneBy]:
+    """The body hands over what takes back each thing that it does; if it fails, all that is done, last first.
+
+    For what needs no plan. An undo that fails must not take the place of the first error.
+    """
+    with ExitStack() as undo:
+
+        def undone_by(back: Undo) -> None:
+            undo.callback(_quietly, back, "", lambda _: None)
+
+        yield undone_by
         undo.pop_all()
 
 

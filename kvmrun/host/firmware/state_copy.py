@@ -8,8 +8,9 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from kvmrun.errors import Refused, refused_by_host
+from kvmrun.errors import KvmrunError, Refused, refused_by_host
 from kvmrun.host.files import safe_directory
+from kvmrun.model.printable import printable
 
 
 @contextmanager
@@ -30,6 +31,9 @@ def state_copy(source: str, target: str, owners: Mapping[int, int]) -> Iterator[
             shutil.copytree(source, copy, symlinks=True)
             _give_owners(source, copy, owners)
             yield lambda: parent.move(part, name)
+        except shutil.Error as many:  # has the words of each, and the number of none
+            reason = printable(many.args[0][0][2], 400)
+            raise KvmrunError(f"could not copy {source}", "correct that, then try again", reason=reason) from None
         except OSError as error:
             raise refused_by_host(f"copy {source}", error) from None
         finally:
