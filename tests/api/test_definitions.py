@@ -1,5 +1,6 @@
 """Definitions made, renamed, edited and removed from a program, in a thread, without a command line."""
 
+import errno
 import os
 import threading
 from collections.abc import Callable
@@ -17,7 +18,9 @@ from kvmrun.api.definition.new_guest import new_guest
 from kvmrun.api.definition.remove_guest import Removal, remove_guest
 from kvmrun.api.definition.rename_guest import rename_guest
 from kvmrun.api.lab import LabHandle, open_lab
-from kvmrun.errors import ConfigError, NoSuchGuest, UsageError
+from kvmrun.errors import ConfigError, KvmrunError, NoSuchGuest, UsageError
+from kvmrun.host.files.safe_directory import Directory
+from kvmrun.host.rundir import rundir
 
 
 @pytest.fixture
@@ -99,3 +102,38 @@ def test_a_lab_is_checked_and_exported(handle: LabHandle, tmp_path: Path) -> Non
     assert sorted(os.listdir(tmp_path / "units")) == sorted(texts)
     example = write_example(f"{tmp_path}/lab")
     assert sorted(os.listdir(tmp_path / "lab")) == sorted(example.files)
+
+
+def test_a_text_is_saved_only_where_nothing_can_fail_afterwards(
+    handle: LabHandle, lab: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: str) -> bool:
+        raise OSError(errno.EMFILE, "")
+
+    before = (lab / "vm1.toml").read_bytes()
+    monkeypatch.setattr(rundir, "is_running", full)
+    with pytest.raises(OSError, match="24"):
+        save_definition(handle, "vm1", before + b"# more\n")
+    with editing(handle, "vm1") as text:
+        Path(text.draft).write_bytes(before + b"# more\n")
+        with pytest.raises(OSError, match="24"):
+            text.save()
+    assert (lab / "vm1.toml").read_bytes() == before
+
+
+def test_an_example_is_written_whole_or_not_at_all(
+    handle: LabHandle, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, left = Directory.write_new, iter(range(2))
+
+    def full(self: Directory, name: str, data: bytes, mode: int) -> None:
+        if next(left, None) is None:
+            raise OSError(errno.ENOSPC, "")
+        write(self, name, data, mode)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Directory, "write_new", full)
+        with pytest.raises(KvmrunError):
+            write_example(f"{tmp_path}/lab")
+    assert not (tmp_path / "lab").exists()
+    assert write_example(f"{tmp_path}/lab").files

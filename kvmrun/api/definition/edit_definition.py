@@ -50,14 +50,15 @@ class Editing:
             lines = tuple(f"{one}" for one in problems)
             raise ConfigError(f"{self._stem} is not valid and was not saved", fix, lines=lines)
         new = definition_files.read(self.draft)
-        if new != self._old:
-            if definition_files.read(self._path) != self._old:
-                fix = f"diff {self.draft} {self._path} shows the differences; kvmrun edit {self._stem} --from "
-                fix += f"{self.draft} saves your text"
-                raise Refused(f"{self._path} was changed by somebody else meanwhile", fix)
+        if new != self._old and definition_files.read(self._path) != self._old:
+            fix = f"diff {self.draft} {self._path} shows the differences; kvmrun edit {self._stem} --from "
+            fix += f"{self.draft} saves your text"
+            raise Refused(f"{self._path} was changed by somebody else meanwhile", fix)
+        saved = _saved(self._paths, self._stem, is_changed=new != self._old)
+        if saved.is_changed:
             _write(self._path, self._old, new)
         self.is_saved = True
-        return _saved(self._paths, self._stem, is_changed=new != self._old)
+        return saved
 
 
 @contextmanager
@@ -98,12 +99,13 @@ def save_definition(lab: LabHandle, stem: str, text: bytes) -> Saved:
     paths = lab.paths
     _require_editable(paths, stem)
     old = definition_files.read(definition_path(paths, stem))
-    if text != old:
-        if problems := definition_problems(paths, stem, text):
-            lines = tuple(f"{one}" for one in problems)
-            raise ConfigError(f"{stem} is not valid and was not saved", f"kvmrun edit {stem}", lines=lines)
-        _write(definition_path(paths, stem), old, text)
-    return _saved(paths, stem, is_changed=text != old)
+    if text != old and (problems := definition_problems(paths, stem, text)):
+        lines = tuple(f"{one}" for one in problems)
+        raise ConfigError(f"{stem} is not valid and was not saved", f"kvmrun edit {stem}", lines=lines)
+    saved = _saved(paths, stem, is_changed=text != old)
+    if saved.is_changed:
+        _write(saved.path, old, text)
+    return saved
 
 
 def definition_problems(paths: Paths, stem: str, text: bytes) -> list[Problem]:
@@ -128,5 +130,6 @@ def _write(path: str, old: bytes, new: bytes) -> None:
 
 
 def _saved(paths: Paths, stem: str, *, is_changed: bool) -> Saved:
+    """What is told of a definition that is about to be saved: once it is, nothing may fail any more."""
     runs = stem not in RESERVED and rundir.is_running(paths.guest(stem))
     return Saved(path=definition_path(paths, stem), is_changed=is_changed, is_running=runs)

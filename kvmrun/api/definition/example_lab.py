@@ -3,12 +3,14 @@
 import os
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import partial
 from ipaddress import IPv4Network
 from itertools import count
 
 import kvmrun
 from kvmrun.config.standard_paths import make_absolute, resolve_paths
 from kvmrun.errors import HostLacks, KvmrunError, Refused
+from kvmrun.host.execute.undo import undone_on_error
 from kvmrun.host.facts import network_facts
 from kvmrun.host.files import safe_directory
 from kvmrun.host.links import tap_device
@@ -59,14 +61,18 @@ def write_example(directory: str) -> Example:
         )
     target = make_absolute(directory)
     changes = tuple(_changes(target))
+    is_there = os.path.lexists(target)
     try:
-        with safe_directory.opened(target, make=0o755) as lab:
+        with safe_directory.opened(target, make=0o755) as lab, undone_on_error() as undone_by:
+            if not is_there:
+                undone_by(partial(os.rmdir, target))
             if lab.names():
                 raise Refused(f"{target} exists already", "name a new directory")
             written = sorted(os.listdir(example))
             for name in written:
                 with open(f"{example}/{name}", encoding="utf-8") as file:
                     lab.write_new(name, _adapted(file.read(), changes).encode(), 0o644)
+                undone_by(partial(lab.remove, name))
     except OSError as error:
         raise safe_directory.cannot("write", target, error) from None
     return Example(directory=target, files=tuple(written), changes=tuple(f"{one}" for one in changes))

@@ -55,11 +55,11 @@ def remove_guest(
         removal = Removal(guest=name, paths=tuple(paths), kept=tuple(others if images else [*made, *others]))
         if confirm is not None and not confirm(removal):
             return None
-        for path in paths:
+        teardown.remove_leftovers(where, name)
+        for path in reversed(paths):  # the definition last: if anything stays, the guest can be removed again
             definition_files.remove_tree(path) if path in trees else definition_files.remove(path)
         _forget_owners(where, name, trees, made if images else [])
         known_hosts.forget(where, name)
-        teardown.remove_leftovers(where, name)
     return removal
 
 

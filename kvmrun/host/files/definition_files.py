@@ -40,8 +40,9 @@ def remove(path: str) -> None:
 
 
 def remove_tree(path: str) -> None:
-    """Remove the directory with what is in it, as far as it goes."""
-    shutil.rmtree(path, ignore_errors=True)
+    """Remove the directory with what is in it."""
+    with _words(path):
+        shutil.rmtree(path)
 
 
 def read(path: str) -> bytes:
