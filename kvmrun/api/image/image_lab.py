@@ -50,19 +50,19 @@ class ImageLab:
         with self.store.held(f"{self.paths.lab}/{IMAGES}", deadline):
             before = definition_files.read(self.path)
             text = images_file.with_pin(before.decode(errors="surrogateescape"), name, pin)
-            self._require_pinned(text, name, pin)
-            data = text.encode(errors="surrogateescape")
-            if before == data:
-                return
-            (definition_files.replace if os.path.lexists(self.path) else definition_files.create)(self.path, data)
-        self.file = catalogue_file.read_images_file(self.path)
+            after, data = self._pinned(text, name, pin), text.encode(errors="surrogateescape")
+            if before != data:
+                (definition_files.replace if os.path.lexists(self.path) else definition_files.create)(self.path, data)
+        self.file = after
 
-    def _require_pinned(self, text: str, name: str, pin: PinnedImage | None) -> None:
+    def _pinned(self, text: str, name: str, pin: PinnedImage | None) -> ImagesFile:
+        """What the file says with that text. Raises ConfigError where it does not pin the image."""
         file = Converter(IMAGES, PathBase(directory=self.paths.vms, images=self.paths.images))
         after = images_file.convert_images(file, parse_toml(text.encode(errors="surrogateescape")))
         if file.problems or after.pin.get(name) != pin:
             lines = tuple(f"{one}" for one in file.problems)
             raise ConfigError(f"{self.path} cannot be changed by kvmrun", f"edit {self.path}", lines=lines)
+        return after
 
 
 def image_path(where: Paths, pin: PinnedImage) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable
+from functools import partial
 from typing import Any, Literal
 
 from kvmrun.api.image.image_lab import ImageLab, deadline_of, image_path, shown
@@ -10,6 +11,7 @@ from kvmrun.api.lab import LabHandle
 from kvmrun.api.report import Done, Noted, Report, discard
 from kvmrun.errors import KvmrunError, Refused, Several, UsageError
 from kvmrun.host.disk import image_files
+from kvmrun.host.execute.undo import undone_on_error
 from kvmrun.host.files import atomic_write
 from kvmrun.host.images.image_store import StoredImage, changed_reason, hash_file
 from kvmrun.model.image.pinned_image import PinnedImage
@@ -125,9 +127,10 @@ def remove_images(
         path = image_path(images.paths, pin)
         if users := use.guests(path):
             raise Refused(f"{name} is in use", f"kvmrun rm {users[0]}", reason=f"it is the base of {', '.join(users)}")
-        with images.store.held(pin.digest, deadline):
+        with images.store.held(pin.digest, deadline), undone_on_error() as undone_by:
             found = images.store.find(pin.digest)
             images.pin(name, None, deadline)
+            undone_by(partial(images.pin, name, pin, deadline))
             again = any(one.digest == pin.digest for one in images.file.pin.values())
             needed = ["another name of this lab"] if again else use.others(found) if found else []
             if needed:
@@ -148,21 +151,24 @@ def prune_images(
     use = ImageUse(images, LabHandle(lab.paths))
     pinned = {pin.digest for pin in images.file.pin.values()}
     gone = list[str]()
+
+    def tell(path: str) -> None:
+        gone.append(path)
+        report(Done(text=f"{'would remove' if dry_run else 'removed'} {path}"))
+
     for digest in [one.digest for one in images.store.images()]:
         with images.store.held(digest, deadline):
             image, path = images.store.find(digest), images.store.path(digest)
             if image is None or digest in pinned or use.guests(path) or use.others(image):
                 continue
-            gone.append(path)
             if not dry_run:
                 images.store.remove(digest)
+            tell(path)
     for path in images.store.parts():
         if not path.endswith(".lock"):
-            gone.append(path)
             if not dry_run:
                 atomic_write.remove(path)
-    for path in gone:
-        report(Done(text=f"{'would remove' if dry_run else 'removed'} {path}"))
+            tell(path)
     return gone
 
 

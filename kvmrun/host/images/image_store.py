@@ -9,8 +9,10 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 
 from kvmrun.errors import KvmrunError, NotPermitted, Refused, host_fix, host_reason
+from kvmrun.host.execute.undo import undone_on_error
 from kvmrun.host.files import atomic_write, safe_directory, small_files
 from kvmrun.host.rundir import lock
 from kvmrun.model.deadline import Deadline
@@ -95,9 +97,11 @@ class ImageStore:
 
     def add(self, part: str, image: StoredImage, extra: Mapping[str, str]) -> None:
         """Give a finished part its name; `extra` are further files by suffix. Nothing that is there is replaced."""
-        with self._worded():
+        with self._worded(), undone_on_error() as undone_by:
             for suffix, path in {**extra, ".qcow2": part}.items():
-                self._publish(path, self.path(image.digest, suffix))
+                place = self.path(image.digest, suffix)
+                undone_by(partial(atomic_write.remove, place))  # without a note nobody would find it, or remove it
+                self._publish(path, place)
             self.note_verified(image)
 
     def _publish(self, part: str, path: str) -> None:
@@ -130,9 +134,9 @@ class ImageStore:
             self.note(image.replace(size=now.st_size, modified=now.st_mtime_ns))
 
     def remove(self, digest: Digest) -> None:
-        """Remove an image with what belongs to it; the note goes last, by which it is known."""
+        """Remove an image with what belongs to it; last go the image and its note, by which it is known."""
         with self._worded():
-            for suffix in (".qcow2", ".vmlinuz", ".initrd", ".json"):
+            for suffix in (".vmlinuz", ".initrd", ".qcow2", ".json"):
                 atomic_write.remove(self.path(digest, suffix))
 
     def parts(self) -> list[str]:
