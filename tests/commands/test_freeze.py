@@ -1,8 +1,10 @@
 """Freeze and thaw, with an agent that stands in for one: a freeze that is not answered is taken back."""
 
+import errno
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.agent import agent, hear, synced
@@ -10,8 +12,10 @@ from support.qmp import Peer
 
 from kvmrun.api.conversation import freeze
 from kvmrun.api.conversation.freeze import FileSystems
-from kvmrun.errors import KvmrunError, Unresponsive
+from kvmrun.errors import KvmrunError, NotRunning, Unresponsive
+from kvmrun.host.rundir import frozen_mark
 from kvmrun.model.deadline import Deadline
+from kvmrun.monitor.agent import agent_commands
 
 
 class Inside:
@@ -73,3 +77,25 @@ def test_a_guest_without_such_file_systems(tmp_path: Path) -> None:
 def test_a_thaw_does_no_harm(tmp_path: Path) -> None:
     with agent(tmp_path, Inside(thaw=0)):
         assert at_once(freeze._thaw, tmp_path, 20).already
+
+
+def test_a_freeze_whose_answer_is_lost_is_taken_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    inside, do = Inside(status="thawed", freeze=2, thaw=2), agent_commands.freeze
+
+    def lost(*words: Any, **more: Any) -> int:
+        do(*words, **more)
+        raise NotRunning("vm2 has ended")
+
+    monkeypatch.setattr(agent_commands, "freeze", lost)
+    with agent(tmp_path, inside), pytest.raises(NotRunning):
+        at_once(freeze._freeze, tmp_path, 20)
+    assert inside.heard == ["status", "freeze", "thaw"]
+
+
+def test_a_mark_that_stays_does_not_make_a_thaw_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(_: str) -> None:
+        raise OSError(errno.EMFILE, "")
+
+    monkeypatch.setattr(frozen_mark, "clear_mark", full)
+    with agent(tmp_path, Inside(thaw=2)):
+        assert at_once(freeze._thaw, tmp_path, 20).count == 2

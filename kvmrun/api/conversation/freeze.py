@@ -8,12 +8,13 @@ from kvmrun.api.conversation.agent import agent_session
 from kvmrun.api.lab import LabHandle
 from kvmrun.api.report import Report, discard
 from kvmrun.api.selection import Batch, for_each_running
-from kvmrun.errors import KvmrunError, Unresponsive
+from kvmrun.errors import Busy, KvmrunError
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import frozen_mark
 from kvmrun.model.deadline import Deadline
 from kvmrun.model.value import Value
 from kvmrun.monitor.agent import agent_commands
+from kvmrun.monitor.agent.agent_client import AgentError
 
 _BACK = 5.0
 """How long a freeze that failed may take to be taken back, in seconds."""
@@ -70,7 +71,9 @@ def _freeze(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> F
         with agent_session(directory, name, deadline=deadline) as agent:
             count = agent_commands.freeze(agent, limit=deadline.granted(agent_commands.PATIENCE))
             calm.enter_context(defer_signals())
-    except (Unresponsive, KeyboardInterrupt):
+    except (AgentError, Busy):  # nothing was frozen
+        raise
+    except BaseException:
         with (
             suppress(KvmrunError),
             agent_session(directory, name) as agent,
@@ -90,5 +93,6 @@ def _thaw(name: str, directory: str, deadline: Deadline, calm: ExitStack) -> Fil
     with agent_session(directory, name, deadline=deadline) as agent:
         count = agent_commands.thaw(agent)
         calm.enter_context(defer_signals())
-    frozen_mark.clear_mark(directory)
+    with suppress(OSError):  # stop thaws it once more then
+        frozen_mark.clear_mark(directory)
     return FileSystems(guest=name, state="thawed", count=count, already=not count)
