@@ -108,7 +108,8 @@ def test_a_system_in_one_command(lab: Path, run: Run, server: ImageServer, toy: 
     assert 'verified = "checksum"' in pinned
     assert 'build = "20260305"' in pinned
     assert run("check").code == 0
-    assert run("show", "web", "-o", "json").json()["definition"]["seed"]["user"] == "toy"
+    seed = run("show", "web", "-o", "json").json()["definition"]["seed"]
+    assert (seed["user"], seed["packages"]) == ("toy", ["qemu-guest-agent"]), "the next start can wait for the seed"
     assert f'base = "{stored(lab, toy)}"' in run("show", "web").out
 
 
@@ -116,6 +117,15 @@ def test_a_guest_has_the_firmware_that_its_image_needs(lab: Path, run: Run, serv
     catalogue(lab, server, 'firmware = "uefi"')
     assert run("new", "web", "--image", "toy:2").code == 0
     assert run("show", "web", "-o", "json").json()["definition"]["firmware"] == "uefi"
+
+
+def test_a_seed_has_no_packages_where_the_image_cannot_install_them(
+    lab: Path, run: Run, server: ImageServer, toy: bytes
+) -> None:
+    catalogue(lab, server, 'seed = "ignition"')
+    assert run("new", "web", "--image", "toy:2").code == 0
+    assert "packages" not in (lab / "web.toml").read_text()
+    assert run("check").code == 0
 
 
 def test_the_size_of_a_guest_follows_from_the_system_that_the_image_is(
@@ -344,6 +354,8 @@ def test_a_changed_base_is_not_started_and_is_had_again(lab: Path, run: Run, toy
     base.write_bytes(toy[:-1] + b"!")
     done = run("up", "web", "--dry-run", "--accel", "tcg")
     assert (done.code, str(base) in done.err) == (6, True)
+    done = run("check")
+    assert (done.code, f"web.toml: drive[0].base: {base} " in done.out + done.err) == (5, True)
     assert run("image", "info", "toy:2").out.count("changed") == 1
     done = run("image", "verify", "toy:2")
     assert (done.code, DIGEST(base.read_bytes()).hexdigest() in done.err) == (6, True)
