@@ -11,7 +11,7 @@ from support.world import until
 
 from kvmrun.errors import Busy
 from kvmrun.host.process import process
-from kvmrun.host.rundir import lock
+from kvmrun.host.rundir import lock, rundir
 
 
 @pytest.fixture
@@ -132,3 +132,25 @@ def test_the_holder_is_the_one_that_inherited_it(path: str) -> None:
     with process.pidfd_of_lock_holder(path) as pidfd:
         assert pidfd is None
     os.close(null)
+
+
+@pytest.mark.parametrize(("part", "before"), [("_hold", False), ("_leave", True), ("_leave", False)])
+def test_a_signal_at_any_moment_leaves_no_lock_behind(
+    own_directories: Path, monkeypatch: pytest.MonkeyPatch, part: str, before: bool
+) -> None:
+    """What was done under the lock is undone next, and has to find that nobody else holds it."""
+    directory = str(own_directories / "run/net/lan")
+    do = getattr(rundir, part)
+
+    def interrupted(*words: object, **more: object) -> None:
+        if before:
+            raise KeyboardInterrupt
+        do(*words, **more)
+        raise KeyboardInterrupt
+
+    with rundir.locked(directory, "it", shared=True), monkeypatch.context() as patch:
+        patch.setattr(rundir, part, interrupted)
+        with pytest.raises(KeyboardInterrupt), rundir.locked(directory, "it", shared=True):
+            pass
+    with rundir.locked(directory, "it", limit=1):
+        pass

@@ -88,18 +88,23 @@ def locked(directory: str, what: str, *, shared: bool = False, limit: float | No
     A directory nobody lives in is removed with its locks on the way out; whoever waited for the lock of a removed
     directory notices and starts again with a new one.
     """
+    held: list[int] = []
     try:
-        fd = _hold(directory, what, shared=shared, limit=remaining(OP_LIMIT) if limit is None else limit)
-    except OSError as error:
-        raise refused_by_host(f"lock {what}", error) from None
-    try:
-        yield fd
+        try:
+            _hold(directory, what, held, shared=shared, limit=remaining(OP_LIMIT) if limit is None else limit)
+        except OSError as error:
+            raise refused_by_host(f"lock {what}", error) from None
+        try:
+            yield held[0]
+        finally:
+            _leave(directory, held[0])
     finally:
-        _leave(directory, fd)
-        os.close(fd)
+        for fd in held:
+            os.close(fd)
 
 
-def _hold(directory: str, what: str, *, shared: bool, limit: float) -> int:
+def _hold(directory: str, what: str, held: list[int], *, shared: bool, limit: float) -> None:
+    """Take the lock; its descriptor is in `held` whenever it is open, also where a signal ends this at any moment."""
     deadline = time.monotonic() + limit
     root = os.path.dirname(os.path.dirname(directory))
     while True:
@@ -108,22 +113,17 @@ def _hold(directory: str, what: str, *, shared: bool, limit: float) -> int:
                 prepare(root)
                 _prepared.add(root)
             make_private(directory)
-            fd = lock.open_lock(f"{directory}/op")
+            held.append(lock.open_lock(f"{directory}/op"))
         except FileNotFoundError:
             _prepared.discard(root)
             if time.monotonic() < deadline:
                 continue
             raise Busy(f"{what} is busy", "try again", reason=f"{directory} is made and removed all the time") from None
-        try:
-            lock.wait_for_lock(fd, what, limit=deadline - time.monotonic(), shared=shared)
-            if os.path.samestat(os.fstat(fd), os.stat(f"{directory}/op")):
-                return fd
-        except FileNotFoundError:
-            pass
-        except BaseException:
-            os.close(fd)
-            raise
-        os.close(fd)
+        lock.wait_for_lock(held[0], what, limit=deadline - time.monotonic(), shared=shared)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(held[0]), os.stat(f"{directory}/op")):
+                return
+        os.close(held.pop())
 
 
 def _leave(directory: str, fd: int) -> None:
