@@ -4,12 +4,17 @@ import os
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from support.builders import TCG, guests
 from support.cli import Cli, Run
 from support.qemu import held_by_another
 from support.world import until
+
+from kvmrun.errors import KvmrunError, NotRunning
+from kvmrun.host.files import definition_files
+from kvmrun.monitor.qmp.fd_passing import QmpConnection
 
 DRIVE = '[[drive]]\nimage = "{0}"\n'
 
@@ -48,6 +53,36 @@ class TestStopped:
         again = run("resize", "vm1", "5M")
         assert (again.code, "already" in again.out) == (0, True), again.err
         assert "drive[0].size" not in run("check").out
+
+    @pytest.mark.parametrize("lost", ["block_resize", "quit"])
+    def test_an_answer_that_is_lost(
+        self, lab: Path, run: Run, images: Path, monkeypatch: pytest.MonkeyPatch, lost: str
+    ) -> None:
+        execute = QmpConnection.execute
+
+        def heard(self: QmpConnection, command: str, *words: Any, **more: Any) -> Any:
+            answer = execute(self, command, *words, **more)
+            if command == lost:
+                raise NotRunning("the connection is closed")
+            return answer
+
+        monkeypatch.setattr(QmpConnection, "execute", heard)
+        path = made(images / "own.qcow2")
+        guests(lab, "vm1", text=TCG + DRIVE.format(path.name) + 'size = "1M"\n')
+        done = run("resize", "vm1", "5M")
+        assert (done.code, size(path)) == (0, 5 << 20), done.err
+        assert 'size = "5M"' in (lab / "vm1.toml").read_text()
+
+    def test_a_definition_that_cannot_be_written(
+        self, lab: Path, run: Run, images: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(path: str, _: bytes) -> None:
+            raise KvmrunError(f"cannot write {path}")
+
+        monkeypatch.setattr(definition_files, "replace", full)
+        path = made(images / "own.qcow2")
+        guests(lab, "vm1", text=TCG + DRIVE.format(path.name) + 'size = "1M"\n')
+        assert (run("resize", "vm1", "5M").code, size(path)) == (1, 1 << 20)
 
     def test_an_overlay_gets_a_size_and_keeps_it_when_it_is_reverted(self, lab: Path, run: Run, images: Path) -> None:
         base = made(images / "base.qcow2", "2M")

@@ -31,9 +31,12 @@ def image_tool(what: str, nodes: Sequence[Node], fds: Sequence[int], deadline: D
         try:
             qmp.execute("qmp_capabilities")
             yield qmp
-            qmp.execute("quit")
         except NotRunning:
             raise KvmrunError(what, "free some room, or use another image", lines=_said(child)) from None
+        try:
+            qmp.execute("quit")
+        except NotRunning:  # it may end before its answer is read
+            child.terminate()
         _require_end(child, what)
 
 

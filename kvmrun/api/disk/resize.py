@@ -1,7 +1,9 @@
 """A larger drive: its image, whether the guest runs or not, and the size in the definition."""
 
 import json
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from functools import partial
 from typing import Any
 
 from kvmrun.api.definition import definitions
@@ -10,7 +12,8 @@ from kvmrun.api.guest_socket import monitor_of
 from kvmrun.api.lab import LabHandle, guest_or_error, read_definitions, refuse_other, refuse_other_image
 from kvmrun.config import toml_edit
 from kvmrun.errors import ConfigError, KvmrunError, Refused
-from kvmrun.host.disk import image_process, open_image
+from kvmrun.host.disk import image_files, image_process, open_image
+from kvmrun.host.execute.undo import undone_on_error
 from kvmrun.host.facts import guest_facts
 from kvmrun.host.files import definition_files
 from kvmrun.host.process.signals import defer_signals
@@ -63,13 +66,13 @@ def resize_drive(
     with rundir.locked(where.guest(name), name, limit=deadline.left(rundir.OP_LIMIT)):
         refuse_other_image(where, guest)
         text = _with_size(lab, guest, number, wanted)
-        before: int | None
-        if running := rundir.is_running(where.guest(name)):
-            before = _resize_running(where, guest, number, wanted, deadline)
-        else:
-            before = _resize_stopped(where, guest, number, wanted, deadline)
-        if text is not None:
-            definition_files.replace(definitions.definition_path(where, name), text.encode())
+        running = rundir.is_running(where.guest(name))
+        written = partial(_written, definitions.definition_path(where, name), text)
+        request = _Request(where=where, guest=guest, number=number, size=wanted, deadline=deadline, written=written)
+        before = _resize_running(request) if running else _resize_stopped(request)
+        if before in {None, int(wanted)}:
+            with written():
+                pass
     return Resized(
         guest=name,
         drive=number,
@@ -103,32 +106,77 @@ def _with_size(lab: LabHandle, guest: Guest, number: int, size: Size) -> str | N
     return text
 
 
-def _resize_stopped(where: Paths, guest: Guest, number: int, size: Size, deadline: Deadline) -> int | None:
+class _Request(Value):
+    """What is asked of a drive. `written` is the definition with the size, for as long as nothing fails."""
+
+    where: Paths
+    guest: Guest
+    number: int
+    size: Size
+    deadline: Deadline
+    written: Callable[[], AbstractContextManager[None]]
+
+
+@contextmanager
+def _written(path: str, text: str | None) -> Iterator[None]:
+    """Write the definition, then do the body: an image cannot be made smaller again, and a text can be put back."""
+    with undone_on_error() as undone_by:
+        if text is not None:
+            before = definition_files.read(path)
+            definition_files.replace(path, text.encode())
+            undone_by(partial(definition_files.replace, path, before))
+        yield
+
+
+@contextmanager
+def _grown(drive: Drive, size: Size) -> Iterator[None]:
+    """Have the body resize an image. Where that has the size all the same, only an answer of QEMU was lost."""
+    try:
+        yield
+    except KvmrunError:
+        found = image_files.image_facts(drive.image, drive.image_format())
+        if found is None or found.size != size:
+            raise
+
+
+def _resize_stopped(request: _Request) -> int | None:
     """Make the image of a guest that does not run larger. The size that it had."""
-    drive, facts = guest.drive[number], guest_facts.disk_facts(guest, where, guest_facts.RunningGuests(where))
+    where, guest, size = request.where, request.guest, request.size
+    drive, facts = guest.drive[request.number], guest_facts.disk_facts(guest, where, guest_facts.RunningGuests(where))
     now = resize_plan.size_now(guest, drive, size, facts)
     resize_plan.require_growth(drive, size, now, facts.files.get(drive.base or ""))
     if now is not None and now != size:
-        with open_image.opened(drive.image, readonly=False) as fd, defer_signals():
-            node = image_process.node("d0", drive.image_format(), fd, readonly=False)
-            what = f"{drive.image} cannot be resized"
-            with image_tool(what, [node], [fd], Deadline.begin(deadline.granted(_LIMIT))) as qmp:
-                try:
-                    qmp.execute("block_resize", {"node-name": "d0", "size": int(size)})
-                except QmpError as error:
-                    raise KvmrunError(what, "free some room", reason=error.message) from None
+        deadline = Deadline.begin(request.deadline.granted(_LIMIT))
+        with (
+            request.written(),
+            open_image.opened(drive.image, readonly=False) as fd,
+            defer_signals(),
+            _grown(drive, size),
+        ):
+            _resize_image(drive, fd, size, deadline)
     return now
 
 
-def _resize_running(where: Paths, guest: Guest, number: int, size: Size, deadline: Deadline) -> int:
+def _resize_image(drive: Drive, fd: int, size: Size, deadline: Deadline) -> None:
+    what = f"{drive.image} cannot be resized"
+    node = image_process.node("d0", drive.image_format(), fd, readonly=False)
+    with image_tool(what, [node], [fd], deadline) as qmp:
+        try:
+            qmp.execute("block_resize", {"node-name": "d0", "size": int(size)})
+        except QmpError as error:
+            raise KvmrunError(what, "free some room", reason=error.message) from None
+
+
+def _resize_running(request: _Request) -> int:
     """Have the QEMU of the guest resize the image. The size that it had."""
-    directory, drive = where.guest(guest.name), guest.drive[number]
+    guest, size = request.guest, request.size
+    directory, drive = request.where.guest(guest.name), guest.drive[request.number]
     record = rundir.read_record(directory)
     if record is not None and record.throwaway:
         reason = "it was started with --throwaway, and nothing of its images is changed"
         raise Refused(f"{guest.name} cannot be resized", f"kvmrun stop {guest.name}", reason=reason)
     pid = rundir.qemu_pid(directory, record.pid if record else 0)
-    with open_connection(monitor_of(directory, guest.name), deadline.granted(_LIMIT)) as qmp:
+    with open_connection(monitor_of(directory, guest.name), request.deadline.granted(_LIMIT)) as qmp:
         sets = _sets_with(qmp.execute("query-fdsets"), pid, drive)
         node, now = _node_of(qmp.execute("query-named-block-nodes", {"flat": True}), sets)
         if not node:
@@ -136,7 +184,7 @@ def _resize_running(where: Paths, guest: Guest, number: int, size: Size, deadlin
             raise Refused(f"{guest.name} runs without {drive.image}", fix, reason="its definition was changed since")
         resize_plan.require_growth(drive, size, now, None)
         if now != size:
-            with defer_signals():
+            with defer_signals(), request.written(), _grown(drive, size):
                 try:
                     qmp.execute("block_resize", {"node-name": node, "size": int(size)})
                 except QmpError as error:
