@@ -1,6 +1,7 @@
 """Media of CD-ROM drives: trays that are empty, and media that are changed while the guest runs."""
 
 import base64
+import errno
 import json
 import os
 from pathlib import Path
@@ -8,8 +9,10 @@ from typing import Any
 
 import pytest
 from support.builders import ALONE, guests
-from support.cli import Cli
+from support.cli import Cli, Run
 from support.sector import cdrom, disk
+
+from kvmrun.api.disk import media as media_of_guest
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 
@@ -189,3 +192,22 @@ def test_a_change_that_was_cut_short_is_mended_by_the_next(lab: Path, kvmrun: Cl
     found = kvmrun.ok("monitor", "vm1", "-o", "json", "-c", "query-named-block-nodes").json()
     assert [one["node-name"] for one in found if one["node-name"].startswith("d")] == ["d0"]
     assert opened(kvmrun) == {str(first)}
+
+
+def test_a_change_that_cannot_be_looked_at_is_done(
+    lab: Path, kvmrun: Cli, run: Run, isos: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look, left = media_of_guest._media, iter(range(1))
+
+    def once(*words: Any) -> Any:
+        if next(left, None) is None:
+            raise OSError(errno.EMFILE, "")
+        return look(*words)
+
+    guests(lab, "vm1", text=f"{ALONE}{TRAY}")
+    kvmrun.ok("vm1", "--paused")
+    with monkeypatch.context() as patched:
+        patched.setattr(media_of_guest, "_media", once)
+        done = run("media", "vm1", "a.iso")
+    assert (done.code, str(isos[0]) in done.out) == (0, True), done.err
+    assert media(kvmrun)[0]["image"] == str(isos[0])

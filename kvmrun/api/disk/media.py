@@ -78,7 +78,10 @@ def change_medium(
                 _replace(where, name, qmp, tray, path)
         except QmpError as no:
             raise KvmrunError(f"the medium of {name} cannot be changed", reason=no.message) from None
-        return _chosen(name, _media(where, name, qmp), f"{before.drive}")
+        try:
+            return _chosen(name, _media(where, name, qmp), f"{before.drive}")
+        except (KvmrunError, OSError):  # it has been changed all the same
+            return Medium(guest=name, drive=before.drive, image=path, is_open=path is None, is_locked=False)
 
 
 def _replace(where: Paths, name: str, qmp: QmpConnection, tray: Tray, path: str | None) -> None:
