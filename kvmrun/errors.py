@@ -30,7 +30,7 @@ READER_GONE = 141
 """The exit code where the reader of the output has left: 128 and the number of SIGPIPE."""
 EXIT_CODES = {
     0: "done",
-    1: "failed; what was done has been undone",
+    1: "failed; what was done has been undone, or, after an end or a removal, the same command goes on with it",
     2: "usage error: the command line is wrong",
     3: "the guest is not running",
     4: "there is no guest of that name",

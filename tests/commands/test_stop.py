@@ -1,5 +1,6 @@
 """The end of guests: asked, told, killed, and what a crash of QEMU or of kvmrun leaves to tidy up."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -9,9 +10,10 @@ from pathlib import Path
 import pytest
 from support import proc
 from support.builders import guests
-from support.cli import Cli
+from support.cli import Cli, Run
 from support.world import link, processes, until, world, world_after
 
+from kvmrun.host.links import persistent_taps
 from kvmrun.host.rundir import lock
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -40,6 +42,21 @@ class TestStop:
         out = kvmrun.ok("stop", "vm1", "--timeout", "1").out
         assert (" 1 s" in out, "QEMU" in out) == (True, True)
         assert kvmrun.rows()["vm1"]["state"] == "stopped"
+
+    def test_what_an_ended_guest_left_is_removed_by_the_next(
+        self, lab: Path, kvmrun: Cli, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.EMFILE, "")
+
+        guests(lab, "vm1")
+        kvmrun.ok("vm1", "--paused")
+        with monkeypatch.context() as patched:
+            patched.setattr(persistent_taps, "drop_leftovers", full)
+            done = run("stop", "vm1")
+        assert (done.code, "has ended" in done.err, "stop vm1\n" in done.err) == (1, True, True)
+        kvmrun.ok("stop", "vm1")
+        assert kvmrun("repair", "-n").code == 0
 
     def test_a_paused_guest_is_resumed_first(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1")

@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 from typing import Literal
 
 from kvmrun.api.lab import refuse_other
-from kvmrun.errors import Unresponsive
+from kvmrun.errors import KvmrunError, Unresponsive, refused_by_host
 from kvmrun.host.process import process
 from kvmrun.host.process.signals import defer_signals
 from kvmrun.host.rundir import rundir
@@ -96,16 +96,27 @@ def remove_leftovers(where: Paths, name: str) -> None:
 
 
 def _remove_leftovers(where: Paths, name: str, record: Record | None, *, locked: bool) -> None:
-    """Remove what a guest that has ended left. Raises Unresponsive where it has not."""
+    """Remove what a guest that has ended left. Raises Unresponsive where it has not, KvmrunError where that fails."""
     directory = where.guest(name)
     if not _lock_is_released(directory):
         reason = "a process that cannot be seen, or is stuck in its own end, holds its lock"
         raise Unresponsive(f"{name} has not ended", "dmesg may say why; try again", reason=reason)
+    try:
+        _remove_what_is_left(where, name, record, locked=locked)
+    except (KvmrunError, OSError) as error:
+        found = error if isinstance(error, KvmrunError) else refused_by_host(f"remove what {name} left", error)
+        message = f"{name} has ended, and not all that it left is removed"
+        told = KvmrunError(message, f"kvmrun stop {name}", reason=found.reason or found.message, lines=found.lines)
+        told.code = found.code
+        raise told from None
+
+
+def _remove_what_is_left(where: Paths, name: str, record: Record | None, *, locked: bool) -> None:
     from kvmrun.host.firewall import port_guard
     from kvmrun.host.firmware import running_tpm
     from kvmrun.host.links import persistent_taps, tap_device  # loaded while others still end
 
-    ports = record.ports if record else ()
+    directory, ports = where.guest(name), record.ports if record else ()
     persistent_taps.drop_leftovers(where, name, ports)  # while they are guarded
     tap_device.wait_until_released([port.tap for port in ports])
     running_tpm.end_leftover(where, name)
