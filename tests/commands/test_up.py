@@ -1,5 +1,6 @@
 """Starting guests for real: bridge, tap, QEMU under TCG, each test in a network namespace of its own."""
 
+import errno
 import os
 import re
 import socket
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from support.builders import TCG, guests
-from support.cli import Cli
+from support.cli import Cli, Run
 from support.world import bridge, ip, link, processes, until, world, world_after
 
+from kvmrun.api.guest import watchers
 from kvmrun.model import derive
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
@@ -126,6 +128,17 @@ class TestLinks:
 
 
 class TestFailures:
+    def test_a_wait_that_the_host_ends_leaves_the_guest_running(
+        self, lab: Path, kvmrun: Cli, run: Run, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def full(*_: object) -> None:
+            raise OSError(errno.EMFILE, "")
+
+        guests(lab, "vm1")
+        monkeypatch.setattr(watchers._Console, "met", full)
+        assert run("up", "vm1", "--wait", "console:hello").code == 7
+        assert kvmrun.rows()["vm1"]["state"] == "running"
+
     def test_a_guest_that_dies_early_leaves_qemus_own_words_and_nothing_else(self, lab: Path, kvmrun: Cli) -> None:
         guests(lab, "vm1", text=NONSENSE)
         before = world()

@@ -15,7 +15,7 @@ from kvmrun.api.options import StartOptions
 from kvmrun.api.parallel import each
 from kvmrun.api.report import Detail, Done, Report, Warned, details, discard, waiting
 from kvmrun.api.selection import in_order
-from kvmrun.errors import KvmrunError, Refused, Several, UsageError
+from kvmrun.errors import KvmrunError, Refused, Several, Unresponsive, UsageError, refused_by_host
 from kvmrun.host.facts.guest_facts import RunningGuests
 from kvmrun.host.facts.guest_runtime import guest_runtimes
 from kvmrun.host.process.signals import note_signals
@@ -209,7 +209,11 @@ def _last_line(runtime: GuestRuntime) -> Callable[[], str]:
 
 def _finish(job: start_guest.Job, name: str, report: Report) -> None:
     begun = time.monotonic()
-    job.waits[name].finish(name, job.runtimes[name].directory, job.watches.pop(name))
+    try:
+        job.waits[name].finish(name, job.runtimes[name].directory, job.watches.pop(name))
+    except OSError as error:  # the guest goes on, as one that is not ready in time does
+        found = refused_by_host(f"wait for {name}, which runs", error)
+        raise Unresponsive(found.message, found.fix, reason=found.reason) from None
     report(Done(guest=name, text=f"{name} is ready after {duration(time.monotonic() - begun)}"))
 
 
