@@ -85,13 +85,14 @@ def network_down(
     here, wanted = _begin(lab, "down", names)
     now = here.in_force().now
     gone = {*now.undefined, *(here.definitions.networks.keys() - lab.definitions.networks.keys())}
-    with within(deadline), bridge_rules_sync.followed(here.in_force, here.paths):
+    with within(deadline), bridge_rules_sync.followed_on_error(here.in_force, here.paths):
         made = [_down(here, name, report, force=force) for name in wanted]
         for name, other in now.networks_elsewhere.items() if names is None else ():
             if name in here.definitions.networks:
                 report(Done(text=f"network {name} stays: the lab {printable(other)} has brought it up"))
         if gone & {*wanted}:
             _refresh(here, report)
+        bridge_rules_sync.follow(here.in_force, here.paths)
     return _all_valid(made, lab, names)
 
 
@@ -115,7 +116,7 @@ def network_restart(
     uid = _uid(owner) if owner else None
     now = lab.in_force()
     made: list[NetworkChange] = []
-    with within(deadline), bridge_rules_sync.followed(lab.in_force, lab.paths):
+    with within(deadline), bridge_rules_sync.followed_on_error(lab.in_force, lab.paths):
         for name in wanted:
             _refuse_in_the_way(lab.definitions, now, name)
             made.append(_down(lab, name, report, force=True))

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 
-from kvmrun.errors import Busy, KvmrunError
+from kvmrun.errors import Busy, KvmrunError, refused_by_host
 from kvmrun.host.facts import network_facts
 from kvmrun.host.firewall import nft
 from kvmrun.host.links import link_list
@@ -19,15 +19,14 @@ from kvmrun.plan.network import nft_network, record_paths
 
 
 @contextmanager
-def followed(look: Callable[[], Lab], where: Paths) -> Iterator[None]:
-    """Have the rules follow what the body does to bridges, also where it fails half-way."""
+def followed_on_error(look: Callable[[], Lab], where: Paths) -> Iterator[None]:
+    """Have the rules follow what the body has done to bridges where it fails half-way."""
     try:
         yield
     except BaseException:
         with suppress(KvmrunError, OSError):
             follow(look, where)
         raise
-    follow(look, where)
 
 
 def follow(look: Callable[[], Lab], where: Paths) -> None:
@@ -36,9 +35,17 @@ def follow(look: Callable[[], Lab], where: Paths) -> None:
     All that differ are loaded together, which takes nft as often for one as for many. Two commands take turns, so that
     the later one sees the bridges of both. A network that another command is changing is left to that command, which
     comes here after it.
+
+    Raises: Busy, KvmrunError.
     """
-    if not where.root:
-        return
+    if where.root:
+        try:
+            _follow(look, where)
+        except OSError as error:
+            raise refused_by_host("have the rules of the lab's networks follow their bridges", error) from None
+
+
+def _follow(look: Callable[[], Lab], where: Paths) -> None:
     with _turn(f"{where.run}/net"), ExitStack() as stack:
         now = look()
         up = [
