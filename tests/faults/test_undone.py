@@ -30,14 +30,16 @@ CALLS = (
     *("open", "rename", "replace", "link", "symlink", "unlink", "mkdir", "rmdir", "chmod", "fchmod", "chown", "fchown"),
     *("fsync", "listdir", "scandir", "fstat", "read", "write", "dup"),
 )
+ERRORS = (errno.EMFILE, errno.EACCES, errno.ENOSPC)
 Tree = dict[str, tuple[int, bytes]]
 
 
 class Failing:
-    """Makes the call number `at` of all fail, once."""
+    """Makes the call number `at` of all fail with `error`, once."""
 
-    def __init__(self, at: int = -1) -> None:
+    def __init__(self, at: int = -1, error: int = 0) -> None:
         self.at = at
+        self.error = error
         self.count = 0
         self.first = 0
         self.what = ""
@@ -49,9 +51,8 @@ class Failing:
                 self.first = self.count  # the lock is taken: from here on something is changed
             if self.count == self.at:
                 self.what = f"{name}{words}"
-                raise OSError(
-                    errno.EMFILE, os.strerror(errno.EMFILE), *(words[:1] if isinstance(words[0], str) else ())
-                )
+                named = words[:1] if isinstance(words[0], str) else ()
+                raise OSError(self.error, os.strerror(self.error), *named)
             return do(*words, **more)
 
         return call
@@ -142,9 +143,10 @@ def test_a_call_that_fails_undoes_what_was_done(name: str, root: Path, tmp_path:
     every = Failing()
     assert carried_out(every) == ""
     done = tree(root)
-    for at in row.sample(range(every.first, every.count + 1), 8):
+    cells = [(at, error) for at in range(every.first, every.count + 1) for error in ERRORS]
+    for at, error_number in row.sample(cells, 8):
         begin()
-        failing = Failing(at)
+        failing = Failing(at, error_number)
         with row.case(f"{name} {at}"):
             error = carried_out(failing)
             if error and name in AGAIN and tree(root) != before:

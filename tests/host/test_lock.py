@@ -154,3 +154,16 @@ def test_a_signal_at_any_moment_leaves_no_lock_behind(
             pass
     with rundir.locked(directory, "it", limit=1):
         pass
+
+
+def test_a_lock_that_cannot_be_asked_for_when_it_is_left_is_no_error(
+    own_directories: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was to be done under it is done."""
+
+    def refused(_: str) -> bool:
+        raise PermissionError
+
+    monkeypatch.setattr(lock, "is_held", refused)
+    with rundir.locked(str(own_directories / "run/net/lan"), "it"):
+        pass

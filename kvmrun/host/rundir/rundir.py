@@ -133,7 +133,7 @@ def _leave(directory: str, fd: int) -> None:
             return
         for name in ("life", "op"):
             _unlink(f"{directory}/{name}")
-    except OSError:
+    except (OSError, KvmrunError):  # what was to be done under the lock is done
         return
     with suppress(OSError):
         os.rmdir(directory)
