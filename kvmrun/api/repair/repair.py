@@ -1,6 +1,7 @@
 """Everything a crash, a reboot or another tool left: found, and repaired unless only looking was asked for."""
 
 from collections.abc import Iterator
+from itertools import chain, repeat
 from typing import Literal
 
 from kvmrun.api.lab import LabHandle
@@ -42,9 +43,11 @@ def _outcomes(subject: RepairTarget, *, dry: bool) -> Iterator[RepairResult]:
         if dry or not any(fault.steps for fault in faults):
             yield from (_outcome(fault, "to be repaired") for fault in faults)
             return
-        text = faults[0].text
+        texts = chain((fault.text for fault in faults), repeat("what follows from its repair is not done"))
+        text = next(texts)
         for fault in subject.repair():
             yield _outcome(fault, "repaired")
+            text = next(texts)
     except (KvmrunError, OSError, ValueError) as refusal:
         fix = refusal.fix if isinstance(refusal, KvmrunError) else ""
         error = f"{refusal}: {refusal.reason}" if isinstance(refusal, KvmrunError) and refusal.reason else f"{refusal}"
