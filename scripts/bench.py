@@ -66,10 +66,20 @@ def main() -> None:
 
 
 def words() -> None:
-    """The commands that talk to nobody."""
+    """The commands that talk to nobody, and how much of a list is Python's own modules, which it cannot do without."""
     rounds = 10 if QUICK else 30
-    ours, floor = in_turn([lambda: run(KVMRUN, "--help"), lambda: run(PYTHON, "-c", "pass")], rounds)
+    define(1)
+    own = "import sys; from kvmrun.cli.main import run; run(['--list']); print(*sys.modules, file=sys.stderr)"
+    listed = subprocess.run(
+        [PYTHON, "-c", own], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True
+    )
+    library = ", ".join(
+        one for one in listed.stderr.split() if not one.startswith(("kvmrun", "__main__", "sitecustomize"))
+    )
+    ways = [(KVMRUN, "--help"), (PYTHON, "-c", f"import {library}"), (PYTHON, "-c", "pass")]
+    ours, modules, floor = in_turn([lambda words=words: run(*words) for words in ways], rounds)
     row("--help / python -c pass", ours, floor, None)
+    row("Python's modules of --list / python -c pass", modules, floor, None)
 
 
 def starts(accel: str) -> None:
