@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 
 
 def place(name: str) -> str:
@@ -11,5 +12,6 @@ def place(name: str) -> str:
 
 
 def remove(path: str) -> None:
-    """Remove the file with its directory."""
-    shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+    """Remove the file with its directory; what stays is in the way of nobody."""
+    with suppress(OSError):  # rmtree does not ignore every error
+        shutil.rmtree(os.path.dirname(path), ignore_errors=True)
