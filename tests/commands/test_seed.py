@@ -3,16 +3,25 @@
 import base64
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 from support.builders import TCG
 from support.cli import Cli, Result
+from support.packages import packaged
 
 pytestmark = pytest.mark.usefixtures("netns", "tun")
 KEY = "ssh-ed25519 " + base64.b64encode(b"\0\0\0\x0bssh-ed25519\0\0\0\x20" + bytes(32)).decode()
 SEED = f'{TCG}[seed]\nbackend = "{{0}}"\nssh_keys = ["{KEY}"]\n'
 OFFLINE = "[network.lan]\ndhcp = false\ndns = false\n"
+SYSTEM = {
+    "etc/passwd": "root:x:0:0::/root:/bin/sh\n",
+    "etc/shadow": "root:*:1::::::\n",
+    "etc/group": "root:x:0:\nadm:x:4:\nsudo:x:27:\nwheel:x:28:\n",
+    "etc/selinux/config": "SELINUXTYPE=none\n",
+}
+"""What Ignition finds in the root of a system."""
 NOBODY = {"SUDO_UID": "65534"}
 """The environment of a caller whose home, and so whose keys, do not exist."""
 
@@ -70,6 +79,54 @@ def test_the_other_back_ends(web: Path, kvmrun: Cli, own_directories: Path) -> N
         assert not (directory / "cidata.iso").exists()
         assert "secret" not in kvmrun.ok("show", "web", "-o", "json").json()["command"]
         kvmrun.ok("stop", "web", "--force")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="Ignition makes an account, as root")
+def test_ignition_does_what_the_seed_says(web: Path, kvmrun: Cli, own_directories: Path) -> None:
+    program = packaged("usr/lib/dracut/modules.d/30ignition/ignition")
+    if not program:
+        pytest.skip("needs Ignition, which scripts/test unpacks")
+    file = '[[seed.files]]\npath = "/etc/motd"\ncontent = "it\'s %n\\n"\nmode = "0640"\nowner = "root:adm"\n'
+    web.write_text(SEED.format("ignition") + f'user = "alice"\nrun = ["true"]\n{file}')
+    kvmrun.ok("web", "--paused")
+    (directory,) = directories(own_directories)
+    root, programs = own_directories / "root", own_directories / "bin"
+    for name, text in SYSTEM.items():
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text(text)
+    programs.mkdir()
+    (programs / "setfiles").symlink_to("/bin/true")  # it labels for SELinux whatever the system is
+    for stage in ("fetch", "files"):
+        words = [f"-stage={stage}", f"-root={root}", f"-config-cache={root}/cache", f"-state-file={root}/state"]
+        environ = {
+            "IGNITION_CONFIG_FILE": f"{directory}/config.ign",
+            "PATH": f"{programs}:/usr/sbin:/usr/bin:/sbin:/bin",
+        }
+        done = subprocess.run(
+            [program, "-platform=file", "-log-to-stdout", *words],
+            env=environ,
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout
+    assert (root / "etc/hostname").read_text() == "web\n"
+    assert ((root / "etc/motd").read_text(), described(root / "etc/motd")) == ("it's %n\n", (0o640, 0, 4))
+    groups = [line.split(":") for line in (root / "etc/group").read_text().splitlines()]
+    assert {name for name, *_, members in groups if members == "alice"} == {"sudo", "wheel"}
+    uid = int(next(line for line in (root / "etc/passwd").read_text().splitlines() if "alice" in line).split(":")[2])
+    keys = root / "home/alice/.ssh/authorized_keys.d/ignition"
+    assert (keys.read_text().strip(), described(keys)[:2]) == (KEY, (0o600, uid))
+    profile = root / "etc/NetworkManager/system-connections/eth0.nmconnection"
+    assert described(profile) == (0o600, 0, 0), "NetworkManager reads no other"
+    assert "enable kvmrun-seed.service" in next((root / "etc/systemd/system-preset").iterdir()).read_text()
+
+
+def described(path: Path) -> tuple[int, int, int]:
+    """Its mode and its owner."""
+    found = path.stat()
+    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
 
 
 def test_a_start_that_fails_takes_its_seed_back(web: Path, kvmrun: Cli, own_directories: Path) -> None:
