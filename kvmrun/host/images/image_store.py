@@ -96,23 +96,23 @@ class ImageStore:
         safe_directory.made(self.directory, 0o755)
 
     def add(self, part: str, image: StoredImage, extra: Mapping[str, str]) -> None:
-        """Give a finished part its name; `extra` are further files by suffix. Nothing that is there is replaced."""
+        """Give a finished part its name, in the place of one that was changed; `extra` are further files by suffix."""
         with self._worded(), undone_on_error() as undone_by:
             for suffix, path in {**extra, ".qcow2": part}.items():
-                place = self.path(image.digest, suffix)
+                self._complete(path)
+                os.rename(path, place := self.path(image.digest, suffix))
                 undone_by(partial(atomic_write.remove, place))  # without a note nobody would find it, or remove it
-                self._publish(path, place)
+                self._sync()
             self.note_verified(image)
 
-    def _publish(self, part: str, path: str) -> None:
+    def _complete(self, part: str) -> None:
+        """Have the part on the disk, and closed to writing."""
         fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
             os.fsync(fd)
             os.fchmod(fd, 0o444)
         finally:
             os.close(fd)
-        os.rename(part, path)
-        self._sync()
 
     def _sync(self) -> None:
         fd = os.open(self.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
