@@ -82,7 +82,8 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
         then, now = guest_runtimes(before, where)[old], guest_runtimes(after, where)[new]
         teardown.remove_leftovers(where, old)
         with defer_signals(), undone_on_error() as undone_by:
-            _write(where, texts, undone_by)
+            for file, data in texts.items():
+                definition_files.replace_for_now(f"{where.vms}/{file}", data, undone_by)
             _rename(definitions.definition_path(where, old), definitions.definition_path(where, new), undone_by)
             _give(ownership.guest_state(where, old), then, now, undone_by)
             moved = [kind for kind in _KINDS if _move(where, kind, old, new, undone_by)]
@@ -94,16 +95,6 @@ def rename_guest(lab: LabHandle, old: str, new: str, *, keep_identity: bool = Fa
         changes=tuple(_identity_changes(then, now)),
         images=tuple(drive.image for drive in guest.drive if not drive.is_readonly()),
     )
-
-
-def _write(where: Paths, texts: Mapping[str, bytes], undone_by: UndoneBy) -> None:
-    """Give the files of the lab these texts."""
-    for file, data in texts.items():
-        path = f"{where.vms}/{file}"
-        before = definition_files.read(path)
-        if data != before:
-            definition_files.replace(path, data)
-            undone_by(partial(definition_files.replace, path, before))
 
 
 def _rename(old: str, new: str, undone_by: UndoneBy) -> None:

@@ -70,9 +70,6 @@ def resize_drive(
         written = partial(_written, definitions.definition_path(where, name), text)
         request = _Request(where=where, guest=guest, number=number, size=wanted, deadline=deadline, written=written)
         before = _resize_running(request) if running else _resize_stopped(request)
-        if before in {None, int(wanted)}:
-            with written():
-                pass
     return Resized(
         guest=name,
         drive=number,
@@ -122,9 +119,7 @@ def _written(path: str, text: str | None) -> Iterator[None]:
     """Write the definition, then do the body: an image cannot be made smaller again, and a text can be put back."""
     with undone_on_error() as undone_by:
         if text is not None:
-            before = definition_files.read(path)
-            definition_files.replace(path, text.encode())
-            undone_by(partial(definition_files.replace, path, before))
+            definition_files.replace_for_now(path, text.encode(), undone_by)
         yield
 
 
@@ -145,15 +140,11 @@ def _resize_stopped(request: _Request) -> int | None:
     drive, facts = guest.drive[request.number], guest_facts.disk_facts(guest, where, guest_facts.RunningGuests(where))
     now = resize_plan.size_now(guest, drive, size, facts)
     resize_plan.require_growth(drive, size, now, facts.files.get(drive.base or ""))
-    if now is not None and now != size:
-        deadline = Deadline.begin(request.deadline.granted(_LIMIT))
-        with (
-            request.written(),
-            open_image.opened(drive.image, readonly=False) as fd,
-            defer_signals(),
-            _grown(drive, size),
-        ):
-            _resize_image(drive, fd, size, deadline)
+    with request.written():
+        if now is not None and now != size:
+            deadline = Deadline.begin(request.deadline.granted(_LIMIT))
+            with open_image.opened(drive.image, readonly=False) as fd, defer_signals(), _grown(drive, size):
+                _resize_image(drive, fd, size, deadline)
     return now
 
 
@@ -183,8 +174,8 @@ def _resize_running(request: _Request) -> int:
             fix = f"kvmrun stop {guest.name}, then the same command again"
             raise Refused(f"{guest.name} runs without {drive.image}", fix, reason="its definition was changed since")
         resize_plan.require_growth(drive, size, now, None)
-        if now != size:
-            with defer_signals(), request.written(), _grown(drive, size):
+        with defer_signals(), request.written(), _grown(drive, size):
+            if now != size:
                 try:
                     qmp.execute("block_resize", {"node-name": node, "size": int(size)})
                 except QmpError as error:

@@ -54,13 +54,13 @@ def hold_networks(
 
 
 @contextmanager
-def followed(look: Look, where: Paths, names: Iterable[str], say: Say, *, owner: int | None = None) -> Iterator[None]:
-    """The same, and the rules of the lab's other networks have followed when the body begins."""
+def followed(look: Look, where: Paths, names: Iterable[str], say: Say) -> Iterator[None]:
+    """The same for who does nothing else with networks: the rules of the others have followed when the body begins."""
     from kvmrun.host.execute import bridge_rules_sync
 
     changed = False
     try:
-        with hold_networks(look, where, names, say, owner=owner) as changed:
+        with hold_networks(look, where, names, say) as changed:
             if changed:
                 bridge_rules_sync.follow(look, where)
             yield

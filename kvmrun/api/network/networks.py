@@ -61,7 +61,7 @@ def network_up(
     deadline = Deadline.begin(timeout)
     _, wanted = _begin(lab, "up", names)
     uid = _uid(owner) if owner else None
-    with within(deadline):
+    with within(deadline), bridge_rules_sync.followed_on_error(lab.in_force, lab.paths):
         made = [_up(lab, name, report, owner=uid) for name in wanted]
     return _all_valid(made, lab, names)
 
@@ -163,9 +163,8 @@ def _up(lab: LabHandle, name: str, report: Report, *, owner: int | None) -> Netw
     guard_repair.update_guards(lab.in_force(), lab.paths, [name])
     guard_repair.restore_guards(lab.paths, name, report)  # before their taps are plugged in again, where they are loose
     before = network_use.pending_steps(lab.in_force(), lab.paths, name, owner)
-    with network_use.followed(lab.in_force, lab.paths, [name], details(report), owner=owner):
-        if not before:
-            bridge_rules_sync.follow(lab.in_force, lab.paths)
+    with network_use.hold_networks(lab.in_force, lab.paths, [name], details(report), owner=owner):
+        bridge_rules_sync.follow(lab.in_force, lab.paths)
         now = lab.in_force()
         network = now.networks[name]
         warnings = [

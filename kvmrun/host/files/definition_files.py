@@ -4,8 +4,10 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from kvmrun.errors import AS_ROOT, KvmrunError, NotPermitted, Refused
+from kvmrun.host.execute.undo import UndoneBy
 from kvmrun.host.files import atomic_write, safe_directory
 
 
@@ -23,6 +25,14 @@ def replace(path: str, data: bytes) -> None:
     with _words(path), safe_directory.holding(os.path.realpath(path)) as (parent, name):
         there = os.stat(name, dir_fd=parent.fd, follow_symlinks=False)
         parent.write(name, data, there.st_mode & 0o7777, like=there)
+
+
+def replace_for_now(path: str, data: bytes, undone_by: UndoneBy) -> None:
+    """The same where something that follows may fail: `undone_by` gets what puts the content of before back."""
+    before = read(path)
+    if data != before:
+        replace(path, data)
+        undone_by(partial(replace, path, before))
 
 
 def rename(old: str, new: str) -> None:
